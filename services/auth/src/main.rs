@@ -1,0 +1,2 @@
+//! The `auth` binary.
+fn main() {}

@@ -1,0 +1,2 @@
+//! miniapp
+fn main() {}

@@ -1,0 +1,48 @@
+//! The envelope.
+
+use bytes::Bytes;
+use contracts::trace::TraceContext;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// A message with what is needed to follow it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its own id; a copy of the same message keeps it.
+    pub id: Uuid,
+    /// What it is about (a task, a session), the same for all messages about that.
+    pub conversation: Option<Uuid>,
+    /// JSON of one of [`contracts::message`]'s types.
+    pub body: Bytes,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+}
+
+impl Message {
+    /// Wraps `body`, which must be one of [`contracts::message`]'s types: those are
+    /// plain data whose serialization can't fail.
+    pub fn new<T: Serialize>(id: Uuid, body: &T) -> Self {
+        let body = serde_json::to_vec(body).unwrap_or_default().into();
+        Self { id, conversation: None, body, trace: TraceContext::default() }
+    }
+
+    /// Says what the message is about.
+    #[must_use]
+    pub fn about(mut self, conversation: Uuid) -> Self {
+        self.conversation = Some(conversation);
+        self
+    }
+
+    /// Puts the message into a trace.
+    #[must_use]
+    pub fn in_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Reads the body; fails where the message isn't ours or of a version unknown here.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+}

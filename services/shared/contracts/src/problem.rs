@@ -1,0 +1,176 @@
+//! Problem documents (RFC 9457) and the stable codes they carry.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The stable name of what went wrong; clients branch on it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    strum::Display,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Code {
+    /// The body is not JSON, is cut off, or is not an object.
+    MalformedBody,
+    /// Fields are missing, unknown, of the wrong type, too long or out of range.
+    InvalidFields,
+    /// The `Idempotency-Key` came before with another body.
+    IdempotencyKeyReused,
+    /// The body's content type is not JSON.
+    UnsupportedMediaType,
+    /// The body or one of its parts exceeds its limit.
+    BodyTooLarge,
+    /// The request took too long to arrive.
+    RequestTimeout,
+    /// No bearer token came with the request.
+    TokenMissing,
+    /// The token is malformed, forged or unknown.
+    TokenInvalid,
+    /// The token's time is over.
+    TokenExpired,
+    /// The token was replaced by a newer one, or its session ended.
+    TokenRevoked,
+    /// The refresh token was used before; its session has been ended.
+    TokenReused,
+    /// Login and password don't match an account.
+    CredentialsInvalid,
+    /// The caller is known but may not do this.
+    Forbidden,
+    /// The e-mail address has no open verification.
+    EmailNotVerified,
+    /// The current password is wrong.
+    PasswordWrong,
+    /// The code is wrong, used, old or unknown.
+    CodeInvalid,
+    /// Another account has this login.
+    LoginTaken,
+    /// Another account has this e-mail address.
+    EmailTaken,
+    /// No such session of the caller.
+    SessionNotFound,
+    /// No such account.
+    UserNotFound,
+    /// No such task, or someone else's.
+    TaskNotFound,
+    /// Only a task that has ended can be restarted.
+    TaskNotFinished,
+    /// The task has ended and can't be canceled.
+    TaskAlreadyFinished,
+    /// No such path.
+    NotFound,
+    /// The path exists but not with this method.
+    MethodNotAllowed,
+    /// Too many requests; `Retry-After` says when to come back.
+    TooManyRequests,
+    /// A dependency is down and the work can't be accepted now.
+    Unavailable,
+    /// A fault of the platform.
+    Internal,
+}
+
+impl Code {
+    /// The HTTP status that goes with the code where nothing else is said.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::MalformedBody | Self::CodeInvalid => 400,
+            Self::TokenMissing
+            | Self::TokenInvalid
+            | Self::TokenExpired
+            | Self::TokenRevoked
+            | Self::TokenReused
+            | Self::CredentialsInvalid => 401,
+            Self::Forbidden | Self::EmailNotVerified | Self::PasswordWrong => 403,
+            Self::SessionNotFound | Self::UserNotFound | Self::TaskNotFound | Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::LoginTaken
+            | Self::EmailTaken
+            | Self::TaskNotFinished
+            | Self::TaskAlreadyFinished => 409,
+            Self::BodyTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::InvalidFields | Self::IdempotencyKeyReused => 422,
+            Self::TooManyRequests => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// One short sentence for people, the same for every occurrence.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::MalformedBody => "The body is not a JSON object",
+            Self::InvalidFields => "Some fields are not acceptable",
+            Self::IdempotencyKeyReused => "The idempotency key was used with another body",
+            Self::UnsupportedMediaType => "The body must be application/json",
+            Self::BodyTooLarge => "The body is too large",
+            Self::RequestTimeout => "The request took too long to arrive",
+            Self::TokenMissing => "A bearer token is needed",
+            Self::TokenInvalid => "The token is not valid",
+            Self::TokenExpired => "The token has expired",
+            Self::TokenRevoked => "The token was revoked or replaced by a newer one",
+            Self::TokenReused => "The refresh token was used before; its session has ended",
+            Self::CredentialsInvalid => "Login or password is wrong",
+            Self::Forbidden => "This account may not do that",
+            Self::EmailNotVerified => "The e-mail address has not been verified",
+            Self::PasswordWrong => "The current password is wrong",
+            Self::CodeInvalid => "The code is not valid",
+            Self::LoginTaken => "The login is taken",
+            Self::EmailTaken => "The e-mail address is taken",
+            Self::SessionNotFound => "No such session",
+            Self::UserNotFound => "No such account",
+            Self::TaskNotFound => "No such task",
+            Self::TaskNotFinished => "The task has not ended yet",
+            Self::TaskAlreadyFinished => "The task has already ended",
+            Self::NotFound => "No such page",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::TooManyRequests => "Too many requests",
+            Self::Unavailable => "The service can't take this now",
+            Self::Internal => "Something went wrong on our side",
+        }
+    }
+}
+
+/// One fault of one field of a refused body or query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// The field as the client wrote it; empty where the body as a whole is meant.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// The body of every error: `application/problem+json`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// `urn:miniapp:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code's sentence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time, where there is more to say than the title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The stable code.
+    pub code: Code,
+    /// The trace of this request, also in the header `x-trace-id`.
+    pub trace_id: String,
+    /// Every fault of a refused body; absent otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
