@@ -1,1 +1,3 @@
-//! testkit
+//! What tests of more than one crate need.
+
+pub mod conformance;

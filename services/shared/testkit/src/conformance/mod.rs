@@ -1,0 +1,3 @@
+//! What every engine of a port has to do, as tests that don't know the engine.
+
+pub mod broker;
