@@ -32,17 +32,36 @@ pub trait FromFields: Sized {
     }
 }
 
+/// Reads the pairs of a query string, where every value is a text and may come once.
+pub fn read_query<T: FromFields>(
+    pairs: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, BodyFault> {
+    let mut fields = Fields { is_text: true, ..Fields::new(Map::new()) };
+    for (name, value) in pairs {
+        if fields.object.contains_key(&name) {
+            let name: String = name.chars().take(64).collect();
+            fields.fault(&name, "is given more than once");
+        } else {
+            fields.object.insert(name, Value::String(value));
+        }
+    }
+    let read = T::read(&mut fields);
+    fields.finish(read)
+}
+
 /// The fields of a JSON object that have not been read yet, and the faults found.
 #[derive(Debug)]
 pub struct Fields {
     object: Map<String, Value>,
     faults: Vec<FieldError>,
+    /// Whether numbers come as texts, as in a query string.
+    is_text: bool,
 }
 
 impl Fields {
     /// Begins with all fields of `object`.
     pub fn new(object: Map<String, Value>) -> Self {
-        Self { object, faults: Vec::new() }
+        Self { object, faults: Vec::new(), is_text: false }
     }
 
     /// Notes a fault that the reader found by itself.
@@ -73,7 +92,11 @@ impl Fields {
 
     /// A required whole number in `range`.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
-        let value = self.required(name)?;
+        let mut value = self.required(name)?;
+        if self.is_text {
+            let number = value.as_str().and_then(|text| text.parse::<u64>().ok());
+            value = number.map_or(value, Value::from);
+        }
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         match number.filter(|number| range.contains(number)) {
             None if !value.is_number() => self.fault(name, "must be a whole number"),
@@ -201,6 +224,38 @@ mod tests {
     #[test]
     fn only_objects_are_bodies() {
         assert_eq!(SubmitTask::from_body(json!([1])), Err(BodyFault::NotAnObject));
+    }
+
+    #[derive(Debug)]
+    struct Page(Option<u32>, Option<String>);
+
+    impl FromFields for Page {
+        fn read(fields: &mut Fields) -> Option<Self> {
+            let limit = fields.optional(|fields| fields.integer("limit", 1..=200), "limit");
+            let cursor = fields.optional(|fields| fields.text("cursor", 1..=10), "cursor");
+            Some(Self(limit, cursor))
+        }
+    }
+
+    fn query(pairs: &[(&str, &str)]) -> Result<Page, BodyFault> {
+        read_query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn a_query_holds_numbers_as_texts() {
+        let page = query(&[("limit", "50"), ("cursor", "12")]).expect("readable");
+        assert_eq!((page.0, page.1.as_deref()), (Some(50), Some("12")));
+        let page = query(&[]).expect("readable");
+        assert_eq!((page.0, page.1), (None, None));
+    }
+
+    #[test]
+    fn every_fault_of_a_query_is_told() {
+        let pairs = [("limit", "x"), ("cursor", ""), ("cursor", "2"), ("y", "1")];
+        let Err(BodyFault::Fields(faults)) = query(&pairs) else { panic!("readable") };
+        let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        assert_eq!(fields, ["cursor", "limit", "cursor", "y"]);
+        assert!(query(&[("limit", "201")]).is_err());
     }
 
     #[test]
