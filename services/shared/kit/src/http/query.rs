@@ -1,0 +1,21 @@
+//! Reading query strings.
+
+use axum::extract::FromRequestParts;
+use contracts::fields::{FromFields, read_query};
+use http::request::Parts;
+
+use super::Problem;
+
+/// The query string as a `T`, with every fault told.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: FromFields> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
+        Ok(Self(read_query(pairs)?))
+    }
+}

@@ -1,0 +1,31 @@
+//! The programs of the platform.
+
+/// A program of the platform.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Service {
+    /// Accounts, sessions and tokens.
+    Auth,
+    /// Tasks over HTTP.
+    Api,
+    /// Runs tasks.
+    Worker,
+    /// All of them in one process.
+    Miniapp,
+}
+
+impl Service {
+    /// The name in logs, traces and metrics.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The port of the admin listener where none is set.
+    pub fn admin_port(self) -> u16 {
+        match self {
+            Self::Auth => 9005,
+            Self::Api | Self::Miniapp => 9000,
+            Self::Worker => 9001,
+        }
+    }
+}
