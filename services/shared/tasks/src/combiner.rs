@@ -1,0 +1,134 @@
+//! Requests that arrive together are answered by one run: one transaction, one query.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// How many requests may wait for a run before callers wait for room.
+const QUEUE: usize = 16 * 1024;
+/// From this many requests in a run on, the next run waits for company.
+const BUSY: usize = 8;
+/// How long it waits at most.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// Answers many requests at once, in their order.
+pub trait Run<Q, A>: Send + 'static {
+    /// One answer a request.
+    fn run(&mut self, requests: Vec<Q>) -> impl Future<Output = Vec<A>> + Send;
+}
+
+/// Gathers concurrent requests into runs; each caller waits for its own answer.
+///
+/// While one run is under way, requests gather for the next. An idle combiner starts at
+/// once; a busy one gives others about a millisecond to join, because a run costs more
+/// than what it carries.
+#[derive(Debug)]
+pub struct Combiner<Q, A> {
+    requests: mpsc::Sender<(Q, oneshot::Sender<A>)>,
+}
+
+impl<Q, A> Clone for Combiner<Q, A> {
+    fn clone(&self) -> Self {
+        Self { requests: self.requests.clone() }
+    }
+}
+
+impl<Q: Send + 'static, A: Send + 'static> Combiner<Q, A> {
+    /// Starts the task that runs `runner`, at most `limit` requests at a time. It ends
+    /// when the last clone is gone and everything has been answered.
+    pub fn start(limit: usize, mut runner: impl Run<Q, A>) -> Self {
+        let (requests, mut waiting) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let mut gathered = Vec::with_capacity(limit);
+            let mut busy = false;
+            while gather(&mut waiting, &mut gathered, limit, busy).await {
+                busy = gathered.len() >= BUSY;
+                let (batch, callers): (Vec<Q>, Vec<oneshot::Sender<A>>) =
+                    gathered.drain(..).unzip();
+                for (caller, answer) in callers.into_iter().zip(runner.run(batch).await) {
+                    // A caller that went away doesn't want its answer any more.
+                    let _ = caller.send(answer);
+                }
+            }
+        });
+        Self { requests }
+    }
+
+    /// The answer to `request`; `None` if the runner is gone or panicked.
+    pub async fn call(&self, request: Q) -> Option<A> {
+        let (caller, answer) = oneshot::channel();
+        self.requests.send((request, caller)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Waits for the next batch; `false` when there will be none.
+async fn gather<T>(
+    waiting: &mut mpsc::Receiver<T>,
+    gathered: &mut Vec<T>,
+    limit: usize,
+    busy: bool,
+) -> bool {
+    if waiting.recv_many(gathered, limit).await == 0 {
+        return false;
+    }
+    if busy {
+        let deadline = Instant::now() + LINGER;
+        while gathered.len() < limit {
+            let room = limit - gathered.len();
+            match timeout_at(deadline, waiting.recv_many(gathered, room)).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Sizes;
+
+    impl Run<u32, (u32, usize)> for Sizes {
+        async fn run(&mut self, requests: Vec<u32>) -> Vec<(u32, usize)> {
+            let size = requests.len();
+            tokio::task::yield_now().await;
+            requests.into_iter().map(|request| (request, size)).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn concurrent_requests_share_runs_and_get_their_own_answers() {
+        let combiner = Combiner::start(16, Sizes);
+        let calls = (0..40).map(|n| {
+            let combiner = combiner.clone();
+            tokio::spawn(async move { combiner.call(n).await })
+        });
+        let mut largest = 0;
+        for (n, call) in (0..).zip(calls.collect::<Vec<_>>()) {
+            let (echo, size) = call.await.expect("no panic").expect("an answer");
+            assert_eq!(echo, n);
+            largest = largest.max(size);
+        }
+        assert!((2..=16).contains(&largest), "runs of up to {largest}");
+    }
+
+    struct Panics;
+
+    impl Run<(), ()> for Panics {
+        async fn run(&mut self, _: Vec<()>) -> Vec<()> {
+            panic!("on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dead_runner_is_told() {
+        let combiner = Combiner::start(1, Panics);
+        assert_eq!(combiner.call(()).await, None);
+        assert_eq!(combiner.call(()).await, None);
+    }
+}

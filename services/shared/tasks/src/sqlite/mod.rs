@@ -1,0 +1,172 @@
+//! The embedded store: a SQLite file in WAL mode, one connection that writes, a few that
+//! read.
+
+mod read;
+mod rows;
+mod upkeep;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::task::{Event, Kind, Stats, Worker};
+use jiff::Timestamp;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::domain::Task;
+use crate::engine::{
+    Change, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
+};
+
+/// How many queries run at the same time.
+const READERS: u32 = 3;
+/// How long a statement waits for another process or crate that writes the same file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// A task store in a SQLite file.
+pub struct SqliteEngine {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl SqliteEngine {
+    /// Opens the file that a `sqlite://PATH` URL names, made and brought up to date where
+    /// needed. With `fsync` a commit survives the loss of power, without it only that of
+    /// the process.
+    pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
+        let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+        let options: SqliteConnectOptions = url.parse()?;
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY)
+            .pragma("cache_size", "-8000")
+            .pragma("temp_store", "memory")
+            // Fewer checkpoints: each costs the writer several syncs of the file.
+            .pragma("wal_autocheckpoint", "4000")
+            .statement_cache_capacity(128)
+            .disable_statement_logging();
+        let mut writer = options.connect().await?;
+        let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+        // Other crates keep their tables, and their own count of migrations, in this file.
+        migrator.dangerous_set_table_name("tasks_migrations");
+        migrator.run(&mut writer).await.map_err(|error| StoreError::Broken(error.to_string()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.create_if_missing(false).read_only(true))
+            .await?;
+        Ok(Self { writer: Mutex::new(writer), readers })
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::Configuration(_)
+            | sqlx::Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for SqliteEngine {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        read::load(&self.readers, ids).await
+    }
+
+    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+        write::write(&mut *self.writer.lock().await, inserts, changes).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        read::list(&self.readers, filter).await
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        read::timeline(&self.readers, id).await
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        read::events_after(&self.readers, owner, after, limit).await
+    }
+
+    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+        write::renew(&mut *self.writer.lock().await, claims, until).await
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::expired(&self.readers, now, limit).await
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+        if !upkeep::any_due(&self.readers, take).await? {
+            return Ok(Vec::new());
+        }
+        upkeep::take_due(&mut *self.writer.lock().await, take).await
+    }
+
+    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+        upkeep::dispatched(&mut *self.writer.lock().await, tasks, now).await
+    }
+
+    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        upkeep::dispatch_again(&mut *self.writer.lock().await, before, now).await
+    }
+
+    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::owned(&self.readers, owner, limit).await
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        upkeep::purge(&mut *self.writer.lock().await, ended, removed, limit).await
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        read::stats(&self.readers, owner, now).await
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        upkeep::report_worker(&mut *self.writer.lock().await, worker).await
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        upkeep::forget_worker(&mut *self.writer.lock().await, name).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        upkeep::workers(&self.readers, since).await
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        upkeep::announce_kinds(&mut *self.writer.lock().await, kinds).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        upkeep::kinds(&self.readers).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        upkeep::ping(&self.readers).await
+    }
+}

@@ -1,0 +1,151 @@
+//! Queries.
+
+use std::collections::BTreeMap;
+
+use contracts::task::{ByStatus, Event, Stats};
+use futures_util::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
+use uuid::Uuid;
+
+use super::rows::{columns, micros, status_code, task, time};
+use crate::domain::Task;
+use crate::engine::{Filter, StoreError};
+use crate::timeline;
+
+/// See [`crate::Engine::load`].
+pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+    const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
+    // Few sizes, so that the statements stay prepared; a missing one matches nothing.
+    let marks = "?, ".repeat(ids.len().next_power_of_two() - 1);
+    let mut query = sqlx::query(AssertSqlSafe(format!("{HEAD}{marks}?)")));
+    for id in ids {
+        query = query.bind(id);
+    }
+    query.fetch_all(pool).await?.iter().map(task).collect()
+}
+
+/// See [`crate::Engine::list`].
+pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new(concat!("SELECT ", columns!(), " FROM tasks WHERE deleted = 0"));
+    if let Some(owner) = filter.owner {
+        query.push(" AND owner = ").push_bind(owner);
+    }
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id);
+    }
+    if let Some(status) = filter.status {
+        // In the text, so that an index over one status only can be used.
+        query.push(" AND status = ").push(status_code(status));
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(before) = filter.before {
+        query.push(" AND id < ").push_bind(before);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+    query.build().fetch_all(pool).await?.iter().map(task).collect()
+}
+
+/// See [`crate::Engine::timeline`].
+pub(super) async fn timeline(
+    pool: &SqlitePool,
+    id: Uuid,
+) -> Result<Option<Vec<Event>>, StoreError> {
+    // Both tables in one statement, so that a page that turns meanwhile isn't missed.
+    const LINES: &str = "SELECT lines FROM (\
+         SELECT page, lines FROM task_timeline_pages WHERE task_id = ?1 \
+         UNION ALL SELECT pages, timeline FROM tasks WHERE id = ?1) ORDER BY page";
+    let pages = sqlx::query_scalar::<_, String>(LINES).bind(id).fetch_all(pool).await?;
+    if pages.is_empty() {
+        return Ok(None);
+    }
+    pages.iter().flat_map(|lines| timeline::events(id, lines)).collect::<Result<_, _>>().map(Some)
+}
+
+/// See [`crate::Engine::events_after`].
+pub(super) async fn events_after(
+    pool: &SqlitePool,
+    owner: Uuid,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    // What isn't over, and what ended since; an event's id begins with its time.
+    const TOUCHED: &str = "SELECT id, pages, timeline FROM tasks \
+         WHERE owner = ?1 AND status IN (0, 1) AND deleted = 0 \
+         UNION ALL SELECT id, pages, timeline FROM tasks \
+         WHERE owner = ?1 AND finished_at >= ?2 AND (status NOT IN (0, 1) OR deleted = 1)";
+    let (seconds, nanos) = after.get_timestamp().map_or((0, 0), |at| at.to_unix());
+    let since = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+        + i64::from(nanos / 1_000);
+    let mut newest = BTreeMap::new();
+    let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        let id: Uuid = row.try_get(0)?;
+        let pages: i64 = row.try_get(1)?;
+        let lines: String = row.try_get(2)?;
+        let mut events: Vec<Event> = timeline::events(id, &lines).collect::<Result<_, _>>()?;
+        if pages > 0 && events.first().is_none_or(|event| event.id > after) {
+            events = timeline(pool, id).await?.unwrap_or_default();
+        }
+        for event in events.into_iter().filter(|event| event.id > after) {
+            newest.insert(event.id, event);
+            if newest.len() > limit as usize {
+                newest.pop_last();
+            }
+        }
+    }
+    Ok(newest.into_values().collect())
+}
+
+/// See [`crate::Engine::stats`].
+pub(super) async fn stats(
+    pool: &SqlitePool,
+    owner: Option<Uuid>,
+    now: Timestamp,
+) -> Result<Stats, StoreError> {
+    let minute_ago = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
+    let scoped = |query: &mut QueryBuilder<Sqlite>| {
+        if let Some(owner) = owner {
+            query.push(" AND owner = ").push_bind(owner);
+        }
+    };
+    let mut counts = QueryBuilder::new("SELECT status, count(*) FROM tasks WHERE deleted = 0");
+    scoped(&mut counts);
+    counts.push(" GROUP BY status");
+    let mut by_status = ByStatus::default();
+    for (status, count) in counts.build_query_as::<(i64, i64)>().fetch_all(pool).await? {
+        *place(&mut by_status, status)? = super::rows::unsigned(count);
+    }
+    let mut waiting = QueryBuilder::new(
+        "SELECT count(*), min(ready_at) FROM tasks WHERE ready_at IS NOT NULL AND ready_at <= ",
+    );
+    waiting.push_bind(micros(now));
+    scoped(&mut waiting);
+    let (depth, oldest): (i64, Option<i64>) = waiting.build_query_as().fetch_one(pool).await?;
+    let mut finished =
+        QueryBuilder::new("SELECT count(*) FROM tasks WHERE status = 2 AND finished_at >= ");
+    finished.push_bind(micros(minute_ago));
+    scoped(&mut finished);
+    let (finished,): (i64,) = finished.build_query_as().fetch_one(pool).await?;
+    let waited = oldest.map(time).transpose()?.map(|oldest| now.duration_since(oldest));
+    Ok(Stats {
+        by_status,
+        queue_depth: super::rows::unsigned(depth),
+        oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
+        finished_per_minute: super::rows::unsigned(finished),
+    })
+}
+
+fn place(counts: &mut ByStatus, code: i64) -> Result<&mut u64, StoreError> {
+    use contracts::task::Status;
+    Ok(match super::rows::status(code)? {
+        Status::Awaiting => &mut counts.awaiting,
+        Status::Executing => &mut counts.executing,
+        Status::Finished => &mut counts.finished,
+        Status::Canceled => &mut counts.canceled,
+        Status::Failed => &mut counts.failed,
+    })
+}

@@ -1,0 +1,141 @@
+//! The loops that keep tasks moving; one set of them runs in every process with a store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, Queue};
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use kit::lifecycle::Shutdown;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::domain::Command;
+use crate::engine::Due;
+use crate::news::{self, NewsReceiver};
+use crate::relay::Relay;
+use crate::{Error, Tasks};
+
+/// How often to look for leases that ran out.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+/// How many of them are brought back together.
+const REAP_TOGETHER: u32 = 500;
+/// How often to look for messages that the broker lost, and to forget old tasks.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// A message that went out longer ago than this and isn't in the queue is lost.
+const LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
+/// How many old tasks are forgotten in a transaction.
+const PURGE_TOGETHER: u32 = 500;
+
+/// How long tasks are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// After they ended.
+    pub ended: SignedDuration,
+    /// After they were removed, for the streams.
+    pub removed: SignedDuration,
+}
+
+/// What has to run so that tasks move.
+pub struct Upkeep {
+    tasks: Tasks,
+    due: mpsc::Receiver<Due>,
+    news: NewsReceiver,
+}
+
+impl Upkeep {
+    pub(crate) fn new(tasks: Tasks, due: mpsc::Receiver<Due>, news: NewsReceiver) -> Self {
+        Self { tasks, due, news }
+    }
+
+    /// Dispatches, reaps, tells and forgets until the shutdown is complete: services drain
+    /// while this still runs, so it ends on `stop`, not on the first signal.
+    pub async fn run(self, broker: Arc<dyn Broker>, retention: Retention, stop: Shutdown) {
+        let Self { tasks, due, news } = self;
+        if !broker.is_durable() {
+            // Nothing of an earlier life is in the queue, nor is any of its workers alive.
+            restore(&tasks).await;
+        }
+        let relay = Relay::new(tasks.clone(), broker.clone()).run(due);
+        let news = news::run(news, broker.clone(), tasks.shared_clock());
+        let reap = every(REAP_EVERY, || reap(&tasks, tasks.clock().now()));
+        let sweep = every(SWEEP_EVERY, || sweep(&tasks, broker.as_ref(), retention));
+        tokio::select! {
+            ((), (), (), ()) = async { tokio::join!(relay, news, reap, sweep) } => {}
+            () = stop.begun() => {}
+        }
+    }
+}
+
+/// Runs `work` again and again; what fails is tried again next time.
+async fn every<F>(pause: Duration, mut work: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    let mut ticks = interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = work().await {
+            tracing::warn!(%error, "upkeep of tasks has to wait");
+        }
+    }
+}
+
+/// Brings back what an earlier life of this process left behind.
+async fn restore(tasks: &Tasks) {
+    let now = tasks.clock().now();
+    let restored = async {
+        reap(tasks, Timestamp::MAX).await?;
+        tasks.engine().dispatch_again(now, now).await.map_err(Error::from)
+    };
+    match restored.await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "waiting tasks are dispatched again"),
+        Err(error) => tracing::error!(%error, "could not restore waiting tasks"),
+    }
+}
+
+/// Brings back tasks whose lease ran out before `until`.
+async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
+    loop {
+        let expired = tasks.engine().expired(until, REAP_TOGETHER).await?;
+        let count = expired.len();
+        let reaped = join_all(
+            expired.into_iter().map(|id| tasks.apply(None, id, Command::ExpireLease { until })),
+        );
+        for result in reaped.await {
+            match result {
+                Ok(task) => tracing::warn!(
+                    task.id = %task.id,
+                    worker = task.state.worker.as_deref(),
+                    status = %task.state.status,
+                    "a lease ran out"
+                ),
+                // Renewed, ended or brought back by another process meanwhile.
+                Err(Error::Refused(_) | Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if count < REAP_TOGETHER as usize {
+            return Ok(());
+        }
+    }
+}
+
+/// Dispatches again what the broker lost, and forgets what is old enough.
+async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Result<(), Error> {
+    let now = tasks.clock().now();
+    let ago = |time: SignedDuration| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
+    // With messages in the queue nothing can be told lost; an empty queue tells.
+    if let Ok(0) = broker.depth(Queue::Tasks).await {
+        let lost = tasks.engine().dispatch_again(ago(LOST_AFTER), now).await?;
+        if lost > 0 {
+            tracing::warn!(lost, "messages got lost in the broker; dispatched again");
+        }
+    }
+    let (ended, removed) = (ago(retention.ended), ago(retention.removed));
+    while tasks.engine().purge(ended, removed, PURGE_TOGETHER).await? == u64::from(PURGE_TOGETHER) {
+    }
+    Ok(())
+}
