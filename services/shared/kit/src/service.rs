@@ -20,6 +20,16 @@ impl Service {
         self.into()
     }
 
+    /// What it is for, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Auth => "Accounts, sessions and tokens",
+            Self::Api => "Tasks over HTTP",
+            Self::Worker => "Runs tasks",
+            Self::Miniapp => "Accounts, tokens and background tasks in one process",
+        }
+    }
+
     /// The port of the admin listener where none is set.
     pub fn admin_port(self) -> u16 {
         match self {

@@ -1,11 +1,24 @@
 //! HTTP as every service speaks it.
 
 mod body;
+mod client;
+mod connection;
+mod docs;
+mod front;
 mod id;
 mod problem;
 mod query;
+mod rate;
+mod router;
+mod server;
 
-pub use body::Body;
+pub use body::{Body, BodyLimits, read};
+pub use client::{Client, Peer};
+pub use docs::docs;
+pub use front::{Logged, X_TRACE_ID};
 pub use id::Id;
 pub use problem::Problem;
 pub use query::Query;
+pub use rate::PerIp;
+pub use router::{RouterOptions, finish};
+pub use server::{ServerOptions, serve};

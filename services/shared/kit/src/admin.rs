@@ -1,0 +1,88 @@
+//! The listener for those who run the platform, on a port of its own.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use contracts::problem::Code;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use tokio::net::TcpListener;
+
+use crate::health::{Health, Report, Status};
+use crate::http::{self as kit_http, Logged, Problem, RouterOptions, ServerOptions};
+use crate::lifecycle::Shutdown;
+use crate::{metrics, telemetry};
+
+#[derive(Clone)]
+struct Process {
+    health: Health,
+    shutdown: Shutdown,
+}
+
+/// Serves `/livez`, `/readyz`, `/metrics` and `/log-level`. Being asked to stop makes
+/// the process unready; the listener itself lives until all is to be dropped, or until
+/// its future is.
+pub async fn serve(
+    listener: TcpListener,
+    health: Health,
+    shutdown: Shutdown,
+) -> std::io::Result<()> {
+    let until = Shutdown::new();
+    let options = ServerOptions { connections: 256, ..ServerOptions::default() };
+    let router = router(health, shutdown.clone());
+    let serving = kit_http::serve(listener, router, options, until.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served,
+        () = shutdown.aborted() => until.abort(),
+    }
+    serving.await
+}
+
+/// What [`serve`] serves.
+pub fn router(health: Health, shutdown: Shutdown) -> Router {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(numbers))
+        .route("/log-level", get(log_filter).put(set_log_filter))
+        .with_state(Process { health, shutdown });
+    let options = RouterOptions { logged: Logged::Quietly, ..RouterOptions::default() };
+    kit_http::finish(router, &options)
+}
+
+async fn ready(State(process): State<Process>) -> Response {
+    let mut report: Report = process.health.report().await;
+    if process.shutdown.has_begun() {
+        report.status = Status::Stopping;
+    }
+    let status = match report.status {
+        Status::Ok => StatusCode::OK,
+        Status::Failing | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, axum::Json(report)).into_response()
+}
+
+async fn numbers() -> Result<Response, Problem> {
+    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    let text = metrics::text().map_err(Problem::internal)?;
+    Ok(([(CONTENT_TYPE, TEXT)], text).into_response())
+}
+
+async fn log_filter() -> Result<String, Problem> {
+    Ok(telemetry()?.log_filter().get() + "\n")
+}
+
+async fn set_log_filter(filter: String) -> Result<String, Problem> {
+    let log = telemetry()?;
+    log.log_filter().set(&filter).map_err(|error| {
+        Problem::new(Code::MalformedBody).detail(format!("no filter: {error:#}"))
+    })?;
+    tracing::info!(filter = log.log_filter().get(), "what is logged has been changed");
+    Ok(log.log_filter().get() + "\n")
+}
+
+fn telemetry() -> Result<telemetry::Telemetry, Problem> {
+    telemetry::installed().ok_or_else(|| Problem::new(Code::NotFound))
+}

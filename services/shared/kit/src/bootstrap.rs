@@ -1,0 +1,145 @@
+//! How every program of the platform starts and ends.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::Service;
+use crate::admin;
+use crate::config::Config;
+use crate::health::Health;
+use crate::lifecycle::Shutdown;
+use crate::telemetry::{self, Telemetry};
+
+/// Work that ignores a request to stop at once is left behind after this.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+/// What a program has at hand when it begins.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// What is set.
+    pub config: Arc<Config>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+    /// Where to add checks; `/readyz` asks them.
+    pub health: Health,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+}
+
+/// The arguments of a service.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file; every setting can also be given as an environment
+    /// variable, such as `MINIAPP__API__LISTEN`.
+    #[arg(long, value_name = "FILE", env = "MINIAPP_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Runs a service from its arguments to its exit code: configuration, logs, traces,
+/// signals, the admin listener, then `serve`.
+pub fn run<F>(service: Service, serve: impl FnOnce(Boot) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let command = Arguments::command().name(service.name()).about(service.about());
+    let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match Config::load(arguments.config.as_deref()) {
+        Ok(config) => run_with(service, config, serve),
+        Err(error) => refuse(&error, USAGE),
+    }
+}
+
+/// As [`run`], for a program that has read its arguments and configuration itself.
+pub fn run_with<F>(service: Service, config: Config, serve: impl FnOnce(Boot) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let (runtime, telemetry) = match prepare(service, &config) {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(&format_args!("{error:#}"), FAILURE),
+    };
+    let served = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
+        let listen = config.admin_listen(service);
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("can't listen on {listen} (admin.listen, MINIAPP__ADMIN__LISTEN)")
+        })?;
+        let health = Health::new();
+        let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
+        let boot = Boot {
+            config: Arc::new(config),
+            shutdown: shutdown.clone(),
+            health,
+            telemetry: telemetry.clone(),
+        };
+        let served = tokio::select! {
+            served = serve(boot) => served,
+            () = left_behind(&shutdown) => Err(anyhow::anyhow!("stopped at once, as asked")),
+        };
+        admin.abort();
+        served
+    });
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    telemetry.flush();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
+    }
+}
+
+/// Listens where a service is to be found; `key` is the setting that says so.
+pub async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address} ({key})"))
+}
+
+async fn left_behind(shutdown: &Shutdown) {
+    shutdown.aborted().await;
+    tokio::time::sleep(LEFT_BEHIND).await;
+}
+
+fn prepare(service: Service, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
+    let telemetry = telemetry::init(service, config)?;
+    // Whoever came first has chosen; there is only this one in the program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?;
+    Ok((runtime, telemetry))
+}
+
+/// The soft limit is there for programs that use `select`; each connection needs one.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(error = error.to_string(), "can't raise the limit of open files");
+    }
+}
+
+fn refuse(error: &dyn Display, code: u8) -> ExitCode {
+    // Sources may bring their own lines; people and scripts read one.
+    let text = error.to_string();
+    let text: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("error: {}", text.join(" "));
+    ExitCode::from(code)
+}

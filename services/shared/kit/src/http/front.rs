@@ -1,0 +1,241 @@
+//! What every request passes first: one layer that does all of it at once, because it
+//! is on the path of each.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse as _, Response};
+use contracts::problem::Code;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::{HeaderName, HeaderValue, Method, Uri};
+use opentelemetry::trace::{TraceContextExt as _, TraceId};
+use tower::{Layer, Service};
+use tracing::{Level, Span};
+
+use super::{BodyLimits, Peer, Problem};
+use crate::metrics;
+use crate::trace::{self, InRequest};
+
+/// The trace of the request, on every answer.
+pub const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+
+/// What an answer says about itself unless it says otherwise.
+const DEFAULT_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// How much a listener says about its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logged {
+    /// A line for each.
+    #[default]
+    All,
+    /// A line for each, where details are wanted: for probes.
+    Quietly,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Front {
+    pub(super) limits: BodyLimits,
+    pub(super) logged: Logged,
+}
+
+impl<S> Layer<S> for Front {
+    type Service = FrontService<S>;
+
+    fn layer(&self, inner: S) -> FrontService<S> {
+        FrontService { front: *self, inner }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FrontService<S> {
+    front: Front,
+    inner: S,
+}
+
+impl<S> Service<Request> for FrontService<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answer<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Answer<S::Future> {
+        let asked = Asked {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            peer: request.extensions().get::<Peer>().copied(),
+            at: Instant::now(),
+        };
+        let (span, trace_id) = begin_span(&asked, &request);
+        request.extensions_mut().insert(self.front.limits);
+        let inner = {
+            let _within = InRequest::enter(trace_id);
+            span.in_scope(|| self.inner.call(request))
+        };
+        Answer { inner, span, trace_id, asked, logged: self.front.logged }
+    }
+}
+
+/// A request, as far as it is told about afterwards.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    peer: Option<Peer>,
+    at: Instant,
+}
+
+fn begin_span(asked: &Asked, request: &Request) -> (Span, TraceId) {
+    let span = tracing::info_span!(
+        "request",
+        otel.kind = "server",
+        otel.name = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+        http.request.method = tracing::field::Empty,
+        http.route = tracing::field::Empty,
+        url.path = tracing::field::Empty,
+        client.address = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+    );
+    let parent = trace::context_of(request.headers());
+    let parent_trace = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
+    if let Some(parent) = parent {
+        trace::set_parent_context(&span, parent);
+    }
+    let context = trace::span_context(&span);
+    if !context.is_valid() {
+        // Without telemetry the answer still has an id to be asked about.
+        return (span, parent_trace.unwrap_or_else(|| TraceId::from(rand::random::<u128>())));
+    }
+    if context.is_sampled() {
+        let route = asked.route.as_ref().map(MatchedPath::as_str);
+        let method = known_method(&asked.method);
+        let name = route.map(|route| format!("{method} {route}"));
+        span.record("otel.name", name.as_deref().unwrap_or(method));
+        span.record("http.request.method", method);
+        route.map(|route| span.record("http.route", route));
+        span.record("url.path", asked.uri.path());
+        asked.peer.map(|Peer(peer)| span.record("client.address", peer.ip().to_string()));
+    }
+    (span, context.trace_id())
+}
+
+pin_project_lite::pin_project! {
+    /// The answer to be, watched on its way.
+    pub(super) struct Answer<F> {
+        #[pin]
+        inner: F,
+        span: Span,
+        trace_id: TraceId,
+        asked: Asked,
+        logged: Logged,
+    }
+}
+
+impl<F> Future for Answer<F>
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let _within = InRequest::enter(*this.trace_id);
+        let _entered = this.span.enter();
+        // The future is not polled again after a panic, so nobody sees it half done.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(context)));
+        let mut response = match polled {
+            Ok(polled) => match ready!(polled) {
+                Ok(response) => response,
+                Err(never) => match never {},
+            },
+            Err(_) => Problem::new(Code::Internal).into_response(),
+        };
+        add_headers(&mut response, *this.trace_id);
+        this.asked.tell(&response, this.span, *this.logged);
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn add_headers(response: &mut Response, trace_id: TraceId) {
+    let headers = response.headers_mut();
+    headers.reserve(DEFAULT_HEADERS.len() + 1);
+    for (name, value) in DEFAULT_HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+    let mut id = String::with_capacity(32);
+    trace::push_hexadecimal(&mut id, &trace_id.to_bytes());
+    if let Ok(value) = HeaderValue::try_from(id) {
+        headers.insert(X_TRACE_ID, value);
+    }
+}
+
+impl Asked {
+    fn tell(&self, response: &Response, span: &Span, logged: Logged) {
+        let status = response.status();
+        let took = self.at.elapsed();
+        let route = self.route.as_ref().map_or("", MatchedPath::as_str);
+        let method = known_method(&self.method);
+        metrics::request(method, route, status, took);
+        span.record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    method,
+                    path = self.uri.path(),
+                    status = status.as_u16(),
+                    code = response.extensions().get::<Code>().map(<&str>::from),
+                    took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                    client = self.peer.map(|Peer(peer)| tracing::field::display(peer.ip())),
+                    "answered"
+                )
+            };
+        }
+        match logged {
+            Logged::All => line!(Level::INFO),
+            Logged::Quietly => line!(Level::DEBUG),
+        }
+    }
+}
+
+/// The method, of those that there are: what a client makes up must not become a name of
+/// a span or the label of a metric.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "_OTHER",
+    }
+}

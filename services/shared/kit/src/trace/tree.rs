@@ -1,0 +1,178 @@
+//! A trace drawn for a terminal.
+
+use std::fmt::{self, Display, Write as _};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::trace::SpanId;
+
+use super::store::{EndedSpan, Trace};
+
+/// A trace as a tree of its spans, each with its duration and a bar that shows when it
+/// ran.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    trace: &'a Trace,
+    width: usize,
+}
+
+impl<'a> Tree<'a> {
+    /// Draws `trace` in lines of about `width` characters.
+    pub fn new(trace: &'a Trace, width: usize) -> Self {
+        Self { trace, width: width.clamp(60, 160) }
+    }
+}
+
+struct Line<'a> {
+    label: String,
+    span: &'a EndedSpan,
+}
+
+impl Display for Tree<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spans = &self.trace.spans;
+        let (Some(start), Some(end)) =
+            (spans.iter().map(|span| span.start).min(), spans.iter().map(|span| span.end).max())
+        else {
+            return Ok(());
+        };
+        let mut lines = Vec::with_capacity(spans.len());
+        let known = |id: SpanId| spans.iter().any(|span| span.id == id);
+        for root in in_order(spans, |span| !known(span.parent)) {
+            lines.push(Line { label: root.name.clone(), span: root });
+            self.descend(root, "", &mut lines);
+        }
+        let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
+        let label_width = label_width.min(self.width / 2);
+        let bar_width = self.width - label_width - 14;
+        for line in &lines {
+            let label = shortened(&line.label, label_width);
+            let took = duration(line.span.end.duration_since(line.span.start).unwrap_or_default());
+            let bar = bar(start, end, line.span, bar_width);
+            let mark = if line.span.failed { " failed" } else { "" };
+            writeln!(f, "{label:label_width$} {took:>9}  {bar}{mark}")?;
+        }
+        if self.trace.dropped > 0 {
+            writeln!(f, "and {} more spans", self.trace.dropped)?;
+        }
+        Ok(())
+    }
+}
+
+impl Tree<'_> {
+    fn descend<'a>(&'a self, parent: &EndedSpan, indent: &str, lines: &mut Vec<Line<'a>>) {
+        let children = in_order(&self.trace.spans, |span| span.parent == parent.id);
+        let last = children.len().saturating_sub(1);
+        for (position, child) in children.into_iter().enumerate() {
+            let (branch, below) =
+                if position == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            lines.push(Line { label: format!("{indent}{branch}{}", child.name), span: child });
+            self.descend(child, &format!("{indent}{below}"), lines);
+        }
+    }
+}
+
+fn in_order(spans: &[EndedSpan], belongs: impl Fn(&EndedSpan) -> bool) -> Vec<&EndedSpan> {
+    let mut chosen: Vec<&EndedSpan> = spans.iter().filter(|span| belongs(span)).collect();
+    chosen.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    chosen
+}
+
+fn shortened(label: &str, width: usize) -> String {
+    if label.chars().count() <= width {
+        return label.to_owned();
+    }
+    let mut short: String = label.chars().take(width - 1).collect();
+    short.push('…');
+    short
+}
+
+fn duration(took: Duration) -> String {
+    let microseconds = took.as_micros();
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = match microseconds {
+        0..1_000 => write!(text, "{microseconds} µs"),
+        1_000..10_000_000 => {
+            write!(text, "{}.{} ms", microseconds / 1000, microseconds % 1000 / 100)
+        }
+        _ => write!(text, "{}.{} s", took.as_secs(), took.subsec_millis() / 100),
+    };
+    text
+}
+
+fn bar(start: SystemTime, end: SystemTime, span: &EndedSpan, width: usize) -> String {
+    let nanoseconds =
+        |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default().as_nanos();
+    let whole = nanoseconds(start, end).max(1);
+    let column = |at: SystemTime| {
+        let column = nanoseconds(start, at) * width as u128 / whole;
+        usize::try_from(column).unwrap_or(width).min(width)
+    };
+    let from = column(span.start).min(width - 1);
+    // What is too short to be drawn is drawn as one character.
+    let to = column(span.end).max(from + 1);
+    format!("{}{}", " ".repeat(from), "━".repeat(to - from))
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::SpanKind;
+
+    use super::*;
+
+    fn span(id: u64, parent: u64, name: &str, from: u64, to: u64) -> EndedSpan {
+        EndedSpan {
+            id: id.into(),
+            parent: parent.into(),
+            name: name.to_owned(),
+            kind: SpanKind::Internal,
+            start: SystemTime::UNIX_EPOCH + Duration::from_micros(from),
+            end: SystemTime::UNIX_EPOCH + Duration::from_micros(to),
+            failed: false,
+            attributes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_tree_shows_who_caused_what_and_when() {
+        let mut failed = span(4, 3, "attempt", 5_500, 9_000);
+        failed.failed = true;
+        let trace = Trace {
+            spans: vec![
+                span(2, 1, "insert", 1_000, 2_500),
+                span(1, 99, "POST /api/tasks", 0, 3_000),
+                failed,
+                span(3, 1, "wait in queue", 3_000, 10_000),
+            ],
+            dropped: 0,
+        };
+        let drawn = Tree::new(&trace, 60).to_string();
+        let expected = "\
+POST /api/tasks     3.0 ms  ━━━━━━━━━
+├─ insert           1.5 ms     ━━━━
+└─ wait in queue    7.0 ms           ━━━━━━━━━━━━━━━━━━━━━
+   └─ attempt       3.5 ms                  ━━━━━━━━━━━ failed
+";
+        assert_eq!(drawn, expected);
+    }
+
+    #[test]
+    fn odd_traces_are_drawn_too() {
+        assert_eq!(Tree::new(&Trace::default(), 60).to_string(), "");
+        let long = "x".repeat(200);
+        let trace = Trace { spans: vec![span(1, 0, &long, 5, 5)], dropped: 7 };
+        let drawn = Tree::new(&trace, 0).to_string();
+        assert!(
+            drawn.contains('…') && drawn.contains("0 µs") && drawn.contains("7 more"),
+            "{drawn}"
+        );
+    }
+
+    #[test]
+    fn durations_are_short() {
+        let shown = |microseconds| duration(Duration::from_micros(microseconds));
+        assert_eq!(shown(12), "12 µs");
+        assert_eq!(shown(1_250), "1.2 ms");
+        assert_eq!(shown(15_049_000), "15.0 s");
+    }
+}
