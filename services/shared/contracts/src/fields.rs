@@ -25,10 +25,7 @@ pub trait FromFields: Sized {
 
     /// Reads a whole body. Overridden where something else than an object is welcome.
     fn from_body(body: Value) -> Result<Self, BodyFault> {
-        let Value::Object(object) = body else { return Err(BodyFault::NotAnObject) };
-        let mut fields = Fields::new(object);
-        let read = Self::read(&mut fields);
-        fields.finish(read)
+        Fields::read_body(body)
     }
 }
 
@@ -62,6 +59,19 @@ impl Fields {
     /// Begins with all fields of `object`.
     pub fn new(object: Map<String, Value>) -> Self {
         Self { object, faults: Vec::new(), is_text: false }
+    }
+
+    /// Reads a body that has to be an object.
+    pub fn read_body<T: FromFields>(body: Value) -> Result<T, BodyFault> {
+        let Value::Object(object) = body else { return Err(BodyFault::NotAnObject) };
+        let mut fields = Self::new(object);
+        let read = T::read(&mut fields);
+        fields.finish(read)
+    }
+
+    /// Whether the field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// Notes a fault that the reader found by itself.
@@ -157,6 +167,15 @@ impl Fields {
             }
             Some(_) => read(self),
         }
+    }
+
+    /// Reads a field that may also be null, which is told apart from its absence.
+    pub fn nullable<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+        name: &str,
+    ) -> Option<Option<T>> {
+        self.object.contains_key(name).then(|| self.optional(read, name))
     }
 
     /// What was read, unless a fault was noted or a field is left that nobody knows.
