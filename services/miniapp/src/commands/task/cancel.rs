@@ -1,0 +1,14 @@
+//! `miniapp task cancel`: asks for the end of tasks.
+
+use super::{Chosen, report};
+use crate::context::Context;
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Chosen) -> anyhow::Result<()> {
+    let client = context.client()?;
+    for task in args.tasks {
+        let id = task.resolve(&client).await?;
+        report(context, &client.cancel(id).await?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `miniapp task list`: the caller's tasks, newest first.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use contracts::task::{Status, TaskPage};
+use strum::IntoEnumIterator as _;
+
+use crate::client::TaskQuery;
+use crate::context::Context;
+use crate::ui::task_table;
+
+/// The API's largest page.
+const PAGE: u32 = 200;
+
+/// Which tasks.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only those that stand here
+    #[arg(long, short, ignore_case = true, value_parser = statuses())]
+    status: Option<Status>,
+    /// Only those of this kind
+    #[arg(long, short)]
+    kind: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
+    limit: u32,
+    /// All of them, however many
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// Where an earlier list ended (`nextCursor` of its --json)
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+fn statuses() -> impl clap::builder::TypedValueParser<Value = Status> {
+    let names = PossibleValuesParser::new(Status::iter().map(<&str>::from));
+    names.try_map(|name| {
+        Status::iter().find(|it| it.to_string().eq_ignore_ascii_case(&name)).ok_or("no status")
+    })
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    let (ui, client) = (context.ui, context.client()?);
+    let mut wanted = if args.all { u32::MAX } else { args.limit };
+    let mut query =
+        TaskQuery { status: args.status, kind: args.kind, limit: None, cursor: args.cursor };
+    let mut all = TaskPage { tasks: Vec::new(), next_cursor: None };
+    while wanted > 0 {
+        query.limit = Some(wanted.min(PAGE));
+        let page = client.tasks(&query).await?;
+        wanted = wanted.saturating_sub(u32::try_from(page.tasks.len()).unwrap_or(u32::MAX));
+        all.tasks.extend(page.tasks);
+        all.next_cursor.clone_from(&page.next_cursor);
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    if ui.json {
+        return Ok(ui.json(&all)?);
+    }
+    if all.tasks.is_empty() {
+        ui.note("No tasks. Submit one with `miniapp task submit`.");
+        return Ok(());
+    }
+    ui.line(task_table(ui.palette, &all.tasks, context.now()))?;
+    if all.next_cursor.is_some() {
+        ui.note("There are more; see them with --all or a larger --limit.");
+    }
+    Ok(())
+}

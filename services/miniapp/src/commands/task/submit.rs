@@ -1,0 +1,146 @@
+//! `miniapp task submit`: submits a task.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use contracts::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::watch;
+use crate::client::Submission;
+use crate::context::Context;
+use crate::failure::Ended;
+use crate::ui::task_sheet;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What the task is about, for people [default: the kind]
+    description: Option<String>,
+    /// What to run; `miniapp kinds` shows them
+    #[arg(long, short, default_value = "simulate")]
+    kind: String,
+    /// The kind's input: JSON, or text that isn't; @FILE reads a file, - standard input
+    #[arg(long, short, default_value = "{}")]
+    data: Data,
+    /// Seconds that one execution may take
+    #[arg(long, default_value_t = 30, value_name = "SECONDS",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TTL)))]
+    ttl: u32,
+    /// How often to try, the first time included [default: 3]
+    #[arg(long, value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ATTEMPTS)))]
+    max_attempts: Option<u32>,
+    /// Not before this time, such as 2030-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "after")]
+    run_at: Option<Timestamp>,
+    /// Not before so long from now, such as 90s or 2h
+    #[arg(long, value_name = "TIME SPAN")]
+    after: Option<SignedDuration>,
+    /// Makes a repeated submission give the same task
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Follow it to its end; exit 3 if that isn't Finished
+    #[arg(long, short)]
+    wait: bool,
+}
+
+/// Where the input comes from.
+#[derive(Clone, Debug, PartialEq)]
+enum Data {
+    Given(Value),
+    File(PathBuf),
+    Stdin,
+}
+
+impl FromStr for Data {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.strip_prefix('@') {
+            Some(path) => Self::File(path.into()),
+            None if text == "-" => Self::Stdin,
+            None => Self::Given(json_or_text(text)),
+        })
+    }
+}
+
+impl Data {
+    fn read(self) -> anyhow::Result<Value> {
+        match self {
+            Self::Given(value) => Ok(value),
+            Self::File(path) => std::fs::read_to_string(&path)
+                .map(|text| json_or_text(&text))
+                .with_context(|| format!("can't read {}", path.display())),
+            Self::Stdin => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).context("can't read standard input")?;
+                Ok(json_or_text(&text))
+            }
+        }
+    }
+}
+
+fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<Ended> {
+    let (ui, client) = (context.ui, context.client()?);
+    let later = args.after.map(|after| context.now().checked_add(after)).transpose();
+    let submission = Submission {
+        task: SubmitTask {
+            description: args.description.unwrap_or_else(|| args.kind.clone()),
+            data: args.data.read()?,
+            ttl: args.ttl,
+            kind: Some(args.kind),
+            max_attempts: args.max_attempts,
+            run_at: later.context("that is too far away")?.or(args.run_at),
+        },
+        idempotency_key: args.idempotency_key,
+    };
+    let task = client.submit(&submission).await?;
+    if args.wait {
+        let task = watch::follow(context, &client, task.task_id, false).await?;
+        if ui.json {
+            ui.json(&task)?;
+        } else {
+            ui.line(task_sheet(ui.palette, &task, context.now()))?;
+        }
+        return Ok(watch::ended(&task));
+    }
+    if ui.json {
+        ui.json(&task)?;
+    } else {
+        // The id alone, so that `task=$(miniapp task submit ...)` works.
+        ui.line(task.task_id)?;
+        ui.note("Follow it with `miniapp task watch last`.");
+    }
+    Ok(Ended::Well)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn input_is_json_or_else_text() {
+        let cases = [
+            (r#"{"a": 1}"#, Data::Given(json!({"a": 1}))),
+            ("5", Data::Given(json!(5))),
+            ("hello", Data::Given(json!("hello"))),
+            ("{broken", Data::Given(json!("{broken"))),
+            ("@in.json", Data::File("in.json".into())),
+            ("-", Data::Stdin),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What every command has at hand.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kit::clock::{Clock as _, SystemClock};
+use kit::config::Config;
+use reqwest::Url;
+
+use crate::cli::Global;
+use crate::client::{Client, Endpoints, SessionStore, session_directory};
+use crate::ui::Ui;
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub struct Context {
+    /// Where output goes.
+    pub ui: Ui,
+    /// The options that every command understands.
+    pub global: Global,
+    /// What time it is, for telling ages.
+    pub clock: SystemClock,
+}
+
+impl Context {
+    /// Puts it together from the command line.
+    pub fn new(global: Global) -> Self {
+        Self { ui: Ui::new(global.json, global.color), global, clock: SystemClock }
+    }
+
+    /// A client of the platform that the command talks to, signed in if `miniapp login`
+    /// was there before.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let api = self.api()?;
+        let directory =
+            session_directory().context("no place to keep tokens: set HOME or XDG_STATE_HOME")?;
+        let sessions = SessionStore::in_directory(&directory, &api)?;
+        let signed_in_at = || sessions.current().and_then(|it| Url::parse(&it.auth).ok());
+        let auth = self.global.auth_url.clone().or_else(signed_in_at);
+        Client::new(Endpoints::new(api, auth), sessions)
+    }
+
+    /// Where the API is: as told, or where the configuration has it listen.
+    fn api(&self) -> anyhow::Result<Url> {
+        if let Some(url) = &self.global.url {
+            return Ok(url.clone());
+        }
+        let config = Config::load(self.global.config.as_deref())?;
+        let mut listen = config.api.listen;
+        if listen.ip().is_unspecified() {
+            listen.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Ok(Url::parse(&format!("http://{listen}"))?)
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,78 @@
+//! A progress bar that follows a task's events.
+
+use contracts::task::{Event, EventType, Status};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::words::shortened;
+use super::{Palette, status_tone};
+
+const STEPS: u64 = 1000;
+/// Room for a message beside the bar on a terminal of 100 columns.
+const MESSAGE: usize = 48;
+
+/// The bar of one task, drawn to standard error while that is a terminal.
+pub struct TaskBar {
+    bar: ProgressBar,
+    palette: Palette,
+}
+
+impl TaskBar {
+    /// A bar of its own, or one that `place` puts among others.
+    pub fn new(
+        name: &str,
+        palette: Palette,
+        place: impl FnOnce(ProgressBar) -> ProgressBar,
+    ) -> Self {
+        let bar = place(ProgressBar::new(STEPS));
+        let filled = if palette.is_on() { "36" } else { "" };
+        let template = format!(
+            "{{prefix:<10}} {{bar:24.{}}} {{percent:>3}}% {{msg}}",
+            if filled.is_empty() { "white" } else { "cyan/dim" }
+        );
+        if let Ok(style) = ProgressStyle::with_template(&template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        bar.set_prefix(name.to_owned());
+        Self { bar, palette }
+    }
+
+    /// Shows what `event` tells.
+    pub fn show(&self, event: &Event) {
+        self.bar.set_position(steps(event.progress));
+        let status = self.palette.paint(status_tone(event.status), event.status);
+        let said = match (&event.message, event.kind) {
+            (Some(message), _) => Some(message.clone()),
+            (None, EventType::Started) if event.attempt > 1 => {
+                Some(format!("attempt {}", event.attempt))
+            }
+            (None, _) => None,
+        };
+        self.bar.set_message(match said {
+            Some(said) => format!("{status}, {}", shortened(&said, MESSAGE)),
+            None => status,
+        });
+        if event.status.is_terminal() && event.status != Status::Finished {
+            self.bar.abandon();
+        } else if event.status == Status::Finished {
+            self.bar.set_position(STEPS);
+            self.bar.abandon();
+        } else {
+            self.bar.tick();
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "clamped to 0..=STEPS"
+)]
+fn steps(progress: f64) -> u64 {
+    (progress.clamp(0.0, 1.0) * STEPS as f64) as u64
+}

@@ -1,0 +1,199 @@
+//! Tasks and events as people see them.
+
+use contracts::task::{Event, EventType, Status, Task};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::words::{between, moment, relative, shortened, span};
+use super::{Palette, Table, Tone};
+
+/// Longest result or input that a sheet shows in one line.
+const SHOWN_JSON: usize = 400;
+
+/// What a status means at a glance.
+pub fn status_tone(status: Status) -> Tone {
+    match status {
+        Status::Awaiting => Tone::Dim,
+        Status::Executing => Tone::Busy,
+        Status::Finished => Tone::Good,
+        Status::Canceled => Tone::Warn,
+        Status::Failed => Tone::Bad,
+    }
+}
+
+/// Tasks, one a row.
+pub fn task_table(palette: Palette, tasks: &[Task], now: Timestamp) -> Table {
+    let header = ["TASK", "KIND", "STATUS", "DONE", "ATTEMPT", "AGE", "DESCRIPTION"];
+    let mut table = Table::new(palette, &header);
+    for task in tasks {
+        table.row([
+            (task.task_id.to_string().as_str(), Tone::Strong),
+            (&task.kind, Tone::Strong),
+            (<&str>::from(task.status), status_tone(task.status)),
+            (&percent(task.progress), Tone::Strong),
+            (&format!("{}/{}", task.attempt, task.max_attempts), Tone::Strong),
+            (&between(task.created_at, now), Tone::Dim),
+            (&shortened(&task.description, 80), Tone::Strong),
+        ]);
+    }
+    table
+}
+
+/// Everything about one task, a line for each thing.
+pub fn task_sheet(palette: Palette, task: &Task, now: Timestamp) -> String {
+    let mut sheet = Sheet { palette, text: String::new() };
+    let status = palette.paint(status_tone(task.status), task.status);
+    sheet.line("Task", &task.task_id.to_string());
+    sheet.line("Description", &task.description);
+    sheet.line("Kind", &task.kind);
+    sheet.line(
+        "Status",
+        &match &task.status_message {
+            Some(message) => format!("{status}, {message}"),
+            None => status,
+        },
+    );
+    sheet.line("Progress", &percent(task.progress));
+    sheet.line("Attempt", &format!("{} of {}", task.attempt, task.max_attempts));
+    if task.generation > 1 {
+        sheet.line("Generation", &task.generation.to_string());
+    }
+    sheet.line("Ttl", &span(jiff::SignedDuration::from_secs(task.ttl.into())));
+    sheet.time("Created", Some(task.created_at), now);
+    sheet.time("Runs", task.run_at.filter(|at| task.status == Status::Awaiting && *at > now), now);
+    sheet.time("Started", task.execution_started_at, now);
+    sheet.time("Ended", task.execution_finished_at, now);
+    if let Some(worker) = &task.worker {
+        sheet.line("Worker", worker);
+    }
+    if let Some(trace) = &task.trace_id {
+        sheet.line("Trace", trace);
+    }
+    sheet.json("Data", &task.data);
+    if let Some(result) = &task.result {
+        sheet.json("Result", result);
+    }
+    if let Some(error) = &task.error {
+        sheet
+            .line("Error", &palette.paint(Tone::Bad, format!("{}: {}", error.code, error.message)));
+    }
+    sheet.text
+}
+
+/// An event in one line.
+pub fn event_line(palette: Palette, event: &Event) -> String {
+    let name = <&str>::from(event.kind).replace('_', " ");
+    let tone = match event.kind {
+        EventType::Finished => Tone::Good,
+        EventType::Failed => Tone::Bad,
+        EventType::Canceled | EventType::Retrying | EventType::LeaseLost | EventType::Released => {
+            Tone::Warn
+        }
+        EventType::Started | EventType::Progress => Tone::Busy,
+        EventType::Created
+        | EventType::CancelRequested
+        | EventType::Restarted
+        | EventType::Deleted => Tone::Strong,
+    };
+    let mut line = palette.paint(Tone::Dim, moment(event.at));
+    line += "  ";
+    line += &palette.paint(tone, format!("{name:<16}"));
+    let mut details = Vec::new();
+    if event.kind == EventType::Progress {
+        details.push(percent(event.progress));
+    }
+    details.extend(event.message.clone());
+    if event.attempt > 0 && event.kind != EventType::Progress {
+        details.push(format!("attempt {}", event.attempt));
+    }
+    if event.kind == EventType::Started {
+        details.extend(event.worker.as_ref().map(|worker| format!("on {worker}")));
+    }
+    line += &details.join(", ");
+    line.trim_end().to_owned()
+}
+
+fn percent(progress: f64) -> String {
+    format!("{:.0}%", progress * 100.0)
+}
+
+struct Sheet {
+    palette: Palette,
+    text: String,
+}
+
+impl Sheet {
+    fn line(&mut self, name: &str, value: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text += &self.palette.paint(Tone::Dim, format!("{name:<12}"));
+        self.text += " ";
+        self.text += value;
+    }
+
+    fn time(&mut self, name: &str, at: Option<Timestamp>, now: Timestamp) {
+        if let Some(at) = at {
+            let relative = self.palette.paint(Tone::Dim, format!("({})", relative(at, now)));
+            self.line(name, &format!("{} {relative}", moment(at)));
+        }
+    }
+
+    fn json(&mut self, name: &str, value: &Value) {
+        self.line(name, &shortened(&value.to_string(), SHOWN_JSON));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::samples;
+
+    const PLAIN: Palette = Palette::new(false);
+
+    #[test]
+    fn a_table_has_a_row_a_task_and_no_frames() {
+        let task = Task { progress: 0.5, ..samples::task(Status::Executing) };
+        let text = task_table(PLAIN, &[task], samples::at(90)).to_string();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
+            .collect();
+        assert_eq!(lines[0], ["TASK", "KIND", "STATUS", "DONE", "ATTEMPT", "AGE", "DESCRIPTION"]);
+        let id = Uuid::nil().to_string();
+        assert_eq!(lines[1], [&id, "echo", "Executing", "50%", "1/3", "1 min 30 s", "Say it back"]);
+    }
+
+    #[test]
+    fn a_sheet_says_what_there_is_to_say() {
+        let task = Task {
+            result: Some(json!({"a": 1})),
+            status_message: Some("done".to_owned()),
+            ..samples::task(Status::Finished)
+        };
+        let sheet = task_sheet(PLAIN, &task, samples::at(60));
+        assert!(sheet.contains("Status       Finished, done\n"), "{sheet}");
+        assert!(sheet.contains("Result       {\"a\":1}"), "{sheet}");
+        assert!(!sheet.contains("Error"), "{sheet}");
+    }
+
+    #[test]
+    fn an_event_is_one_line() {
+        let event = Event {
+            message: Some("half way".to_owned()),
+            progress: 0.5,
+            ..samples::event(EventType::Progress, 2)
+        };
+        assert_eq!(
+            event_line(PLAIN, &event),
+            "2030-01-01 00:00:02.000Z  progress        50%, half way"
+        );
+        assert_eq!(
+            event_line(PLAIN, &samples::event(EventType::Started, 1)),
+            "2030-01-01 00:00:01.000Z  started         attempt 1, on worker-1"
+        );
+    }
+}

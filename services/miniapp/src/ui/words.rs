@@ -1,0 +1,101 @@
+//! Times and amounts in words.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// A length of time, as exact as people want it: `850 ms`, `1.2 s`, `3 min 5 s`, `2 h`.
+pub fn span(length: SignedDuration) -> String {
+    let length = length.max(SignedDuration::ZERO);
+    let (seconds, millis) = (length.as_secs(), length.subsec_millis());
+    let two = |large: i64, unit, small: i64, below| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {below}"),
+    };
+    match seconds {
+        0 if millis == 0 && length.subsec_micros() > 0 => format!("{} us", length.subsec_micros()),
+        0 => format!("{millis} ms"),
+        1..10 if millis >= 100 => format!("{seconds}.{} s", millis / 100),
+        1..60 => format!("{seconds} s"),
+        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
+    }
+}
+
+/// How long something took or takes.
+pub fn between(from: Timestamp, to: Timestamp) -> String {
+    span(to.duration_since(from))
+}
+
+/// `in 5 s` or `5 s ago`.
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    if at > now { format!("in {}", between(now, at)) } else { format!("{} ago", between(at, now)) }
+}
+
+/// A moment in UTC, to the millisecond.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
+}
+
+/// `1 task`, `2 tasks`.
+pub fn count(number: usize, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// A large number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `text` cut to `length` characters, where cutting is told by an ellipsis.
+pub fn shortened(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_as_exact_as_people_want_them() {
+        let cases = [
+            (-5, "0 ms"),
+            (0, "0 ms"),
+            (850, "850 ms"),
+            (1_000, "1 s"),
+            (1_250, "1.2 s"),
+            (59_900, "59 s"),
+            (185_000, "3 min 5 s"),
+            (7_200_000, "2 h"),
+            (90_000_000, "1 d 1 h"),
+        ];
+        for (millis, expected) in cases {
+            assert_eq!(span(SignedDuration::from_millis(millis)), expected);
+        }
+        assert_eq!(span(SignedDuration::from_micros(12)), "12 us");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(shortened("abcdef", 6), "abcdef");
+        assert_eq!(shortened("abcdefg", 6), "abc...");
+    }
+}
