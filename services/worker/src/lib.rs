@@ -1,1 +1,90 @@
-//! worker
+//! Runs tasks.
+//!
+//! A worker takes as many messages from the queue as it can run tasks at a time. For each
+//! it claims the task, runs the code of its [kind](kinds), commits the outcome and then
+//! acknowledges the message: whatever breaks in between, another worker makes another
+//! attempt. Beside that it renews its leases, listens for cancels, stores progress and
+//! reports that it is there.
+
+mod attempt;
+mod cancels;
+mod consumer;
+mod context;
+mod heartbeat;
+pub mod kinds;
+mod leases;
+mod name;
+mod outcome;
+mod progress;
+mod runner;
+mod running;
+mod spans;
+mod trouble;
+
+use std::sync::Arc;
+
+use broker::Broker;
+use kit::clock::Clock;
+use kit::config;
+use kit::lifecycle::Shutdown;
+use parking_lot::Mutex;
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus;
+use tasks::Tasks;
+use tokio::sync::Notify;
+
+use crate::kinds::Kinds;
+use crate::runner::Runner;
+use crate::running::Running;
+
+/// What a worker needs.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where tasks are claimed and outcomes committed.
+    pub tasks: Tasks,
+    /// Where messages come from.
+    pub broker: Arc<dyn Broker>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// What it can run.
+    pub kinds: Arc<Kinds>,
+}
+
+/// Runs one worker until `shutdown` is complete: after its first step no task is taken and
+/// running ones have `worker.grace` to end; what is left then is handed back. After the
+/// second all is dropped.
+pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
+    let Deps { tasks, broker, clock, kinds } = deps;
+    let runner = Arc::new(Runner {
+        name: name::next(config.name.as_deref()).into(),
+        tasks,
+        clock,
+        kinds,
+        lease: config.lease,
+        running: Running::default(),
+        progressed: Arc::default(),
+        rng: Mutex::new(Xoshiro256PlusPlus::from_rng(&mut rand::rng())),
+        shutdown: shutdown.clone(),
+    });
+    tracing::info!(worker = %runner.name, concurrency = config.concurrency, "a worker takes tasks");
+    let renew = Notify::new();
+    let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
+    let keeping = async {
+        tokio::join!(
+            leases::run(&runner, &renew),
+            cancels::run(&runner, broker.as_ref(), &renew),
+            progress::run(&runner),
+            heartbeat::run(&runner, config.concurrency),
+        )
+    };
+    tokio::select! {
+        () = consuming => {}
+        // Kept up until the last attempt has ended.
+        _ = keeping => {}
+        () = shutdown.aborted() => return,
+    }
+    if let Err(error) = runner.tasks.forget_worker(&runner.name).await {
+        tracing::warn!(%error, "could not say that this worker is gone");
+    }
+    tracing::info!(worker = %runner.name, "a worker has stopped");
+}

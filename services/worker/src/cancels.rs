@@ -1,0 +1,42 @@
+//! Hearing at once that a running task is to stop.
+
+use broker::{Broker, Received, Subscription, Topic};
+use contracts::message::TaskCancels;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::runner::Runner;
+use crate::trouble::Trouble;
+
+/// Listens for cancels. Where some may have been missed, `renew` has the leases renewed,
+/// which tells of them too.
+pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
+    let mut trouble = Trouble::with("listening for cancels");
+    loop {
+        let ended = match broker.subscribe(Topic::TaskCancels).await {
+            Ok(mut subscription) => {
+                trouble.over();
+                renew.notify_one();
+                listen(runner, subscription.as_mut(), renew).await;
+                "the stream of news ended".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        sleep(trouble.failed(&ended)).await;
+    }
+}
+
+async fn listen(runner: &Runner, subscription: &mut dyn Subscription, renew: &Notify) {
+    while let Some(received) = subscription.next().await {
+        match received {
+            Received::Gap => renew.notify_one(),
+            Received::Message(message) => match message.read() {
+                Ok(TaskCancels::V1 { task_ids }) => runner.running.cancel(&task_ids),
+                Err(error) => {
+                    tracing::warn!(message.id = %message.id, %error, "news of cancels are not readable here");
+                    renew.notify_one();
+                }
+            },
+        }
+    }
+}

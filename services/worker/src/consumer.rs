@@ -1,0 +1,81 @@
+//! Taking messages for as long as the worker lives, and the way out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, Consumer, Queue};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::Stop;
+use crate::runner::Runner;
+use crate::trouble::Trouble;
+
+/// How long attempts that were stopped may take to be handed back.
+const HAND_BACK: Duration = Duration::from_secs(5);
+
+/// Runs up to `concurrency` tasks at a time until the shutdown begins, then lets running
+/// ones end within `grace` and hands back the others.
+pub(crate) async fn run(
+    runner: &Arc<Runner>,
+    broker: &dyn Broker,
+    concurrency: u16,
+    grace: Duration,
+) {
+    let attempts = TaskTracker::new();
+    let abandoned = runner.shutdown.hard_token().child_token();
+    let mut trouble = Trouble::with("taking tasks from the broker");
+    let mut consumer = None;
+    while !runner.shutdown.has_begun() {
+        let ended = match broker.consume(Queue::Tasks, concurrency).await {
+            Ok(subscribed) => {
+                trouble.over();
+                let consumer = consumer.insert(subscribed);
+                let taking = take(runner, consumer.as_mut(), |delivery| {
+                    let (runner, abandoned) = (runner.clone(), abandoned.clone());
+                    attempts.spawn(async move {
+                        abandoned.run_until_cancelled(runner.handle(delivery)).await
+                    });
+                });
+                taking.await;
+                "the stream of messages ended".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        if !runner.shutdown.has_begun() {
+            let pause = sleep(trouble.failed(&ended));
+            runner.shutdown.token().run_until_cancelled(pause).await;
+        }
+    }
+
+    attempts.close();
+    if timeout(grace, attempts.wait()).await.is_err() {
+        tracing::info!(count = attempts.len(), "handing back tasks that did not end in time");
+        runner.running.stop(Stop::Shutdown);
+        if timeout(HAND_BACK, attempts.wait()).await.is_err() {
+            tracing::warn!(count = attempts.len(), "left tasks to the end of their leases");
+            abandoned.cancel();
+            attempts.wait().await;
+        }
+    }
+    // Only now: what a consumer has delivered is delivered again when it goes.
+    drop(consumer);
+}
+
+/// Takes messages until the shutdown begins or there are no more.
+async fn take(
+    runner: &Runner,
+    consumer: &mut dyn Consumer,
+    mut handle: impl FnMut(broker::Delivery),
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = runner.shutdown.begun() => return consumer.stop().await,
+            delivery = consumer.next() => match delivery {
+                Some(delivery) => handle(delivery),
+                None => return,
+            }
+        }
+    }
+}

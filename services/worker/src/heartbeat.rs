@@ -1,0 +1,49 @@
+//! Telling the platform that this worker is there.
+
+use std::time::Duration;
+
+use contracts::task::Worker;
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use crate::runner::Runner;
+use crate::trouble::Trouble;
+
+/// A third of the silence after which a worker is taken for gone.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Announces the kinds, then reports again and again.
+pub(crate) async fn run(runner: &Runner, capacity: u16) {
+    let started_at = runner.clock.now();
+    let mut trouble = Trouble::with("reporting this worker");
+    let mut announced = false;
+    loop {
+        let reported = async {
+            if !announced {
+                runner.tasks.announce_kinds(&runner.kinds.catalog()).await?;
+                announced = true;
+            }
+            runner.tasks.report_worker(&report(runner, capacity, started_at)).await
+        };
+        let wait = match reported.await {
+            Ok(()) => {
+                trouble.over();
+                EVERY
+            }
+            Err(error) => trouble.failed(&error),
+        };
+        sleep(wait).await;
+    }
+}
+
+fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> Worker {
+    Worker {
+        name: runner.name.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kinds: runner.kinds.names(),
+        running: u32::try_from(runner.running.count()).unwrap_or(u32::MAX),
+        capacity: capacity.into(),
+        started_at,
+        last_seen_at: runner.clock.now(),
+    }
+}

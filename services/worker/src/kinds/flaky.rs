@@ -1,0 +1,61 @@
+//! Fails first.
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Answer, Context, Description, Kind, KindError, answer, read};
+
+/// Fails as many attempts as it is told, then finishes: to see retries at work.
+pub struct Flaky;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    failures: u32,
+}
+
+#[async_trait]
+impl Kind for Flaky {
+    fn describe(&self) -> Description {
+        Description {
+            name: "flaky".into(),
+            description: "Fails the given number of attempts, then finishes.".into(),
+            data_schema: json!({
+                "type": "object",
+                "required": ["failures"],
+                "additionalProperties": false,
+                "properties": {
+                    "failures": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
+                },
+            }),
+            example: json!({ "failures": 1 }),
+        }
+    }
+
+    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+        let Data { failures } = read(data)?;
+        let attempt = context.attempt();
+        if attempt <= failures {
+            let message = format!("Attempt {attempt} fails, as do the first {failures}");
+            return Err(KindError::retry("flaky", message));
+        }
+        answer(&json!({ "attempt": attempt }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::tests::run;
+
+    #[tokio::test]
+    async fn it_fails_as_often_as_told() {
+        for attempt in 1..=2 {
+            let failed = run(&Flaky, json!({ "failures": 2 }), attempt).await;
+            assert!(matches!(failed, Err(KindError::Retry { .. })), "{failed:?}");
+        }
+        assert_eq!(run(&Flaky, json!({ "failures": 2 }), 3).await, Ok(json!({ "attempt": 3 })));
+    }
+}

@@ -1,0 +1,158 @@
+//! Fetches a URL.
+
+mod address;
+mod client;
+mod request;
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use reqwest::{Client, Response};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use self::address::is_public;
+use self::client::{Guard, Refused, SystemLookup};
+use self::request::Data;
+use super::{Answer, Context, Description, Kind, KindError, answer, read};
+
+/// The largest body of an answer that is kept.
+const MAX_BODY: usize = 256 * 1024;
+
+/// Sends a request to the public internet and keeps the answer, whatever its status.
+pub struct Http {
+    guard: Guard,
+    /// Made with the first task: most processes never need it.
+    client: Mutex<Option<Client>>,
+}
+
+impl Http {
+    /// `allow_private` lets tasks reach every address, not the public ones alone.
+    pub fn new(allow_private: bool) -> Self {
+        let allowed = if allow_private { |_| true } else { is_public };
+        Self::guarded(Guard::new(SystemLookup, allowed))
+    }
+
+    fn guarded(guard: Guard) -> Self {
+        Self { guard, client: Mutex::new(None) }
+    }
+
+    fn client(&self) -> Result<Client, KindError> {
+        let mut slot = self.client.lock();
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
+        }
+        let client = self.guard.client().map_err(failed)?;
+        Ok(slot.insert(client).clone())
+    }
+
+    async fn fetch(&self, data: Data) -> Result<Fetched, KindError> {
+        let request = data.into_request()?;
+        self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
+        let response = self.client()?.execute(request).await.map_err(failed)?;
+        Fetched::read(response).await
+    }
+}
+
+#[async_trait]
+impl Kind for Http {
+    fn describe(&self) -> Description {
+        Description {
+            name: "http".into(),
+            description: "Fetches a URL of the public internet; the result is the answer, \
+                          whatever its status."
+                .into(),
+            data_schema: json!({
+                "type": "object",
+                "required": ["url"],
+                "additionalProperties": false,
+                "properties": {
+                    "url": { "type": "string", "format": "uri", "pattern": "^https?://" },
+                    "method": {
+                        "enum": request::METHODS,
+                        "default": "GET",
+                    },
+                    "headers": {
+                        "type": "object",
+                        "additionalProperties": { "type": "string" },
+                    },
+                    "body": { "description": "A text as it is, or any other JSON" },
+                },
+            }),
+            example: json!({ "url": "https://example.com/", "method": "GET" }),
+        }
+    }
+
+    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+        let data: Data = read(data)?;
+        let fetched = context.unless_stopped(self.fetch(data)).await??;
+        answer(&fetched)
+    }
+}
+
+/// An answer.
+#[derive(Debug, Serialize)]
+struct Fetched {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Fetched {
+    async fn read(mut response: Response) -> Result<Self, KindError> {
+        let status = response.status().as_u16();
+        let mut headers: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in response.headers() {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            headers
+                .entry(name.as_str().to_owned())
+                .and_modify(|values| *values = format!("{values}, {value}"))
+                .or_insert_with(|| value.into_owned());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_BODY {
+                let message = format!("The answer is larger than {} KiB", MAX_BODY / 1024);
+                return Err(KindError::last("response_too_large", message));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+}
+
+impl From<&Refused> for KindError {
+    fn from(refused: &Refused) -> Self {
+        let code = match refused {
+            Refused::Address(_) | Refused::Scheme(_) => "address_refused",
+            Refused::Redirects => "too_many_redirects",
+        };
+        Self::last(code, format!("Not fetched: {refused}"))
+    }
+}
+
+fn failed(error: reqwest::Error) -> KindError {
+    let error = error.without_url();
+    if let Some(refused) = Refused::behind(&error) {
+        return refused.into();
+    }
+    if error.is_builder() {
+        return KindError::invalid_data(format!("The request can't be made: {error}"));
+    }
+    // Reqwest's own words name only the step; what went wrong stands at the end.
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.source().is_none() {
+            message = format!("{message}: {error}");
+        }
+        cause = error.source();
+    }
+    KindError::retry("connection_failed", message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::client::Lookup;
+use super::*;
+use crate::attempt::Stop;
+use crate::context::tests::alone;
+use crate::kinds::tests::{code, raw, run};
+
+/// A server that gives every connection the answer that `answer` makes of the request's
+/// first line; gives its port.
+async fn server(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 4096];
+                let read = connection.read(&mut request).await.unwrap_or(0);
+                let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                let line = text.lines().next().unwrap_or_default();
+                let _ = connection.write_all(answer(line).as_bytes()).await;
+            });
+        }
+    });
+    port
+}
+
+fn ok(body: &str) -> String {
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nx-a: 1\r\nx-a: 2\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn redirect(to: &str) -> String {
+    format!(
+        "HTTP/1.1 302 Found\r\nlocation: {to}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )
+}
+
+struct Names;
+
+#[async_trait]
+impl Lookup for Names {
+    async fn lookup(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        match name {
+            "inside.test" => Ok(vec![[127, 0, 0, 1].into()]),
+            "metadata.test" => Ok(vec![[169, 254, 169, 254].into()]),
+            _ => Err(std::io::Error::other("no such name")),
+        }
+    }
+}
+
+/// Goes everywhere.
+fn open() -> Http {
+    Http::guarded(Guard::new(Names, |_| true))
+}
+
+/// Goes where tasks may go.
+fn guarded() -> Http {
+    Http::guarded(Guard::new(Names, is_public))
+}
+
+/// Takes the address of the test servers for the only public one.
+fn only_the_server() -> Http {
+    Http::guarded(Guard::new(Names, |address| address == IpAddr::from([127, 0, 0, 1])))
+}
+
+async fn fetch(http: &Http, url: String) -> Result<Value, KindError> {
+    run(http, json!({ "url": url }), 1).await
+}
+
+#[tokio::test]
+async fn it_gives_status_headers_and_body() {
+    let port = server(ok).await;
+    let result = fetch(&open(), format!("http://inside.test:{port}/a?b")).await.expect("an answer");
+    assert_eq!(result["status"], 200);
+    assert_eq!(result["headers"]["x-a"], "1, 2");
+    assert_eq!(result["body"], "GET /a?b HTTP/1.1");
+}
+
+#[tokio::test]
+async fn a_status_of_an_error_is_an_answer_too() {
+    let port = server(|_| "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let result = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect("an answer");
+    assert_eq!(result["status"], 500);
+}
+
+#[tokio::test]
+async fn it_refuses_addresses_and_names_that_are_not_public() {
+    let port = server(|_| ok("secret")).await;
+    for host in ["127.0.0.1", "[::1]", "inside.test", "metadata.test", "2130706433"] {
+        let error = fetch(&guarded(), format!("http://{host}:{port}/")).await.expect_err(host);
+        assert!(matches!(error, KindError::Final { .. }), "{host}: {error}");
+        assert_eq!(code(&error), "address_refused", "{host}");
+    }
+    let error = fetch(&Http::new(false), format!("http://localhost:{port}/")).await;
+    assert_eq!(code(&error.expect_err("refused")), "address_refused");
+}
+
+#[tokio::test]
+async fn every_redirect_is_checked() {
+    let port = server(|_| ok("the end")).await;
+    let target = format!("http://inside.test:{port}/");
+    let port = server(move |_| redirect(&target)).await;
+    let result = fetch(&only_the_server(), format!("http://127.0.0.1:{port}/")).await;
+    assert_eq!(result.expect("followed")["body"], "the end");
+
+    let targets = [
+        "http://169.254.169.254/",
+        "http://[::1]/",
+        "http://0xa.1/",
+        "http://metadata.test/",
+        "ftp://inside.test/",
+    ];
+    for target in targets {
+        let port = server(move |_| redirect(target)).await;
+        let refused = fetch(&only_the_server(), format!("http://127.0.0.1:{port}/")).await;
+        let error = refused.expect_err(target);
+        assert!(matches!(error, KindError::Final { .. }), "{target}: {error}");
+        assert_eq!(code(&error), "address_refused", "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_that_leads_in_a_circle_ends() {
+    let port = server(|_| redirect("/again")).await;
+    let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("a circle");
+    assert_eq!(code(&error), "too_many_redirects");
+    assert!(matches!(error, KindError::Final { .. }));
+}
+
+#[tokio::test]
+async fn names_and_connections_that_fail_are_tried_again() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = unused.local_addr().expect("bound").port();
+    drop(unused);
+    for url in [format!("http://127.0.0.1:{port}/"), "http://nowhere.test/".into()] {
+        let error = fetch(&open(), url.clone()).await.expect_err("fails");
+        assert!(matches!(error, KindError::Retry { .. }), "{url}: {error}");
+        assert_eq!(code(&error), "connection_failed");
+    }
+}
+
+#[tokio::test]
+async fn too_large_an_answer_is_refused() {
+    let port = server(|_| ok(&"x".repeat(MAX_BODY + 1))).await;
+    let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("too large");
+    assert_eq!(code(&error), "response_too_large");
+}
+
+#[tokio::test]
+async fn it_stops_when_told() {
+    let port = server(|_| String::new()).await;
+    let (context, attempt) = alone(1, Duration::from_mins(1), 0);
+    attempt.stop(Stop::Expired);
+    let data = raw(&json!({ "url": format!("http://127.0.0.1:{port}/") }));
+    assert_eq!(open().run(&context, &data).await.map(drop), Err(KindError::Stopped));
+}

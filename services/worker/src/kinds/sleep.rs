@@ -1,0 +1,100 @@
+//! Lets time pass.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::task::MAX_TTL;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::{Answer, Context, Description, Kind, KindError, answer, read};
+
+/// How often it says how far it is.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Waits for as long as it is told.
+pub struct Sleep;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Data {
+    seconds: f64,
+}
+
+#[async_trait]
+impl Kind for Sleep {
+    fn describe(&self) -> Description {
+        Description {
+            name: "sleep".into(),
+            description: "Waits for a number of seconds.".into(),
+            data_schema: json!({
+                "type": "object",
+                "required": ["seconds"],
+                "additionalProperties": false,
+                "properties": {
+                    "seconds": { "type": "number", "minimum": 0, "maximum": MAX_TTL },
+                },
+            }),
+            example: json!({ "seconds": 1.5 }),
+        }
+    }
+
+    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+        let Data { seconds } = read(data)?;
+        if !(0.0..=f64::from(MAX_TTL)).contains(&seconds) {
+            let message = format!("seconds must be a number from 0 to {MAX_TTL}");
+            return Err(KindError::invalid_data(message));
+        }
+        pass(context, Duration::from_secs_f64(seconds)).await?;
+        answer(&json!({ "seconds": seconds }))
+    }
+}
+
+/// Lets `duration` pass and tells how much of it is over.
+pub(super) async fn pass(context: &Context, duration: Duration) -> Result<(), KindError> {
+    let start = Instant::now();
+    loop {
+        let passed = start.elapsed();
+        let rest = duration.saturating_sub(passed);
+        if rest <= STEP {
+            return context.sleep(rest).await;
+        }
+        context.sleep(STEP).await?;
+        let passed = start.elapsed();
+        let message = format!("{} of {:.1} seconds", passed.as_secs(), duration.as_secs_f64());
+        context.progress(passed.div_duration_f64(duration), message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempt::Stop;
+    use crate::context::tests::alone;
+    use crate::kinds::tests::{code, raw, run};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_takes_as_long_as_it_is_told() {
+        let start = Instant::now();
+        assert_eq!(run(&Sleep, json!({ "seconds": 2.5 }), 1).await, Ok(json!({ "seconds": 2.5 })));
+        assert_eq!(start.elapsed().as_millis() / 10, 250);
+    }
+
+    #[tokio::test]
+    async fn it_refuses_times_that_cannot_be() {
+        for seconds in [json!(-1), json!(86_401), json!(1e300), json!("1")] {
+            let error = run(&Sleep, json!({ "seconds": seconds }), 1).await.expect_err("refused");
+            assert_eq!(code(&error), "invalid_data");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_told() {
+        let (context, attempt) = alone(1, Duration::from_secs(9), 0);
+        attempt.stop(Stop::Canceled);
+        let stopped = Sleep.run(&context, &raw(&json!({ "seconds": 1000 }))).await;
+        assert_eq!(stopped.map(drop), Err(KindError::Stopped));
+    }
+}

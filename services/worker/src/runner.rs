@@ -1,0 +1,155 @@
+//! From a message to a committed outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::Delivery;
+use contracts::message::TaskReady;
+use jiff::SignedDuration;
+use kit::clock::Clock;
+use kit::lifecycle::Shutdown;
+use parking_lot::Mutex;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus;
+use tasks::{Claim, Error, Task, Tasks};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+
+use crate::attempt::{Attempt, Stop};
+use crate::context::Context;
+use crate::kinds::Kinds;
+use crate::outcome::Outcome;
+use crate::running::Running;
+use crate::spans;
+use crate::trouble::Trouble;
+
+/// What all attempts of a worker share.
+pub(crate) struct Runner {
+    pub name: Arc<str>,
+    pub tasks: Tasks,
+    pub clock: Arc<dyn Clock>,
+    pub kinds: Arc<Kinds>,
+    pub lease: Duration,
+    pub running: Running,
+    /// Some attempt has said how far it is.
+    pub progressed: Arc<Notify>,
+    pub rng: Mutex<Xoshiro256PlusPlus>,
+    pub shutdown: Shutdown,
+}
+
+impl Runner {
+    /// Does what a message asks for, and settles it when the store knows the outcome.
+    pub async fn handle(&self, delivery: Delivery) {
+        let message = &delivery.message;
+        let ready: TaskReady = match message.read() {
+            Ok(ready) => ready,
+            Err(error) => {
+                let id = message.id;
+                tracing::warn!(message.id = %id, %error, "dropped a message that is not readable here");
+                return delivery.ack().await;
+            }
+        };
+        let span = spans::process(message);
+        async {
+            let asked_at = Instant::now();
+            match self.claim(&ready).await {
+                Some(Some((claim, task))) => self.run(claim, &task, asked_at).await,
+                // A copy, or overtaken by something newer.
+                Some(None) => {}
+                None => return delivery.release().await,
+            }
+            delivery.ack().await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
+    /// and the worker stops.
+    async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
+        let mut trouble = Trouble::with("claiming a task");
+        loop {
+            match self.tasks.claim(ready, &self.name, self.lease()).await {
+                Ok(claimed) => return Some(claimed),
+                Err(error) => {
+                    let pause = sleep(trouble.failed(&error));
+                    self.shutdown.token().run_until_cancelled(pause).await?;
+                }
+            }
+        }
+    }
+
+    async fn run(&self, claim: Claim, task: &Task, asked_at: Instant) {
+        let (spec, number) = (&task.spec, task.state.attempt);
+        let ttl = Duration::from_secs(spec.ttl.into());
+        let seed = self.rng.lock().random();
+        let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
+        self.running.begin(&attempt, asked_at);
+        let span = spans::attempt(task);
+        let outcome = async {
+            let Some(kind) = self.kinds.get(&spec.kind) else {
+                return Outcome::unknown_kind(&spec.kind);
+            };
+            let context =
+                Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
+            Outcome::of(kind, &attempt, &context, &spec.data).await
+        };
+        let outcome = outcome.instrument(span.clone()).await;
+        spans::ended(&span, task, &outcome);
+        drop(span);
+        self.commit(&attempt, &outcome).await;
+        self.running.end(claim);
+    }
+
+    /// Tells the store the outcome, as often as it takes. Gives up when the task has been
+    /// out of this worker's hands for long: by then it runs elsewhere.
+    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) {
+        let mut trouble = Trouble::with("committing an outcome");
+        loop {
+            let error = match self.write(attempt, outcome).await {
+                Ok(()) => return,
+                Err(Error::Store(error)) => error,
+                Err(refusal) => {
+                    let task_id = attempt.claim.task_id;
+                    tracing::info!(task.id = %task_id, %refusal, "an outcome came too late");
+                    return;
+                }
+            };
+            let pause = trouble.failed(&error);
+            if Instant::now() + pause > attempt.lease_until() + self.lease {
+                let task_id = attempt.claim.task_id;
+                tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome");
+                return;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn write(&self, attempt: &Attempt, outcome: &Outcome) -> Result<(), Error> {
+        let (tasks, claim) = (&self.tasks, attempt.claim);
+        let written = match outcome {
+            Outcome::Finished(result) => tasks.finish(claim, result.clone()).await,
+            Outcome::Retry(error) => {
+                let jitter = self.rng.lock().random();
+                tasks.retry(claim, attempt.number, error.clone(), jitter).await
+            }
+            Outcome::Failed(error) => tasks.fail(claim, error.clone()).await,
+            Outcome::Stopped(Stop::Expired) => tasks.exceed_ttl(claim).await,
+            Outcome::Stopped(Stop::Shutdown) => tasks.release(claim).await,
+            Outcome::Stopped(Stop::LeaseLost) => return Ok(()),
+            Outcome::Stopped(Stop::Canceled) => match tasks.confirm_cancel(claim).await {
+                // The cancel was meant for an earlier generation: nothing was asked of
+                // this one.
+                Err(Error::Refused(_)) => tasks.release(claim).await,
+                written => written,
+            },
+        };
+        written.map(drop)
+    }
+
+    /// The lease in the facade's type.
+    pub fn lease(&self) -> SignedDuration {
+        SignedDuration::try_from(self.lease).unwrap_or(SignedDuration::MAX)
+    }
+}

@@ -1,0 +1,58 @@
+//! Trying again, without a flood of calls or of log lines.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Follows something that is tried again until it works.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    what: &'static str,
+    failures: u32,
+}
+
+impl Trouble {
+    /// `what` is said when it begins and when it is over.
+    pub fn with(what: &'static str) -> Self {
+        Self { what, failures: 0 }
+    }
+
+    /// It failed: says so the first time, and gives how long to wait. Waits double up to
+    /// some seconds and are spread, so that all workers don't come back at once.
+    pub fn failed(&mut self, error: &impl Display) -> Duration {
+        if self.failures == 0 {
+            tracing::warn!(%error, "{} failed; trying again", self.what);
+        }
+        let full = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
+        self.failures += 1;
+        full.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// It worked.
+    pub fn over(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "{} works again", self.what);
+        }
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_limit_and_begin_anew() {
+        let mut trouble = Trouble::with("a test");
+        for full in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            let wait = trouble.failed(&"no").as_millis();
+            assert!((full / 2..=full).contains(&wait), "{wait} of {full}");
+        }
+        trouble.over();
+        assert!(trouble.failed(&"no").as_millis() <= 100);
+    }
+}

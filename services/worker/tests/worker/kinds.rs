@@ -1,0 +1,133 @@
+//! Kinds that tests can hold by the hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use worker::kinds::{Answer, Context, Description, Kind, Kinds, answer};
+
+fn describe(name: &str) -> Description {
+    Description {
+        name: name.to_owned(),
+        description: "For tests.".into(),
+        data_schema: json!({}),
+        example: Value::Null,
+    }
+}
+
+/// How many attempts of a kind have come how far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub begun: u32,
+    pub stopped: u32,
+    pub ended: u32,
+}
+
+/// Waits to be let through.
+#[derive(Clone)]
+pub struct Gate {
+    counts: Arc<watch::Sender<Counts>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub fn new() -> Self {
+        Self { counts: Arc::default(), permits: Arc::new(Semaphore::new(0)) }
+    }
+
+    /// Lets that many attempts end.
+    pub fn open(&self, attempts: usize) {
+        self.permits.add_permits(attempts);
+    }
+
+    pub fn counts(&self) -> Counts {
+        *self.counts.borrow()
+    }
+
+    /// Waits until the counts are as they should be.
+    pub async fn until(&self, reached: impl Fn(&Counts) -> bool) {
+        let mut counts = self.counts.subscribe();
+        let waited = tokio::time::timeout(Duration::from_secs(20), counts.wait_for(reached)).await;
+        assert!(waited.is_ok(), "still {:?}", self.counts());
+    }
+}
+
+#[async_trait]
+impl Kind for Gate {
+    fn describe(&self) -> Description {
+        describe("gate")
+    }
+
+    async fn run(&self, context: &Context, _: &RawValue) -> Answer {
+        self.counts.send_modify(|counts| counts.begun += 1);
+        let permit = match context.unless_stopped(self.permits.acquire()).await {
+            Ok(permit) => permit,
+            Err(stopped) => {
+                self.counts.send_modify(|counts| counts.stopped += 1);
+                return Err(stopped);
+            }
+        };
+        permit.expect("never closed").forget();
+        self.counts.send_modify(|counts| counts.ended += 1);
+        answer(&context.attempt_id())
+    }
+}
+
+/// Panics with a long message.
+struct Panics;
+
+#[async_trait]
+impl Kind for Panics {
+    fn describe(&self) -> Description {
+        describe("panics")
+    }
+
+    async fn run(&self, _: &Context, data: &RawValue) -> Answer {
+        panic!("began with {data} {}", "x".repeat(10_000));
+    }
+}
+
+/// Doesn't listen when it is told to stop.
+struct Stubborn;
+
+#[async_trait]
+impl Kind for Stubborn {
+    fn describe(&self) -> Description {
+        describe("stubborn")
+    }
+
+    async fn run(&self, _: &Context, _: &RawValue) -> Answer {
+        std::future::pending().await
+    }
+}
+
+/// Says how far it is a thousand times, then waits for the gate.
+struct Chatty(Gate);
+
+#[async_trait]
+impl Kind for Chatty {
+    fn describe(&self) -> Description {
+        describe("chatty")
+    }
+
+    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+        for step in 1..=1000 {
+            context.progress(f64::from(step) / 2000.0, format!("step {step}"));
+            tokio::task::yield_now().await;
+        }
+        self.0.run(context, data).await
+    }
+}
+
+/// The platform's kinds and those above.
+pub fn kinds(gate: &Gate) -> Kinds {
+    let mut kinds = Kinds::standard(false);
+    kinds.register(gate.clone());
+    kinds.register(Panics);
+    kinds.register(Stubborn);
+    kinds.register(Chatty(gate.clone()));
+    kinds
+}

@@ -1,0 +1,202 @@
+//! What a worker lives in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, MemoryBroker, Message, Queue};
+use contracts::task::{Event, EventType, Status};
+use jiff::SignedDuration;
+use kit::clock::{Clock, SystemClock};
+use kit::config;
+use kit::lifecycle::Shutdown;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+use tasks::sqlite::SqliteEngine;
+use tasks::{NewTask, Retention, Task, Tasks};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+use worker::Deps;
+
+use crate::kinds::{Gate, kinds};
+
+const OWNER: Uuid = Uuid::from_u128(1);
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A store, a broker, upkeep and the kinds; no worker yet.
+pub struct Platform {
+    pub tasks: Tasks,
+    pub broker: Arc<MemoryBroker>,
+    pub gate: Gate,
+    pub config: config::Worker,
+    clock: Arc<dyn Clock>,
+    upkeep: Shutdown,
+    files: TempDir,
+}
+
+/// A running worker.
+pub struct Worker {
+    pub shutdown: Shutdown,
+    running: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        let stopped = tokio::time::timeout(LIMIT, self.running).await;
+        stopped.expect("stops in time").expect("stops without a panic");
+    }
+}
+
+impl Platform {
+    pub async fn start() -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        let broker = Arc::new(MemoryBroker::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let upkeep = Shutdown::new();
+        let tasks = open(&files, &broker, &clock, &upkeep).await;
+        let config = config::Worker {
+            name: None,
+            concurrency: 4,
+            lease: Duration::from_millis(1500),
+            grace: Duration::from_secs(30),
+            replicas: 1,
+            http_allow_private: false,
+        };
+        Self { tasks, broker, gate: Gate::new(), config, clock, upkeep, files }
+    }
+
+    /// Starts a worker.
+    pub fn worker(&self) -> Worker {
+        let deps = Deps {
+            tasks: self.tasks.clone(),
+            broker: self.broker.clone(),
+            clock: self.clock.clone(),
+            kinds: Arc::new(kinds(&self.gate)),
+        };
+        let (config, shutdown) = (self.config.clone(), Shutdown::new());
+        let stop = shutdown.clone();
+        let running = tokio::spawn(async move { worker::run(&config, deps, stop).await });
+        Worker { shutdown, running }
+    }
+
+    /// Where the store keeps its file.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.files.path().join("tasks.db")
+    }
+
+    /// Takes every claim for lost, as if all workers had been silent for long.
+    pub async fn expire_leases(&self) {
+        let stop = Shutdown::new();
+        // The upkeep of a second process with a broker of its own takes nobody of before
+        // for alive.
+        let elsewhere = Arc::new(MemoryBroker::new());
+        open(&self.files, &elsewhere, &self.clock, &stop).await;
+        self.until("the leases are lost", async || {
+            self.list().await.iter().all(|task| task.state.status != Status::Executing)
+        })
+        .await;
+        stop.abort();
+    }
+
+    /// Submits a task with a ttl of a minute and two attempts.
+    pub async fn submit(&self, kind: &str, data: Value) -> Uuid {
+        self.submit_with(kind, data, |_| {}).await
+    }
+
+    pub async fn submit_with(
+        &self,
+        kind: &str,
+        data: Value,
+        with: impl FnOnce(&mut NewTask),
+    ) -> Uuid {
+        let mut task = NewTask {
+            owner: OWNER,
+            kind: kind.to_owned(),
+            description: "a test".into(),
+            data: to_raw_value(&data).expect("JSON"),
+            ttl: 60,
+            max_attempts: 2,
+            run_at: None,
+            key: None,
+            trace: contracts::trace::TraceContext::default(),
+        };
+        with(&mut task);
+        self.tasks.submit(task).await.expect("accepted").task.id
+    }
+
+    pub async fn cancel(&self, id: Uuid) {
+        self.tasks.cancel(OWNER, id).await.expect("can be canceled");
+    }
+
+    pub async fn restart(&self, id: Uuid) {
+        self.tasks.restart(OWNER, id).await.expect("can be restarted");
+    }
+
+    pub async fn publish(&self, message: Message) {
+        let answers = self.broker.publish(Queue::Tasks, vec![message]).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    pub async fn task(&self, id: Uuid) -> Task {
+        self.tasks.get(OWNER, id).await.expect("an answer").expect("is there")
+    }
+
+    async fn list(&self) -> Vec<Task> {
+        let filter = tasks::Filter { limit: 200, ..tasks::Filter::default() };
+        self.tasks.list(&filter).await.expect("an answer")
+    }
+
+    pub async fn events(&self, id: Uuid) -> Vec<Event> {
+        self.tasks.timeline(OWNER, id).await.expect("an answer").expect("is there")
+    }
+
+    /// What happened to a task, without its progress.
+    pub async fn story(&self, id: Uuid) -> Vec<EventType> {
+        let events = self.events(id).await.into_iter().map(|event| event.kind);
+        events.filter(|kind| *kind != EventType::Progress).collect()
+    }
+
+    /// Waits until a task has ended.
+    pub async fn ended(&self, id: Uuid) -> Task {
+        self.until("the task ends", async || self.task(id).await.state.status.is_terminal()).await;
+        self.task(id).await
+    }
+
+    /// Waits until no message waits.
+    pub async fn queue_is_empty(&self) {
+        let is_empty = async || self.broker.depth(Queue::Tasks).await.is_ok_and(|depth| depth == 0);
+        self.until("the queue is empty", is_empty).await;
+    }
+
+    pub async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
+        let polling = async {
+            while !reached().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LIMIT, polling).await.is_ok(), "waited in vain until {what}");
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+/// Opens the store in `files` and starts its upkeep.
+async fn open(
+    files: &TempDir,
+    broker: &Arc<MemoryBroker>,
+    clock: &Arc<dyn Clock>,
+    stop: &Shutdown,
+) -> Tasks {
+    let url = format!("sqlite://{}", files.path().join("tasks.db").display());
+    let engine = SqliteEngine::open(&url, false).await.expect("a store");
+    let (tasks, upkeep) = Tasks::new(Arc::new(engine), clock.clone());
+    let hour = SignedDuration::from_hours(1);
+    let retention = Retention { ended: hour, removed: hour };
+    tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
+    tasks
+}
