@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
@@ -14,9 +14,11 @@ use contracts::problem::Code;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use http::{HeaderName, HeaderValue, Method, Uri};
-use opentelemetry::trace::{TraceContextExt as _, TraceId};
+use opentelemetry::trace::{Status, TraceContextExt as _, TraceId};
+use opentelemetry::{Context, KeyValue};
 use tower::{Layer, Service};
 use tracing::{Level, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{BodyLimits, Peer, Problem};
 use crate::metrics;
@@ -75,7 +77,7 @@ where
     type Error = Infallible;
     type Future = Answer<S::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, context: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
@@ -87,13 +89,16 @@ where
             peer: request.extensions().get::<Peer>().copied(),
             at: Instant::now(),
         };
-        let (span, trace_id) = begin_span(&asked, &request);
+        let (span, recorded, trace_id) = begin_span(&request);
+        if let Some(recorded) = &recorded {
+            asked.describe(recorded);
+        }
         request.extensions_mut().insert(self.front.limits);
         let inner = {
             let _within = InRequest::enter(trace_id);
             span.in_scope(|| self.inner.call(request))
         };
-        Answer { inner, span, trace_id, asked, logged: self.front.logged }
+        Answer { inner, span, recorded, trace_id, asked, logged: self.front.logged }
     }
 }
 
@@ -106,39 +111,24 @@ struct Asked {
     at: Instant,
 }
 
-fn begin_span(asked: &Asked, request: &Request) -> (Span, TraceId) {
-    let span = tracing::info_span!(
-        "request",
-        otel.kind = "server",
-        otel.name = tracing::field::Empty,
-        otel.status_code = tracing::field::Empty,
-        http.request.method = tracing::field::Empty,
-        http.route = tracing::field::Empty,
-        url.path = tracing::field::Empty,
-        client.address = tracing::field::Empty,
-        http.response.status_code = tracing::field::Empty,
-    );
+/// The span of a request, in its caller's trace if there is one.
+fn begin_span(request: &Request) -> (Span, Option<Context>, TraceId) {
+    // Names and attributes are for those spans alone that are recorded.
+    let span = tracing::info_span!("request", otel.kind = "server");
     let parent = trace::context_of(request.headers());
     let parent_trace = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
     if let Some(parent) = parent {
         trace::set_parent_context(&span, parent);
     }
-    let context = trace::span_context(&span);
-    if !context.is_valid() {
+    let context = span.context();
+    let identity = context.span().span_context().clone();
+    if identity.is_valid() {
+        (span, identity.is_sampled().then_some(context), identity.trace_id())
+    } else {
         // Without telemetry the answer still has an id to be asked about.
-        return (span, parent_trace.unwrap_or_else(|| TraceId::from(rand::random::<u128>())));
+        let id = parent_trace.unwrap_or_else(|| TraceId::from(rand::random::<u128>()));
+        (span, None, id)
     }
-    if context.is_sampled() {
-        let route = asked.route.as_ref().map(MatchedPath::as_str);
-        let method = known_method(&asked.method);
-        let name = route.map(|route| format!("{method} {route}"));
-        span.record("otel.name", name.as_deref().unwrap_or(method));
-        span.record("http.request.method", method);
-        route.map(|route| span.record("http.route", route));
-        span.record("url.path", asked.uri.path());
-        asked.peer.map(|Peer(peer)| span.record("client.address", peer.ip().to_string()));
-    }
-    (span, context.trace_id())
 }
 
 pin_project_lite::pin_project! {
@@ -147,6 +137,7 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: F,
         span: Span,
+        recorded: Option<Context>,
         trace_id: TraceId,
         asked: Asked,
         logged: Logged,
@@ -159,7 +150,7 @@ where
 {
     type Output = Result<Response, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let _within = InRequest::enter(*this.trace_id);
         let _entered = this.span.enter();
@@ -173,7 +164,7 @@ where
             Err(_) => Problem::new(Code::Internal).into_response(),
         };
         add_headers(&mut response, *this.trace_id);
-        this.asked.tell(&response, this.span, *this.logged);
+        this.asked.tell(&response, this.recorded.as_ref(), *this.logged);
         Poll::Ready(Ok(response))
     }
 }
@@ -192,15 +183,35 @@ fn add_headers(response: &mut Response, trace_id: TraceId) {
 }
 
 impl Asked {
-    fn tell(&self, response: &Response, span: &Span, logged: Logged) {
+    fn describe(&self, recorded: &Context) {
+        let span = recorded.span();
+        let method = known_method(&self.method);
+        span.set_attribute(KeyValue::new("http.request.method", method));
+        span.set_attribute(KeyValue::new("url.path", self.uri.path().to_owned()));
+        if let Some(route) = &self.route {
+            span.update_name(format!("{method} {}", route.as_str()));
+            span.set_attribute(KeyValue::new("http.route", route.as_str().to_owned()));
+        } else {
+            span.update_name(method);
+        }
+        if let Some(Peer(peer)) = self.peer {
+            span.set_attribute(KeyValue::new("client.address", peer.ip().to_string()));
+        }
+    }
+
+    fn tell(&self, response: &Response, recorded: Option<&Context>, logged: Logged) {
         let status = response.status();
         let took = self.at.elapsed();
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
         let method = known_method(&self.method);
         metrics::request(method, route, status, took);
-        span.record("http.response.status_code", status.as_u16());
-        if status.is_server_error() {
-            span.record("otel.status_code", "ERROR");
+        if let Some(recorded) = recorded {
+            let span = recorded.span();
+            let code = i64::from(status.as_u16());
+            span.set_attribute(KeyValue::new("http.response.status_code", code));
+            if status.is_server_error() {
+                span.set_status(Status::error(""));
+            }
         }
         macro_rules! line {
             ($level:expr) => {

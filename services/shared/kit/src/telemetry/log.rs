@@ -14,7 +14,7 @@ use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::clock::{Clock as _, SystemClock};
 
@@ -39,10 +39,19 @@ impl<W> LogLayer<W> {
         Self { style, writer, whole: OnceLock::new() }
     }
 
+    /// The nearest span that has a trace. What is logged and what is traced are chosen
+    /// apart: the current span may be unknown to either side.
     fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(&self, context: &Context<'_, S>) -> Option<Ids> {
-        let span = context.lookup_current()?;
         let whole = self.whole.get()?.upgrade()?;
-        let found = tracing_opentelemetry::get_otel_context(&span.id(), &whole)?;
+        let logged = context.lookup_current();
+        let logged = logged.iter().flat_map(SpanRef::scope).map(|span| span.id());
+        let found = whole
+            .current_span()
+            .id()
+            .cloned()
+            .into_iter()
+            .chain(logged)
+            .find_map(|id| tracing_opentelemetry::get_otel_context(&id, &whole))?;
         let span = found.span();
         let span = span.span_context();
         span.is_valid()

@@ -9,9 +9,7 @@ use std::sync::OnceLock;
 
 use contracts::trace::TraceContext;
 use jiff::Timestamp;
-use opentelemetry::trace::{
-    Span as _, SpanContext, SpanKind, TraceContextExt as _, TraceId, Tracer as _,
-};
+use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, TraceId, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::Span;
@@ -37,7 +35,8 @@ pub fn current_trace_id() -> Option<TraceId> {
     if request != TraceId::INVALID {
         return Some(request);
     }
-    Some(span_context(&Span::current()).trace_id()).filter(|id| *id != TraceId::INVALID)
+    let id = Span::current().context().span().span_context().trace_id();
+    (id != TraceId::INVALID).then_some(id)
 }
 
 /// The context of the current span, to be sent or stored with what it causes.
@@ -91,11 +90,6 @@ pub fn record(
 pub(crate) fn set_parent_context(span: &Span, parent: Context) {
     // It fails where no spans are recorded at all, and there is nothing to do then.
     let _ = span.set_parent(parent);
-}
-
-/// The identity of `span`, which counts as started from here on.
-pub(crate) fn span_context(span: &Span) -> SpanContext {
-    span.context().span().span_context().clone()
 }
 
 /// The work of one request: sets its trace for as long as it lives.

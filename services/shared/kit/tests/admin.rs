@@ -1,0 +1,64 @@
+//! The listener for those who run the platform.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kit::health::Health;
+use kit::lifecycle::Shutdown;
+use support::{ask, get, within};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn ready_means_that_everything_answers() {
+    let works = Arc::new(AtomicBool::new(false));
+    let health = Health::new();
+    health.add("database", {
+        let works = works.clone();
+        move || {
+            let works = works.load(Ordering::SeqCst);
+            async move { if works { Ok(()) } else { anyhow::bail!("password=s3cr3t") } }
+        }
+    });
+    let answer = ask(&kit::admin::router(health, Shutdown::new()), get("/readyz")).await;
+    assert_eq!(answer.status, 503);
+    let expected = r#"{"status":"failing","checks":[{"name":"database","status":"failing"}]}"#;
+    assert_eq!(String::from_utf8_lossy(&answer.body), expected);
+    works.store(true, Ordering::SeqCst);
+    let health = Health::new();
+    health.add("database", || async { Ok(()) });
+    let shutdown = Shutdown::new();
+    let router = kit::admin::router(health, shutdown.clone());
+    assert_eq!(ask(&router, get("/readyz")).await.status, 200);
+    shutdown.begin();
+    let answer = ask(&router, get("/readyz")).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (503, &"stopping".into()));
+    assert_eq!(ask(&router, get("/livez")).await.status, 200);
+}
+
+#[tokio::test]
+async fn numbers_are_for_prometheus() {
+    let router = kit::admin::router(Health::new(), Shutdown::new());
+    ask(&router, get("/livez")).await;
+    let answer = ask(&router, get("/metrics")).await;
+    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let text = String::from_utf8(answer.body).expect("text");
+    assert!(text.contains("route=\"/livez\",status=\"200\""), "{text}");
+    ask(&router, get("/made/up/by/a/client")).await;
+    let text = ask(&router, get("/metrics")).await.body;
+    assert!(!String::from_utf8_lossy(&text).contains("made/up"));
+}
+
+#[tokio::test]
+async fn the_listener_lives_until_all_is_dropped() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let shutdown = Shutdown::new();
+    let served = tokio::spawn(kit::admin::serve(listener, Health::new(), shutdown.clone()));
+    shutdown.begin();
+    within(tokio::net::TcpStream::connect(address)).await.expect("still there");
+    assert!(!served.is_finished());
+    shutdown.abort();
+    within(served).await.expect("no panic").expect("no fault");
+}
