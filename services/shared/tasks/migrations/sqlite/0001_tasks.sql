@@ -49,13 +49,15 @@ CREATE TABLE tasks (
 );
 
 CREATE INDEX tasks_by_owner ON tasks (owner, id) WHERE deleted = 0;
-CREATE INDEX tasks_by_status ON tasks (owner, status, id) WHERE deleted = 0;
 CREATE UNIQUE INDEX tasks_by_key ON tasks (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
-CREATE INDEX tasks_ready ON tasks (owner, ready_at) WHERE ready_at IS NOT NULL;
+
+-- What a task is in only for a part of its life stays small however many are kept, and
+-- costs nothing in the other parts.
+CREATE INDEX tasks_waiting ON tasks (owner, ready_at) WHERE ready_at IS NOT NULL;
 CREATE INDEX tasks_due ON tasks (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX tasks_leased ON tasks (lease_until) WHERE lease_until IS NOT NULL;
-CREATE INDEX tasks_ended ON tasks (owner, finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX tasks_old ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX tasks_ended ON tasks (owner, status, finished_at, deleted) WHERE finished_at IS NOT NULL;
+CREATE INDEX tasks_unhappy ON tasks (owner, status, id) WHERE status IN (3, 4) AND deleted = 0;
 CREATE INDEX tasks_failed ON tasks (id) WHERE status = 4 AND deleted = 0;
 
 -- The older part of a timeline that has grown long, so that a change stays a small write.
@@ -65,6 +67,13 @@ CREATE TABLE task_timeline_pages (
     lines   TEXT    NOT NULL,
     PRIMARY KEY (task_id, page)
 ) WITHOUT ROWID;
+
+CREATE TRIGGER tasks_turn_page AFTER UPDATE OF timeline ON tasks
+WHEN octet_length(NEW.timeline) > 16384
+BEGIN
+    INSERT INTO task_timeline_pages (task_id, page, lines) VALUES (NEW.id, NEW.pages, NEW.timeline);
+    UPDATE tasks SET pages = pages + 1, timeline = '' WHERE id = NEW.id;
+END;
 
 CREATE TABLE workers (
     name         TEXT    NOT NULL PRIMARY KEY,

@@ -1,6 +1,7 @@
 //! The embedded store: a SQLite file in WAL mode, one connection that writes, a few that
 //! read.
 
+mod batched;
 mod read;
 mod rows;
 mod upkeep;
@@ -122,7 +123,12 @@ impl Engine for SqliteEngine {
     }
 
     async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
-        upkeep::dispatched(&mut *self.writer.lock().await, tasks, now).await
+        // Most have been claimed meanwhile: the writer shall only hear of the others.
+        let waiting = upkeep::still_due(&self.readers, tasks).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        upkeep::dispatched(&mut *self.writer.lock().await, &waiting, now).await
     }
 
     async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use contracts::task::{ByStatus, Event, Stats};
+use contracts::task::{ByStatus, Event, Stats, Status};
 use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
 use uuid::Uuid;
 
-use super::rows::{columns, micros, status_code, task, time};
+use super::rows::{columns, micros, task, time, unsigned};
 use crate::domain::Task;
 use crate::engine::{Filter, StoreError};
 use crate::timeline;
@@ -36,8 +36,14 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         query.push(" AND id = ").push_bind(id);
     }
     if let Some(status) = filter.status {
-        // In the text, so that an index over one status only can be used.
-        query.push(" AND status = ").push(status_code(status));
+        // In the text, so that an index over a part of the tasks can be used.
+        query.push(match status {
+            Status::Awaiting => " AND status = 0 AND ready_at IS NOT NULL",
+            Status::Executing => " AND status = 1 AND lease_until IS NOT NULL",
+            Status::Finished => " AND +status = 2",
+            Status::Canceled => " AND status = 3",
+            Status::Failed => " AND status = 4",
+        });
     }
     if let Some(kind) = &filter.kind {
         query.push(" AND kind = ").push_bind(kind.clone());
@@ -74,9 +80,11 @@ pub(super) async fn events_after(
 ) -> Result<Vec<Event>, StoreError> {
     // What isn't over, and what ended since; an event's id begins with its time.
     const TOUCHED: &str = "SELECT id, pages, timeline FROM tasks \
-         WHERE owner = ?1 AND status IN (0, 1) AND deleted = 0 \
+         WHERE owner = ?1 AND ready_at IS NOT NULL \
          UNION ALL SELECT id, pages, timeline FROM tasks \
-         WHERE owner = ?1 AND finished_at >= ?2 AND (status NOT IN (0, 1) OR deleted = 1)";
+         WHERE +owner = ?1 AND lease_until IS NOT NULL \
+         UNION ALL SELECT id, pages, timeline FROM tasks \
+         WHERE owner = ?1 AND status IN (2, 3, 4) AND finished_at >= ?2";
     let (seconds, nanos) = after.get_timestamp().map_or((0, 0), |at| at.to_unix());
     let since = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
         + i64::from(nanos / 1_000);
@@ -112,12 +120,20 @@ pub(super) async fn stats(
             query.push(" AND owner = ").push_bind(owner);
         }
     };
-    let mut counts = QueryBuilder::new("SELECT status, count(*) FROM tasks WHERE deleted = 0");
-    scoped(&mut counts);
-    counts.push(" GROUP BY status");
     let mut by_status = ByStatus::default();
-    for (status, count) in counts.build_query_as::<(i64, i64)>().fetch_all(pool).await? {
-        *place(&mut by_status, status)? = super::rows::unsigned(count);
+    // Each part has an index of its own, so that what is counted is read from there.
+    for part in [
+        "ready_at IS NOT NULL",
+        "lease_until IS NOT NULL",
+        "finished_at IS NOT NULL AND deleted = 0",
+    ] {
+        let mut counts = QueryBuilder::new("SELECT status, count(*) FROM tasks WHERE ");
+        counts.push(part);
+        scoped(&mut counts);
+        counts.push(" GROUP BY status");
+        for (status, count) in counts.build_query_as::<(i64, i64)>().fetch_all(pool).await? {
+            *place(&mut by_status, status)? = unsigned(count);
+        }
     }
     let mut waiting = QueryBuilder::new(
         "SELECT count(*), min(ready_at) FROM tasks WHERE ready_at IS NOT NULL AND ready_at <= ",
@@ -133,14 +149,13 @@ pub(super) async fn stats(
     let waited = oldest.map(time).transpose()?.map(|oldest| now.duration_since(oldest));
     Ok(Stats {
         by_status,
-        queue_depth: super::rows::unsigned(depth),
+        queue_depth: unsigned(depth),
         oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
-        finished_per_minute: super::rows::unsigned(finished),
+        finished_per_minute: unsigned(finished),
     })
 }
 
 fn place(counts: &mut ByStatus, code: i64) -> Result<&mut u64, StoreError> {
-    use contracts::task::Status;
     Ok(match super::rows::status(code)? {
         Status::Awaiting => &mut counts.awaiting,
         Status::Executing => &mut counts.executing,

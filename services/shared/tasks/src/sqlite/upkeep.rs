@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+use super::batched::{Batched, MOST_ROWS};
 use super::rows::{micros, signed, time, unsigned};
 use crate::engine::{Due, StoreError, TakeDue};
 
@@ -76,20 +77,48 @@ pub(super) async fn take_due(
         .collect()
 }
 
+static STILL_DUE: Batched = Batched::new(
+    "WITH sent (id, version) AS (VALUES ",
+    2,
+    ") SELECT sent.id, sent.version FROM sent JOIN tasks ON tasks.id = sent.id \
+     WHERE tasks.version = sent.version AND due_at IS NOT NULL",
+);
+
+static DISPATCHED: Batched = Batched::new(
+    "WITH sent (id, version, at) AS (VALUES ",
+    3,
+    ") UPDATE tasks SET due_at = NULL, dispatched_at = sent.at FROM sent \
+     WHERE tasks.id = sent.id AND tasks.version = sent.version AND due_at IS NOT NULL",
+);
+
+/// Those of `tasks` whose duty to be dispatched is still open.
+pub(super) async fn still_due(
+    pool: &SqlitePool,
+    tasks: &[(Uuid, u64)],
+) -> Result<Vec<(Uuid, u64)>, StoreError> {
+    let mut due = Vec::new();
+    for tasks in tasks.chunks(MOST_ROWS) {
+        let statement = STILL_DUE
+            .bound(tasks, |statement, (id, version)| statement.bind(id).bind(signed(*version)));
+        for row in statement.fetch_all(pool).await? {
+            due.push((row.try_get(0)?, unsigned(row.try_get(1)?)));
+        }
+    }
+    Ok(due)
+}
+
 /// See [`crate::Engine::dispatched`].
 pub(super) async fn dispatched(
     connection: &mut SqliteConnection,
     tasks: &[(Uuid, u64)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    const NOTE: &str = "UPDATE tasks SET due_at = NULL, dispatched_at = ?3 \
-                        WHERE id = ?1 AND version = ?2 AND due_at IS NOT NULL";
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (id, version) in tasks {
-        let query = sqlx::query(NOTE).bind(id).bind(signed(*version)).bind(micros(now));
-        transaction.execute(query).await?;
-    }
-    Ok(transaction.commit().await?)
+    DISPATCHED
+        .execute(connection, tasks, |statement, (id, version)| {
+            statement.bind(id).bind(signed(*version)).bind(micros(now))
+        })
+        .await?;
+    Ok(())
 }
 
 /// See [`crate::Engine::dispatch_again`].

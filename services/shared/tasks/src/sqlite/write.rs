@@ -1,60 +1,19 @@
-//! Batches of tasks into the file. Every statement carries many rows and comes in a few
-//! sizes, filled up with rows of nulls that match nothing, so that it is prepared once.
+//! Batches of tasks into the file.
+//!
+//! A change of a row costs what it writes: SQLite touches every index that a statement's
+//! columns are part of. So the two changes of every life, its start and its end, have
+//! statements of their own that name only what they change.
 
-use std::fmt::Write as _;
-use std::sync::OnceLock;
-
+use contracts::task::{Event, EventType};
 use jiff::Timestamp;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Connection, Executor, Row, Sqlite, SqliteConnection};
-use std::collections::HashSet;
-use uuid::Uuid;
+use serde_json::value::RawValue;
+use sqlx::{Connection, Executor, Row, SqliteConnection};
 
-use super::rows::{columns, micros, signed, status_code, task};
+use super::batched::{Batched, MOST_ROWS, Statement};
+use super::rows::{columns, micros, signed, status_code, task, unsigned};
 use crate::domain::Task;
 use crate::engine::{Change, Claim, Insert, Inserted, Renewed, StoreError, Written};
 use crate::timeline;
-
-/// The most rows of a statement.
-const MOST_ROWS: usize = 128;
-/// A timeline longer than this, in bytes, moves out of the row.
-const LONG_TIMELINE: i64 = 16 * 1024;
-
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// A statement over a list of rows, in sizes of powers of two.
-struct Batched {
-    before: &'static str,
-    columns: usize,
-    after: &'static str,
-    texts: [OnceLock<String>; 8],
-}
-
-impl Batched {
-    const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
-        Self { before, columns, after, texts: [const { OnceLock::new() }; 8] }
-    }
-
-    /// The statement with room for `rows`, and how many rows have to be filled up.
-    fn sized(&'static self, rows: usize) -> (Statement<'static>, usize) {
-        let size = rows.next_power_of_two();
-        let text = self.texts[size.trailing_zeros() as usize].get_or_init(|| {
-            let row = format!("({}?)", "?, ".repeat(self.columns - 1));
-            let mut text = self.before.to_owned();
-            for index in 0..size {
-                let comma = if index == 0 { "" } else { ", " };
-                let _ = write!(text, "{comma}{row}");
-            }
-            text + self.after
-        });
-        (sqlx::query(text.as_str()), (size - rows) * self.columns)
-    }
-}
-
-fn filled(statement: Statement<'_>, nulls: usize) -> Statement<'_> {
-    (0..nulls).fold(statement, |statement, _| statement.bind(None::<i64>))
-}
 
 static INSERT: Batched = Batched::new(
     "WITH new (id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
@@ -65,7 +24,30 @@ static INSERT: Batched = Batched::new(
      due_at) SELECT *, ready_at FROM new WHERE id IS NOT NULL",
 );
 
-static UPDATE: Batched = Batched::new(
+static START: Batched = Batched::new(
+    "WITH new (id, from_version, version, claim, attempt, worker, lease_until, started_at, lines) \
+     AS (VALUES ",
+    9,
+    ") UPDATE tasks SET status = 1, message = NULL, progress = 0, attempt = new.attempt, \
+     version = new.version, claim = new.claim, lease_until = new.lease_until, \
+     worker = new.worker, started_at = new.started_at, ready_at = NULL, due_at = NULL, \
+     timeline = timeline || new.lines \
+     FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
+);
+
+static END: Batched = Batched::new(
+    "WITH new (id, from_version, version, status, message, progress, result, error_code, \
+     error_message, lost_leases, finished_at, lines) AS (VALUES ",
+    12,
+    ") UPDATE tasks SET status = new.status, message = new.message, progress = new.progress, \
+     result = new.result, error_code = new.error_code, error_message = new.error_message, \
+     version = new.version, lost_leases = new.lost_leases, finished_at = new.finished_at, \
+     cancel_requested = 0, lease_until = NULL, ready_at = NULL, due_at = NULL, \
+     timeline = timeline || new.lines \
+     FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
+);
+
+static CHANGE: Batched = Batched::new(
     "WITH new (id, from_version, status, message, progress, result, error_code, error_message, \
      attempt, generation, version, claim, lease_until, lost_leases, worker, run_at, started_at, \
      finished_at, ready_at, cancel_requested, deleted, lines) AS (VALUES ",
@@ -79,8 +61,7 @@ static UPDATE: Batched = Batched::new(
      dispatched_at = NULL, cancel_requested = new.cancel_requested, deleted = new.deleted, \
      idempotency_key = CASE WHEN new.deleted THEN NULL ELSE idempotency_key END, \
      timeline = timeline || new.lines \
-     FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version \
-     RETURNING tasks.id, octet_length(timeline)",
+     FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
 static RENEW: Batched = Batched::new(
@@ -98,53 +79,77 @@ pub(super) async fn write(
     changes: &[Change],
 ) -> Result<Written, StoreError> {
     let keyed = inserts.iter().any(|insert| insert.key.is_some());
-    if !keyed
-        && inserts.len() + changes.len() <= MOST_ROWS
-        && inserts.is_empty() | changes.is_empty()
-    {
-        // One statement is a transaction by itself.
-        return write_in(connection, inserts, changes).await;
+    if !keyed && inserts.len() + changes.len() == 1 {
+        // One statement is a transaction by itself, and tells which row it touched.
+        let inserted = INSERT.execute(connection, inserts, bind_insert).await?;
+        let changed = change(connection, &changes.iter().collect::<Vec<_>>()).await?;
+        let inserts = vec![Inserted::New; usize::from(inserted > 0)];
+        return Ok(Written { inserts, changes: changes.iter().map(|_| changed > 0).collect() });
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let written = write_in(&mut transaction, inserts, changes).await?;
+    let inserts = insert_all(&mut transaction, inserts).await?;
+    let all: Vec<&Change> = changes.iter().collect();
+    let changes = if change(&mut transaction, &all).await? == all.len() as u64 {
+        vec![true; all.len()]
+    } else {
+        // Another process was faster with some: the slow way tells which.
+        let mut stored = Vec::with_capacity(changes.len());
+        for one in &all {
+            stored.push(is_stored(&mut transaction, one).await?);
+        }
+        stored
+    };
     transaction.commit().await?;
-    Ok(written)
+    Ok(Written { inserts, changes })
 }
 
-async fn write_in(
+async fn insert_all(
     connection: &mut SqliteConnection,
     inserts: &[Insert],
-    changes: &[Change],
-) -> Result<Written, StoreError> {
-    let mut written = Written::default();
+) -> Result<Vec<Inserted>, StoreError> {
+    let mut outcomes = Vec::with_capacity(inserts.len());
     let mut new = Vec::with_capacity(inserts.len());
     for insert in inserts {
         let known = known_key(connection, insert).await?;
         if known.is_none() {
             new.push(insert);
         }
-        written.inserts.push(known.unwrap_or(Inserted::New));
+        outcomes.push(known.unwrap_or(Inserted::New));
     }
-    for inserts in new.chunks(MOST_ROWS) {
-        let (statement, nulls) = INSERT.sized(inserts.len());
-        let statement = inserts.iter().copied().fold(statement, bind_insert);
-        connection.execute(filled(statement, nulls)).await?;
-    }
-    for changes in changes.chunks(MOST_ROWS) {
-        let (statement, nulls) = UPDATE.sized(changes.len());
-        let statement = changes.iter().fold(statement, bind_change);
-        let rows = connection.fetch_all(filled(statement, nulls)).await?;
-        let mut stored = HashSet::with_capacity(rows.len());
-        for row in rows {
-            let id: Uuid = row.try_get(0)?;
-            if row.try_get::<i64, _>(1)? > LONG_TIMELINE {
-                turn_page(connection, id).await?;
+    INSERT.execute(connection, &new, |statement, insert| bind_insert(statement, insert)).await?;
+    Ok(outcomes)
+}
+
+/// Writes the changes whose tasks have not moved on; how many those are.
+async fn change(connection: &mut SqliteConnection, changes: &[&Change]) -> Result<u64, StoreError> {
+    let (mut starts, mut ends, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for &change in changes {
+        match change.events.as_slice() {
+            [Event { kind: EventType::Started, .. }] => starts.push(change),
+            [
+                Event {
+                    kind: EventType::Finished | EventType::Canceled | EventType::Failed, ..
+                },
+            ] => {
+                ends.push(change);
             }
-            stored.insert(id);
+            _ => others.push(change),
         }
-        written.changes.extend(changes.iter().map(|change| stored.contains(&change.task.id)));
     }
-    Ok(written)
+    let mut stored =
+        START.execute(connection, &starts, |query, one| bind_start(query, one)).await?;
+    stored += END.execute(connection, &ends, |query, one| bind_end(query, one)).await?;
+    stored += CHANGE.execute(connection, &others, |query, one| bind_change(query, one)).await?;
+    Ok(stored)
+}
+
+/// Whether a change is in the file: its event is the newest of its task.
+async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result<bool, StoreError> {
+    let Some(event) = change.events.last() else { return Ok(false) };
+    const HAS: &str = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND instr(timeline, ?2)) \
+         OR EXISTS (SELECT 1 FROM task_timeline_pages WHERE task_id = ?1 AND instr(lines, ?2))";
+    let query = sqlx::query_scalar(HAS).bind(change.task.id).bind(event.id.to_string());
+    Ok(query.fetch_one(connection).await?)
 }
 
 /// The task that has the insert's key already.
@@ -186,6 +191,37 @@ fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q
         .bind(timeline::lines(std::slice::from_ref(&insert.event)))
 }
 
+fn bind_start<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
+    let Task { id, state, .. } = &change.task;
+    statement
+        .bind(id)
+        .bind(signed(change.from_version))
+        .bind(signed(state.version))
+        .bind(signed(state.claim))
+        .bind(state.attempt)
+        .bind(state.worker.as_deref())
+        .bind(state.lease_until.map(micros))
+        .bind(state.started_at.map(micros))
+        .bind(timeline::lines(&change.events))
+}
+
+fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
+    let Task { id, state, .. } = &change.task;
+    statement
+        .bind(id)
+        .bind(signed(change.from_version))
+        .bind(signed(state.version))
+        .bind(status_code(state.status))
+        .bind(state.message.as_deref())
+        .bind(state.progress)
+        .bind(state.result.as_deref().map(RawValue::get))
+        .bind(state.error.as_ref().map(|error| error.code.as_str()))
+        .bind(state.error.as_ref().map(|error| error.message.as_str()))
+        .bind(state.lost_leases)
+        .bind(state.finished_at.map(micros))
+        .bind(timeline::lines(&change.events))
+}
+
 fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
     let Task { id, state, .. } = &change.task;
     statement
@@ -194,7 +230,7 @@ fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q
         .bind(status_code(state.status))
         .bind(state.message.as_deref())
         .bind(state.progress)
-        .bind(state.result.as_deref().map(serde_json::value::RawValue::get))
+        .bind(state.result.as_deref().map(RawValue::get))
         .bind(state.error.as_ref().map(|error| error.code.as_str()))
         .bind(state.error.as_ref().map(|error| error.message.as_str()))
         .bind(state.attempt)
@@ -213,16 +249,6 @@ fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q
         .bind(timeline::lines(&change.events))
 }
 
-/// Moves the timeline of a task out of its row.
-async fn turn_page(connection: &mut SqliteConnection, id: Uuid) -> Result<(), StoreError> {
-    const KEEP: &str = "INSERT INTO task_timeline_pages (task_id, page, lines) \
-                        SELECT id, pages, timeline FROM tasks WHERE id = ?";
-    const EMPTY: &str = "UPDATE tasks SET pages = pages + 1, timeline = '' WHERE id = ?";
-    connection.execute(sqlx::query(KEEP).bind(id)).await?;
-    connection.execute(sqlx::query(EMPTY).bind(id)).await?;
-    Ok(())
-}
-
 /// See [`crate::Engine::renew`].
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
@@ -231,16 +257,12 @@ pub(super) async fn renew(
 ) -> Result<Vec<Renewed>, StoreError> {
     let mut renewed = Vec::with_capacity(claims.len());
     for claims in claims.chunks(MOST_ROWS) {
-        let (statement, nulls) = RENEW.sized(claims.len());
-        let statement = claims.iter().fold(statement, |statement, claim| {
+        let statement = RENEW.bound(claims, |statement, claim| {
             statement.bind(claim.task_id).bind(signed(claim.token)).bind(micros(until))
         });
-        for row in connection.fetch_all(filled(statement, nulls)).await? {
-            let token = super::rows::unsigned(row.try_get(1)?);
-            renewed.push(Renewed {
-                claim: Claim { task_id: row.try_get(0)?, token },
-                cancel_requested: row.try_get(2)?,
-            });
+        for row in connection.fetch_all(statement).await? {
+            let claim = Claim { task_id: row.try_get(0)?, token: unsigned(row.try_get(1)?) };
+            renewed.push(Renewed { claim, cancel_requested: row.try_get(2)? });
         }
     }
     Ok(renewed)
