@@ -1,7 +1,7 @@
 //! The listener for those who run the platform, on a port of its own.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use contracts::problem::Code;
@@ -74,11 +74,14 @@ async fn log_filter() -> Result<String, Problem> {
     Ok(telemetry()?.log_filter().get() + "\n")
 }
 
-async fn set_log_filter(filter: String) -> Result<String, Problem> {
+async fn set_log_filter(request: Request) -> Result<String, Problem> {
     let log = telemetry()?;
-    log.log_filter().set(&filter).map_err(|error| {
-        Problem::new(Code::MalformedBody).detail(format!("no filter: {error:#}"))
-    })?;
+    let body = kit_http::read(request).await?;
+    let no_filter = Problem::new(Code::MalformedBody).detail("a filter is like info,kit=debug");
+    let filter = std::str::from_utf8(&body).ok().filter(|filter| !filter.trim().is_empty());
+    if filter.is_none_or(|filter| log.log_filter().set(filter).is_err()) {
+        return Err(no_filter);
+    }
     tracing::info!(filter = log.log_filter().get(), "what is logged has been changed");
     Ok(log.log_filter().get() + "\n")
 }

@@ -1,6 +1,7 @@
 //! How every program of the platform starts and ends.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::Service;
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, variable_of};
 use crate::health::Health;
 use crate::lifecycle::Shutdown;
 use crate::telemetry::{self, Telemetry};
@@ -73,19 +74,18 @@ where
         Ok(prepared) => prepared,
         Err(error) => return refuse(&format_args!("{error:#}"), FAILURE),
     };
+    let flushed = Flushed(telemetry);
     let served = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
         let listen = config.admin_listen(service);
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("can't listen on {listen} (admin.listen, MINIAPP__ADMIN__LISTEN)")
-        })?;
+        let listener = self::listen(listen, "admin.listen").await?;
         let health = Health::new();
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
         let boot = Boot {
             config: Arc::new(config),
             shutdown: shutdown.clone(),
             health,
-            telemetry: telemetry.clone(),
+            telemetry: flushed.0.clone(),
         };
         let served = tokio::select! {
             served = serve(boot) => served,
@@ -95,16 +95,27 @@ where
         served
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
-    telemetry.flush();
+    drop(flushed);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
     }
 }
 
+/// Sends what hasn't been sent, however the program ends: by a panic, too.
+struct Flushed(Telemetry);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Listens where a service is to be found; `key` is the setting that says so.
-pub async fn listen(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address} ({key})"))
+pub async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let variable = variable_of(key);
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("can't listen on {address} ({key}, {variable})"))
 }
 
 async fn left_behind(shutdown: &Shutdown) {

@@ -116,7 +116,9 @@ async fn one_connection_too_many_is_told_and_the_next_one_served() {
     for sent in [GET, ""] {
         let answer = server.exchange(sent).await;
         assert_eq!(status(&answer), "503");
-        assert!(answer.contains("retry-after: ") && answer.contains("\"code\":\"unavailable\""));
+        for said in ["retry-after: ", "x-trace-id: ", "\"code\":\"unavailable\""] {
+            assert!(answer.contains(said), "{said}: {answer}");
+        }
     }
     drop(first);
     within(async {

@@ -30,7 +30,7 @@ const STANDARD: [(&str, &str); 4] = [
 ];
 
 /// The environment variable of a key.
-pub(super) fn variable_of(key: &str) -> String {
+pub fn variable_of(key: &str) -> String {
     format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
 }
 

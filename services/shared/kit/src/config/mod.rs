@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use fault::ConfigError;
+pub use layers::variable_of;
 pub use sections::{
     Admin, Api, Auth, Broker, Codes, Database, Limits, Log, LogFormat, Mail, Synchronous, Tasks,
     Telemetry, Worker,

@@ -15,7 +15,9 @@ impl<S: Send + Sync, T: FromFields> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let pairs = pairs.map(|pairs| pairs.0).unwrap_or_default();
-        Ok(Self(read_query(pairs)?))
+        let Ok(pairs) = pairs else {
+            return Err(Problem::invalid_field("", "the query can't be read"));
+        };
+        Ok(Self(read_query(pairs.0)?))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use contracts::problem::{self, Code};
+use opentelemetry::trace::TraceId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -153,20 +154,22 @@ async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn too_many_connections() -> String {
     let code = Code::Unavailable;
+    // No request has been read; there is an id all the same, as in every problem.
+    let trace_id = TraceId::from(rand::random::<u128>()).to_string();
     let document = problem::Problem {
         kind: format!("urn:miniapp:problem:{code}"),
         title: code.title().to_owned(),
         status: code.status(),
         detail: Some("too many connections".to_owned()),
         code,
-        trace_id: String::new(),
+        trace_id: trace_id.clone(),
         errors: Vec::new(),
     };
     let body = serde_json::to_string(&document).unwrap_or_default();
     let length = body.len();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-         retry-after: 1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+         x-trace-id: {trace_id}\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
