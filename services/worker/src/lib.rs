@@ -13,11 +13,13 @@ mod context;
 mod heartbeat;
 pub mod kinds;
 mod leases;
+mod metrics;
 mod name;
 mod outcome;
 mod progress;
 mod runner;
 mod running;
+mod service;
 mod spans;
 mod trouble;
 
@@ -36,6 +38,8 @@ use tokio::sync::Notify;
 use crate::kinds::Kinds;
 use crate::runner::Runner;
 use crate::running::Running;
+
+pub use service::serve;
 
 /// What a worker needs.
 #[derive(Clone)]

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::attempt::{Attempt, Stop};
 use crate::context::Context;
 use crate::kinds::Kinds;
+use crate::metrics::Counted;
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::spans;
@@ -86,17 +87,18 @@ impl Runner {
         let seed = self.rng.lock().random();
         let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
         self.running.begin(&attempt, asked_at);
-        let span = spans::attempt(task);
+        let (span, counted) = (spans::attempt(task), Counted::begin());
+        let kind = self.kinds.get(&spec.kind);
         let outcome = async {
-            let Some(kind) = self.kinds.get(&spec.kind) else {
-                return Outcome::unknown_kind(&spec.kind);
-            };
+            let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
             let context =
                 Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
             Outcome::of(kind, &attempt, &context, &spec.data).await
         };
         let outcome = outcome.instrument(span.clone()).await;
         spans::ended(&span, task, &outcome);
+        let kind_name = kind.map_or("unknown", |_| &spec.kind);
+        counted.end(kind_name, outcome.name());
         drop(span);
         self.commit(&attempt, &outcome).await;
         self.running.end(claim);

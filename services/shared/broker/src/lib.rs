@@ -14,7 +14,10 @@
 mod memory;
 mod message;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use kit::config::EngineUrl;
 
 pub use memory::MemoryBroker;
 pub use message::Message;
@@ -49,6 +52,14 @@ pub enum BrokerError {
     /// It answered that it won't take the message.
     #[error("the broker refused the message: {0}")]
     Refused(String),
+}
+
+/// Opens the broker that `url` names by its scheme.
+pub fn open(url: &EngineUrl) -> Result<Arc<dyn Broker>, BrokerError> {
+    match url.scheme() {
+        "memory" => Ok(Arc::new(MemoryBroker::new())),
+        _ => Err(BrokerError::Unavailable(format!("no engine for {url}"))),
+    }
 }
 
 /// A message broker.

@@ -6,9 +6,11 @@ use std::time::Duration;
 use broker::{Broker, MemoryBroker, Message, Queue};
 use contracts::task::{Event, EventType, Status};
 use jiff::SignedDuration;
+use kit::Service;
 use kit::clock::{Clock, SystemClock};
-use kit::config;
+use kit::config::{self, Config};
 use kit::lifecycle::Shutdown;
+use kit::telemetry::Telemetry;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tasks::sqlite::SqliteEngine;
@@ -55,14 +57,9 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let upkeep = Shutdown::new();
         let tasks = open(&files, &broker, &clock, &upkeep).await;
-        let config = config::Worker {
-            name: None,
-            concurrency: 4,
-            lease: Duration::from_millis(1500),
-            grace: Duration::from_secs(30),
-            replicas: 1,
-            http_allow_private: false,
-        };
+        let mut config = Config::defaults_in(files.path()).expect("the defaults").worker;
+        config.lease = Duration::from_millis(1500);
+        config.concurrency = 4;
         Self { tasks, broker, gate: Gate::new(), config, clock, upkeep, files }
     }
 
@@ -83,6 +80,12 @@ impl Platform {
     /// Where the store keeps its file.
     pub fn file(&self) -> std::path::PathBuf {
         self.files.path().join("tasks.db")
+    }
+
+    /// The telemetry of the test process.
+    pub fn telemetry(&self) -> Telemetry {
+        let config = Config::defaults_in(self.files.path()).expect("the defaults");
+        kit::telemetry::init(Service::Worker, &config).expect("telemetry")
     }
 
     /// Takes every claim for lost, as if all workers had been silent for long.

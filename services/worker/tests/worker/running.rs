@@ -4,6 +4,8 @@ use broker::Message;
 use contracts::message::TaskReady;
 use contracts::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
 use contracts::task::Status;
+use kit::trace::EndedSpan;
+use opentelemetry::trace::{SpanKind, TraceId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -155,4 +157,36 @@ async fn a_worker_is_known_while_it_lives() {
     worker.stopped().await;
     assert_eq!(workers().await, []);
     assert!(!platform.tasks.kinds().await.expect("an answer").is_empty());
+}
+
+#[tokio::test]
+async fn a_trace_shows_the_attempt_within_its_message() {
+    let platform = Platform::start().await;
+    let telemetry = platform.telemetry();
+    let _worker = platform.worker();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let id = platform
+        .submit_with("flaky", json!({ "failures": 1 }), |task| {
+            task.max_attempts = 1;
+            task.trace.traceparent = Some(parent.into());
+        })
+        .await;
+    platform.ended(id).await;
+    let trace_id = TraceId::from_hex(&parent[3..35]).expect("an id");
+    let spans = async || {
+        let trace = telemetry.spans().get(trace_id);
+        trace.map(|trace| trace.spans).unwrap_or_default()
+    };
+    let processed = |span: &EndedSpan| span.name == "process tasks:run";
+    platform.until("the spans ended", async || spans().await.iter().any(processed)).await;
+    let spans = spans().await;
+    let process = spans.iter().find(|span| processed(span)).expect("was there");
+    assert_eq!(process.kind, SpanKind::Consumer);
+    let attempt = spans.iter().find(|span| span.name == "run flaky").expect("ended before");
+    assert_eq!(attempt.parent, process.id);
+    assert!(attempt.failed);
+    let has =
+        |key: &str, value: &str| attempt.attributes.iter().any(|(k, v)| k == key && v == value);
+    assert!(has("task.id", &id.to_string()) && has("task.attempt", "1"));
+    assert!(has("task.outcome", "failed") && has("error.type", "flaky"));
 }
