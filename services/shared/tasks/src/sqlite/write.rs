@@ -82,9 +82,9 @@ pub(super) async fn write(
     if !keyed && inserts.len() + changes.len() == 1 {
         // One statement is a transaction by itself, and tells which row it touched.
         let inserted = INSERT.execute(connection, inserts, bind_insert).await?;
-        let changed = change(connection, &changes.iter().collect::<Vec<_>>()).await?;
+        let stored = change(connection, &changes.iter().collect::<Vec<_>>()).await?;
         let inserts = vec![Inserted::New; usize::from(inserted > 0)];
-        return Ok(Written { inserts, changes: changes.iter().map(|_| changed > 0).collect() });
+        return Ok(Written { inserts, changes: changes.iter().map(|_| stored > 0).collect() });
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let inserts = insert_all(&mut transaction, inserts).await?;
@@ -145,9 +145,9 @@ async fn change(connection: &mut SqliteConnection, changes: &[&Change]) -> Resul
 
 /// Whether a change is in the file: its event is the newest of its task.
 async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result<bool, StoreError> {
-    let Some(event) = change.events.last() else { return Ok(false) };
     const HAS: &str = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND instr(timeline, ?2)) \
          OR EXISTS (SELECT 1 FROM task_timeline_pages WHERE task_id = ?1 AND instr(lines, ?2))";
+    let Some(event) = change.events.last() else { return Ok(false) };
     let query = sqlx::query_scalar(HAS).bind(change.task.id).bind(event.id.to_string());
     Ok(query.fetch_one(connection).await?)
 }
