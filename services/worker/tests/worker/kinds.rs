@@ -86,7 +86,7 @@ impl Kind for Panics {
     }
 
     async fn run(&self, _: &Context, data: &RawValue) -> Answer {
-        panic!("began with {data} {}", "x".repeat(10_000));
+        panic!("began with {data} {}", "x".repeat(300));
     }
 }
 
