@@ -41,6 +41,9 @@ const NOTE_AFTER: Duration = Duration::from_millis(500);
 const TOGETHER: usize = 256;
 /// How many publishes may be under way.
 const UNDER_WAY: usize = 8;
+/// How many messages may wait in the broker. More would only take its memory: the store
+/// keeps the rest, due as they are.
+const BACKLOG: u64 = 8 * 1024;
 /// How long to leave the broker alone after it failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -62,6 +65,8 @@ pub(crate) struct Relay {
     confirmed: Vec<(Instant, Uuid, u64)>,
     /// Until when the broker is left alone.
     paused_until: Option<Instant>,
+    /// Enough messages wait in the broker.
+    full: bool,
 }
 
 impl Relay {
@@ -73,6 +78,7 @@ impl Relay {
             near: BinaryHeap::new(),
             confirmed: Vec::new(),
             paused_until: None,
+            full: false,
         }
     }
 
@@ -116,7 +122,9 @@ impl Relay {
         for due in dues {
             let wait = due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
-                self.ready.push(due);
+                if !self.full {
+                    self.ready.push(due);
+                }
             } else if wait < LOOKAHEAD {
                 let wait = Duration::try_from(wait).unwrap_or_default();
                 self.near.push(Reverse(Near { at: Instant::now() + wait, due }));
@@ -140,21 +148,23 @@ impl Relay {
         }
     }
 
-    /// Notes what was confirmed; leaves what wasn't to the store, where it is still due.
+    /// Notes what was confirmed; what wasn't is published again after a pause.
     fn settle(&mut self, published: Published) {
         let now = Instant::now();
         let mut failed = None;
         for (due, result) in published.dues.into_iter().zip(published.results) {
             match result {
                 Ok(()) => self.confirmed.push((now, due.id, due.version)),
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    self.ready.push(due);
+                    failed = Some(error);
+                }
             }
         }
         if let Some(error) = failed {
             if self.paused_until.is_none() {
                 tracing::warn!(%error, "tasks wait in the outbox for the broker");
             }
-            self.ready.clear();
             self.paused_until = Some(now + PAUSE);
         }
     }
@@ -173,7 +183,12 @@ impl Relay {
         if self.is_paused() || self.ready.len() >= TOGETHER * UNDER_WAY {
             return Ok(());
         }
-        let limit = u32::try_from(TOGETHER * UNDER_WAY).unwrap_or(u32::MAX);
+        let room = BACKLOG.saturating_sub(self.broker.depth(Queue::Tasks).await.unwrap_or(0));
+        self.full = room == 0;
+        if self.full {
+            return Ok(());
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let take = TakeDue { now, lookahead: LOOKAHEAD, overdue: OVERDUE, hold: HOLD, limit };
         let taken = self.tasks.engine().take_due(&take).await?;
         self.sort_in(taken.into_iter());
