@@ -74,6 +74,11 @@ impl Fields {
         self.object.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// The string in the field, if there is one, which stays unread.
+    pub fn peek_text(&self, name: &str) -> Option<String> {
+        self.object.get(name)?.as_str().map(str::to_owned)
+    }
+
     /// Notes a fault that the reader found by itself.
     pub fn fault(&mut self, field: &str, message: impl Display) {
         self.faults.push(FieldError { field: field.to_owned(), message: message.to_string() });
