@@ -1,0 +1,37 @@
+//! Engines by their URLs.
+
+use std::sync::Arc;
+
+use kit::clock::Clock;
+use kit::config::{Config, Synchronous};
+use tokio::sync::broadcast;
+
+use crate::mail::{InboxMail, InboxMailer, Mailer};
+use crate::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
+
+/// The store that `database.url` names.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let url = &config.database.url;
+    match url.scheme() {
+        "sqlite" => {
+            let fsync = config.database.synchronous == Synchronous::Full;
+            Ok(Arc::new(SqliteStore::open(url.expose(), fsync).await?))
+        }
+        other => Err(StoreError::Broken(format!("there is no store for {other}://"))),
+    }
+}
+
+/// The mailer that `mail.url` names. `watchers` are told of each mail that stays in the
+/// platform.
+pub fn open_mailer(
+    config: &Config,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    watchers: broadcast::Sender<InboxMail>,
+) -> anyhow::Result<Arc<dyn Mailer>> {
+    match config.mail.url.scheme() {
+        "inbox" => Ok(Arc::new(InboxMailer::new(store, clock, watchers))),
+        other => anyhow::bail!("there is no mailer for {other}://"),
+    }
+}

@@ -1,0 +1,172 @@
+//! Does what is owed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use broker::{Broker, Message, Queue};
+use contracts::message::AccountDeleted;
+use kit::clock::Clock;
+use kit::lifecycle::Shutdown;
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{Duty, DutyKind, Ledger, StoredDuty};
+use crate::mail::{MailError, Mailer};
+use crate::news::News;
+use crate::store::{Store, StoreError};
+
+/// How many duties are done at a time.
+const BATCH: u32 = 20;
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// How long a duty is left alone once someone tries it: should that one vanish, another
+/// takes it after this time.
+const CLAIM: Duration = Duration::from_mins(1);
+/// How often replicas and other processes are looked after.
+const POLL: Duration = Duration::from_secs(1);
+/// The longest wait between attempts.
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+/// How long a deletion is remembered once told, for brokers that forget.
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+
+/// Does what is owed, as soon as it is due.
+pub struct Relay {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) mailer: Arc<dyn Mailer>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) news: News,
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Done,
+    /// It never will be done; why.
+    GivenUp(String),
+}
+
+impl Relay {
+    /// Works until told to stop.
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        if !self.broker.is_durable() {
+            self.remember_deletions().await;
+        }
+        while !shutdown.has_begun() {
+            let done = self.pass().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "can't look up which mails and messages are due");
+                0
+            });
+            if done > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = shutdown.begun() => {}
+            }
+        }
+    }
+
+    /// Tries everything that is due once; how many that was.
+    pub async fn pass(self: &Arc<Self>) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        let due = self.store.claim_duties(now, now + CLAIM, BATCH).await?;
+        let count = due.len();
+        let mut attempts = JoinSet::new();
+        for duty in due {
+            let relay = Arc::clone(self);
+            attempts.spawn(async move { relay.attempt(duty).await });
+        }
+        attempts.join_all().await;
+        Ok(count)
+    }
+
+    /// Owes all recent deletions again: a broker that forgot them can't tell.
+    async fn remember_deletions(&self) {
+        let now = self.clock.now();
+        match self.store.reopen_duties(DutyKind::AccountDeleted, now).await {
+            Ok(count) if count > 0 => tracing::info!(count, "telling of recent deletions again"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "can't tell of recent deletions again"),
+        }
+    }
+
+    async fn attempt(&self, duty: StoredDuty) {
+        let span = tracing::info_span!("duty", duty.id = %duty.id, duty.kind = %duty.kind);
+        kit::trace::set_parent(&span, &duty.trace);
+        let (id, kind, attempts) = (duty.id, duty.kind, duty.attempts);
+        let work = async {
+            let tried = tokio::time::timeout(ATTEMPT, self.try_it(&duty)).await;
+            let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
+                Ok(Attempt::Done) => self.finish(id, kind).await,
+                Ok(Attempt::GivenUp(reason)) => {
+                    tracing::warn!(reason, "gave up a mail or message");
+                    self.store.finish_duty(id, None).await
+                }
+                Err(error) => {
+                    let delay = delay_after(attempts);
+                    tracing::warn!(error = format!("{error:#}"), ?delay, "will try again");
+                    self.store.postpone_duty(id, self.clock.now() + delay).await
+                }
+            };
+            if let Err(error) = settled {
+                // Its claim runs out, and it is done once more.
+                tracing::warn!(%error, "can't note what became of a mail or message");
+            }
+        };
+        work.instrument(span).await;
+    }
+
+    async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {
+        if stored.not_after.is_some_and(|end| end <= self.clock.now()) {
+            return Ok(Attempt::GivenUp("it came too late to be of use".to_owned()));
+        }
+        let content = self.ledger.read(stored).context("its content can't be read here")?;
+        let done = match content {
+            Duty::Mail(mail) => match self.mailer.send(&mail).await {
+                Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
+                sent => sent.map_err(Into::into),
+            },
+            Duty::AccountDeleted { account } => self.publish_deletion(stored.id, account).await,
+            Duty::SessionsChanged { account } => self.announce_sessions(account).await,
+        };
+        done.map(|()| Attempt::Done)
+    }
+
+    async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
+        let message = Message::new(id, &AccountDeleted::V1 { user_id })
+            .about(user_id)
+            .in_trace(kit::trace::current_context());
+        let answers = self.broker.publish(Queue::AccountDeletions, vec![message]).await;
+        answers.into_iter().next().context("the broker didn't answer")??;
+        Ok(())
+    }
+
+    async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
+        for session in self.store.sessions(account).await? {
+            let epoch = session.ended_at.is_none().then_some(session.epoch);
+            self.news.announce(session.id, epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, id: Uuid, kind: DutyKind) -> Result<(), StoreError> {
+        let is_remembered = kind == DutyKind::AccountDeleted && !self.broker.is_durable();
+        let remembered = is_remembered.then(|| self.clock.now() + REMEMBERED);
+        self.store.finish_duty(id, remembered).await
+    }
+}
+
+/// Doubles from a second on, with a quarter of chance so that many don't come back at
+/// once.
+fn delay_after(attempts: u32) -> Duration {
+    let seconds = 1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX);
+    let delay = Duration::from_secs(seconds).min(LONGEST_DELAY);
+    delay.mul_f64(rand::rng().random_range(0.75..1.25))
+}

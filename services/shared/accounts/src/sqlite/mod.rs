@@ -1,0 +1,316 @@
+//! The embedded store: a SQLite file in WAL mode, one connection that writes, a few that
+//! read.
+
+mod accounts;
+mod audit;
+mod codes;
+mod duties;
+mod keys;
+mod passwords;
+mod rows;
+mod sessions;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contracts::account::{Account, Role};
+use jiff::Timestamp;
+use kit::data_dir;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection as _, Sqlite, SqliteConnection, Transaction};
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use crate::audit::Entry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::keys::SealedKey;
+use crate::mail::InboxMail;
+use crate::outbox::{DutyKind, StoredDuty};
+use crate::password::Hash;
+use crate::session::{NewSession, RefreshHash, Rotation, Session};
+use crate::store::{
+    AccountChanges, Credentials, FailureKey, Identifier, IssueCode, Issued, NewAccount, Outdated,
+    PasswordChange, PasswordReset, Registered, Result, Store, StoreError, Updated,
+};
+
+/// How many queries run at the same time.
+const READERS: u32 = 3;
+/// How long a statement waits for another process or crate that writes the same file.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// An account store in a SQLite file.
+pub struct SqliteStore {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file that a `sqlite://PATH` URL names, made and brought up to date where
+    /// needed. With `fsync` a commit survives the loss of power, without it only that of
+    /// the process.
+    pub async fn open(url: &str, fsync: bool) -> Result<Self> {
+        let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
+        let options: SqliteConnectOptions = url.parse()?;
+        if let Some(directory) = options.get_filename().parent() {
+            data_dir::create(directory)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+            .disable_statement_logging();
+        let mut writer = options.connect().await?;
+        let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+        // Other crates keep their tables, and their own count of migrations, in this file.
+        migrator.dangerous_set_table_name("accounts_migrations");
+        migrator.run(&mut writer).await.map_err(|error| StoreError::Broken(error.to_string()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.create_if_missing(false).read_only(true))
+            .await?;
+        Ok(Self { writer: Mutex::new(writer), readers })
+    }
+
+    async fn writer(&self) -> Writer<'_> {
+        Writer(self.writer.lock().await)
+    }
+}
+
+/// The right to write.
+struct Writer<'a>(MutexGuard<'a, SqliteConnection>);
+
+impl Writer<'_> {
+    /// Begins a transaction that writes: taking the lock at once spares it the failure
+    /// of a reader that turns writer too late.
+    async fn begin(&mut self) -> Result<Transaction<'_, Sqlite>> {
+        Ok(self.0.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// For a single statement, which is a transaction of its own.
+    fn alone(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::Configuration(_)
+            | sqlx::Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
+            sqlx::Error::Database(ref fault)
+                if fault.is_unique_violation()
+                    || fault.is_foreign_key_violation()
+                    || fault.is_check_violation() =>
+            {
+                Self::Broken(error.to_string())
+            }
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        // The lock for writing is what a full or read-only disk doesn't give.
+        let mut writer = self.writer().await;
+        writer.begin().await?.rollback().await?;
+        Ok(())
+    }
+
+    async fn issue_code(&self, issue: IssueCode) -> Result<Issued> {
+        codes::issue(&mut self.writer().await, issue).await
+    }
+
+    async fn spend_try(
+        &self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        tries: u32,
+    ) -> Result<Option<Mac>> {
+        codes::spend_try(self.writer().await.alone(), email, purpose, now, tries).await
+    }
+
+    async fn verify_email(
+        &self,
+        email: &Email,
+        code: &Mac,
+        until: Timestamp,
+        audit: Entry,
+    ) -> Result<bool> {
+        codes::verify_email(&mut self.writer().await, email, code, until, audit).await
+    }
+
+    async fn register(&self, new: NewAccount) -> Result<Registered> {
+        accounts::register(&mut self.writer().await, new).await
+    }
+
+    async fn account(&self, id: Uuid) -> Result<Option<Account>> {
+        accounts::by_id(&self.readers, id).await
+    }
+
+    async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>> {
+        accounts::credentials(&self.readers, of).await
+    }
+
+    async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>> {
+        accounts::list(&self.readers, before, limit).await
+    }
+
+    async fn update_account(
+        &self,
+        id: Uuid,
+        changes: AccountChanges,
+        audit: Entry,
+    ) -> Result<Updated> {
+        accounts::update(&mut self.writer().await, id, changes, audit).await
+    }
+
+    async fn set_roles(
+        &self,
+        id: Uuid,
+        roles: &[Role],
+        news: StoredDuty,
+        audit: Entry,
+    ) -> Result<Option<Account>> {
+        accounts::set_roles(&mut self.writer().await, id, roles, &news, audit).await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<Uuid>>> {
+        passwords::change(&mut self.writer().await, change).await
+    }
+
+    async fn reset_password(&self, reset: PasswordReset) -> Result<Option<Vec<Uuid>>> {
+        passwords::reset(&mut self.writer().await, reset).await
+    }
+
+    async fn delete_account(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        news: StoredDuty,
+        audit: Entry,
+    ) -> Result<Option<Vec<Uuid>>> {
+        accounts::delete(&mut self.writer().await, id, now, &news, audit).await
+    }
+
+    async fn open_session(
+        &self,
+        new: NewSession,
+        password: &Hash,
+        failures: &FailureKey,
+        audit: Entry,
+    ) -> Result<Option<Vec<Uuid>>> {
+        sessions::open(&mut self.writer().await, new, password, failures, audit).await
+    }
+
+    async fn rotate_session(
+        &self,
+        used: &RefreshHash,
+        next: &RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+        audit: Entry,
+    ) -> Result<Rotation> {
+        sessions::rotate(&mut self.writer().await, used, next, now, expires_at, audit).await
+    }
+
+    async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>> {
+        sessions::living(&self.readers, id).await
+    }
+
+    async fn sessions(&self, account: Uuid) -> Result<Vec<Session>> {
+        sessions::of_account(&self.readers, account).await
+    }
+
+    async fn end_session(
+        &self,
+        account: Uuid,
+        id: Uuid,
+        now: Timestamp,
+        audit: Entry,
+    ) -> Result<bool> {
+        sessions::end(&mut self.writer().await, account, id, now, audit).await
+    }
+
+    async fn failures(
+        &self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>> {
+        passwords::failures(&self.readers, key, since, limit).await
+    }
+
+    async fn note_failure(&self, key: &FailureKey, audit: Entry) -> Result<()> {
+        passwords::note_failure(&mut self.writer().await, key, audit).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        keys::all(&self.readers).await
+    }
+
+    async fn add_signing_key(&self, key: &SealedKey) -> Result<bool> {
+        keys::add(self.writer().await.alone(), key).await
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<()> {
+        keys::remove(self.writer().await.alone(), kid).await
+    }
+
+    async fn claim_duties(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredDuty>> {
+        if !duties::any_due(&self.readers, now).await? {
+            return Ok(Vec::new());
+        }
+        duties::claim(self.writer().await.alone(), now, until, limit).await
+    }
+
+    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {
+        duties::finish(self.writer().await.alone(), id, remembered_until).await
+    }
+
+    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
+        duties::postpone(self.writer().await.alone(), id, due_at).await
+    }
+
+    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
+        duties::reopen(self.writer().await.alone(), kind, due_at).await
+    }
+
+    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool> {
+        duties::keep_mail(self.writer().await.alone(), mail).await
+    }
+
+    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
+        duties::kept_mails(&self.readers, limit).await
+    }
+
+    async fn audit(&self, entry: Entry) -> Result<()> {
+        audit::add(self.writer().await.alone(), &entry).await
+    }
+
+    async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Entry>> {
+        audit::list(&self.readers, before, limit).await
+    }
+
+    async fn purge(&self, outdated: Outdated) -> Result<u64> {
+        audit::purge(&mut self.writer().await, outdated).await
+    }
+}
