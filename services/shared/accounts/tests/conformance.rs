@@ -1,0 +1,18 @@
+//! The SQLite engine does what every store of accounts has to do.
+
+use std::sync::Arc;
+
+use accounts::Store;
+use accounts::sqlite::SqliteStore;
+use testkit::conformance::accounts::check;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_is_a_store_of_accounts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    check(async || {
+        let file = directory.path().join(format!("{}.db", uuid::Uuid::new_v4()));
+        let url = format!("sqlite://{}", file.display());
+        Arc::new(SqliteStore::open(&url, false).await.expect("a store")) as Arc<dyn Store>
+    })
+    .await;
+}
