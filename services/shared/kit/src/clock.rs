@@ -1,12 +1,11 @@
 //! Time and ids, from a source that tests own.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use rand::RngExt as _;
 use uuid::Uuid;
 
 /// Tells the time. Everything that depends on the time of day asks one of these.
@@ -15,15 +14,30 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The machine's clock, which doesn't go back where it is set back a little.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the time enters")]
     fn now(&self) -> Timestamp {
-        truncated(Timestamp::now())
+        static LATEST: AtomicI64 = AtomicI64::new(i64::MIN);
+        let told = Timestamp::now().as_microsecond();
+        let latest = LATEST.fetch_max(told, Ordering::Relaxed);
+        let now = not_back(latest, told);
+        if now < latest {
+            // Set back for good; whoever comes next starts from there.
+            let _ = LATEST.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Timestamp::from_microsecond(now).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// What to tell when the machine says `told` after `latest`, in microseconds. A small
+/// step back is a correction: time stands still until it is made up for.
+fn not_back(latest: i64, told: i64) -> i64 {
+    const CORRECTION: i64 = 5_000_000;
+    if latest.saturating_sub(told) < CORRECTION { told.max(latest) } else { told }
 }
 
 /// A clock that stands still until it is moved.
@@ -74,34 +88,24 @@ pub fn new_id(clock: &dyn Clock) -> Uuid {
     id_at(clock.now())
 }
 
-/// A new `UUIDv7` that carries the time `at`. Ids of this process sort in the order of
-/// their making as long as time doesn't step back by more than a few seconds.
+/// A new `UUIDv7` that carries the time `at`. Of two ids with the same time the later one
+/// is the greater, so ids sort in the order of their making for as long as the clock
+/// doesn't go back, whatever other clocks there are in the process.
 pub fn id_at(at: Timestamp) -> Uuid {
-    /// The last id's time in microseconds, and how many came before it in that one.
-    static LAST: Mutex<(u64, u16)> = Mutex::new((0, 0));
-    /// A clock that was set back this little goes on at its latest time.
-    const STEP_BACK: u64 = 5_000_000;
-    const COUNTER_BITS: u32 = 14;
+    /// 40 bits, begun in the lower half: it won't come round.
+    static MADE: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(rand::random::<u64>() >> 25));
+    const COUNTER_BITS: u32 = 40;
+    const RANDOM_BITS: u32 = 62 - COUNTER_BITS;
 
-    let now = u64::try_from(at.as_microsecond()).unwrap_or(0);
-    let (microseconds, counter) = {
-        let mut last = LAST.lock();
-        *last = match *last {
-            (latest, counter) if now <= latest && latest - now < STEP_BACK => {
-                let next = (counter + 1) % (1 << COUNTER_BITS);
-                (latest + u64::from(next == 0), next)
-            }
-            _ => (now, 0),
-        };
-        *last
-    };
     // RFC 9562, 6.2: 48 bits of milliseconds, then in the 12 bits of `rand_a` the rest of
     // the time, then a counter, then randomness.
+    let microseconds = u64::try_from(at.as_microsecond()).unwrap_or(0);
     let (milliseconds, rest) = (microseconds / 1000, microseconds % 1000);
-    let fraction = rest * 4096 / 1000;
-    let high = (milliseconds << 16) | (0x7 << 12) | fraction;
-    let random = rand::rng().random::<u64>() & (u64::MAX >> (2 + COUNTER_BITS));
-    let low = (0b10 << 62) | (u64::from(counter) << (62 - COUNTER_BITS)) | random;
+    let high = (milliseconds << 16) | (0x7 << 12) | (rest * 4096 / 1000);
+    let counter = MADE.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> (64 - COUNTER_BITS));
+    let random = rand::random::<u64>() >> (64 - RANDOM_BITS);
+    let low = (0b10 << 62) | (counter << RANDOM_BITS) | random;
     Uuid::from_u64_pair(high, low)
 }
 
@@ -136,16 +140,38 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_as_they_were_made() {
+    fn ids_sort_as_they_were_made_whatever_another_clock_does() {
         let clock = ManualClock::new("2032-01-01T00:00:00Z".parse().expect("a time"));
+        let other = ManualClock::default();
         let mut last = new_id(&clock);
         for round in 0..100_000 {
             if round % 40_000 == 0 {
                 clock.advance(Duration::from_micros(1));
             }
+            new_id(&other);
             let next = new_id(&clock);
             assert!(next > last, "{next} after {last}");
             last = next;
         }
+    }
+
+    #[test]
+    fn ids_sort_by_the_microsecond() {
+        let clock = ManualClock::default();
+        let ids: Vec<Uuid> = (0..2000)
+            .map(|_| {
+                clock.advance(Duration::from_micros(1));
+                new_id(&clock)
+            })
+            .collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn time_goes_back_only_where_it_is_set_back_for_good() {
+        assert_eq!(not_back(i64::MIN, 7), 7);
+        assert_eq!(not_back(10_000_000, 10_000_001), 10_000_001);
+        assert_eq!(not_back(10_000_000, 9_000_000), 10_000_000);
+        assert_eq!(not_back(10_000_000, 4_000_000), 4_000_000);
     }
 }

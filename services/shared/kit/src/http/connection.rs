@@ -80,6 +80,8 @@ impl Connection {
         const PREFACE: &[u8; 3] = b"PRI";
         let mut first = [0; PREFACE.len()];
         tokio::select! {
+            // What has arrived counts, even where this process was late to look.
+            biased;
             peeked = stream.peek(&mut first) => match peeked {
                 Ok(0) | Err(_) => None,
                 Ok(_) => Some(first == *PREFACE),
