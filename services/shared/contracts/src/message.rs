@@ -5,10 +5,12 @@
 //! for as long as a queue may hold one.
 
 use jiff::Timestamp;
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::task::Event;
+use crate::task::{Event, EventType, Status};
 
 /// A task waits to be run. Goes to the `tasks` queue, to one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +62,67 @@ pub struct OwnedEvent {
     pub event: Event,
 }
 
+/// [`TaskEvents`] read for passing them on: each event stays the JSON that it came as,
+/// which is what clients get.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RawTaskEvents<'a> {
+    #[serde(rename = "v")]
+    version: &'a str,
+    /// The events in the order of their commit.
+    #[serde(borrow)]
+    pub events: Vec<RawOwnedEvent<'a>>,
+}
+
+/// An event as JSON, and whose task it is about.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawOwnedEvent<'a> {
+    /// The task's owner.
+    pub user_id: Uuid,
+    /// The event as its owner sees it.
+    #[serde(borrow)]
+    pub event: &'a RawValue,
+}
+
+/// What of an [`Event`] decides where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventHead {
+    /// The event's id.
+    pub id: Uuid,
+    /// The task.
+    pub task_id: Uuid,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// The status after it.
+    pub status: Status,
+}
+
+impl<'a> RawTaskEvents<'a> {
+    /// Reads a message; fails where it isn't one, or of a version unknown here.
+    pub fn read(body: &'a [u8]) -> serde_json::Result<Self> {
+        let read: Self = serde_json::from_slice(body)?;
+        match read.version {
+            "1" => Ok(read),
+            _ => Err(serde_json::Error::custom("a version that isn't known here")),
+        }
+    }
+}
+
+impl RawOwnedEvent<'_> {
+    /// Reads what decides where the event goes.
+    pub fn head(&self) -> serde_json::Result<EventHead> {
+        serde_json::from_str(self.event.get())
+    }
+}
+
+impl From<&Event> for EventHead {
+    fn from(event: &Event) -> Self {
+        Self { id: event.id, task_id: event.task_id, kind: event.kind, status: event.status }
+    }
+}
+
 /// A session began, got new tokens or ended. Broadcast to the API replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
@@ -87,4 +150,34 @@ pub enum AccountDeleted {
         /// The account.
         user_id: Uuid,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_can_be_passed_on_as_they_came() {
+        let event = Event {
+            id: Uuid::from_u128(1),
+            task_id: Uuid::from_u128(2),
+            at: Timestamp::UNIX_EPOCH,
+            kind: EventType::LeaseLost,
+            status: Status::Awaiting,
+            message: Some("a \"b\"\n".into()),
+            progress: 0.5,
+            attempt: 1,
+            worker: None,
+        };
+        let owned = OwnedEvent { user_id: Uuid::from_u128(3), event: event.clone() };
+        let message = serde_json::to_vec(&TaskEvents::V1 { events: vec![owned] });
+        let message = message.expect("plain data");
+        let raw = RawTaskEvents::read(&message).expect("readable");
+        assert_eq!(raw.events.len(), 1);
+        assert_eq!(raw.events[0].user_id, Uuid::from_u128(3));
+        assert_eq!(raw.events[0].head().expect("a head"), EventHead::from(&event));
+        let passed_on: Event = serde_json::from_str(raw.events[0].event.get()).expect("an event");
+        assert_eq!(passed_on, event);
+        assert!(RawTaskEvents::read(br#"{"v":"2","events":[]}"#).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod machine;
+mod shown;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub use backoff::backoff;
 pub use machine::{Command, MAX_LOST_LEASES, Refusal, Step, TTL_EXCEEDED};
+pub use shown::Shown;
 
 /// A task as the store keeps it: what was asked for, and where it stands.
 #[derive(Clone, Debug)]
