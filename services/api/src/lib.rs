@@ -1,1 +1,19 @@
-//! api
+//! Tasks over HTTP, with live events.
+//!
+//! A request passes the check of its [token], then its endpoint in `routes`, which asks
+//! [`tasks::Tasks`]. Beside that a process listens to the broker: to auth's news of
+//! sessions, to the news of tasks for the `live` streams, and to news of accounts that
+//! are gone.
+
+mod deletions;
+mod kinds;
+mod live;
+mod openapi;
+mod routes;
+mod service;
+mod state;
+#[cfg(test)]
+mod testing;
+pub mod token;
+
+pub use service::{Deps, openapi, run, serve};

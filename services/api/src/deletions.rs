@@ -1,0 +1,68 @@
+//! Accounts that are gone take their tasks with them.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use broker::{Broker, Delivery, Message, Queue};
+use contracts::message::AccountDeleted;
+use tasks::Tasks;
+use tokio::time::sleep;
+use tracing::{Instrument as _, Span, info_span};
+
+/// How many accounts are cleared at a time.
+const TOGETHER: u16 = 4;
+/// How long to wait after something failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Removes the tasks of deleted accounts until it is dropped.
+pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
+    loop {
+        match broker.consume(Queue::AccountDeletions, TOGETHER).await {
+            Ok(mut consumer) => {
+                while let Some(delivery) = consumer.next().await {
+                    let span = process(&delivery.message);
+                    settle(tasks, delivery).instrument(span).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "can't take news of deleted accounts"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The processing of a message, in the message's trace.
+fn process(message: &Message) -> Span {
+    let span = info_span!(
+        "process account-deletions",
+        otel.kind = "consumer",
+        messaging.operation.name = "process",
+        messaging.operation.type = "process",
+        messaging.destination.name = "account-deletions",
+        messaging.message.id = %message.id,
+    );
+    kit::trace::set_parent(&span, &message.trace);
+    span
+}
+
+/// Acknowledged only when the last task is gone; what fails comes again.
+async fn settle(tasks: &Tasks, delivery: Delivery) {
+    let user = match delivery.message.read::<AccountDeleted>() {
+        Ok(AccountDeleted::V1 { user_id }) => user_id,
+        Err(error) => {
+            // Nobody here will ever read it; a newer version may be for a newer replica.
+            tracing::error!(%error, message.id = %delivery.message.id, "unreadable message dropped");
+            return delivery.ack().await;
+        }
+    };
+    match tasks.delete_all(user).await {
+        Ok(()) => {
+            tracing::info!(user.id = %user, "the tasks of a deleted account are gone");
+            delivery.ack().await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, user.id = %user, "a deleted account's tasks have to wait");
+            sleep(PAUSE).await;
+            delivery.release().await;
+        }
+    }
+}

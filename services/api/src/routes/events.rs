@@ -1,0 +1,61 @@
+//! `GET /api/tasks/{id}/events`: what happened to a task, and what happens.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use contracts::problem::Code;
+use contracts::task::{EventType, Timeline};
+use http::StatusCode;
+use kit::http::{Id, Problem};
+
+use super::watch::{LastEventId, WantsStream};
+use super::{fault, shown};
+use crate::live::{Source, Stream};
+use crate::state::Api;
+use crate::token::Authorized;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields];
+
+/// The events of a task
+///
+/// All so far as a document. With `Accept: text/event-stream` as a stream, from the
+/// beginning or after `Last-Event-ID`, which ends with the terminal event of the newest
+/// generation. Each message has the event's `id`, its type as `event`, and as `data` the
+/// event's JSON.
+#[utoipa::path(
+    get,
+    path = "/api/tasks/{id}/events",
+    tag = "events",
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("Last-Event-ID" = Option<Uuid>, Header,
+            description = "A stream goes on after this event"),
+    ),
+    responses(
+        (status = 200, description = "The events, oldest first", content(
+            (Timeline = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = 204, description = "`Last-Event-ID` was the last one: there is nothing to come"),
+    )
+)]
+pub(super) async fn events(
+    State(api): State<Api>,
+    Authorized(caller): Authorized,
+    id: Id,
+    WantsStream(wants_stream): WantsStream,
+    LastEventId(last): LastEventId,
+) -> Result<Response, Problem> {
+    let id = id.or(Code::TaskNotFound)?;
+    if wants_stream {
+        let stream = Stream::open(api, caller, Source::Task(id), last).await?;
+        // 204 is what tells an EventSource not to come back.
+        let nothing = || StatusCode::NO_CONTENT.into_response();
+        return Ok(stream.map_or_else(nothing, Stream::into_response));
+    }
+    let events = api.tasks.timeline(caller.user_id, id).await.map_err(fault::store)?;
+    let events = shown::found(events)?;
+    if events.last().is_none_or(|event| event.kind == EventType::Deleted) {
+        return Err(Problem::new(Code::TaskNotFound));
+    }
+    shown::json(events.len() * 384 + 16, &Timeline { events })
+}

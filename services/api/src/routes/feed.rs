@@ -1,0 +1,35 @@
+//! `GET /api/events`: everything that happens to the caller's tasks.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Problem;
+
+use super::watch::LastEventId;
+use crate::live::{Source, Stream};
+use crate::state::Api;
+use crate::token::Authorized;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
+
+/// The events of all tasks
+///
+/// A stream of everything that happens to the caller's tasks from now on, or after
+/// `Last-Event-ID`. It ends with the caller's token.
+#[utoipa::path(
+    get,
+    path = "/api/events",
+    tag = "events",
+    params(("Last-Event-ID" = Option<Uuid>, Header, description = "Go on after this event")),
+    responses((status = 200, description = "The stream", body = String,
+        content_type = "text/event-stream"))
+)]
+pub(super) async fn feed(
+    State(api): State<Api>,
+    Authorized(caller): Authorized,
+    LastEventId(last): LastEventId,
+) -> Result<Response, Problem> {
+    let stream = Stream::open(api, caller, Source::Owner, last).await?;
+    Ok(stream.map_or_else(|| StatusCode::NO_CONTENT.into_response(), Stream::into_response))
+}

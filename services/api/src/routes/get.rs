@@ -1,0 +1,70 @@
+//! `GET /api/tasks/{id}`: a task.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::{IntoResponse as _, Response};
+use contracts::problem::Code;
+use contracts::task::Task;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use kit::http::{Id, Problem};
+
+use super::{fault, shown};
+use crate::state::Api;
+use crate::token::Authorized;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
+
+/// Get a task
+///
+/// With `If-None-Match` a task that hasn't changed is not sent again.
+#[utoipa::path(
+    get,
+    path = "/api/tasks/{id}",
+    tag = "tasks",
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a copy at hand"),
+    ),
+    responses(
+        (status = 200, description = "The task", body = Task,
+            headers(("ETag", description = "Its version"))),
+        (status = 304, description = "It hasn't changed"),
+    )
+)]
+pub(super) async fn get(
+    State(api): State<Api>,
+    Authorized(caller): Authorized,
+    id: Id,
+    copies: Copies,
+) -> Result<Response, Problem> {
+    let id = id.or(Code::TaskNotFound)?;
+    let task = shown::found(api.tasks.get(caller.user_id, id).await.map_err(fault::store)?)?;
+    let etag = shown::etag(&task)?;
+    if copies.include(&etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
+    }
+    shown::task(StatusCode::OK, &task)
+}
+
+/// The copies that the client has (RFC 9110, 13.1.2).
+pub(super) struct Copies(Vec<HeaderValue>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Copies {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get_all(IF_NONE_MATCH).iter().cloned().collect()))
+    }
+}
+
+impl Copies {
+    /// Whether `etag` is among them, by the weak comparison.
+    fn include(&self, etag: &HeaderValue) -> bool {
+        let tags = self.0.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tags.map(<[u8]>::trim_ascii)
+            .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
+    }
+}

@@ -1,0 +1,45 @@
+//! The endpoints, one a file.
+
+mod cancel;
+mod dead_letters;
+mod delete;
+mod events;
+pub(crate) mod fault;
+mod feed;
+mod get;
+mod kinds;
+mod list;
+mod page;
+mod requeue;
+mod restart;
+mod shown;
+mod stats;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod workers;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::openapi::{self, with_problems};
+use crate::state::Api;
+
+/// All of them, with their description.
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .routes(with_problems(routes!(submit::submit), submit::PROBLEMS))
+        .routes(with_problems(routes!(list::list), list::PROBLEMS))
+        .routes(with_problems(routes!(get::get), get::PROBLEMS))
+        .routes(with_problems(routes!(restart::restart), restart::PROBLEMS))
+        .routes(with_problems(routes!(cancel::cancel), cancel::PROBLEMS))
+        .routes(with_problems(routes!(delete::delete), delete::PROBLEMS))
+        .routes(with_problems(routes!(events::events), events::PROBLEMS))
+        .routes(with_problems(routes!(feed::feed), feed::PROBLEMS))
+        .routes(with_problems(routes!(kinds::kinds), kinds::PROBLEMS))
+        .routes(with_problems(routes!(workers::workers), workers::PROBLEMS))
+        .routes(with_problems(routes!(stats::stats), stats::PROBLEMS))
+        .routes(with_problems(routes!(dead_letters::dead_letters), dead_letters::PROBLEMS))
+        .routes(with_problems(routes!(requeue::requeue), requeue::PROBLEMS))
+}

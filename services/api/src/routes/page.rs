@@ -1,0 +1,77 @@
+//! Pages of tasks.
+
+use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use contracts::fields::Fields;
+use kit::http::Problem;
+use serde::Serialize;
+use tasks::domain::Shown;
+use tasks::{Filter, Task, Tasks};
+use uuid::Uuid;
+
+use super::{fault, shown};
+
+const LONGEST: u32 = 200;
+const USUAL: u32 = 50;
+
+/// Which page is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    limit: u32,
+    before: Option<Uuid>,
+}
+
+/// [`contracts::task::TaskPage`], written from what the store gave.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownPage<'a> {
+    tasks: Vec<Shown<'a>>,
+    next_cursor: Option<String>,
+}
+
+impl Page {
+    /// Reads `limit` and `cursor`.
+    pub fn read(fields: &mut Fields) -> Self {
+        let limit = fields.optional(|fields| fields.integer("limit", 1..=LONGEST), "limit");
+        let cursor = fields.optional(|fields| fields.text("cursor", 1..=500), "cursor");
+        let before = cursor.and_then(|cursor| {
+            let before = position(&cursor);
+            if before.is_none() {
+                fields.fault("cursor", "must be the nextCursor of a page");
+            }
+            before
+        });
+        Self { limit: limit.unwrap_or(USUAL), before }
+    }
+
+    /// This page of the tasks that `filter` lets through.
+    pub async fn of(self, filter: Filter, tasks: &Tasks) -> Result<Response, Problem> {
+        // One more tells whether there is a next page.
+        let filter = Filter { before: self.before, limit: self.limit + 1, ..filter };
+        self.answer(tasks.list(&filter).await.map_err(fault::store)?)
+    }
+
+    /// A page without tasks.
+    pub fn empty(self) -> Result<Response, Problem> {
+        self.answer(Vec::new())
+    }
+
+    fn answer(self, mut tasks: Vec<Task>) -> Result<Response, Problem> {
+        let limit = self.limit as usize;
+        let is_last = tasks.len() <= limit;
+        tasks.truncate(limit);
+        let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
+        let tasks = tasks.iter().map(Task::shown).collect();
+        shown::json(4096, &ShownPage { tasks, next_cursor })
+    }
+}
+
+/// Opaque to clients, so that it can become something else.
+fn cursor(last: Uuid) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(last.as_bytes())
+}
+
+fn position(cursor: &str) -> Option<Uuid> {
+    Uuid::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
+}

@@ -1,0 +1,35 @@
+//! `PUT /api/tasks/{id}`: runs a task again.
+
+use axum::extract::State;
+use axum::response::Response;
+use contracts::problem::Code;
+use contracts::task::Task;
+use http::StatusCode;
+use kit::http::{Id, Problem};
+
+use super::{fault, shown};
+use crate::state::Api;
+use crate::token::Authorized;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished];
+
+/// Restart a task
+///
+/// A task that has ended awaits a worker again, as a new generation; its events are kept.
+#[utoipa::path(
+    put,
+    path = "/api/tasks/{id}",
+    tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses((status = 200, description = "The task, awaiting a worker", body = Task,
+        headers(("ETag", description = "Its version"))))
+)]
+pub(super) async fn restart(
+    State(api): State<Api>,
+    Authorized(caller): Authorized,
+    id: Id,
+) -> Result<Response, Problem> {
+    let id = id.or(Code::TaskNotFound)?;
+    let task = api.tasks.restart(caller.user_id, id).await.map_err(fault::task)?;
+    shown::task(StatusCode::OK, &task)
+}

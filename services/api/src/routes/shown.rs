@@ -1,0 +1,42 @@
+//! Tasks as answers.
+
+use axum::body::Body;
+use axum::response::Response;
+use contracts::problem::Code;
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderValue, StatusCode};
+use kit::http::Problem;
+use serde::Serialize;
+use tasks::Task;
+
+/// The room that a task without data and result takes as JSON, more or less.
+const TASK: usize = 640;
+
+/// A task with its `ETag`.
+pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem> {
+    let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
+    let size = TASK + task.spec.data.get().len() + result;
+    let mut response = json(size, &task.shown())?;
+    *response.status_mut() = status;
+    response.headers_mut().insert(ETAG, etag(task)?);
+    Ok(response)
+}
+
+/// A task's entity tag: every change of a task is a new version of it.
+pub(super) fn etag(task: &Task) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(format!("\"{}\"", task.state.version)).map_err(Problem::internal)
+}
+
+/// JSON of about `size` bytes.
+pub(super) fn json(size: usize, body: &impl Serialize) -> Result<Response, Problem> {
+    let mut text = Vec::with_capacity(size);
+    serde_json::to_writer(&mut text, body).map_err(Problem::internal)?;
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// What is there, or the problem that there is no such task.
+pub(super) fn found<T>(found: Option<T>) -> Result<T, Problem> {
+    found.ok_or_else(|| Problem::new(Code::TaskNotFound))
+}

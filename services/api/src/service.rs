@@ -1,0 +1,132 @@
+//! The service as a part of a process, and as a process of its own.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use axum::Router;
+use broker::Broker;
+use jiff::SignedDuration;
+use kit::Boot;
+use kit::clock::{Clock, SystemClock};
+use kit::config::{Config, Synchronous};
+use kit::health::Health;
+use kit::http::{RouterOptions, ServerOptions};
+use kit::lifecycle::Shutdown;
+use tasks::sqlite::SqliteEngine;
+use tasks::{Retention, Tasks};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::state::Api;
+use crate::token::Check;
+use crate::{deletions, routes};
+
+/// What the service needs.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where tasks are kept.
+    pub tasks: Tasks,
+    /// Where news come from.
+    pub broker: Arc<dyn Broker>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Serves tasks on `listener` until `shutdown`. What it needs beside `deps`, it adds to
+/// `health`.
+pub async fn run(
+    config: &Config,
+    deps: Deps,
+    listener: TcpListener,
+    health: &Health,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let Deps { tasks, broker, clock } = deps;
+    let check = Check::new(&config.auth.url, clock.clone())?;
+    health.add("auth", {
+        let check = check.clone();
+        move || {
+            let check = check.clone();
+            async move { check.health().await }
+        }
+    });
+    let api = Api::new(tasks, check, clock);
+    let router = router(api.clone(), &RouterOptions::from(config))?;
+    // Ends with this function, after the last request.
+    let _background = attend(&api, &broker);
+    let options = ServerOptions::from(config);
+    kit::http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
+}
+
+/// Runs the service on what the configuration names, until it is told to stop.
+pub async fn serve(boot: Boot) -> anyhow::Result<()> {
+    let Boot { config, shutdown, health, .. } = boot;
+    let broker = broker::open(&config.broker.url)?;
+    ensure!(
+        broker.is_durable(),
+        "no worker is reached by {}, which lives within a process: run miniapp, or set \
+         MINIAPP__BROKER__URL to a broker that is shared",
+        config.broker.url
+    );
+    let clock = Arc::new(SystemClock);
+    let fsync = config.database.synchronous == Synchronous::Full;
+    let engine = SqliteEngine::open(config.database.url.expose(), fsync).await;
+    let engine = Arc::new(engine.with_context(|| format!("can't open {}", config.database.url))?);
+    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
+    health.add("tasks", {
+        let tasks = tasks.clone();
+        move || {
+            let tasks = tasks.clone();
+            async move { Ok(tasks.ping().await?) }
+        }
+    });
+    health.add("broker", {
+        let broker = broker.clone();
+        move || {
+            let broker = broker.clone();
+            async move { Ok(broker.ping().await?) }
+        }
+    });
+    let listener = kit::listen(config.api.listen, "api.listen, MINIAPP__API__LISTEN").await?;
+    let retention = Retention {
+        ended: SignedDuration::try_from(config.tasks.retention)?,
+        removed: SignedDuration::try_from(config.tasks.deleted_retention)?,
+    };
+    let drained = Shutdown::new();
+    let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
+    let served = run(&config, Deps { tasks, broker, clock }, listener, &health, shutdown).await;
+    // What the last requests did is still dispatched.
+    drained.begin();
+    upkeep.await?;
+    served
+}
+
+/// The description of the service.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes::router().into_openapi()
+}
+
+/// All that is served.
+pub(crate) fn router(api: Api, options: &RouterOptions) -> anyhow::Result<Router> {
+    let (router, openapi) = routes::router().with_state(api).split_for_parts();
+    let router = router.merge(kit::http::docs(&openapi).context("can't describe the service")?);
+    Ok(kit::http::finish(router, options))
+}
+
+/// Listens to the broker, for as long as what it returns lives.
+pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    background.spawn({
+        let (api, broker) = (api.clone(), broker.clone());
+        async move { match api.check.run(broker.as_ref()).await {} }
+    });
+    background.spawn({
+        let (api, broker) = (api.clone(), broker.clone());
+        async move { match api.hub.run(broker.as_ref()).await {} }
+    });
+    background.spawn({
+        let (api, broker) = (api.clone(), broker.clone());
+        async move { match deletions::run(&api.tasks, broker.as_ref()).await {} }
+    });
+    background
+}

@@ -1,0 +1,44 @@
+//! What every endpoint works with.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use kit::clock::Clock;
+use tasks::Tasks;
+
+use crate::kinds::KnownKinds;
+use crate::live::Hub;
+use crate::token::Check;
+
+/// The service, shared by all requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+/// See [`Api`].
+pub struct Shared {
+    /// The tasks.
+    pub tasks: Tasks,
+    /// Who may ask.
+    pub check: Check,
+    /// Live events.
+    pub hub: Arc<Hub>,
+    /// What can be submitted.
+    pub kinds: KnownKinds,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Api {
+    pub(crate) fn new(tasks: Tasks, check: Check, clock: Arc<dyn Clock>) -> Self {
+        let (hub, kinds) = (Arc::default(), KnownKinds::default());
+        Self(Arc::new(Shared { tasks, check, hub, kinds, clock }))
+    }
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

@@ -1,0 +1,230 @@
+//! An auth as far as the API knows it: keys, and whether a token is its session's newest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use broker::{Broker as _, MemoryBroker, Message, Topic};
+use contracts::account::{Jwk, Jwks};
+use contracts::message::SessionChanged;
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::clock::{Clock as _, ManualClock, new_id};
+use kit::http::Problem;
+use parking_lot::Mutex;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// How long a token is good for, in seconds.
+pub(crate) const TTL: i64 = 900;
+
+/// A token with what it says.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub text: String,
+    pub user: Uuid,
+    pub session: Uuid,
+    pub epoch: u32,
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeAuth(Arc<Shared>);
+
+struct Shared {
+    url: String,
+    clock: Arc<ManualClock>,
+    broker: Arc<MemoryBroker>,
+    /// The seeds of the published keys; the last one signs.
+    keys: Mutex<Vec<u8>>,
+    /// The epoch of each session; `None`: it has ended.
+    sessions: Mutex<HashMap<Uuid, Option<u32>>>,
+    is_down: AtomicBool,
+    /// One permit an answer to `/validate`.
+    gate: Semaphore,
+    validations: AtomicUsize,
+    fetches: AtomicUsize,
+}
+
+impl FakeAuth {
+    pub async fn start(clock: Arc<ManualClock>, broker: Arc<MemoryBroker>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Shared {
+            url: format!("http://{address}"),
+            clock,
+            broker,
+            keys: Mutex::new(vec![1]),
+            sessions: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            gate: Semaphore::new(1_000_000),
+            validations: AtomicUsize::new(0),
+            fetches: AtomicUsize::new(0),
+        };
+        let auth = Self(Arc::new(shared));
+        let router = Router::new()
+            .route("/.well-known/jwks.json", get(jwks))
+            .route("/validate", post(validate))
+            .with_state(auth.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        auth
+    }
+
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// A token of a new session of a new account.
+    pub fn sign_in(&self) -> Token {
+        self.sign_in_with(&["user"])
+    }
+
+    pub fn sign_in_as_admin(&self) -> Token {
+        self.sign_in_with(&["user", "admin"])
+    }
+
+    fn sign_in_with(&self, roles: &[&str]) -> Token {
+        let clock = self.0.clock.as_ref();
+        let (user, session) = (new_id(clock), new_id(clock));
+        self.0.sessions.lock().insert(session, Some(1));
+        self.token(user, session, 1, roles)
+    }
+
+    /// The token of the session's next epoch, and word of it.
+    pub async fn refresh(&self, token: &Token) -> Token {
+        let epoch = token.epoch + 1;
+        self.0.sessions.lock().insert(token.session, Some(epoch));
+        self.tell(token.session, Some(epoch)).await;
+        self.token(token.user, token.session, epoch, &["user"])
+    }
+
+    /// Ends a session, and says so.
+    pub async fn sign_out(&self, token: &Token) {
+        self.end_in_silence(token);
+        self.tell(token.session, None).await;
+    }
+
+    /// Ends a session; the word of it gets lost.
+    pub fn end_in_silence(&self, token: &Token) {
+        self.0.sessions.lock().insert(token.session, None);
+    }
+
+    async fn tell(&self, session_id: Uuid, epoch: Option<u32>) {
+        let at = self.0.clock.now();
+        let change = SessionChanged::V1 { session_id, epoch, at };
+        let message = Message::new(new_id(self.0.clock.as_ref()), &change);
+        // Nobody hears it while the broker is away.
+        let _ = self.0.broker.broadcast(Topic::Sessions, message).await;
+    }
+
+    /// Signs with the key of another seed from here on; with the ones before published as
+    /// well, or not.
+    pub fn rotate(&self, seed: u8, keep: bool) {
+        let mut keys = self.0.keys.lock();
+        if !keep {
+            keys.clear();
+        }
+        keys.push(seed);
+    }
+
+    pub fn go_down(&self) {
+        self.0.is_down.store(true, Ordering::SeqCst);
+    }
+
+    pub fn come_back(&self) {
+        self.0.is_down.store(false, Ordering::SeqCst);
+    }
+
+    /// Holds answers to `/validate` back.
+    pub fn hold(&self) {
+        self.0.gate.forget_permits(usize::MAX);
+    }
+
+    pub fn let_go(&self) {
+        self.0.gate.add_permits(1_000_000);
+    }
+
+    /// How often it was asked about a token.
+    pub fn validations(&self) -> usize {
+        self.0.validations.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked for its keys.
+    pub fn fetches(&self) -> usize {
+        self.0.fetches.load(Ordering::SeqCst)
+    }
+
+    fn token(&self, user: Uuid, session: Uuid, epoch: u32, roles: &[&str]) -> Token {
+        let now = self.0.clock.now().as_second();
+        let claims = json!({
+            "iss": "miniapp", "sub": user, "sid": session, "epoch": epoch, "login": "ada",
+            "roles": roles, "iat": now, "exp": now + TTL, "jti": Uuid::nil(),
+        });
+        let seed = *self.0.keys.lock().last().expect("a key");
+        Token { text: signed(&header(seed), &claims, seed), user, session, epoch }
+    }
+}
+
+/// The header of tokens signed with the key of `seed`.
+pub(crate) fn header(seed: u8) -> Value {
+    json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("key-{seed}")})
+}
+
+/// A token with any header and claims.
+pub(crate) fn signed(header: &Value, claims: &Value, seed: u8) -> String {
+    let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
+    let signed = format!("{}.{}", encode(header), encode(claims));
+    let signature = pair(seed).sign(signed.as_bytes());
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// What a token says.
+pub(crate) fn claims(token: &str) -> Value {
+    let claims = token.split('.').nth(1).expect("claims");
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64");
+    serde_json::from_slice(&claims).expect("JSON")
+}
+
+fn pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key")
+}
+
+async fn jwks(State(FakeAuth(auth)): State<FakeAuth>) -> Result<Json<Jwks>, StatusCode> {
+    auth.fetches.fetch_add(1, Ordering::SeqCst);
+    if auth.is_down.load(Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let seeds = auth.keys.lock().clone();
+    let keys = seeds.into_iter().map(|seed| Jwk {
+        kty: "OKP".into(),
+        crv: "Ed25519".into(),
+        alg: "EdDSA".into(),
+        usage: "sig".into(),
+        kid: format!("key-{seed}"),
+        x: BASE64_URL_SAFE_NO_PAD.encode(pair(seed).public_key()),
+    });
+    Ok(Json(Jwks { keys: keys.collect() }))
+}
+
+async fn validate(State(FakeAuth(auth)): State<FakeAuth>, Json(body): Json<Value>) -> Response {
+    auth.validations.fetch_add(1, Ordering::SeqCst);
+    auth.gate.acquire().await.expect("open").forget();
+    if auth.is_down.load(Ordering::SeqCst) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let claims = claims(body["token"].as_str().expect("a token"));
+    let session: Uuid = claims["sid"].as_str().expect("an id").parse().expect("a UUID");
+    let epoch = auth.sessions.lock().get(&session).copied().flatten();
+    if epoch.map(Value::from).as_ref() == Some(&claims["epoch"]) {
+        return Json(json!({"active": true, "sub": claims["sub"]})).into_response();
+    }
+    Problem::new(Code::TokenRevoked).status(StatusCode::BAD_REQUEST).into_response()
+}

@@ -1,0 +1,205 @@
+//! What the tests of this crate stand on: a service with a store, a broker and an auth.
+
+mod answer;
+mod auth;
+mod events;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use broker::{Broker, MemoryBroker};
+use contracts::message::TaskReady;
+use contracts::task::{Kind, TaskError};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use jiff::SignedDuration;
+use kit::clock::ManualClock;
+use kit::http::RouterOptions;
+use kit::lifecycle::Shutdown;
+use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
+use tasks::sqlite::SqliteEngine;
+use tasks::{Claim, Retention, Tasks};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+pub(crate) use answer::Answer;
+pub(crate) use auth::{FakeAuth, Token};
+pub(crate) use events::Events;
+
+use crate::service;
+use crate::state::Api;
+use crate::token::Check;
+
+/// No condition that a test waits for takes this long.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// The service and all around it.
+pub(crate) struct Platform {
+    pub api: Api,
+    pub tasks: Tasks,
+    pub broker: Arc<MemoryBroker>,
+    pub auth: FakeAuth,
+    pub clock: Arc<ManualClock>,
+    router: Router,
+    files: TempDir,
+    upkeep: Shutdown,
+    _background: JoinSet<()>,
+}
+
+impl Platform {
+    pub async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let files = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(ManualClock::default());
+        let broker = Arc::new(MemoryBroker::new());
+        let engine = SqliteEngine::open(&url(&files), false).await.expect("a store");
+        let (tasks, upkeep) = Tasks::new(Arc::new(engine), clock.clone());
+        let stop = Shutdown::new();
+        let forever = SignedDuration::from_hours(24);
+        let retention = Retention { ended: forever, removed: forever };
+        tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
+        let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
+        let check = Check::new(auth.url(), clock.clone()).expect("a client");
+        let api = Api::new(tasks.clone(), check, clock.clone());
+        let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
+        let ears: Arc<dyn Broker> = broker.clone();
+        let background = service::attend(&api, &ears);
+        let upkeep = stop;
+        Self { api, tasks, broker, auth, clock, router, files, upkeep, _background: background }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> Asking {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().expect("a path");
+        Asking { router: self.router.clone(), request }
+    }
+
+    pub fn get(&self, path: &str) -> Asking {
+        self.request(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> Asking {
+        self.request(Method::POST, path)
+    }
+
+    /// Submits an echo task and gives its id.
+    pub async fn submit(&self, token: &Token) -> Uuid {
+        let body = json!({"description": "d", "data": {"a": 1}, "ttl": 5, "kind": "echo"});
+        let answer = self.post("/api/tasks").token(token).json(&body).send().await;
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        answer.json()["taskId"].as_str().expect("an id").parse().expect("a UUID")
+    }
+
+    /// Claims a waiting task, as a worker does.
+    pub async fn claim(&self, token: &Token, id: Uuid) -> Claim {
+        let task = self.tasks.get(token.user, id).await.expect("a store").expect("a task");
+        let (generation, version) = (task.state.generation, task.state.version);
+        let ready = TaskReady::V1 { task_id: id, generation, version };
+        let lease = SignedDuration::from_mins(5);
+        let claimed = self.tasks.claim(&ready, &"worker-1".into(), lease).await;
+        claimed.expect("a store").expect("a task to claim").0
+    }
+
+    /// Runs a waiting task to its end.
+    pub async fn finish(&self, token: &Token, id: Uuid) {
+        let claim = self.claim(token, id).await;
+        let result = to_raw_value(&json!({"done": true})).expect("JSON");
+        self.tasks.finish(claim, result).await.expect("finished");
+    }
+
+    /// Runs a waiting task until it fails for good.
+    pub async fn fail(&self, token: &Token, id: Uuid) {
+        let claim = self.claim(token, id).await;
+        let error = TaskError { code: "broken".into(), message: "it broke".into() };
+        self.tasks.fail(claim, error).await.expect("failed");
+    }
+
+    /// Announces a kind, as a worker does.
+    pub async fn announce(&self, name: &str) {
+        let kind = Kind {
+            name: name.to_owned(),
+            description: "d".into(),
+            data_schema: json!({}),
+            example: Value::Null,
+        };
+        self.tasks.announce_kinds(&[kind]).await.expect("announced");
+    }
+
+    /// Takes the store away from under the service.
+    pub async fn break_store(&self) {
+        use sqlx::{Connection as _, Executor as _};
+        let store = sqlx::SqliteConnection::connect(&url(&self.files)).await;
+        let mut store = store.expect("a connection");
+        for table in ["tasks", "workers", "task_kinds"] {
+            let sql = sqlx::AssertSqlSafe(format!("DROP TABLE {table}"));
+            store.execute(sql).await.expect("dropped");
+        }
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.upkeep.begin();
+    }
+}
+
+fn url(files: &TempDir) -> String {
+    format!("sqlite://{}", files.path().join("tasks.db").display())
+}
+
+/// A request in the making.
+pub(crate) struct Asking {
+    router: Router,
+    request: Request<Body>,
+}
+
+impl Asking {
+    pub fn token(self, token: &Token) -> Self {
+        self.header(AUTHORIZATION.as_str(), &format!("Bearer {}", token.text))
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name: http::HeaderName = name.parse().expect("a name");
+        self.request.headers_mut().append(name, HeaderValue::from_str(value).expect("a value"));
+        self
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
+    pub fn body(mut self, content_type: &str, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self.header(CONTENT_TYPE.as_str(), content_type)
+    }
+
+    pub async fn send(self) -> Answer {
+        let Ok(response) = self.router.oneshot(self.request).await;
+        Answer::read(response).await
+    }
+
+    /// Opens a stream of events.
+    pub async fn stream(self) -> Events {
+        let asking = self.header("accept", "text/event-stream");
+        let Ok(response) = asking.router.oneshot(asking.request).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        Events::new(response.into_body())
+    }
+}

@@ -1,0 +1,49 @@
+//! Who holds a token.
+
+use contracts::account::{Role, Secret};
+use contracts::problem::Code;
+use kit::http::Problem;
+use uuid::Uuid;
+
+use super::jwt::Claims;
+
+/// What a verified token says about its holder.
+#[derive(Debug)]
+pub struct Caller {
+    /// The account.
+    pub user_id: Uuid,
+    /// Its login.
+    pub login: String,
+    /// Whether it sees and changes what belongs to all.
+    pub is_admin: bool,
+    /// The session.
+    pub session_id: Uuid,
+    /// Which of the session's tokens it is.
+    pub(super) epoch: u32,
+    /// When it ends, in seconds since 1970.
+    pub(super) expires_at: i64,
+    /// The token itself, to ask auth about it.
+    pub(super) token: Secret,
+    /// How many keys had been retired when it was verified.
+    pub(super) retirements: u64,
+}
+
+impl Caller {
+    pub(super) fn new(token: &str, claims: Claims, retirements: u64) -> Self {
+        Self {
+            user_id: claims.sub,
+            login: claims.login,
+            is_admin: claims.roles.iter().any(|role| role == <&str>::from(Role::Admin)),
+            session_id: claims.sid,
+            epoch: claims.epoch,
+            expires_at: claims.exp,
+            token: Secret::new(token),
+            retirements,
+        }
+    }
+
+    /// A problem unless the caller is an admin.
+    pub fn must_be_admin(&self) -> Result<(), Problem> {
+        if self.is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
+    }
+}

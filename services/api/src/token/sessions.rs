@@ -1,0 +1,205 @@
+//! What is known about sessions, and how much that is worth by now.
+//!
+//! Auth tells every change of a session over the broker. As long as the broker answers and
+//! nothing was missed, what was heard last still holds. When news may have been missed,
+//! knowledge ages, and is confirmed by asking auth.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use broker::{Broker, Received, Topic};
+use contracts::message::SessionChanged;
+use parking_lot::RwLock;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::generations::Generations;
+
+/// How many sessions are remembered at least.
+const REMEMBERED: usize = 32 * 1024;
+/// How old knowledge may be before it needs to be confirmed.
+const FRESH: Duration = Duration::from_millis(750);
+/// How often the broker is asked whether it is there; well within [`FRESH`].
+const HEARTBEAT: Duration = Duration::from_millis(200);
+/// How long it may take to say so.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Where a session stands. Its epoch only grows, and what has ended stays so: whichever
+/// way news and answers arrive, the later state wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The token of this epoch is valid.
+    Current(u32),
+    /// Tokens up to this epoch aren't; what came after isn't known.
+    Past(u32),
+    /// No token is.
+    Ended,
+}
+
+impl Standing {
+    fn or_later(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Ended, _) | (_, Self::Ended) => Self::Ended,
+            (Self::Current(one), Self::Current(two)) => Self::Current(one.max(two)),
+            (Self::Past(one), Self::Past(two)) => Self::Past(one.max(two)),
+            (Self::Current(current), Self::Past(past))
+            | (Self::Past(past), Self::Current(current)) => {
+                if current > past {
+                    Self::Current(current)
+                } else {
+                    Self::Past(past)
+                }
+            }
+        }
+    }
+}
+
+/// What can be said about a token without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is its session's newest.
+    Valid,
+    /// It is not, for good.
+    Revoked,
+    /// It was its session's newest so long ago.
+    Aged(Duration),
+    /// Nothing.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    standing: Standing,
+    /// Since when it is known.
+    at: Instant,
+}
+
+/// How the news arrive.
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    /// Since when nothing can have been missed; `None` while nobody listens.
+    unbroken_since: Option<Instant>,
+    /// When the broker was there last.
+    alive_at: Option<Instant>,
+}
+
+/// Sessions that were heard of.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    known: RwLock<Generations<Uuid, Known>>,
+    link: RwLock<Link>,
+}
+
+impl Sessions {
+    pub fn new() -> Self {
+        Self { known: RwLock::new(Generations::new(REMEMBERED)), link: RwLock::default() }
+    }
+
+    /// What can be said about the token of `epoch`.
+    pub fn judge(&self, session: Uuid, epoch: u32) -> Verdict {
+        let (known, fades) = match self.known.read().get(&session) {
+            Some((known, fades)) => (*known, fades),
+            None => return Verdict::Unknown,
+        };
+        if fades {
+            self.learn(session, known.standing, known.at);
+        }
+        match known.standing {
+            Standing::Ended => Verdict::Revoked,
+            Standing::Past(past) if epoch <= past => Verdict::Revoked,
+            Standing::Current(current) if epoch < current => Verdict::Revoked,
+            Standing::Current(current) if epoch == current => {
+                match self.link.read().age(known.at) {
+                    age if age <= FRESH => Verdict::Valid,
+                    age => Verdict::Aged(age),
+                }
+            }
+            Standing::Past(_) | Standing::Current(_) => Verdict::Unknown,
+        }
+    }
+
+    /// Notes what was true at `at`.
+    pub fn learn(&self, session: Uuid, standing: Standing, at: Instant) {
+        let mut sessions = self.known.write();
+        let learned = match sessions.get(&session) {
+            Some((known, _)) => {
+                let later = known.standing.or_later(standing);
+                // The older word says nothing about when the newer one was true.
+                let at = match (later == known.standing, later == standing) {
+                    (true, true) => at.max(known.at),
+                    (true, false) => known.at,
+                    (false, _) => at,
+                };
+                Known { standing: later, at }
+            }
+            None => Known { standing, at },
+        };
+        sessions.insert(session, learned);
+    }
+
+    /// Listens to the news until it is dropped.
+    pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
+        tokio::join!(self.listen(broker), self.feel_pulse(broker)).0
+    }
+
+    async fn listen(&self, broker: &dyn Broker) -> Infallible {
+        loop {
+            match broker.subscribe(Topic::Sessions).await {
+                Ok(mut subscription) => {
+                    self.link.write().unbroken_since = Some(Instant::now());
+                    while let Some(received) = subscription.next().await {
+                        self.hear(&received);
+                    }
+                    self.link.write().unbroken_since = None;
+                }
+                Err(error) => tracing::warn!(%error, "can't listen to news of sessions"),
+            }
+            sleep(HEARTBEAT).await;
+        }
+    }
+
+    fn hear(&self, received: &Received) {
+        let now = Instant::now();
+        let message = match received {
+            Received::Gap => {
+                tracing::debug!("news of sessions may have been missed");
+                self.link.write().unbroken_since = Some(now);
+                return;
+            }
+            Received::Message(message) => message,
+        };
+        match message.read::<SessionChanged>() {
+            Ok(SessionChanged::V1 { session_id, epoch, at: _ }) => {
+                self.learn(session_id, epoch.map_or(Standing::Ended, Standing::Current), now);
+            }
+            Err(error) => {
+                // Whatever it says, it is about a session that is known wrongly from here on.
+                self.link.write().unbroken_since = Some(now);
+                tracing::warn!(%error, message.id = %message.id, "unreadable news of a session");
+            }
+        }
+    }
+
+    async fn feel_pulse(&self, broker: &dyn Broker) -> Infallible {
+        loop {
+            let asked_at = Instant::now();
+            if let Ok(Ok(())) = timeout(PATIENCE, broker.ping()).await {
+                self.link.write().alive_at = Some(asked_at);
+            }
+            sleep(HEARTBEAT).await;
+        }
+    }
+}
+
+impl Link {
+    /// The age of knowledge from `at`: news would have told a change as long as they came.
+    fn age(self, at: Instant) -> Duration {
+        let held_until = match self {
+            Self { unbroken_since: Some(since), alive_at: Some(alive) } if at >= since => {
+                at.max(alive)
+            }
+            _ => at,
+        };
+        held_until.elapsed()
+    }
+}
