@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod lifecycle;
 pub mod metrics;
+pub mod openapi;
 mod service;
 pub mod telemetry;
 pub mod trace;
