@@ -1,1 +1,16 @@
-//! auth
+//! Accounts, sessions and tokens over HTTP.
+//!
+//! A request passes the check of its `token`, where it needs one, then its endpoint in
+//! `routes`, which asks [`accounts::Accounts`]. Beside that a process sends mails and
+//! messages that are owed, and looks after the signing keys.
+
+mod fault;
+mod openapi;
+mod routes;
+mod service;
+mod token;
+
+#[cfg(test)]
+mod testing;
+
+pub use service::{openapi, run, serve};

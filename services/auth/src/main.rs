@@ -1,2 +1,12 @@
 //! The `auth` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use kit::Service;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    kit::run(Service::Auth, auth::serve)
+}

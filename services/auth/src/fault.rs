@@ -1,0 +1,74 @@
+//! What clients hear when something wasn't done.
+
+use std::time::Duration;
+
+use accounts::{Error, StoreError};
+use axum::response::{IntoResponse, Response};
+use contracts::problem::Code;
+use kit::http::Problem;
+
+/// What an endpoint fails with.
+#[derive(Debug)]
+pub(crate) struct Fault(Problem);
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(match error {
+            Error::Refused(code) => Problem::new(code),
+            Error::InvalidFields(errors) => Problem::invalid_fields(errors),
+            Error::TooOften { retry_after } => {
+                Problem::new(Code::TooManyRequests).retry_after(retry_after)
+            }
+            Error::Busy(_) => Problem::new(Code::Unavailable).retry_after(Duration::from_secs(1)),
+            Error::Store(error @ StoreError::Unavailable(_)) => Problem::unavailable(error),
+            Error::Store(error @ StoreError::Broken(_)) => Problem::internal(error),
+            Error::Internal(error) => Problem::internal(error),
+        })
+    }
+}
+
+impl Fault {
+    /// The problem.
+    pub fn into_problem(self) -> Problem {
+        self.0
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::problem::FieldError;
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_status_and_waits_are_told() {
+        let seconds = Duration::from_secs(5);
+        let field = FieldError { field: "login".to_owned(), message: "no".to_owned() };
+        let cases = [
+            (Error::Refused(Code::LoginTaken), 409, ""),
+            (Error::InvalidFields(vec![field]), 422, ""),
+            (Error::TooOften { retry_after: seconds }, 429, "5"),
+            (Error::Busy(accounts::password::Busy), 503, "1"),
+            (Error::Store(StoreError::Unavailable("secret".to_owned())), 503, "1"),
+            (Error::Store(StoreError::Broken("secret".to_owned())), 500, ""),
+        ];
+        for (error, status, wait) in cases {
+            let response = Fault::from(error).into_response();
+            assert_eq!(response.status(), status);
+            let told = response.headers().get("retry-after").map_or(&b""[..], |v| v.as_bytes());
+            assert_eq!(told, wait.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `GET /audit`: who did what, or tried to.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::AuditPage;
+use contracts::problem::Code;
+use kit::http::Query;
+
+use super::page::Page;
+use crate::fault::Fault;
+use crate::token::Bearer;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
+
+/// Read the audit log
+///
+/// What was done with accounts and what was refused, newest first, for a year. For
+/// admins.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    tag = "admin",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "How many at most; 50 if not given"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of entries", body = AuditPage))
+)]
+pub(super) async fn audit(
+    State(accounts): State<Accounts>,
+    bearer: Bearer,
+    Query(page): Query<Page>,
+) -> Result<Json<AuditPage>, Fault> {
+    bearer.must_be_admin()?;
+    Ok(Json(accounts.audit_log(page.before, page.limit).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn what_was_done_and_refused_is_there() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        let root = app.register("root").await;
+        app.post("/sign-in", json!({"login": "root", "password": "wrong"})).await;
+        app.post("/sign-in", json!({"login": "nobody", "password": "wrong"})).await;
+        let token = app.sign_in("root").await.access;
+        let page = app.get("/audit", &token).await.json();
+        let entries = page["entries"].as_array().expect("entries");
+        let short =
+            |entry: &Value| format!("{} {} {}", entry["action"], entry["outcome"], entry["login"]);
+        let lines: Vec<String> = entries.iter().map(|e| short(e).replace('"', "")).collect();
+        assert_eq!(
+            lines,
+            [
+                "sign_in ok root",
+                "sign_in credentials_invalid null",
+                "sign_in credentials_invalid root",
+                "register ok root",
+                "verify_email ok null",
+                "send_code ok null",
+            ]
+        );
+        assert_eq!(entries[0]["userId"], root["userId"]);
+        let first = app.get("/audit?limit=1", &token).await.json();
+        assert_eq!(first["entries"], json!(entries[..1]));
+        let cursor = first["nextCursor"].as_str().expect("a cursor");
+        let rest = app.get(&format!("/audit?cursor={cursor}"), &token).await;
+        rest.is(200, json!({"entries": entries[1..], "nextCursor": null}));
+    }
+
+    #[tokio::test]
+    async fn others_may_not() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        app.get("/audit", &token).await.is_problem(403, "forbidden");
+    }
+}

@@ -1,0 +1,90 @@
+//! `POST /users/me/password`: sets a new password.
+
+use accounts::Accounts;
+use accounts::requests::NewPassword;
+use axum::extract::State;
+use contracts::account::ChangePassword;
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequests];
+
+/// Change the password
+///
+/// Every other session of the account ends.
+#[utoipa::path(
+    post,
+    path = "/users/me/password",
+    tag = "account",
+    request_body = ChangePassword,
+    responses((status = 204, description = "The new password counts"))
+)]
+pub(super) async fn change_password(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+    Asker(caller): Asker,
+    Body(passwords): Body<NewPassword>,
+) -> Result<StatusCode, Fault> {
+    accounts.change_password(&owner, passwords, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{App, PASSWORD};
+
+    const PATH: &str = "/users/me/password";
+    const NEW: &str = "another horse altogether";
+
+    fn body(password: &str, new: &str) -> Value {
+        json!({"password": password, "newPassword": new})
+    }
+
+    #[tokio::test]
+    async fn other_sessions_end_and_the_new_password_counts() {
+        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
+        app.register("ada").await;
+        let other = app.sign_in("ada").await;
+        let mine = app.sign_in("ada").await;
+        let changed = app.send("POST", PATH, Some(&mine.access), Some(body(PASSWORD, NEW))).await;
+        assert_eq!(changed.status, 204);
+        assert_eq!(app.get("/users/me", &mine.access).await.status, 200);
+        app.get("/users/me", &other.access).await.is_problem(401, "token_revoked");
+        for (password, status) in [(PASSWORD, 401), (NEW, 200)] {
+            let sign_in = json!({"login": "ada", "password": password});
+            assert_eq!(app.post("/sign-in", sign_in).await.status, status);
+        }
+        let notice = app.mail_to("ada@example.com").await;
+        assert!(notice.subject.contains("was changed"), "{notice:?}");
+    }
+
+    #[tokio::test]
+    async fn it_takes_the_old_password() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        for _ in 0..10 {
+            let wrong = app.send("POST", PATH, Some(&token), Some(body("wrong", NEW))).await;
+            wrong.is_problem(403, "password_wrong");
+        }
+        let more = app.send("POST", PATH, Some(&token), Some(body(PASSWORD, NEW))).await;
+        more.is_problem(429, "too_many_requests");
+    }
+
+    #[tokio::test]
+    async fn the_new_one_follows_the_rules() {
+        let app = App::new().await;
+        app.register("lovelace").await;
+        let token = app.sign_in("lovelace").await.access;
+        for new in ["short", "password123", "my Lovelace, my own", "x lovelace@example.com"] {
+            let refused = app.send("POST", PATH, Some(&token), Some(body("wrong", new))).await;
+            refused.has_faults(&["newPassword"]);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `POST /password-reset/confirm`: sets a new password with a code.
+
+use accounts::Accounts;
+use accounts::requests::ResetConfirmation;
+use axum::extract::State;
+use contracts::account::ConfirmReset;
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
+
+/// Set a new password
+///
+/// With the code from the mail. All sessions of the account end.
+#[utoipa::path(
+    post,
+    path = "/password-reset/confirm",
+    tag = "account",
+    security(()),
+    request_body = ConfirmReset,
+    responses((status = 204, description = "The new password counts"))
+)]
+pub(super) async fn confirm_reset(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(confirmation): Body<ResetConfirmation>,
+) -> Result<StatusCode, Fault> {
+    accounts.confirm_reset(confirmation, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{App, PASSWORD};
+
+    const NEW: &str = "another horse altogether";
+    const PATH: &str = "/password-reset/confirm";
+
+    fn body(email: &str, code: &str, new: &str) -> Value {
+        json!({"email": email, "code": code, "newPassword": new})
+    }
+
+    async fn reset_code(app: &App) -> String {
+        app.post("/password-reset", json!("ada@example.com")).await;
+        app.mail_to("ada@example.com").await.code().expect("a code").to_owned()
+    }
+
+    #[tokio::test]
+    async fn the_new_password_counts_and_all_sessions_end() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let session = app.sign_in("ada").await;
+        let code = reset_code(&app).await;
+        let reset = app.post(PATH, body("ada@example.com", &code, NEW)).await;
+        assert_eq!(reset.status, 204);
+        app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
+        for (password, status) in [(PASSWORD, 401), (NEW, 200)] {
+            let sign_in = json!({"login": "ada", "password": password});
+            assert_eq!(app.post("/sign-in", sign_in).await.status, status);
+        }
+        let again = app.post(PATH, body("ada@example.com", &code, NEW)).await;
+        again.is_problem(400, "code_invalid");
+    }
+
+    #[tokio::test]
+    async fn it_takes_a_code_for_this_purpose_and_address() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let other = app.code_for("bob@example.com").await;
+        reset_code(&app).await;
+        for (email, code) in [
+            ("bob@example.com", &*other),
+            ("ada@example.com", "wrong"),
+            ("nobody@example.com", "123456"),
+        ] {
+            app.post(PATH, body(email, code, NEW)).await.is_problem(400, "code_invalid");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_password_leaves_the_code_alone() {
+        let app = App::new().await;
+        app.register("lovelace").await;
+        app.post("/password-reset", json!("lovelace@example.com")).await;
+        let mail = app.mail_to("lovelace@example.com").await;
+        let code = mail.code().expect("a code");
+        for new in ["short", "my Lovelace, my own"] {
+            let refused = app.post(PATH, body("lovelace@example.com", code, new)).await;
+            refused.has_faults(&["newPassword"]);
+        }
+        assert_eq!(app.post(PATH, body("lovelace@example.com", code, NEW)).await.status, 204);
+    }
+}

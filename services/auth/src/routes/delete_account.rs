@@ -1,0 +1,69 @@
+//! `DELETE /users/me`: removes the caller's account.
+
+use accounts::Accounts;
+use axum::extract::State;
+use http::StatusCode;
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+/// Delete the account
+///
+/// Its sessions end at once, and its tasks are removed.
+#[utoipa::path(
+    delete,
+    path = "/users/me",
+    tag = "account",
+    responses((status = 204, description = "It is gone"))
+)]
+pub(super) async fn delete_account(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+    Asker(caller): Asker,
+) -> Result<StatusCode, Fault> {
+    accounts.delete(&owner, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::{Broker as _, Queue, Topic};
+    use contracts::message::AccountDeleted;
+    use serde_json::json;
+
+    use crate::testing::{App, PASSWORD};
+
+    #[tokio::test]
+    async fn the_account_is_gone_and_others_are_told() {
+        let app = App::new().await;
+        let account = app.register("ada").await;
+        let session = app.sign_in("ada").await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let deleted = app.send("DELETE", "/users/me", Some(&session.access), None).await;
+        assert_eq!(deleted.status, 204);
+        assert_eq!(news.next().await, (session.id, None));
+        app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
+        let refresh = json!({"refreshToken": session.refresh});
+        app.post("/refresh", refresh).await.is_problem(401, "token_revoked");
+        let again = json!({"login": "ada", "password": PASSWORD});
+        app.post("/sign-in", again).await.is_problem(401, "credentials_invalid");
+
+        app.deliver().await;
+        let mut consumer =
+            app.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
+        let delivery = consumer.next().await.expect("a message");
+        let AccountDeleted::V1 { user_id } = delivery.message.read().expect("a deletion");
+        assert_eq!(json!(user_id), account["userId"]);
+        delivery.ack().await;
+    }
+
+    #[tokio::test]
+    async fn login_and_address_are_free_again() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        app.send("DELETE", "/users/me", Some(&token), None).await;
+        app.clock.advance(std::time::Duration::from_mins(1));
+        app.register("ada").await;
+    }
+}

@@ -1,0 +1,64 @@
+//! `DELETE /sessions/{id}`: ends one of the caller's sessions.
+
+use accounts::Accounts;
+use axum::extract::State;
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Id;
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+pub(super) const PROBLEMS: &[Code] = &[Code::SessionNotFound];
+
+/// End a session
+///
+/// Its tokens are dead at once.
+#[utoipa::path(
+    delete,
+    path = "/sessions/{id}",
+    tag = "tokens",
+    params(("id" = Uuid, Path, description = "The session's id")),
+    responses((status = 204, description = "It has ended"))
+)]
+pub(super) async fn end_session(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+    Asker(caller): Asker,
+    id: Id,
+) -> Result<StatusCode, Fault> {
+    accounts.end_session(&owner, id.or(Code::SessionNotFound)?, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::Topic;
+    use uuid::Uuid;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn one_of_ones_own_ends_once() {
+        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "5")]).await;
+        app.register("ada").await;
+        app.register("bob").await;
+        let (mine, other) = (app.sign_in("ada").await, app.sign_in("ada").await);
+        let foreign = app.sign_in("bob").await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let end = async |id: String| {
+            app.send("DELETE", &format!("/sessions/{id}"), Some(&mine.access), None).await
+        };
+        assert_eq!(end(other.id.to_string()).await.status, 204);
+        assert_eq!(news.next().await, (other.id, None));
+        app.get("/users/me", &other.access).await.is_problem(401, "token_revoked");
+        for id in
+            [other.id.to_string(), foreign.id.to_string(), Uuid::nil().to_string(), "1".to_owned()]
+        {
+            end(id).await.is_problem(404, "session_not_found");
+        }
+        assert_eq!(app.get("/users/me", &foreign.access).await.status, 200);
+        assert_eq!(end(mine.id.to_string()).await.status, 204);
+        app.get("/users/me", &mine.access).await.is_problem(401, "token_revoked");
+    }
+}

@@ -1,0 +1,31 @@
+//! `GET /users/me`: the caller's account.
+
+use axum::Json;
+use contracts::account::Account;
+
+use crate::token::Bearer;
+
+/// The account
+#[utoipa::path(
+    get,
+    path = "/users/me",
+    tag = "account",
+    responses((status = 200, description = "The account", body = Account))
+)]
+pub(super) async fn get_account(Bearer(owner): Bearer) -> Json<Account> {
+    Json(owner.account)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn it_is_the_one_that_was_registered() {
+        let app = App::new().await;
+        let account = app.register("ada").await;
+        app.register("bob").await;
+        let session = app.sign_in("ada").await;
+        app.get("/users/me", &session.access).await.is(200, account);
+    }
+}

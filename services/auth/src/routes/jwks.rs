@@ -1,0 +1,90 @@
+//! `GET /.well-known/jwks.json`: the public keys.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::Jwks;
+use http::header::{CACHE_CONTROL, HeaderName};
+
+/// A new key is published longer than this before it signs.
+const FOR_A_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
+
+/// The public keys
+///
+/// Access tokens can be verified with them by anyone. A key is published before it signs.
+#[utoipa::path(
+    get,
+    path = "/.well-known/jwks.json",
+    tag = "tokens",
+    security(()),
+    responses((status = 200, description = "The keys (RFC 7517)", body = Jwks))
+)]
+pub(super) async fn jwks(
+    State(accounts): State<Accounts>,
+) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
+    ([FOR_A_MINUTE], Json(accounts.jwks()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use accounts::token::{TokenFault, Verifier};
+    use kit::clock::Clock as _;
+
+    use crate::testing::App;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    async fn verifier(app: &App) -> (Verifier, usize) {
+        let jwks = app.send("GET", "/.well-known/jwks.json", None, None).await;
+        assert_eq!(jwks.status, 200);
+        let jwks = jwks.read();
+        (Verifier::new(&jwks), jwks.keys.len())
+    }
+
+    #[tokio::test]
+    async fn tokens_are_verified_by_anyone() {
+        let app = App::new().await;
+        let account = app.register("ada").await;
+        let session = app.sign_in("ada").await;
+        let (verifier, keys) = verifier(&app).await;
+        assert_eq!(keys, 1);
+        let claims = verifier.verify(&session.access, app.clock.now()).expect("valid");
+        assert_eq!(account["userId"], claims.sub.to_string());
+        assert_eq!((claims.sid, claims.epoch, &*claims.login), (session.id, 1, "ada"));
+        assert_eq!((claims.iat, claims.exp), (1_893_456_000, 1_893_456_900));
+    }
+
+    #[tokio::test]
+    async fn keys_take_turns_with_an_overlap() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let (before, _) = verifier(&app).await;
+
+        // The next key is published, and doesn't sign yet.
+        app.clock.advance(29 * DAY + Duration::from_mins(24 * 60 - 5));
+        app.accounts.tend_keys().await.expect("keys");
+        let (both, keys) = verifier(&app).await;
+        assert_eq!(keys, 2);
+        let old = app.sign_in("ada").await;
+        assert!(before.verify(&old.access, app.clock.now()).is_ok());
+
+        // Now it does, and tokens of the old one stay good.
+        app.clock.advance(Duration::from_mins(10));
+        let new = app.refresh(&old).await;
+        assert_eq!(before.verify(&new.access, app.clock.now()), Err(TokenFault::Invalid));
+        for token in [&old.access, &new.access] {
+            assert!(both.verify(token, app.clock.now()).is_ok());
+        }
+        assert_eq!(app.get("/users/me", &new.access).await.status, 200);
+
+        // A day later the old one goes.
+        app.clock.advance(DAY);
+        app.accounts.tend_keys().await.expect("keys");
+        let (after, keys) = verifier(&app).await;
+        assert_eq!(keys, 1);
+        let newest = app.sign_in("ada").await;
+        assert!(after.verify(&newest.access, app.clock.now()).is_ok());
+    }
+}

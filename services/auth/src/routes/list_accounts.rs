@@ -1,0 +1,70 @@
+//! `GET /users`: everybody's accounts.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::AccountPage;
+use contracts::problem::Code;
+use kit::http::Query;
+
+use super::page::Page;
+use crate::fault::Fault;
+use crate::token::Bearer;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
+
+/// List accounts
+///
+/// Everybody's, newest first. For admins.
+#[utoipa::path(
+    get,
+    path = "/users",
+    tag = "admin",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
+            description = "How many at most; 50 if not given"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of accounts", body = AccountPage))
+)]
+pub(super) async fn list_accounts(
+    State(accounts): State<Accounts>,
+    bearer: Bearer,
+    Query(page): Query<Page>,
+) -> Result<Json<AccountPage>, Fault> {
+    bearer.must_be_admin()?;
+    Ok(Json(accounts.list(page.before, page.limit).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn an_admin_reads_all_accounts_in_pages() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        let mut all = Vec::new();
+        for login in ["root", "ada", "bob"] {
+            all.insert(0, app.register(login).await);
+        }
+        let token = app.sign_in("root").await.access;
+        app.get("/users", &token).await.is(200, json!({"users": all, "nextCursor": null}));
+        let first = app.get("/users?limit=2", &token).await.json();
+        assert_eq!(first["users"], json!(all[..2]));
+        let cursor = first["nextCursor"].as_str().expect("a cursor");
+        let rest = app.get(&format!("/users?limit=2&cursor={cursor}"), &token).await;
+        rest.is(200, json!({"users": all[2..], "nextCursor": null}));
+        app.get("/users?limit=0&cursor=x&y=1", &token).await.has_faults(&["limit", "cursor", "y"]);
+    }
+
+    #[tokio::test]
+    async fn others_may_not() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        app.get("/users", &token).await.is_problem(403, "forbidden");
+        app.get("/users?limit=0", &token).await.has_faults(&["limit"]);
+    }
+}

@@ -1,0 +1,62 @@
+//! `GET /sessions`: the caller's sessions.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::Sessions;
+
+use crate::fault::Fault;
+use crate::token::Bearer;
+
+/// List sessions
+///
+/// Those that haven't ended, newest first.
+#[utoipa::path(
+    get,
+    path = "/sessions",
+    tag = "tokens",
+    responses((status = 200, description = "The sessions", body = Sessions))
+)]
+pub(super) async fn list_sessions(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+) -> Result<Json<Sessions>, Fault> {
+    Ok(Json(accounts.sessions(&owner).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn living_sessions_are_listed_and_the_own_one_is_marked() {
+        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "5")]).await;
+        app.register("ada").await;
+        app.register("bob").await;
+        app.sign_in("bob").await;
+        let first = app.sign_in("ada").await;
+        app.clock.advance(Duration::from_secs(10));
+        let second = app.sign_in("ada").await;
+        let third = app.sign_in("ada").await;
+        app.send("POST", "/sign-out", Some(&third.access), None).await;
+        app.clock.advance(Duration::from_secs(10));
+        let first = app.refresh(&first).await;
+        let session = |id, created: &str, used: &str, expires: &str, current| {
+            json!({
+                "id": id, "createdAt": created, "lastUsedAt": used, "expiresAt": expires,
+                "ip": null, "userAgent": "tests", "current": current,
+            })
+        };
+        let (zero, ten, twenty) =
+            ("2030-01-01T00:00:00Z", "2030-01-01T00:00:10Z", "2030-01-01T00:00:20Z");
+        let expected = json!({"sessions": [
+            session(second.id, ten, ten, "2030-01-31T00:00:10Z", false),
+            session(first.id, zero, twenty, "2030-01-31T00:00:20Z", true),
+        ]});
+        app.get("/sessions", &first.access).await.is(200, expected);
+    }
+}

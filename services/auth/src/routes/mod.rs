@@ -1,0 +1,92 @@
+//! The endpoints, one a file.
+
+mod audit;
+mod change_password;
+mod confirm_reset;
+mod delete_account;
+mod end_session;
+mod get_account;
+mod jwks;
+mod list_accounts;
+mod list_sessions;
+mod page;
+mod refresh;
+mod register;
+mod request_reset;
+mod send_code;
+mod set_roles;
+mod sign_in;
+mod sign_out;
+mod update_account;
+mod validate;
+mod verify_email;
+
+#[cfg(test)]
+mod tests;
+
+use accounts::Accounts;
+use axum::middleware::from_fn_with_state;
+use kit::http::PerIp;
+use kit::openapi::{BODY, TOKEN, with_problems, with_problems_at};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::openapi;
+
+/// All of them, with their description. Those that anybody may ask are limited by
+/// address.
+pub(crate) fn router(per_ip: &PerIp) -> OpenApiRouter<Accounts> {
+    OpenApiRouter::with_openapi(openapi::document())
+        .merge(open().layer(from_fn_with_state(per_ip.clone(), PerIp::limit)))
+        .merge(unlimited())
+        .merge(with_token())
+}
+
+/// Asked by people who have no token yet.
+fn open() -> OpenApiRouter<Accounts> {
+    OpenApiRouter::new()
+        .routes(with_problems(routes!(send_code::send_code), &[BODY, send_code::PROBLEMS]))
+        .routes(with_problems(routes!(verify_email::verify_email), &[BODY, verify_email::PROBLEMS]))
+        .routes(with_problems(routes!(register::register), &[BODY, register::PROBLEMS]))
+        .routes(with_problems(routes!(sign_in::sign_in), &[BODY, sign_in::PROBLEMS]))
+        .routes(with_problems(routes!(refresh::refresh), &[BODY, refresh::PROBLEMS]))
+        .routes(with_problems(
+            routes!(request_reset::request_reset),
+            &[BODY, request_reset::PROBLEMS],
+        ))
+        .routes(with_problems(
+            routes!(confirm_reset::confirm_reset),
+            &[BODY, confirm_reset::PROBLEMS],
+        ))
+}
+
+/// Asked by services, all from one address, on behalf of many.
+fn unlimited() -> OpenApiRouter<Accounts> {
+    OpenApiRouter::new()
+        .routes(with_problems_at(routes!(validate::validate), validate::problems()))
+        .routes(with_problems(routes!(jwks::jwks), &[]))
+}
+
+/// Asked with a token.
+fn with_token() -> OpenApiRouter<Accounts> {
+    OpenApiRouter::new()
+        .routes(with_problems(routes!(sign_out::sign_out), &[TOKEN]))
+        .routes(with_problems(routes!(get_account::get_account), &[TOKEN]))
+        .routes(with_problems(
+            routes!(update_account::update_account),
+            &[TOKEN, BODY, update_account::PROBLEMS],
+        ))
+        .routes(with_problems(routes!(delete_account::delete_account), &[TOKEN]))
+        .routes(with_problems(
+            routes!(change_password::change_password),
+            &[TOKEN, BODY, change_password::PROBLEMS],
+        ))
+        .routes(with_problems(routes!(list_sessions::list_sessions), &[TOKEN]))
+        .routes(with_problems(routes!(end_session::end_session), &[TOKEN, end_session::PROBLEMS]))
+        .routes(with_problems(
+            routes!(list_accounts::list_accounts),
+            &[TOKEN, list_accounts::PROBLEMS],
+        ))
+        .routes(with_problems(routes!(set_roles::set_roles), &[TOKEN, BODY, set_roles::PROBLEMS]))
+        .routes(with_problems(routes!(audit::audit), &[TOKEN, audit::PROBLEMS]))
+}

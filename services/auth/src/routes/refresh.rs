@@ -1,0 +1,103 @@
+//! `POST /refresh`: gets a session's next tokens.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{Refresh, Tokens};
+use contracts::problem::Code;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[
+    Code::TokenInvalid,
+    Code::TokenExpired,
+    Code::TokenRevoked,
+    Code::TokenReused,
+    Code::TooManyRequests,
+];
+
+/// Get the next tokens
+///
+/// Those that the session had before are dead. A refresh token works once: one that comes
+/// again is in two hands, so its session ends.
+#[utoipa::path(
+    post,
+    path = "/refresh",
+    tag = "tokens",
+    security(()),
+    request_body = Refresh,
+    responses((status = 200, description = "The next tokens", body = Tokens))
+)]
+pub(super) async fn refresh(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(body): Body<Refresh>,
+) -> Result<Json<Tokens>, Fault> {
+    Ok(Json(accounts.refresh(&body.refresh_token, &caller).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use broker::Topic;
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn the_next_tokens_replace_those_before() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.refresh(&first).await;
+        app.get("/users/me", &first.access).await.is_problem(401, "token_revoked");
+        assert_eq!(app.get("/users/me", &second.access).await.status, 200);
+        app.refresh(&second).await;
+    }
+
+    #[tokio::test]
+    async fn a_used_token_ends_its_session() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.refresh(&first).await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let used = json!({"refreshToken": first.refresh});
+        app.post("/refresh", used.clone()).await.is_problem(401, "token_reused");
+        assert_eq!(news.next().await, (second.id, None));
+        app.get("/users/me", &second.access).await.is_problem(401, "token_revoked");
+        let newest = json!({"refreshToken": second.refresh});
+        app.post("/refresh", newest).await.is_problem(401, "token_revoked");
+        app.post("/refresh", used).await.is_problem(401, "token_reused");
+    }
+
+    #[tokio::test]
+    async fn refused_tokens_are_told_apart() {
+        let app = App::new().await;
+        app.register("ada").await;
+        app.post("/refresh", json!({"refreshToken": "x"})).await.is_problem(401, "token_invalid");
+        let session = app.sign_in("ada").await;
+        let access = json!({"refreshToken": session.access});
+        app.post("/refresh", access).await.is_problem(401, "token_invalid");
+        app.clock.advance(Duration::from_hours(24 * 30));
+        let old = json!({"refreshToken": session.refresh});
+        app.post("/refresh", old).await.is_problem(401, "token_expired");
+    }
+
+    #[tokio::test]
+    async fn news_go_out_with_each_change() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let first = app.sign_in("ada").await;
+        assert_eq!(news.next().await, (first.id, Some(1)));
+        app.refresh(&first).await;
+        assert_eq!(news.next().await, (first.id, Some(2)));
+        let second = app.sign_in("ada").await;
+        assert_eq!(news.next().await, (second.id, Some(1)));
+        assert_eq!(news.next().await, (first.id, None));
+    }
+}

@@ -1,0 +1,127 @@
+//! `POST /register`: makes an account.
+
+use accounts::Accounts;
+use accounts::requests::Registration;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{Account, Register};
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] =
+    &[Code::EmailNotVerified, Code::LoginTaken, Code::EmailTaken, Code::TooManyRequests];
+
+/// Register
+///
+/// The address must have been confirmed within the last hour. A login is taken when
+/// another account has it, in any case, or one that looks the same.
+#[utoipa::path(
+    post,
+    path = "/register",
+    tag = "sign-up",
+    security(()),
+    request_body = Register,
+    responses((status = 201, description = "The account", body = Account))
+)]
+pub(super) async fn register(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(registration): Body<Registration>,
+) -> Result<(StatusCode, Json<Account>), Fault> {
+    let account = accounts.register(registration, &caller).await?;
+    Ok((StatusCode::CREATED, Json(account)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{App, PASSWORD};
+
+    fn body(login: &str, email: &str) -> Value {
+        json!({"login": login, "email": email, "password": PASSWORD})
+    }
+
+    #[tokio::test]
+    async fn an_account_is_made_for_a_verified_address() {
+        let app = App::new().await;
+        app.verify("ada@example.com").await;
+        let mut wanted = body("Ada", "ADA@example.com");
+        wanted["passwordConfirm"] = json!(PASSWORD);
+        wanted["birthDate"] = json!("1990-01-31");
+        wanted["phoneNumber"] = json!("+44 20 7946 0000");
+        let made = app.post("/register", wanted).await;
+        let account = made.json();
+        let expected = json!({
+            "userId": account["userId"],
+            "login": "Ada",
+            "email": "ada@example.com",
+            "roles": ["user"],
+            "birthDate": "1990-01-31",
+            "phoneNumber": "+44 20 7946 0000",
+            "createdAt": "2030-01-01T00:00:00Z",
+        });
+        made.is(201, expected);
+    }
+
+    #[tokio::test]
+    async fn a_verification_serves_one_registration() {
+        let app = App::new().await;
+        app.post("/register", body("ada", "ada@example.com"))
+            .await
+            .is_problem(403, "email_not_verified");
+        app.register("ada").await;
+        app.post("/register", body("bob", "ada@example.com"))
+            .await
+            .is_problem(403, "email_not_verified");
+    }
+
+    #[tokio::test]
+    async fn a_login_that_looks_taken_is_taken() {
+        let app = App::new().await;
+        app.register("paypal").await;
+        app.verify("x@example.com").await;
+        // Another case, a digit for a letter, Cyrillic letters for Latin ones.
+        for login in ["PayPal", "paypa1", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"] {
+            app.post("/register", body(login, "x@example.com"))
+                .await
+                .is_problem(409, "login_taken");
+        }
+        // None of those used the verification up.
+        assert_eq!(app.post("/register", body("xavier", "x@example.com")).await.status, 201);
+    }
+
+    #[tokio::test]
+    async fn an_address_verified_before_another_registration_is_taken() {
+        let app = App::new().await;
+        app.verify("ada@example.com").await;
+        let code = {
+            app.clock.advance(std::time::Duration::from_mins(1));
+            app.code_for("ada@example.com").await
+        };
+        assert_eq!(app.post("/register", body("ada", "ada@example.com")).await.status, 201);
+        let verified = json!({"email": "ada@example.com", "code": code});
+        assert_eq!(app.post("/verify-email", verified).await.status, 200);
+        app.post("/register", body("bob", "ada@example.com")).await.is_problem(409, "email_taken");
+    }
+
+    #[tokio::test]
+    async fn the_administrator_is_known_by_the_address() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "Root@example.com")]).await;
+        assert_eq!(app.register("root").await["roles"], json!(["user", "admin"]));
+        assert_eq!(app.register("ada").await["roles"], json!(["user"]));
+    }
+
+    #[tokio::test]
+    async fn a_birth_in_the_future_is_refused() {
+        let app = App::new().await;
+        app.verify("ada@example.com").await;
+        let mut wanted = body("ada", "ada@example.com");
+        wanted["birthDate"] = json!("2030-01-03");
+        app.post("/register", wanted).await.has_faults(&["birthDate"]);
+    }
+}

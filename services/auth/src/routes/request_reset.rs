@@ -1,0 +1,58 @@
+//! `POST /password-reset`: sends a code for a new password.
+
+use accounts::Accounts;
+use accounts::requests::Addressee;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{CodeSent, SendCode};
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
+
+/// Ask for a new password
+///
+/// If the address has an account, six digits are sent there; the answer doesn't tell.
+#[utoipa::path(
+    post,
+    path = "/password-reset",
+    tag = "account",
+    security(()),
+    request_body = SendCode,
+    responses((status = 202, description = "A code is on its way", body = CodeSent))
+)]
+pub(super) async fn request_reset(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(Addressee(email)): Body<Addressee>,
+) -> Result<(StatusCode, Json<CodeSent>), Fault> {
+    let sent = accounts.request_reset(email, &caller).await?;
+    Ok((StatusCode::ACCEPTED, Json(sent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn only_a_known_address_gets_a_code_and_nobody_is_told() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let known = app.post("/password-reset", json!({"email": "Ada@example.com"})).await;
+        let unknown = app.post("/password-reset", json!({"email": "bob@example.com"})).await;
+        known.is(202, json!({"expiresIn": 600, "retryAfter": 60}));
+        unknown.is(202, json!({"expiresIn": 600, "retryAfter": 60}));
+        assert!(app.mail_to("ada@example.com").await.code().is_some());
+        assert!(app.mails().await.iter().all(|mail| mail.to != "bob@example.com"));
+        for email in ["ada@example.com", "bob@example.com"] {
+            let again = app.post("/password-reset", json!(email)).await;
+            again.is_problem(429, "too_many_requests");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `POST /send-verification-code`: sends a code to an address.
+
+use accounts::Accounts;
+use accounts::requests::Addressee;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{CodeSent, SendCode};
+use contracts::problem::Code;
+use http::StatusCode;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
+
+/// Ask for a code
+///
+/// Six digits are sent to the address. The answer is the same whether or not it has an
+/// account; the owner of one gets a mail that says so. Instead of the object the address
+/// may come alone, as a JSON string.
+#[utoipa::path(
+    post,
+    path = "/send-verification-code",
+    tag = "sign-up",
+    security(()),
+    request_body = SendCode,
+    responses((status = 202, description = "A code is on its way", body = CodeSent))
+)]
+pub(super) async fn send_code(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(Addressee(email)): Body<Addressee>,
+) -> Result<(StatusCode, Json<CodeSent>), Fault> {
+    let sent = accounts.send_verification_code(email, &caller).await?;
+    Ok((StatusCode::ACCEPTED, Json(sent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn a_code_is_sent_and_the_next_one_after_a_minute() {
+        let app = App::new().await;
+        let path = "/send-verification-code";
+        let sent = app.post(path, json!({"email": "Ada@Example.com"})).await;
+        sent.is(202, json!({"expiresIn": 600, "retryAfter": 60}));
+        let mail = app.mail_to("ada@example.com").await;
+        assert!(mail.code().is_some(), "{mail:?}");
+
+        app.clock.advance(Duration::from_millis(1500));
+        let early = app.post(path, json!("ada@example.com")).await;
+        early.is_problem(429, "too_many_requests");
+        assert_eq!(early.header("retry-after"), "59");
+        app.clock.advance(Duration::from_millis(58_500));
+        app.post(path, json!("ada@example.com"))
+            .await
+            .is(202, json!({"expiresIn": 600, "retryAfter": 60}));
+    }
+
+    #[tokio::test]
+    async fn a_known_address_is_answered_alike_but_gets_no_code() {
+        let app = App::new().await;
+        app.register("ada").await;
+        app.clock.advance(Duration::from_mins(1));
+        let path = "/send-verification-code";
+        let known = app.post(path, json!({"email": "ADA@example.com"})).await;
+        let unknown = app.post(path, json!({"email": "bob@example.com"})).await;
+        assert_eq!((known.status, known.json()), (unknown.status, unknown.json()));
+        let mail = app.mail_to("ada@example.com").await;
+        assert_eq!(mail.code(), None);
+        assert!(mail.subject.contains("already"), "{mail:?}");
+        app.post(path, json!("ada@example.com")).await.is_problem(429, "too_many_requests");
+    }
+
+    #[tokio::test]
+    async fn an_address_gets_so_many_a_day() {
+        let app = App::new().await;
+        for _ in 0..20 {
+            let sent = app.post("/send-verification-code", json!("ada@example.com")).await;
+            assert_eq!(sent.status, 202);
+            app.clock.advance(Duration::from_mins(1));
+        }
+        let more = app.post("/send-verification-code", json!("ada@example.com")).await;
+        more.is_problem(429, "too_many_requests");
+        assert_eq!(more.header("retry-after"), (24 * 3600 - 20 * 60).to_string());
+    }
+}

@@ -1,0 +1,84 @@
+//! `PUT /users/{id}/roles`: changes what an account may do.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{Account, SetRoles};
+use contracts::problem::Code;
+use kit::http::{Body, Id};
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
+
+/// Set roles
+///
+/// The account's access tokens are dead at once; the next ones, got by a refresh, say
+/// what it may do now. For admins.
+#[utoipa::path(
+    put,
+    path = "/users/{id}/roles",
+    tag = "admin",
+    params(("id" = Uuid, Path, description = "The account's id")),
+    request_body = SetRoles,
+    responses((status = 200, description = "The account", body = Account))
+)]
+pub(super) async fn set_roles(
+    State(accounts): State<Accounts>,
+    bearer: Bearer,
+    Asker(caller): Asker,
+    id: Id,
+    Body(body): Body<SetRoles>,
+) -> Result<Json<Account>, Fault> {
+    bearer.must_be_admin()?;
+    let id = id.or(Code::UserNotFound)?;
+    Ok(Json(accounts.set_roles(id, &body.roles, &caller).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::Topic;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn the_change_holds_at_once() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        app.register("root").await;
+        let mut ada = app.register("ada").await;
+        let root = app.sign_in("root").await.access;
+        let session = app.sign_in("ada").await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let path = format!("/users/{}/roles", ada["userId"].as_str().expect("an id"));
+        ada["roles"] = json!(["user", "admin"]);
+        let set = app.put(&path, &root, json!({"roles": ["admin", "user", "admin"]})).await;
+        set.is(200, ada);
+        app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
+        app.deliver().await;
+        assert_eq!(news.next().await, (session.id, Some(2)));
+        let session = app.refresh(&session).await;
+        assert_eq!(app.get("/users", &session.access).await.status, 200);
+
+        app.put(&path, &root, json!({"roles": ["user"]})).await;
+        let session = app.refresh(&session).await;
+        app.get("/users", &session.access).await.is_problem(403, "forbidden");
+    }
+
+    #[tokio::test]
+    async fn faults_are_told_before_the_role_and_the_role_before_the_account() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        app.register("root").await;
+        app.register("ada").await;
+        let (root, ada) = (app.sign_in("root").await.access, app.sign_in("ada").await.access);
+        let unknown = format!("/users/{}/roles", Uuid::nil());
+        app.put(&unknown, &ada, json!({"roles": ["king"]})).await.has_faults(&["roles[0]"]);
+        app.put(&unknown, &ada, json!({"roles": ["user"]})).await.is_problem(403, "forbidden");
+        for path in [&*unknown, "/users/1/roles", "/users/me/roles"] {
+            let answer = app.put(path, &root, json!({"roles": ["user"]})).await;
+            answer.is_problem(404, "user_not_found");
+        }
+    }
+}

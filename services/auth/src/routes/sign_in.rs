@@ -1,0 +1,147 @@
+//! `POST /sign-in`: begins a session.
+
+use accounts::Accounts;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{SignIn, Tokens};
+use contracts::problem::Code;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[
+    Code::CredentialsInvalid,
+    Code::TokenInvalid,
+    Code::TokenExpired,
+    Code::TokenRevoked,
+    Code::TokenReused,
+    Code::TooManyRequests,
+];
+
+/// Sign in
+///
+/// With the login or the address and a password: a new session, which ends the oldest
+/// one where there are too many. With a refresh token: the same as `POST /refresh`.
+#[utoipa::path(
+    post,
+    path = "/sign-in",
+    tag = "tokens",
+    security(()),
+    request_body = SignIn,
+    responses((status = 200, description = "The session's tokens", body = Tokens))
+)]
+pub(super) async fn sign_in(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(body): Body<SignIn>,
+) -> Result<Json<Tokens>, Fault> {
+    let tokens = match body {
+        SignIn::Password { login, password } => {
+            accounts.sign_in(&login, &password, &caller).await?
+        }
+        SignIn::Refresh { refresh_token } => accounts.refresh(&refresh_token, &caller).await?,
+    };
+    Ok(Json(tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::testing::{App, PASSWORD};
+
+    #[tokio::test]
+    async fn tokens_are_got_by_login_or_address_in_any_case() {
+        let app = App::new().await;
+        app.register("Ada").await;
+        for login in ["Ada", "aDA", "ADA@example.com"] {
+            let answer = app.post("/sign-in", json!({"login": login, "password": PASSWORD})).await;
+            let tokens = answer.json();
+            let expected = json!({
+                "authToken": tokens["authToken"],
+                "refreshToken": tokens["refreshToken"],
+                "tokenType": "Bearer",
+                "expiresIn": 900,
+                "refreshExpiresIn": 2_592_000,
+                "userName": "Ada",
+                "email": "ada@example.com",
+            });
+            answer.is(200, expected);
+            assert_ne!(tokens["authToken"], tokens["refreshToken"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_session_ends_the_one_before() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.sign_in("ada").await;
+        app.get("/users/me", &first.access).await.is_problem(401, "token_revoked");
+        assert_eq!(app.get("/users/me", &second.access).await.status, 200);
+        app.post("/sign-in", json!({"refreshToken": first.refresh}))
+            .await
+            .is_problem(401, "token_revoked");
+        let refreshed = app.post("/sign-in", json!({"refreshToken": second.refresh})).await;
+        assert_eq!(refreshed.status, 200);
+    }
+
+    #[tokio::test]
+    async fn unknown_logins_and_wrong_passwords_are_told_alike() {
+        let app = App::new().await;
+        app.register("ada").await;
+        for (login, password) in
+            [("ada", "wrong password"), ("nobody", PASSWORD), ("x@y.z", PASSWORD), ("@", "x")]
+        {
+            let answer = app.post("/sign-in", json!({"login": login, "password": password})).await;
+            answer.is_problem(401, "credentials_invalid");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_is_left_alone_after_ten_failures() {
+        let app = App::new().await;
+        app.register("ada").await;
+        for login in ["ada", "nobody"] {
+            for _ in 0..10 {
+                let wrong = json!({"login": login, "password": "wrong password"});
+                app.post("/sign-in", wrong).await.is_problem(401, "credentials_invalid");
+            }
+            let right = json!({"login": login, "password": PASSWORD});
+            let answer = app.post("/sign-in", right).await;
+            answer.is_problem(429, "too_many_requests");
+            assert_eq!(answer.header("retry-after"), "900");
+        }
+        app.clock.advance(Duration::from_mins(15));
+        app.sign_in("ada").await;
+    }
+
+    #[tokio::test]
+    async fn a_success_begins_the_count_anew() {
+        let app = App::new().await;
+        app.register("ada").await;
+        for _ in 0..3 {
+            for _ in 0..9 {
+                app.post("/sign-in", json!({"login": "ada", "password": "wrong"})).await;
+            }
+            app.sign_in("ada").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn more_sessions_can_be_allowed() {
+        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.sign_in("ada").await;
+        assert_eq!(app.get("/users/me", &first.access).await.status, 200);
+        let third = app.sign_in("ada").await;
+        app.get("/users/me", &first.access).await.is_problem(401, "token_revoked");
+        for session in [second, third] {
+            assert_eq!(app.get("/users/me", &session.access).await.status, 200);
+        }
+    }
+}

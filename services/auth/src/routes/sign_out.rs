@@ -1,0 +1,48 @@
+//! `POST /sign-out`: ends the session.
+
+use accounts::Accounts;
+use axum::extract::State;
+use http::StatusCode;
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+/// Sign out
+///
+/// The session's tokens are dead at once.
+#[utoipa::path(
+    post,
+    path = "/sign-out",
+    tag = "tokens",
+    responses((status = 204, description = "The session has ended"))
+)]
+pub(super) async fn sign_out(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+    Asker(caller): Asker,
+) -> Result<StatusCode, Fault> {
+    accounts.sign_out(&owner, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use broker::Topic;
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    #[tokio::test]
+    async fn the_tokens_are_dead_at_once() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let session = app.sign_in("ada").await;
+        let mut news = app.listen(Topic::Sessions).await;
+        let answer = app.send("POST", "/sign-out", Some(&session.access), None).await;
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+        assert_eq!(news.next().await, (session.id, None));
+        app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
+        let refresh = json!({"refreshToken": session.refresh});
+        app.post("/refresh", refresh).await.is_problem(401, "token_revoked");
+    }
+}

@@ -1,0 +1,214 @@
+//! What every endpoint has in common: the table of errors, row by row.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::testing::{App, PASSWORD};
+
+/// An endpoint with a body that it understands, the fields that it can't do without, and
+/// whether it takes a token.
+struct Endpoint {
+    method: &'static str,
+    path: &'static str,
+    body: Option<Value>,
+    required: &'static [&'static str],
+    takes_token: bool,
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let code = json!({"email": "a@example.com", "code": "123456"});
+    let reset = json!({"email": "a@example.com", "code": "123456", "newPassword": PASSWORD});
+    let register = json!({"email": "a@example.com", "login": "ada", "password": PASSWORD});
+    let sign_in = json!({"login": "ada", "password": PASSWORD});
+    let password = json!({"password": PASSWORD, "newPassword": PASSWORD});
+    let roles = "/users/01900000-0000-7000-8000-000000000001/roles";
+    let session = "/sessions/01900000-0000-7000-8000-000000000001";
+    let email = json!({"email": "a@example.com"});
+    let endpoint = |method, path, body, required, takes_token| Endpoint {
+        method,
+        path,
+        body,
+        required,
+        takes_token,
+    };
+    let open = |path, body, required| endpoint("POST", path, Some(body), required, false);
+    let bare = |method, path| endpoint(method, path, None, &[], true);
+    vec![
+        open("/send-verification-code", email.clone(), &["email"]),
+        open("/verify-email", code, &["email", "code"]),
+        open("/register", register, &["email", "login", "password"]),
+        open("/sign-in", sign_in, &["login", "password"]),
+        open("/refresh", json!({"refreshToken": "x"}), &["refreshToken"]),
+        open("/validate", json!({"token": "x"}), &["token"]),
+        open("/password-reset", email, &["email"]),
+        open("/password-reset/confirm", reset, &["email", "code", "newPassword"]),
+        bare("POST", "/sign-out"),
+        bare("GET", "/users/me"),
+        endpoint("PUT", "/users/me", Some(json!({})), &[], true),
+        bare("DELETE", "/users/me"),
+        endpoint("POST", "/users/me/password", Some(password), &["password", "newPassword"], true),
+        bare("GET", "/sessions"),
+        bare("DELETE", session),
+        bare("GET", "/users"),
+        endpoint("PUT", roles, Some(json!({"roles": ["user"]})), &["roles"], true),
+        bare("GET", "/audit"),
+    ]
+}
+
+/// A request whose body and content type can be anything.
+fn request(
+    endpoint: &Endpoint,
+    token: &str,
+    content_type: &str,
+    body: impl Into<Body>,
+) -> Request<Body> {
+    let mut request = Request::builder().method(endpoint.method).uri(endpoint.path);
+    if endpoint.takes_token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    if !content_type.is_empty() {
+        request = request.header(CONTENT_TYPE, content_type);
+    }
+    request.body(body.into()).expect("a request")
+}
+
+#[tokio::test]
+async fn bodies_that_cant_be_read_are_told_why() {
+    let app = App::new().await;
+    app.register("ada").await;
+    let token = app.sign_in("ada").await.access;
+    let deep = "[".repeat(10_000);
+    let large = format!("{{\"email\": \"{}\"}}", "a".repeat(1 << 20));
+    let malformed: [&[u8]; 10] = [
+        b"",
+        b"{",
+        b"{\"email\": \"a",
+        b"[]",
+        b"5",
+        b"null",
+        b"true",
+        b"not json",
+        b"{\"email\": \"\xff\"}",
+        deep.as_bytes(),
+    ];
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.body.is_some()) {
+        for body in malformed {
+            let answer =
+                app.ask(request(endpoint, &token, "application/json", body.to_vec())).await;
+            answer.is_problem(400, "malformed_body");
+        }
+        for content_type in ["", "text/plain", "application/x-www-form-urlencoded"] {
+            let answer = app.ask(request(endpoint, &token, content_type, "{}")).await;
+            answer.is_problem(415, "unsupported_media_type");
+        }
+        let answer = app.ask(request(endpoint, &token, "application/json", large.clone())).await;
+        answer.is_problem(413, "body_too_large");
+    }
+}
+
+#[tokio::test]
+async fn faults_of_fields_are_told_all_at_once() {
+    let app = App::new().await;
+    app.register("ada").await;
+    let token = app.sign_in("ada").await.access;
+    for endpoint in endpoints() {
+        let Endpoint { method, path, body, required, takes_token } = endpoint;
+        let Some(body) = body else { continue };
+        let token = takes_token.then_some(token.as_str());
+        let send = async |body: Value| app.send(method, path, token, Some(body)).await;
+        if !required.is_empty() {
+            send(json!({})).await.has_faults(required);
+        }
+        for wrong in [json!(7), json!({"a": 1}), json!("nul\0"), json!("x".repeat(10_000))] {
+            let all = required.iter().map(|field| ((*field).to_owned(), wrong.clone())).collect();
+            if !required.is_empty() {
+                send(Value::Object(all)).await.has_faults(required);
+            }
+        }
+        let mut unknown = body.clone();
+        unknown["unknown"] = json!(1);
+        send(unknown).await.has_faults(&["unknown"]);
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_arent_valid_are_told_why() {
+    let app = App::new().await;
+    app.register("ada").await;
+    let revoked = app.sign_in("ada").await.access;
+    let living = app.sign_in("ada").await.access;
+    let forged = format!("{}x", &living[..living.len() - 1]);
+    let tell = async |endpoint: &Endpoint, token: Option<&str>, code: &str| {
+        let answer = app.send(endpoint.method, endpoint.path, token, endpoint.body.clone()).await;
+        answer.is_problem(401, code);
+        let challenge = answer.header("www-authenticate");
+        let expected = if token.is_none() { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+        assert_eq!(challenge, expected);
+    };
+    let endpoints: Vec<Endpoint> = endpoints().into_iter().filter(|e| e.takes_token).collect();
+    for endpoint in &endpoints {
+        tell(endpoint, None, "token_missing").await;
+        for token in ["", "x", "a.b.c", &*forged, &*"x".repeat(10_000)] {
+            tell(endpoint, Some(token), "token_invalid").await;
+        }
+        tell(endpoint, Some(&revoked), "token_revoked").await;
+    }
+    app.clock.advance(Duration::from_mins(15));
+    for endpoint in &endpoints {
+        tell(endpoint, Some(&living), "token_expired").await;
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_told_as_such() {
+    let app = App::new().await;
+    for path in ["/nothing", "/users/me/", "/register/x", "/sessions/1/2"] {
+        app.send("GET", path, None, None).await.is_problem(404, "not_found");
+    }
+    for Endpoint { path, .. } in endpoints() {
+        let answer = app.send("PATCH", path, None, None).await;
+        answer.is_problem(405, "method_not_allowed");
+        assert!(!answer.header("allow").is_empty(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn open_endpoints_are_limited_by_address() {
+    let app = App::with(&[("MINIAPP__LIMITS__PER_IP", "7")]).await;
+    let peer = [192, 0, 2, 1];
+    let open: Vec<Endpoint> = endpoints().into_iter().filter(|e| !e.takes_token).collect();
+    for Endpoint { path, body, .. } in &open {
+        let body = body.clone().expect("a body");
+        let answer = app.post_from(peer, path, body).await;
+        assert_ne!(answer.status, 429, "{path}");
+    }
+    for Endpoint { path, body, .. } in &open {
+        let body = body.clone().expect("a body");
+        let answer = app.post_from(peer, path, body.clone()).await;
+        if *path == "/validate" {
+            // The API asks for all of its clients.
+            answer.is_problem(400, "token_invalid");
+        } else {
+            answer.is_problem(429, "too_many_requests");
+        }
+        let other = app.post_from([192, 0, 2, 2], path, body).await;
+        assert!(
+            other.status != 429 || *path == "/send-verification-code" || *path == "/password-reset"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_address_is_noted_with_sessions() {
+    let app = App::new().await;
+    app.register("ada").await;
+    let body = json!({"login": "ada", "password": PASSWORD});
+    let signed_in = app.post_from([192, 0, 2, 1], "/sign-in", body).await.json();
+    let token = signed_in["authToken"].as_str().expect("a token");
+    let sessions = app.get("/sessions", token).await.json();
+    assert_eq!(sessions["sessions"][0]["ip"], "192.0.2.1");
+}

@@ -1,0 +1,78 @@
+//! `PUT /users/me`: changes the caller's account.
+
+use accounts::Accounts;
+use accounts::store::AccountChanges;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{Account, UpdateAccount};
+use contracts::problem::Code;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::{Asker, Bearer};
+
+pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
+
+/// Change the account
+///
+/// What isn't named stays as it is; a day of birth or a phone number that is null is
+/// removed. A new login stands in tokens from the next refresh on.
+#[utoipa::path(
+    put,
+    path = "/users/me",
+    tag = "account",
+    request_body = UpdateAccount,
+    responses((status = 200, description = "The account", body = Account))
+)]
+pub(super) async fn update_account(
+    State(accounts): State<Accounts>,
+    Bearer(owner): Bearer,
+    Asker(caller): Asker,
+    Body(changes): Body<AccountChanges>,
+) -> Result<Json<Account>, Fault> {
+    Ok(Json(accounts.update(&owner, changes, &caller).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{App, PASSWORD};
+
+    #[tokio::test]
+    async fn fields_change_one_by_one() {
+        let app = App::new().await;
+        let mut account = app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        let steps = [
+            (json!({"birthDate": "1990-01-31"}), ("birthDate", json!("1990-01-31"))),
+            (json!({"phoneNumber": "+1 555 0100"}), ("phoneNumber", json!("+1 555 0100"))),
+            (json!({"birthDate": null}), ("birthDate", json!(null))),
+            (json!({"login": "Countess"}), ("login", json!("Countess"))),
+            (json!({}), ("login", json!("Countess"))),
+        ];
+        for (change, (field, value)) in steps {
+            account[field] = value;
+            app.put("/users/me", &token, change).await.is(200, account.clone());
+        }
+        app.get("/users/me", &token).await.is(200, account);
+        let by_old = json!({"login": "ada", "password": PASSWORD});
+        app.post("/sign-in", by_old).await.is_problem(401, "credentials_invalid");
+        app.sign_in("countess").await;
+    }
+
+    #[tokio::test]
+    async fn a_login_of_another_account_is_taken() {
+        let app = App::new().await;
+        app.register("ada").await;
+        app.register("bob").await;
+        let token = app.sign_in("ada").await.access;
+        for login in ["bob", "BOB", "b0b"] {
+            let answer = app.put("/users/me", &token, json!({ "login": login })).await;
+            answer.is_problem(409, "login_taken");
+        }
+        app.put("/users/me", &token, json!({"birthDate": "2030-02-01"}))
+            .await
+            .has_faults(&["birthDate"]);
+    }
+}

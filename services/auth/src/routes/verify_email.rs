@@ -1,0 +1,82 @@
+//! `POST /verify-email`: confirms an address by the code that was sent there.
+
+use accounts::Accounts;
+use accounts::requests::Verification;
+use axum::Json;
+use axum::extract::State;
+use contracts::account::{EmailVerified, VerifyEmail};
+use contracts::problem::Code;
+use kit::http::Body;
+
+use crate::fault::Fault;
+use crate::token::Asker;
+
+pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
+
+/// Confirm an address
+///
+/// A code is good for ten minutes and five tries. A confirmed address serves one
+/// registration.
+#[utoipa::path(
+    post,
+    path = "/verify-email",
+    tag = "sign-up",
+    security(()),
+    request_body = VerifyEmail,
+    responses((status = 200, description = "The address is confirmed", body = EmailVerified))
+)]
+pub(super) async fn verify_email(
+    State(accounts): State<Accounts>,
+    Asker(caller): Asker,
+    Body(verification): Body<Verification>,
+) -> Result<Json<EmailVerified>, Fault> {
+    Ok(Json(accounts.verify_email(verification, &caller).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::testing::App;
+
+    const ADDRESS: &str = "ada@example.com";
+
+    #[tokio::test]
+    async fn the_right_code_works_once() {
+        let app = App::new().await;
+        let code = app.code_for(ADDRESS).await;
+        let body = json!({"email": "ADA@example.com", "code": format!(" {code} ")});
+        let expected = json!({"email": ADDRESS, "verifiedUntil": "2030-01-01T01:00:00Z"});
+        app.post("/verify-email", body.clone()).await.is(200, expected);
+        app.post("/verify-email", body).await.is_problem(400, "code_invalid");
+    }
+
+    #[tokio::test]
+    async fn wrong_unknown_and_old_codes_are_told_alike() {
+        let app = App::new().await;
+        let code = app.code_for(ADDRESS).await;
+        let try_it = async |email: &str, code: &str| {
+            app.post("/verify-email", json!({"email": email, "code": code})).await
+        };
+        for (email, code) in
+            [(ADDRESS, "x"), ("bob@example.com", &*code), (ADDRESS, "\u{661}23456")]
+        {
+            try_it(email, code).await.is_problem(400, "code_invalid");
+        }
+        app.clock.advance(Duration::from_mins(10));
+        try_it(ADDRESS, &code).await.is_problem(400, "code_invalid");
+    }
+
+    #[tokio::test]
+    async fn a_code_dies_after_five_wrong_tries() {
+        let app = App::new().await;
+        let code = app.code_for(ADDRESS).await;
+        let wrong = if code == "000000" { "000001" } else { "000000" };
+        for code in [wrong; 5].into_iter().chain([&*code]) {
+            let tried = app.post("/verify-email", json!({"email": ADDRESS, "code": code})).await;
+            tried.is_problem(400, "code_invalid");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The service as a part of a process, and as a process of its own.
+
+use std::sync::Arc;
+
+use accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
+use anyhow::Context as _;
+use axum::Router;
+use broker::Broker;
+use kit::Boot;
+use kit::clock::SystemClock;
+use kit::config::Config;
+use kit::health::Health;
+use kit::http::{PerIp, RouterOptions, ServerOptions};
+use kit::lifecycle::Shutdown;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use crate::routes;
+
+/// Serves accounts on `listener` until `shutdown`. What it needs, it adds to `health`.
+pub async fn run(
+    config: &Config,
+    parts: Parts,
+    listener: TcpListener,
+    health: &Health,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    add_checks(health, &parts);
+    let accounts = Accounts::open(config, parts).await?;
+    let router = router(&accounts, config)?;
+    let drained = Shutdown::new();
+    let background = attend(&accounts, &drained);
+    let options = ServerOptions::from(config);
+    let served = kit::http::serve(listener, router, options, shutdown).await;
+    // What the last requests owe is still tried.
+    drained.begin();
+    background.join_all().await;
+    served.context("can't serve accounts")
+}
+
+/// Runs the service on what the configuration names, until it is told to stop.
+pub async fn serve(boot: Boot) -> anyhow::Result<()> {
+    let Boot { config, shutdown, health, .. } = boot;
+    let broker = broker::open(&config.broker.url)?;
+    if !broker.is_durable() {
+        tracing::warn!(
+            broker = %config.broker.url,
+            "nobody outside of this process hears of sessions and deleted accounts: run \
+             miniapp, or set MINIAPP__BROKER__URL to a broker that is shared"
+        );
+    }
+    let store = open_store(&config).await;
+    let store = store.with_context(|| format!("can't open {}", config.database.url))?;
+    let clock = Arc::new(SystemClock);
+    let (watchers, _) = broadcast::channel(1);
+    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
+    let listener = kit::listen(config.auth.listen, "auth.listen, MINIAPP__AUTH__LISTEN").await?;
+    run(&config, Parts { store, broker, mailer, clock }, listener, &health, shutdown).await
+}
+
+/// The description of the service.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes::router(&PerIp::new(0)).into_openapi()
+}
+
+/// All that is served.
+pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Router> {
+    let per_ip = PerIp::new(config.limits.per_ip);
+    let described = routes::router(&per_ip).with_state(accounts.clone());
+    let (router, openapi) = described.split_for_parts();
+    let router = router.merge(kit::http::docs(&openapi).context("can't describe the service")?);
+    Ok(kit::http::finish(router, &RouterOptions::from(config)))
+}
+
+fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    background.spawn(accounts.relay().run(until.clone()));
+    background.spawn(upkeep::run(accounts.clone(), until.clone()));
+    background
+}
+
+fn add_checks(health: &Health, parts: &Parts) {
+    let store: Arc<dyn Store> = parts.store.clone();
+    health.add("accounts", move || {
+        let store = store.clone();
+        async move { Ok(store.ping().await?) }
+    });
+    let mailer = parts.mailer.clone();
+    health.add("mail", move || {
+        let mailer = mailer.clone();
+        async move { Ok(mailer.ping().await?) }
+    });
+    let broker: Arc<dyn Broker> = parts.broker.clone();
+    health.add("broker", move || {
+        let broker = broker.clone();
+        async move { Ok(broker.ping().await?) }
+    });
+}

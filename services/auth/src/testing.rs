@@ -1,0 +1,253 @@
+//! The service in process, with a clock that stands still.
+
+use std::sync::Arc;
+
+use accounts::mail::{InboxMail, Mail};
+use accounts::{Accounts, Parts, Store, open_mailer, open_store};
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use broker::{Broker, MemoryBroker, Received, Subscription, Topic};
+use contracts::account::{Secret, Tokens};
+use contracts::message::SessionChanged;
+use contracts::problem::Problem;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Request};
+use kit::clock::ManualClock;
+use kit::config::Config;
+use kit::http::Peer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::broadcast;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+/// The password of every account.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A running service.
+pub(crate) struct App {
+    pub accounts: Accounts,
+    pub broker: Arc<MemoryBroker>,
+    pub clock: Arc<ManualClock>,
+    router: Router,
+    store: Arc<dyn Store>,
+    /// Removed with the value.
+    _files: TempDir,
+}
+
+/// The tokens of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub access: String,
+    pub refresh: String,
+    pub id: Uuid,
+}
+
+impl App {
+    /// With the defaults.
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With some settings.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        let directory = files.path().display().to_string();
+        let settings = settings.iter().copied().chain([
+            ("MINIAPP__DATA_DIR", directory.as_str()),
+            ("MINIAPP__DATABASE__SYNCHRONOUS", "normal"),
+        ]);
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::load_from(None, settings).expect("a configuration");
+        let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(ManualClock::default()));
+        let store = open_store(&config).await.expect("a store");
+        let (watchers, _) = broadcast::channel(1);
+        let mailer =
+            open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+        let parts =
+            Parts { store: store.clone(), broker: broker.clone(), mailer, clock: clock.clone() };
+        let accounts = Accounts::open(&config, parts).await.expect("accounts");
+        let router = crate::service::router(&accounts, &config).expect("a router");
+        Self { accounts, broker, clock, router, store, _files: files }
+    }
+
+    /// Sends any request.
+    pub async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a body");
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.into() }
+    }
+
+    /// Sends a request with a token and a JSON body, where there are any.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header(USER_AGENT, "tests");
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        self.ask(request.body(body).expect("a request")).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, None, Some(body)).await
+    }
+
+    /// Posts from an address.
+    pub async fn post_from(&self, peer: [u8; 4], path: &str, body: Value) -> Answer {
+        let request = Request::post(path)
+            .header(CONTENT_TYPE, "application/json")
+            .extension(Peer((peer, 1234).into()));
+        self.ask(request.body(Body::from(body.to_string())).expect("a request")).await
+    }
+
+    pub async fn put(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.send("PUT", path, Some(token), Some(body)).await
+    }
+
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send("GET", path, Some(token), None).await
+    }
+
+    /// Does everything that is owed.
+    pub async fn deliver(&self) {
+        while self.accounts.relay().pass().await.expect("a pass") > 0 {}
+    }
+
+    /// All mails, newest first.
+    pub async fn mails(&self) -> Vec<Mail> {
+        self.deliver().await;
+        let kept = self.store.kept_mails(1000).await.expect("mails");
+        kept.into_iter().map(|InboxMail { mail, .. }| mail).collect()
+    }
+
+    /// The newest mail to an address.
+    pub async fn mail_to(&self, address: &str) -> Mail {
+        self.mails().await.into_iter().find(|mail| mail.to == address).expect("a mail")
+    }
+
+    /// The code that an address gets.
+    pub async fn code_for(&self, address: &str) -> String {
+        let sent = self.post("/send-verification-code", json!({ "email": address })).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+        self.mail_to(address).await.code().expect("a code").to_owned()
+    }
+
+    /// Confirms an address.
+    pub async fn verify(&self, address: &str) {
+        let body = json!({"email": address, "code": self.code_for(address).await});
+        let verified = self.post("/verify-email", body).await;
+        assert_eq!(verified.status, 200, "{verified:?}");
+    }
+
+    /// Registers a login with the address `LOGIN@example.com`.
+    pub async fn register(&self, login: &str) -> Value {
+        let email = format!("{}@example.com", login.to_lowercase());
+        self.verify(&email).await;
+        let body = json!({"login": login, "email": email, "password": PASSWORD});
+        let made = self.post("/register", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        made.json()
+    }
+
+    /// Signs in with the usual password.
+    pub async fn sign_in(&self, login: &str) -> Session {
+        let body = json!({"login": login, "password": PASSWORD});
+        self.session(&self.post("/sign-in", body).await).await
+    }
+
+    /// Gets the next tokens.
+    pub async fn refresh(&self, session: &Session) -> Session {
+        let body = json!({"refreshToken": session.refresh});
+        self.session(&self.post("/refresh", body).await).await
+    }
+
+    async fn session(&self, answer: &Answer) -> Session {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let Tokens { auth_token, refresh_token, .. } = answer.read();
+        let text = |secret: Secret| secret.expose().to_owned();
+        let (access, refresh) = (text(auth_token), text(refresh_token));
+        let info = self.accounts.introspect(&access).await.expect("a valid token");
+        Session { access, refresh, id: info.session_id }
+    }
+
+    /// Listens to news of sessions from now on.
+    pub async fn listen(&self, topic: Topic) -> News {
+        News(self.broker.subscribe(topic).await.expect("a subscription"))
+    }
+}
+
+/// News of sessions.
+pub(crate) struct News(Box<dyn Subscription>);
+
+impl News {
+    /// The next session and its epoch; nothing where it has ended.
+    pub async fn next(&mut self) -> (Uuid, Option<u32>) {
+        match self.0.next().await.expect("news") {
+            Received::Message(message) => {
+                let SessionChanged::V1 { session_id, epoch, .. } =
+                    message.read().expect("a change");
+                (session_id, epoch)
+            }
+            Received::Gap => panic!("a gap in the news"),
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        self.read()
+    }
+
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> T {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault}: {text}"))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    #[track_caller]
+    pub fn is(&self, status: u16, body: Value) {
+        assert_eq!((self.status, self.json()), (status, body));
+    }
+
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: &str) -> Problem {
+        let problem: Problem = self.read();
+        assert_eq!((self.status, problem.code.to_string().as_str()), (status, code), "{problem:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(
+            (problem.status, problem.trace_id.as_str()),
+            (status, self.header("x-trace-id"))
+        );
+        let needs_wait = matches!(status, 429 | 503);
+        assert_eq!(!self.header("retry-after").is_empty(), needs_wait, "{problem:?}");
+        problem
+    }
+
+    #[track_caller]
+    pub fn has_faults(&self, fields: &[&str]) {
+        let problem = self.is_problem(422, "invalid_fields");
+        let found: Vec<&str> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(found, fields, "{problem:?}");
+    }
+}
