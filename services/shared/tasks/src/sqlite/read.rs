@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contracts::task::{ByStatus, Event, Stats, Status};
 use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
 use uuid::Uuid;
 
 use super::rows::{columns, micros, task, time, unsigned};
@@ -57,14 +57,14 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
 
 /// See [`crate::Engine::timeline`].
 pub(super) async fn timeline(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     id: Uuid,
 ) -> Result<Option<Vec<Event>>, StoreError> {
     // Both tables in one statement, so that a page that turns meanwhile isn't missed.
     const LINES: &str = "SELECT lines FROM (\
          SELECT page, lines FROM task_timeline_pages WHERE task_id = ?1 \
          UNION ALL SELECT pages, timeline FROM tasks WHERE id = ?1) ORDER BY page";
-    let pages = sqlx::query_scalar::<_, String>(LINES).bind(id).fetch_all(pool).await?;
+    let pages = sqlx::query_scalar::<_, String>(LINES).bind(id).fetch_all(executor).await?;
     if pages.is_empty() {
         return Ok(None);
     }
@@ -88,24 +88,45 @@ pub(super) async fn events_after(
     let (seconds, nanos) = after.get_timestamp().map_or((0, 0), |at| at.to_unix());
     let since = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
         + i64::from(nanos / 1_000);
-    let mut newest = BTreeMap::new();
-    let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(pool);
+    let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
+    let mut long: Vec<Uuid> = Vec::new();
+    // One snapshot: an event is never told before those that were committed earlier.
+    let mut snapshot = pool.begin().await?;
+    let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await? {
         let id: Uuid = row.try_get(0)?;
         let pages: i64 = row.try_get(1)?;
         let lines: String = row.try_get(2)?;
-        let mut events: Vec<Event> = timeline::events(id, &lines).collect::<Result<_, _>>()?;
+        let events: Vec<Event> = timeline::events(id, &lines).collect::<Result<_, _>>()?;
         if pages > 0 && events.first().is_none_or(|event| event.id > after) {
-            events = timeline(pool, id).await?.unwrap_or_default();
+            long.push(id);
+        } else {
+            following.add(events);
         }
-        for event in events.into_iter().filter(|event| event.id > after) {
-            newest.insert(event.id, event);
-            if newest.len() > limit as usize {
-                newest.pop_last();
+    }
+    drop(rows);
+    for id in long {
+        following.add(timeline(&mut *snapshot, id).await?.unwrap_or_default());
+    }
+    Ok(following.events.into_values().collect())
+}
+
+/// The first few events after one, in their order.
+struct Following {
+    after: Uuid,
+    limit: usize,
+    events: BTreeMap<Uuid, Event>,
+}
+
+impl Following {
+    fn add(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().filter(|event| event.id > self.after) {
+            self.events.insert(event.id, event);
+            if self.events.len() > self.limit {
+                self.events.pop_last();
             }
         }
     }
-    Ok(newest.into_values().collect())
 }
 
 /// See [`crate::Engine::stats`].
