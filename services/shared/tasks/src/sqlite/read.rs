@@ -162,8 +162,9 @@ pub(super) async fn stats(
     waiting.push_bind(micros(now));
     scoped(&mut waiting);
     let (depth, oldest): (i64, Option<i64>) = waiting.build_query_as().fetch_one(pool).await?;
-    let mut finished =
-        QueryBuilder::new("SELECT count(*) FROM tasks WHERE status = 2 AND finished_at >= ");
+    let mut finished = QueryBuilder::new(
+        "SELECT count(*) FROM tasks WHERE status = 2 AND deleted = 0 AND finished_at >= ",
+    );
     finished.push_bind(micros(minute_ago));
     scoped(&mut finished);
     let (finished,): (i64,) = finished.build_query_as().fetch_one(pool).await?;
