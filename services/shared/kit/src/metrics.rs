@@ -55,6 +55,7 @@ struct Process {
     memory: Gauge,
     descriptors: Gauge,
     uptime: Gauge,
+    processor: Gauge,
 }
 
 impl Process {
@@ -64,11 +65,12 @@ impl Process {
             memory: Gauge::new("process_resident_memory_bytes", "Memory in use.")?,
             descriptors: Gauge::new("process_open_fds", "Open file descriptors.")?,
             uptime: Gauge::new("process_uptime_seconds", "Time since the start.")?,
+            processor: Gauge::new("process_cpu_seconds_total", "Processor time taken.")?,
         })
     }
 
-    fn gauges(&self) -> [&Gauge; 3] {
-        [&self.memory, &self.descriptors, &self.uptime]
+    fn gauges(&self) -> [&Gauge; 4] {
+        [&self.memory, &self.descriptors, &self.uptime, &self.processor]
     }
 }
 
@@ -86,6 +88,9 @@ impl Collector for Process {
             let count = u32::try_from(descriptors.count()).unwrap_or(u32::MAX);
             self.descriptors.set(f64::from(count.saturating_sub(1)));
         }
+        if let Some(seconds) = processor_time() {
+            self.processor.set(seconds);
+        }
         self.uptime.set(self.started.elapsed().as_secs_f64());
         self.gauges().into_iter().flat_map(Collector::collect).collect()
     }
@@ -96,6 +101,17 @@ fn resident_memory() -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u32 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(f64::from(kibibytes) * 1024.0)
+}
+
+/// Seconds that the process has spent on processors, in its own code and the kernel's.
+fn processor_time() -> Option<f64> {
+    /// What Linux shows times in, whatever its own clock does.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field, the program's name, may hold spaces; it ends with the last bracket.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
 
 #[cfg(test)]
@@ -109,7 +125,12 @@ mod tests {
         let line = "http_server_request_duration_seconds_count\
                     {method=\"GET\",route=\"/metrics-test/{id}\",status=\"200\"} 1";
         assert!(text.contains(line), "{text}");
-        for name in ["process_resident_memory_bytes ", "process_open_fds ", "process_uptime_"] {
+        for name in [
+            "process_resident_memory_bytes ",
+            "process_open_fds ",
+            "process_uptime_",
+            "process_cpu_",
+        ] {
             assert!(text.contains(&format!("\n{name}")), "{name}: {text}");
         }
     }
