@@ -34,6 +34,8 @@ pub struct Boot {
     pub shutdown: Shutdown,
     /// Where to add checks; `/readyz` asks them.
     pub health: Health,
+    /// Where the admin listener came to be.
+    pub admin: SocketAddr,
     /// Logs and traces.
     pub telemetry: Telemetry,
 }
@@ -80,11 +82,13 @@ where
         let listen = config.admin_listen(service);
         let listener = self::listen(listen, "admin.listen").await?;
         let health = Health::new();
+        let address = listener.local_addr().context("can't tell where the admin listener is")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
         let boot = Boot {
             config: Arc::new(config),
             shutdown: shutdown.clone(),
             health,
+            admin: address,
             telemetry: flushed.0.clone(),
         };
         let served = tokio::select! {
