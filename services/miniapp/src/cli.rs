@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{ColorChoice, Parser, Subcommand};
 use reqwest::Url;
 
-use crate::commands::{completions, config, login, register, task, why};
+use crate::commands::{
+    admin, bench, completions, config, login, mail, openapi, register, task, why,
+};
 
 /// Accounts, tokens and background tasks as one platform.
 ///
@@ -17,14 +19,14 @@ pub struct Cli {
     /// What every command understands.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// What to do; nothing means `serve`.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 all went well; 1 it didn't; 2 the arguments can't be understood;
-3 the task that was waited for ended otherwise than Finished.";
+Exit codes: 0 all went well; 1 it didn't; 2 the arguments or the configuration can't be
+understood; 3 the task that was waited for ended otherwise than Finished.";
 
 /// What every command understands.
 #[derive(Debug, clap::Args)]
@@ -66,6 +68,12 @@ pub struct Global {
 /// The commands, those that start something first.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start the whole platform in this process (the default)
+    Serve,
+    /// See everything work: an account, a task of every kind, live, on a platform of its own
+    Demo,
+    /// Measure a running platform, or one started for it
+    Bench(bench::Args),
     /// Make an account: asks for an e-mail address, its code, a login and a password
     Register(register::Args),
     /// Sign in and keep the tokens for the other commands
@@ -83,8 +91,15 @@ pub enum Command {
     Workers,
     /// Show how many tasks stand where
     Stats,
+    /// List the mail that the embedded inbox has kept
+    Mail(mail::Args),
+    /// Do what needs the database itself rather than an account
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Show the configuration in force, and where each value comes from
     Config(config::Args),
+    /// Print the OpenAPI document of a service
+    Openapi(openapi::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -122,10 +137,16 @@ mod tests {
             "miniapp task submit --ttl 0",
             "miniapp task submit --max-attempts 26",
             "miniapp task submit --run-at noon",
+            "miniapp openapi worker",
             "miniapp completions cobol",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn nothing_means_serve() {
+        assert!(Cli::try_parse_from(["miniapp"]).expect("fine").command.is_none());
     }
 }

@@ -1,7 +1,5 @@
 //! What every command has at hand.
 
-use std::net::Ipv4Addr;
-
 use anyhow::Context as _;
 use jiff::Timestamp;
 use kit::clock::{Clock as _, SystemClock};
@@ -10,6 +8,7 @@ use reqwest::Url;
 
 use crate::cli::Global;
 use crate::client::{Client, Endpoints, SessionStore, session_directory};
+use crate::platform::reachable;
 use crate::ui::Ui;
 
 /// What every command has at hand.
@@ -47,11 +46,7 @@ impl Context {
             return Ok(url.clone());
         }
         let config = Config::load(self.global.config.as_deref())?;
-        let mut listen = config.api.listen;
-        if listen.ip().is_unspecified() {
-            listen.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        Ok(Url::parse(&format!("http://{listen}"))?)
+        Ok(Url::parse(&format!("http://{}", reachable(config.api.listen)))?)
     }
 
     /// The time.

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use kit::config::ConfigError;
 use serde_json::json;
 
 use crate::client::ClientError;
@@ -17,9 +18,10 @@ pub enum Ended {
     TaskNotFinished,
 }
 
-/// It couldn't do what it was told. (2 is for arguments that can't be understood, which
-/// clap answers.)
+/// It couldn't do what it was told.
 const FAILURE: u8 = 1;
+/// What it was told can't be understood: a configuration here, arguments by clap.
+const USAGE: u8 = 2;
 const TASK_NOT_FINISHED: u8 = 3;
 
 /// Reports how a command ended.
@@ -40,7 +42,8 @@ pub fn exit(ui: Ui, outcome: &anyhow::Result<Ended>) -> ExitCode {
     } else {
         complain(format_args!("{} {line}", ui.notes.paint(Tone::Bad, "error:")));
     }
-    ExitCode::from(FAILURE)
+    let is_configuration = error.downcast_ref::<ConfigError>().is_some();
+    ExitCode::from(if is_configuration { USAGE } else { FAILURE })
 }
 
 fn complain(line: impl std::fmt::Display) {

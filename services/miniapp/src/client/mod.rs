@@ -15,7 +15,9 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
+pub use events::EventStream;
 pub use session::{Session, SessionStore, directory as session_directory};
+pub use sse::SseParser;
 pub use tasks::{Submission, TaskQuery};
 
 /// No answer of the platform takes this long; of a stream, this means its beginning.

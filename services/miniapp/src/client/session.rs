@@ -34,6 +34,11 @@ pub struct SessionStore {
 }
 
 impl SessionStore {
+    /// Forgets everything with the process.
+    pub fn in_memory() -> Self {
+        Self { file: None, held: Mutex::new(None) }
+    }
+
     /// Keeps the session for `api` in `directory`, readable by its owner alone.
     pub fn in_directory(directory: &Path, api: &Url) -> Result<Self, ClientError> {
         let file = directory.join(file_name(api));

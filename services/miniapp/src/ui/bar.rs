@@ -4,7 +4,7 @@ use contracts::task::{Event, EventType, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::words::shortened;
-use super::{Palette, status_tone};
+use super::{Palette, status_line};
 
 const STEPS: u64 = 1000;
 /// Room for a message beside the bar on a terminal of 100 columns.
@@ -24,11 +24,8 @@ impl TaskBar {
         place: impl FnOnce(ProgressBar) -> ProgressBar,
     ) -> Self {
         let bar = place(ProgressBar::new(STEPS));
-        let filled = if palette.is_on() { "36" } else { "" };
-        let template = format!(
-            "{{prefix:<10}} {{bar:24.{}}} {{percent:>3}}% {{msg}}",
-            if filled.is_empty() { "white" } else { "cyan/dim" }
-        );
+        let colors = if palette.is_on() { ".cyan/dim" } else { "" };
+        let template = format!("{{prefix}} {{bar:24{colors}}} {{percent:>3}}% {{msg}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
@@ -39,22 +36,18 @@ impl TaskBar {
     /// Shows what `event` tells.
     pub fn show(&self, event: &Event) {
         self.bar.set_position(steps(event.progress));
-        let status = self.palette.paint(status_tone(event.status), event.status);
         let said = match (&event.message, event.kind) {
-            (Some(message), _) => Some(message.clone()),
+            (Some(message), _) => Some(shortened(message, MESSAGE)),
             (None, EventType::Started) if event.attempt > 1 => {
                 Some(format!("attempt {}", event.attempt))
             }
             (None, _) => None,
         };
-        self.bar.set_message(match said {
-            Some(said) => format!("{status}, {}", shortened(&said, MESSAGE)),
-            None => status,
-        });
-        if event.status.is_terminal() && event.status != Status::Finished {
-            self.bar.abandon();
-        } else if event.status == Status::Finished {
+        self.bar.set_message(status_line(self.palette, event.status, said.as_deref()));
+        if event.status == Status::Finished {
             self.bar.set_position(STEPS);
+        }
+        if event.status.is_terminal() {
             self.bar.abandon();
         } else {
             self.bar.tick();

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use bar::TaskBar;
 pub use palette::{Palette, Tone};
 pub use table::Table;
-pub use task::{event_line, status_tone, task_sheet, task_table};
+pub use task::{event_line, status_line, status_tone, task_sheet, task_table};
 
 /// Where output goes and what it may look like.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,13 @@ impl Ui {
             palette: Palette::new(!json && shown(io::stdout().is_terminal())),
             notes: Palette::new(shown(io::stderr().is_terminal())),
         }
+    }
+
+    /// How many columns a line may have.
+    #[expect(clippy::unused_self, reason = "commands have one place where output goes")]
+    pub fn width(self) -> usize {
+        let size = console::Term::stdout().size_checked();
+        size.map_or(100, |(_, columns)| usize::from(columns))
     }
 
     /// Writes a line to standard output. Whoever reads it may have left, which is for

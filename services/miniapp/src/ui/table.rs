@@ -57,10 +57,10 @@ impl std::fmt::Display for Table {
 fn cell(text: &str, tone: Tone) -> Cell {
     let cell = Cell::new(text);
     match tone {
-        Tone::Good => cell.fg(Color::Green),
-        Tone::Warn => cell.fg(Color::Yellow),
-        Tone::Bad => cell.fg(Color::Red),
-        Tone::Busy => cell.fg(Color::Cyan),
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Warn => cell.fg(Color::DarkYellow),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Busy => cell.fg(Color::DarkCyan),
         Tone::Dim => cell.add_attribute(Attribute::Dim),
         Tone::Strong => cell,
     }

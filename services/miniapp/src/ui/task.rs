@@ -21,6 +21,18 @@ pub fn status_tone(status: Status) -> Tone {
     }
 }
 
+/// Where a task stands, with what there is to say about it.
+pub fn status_line(palette: Palette, status: Status, message: Option<&str>) -> String {
+    let name = <&str>::from(status);
+    let tone = status_tone(status);
+    match message {
+        // "Canceled by its owner" says both.
+        Some(message) if message.starts_with(name) => palette.paint(tone, message),
+        Some(message) => format!("{}, {message}", palette.paint(tone, name)),
+        None => palette.paint(tone, name),
+    }
+}
+
 /// Tasks, one a row.
 pub fn task_table(palette: Palette, tasks: &[Task], now: Timestamp) -> Table {
     let header = ["TASK", "KIND", "STATUS", "DONE", "ATTEMPT", "AGE", "DESCRIPTION"];
@@ -42,17 +54,11 @@ pub fn task_table(palette: Palette, tasks: &[Task], now: Timestamp) -> Table {
 /// Everything about one task, a line for each thing.
 pub fn task_sheet(palette: Palette, task: &Task, now: Timestamp) -> String {
     let mut sheet = Sheet { palette, text: String::new() };
-    let status = palette.paint(status_tone(task.status), task.status);
     sheet.line("Task", &task.task_id.to_string());
     sheet.line("Description", &task.description);
     sheet.line("Kind", &task.kind);
-    sheet.line(
-        "Status",
-        &match &task.status_message {
-            Some(message) => format!("{status}, {message}"),
-            None => status,
-        },
-    );
+    let status = status_line(palette, task.status, task.status_message.as_deref());
+    sheet.line("Status", &status);
     sheet.line("Progress", &percent(task.progress));
     sheet.line("Attempt", &format!("{} of {}", task.attempt, task.max_attempts));
     if task.generation > 1 {
@@ -97,7 +103,7 @@ pub fn event_line(palette: Palette, event: &Event) -> String {
     };
     let mut line = palette.paint(Tone::Dim, moment(event.at));
     line += "  ";
-    line += &palette.paint(tone, format!("{name:<16}"));
+    line += &palette.paint(tone, format!("{name:<18}"));
     let mut details = Vec::new();
     if event.kind == EventType::Progress {
         details.push(percent(event.progress));
@@ -189,11 +195,11 @@ mod tests {
         };
         assert_eq!(
             event_line(PLAIN, &event),
-            "2030-01-01 00:00:02.000Z  progress        50%, half way"
+            "2030-01-01 00:00:02.000Z  progress          50%, half way"
         );
         assert_eq!(
             event_line(PLAIN, &samples::event(EventType::Started, 1)),
-            "2030-01-01 00:00:01.000Z  started         attempt 1, on worker-1"
+            "2030-01-01 00:00:01.000Z  started           attempt 1, on worker-1"
         );
     }
 }

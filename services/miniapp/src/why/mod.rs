@@ -190,7 +190,7 @@ fn failed(case: Case<'_>) -> (String, String) {
                 "It failed for good on {}, as trying again wouldn't help: {message} ({code}).",
                 case.attempt()
             ),
-            format!("Submit it again with what it lacked; {restart} tries the same once more."),
+            format!("Submit it again with other data; {restart} tries the same once more."),
         ),
     }
 }

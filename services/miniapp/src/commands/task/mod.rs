@@ -14,7 +14,7 @@ use contracts::task::Task;
 
 use crate::context::Context;
 use crate::failure::Ended;
-use crate::ui::status_tone;
+use crate::ui::status_line;
 
 pub use reference::TaskRef;
 
@@ -65,9 +65,6 @@ fn report(context: &Context, task: &Task) -> std::io::Result<()> {
     if ui.json {
         return ui.json(task);
     }
-    let status = ui.palette.paint(status_tone(task.status), task.status);
-    match &task.status_message {
-        Some(message) => ui.line(format_args!("{}  {status}, {message}", task.task_id)),
-        None => ui.line(format_args!("{}  {status}", task.task_id)),
-    }
+    let status = status_line(ui.palette, task.status, task.status_message.as_deref());
+    ui.line(format_args!("{}  {status}", task.task_id))
 }

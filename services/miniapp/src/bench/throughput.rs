@@ -1,0 +1,115 @@
+//! Many tasks at once, from the first request to the end of the last one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use contracts::task::Stats;
+use uuid::Uuid;
+
+use super::http::{Connection, Target};
+use super::idle::{Accepted, echo};
+use super::load::{self, Loaded, per_second};
+use super::usage::{Usage, Watch, own_usage, usage};
+
+/// How often the platform is asked whether all have ended.
+const PACE: Duration = Duration::from_millis(50);
+/// Without progress for this long, tasks are lost.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How it went.
+#[derive(Debug)]
+pub struct Throughput {
+    /// The submissions.
+    pub submitted: Loaded,
+    /// From the first submission to the end of the last task.
+    pub whole: Duration,
+    /// What the platform took, where it tells.
+    pub cost: Option<Cost>,
+}
+
+/// What the platform and the load took meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The most memory in megabytes.
+    pub peak: f64,
+    /// Seconds of the platform's processor time.
+    pub platform: f64,
+    /// Seconds of the load generator's processor time.
+    pub generator: f64,
+}
+
+impl Throughput {
+    /// Tasks finished a second.
+    pub fn finished_rate(&self) -> f64 {
+        per_second(self.submitted.times.count(), self.whole)
+    }
+
+    /// The tasks.
+    pub fn ids(&self) -> &[Uuid] {
+        &self.submitted.kept
+    }
+}
+
+/// Submits `tasks` echo tasks by `clients` at once and waits until all have finished.
+pub async fn run(
+    target: &Target,
+    admin: Option<SocketAddr>,
+    clients: usize,
+    tasks: u64,
+) -> anyhow::Result<Throughput> {
+    let mut asking = Connection::open(target).await?;
+    let before = finished(&mut asking, target).await?;
+    let watch = match admin {
+        Some(admin) => Some((Watch::begin(admin).await?, usage(admin).await?, own_usage())),
+        None => None,
+    };
+    let begin = Instant::now();
+    let requester = target.clone();
+    let submitted = load::run(
+        target,
+        clients,
+        tasks,
+        move |number| requester.post("/api/tasks", echo(number)),
+        |body| serde_json::from_slice::<Accepted>(body).ok().map(|accepted| accepted.task_id),
+    )
+    .await?;
+    all_finished(&mut asking, target, before + tasks).await?;
+    let whole = begin.elapsed();
+    let cost = match (watch, admin) {
+        (Some((watch, platform, generator)), Some(admin)) => {
+            let since = |now: Usage, then: Usage| now.processor - then.processor;
+            Some(Cost {
+                platform: since(usage(admin).await?, platform),
+                generator: since(own_usage(), generator),
+                peak: watch.end(),
+            })
+        }
+        _ => None,
+    };
+    Ok(Throughput { submitted, whole, cost })
+}
+
+async fn all_finished(asking: &mut Connection, target: &Target, wanted: u64) -> anyhow::Result<()> {
+    let (mut most, mut moved) = (0, Instant::now());
+    loop {
+        let now = finished(asking, target).await?;
+        if now >= wanted {
+            return Ok(());
+        }
+        if now > most {
+            (most, moved) = (now, Instant::now());
+        }
+        anyhow::ensure!(
+            moved.elapsed() < PATIENCE,
+            "{} tasks have not finished, and none did for {} s",
+            wanted - now,
+            PATIENCE.as_secs()
+        );
+        tokio::time::sleep(PACE).await;
+    }
+}
+
+async fn finished(asking: &mut Connection, target: &Target) -> anyhow::Result<u64> {
+    let body = asking.ask(target.get("/api/stats")).await?;
+    Ok(serde_json::from_slice::<Stats>(&body)?.by_status.finished)
+}

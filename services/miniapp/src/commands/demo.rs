@@ -1,0 +1,68 @@
+//! `miniapp demo`: everything at work, on a platform of its own.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kit::config::{Config, ConfigError};
+use kit::data_dir::DataDir;
+use kit::{Boot, Service};
+use tempfile::TempDir;
+
+use crate::context::Context;
+use crate::demo;
+use crate::failure;
+use crate::platform::Platform;
+use crate::ui::Ui;
+
+/// Runs the command.
+pub fn run(context: &Context) -> ExitCode {
+    match prepare() {
+        Ok((temporary, config, directory)) => {
+            let ui = context.ui;
+            let ended =
+                kit::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory));
+            drop(temporary);
+            ended
+        }
+        Err(error) => failure::exit(context.ui, &Err(error)),
+    }
+}
+
+fn prepare() -> anyhow::Result<(TempDir, Config, DataDir)> {
+    let temporary = tempfile::tempdir().context("no temporary directory for the demo")?;
+    let config = config(temporary.path())?;
+    let directory = DataDir::claim(&config.data_dir)?;
+    Ok((temporary, config, directory))
+}
+
+/// Whatever is configured, the demo touches nothing but a directory of its own and free
+/// ports.
+fn config(directory: &Path) -> Result<Config, ConfigError> {
+    let directory = directory.display().to_string();
+    let settings = [
+        ("MINIAPP__DATA_DIR", directory.as_str()),
+        ("MINIAPP__API__LISTEN", "127.0.0.1:0"),
+        ("MINIAPP__AUTH__LISTEN", "127.0.0.1:0"),
+        ("MINIAPP__ADMIN__LISTEN", "127.0.0.1:0"),
+        // Its `http` task fetches a page of the demo's own.
+        ("MINIAPP__WORKER__HTTP_ALLOW_PRIVATE", "true"),
+        ("MINIAPP__LOG__LEVEL", "error"),
+        ("MINIAPP__TELEMETRY__SAMPLER", "always_on"),
+    ];
+    Config::load_from(None, settings.map(|(name, value)| (name.to_owned(), value.to_owned())))
+}
+
+async fn show(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
+    let (telemetry, shutdown) = (boot.telemetry.clone(), boot.shutdown.clone());
+    let (platform, running) = Platform::start(boot, directory).await?;
+    let ended = running.ended();
+    tokio::pin!(ended);
+    let shown = tokio::select! {
+        ended = &mut ended => return ended,
+        shown = demo::show(ui, &platform, &telemetry) => shown,
+    };
+    shutdown.begin();
+    ended.await?;
+    shown
+}

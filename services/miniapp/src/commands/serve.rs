@@ -1,0 +1,49 @@
+//! `miniapp` and `miniapp serve`: the whole platform in this process.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use kit::config::{Config, Setting, Source};
+use kit::data_dir::DataDir;
+use kit::{Boot, Service};
+
+use crate::context::Context;
+use crate::failure;
+use crate::platform::Platform;
+use crate::serve;
+use crate::ui::Ui;
+
+/// Runs the command.
+pub fn run(context: &Context) -> ExitCode {
+    match prepare(context) {
+        Ok((config, directory)) => {
+            let ui = context.ui;
+            kit::run_with(Service::Miniapp, config, move |boot| platform(ui, boot, directory))
+        }
+        Err(error) => failure::exit(context.ui, &Err(error)),
+    }
+}
+
+/// The directory comes before anything else: where another process is at work, that is
+/// what has to be said, not which port is taken.
+fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
+    let mut config = Config::load(context.global.config.as_deref())?;
+    let is_default =
+        |setting: &Setting| setting.key == "log.level" && setting.source == Source::Default;
+    if std::io::stderr().is_terminal() && config.settings().iter().any(is_default) {
+        // A line for each request would bury the mails and traces that people look for.
+        "warn".clone_into(&mut config.log.level);
+    }
+    let directory = DataDir::claim(&config.data_dir)?;
+    Ok((config, directory))
+}
+
+async fn platform(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
+    let telemetry = boot.telemetry.clone();
+    let (platform, running) = Platform::start(boot, directory).await?;
+    tokio::select! {
+        ended = running.ended() => ended,
+        told = serve::tell(ui, &platform, &telemetry) => told.context("can't follow the platform"),
+    }
+}

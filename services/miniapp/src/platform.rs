@@ -1,0 +1,200 @@
+//! The whole platform in this process: the services that also run by themselves, here
+//! with one database, one broker and one clock.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use accounts::mail::InboxMail;
+use anyhow::Context as _;
+use broker::Broker;
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use kit::Boot;
+use kit::clock::{Clock, SystemClock};
+use kit::config::{Config, Synchronous};
+use kit::data_dir::DataDir;
+use kit::health::Health;
+use kit::lifecycle::Shutdown;
+use tasks::sqlite::SqliteEngine;
+use tasks::{Retention, Tasks, Upkeep};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use worker::kinds::Kinds;
+
+/// How many mails whoever watches may be behind before some are missed.
+const MAILS: usize = 64;
+
+/// The running platform.
+pub struct Platform {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Where messages go.
+    pub broker: Arc<dyn Broker>,
+    /// The tasks.
+    pub tasks: Tasks,
+    /// Every mail that stays in the platform.
+    pub mails: broadcast::Sender<InboxMail>,
+    clock: Arc<dyn Clock>,
+    directory: DataDir,
+}
+
+/// The platform's parts at work.
+pub struct Running {
+    shutdown: Shutdown,
+    parts: JoinSet<anyhow::Result<()>>,
+}
+
+/// Where the platform listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The API.
+    pub api: SocketAddr,
+    /// Auth.
+    pub auth: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+}
+
+impl Platform {
+    /// Starts everything on files in `directory`; returns once it listens.
+    pub async fn start(boot: Boot, directory: DataDir) -> anyhow::Result<(Self, Running)> {
+        let Boot { config, shutdown, health, admin, .. } = boot;
+        let auth_listener = kit::listen(config.auth.listen, "auth.listen").await?;
+        let api_listener = kit::listen(config.api.listen, "api.listen").await?;
+        let addresses =
+            Addresses { api: api_listener.local_addr()?, auth: auth_listener.local_addr()?, admin };
+        // The API's auth is the one beside it, wherever that came to listen.
+        let mut config = Config::clone(&config);
+        config.auth.url = addresses.auth_url();
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let broker = broker::open(&config.broker.url)?;
+        let (mails, _) = broadcast::channel(MAILS);
+        let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
+        let (tasks, upkeep) = open_tasks(&config, &clock).await?;
+        add_check(&health, &tasks);
+
+        let config = Arc::new(config);
+        let mut parts = JoinSet::new();
+        parts.spawn({
+            let (config, health, shutdown) = (config.clone(), health.clone(), shutdown.clone());
+            async move { auth::run(&config, accounts, auth_listener, &health, shutdown).await }
+        });
+        parts.spawn({
+            let deps =
+                api::Deps { tasks: tasks.clone(), broker: broker.clone(), clock: clock.clone() };
+            let (config, shutdown) = (config.clone(), shutdown.clone());
+            async move { api::run(&config, deps, api_listener, &health, shutdown).await }
+        });
+        let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
+        let deps = worker::Deps {
+            tasks: tasks.clone(),
+            broker: broker.clone(),
+            clock: clock.clone(),
+            kinds,
+        };
+        parts.spawn(run_workers(config, deps, upkeep, shutdown.clone()));
+
+        let platform = Self { addresses, broker, tasks, mails, clock, directory };
+        Ok((platform, Running { shutdown, parts }))
+    }
+
+    /// Where its files are.
+    pub fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Running {
+    /// Waits until all parts have ended; the first that ends by itself ends the others.
+    pub async fn ended(mut self) -> anyhow::Result<()> {
+        let mut ended = Ok(());
+        while let Some(part) = self.parts.join_next().await {
+            let part = part.context("a part of the platform broke").flatten();
+            if !self.shutdown.has_begun() {
+                self.shutdown.begin();
+            }
+            ended = ended.and(part);
+        }
+        ended
+    }
+}
+
+fn add_check(health: &Health, tasks: &Tasks) {
+    let tasks = tasks.clone();
+    health.add("tasks", move || {
+        let tasks = tasks.clone();
+        async move { Ok(tasks.ping().await?) }
+    });
+}
+
+async fn open_accounts(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    broker: &Arc<dyn Broker>,
+    mails: &broadcast::Sender<InboxMail>,
+) -> anyhow::Result<accounts::Parts> {
+    let store = accounts::open_store(config).await;
+    let store = store.with_context(|| format!("can't open {}", config.database.url))?;
+    let (broker, clock) = (broker.clone(), clock.clone());
+    let mailer = accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
+    Ok(accounts::Parts { store, broker, mailer, clock })
+}
+
+async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Tasks, Upkeep)> {
+    let url = &config.database.url;
+    let fsync = config.database.synchronous == Synchronous::Full;
+    let engine = SqliteEngine::open(url.expose(), fsync).await;
+    let engine = engine.with_context(|| format!("can't open {url}"))?;
+    Ok(Tasks::new(Arc::new(engine), clock.clone()))
+}
+
+/// Runs the workers to their end, then what looks after the tasks: what running ones said
+/// to the end is still told.
+async fn run_workers(
+    config: Arc<Config>,
+    deps: worker::Deps,
+    upkeep: Upkeep,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let retention = Retention {
+        ended: SignedDuration::try_from(config.tasks.retention)?,
+        removed: SignedDuration::try_from(config.tasks.deleted_retention)?,
+    };
+    let drained = Shutdown::new();
+    let upkeep = tokio::spawn(upkeep.run(deps.broker.clone(), retention, drained.clone()));
+    let workers = (0..config.worker.replicas)
+        .map(|_| worker::run(&config.worker, deps.clone(), shutdown.clone()));
+    join_all(workers).await;
+    drained.begin();
+    Ok(upkeep.await?)
+}
+
+impl Addresses {
+    /// The API's URL, without a slash at the end.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", reachable(self.api))
+    }
+
+    /// Auth's URL, without a slash at the end.
+    pub fn auth_url(&self) -> String {
+        format!("http://{}", reachable(self.auth))
+    }
+}
+
+/// Where to reach from this machine what listens at `address`.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

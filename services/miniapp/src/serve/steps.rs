@@ -1,0 +1,101 @@
+//! The way from nothing to a finished task, as lines that can be pasted.
+
+use accounts::mail::Mail;
+use serde_json::json;
+
+use crate::platform::Addresses;
+
+/// Passes the rules for passwords, and is nobody's.
+const PASSWORD: &str = "seven quiet lanterns";
+
+/// What to paste first, for the code.
+pub fn ask_for_code(at: &Addresses) -> String {
+    post(
+        &format!("{}/send-verification-code", at.auth_url()),
+        None,
+        r#"{"email":"ada@example.com"}"#,
+    )
+}
+
+/// What to paste once a mail with a code has arrived: the rest of the way.
+pub fn use_code(at: &Addresses, mail: &Mail, code: &str) -> Vec<String> {
+    let (auth, api) = (at.auth_url(), at.api_url());
+    let (email, login) = (&mail.to, login(&mail.to));
+    let sign_in =
+        post(&format!("{auth}/sign-in"), None, &body(&[("login", login), ("password", PASSWORD)]));
+    vec![
+        post(&format!("{auth}/verify-email"), None, &body(&[("email", email), ("code", code)])),
+        post(
+            &format!("{auth}/register"),
+            None,
+            &body(&[("email", email), ("login", login), ("password", PASSWORD)]),
+        ),
+        format!(r#"TOKEN=$({sign_in} | sed 's/.*"authToken":"\([^"]*\)".*/\1/')"#),
+        post(
+            &format!("{api}/api/tasks"),
+            Some("$TOKEN"),
+            r#"{"description":"Say it back","kind":"echo","data":{"hello":"world"},"ttl":30}"#,
+        ),
+        format!(r#"curl -s {api}/api/tasks -H "Authorization: Bearer $TOKEN""#),
+    ]
+}
+
+/// A JSON object of texts, its fields in the order that people would write them.
+fn body(fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("\"{name}\":{}", json!(value))).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// A login that goes with an address.
+fn login(email: &str) -> &str {
+    let name = email.split('@').next().unwrap_or_default();
+    let fits = name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if fits { name } else { "ada" }
+}
+
+fn post(url: &str, token: Option<&str>, body: &str) -> String {
+    let token = token.map(|token| format!(r#" -H "Authorization: Bearer {token}""#));
+    format!(
+        "curl -s {url}{} -H 'Content-Type: application/json' -d '{}'",
+        token.unwrap_or_default(),
+        body.replace('\'', r"'\''"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses() -> Addresses {
+        let at = |port| ([127, 0, 0, 1], port).into();
+        Addresses { api: at(8000), auth: at(8005), admin: at(9000) }
+    }
+
+    #[test]
+    fn lines_survive_a_shell() {
+        let mail = Mail {
+            id: uuid::Uuid::nil(),
+            to: "o'neil@example.com".to_owned(),
+            subject: String::new(),
+            text: String::new(),
+            html: String::new(),
+        };
+        let lines = use_code(&addresses(), &mail, "123456");
+        assert_eq!(
+            lines[0],
+            r#"curl -s http://127.0.0.1:8005/verify-email -H 'Content-Type: application/json' -d '{"email":"o'\''neil@example.com","code":"123456"}'"#
+        );
+        assert!(lines[1].contains(r#""login":"ada""#), "{}", lines[1]);
+        assert!(lines[2].starts_with("TOKEN=$(curl -s "), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_login_comes_from_the_address_where_it_can() {
+        for (email, expected) in
+            [("grace@x.org", "grace"), ("ab@x.org", "ada"), ("a.b@x.org", "ada"), ("", "ada")]
+        {
+            assert_eq!(login(email), expected);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The database itself, for what needs no platform to run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use accounts::{Store, open_store};
+use anyhow::{Context as _, bail};
+use kit::config::Config;
+
+/// Opens the accounts in the database that `config` names, which must be there.
+pub async fn accounts(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let url = &config.database.url;
+    let file = url.rest().split('?').next().unwrap_or_default();
+    if url.scheme() == "sqlite" && !Path::new(file).exists() {
+        bail!("there is no database at {file} yet; `miniapp` makes it");
+    }
+    open_store(config).await.with_context(|| format!("can't open {url}"))
+}
