@@ -66,3 +66,41 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use broker::{Broker as _, Message, Queue};
+    use bytes::Bytes;
+    use contracts::message::AccountDeleted;
+    use uuid::Uuid;
+
+    use crate::testing::{Platform, eventually};
+
+    #[tokio::test]
+    async fn a_deleted_account_takes_its_tasks_with_it() {
+        let platform = Platform::start().await;
+        let (gone, stays) = (platform.auth.sign_in(), platform.auth.sign_in());
+        let mut theirs = Vec::new();
+        for _ in 0..3 {
+            theirs.push(platform.submit(&gone).await);
+        }
+        let kept = platform.submit(&stays).await;
+        let unreadable = Message { body: Bytes::from_static(b"?"), ..deleted(Uuid::nil()) };
+        let messages = vec![unreadable, deleted(gone.user), deleted(gone.user)];
+        let published = platform.broker.publish(Queue::AccountDeletions, messages).await;
+        assert!(published.iter().all(Result::is_ok));
+        eventually("their tasks are gone", async || {
+            let mut left = false;
+            for id in &theirs {
+                left |= platform.tasks.get(gone.user, *id).await.expect("a store").is_some();
+            }
+            !left && platform.broker.depth(Queue::AccountDeletions).await.expect("a broker") == 0
+        })
+        .await;
+        assert!(platform.tasks.get(stays.user, kept).await.expect("a store").is_some());
+    }
+
+    fn deleted(user_id: Uuid) -> Message {
+        Message::new(Uuid::new_v4(), &AccountDeleted::V1 { user_id })
+    }
+}

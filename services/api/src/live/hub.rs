@@ -68,6 +68,12 @@ impl Hub {
         Watch { hub: self.clone(), owner, task, mailbox }
     }
 
+    /// Whether nobody watches.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.owners.read().is_empty()
+    }
+
     /// Hands on what a message tells. Without anyone watching it isn't even read.
     pub(super) fn hear(&self, message: &Message) {
         let owners = self.owners.read();

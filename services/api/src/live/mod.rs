@@ -10,6 +10,8 @@ mod hub;
 mod mailbox;
 mod sent;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use hub::Hub;
 pub(crate) use stream::{Source, Stream};

@@ -34,3 +34,27 @@ pub(super) async fn cancel(
     let task = api.tasks.cancel(caller.user_id, id).await.map_err(fault::task)?;
     shown::task(StatusCode::ACCEPTED, &task)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn a_task_is_canceled_once() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let (waiting, running) = (platform.submit(&token).await, platform.submit(&token).await);
+        let claim = platform.claim(&token, running).await;
+        let cancel =
+            async |id| platform.post(&format!("/api/tasks/{id}/cancel")).token(&token).send().await;
+        let answer = cancel(waiting).await;
+        assert_eq!((answer.status(), &answer.json()["status"]), (202, &"Canceled".into()));
+        assert_eq!(cancel(waiting).await.problem(), (409, "task_already_finished".to_owned()));
+        for _ in 0..2 {
+            let answer = cancel(running).await;
+            assert_eq!((answer.status(), &answer.json()["status"]), (202, &"Executing".into()));
+        }
+        platform.tasks.confirm_cancel(claim).await.expect("canceled");
+        assert_eq!(cancel(running).await.problem().0, 409);
+    }
+}

@@ -30,3 +30,25 @@ pub(super) async fn delete(
     api.tasks.delete(caller.user_id, id).await.map_err(fault::task)?;
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn a_deleted_task_is_gone() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let id = platform.submit(&token).await;
+        let path = format!("/api/tasks/{id}");
+        let delete = async || platform.request(Method::DELETE, &path).token(&token).send().await;
+        let answer = delete().await;
+        assert_eq!((answer.status(), answer.body()), (204, ""));
+        assert_eq!(delete().await.problem(), (404, "task_not_found".to_owned()));
+        assert_eq!(platform.get(&path).token(&token).send().await.problem().0, 404);
+        let list = platform.get("/api/tasks").token(&token).send().await.json();
+        assert_eq!(list["tasks"], serde_json::json!([]));
+    }
+}

@@ -59,3 +59,38 @@ pub(super) async fn events(
     }
     shown::json(events.len() * 384 + 16, &Timeline { events })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn the_timeline_is_told_from_its_beginning() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let id = platform.submit(&token).await;
+        platform.finish(&token, id).await;
+        let path = format!("/api/tasks/{id}/events");
+        let answer = platform.get(&path).token(&token).header("accept", "*/*").send().await;
+        let events = answer.json();
+        let events = events["events"].as_array().expect("events");
+        let told: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+        assert_eq!(told, ["created", "started", "finished"]);
+        assert!(events.iter().all(|event| event["taskId"] == id.to_string()));
+        assert_eq!((&events[1]["attempt"], &events[1]["worker"]), (&1.into(), &"worker-1".into()));
+    }
+
+    #[tokio::test]
+    async fn the_last_event_is_named_by_its_id() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        for path in ["/api/events".to_owned(), format!("/api/tasks/{}/events", uuid::Uuid::nil())] {
+            for last in ["x", "7", "00000000-0000-0000-0000-000000000000"] {
+                let asking = platform.get(&path).token(&token).header("last-event-id", last);
+                assert_eq!(asking.send().await.fields(), ["Last-Event-ID"], "{path}: {last}");
+            }
+        }
+    }
+}

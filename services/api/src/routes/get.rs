@@ -68,3 +68,33 @@ impl Copies {
             .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn a_copy_is_good_until_the_task_changes() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let id = platform.submit(&token).await;
+        let path = format!("/api/tasks/{id}");
+        let answer = platform.get(&path).token(&token).send().await;
+        let etag = answer.header("etag").to_owned();
+        for copies in [&etag, "*", &format!("W/{etag}"), &format!("\"x\", {etag}")] {
+            let asking = platform.get(&path).token(&token).header("if-none-match", copies);
+            let answer = asking.send().await;
+            assert_eq!((answer.status(), answer.body()), (304, ""), "{copies}");
+            assert_eq!(answer.header("etag"), etag);
+        }
+        platform.finish(&token, id).await;
+        let asking = platform.get(&path).token(&token).header("if-none-match", &etag);
+        let answer = asking.send().await;
+        assert_eq!(answer.status(), 200);
+        assert_ne!(answer.header("etag"), etag);
+        let task = answer.json();
+        assert_eq!(task["result"], serde_json::json!({"done": true}));
+        assert_eq!((&task["status"], &task["worker"]), (&"Finished".into(), &"worker-1".into()));
+        assert_eq!(task["progress"], 1.0);
+    }
+}

@@ -28,3 +28,18 @@ pub(super) async fn kinds(
     let kinds = api.tasks.kinds().await.map_err(fault::store)?;
     shown::json(4096, &Kinds { kinds })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn kinds_are_what_workers_announced() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        platform.announce("echo").await;
+        let kinds = platform.get("/api/kinds").token(&token).send().await.json();
+        let echo = serde_json::json!({"name": "echo", "description": "d", "dataSchema": {}, "example": null});
+        assert_eq!(kinds["kinds"], serde_json::json!([echo]));
+    }
+}

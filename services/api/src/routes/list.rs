@@ -70,8 +70,109 @@ pub(super) async fn list(
     let Wanted { id, status, kind, page } = wanted;
     let Ok(id) = id.map(|id| id.parse::<Uuid>()).transpose() else {
         // What is no id is no task's id.
-        return page.empty();
+        return Page::empty();
     };
     let filter = Filter { owner: Some(caller.user_id), id, status, kind, ..Filter::default() };
     page.of(filter, &api.tasks).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::testing::{Platform, Token};
+
+    async fn listed(platform: &Platform, token: &Token, query: &str) -> (Vec<String>, Value) {
+        let path = format!("/api/tasks{query}");
+        let answer = platform.get(&path).token(token).send().await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        let page = answer.json();
+        let tasks = page["tasks"].as_array().expect("tasks").iter();
+        let ids = tasks.map(|task| task["taskId"].as_str().expect("an id").to_owned()).collect();
+        (ids, page["nextCursor"].clone())
+    }
+
+    #[tokio::test]
+    async fn tasks_come_a_page_at_a_time() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        platform.submit(&platform.auth.sign_in()).await;
+        let mut submitted = Vec::new();
+        for _ in 0..5 {
+            submitted.push(platform.submit(&token).await.to_string());
+        }
+        submitted.reverse();
+        let (ids, next) = listed(&platform, &token, "").await;
+        assert_eq!((ids, next), (submitted.clone(), Value::Null));
+        let mut seen = Vec::new();
+        let mut query = "?limit=2".to_owned();
+        loop {
+            let (ids, next) = listed(&platform, &token, &query).await;
+            seen.extend(ids);
+            let Some(cursor) = next.as_str() else { break };
+            query = format!("?limit=2&cursor={cursor}");
+        }
+        assert_eq!(seen, submitted);
+        let (ids, next) = listed(&platform, &token, "?limit=5").await;
+        assert_eq!((ids.len(), next), (5, Value::Null));
+    }
+
+    #[tokio::test]
+    async fn a_page_of_large_tasks_is_cut_short() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let data = "x".repeat(200 * 1024);
+        for _ in 0..60 {
+            let body = serde_json::json!({"description": "d", "data": data, "ttl": 5});
+            let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
+            assert_eq!(answer.status(), 201);
+        }
+        let (ids, next) = listed(&platform, &token, "?limit=100").await;
+        assert_eq!(ids.len(), 51);
+        let next = format!("?limit=100&cursor={}", next.as_str().expect("a cursor"));
+        let (ids, next) = listed(&platform, &token, &next).await;
+        assert_eq!((ids.len(), next), (9, Value::Null));
+    }
+
+    #[tokio::test]
+    async fn filters_narrow_the_list() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let (one, two) = (platform.submit(&token).await, platform.submit(&token).await);
+        platform.finish(&token, one).await;
+        let (one, two) = (one.to_string(), two.to_string());
+        let theirs = platform.submit(&platform.auth.sign_in()).await;
+        let cases = [
+            (format!("?id={one}"), vec![&one]),
+            (format!("?id={theirs}"), vec![]),
+            ("?id=no-uuid".to_owned(), vec![]),
+            ("?status=Finished".to_owned(), vec![&one]),
+            ("?status=Awaiting&kind=echo".to_owned(), vec![&two]),
+            ("?status=Failed".to_owned(), vec![]),
+            ("?kind=unheard-of".to_owned(), vec![]),
+            ("?kind=echo&limit=200".to_owned(), vec![&two, &one]),
+        ];
+        for (query, expected) in cases {
+            let (ids, _) = listed(&platform, &token, &query).await;
+            assert_eq!(ids.iter().collect::<Vec<_>>(), expected, "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_fault_of_a_query_is_told() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let cases = [
+            ("limit=0", vec!["limit"]),
+            ("limit=201", vec!["limit"]),
+            ("limit=x", vec!["limit"]),
+            ("cursor=x", vec!["cursor"]),
+            ("status=finished", vec!["status"]),
+            ("x=1&limit=1&limit=2&status=", vec!["limit", "status", "x"]),
+        ];
+        for (query, fields) in cases {
+            let path = format!("/api/tasks?{query}");
+            assert_eq!(platform.get(&path).token(&token).send().await.fields(), fields, "{query}");
+        }
+    }
 }

@@ -14,6 +14,11 @@ use super::{fault, shown};
 
 const LONGEST: u32 = 200;
 const USUAL: u32 = 50;
+/// How many tasks are read at a time: a usual page at once.
+const AT_A_TIME: u32 = USUAL + 1;
+/// A page whose tasks have more bytes than this is cut short: its limit is one for
+/// people, this one is for memory.
+const MOST_BYTES: usize = 4 << 20;
 
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +53,37 @@ impl Page {
     /// This page of the tasks that `filter` lets through.
     pub async fn of(self, filter: Filter, tasks: &Tasks) -> Result<Response, Problem> {
         // One more tells whether there is a next page.
-        let filter = Filter { before: self.before, limit: self.limit + 1, ..filter };
-        self.answer(tasks.list(&filter).await.map_err(fault::store)?)
+        let wanted = self.limit + 1;
+        let (mut found, mut before, mut size): (Vec<Task>, _, _) = (Vec::new(), self.before, 0);
+        let mut missing = wanted;
+        while missing > 0 && size < MOST_BYTES {
+            let limit = missing.min(AT_A_TIME);
+            let filter = Filter { before, limit, ..filter.clone() };
+            let some = tasks.list(&filter).await.map_err(fault::store)?;
+            if some.len() < limit as usize {
+                missing = 0;
+            } else {
+                missing -= limit;
+            }
+            size += some.iter().map(shown::size).sum::<usize>();
+            before = some.last().map(|task| task.id);
+            found.extend(some);
+        }
+        let is_last = missing == 0 && found.len() < wanted as usize;
+        found.truncate(self.limit as usize);
+        answer(&found, size, is_last)
     }
 
     /// A page without tasks.
-    pub fn empty(self) -> Result<Response, Problem> {
-        self.answer(Vec::new())
+    pub fn empty() -> Result<Response, Problem> {
+        answer(&[], 0, true)
     }
+}
 
-    fn answer(self, mut tasks: Vec<Task>) -> Result<Response, Problem> {
-        let limit = self.limit as usize;
-        let is_last = tasks.len() <= limit;
-        tasks.truncate(limit);
-        let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
-        let tasks = tasks.iter().map(Task::shown).collect();
-        shown::json(4096, &ShownPage { tasks, next_cursor })
-    }
+fn answer(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
+    let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
+    let tasks = tasks.iter().map(Task::shown).collect();
+    shown::json(size + 64, &ShownPage { tasks, next_cursor })
 }
 
 /// Opaque to clients, so that it can become something else.

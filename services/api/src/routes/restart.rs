@@ -33,3 +33,30 @@ pub(super) async fn restart(
     let task = api.tasks.restart(caller.user_id, id).await.map_err(fault::task)?;
     shown::task(StatusCode::OK, &task)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn only_what_has_ended_is_restarted() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let id = platform.submit(&token).await;
+        let path = format!("/api/tasks/{id}");
+        let restart =
+            async || platform.request(http::Method::PUT, &path).token(&token).send().await;
+        assert_eq!(restart().await.problem(), (409, "task_not_finished".to_owned()));
+        platform.finish(&token, id).await;
+        let answer = restart().await;
+        assert_eq!(answer.status(), 200);
+        let task = answer.json();
+        assert_eq!((&task["status"], &task["generation"]), (&"Awaiting".into(), &2.into()));
+        for field in ["result", "error", "runAt", "executionFinishedAt"] {
+            assert_eq!(task[field], Value::Null, "{field}");
+        }
+        assert_eq!(restart().await.problem().0, 409);
+    }
+}

@@ -14,12 +14,16 @@ const TASK: usize = 640;
 
 /// A task with its `ETag`.
 pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem> {
-    let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
-    let size = TASK + task.spec.data.get().len() + result;
-    let mut response = json(size, &task.shown())?;
+    let mut response = json(size(task), &task.shown())?;
     *response.status_mut() = status;
     response.headers_mut().insert(ETAG, etag(task)?);
     Ok(response)
+}
+
+/// About how many bytes a task takes as JSON.
+pub(super) fn size(task: &Task) -> usize {
+    let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
+    TASK + task.spec.data.get().len() + result
 }
 
 /// A task's entity tag: every change of a task is a new version of it.

@@ -29,3 +29,33 @@ pub(super) async fn stats(
     let stats = api.tasks.stats(owner).await.map_err(fault::store)?;
     shown::json(256, &stats)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{Platform, Token};
+
+    #[tokio::test]
+    async fn numbers_are_ones_own_and_an_admins_of_all() {
+        let platform = Platform::start().await;
+        let (user, admin) = (platform.auth.sign_in(), platform.auth.sign_in_as_admin());
+        let done = platform.submit(&user).await;
+        platform.finish(&user, done).await;
+        platform.submit(&admin).await;
+        let stats =
+            async |token: &Token| platform.get("/api/stats").token(token).send().await.json();
+        let of_user = stats(&user).await;
+        let by_status =
+            json!({"Awaiting": 0, "Executing": 0, "Finished": 1, "Canceled": 0, "Failed": 0});
+        assert_eq!((&of_user["byStatus"], &of_user["queueDepth"]), (&by_status, &json!(0)));
+        assert_eq!(of_user["finishedPerMinute"], 1);
+        let of_all = stats(&admin).await;
+        assert_eq!(
+            (&of_all["byStatus"]["Awaiting"], &of_all["queueDepth"]),
+            (&json!(1), &json!(1))
+        );
+        assert_eq!(of_all["byStatus"]["Finished"], 1);
+        assert_eq!(of_all["oldestWaitSeconds"], 0.0);
+    }
+}

@@ -144,3 +144,204 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
         key.map(|key| Self(Some(key.to_owned()))).ok_or_else(unfit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::testing::{Platform, Token};
+
+    fn body() -> Value {
+        json!({"description": "d", "data": {"b": 2, "a": [1, null]}, "ttl": 5, "kind": "echo"})
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut body = body();
+        body[field] = value;
+        body
+    }
+
+    async fn start() -> (Platform, Token) {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        (platform, token)
+    }
+
+    #[tokio::test]
+    async fn a_task_is_accepted_and_can_be_found() {
+        let (platform, token) = start().await;
+        let answer = platform.post("/api/tasks").token(&token).json(&body()).send().await;
+        let task = answer.json();
+        assert_eq!(answer.status(), 201);
+        assert_eq!(
+            answer.header("location"),
+            format!("/api/tasks/{}", task["taskId"].as_str().unwrap())
+        );
+        assert_eq!(answer.header("etag"), "\"1\"");
+        for (field, value) in [
+            ("status", json!("Awaiting")),
+            ("data", body()["data"].clone()),
+            ("maxAttempts", json!(3)),
+            ("generation", json!(1)),
+            ("attempt", json!(0)),
+            ("progress", json!(0.0)),
+            ("runAt", Value::Null),
+            ("createdAt", json!("2030-01-01T00:00:00Z")),
+        ] {
+            assert_eq!(task[field], value, "{field}");
+        }
+        let found = platform.get(answer.header("location")).token(&token).send().await;
+        assert_eq!((found.status(), found.json()), (200, task));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_out_has_a_default() {
+        let (platform, token) = start().await;
+        let body = json!({"description": "d", "data": "text", "ttl": 1, "kind": null});
+        let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
+        assert_eq!(answer.json()["kind"], "simulate");
+    }
+
+    #[tokio::test]
+    async fn every_fault_of_a_body_is_told() {
+        let (platform, token) = start().await;
+        platform.announce("echo").await;
+        let cases = [
+            (json!({}), vec!["description", "data", "ttl"]),
+            (with("description", json!("")), vec!["description"]),
+            (with("description", json!("x".repeat(501))), vec!["description"]),
+            (with("description", json!("a\u{0}b")), vec!["description"]),
+            (with("ttl", json!(0)), vec!["ttl"]),
+            (with("ttl", json!(86_401)), vec!["ttl"]),
+            (with("ttl", json!("5")), vec!["ttl"]),
+            (with("ttl", json!(1.5)), vec!["ttl"]),
+            (with("maxAttempts", json!(0)), vec!["maxAttempts"]),
+            (with("maxAttempts", json!(26)), vec!["maxAttempts"]),
+            (with("runAt", json!("tomorrow")), vec!["runAt"]),
+            (with("kind", json!("unheard-of")), vec!["kind"]),
+            (with("x", json!(1)), vec!["x"]),
+            (
+                json!({"ttl": -1, "x": 1, "kind": 7}),
+                vec!["description", "data", "ttl", "kind", "x"],
+            ),
+        ];
+        for (body, fields) in cases {
+            let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
+            assert_eq!(answer.fields(), fields, "{body}");
+        }
+        let widest = with("description", json!("\u{1F980}".repeat(500)));
+        let answer = platform.post("/api/tasks").token(&token).json(&widest).send().await;
+        assert_eq!(answer.status(), 201);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_body_is_refused() {
+        let (platform, token) = start().await;
+        let json = "application/json";
+        let deep = format!("{{\"data\":{}", "[".repeat(10_000));
+        let huge = "{\"data\":1e999}".to_owned();
+        let large = " ".repeat((1 << 20) + 1);
+        let cases = [
+            (json, String::new(), 400, "malformed_body"),
+            (json, "{\"ttl\":".to_owned(), 400, "malformed_body"),
+            (json, "[]".to_owned(), 400, "malformed_body"),
+            (json, "\"text\"".to_owned(), 400, "malformed_body"),
+            (json, deep, 400, "malformed_body"),
+            (json, huge, 400, "malformed_body"),
+            (json, large, 413, "body_too_large"),
+            ("text/plain", body().to_string(), 415, "unsupported_media_type"),
+        ];
+        for (content_type, text, status, code) in cases {
+            let asking = platform.post("/api/tasks").token(&token).body(content_type, text.clone());
+            let answer = asking.send().await;
+            assert_eq!(answer.problem(), (status, code.to_owned()), "{text:.40}");
+        }
+        let bytes = b"{\"description\":\"\xff\"}".to_vec();
+        let answer = platform.post("/api/tasks").token(&token).body(json, bytes).send().await;
+        assert_eq!(answer.problem().0, 400);
+    }
+
+    #[tokio::test]
+    async fn data_has_its_own_limit() {
+        let (platform, token) = start().await;
+        let of_size = |size: usize| with("data", json!("x".repeat(size - 2)));
+        let answer =
+            platform.post("/api/tasks").token(&token).json(&of_size(256 * 1024)).send().await;
+        assert_eq!(answer.status(), 201);
+        let answer =
+            platform.post("/api/tasks").token(&token).json(&of_size(256 * 1024 + 1)).send().await;
+        assert_eq!(answer.problem(), (413, "body_too_large".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_key_makes_a_request_repeatable() {
+        let (platform, token) = start().await;
+        let ask = async |token: &Token, key: &str, body: &Value| {
+            let asking = platform.post("/api/tasks").token(token).header("idempotency-key", key);
+            asking.json(body).send().await
+        };
+        let first = ask(&token, "k", &body()).await;
+        assert_eq!(first.status(), 201);
+        let same = json!({"kind": "echo", "ttl": 5, "data": {"a": [1, null], "b": 2},
+            "description": "d", "maxAttempts": 3});
+        let again = ask(&token, "k", &same).await;
+        assert_eq!((again.status(), again.json()), (200, first.json()));
+        assert_eq!(again.header("location"), first.header("location"));
+        for (field, value) in [
+            ("kind", json!("sleep")),
+            ("data", json!({"a": [1, null]})),
+            ("ttl", json!(6)),
+            ("maxAttempts", json!(4)),
+            ("runAt", json!("2031-01-01T00:00:00Z")),
+            ("description", json!("e")),
+        ] {
+            let other = ask(&token, "k", &with(field, value)).await;
+            assert_eq!(other.problem(), (422, "idempotency_key_reused".to_owned()), "{field}");
+        }
+        assert_eq!(ask(&token, "other", &body()).await.status(), 201);
+        let someone = platform.auth.sign_in();
+        assert_eq!(ask(&someone, "k", &body()).await.status(), 201);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_visible_ascii() {
+        let (platform, token) = start().await;
+        for key in ["", "a b", "\u{fc}", &"k".repeat(256)] {
+            let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", key);
+            assert_eq!(asking.json(&body()).send().await.fields(), ["Idempotency-Key"], "{key}");
+        }
+        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", "a");
+        let answer = asking.header("idempotency-key", "b").json(&body()).send().await;
+        assert_eq!(answer.fields(), ["Idempotency-Key"]);
+        let longest = "k".repeat(255);
+        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", &longest);
+        assert_eq!(asking.json(&body()).send().await.status(), 201);
+    }
+
+    #[tokio::test]
+    async fn a_time_in_the_past_means_now() {
+        let (platform, token) = start().await;
+        for (run_at, kept) in [
+            ("2029-12-31T23:59:59Z", Value::Null),
+            ("2030-01-01T00:00:01.1234567Z", json!("2030-01-01T00:00:01.123456Z")),
+        ] {
+            let body = with("runAt", json!(run_at));
+            let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
+            assert_eq!(answer.json()["runAt"], kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kind_is_accepted_as_soon_as_a_worker_tells_of_it() {
+        let (platform, token) = start().await;
+        let ask = async || {
+            let asking = platform.post("/api/tasks").token(&token).json(&body());
+            asking.send().await.status()
+        };
+        assert_eq!(ask().await, 201, "nothing is known yet");
+        platform.announce("hash").await;
+        crate::testing::eventually("refused", async || ask().await == 422).await;
+        platform.announce("echo").await;
+        crate::testing::eventually("accepted", async || ask().await == 201).await;
+    }
+}

@@ -28,3 +28,34 @@ pub(super) async fn workers(
     let workers = api.tasks.workers().await.map_err(fault::store)?;
     shown::json(1024, &Workers { workers })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use contracts::task::Worker;
+    use kit::clock::Clock as _;
+
+    use crate::testing::Platform;
+
+    #[tokio::test]
+    async fn workers_are_those_that_reported_lately() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let worker = Worker {
+            name: "w".into(),
+            version: "1".into(),
+            kinds: vec!["echo".into()],
+            running: 1,
+            capacity: 2,
+            started_at: platform.clock.now(),
+            last_seen_at: platform.clock.now(),
+        };
+        platform.tasks.report_worker(&worker).await.expect("reported");
+        let listed = async || platform.get("/api/workers").token(&token).send().await.json();
+        let shown = serde_json::to_value(&worker).expect("JSON");
+        assert_eq!(listed().await["workers"], serde_json::json!([shown]));
+        platform.clock.advance(Duration::from_mins(1));
+        assert_eq!(listed().await["workers"], serde_json::json!([]));
+    }
+}

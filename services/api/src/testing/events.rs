@@ -29,11 +29,21 @@ impl Events {
                     return event;
                 }
             }
-            let piece = tokio::time::timeout(LIMIT, self.body.next()).await;
-            let piece = piece.expect("an event in time")?.expect("a piece");
-            self.pieces += 1;
-            self.text += std::str::from_utf8(&piece).expect("whole characters");
+            let piece = self.read().await?;
+            self.text += &piece;
         }
+    }
+
+    /// What comes in one piece.
+    pub async fn piece(&mut self) -> String {
+        self.read().await.expect("a piece")
+    }
+
+    async fn read(&mut self) -> Option<String> {
+        let piece = tokio::time::timeout(LIMIT, self.body.next()).await;
+        let piece = piece.expect("an event in time")?.expect("a piece");
+        self.pieces += 1;
+        Some(String::from_utf8(piece.to_vec()).expect("whole characters"))
     }
 
     /// The kinds of the next `count` events.

@@ -1,7 +1,7 @@
 //! What the tests of this crate stand on: a service with a store, a broker and an auth.
 
 mod answer;
-mod auth;
+pub(crate) mod auth;
 mod events;
 
 use std::sync::Arc;
@@ -139,6 +139,12 @@ impl Platform {
             example: Value::Null,
         };
         self.tasks.announce_kinds(&[kind]).await.expect("announced");
+    }
+
+    /// The tasks of the same store in another process, whose word of changes gets lost.
+    pub async fn silent_tasks(&self) -> Tasks {
+        let engine = SqliteEngine::open(&url(&self.files), false).await.expect("a store");
+        Tasks::new(Arc::new(engine), self.clock.clone()).0
     }
 
     /// Takes the store away from under the service.

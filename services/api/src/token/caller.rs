@@ -42,6 +42,20 @@ impl Caller {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of_test(session_id: Uuid, epoch: u32, expires_at: i64) -> Self {
+        Self {
+            user_id: Uuid::nil(),
+            login: String::new(),
+            is_admin: false,
+            session_id,
+            epoch,
+            expires_at,
+            token: Secret::new("token"),
+            retirements: 0,
+        }
+    }
+
     /// A problem unless the caller is an admin.
     pub fn must_be_admin(&self) -> Result<(), Problem> {
         if self.is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }

@@ -11,6 +11,8 @@ mod generations;
 mod jwt;
 mod keys;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::convert::Infallible;

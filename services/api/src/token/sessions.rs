@@ -37,7 +37,7 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    fn or_later(self, other: Self) -> Self {
+    pub(super) fn or_later(self, other: Self) -> Self {
         match (self, other) {
             (Self::Ended, _) | (_, Self::Ended) => Self::Ended,
             (Self::Current(one), Self::Current(two)) => Self::Current(one.max(two)),
@@ -135,6 +135,12 @@ impl Sessions {
             None => Known { standing, at },
         };
         sessions.insert(session, learned);
+    }
+
+    #[cfg(test)]
+    pub fn hears(&self) -> bool {
+        let link = *self.link.read();
+        link.unbroken_since.is_some() && link.alive_at.is_some()
     }
 
     /// Listens to the news until it is dropped.

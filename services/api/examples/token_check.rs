@@ -1,0 +1,96 @@
+//! What the check of a token costs: `cargo run --release -p api --example token_check`.
+//!
+//! Auth is played by a few lines that publish a key; sessions are known from news, so that
+//! what is timed is the check alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use api::token::Check;
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use broker::{Broker, MemoryBroker, Message, Topic};
+use contracts::account::{Jwk, Jwks};
+use contracts::message::SessionChanged;
+use kit::clock::{Clock, SystemClock, new_id};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::json;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+const TOKENS: u32 = 500;
+const ROUNDS: u32 = 200;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    // Whoever came first has chosen; there is only this one in the program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).map_err(|_| anyhow!("no key"))?;
+    let auth = publish(&key).await?;
+    let (clock, broker) = (Arc::new(SystemClock), Arc::new(MemoryBroker::new()));
+    let check = Check::new(&auth, clock.clone())?;
+    tokio::spawn({
+        let (check, broker) = (check.clone(), broker.clone());
+        async move { match check.run(broker.as_ref()).await {} }
+    });
+    // Long enough for one request to this process.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    check.health().await?;
+
+    let mut tokens = Vec::new();
+    for _ in 0..TOKENS {
+        let session = new_id(clock.as_ref());
+        tokens.push(sign(&key, session, clock.as_ref()));
+        let at = clock.now();
+        let change = SessionChanged::V1 { session_id: session, epoch: Some(1), at };
+        broker.broadcast(Topic::Sessions, Message::new(session, &change)).await?;
+        tokio::task::yield_now().await;
+    }
+    let first = time(&check, &tokens, 1).await?;
+    let again = time(&check, &tokens, ROUNDS).await?;
+    println!("a new token:        {first:>9.2?}");
+    println!("a token seen before: {again:>8.2?}");
+    Ok(())
+}
+
+async fn time(check: &Check, tokens: &[String], rounds: u32) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    for _ in 0..rounds {
+        for token in tokens {
+            check.check(token).await.context("a refused token")?;
+        }
+    }
+    Ok(began.elapsed() / (rounds * TOKENS))
+}
+
+async fn publish(key: &Ed25519KeyPair) -> anyhow::Result<String> {
+    let jwk = Jwk {
+        kty: "OKP".into(),
+        crv: "Ed25519".into(),
+        alg: "EdDSA".into(),
+        usage: "sig".into(),
+        kid: "key".into(),
+        x: BASE64_URL_SAFE_NO_PAD.encode(key.public_key()),
+    };
+    let jwks = Jwks { keys: vec![jwk] };
+    let router = Router::new().route("/.well-known/jwks.json", get(async move || Json(jwks)));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(url)
+}
+
+fn sign(key: &Ed25519KeyPair, session: Uuid, clock: &dyn Clock) -> String {
+    let now = clock.now().as_second();
+    let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "key"});
+    let claims = json!({
+        "iss": "miniapp", "sub": session, "sid": session, "epoch": 1, "login": "ada",
+        "roles": ["user"], "iat": now, "exp": now + 900, "jti": session,
+    });
+    let encode = |part: String| BASE64_URL_SAFE_NO_PAD.encode(part);
+    let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())))
+}
