@@ -6,7 +6,7 @@ use contracts::problem::Code;
 use serde_json::json;
 use utoipa::Modify;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder};
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 use utoipa_axum::router::UtoipaMethodRouter;
@@ -72,7 +72,9 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 fn described(codes: &[Code]) -> Response {
     let lines: Vec<String> =
         codes.iter().map(|code| format!("`{code}`: {}", code.title())).collect();
-    let code = ObjectBuilder::new().enum_values(Some(codes.iter().map(|code| json!(code))));
+    let code = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(codes.iter().map(|code| json!(code))));
     let schema = AllOfBuilder::new()
         .item(Ref::from_schema_name("Problem"))
         .item(ObjectBuilder::new().property("code", code));
