@@ -32,8 +32,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Serves tasks on `listener` until `shutdown`. What it needs beside `deps`, it adds to
-/// `health`.
+/// Serves tasks on `listener` until `shutdown`. The store and auth it adds to `health`;
+/// the broker is for whoever opened it.
 pub async fn run(
     config: &Config,
     deps: Deps,
@@ -43,13 +43,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Deps { tasks, broker, clock } = deps;
     let check = Check::new(&config.auth.url, clock.clone())?;
-    health.add("auth", {
-        let check = check.clone();
-        move || {
-            let check = check.clone();
-            async move { check.health().await }
-        }
-    });
+    add_checks(health, &tasks, &check);
     let api = Api::new(tasks, check, clock);
     let router = router(api.clone(), &RouterOptions::from(config))?;
     // Ends with this function, after the last request.
@@ -73,19 +67,10 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let engine = SqliteEngine::open(config.database.url.expose(), fsync).await;
     let engine = Arc::new(engine.with_context(|| format!("can't open {}", config.database.url))?);
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
-    health.add("tasks", {
-        let tasks = tasks.clone();
-        move || {
-            let tasks = tasks.clone();
-            async move { Ok(tasks.ping().await?) }
-        }
-    });
-    health.add("broker", {
-        let broker = broker.clone();
-        move || {
-            let broker = broker.clone();
-            async move { Ok(broker.ping().await?) }
-        }
+    let asked = broker.clone();
+    health.add("broker", move || {
+        let broker = asked.clone();
+        async move { Ok(broker.ping().await?) }
     });
     let listener = kit::listen(config.api.listen, "api.listen, MINIAPP__API__LISTEN").await?;
     let retention = Retention {
@@ -129,4 +114,17 @@ pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
         async move { match deletions::run(&api.tasks, broker.as_ref()).await {} }
     });
     background
+}
+
+fn add_checks(health: &Health, tasks: &Tasks, check: &Check) {
+    let tasks = tasks.clone();
+    health.add("tasks", move || {
+        let tasks = tasks.clone();
+        async move { Ok(tasks.ping().await?) }
+    });
+    let check = check.clone();
+    health.add("auth", move || {
+        let check = check.clone();
+        async move { check.health().await }
+    });
 }
