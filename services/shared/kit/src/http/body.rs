@@ -9,6 +9,7 @@ use contracts::problem::Code;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 
 use super::Problem;
 
@@ -36,22 +37,26 @@ impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
-            return Err(Problem::new(Code::UnsupportedMediaType));
-        }
-        let body = read(request).await?;
-        // The text of the fault says where, and could say what: it stays here.
-        let body = serde_json::from_slice(&body).map_err(|fault| {
-            let (line, column) = (fault.line(), fault.column());
-            let detail = if fault.is_eof() {
-                "the body ends too early".to_owned()
-            } else {
-                format!("the body is not JSON from line {line}, column {column} on")
-            };
-            Problem::new(Code::MalformedBody).detail(detail)
-        })?;
-        Ok(Self(T::from_body(body)?))
+        Ok(Self(T::from_body(json(request).await?)?))
     }
+}
+
+/// The JSON body as it is, for whoever reads its fields elsewhere.
+pub async fn json(request: Request) -> Result<Value, Problem> {
+    if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(Problem::new(Code::UnsupportedMediaType));
+    }
+    let body = read(request).await?;
+    // The text of the fault says where, and could say what: it stays here.
+    serde_json::from_slice(&body).map_err(|fault| {
+        let (line, column) = (fault.line(), fault.column());
+        let detail = if fault.is_eof() {
+            "the body ends too early".to_owned()
+        } else {
+            format!("the body is not JSON from line {line}, column {column} on")
+        };
+        Problem::new(Code::MalformedBody).detail(detail)
+    })
 }
 
 /// Reads a whole body within the request's limits.

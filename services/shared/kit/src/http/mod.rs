@@ -12,7 +12,7 @@ mod rate;
 mod router;
 mod server;
 
-pub use body::{Body, BodyLimits, read};
+pub use body::{Body, BodyLimits, json, read};
 pub use client::{Client, Peer};
 pub use docs::docs;
 pub use front::{Logged, X_TRACE_ID};
