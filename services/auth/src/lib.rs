@@ -4,6 +4,7 @@
 //! `routes`, which asks [`accounts::Accounts`]. Beside that a process sends mails and
 //! messages that are owed, and looks after the signing keys.
 
+mod body;
 mod fault;
 mod openapi;
 mod routes;

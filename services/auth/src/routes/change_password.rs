@@ -6,8 +6,8 @@ use axum::extract::State;
 use contracts::account::ChangePassword;
 use contracts::problem::Code;
 use http::StatusCode;
-use kit::http::Body;
 
+use crate::body::Judged;
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
 
@@ -27,7 +27,7 @@ pub(super) async fn change_password(
     State(accounts): State<Accounts>,
     Bearer(owner): Bearer,
     Asker(caller): Asker,
-    Body(passwords): Body<NewPassword>,
+    Judged(passwords): Judged<NewPassword>,
 ) -> Result<StatusCode, Fault> {
     accounts.change_password(&owner, passwords, &caller).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -6,8 +6,8 @@ use axum::extract::State;
 use contracts::account::ConfirmReset;
 use contracts::problem::Code;
 use http::StatusCode;
-use kit::http::Body;
 
+use crate::body::Judged;
 use crate::fault::Fault;
 use crate::token::Asker;
 
@@ -27,7 +27,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
 pub(super) async fn confirm_reset(
     State(accounts): State<Accounts>,
     Asker(caller): Asker,
-    Body(confirmation): Body<ResetConfirmation>,
+    Judged(confirmation): Judged<ResetConfirmation>,
 ) -> Result<StatusCode, Fault> {
     accounts.confirm_reset(confirmation, &caller).await?;
     Ok(StatusCode::NO_CONTENT)

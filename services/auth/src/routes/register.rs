@@ -7,8 +7,8 @@ use axum::extract::State;
 use contracts::account::{Account, Register};
 use contracts::problem::Code;
 use http::StatusCode;
-use kit::http::Body;
 
+use crate::body::Judged;
 use crate::fault::Fault;
 use crate::token::Asker;
 
@@ -30,7 +30,7 @@ pub(super) const PROBLEMS: &[Code] =
 pub(super) async fn register(
     State(accounts): State<Accounts>,
     Asker(caller): Asker,
-    Body(registration): Body<Registration>,
+    Judged(registration): Judged<Registration>,
 ) -> Result<(StatusCode, Json<Account>), Fault> {
     let account = accounts.register(registration, &caller).await?;
     Ok((StatusCode::CREATED, Json(account)))

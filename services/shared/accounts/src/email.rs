@@ -49,9 +49,9 @@ impl Email {
         &self.0
     }
 
-    /// What stands before the `@`.
-    pub fn local_part(&self) -> &str {
-        self.0.rsplit_once('@').map_or("", |(local, _)| local)
+    /// The address, and what stands before its `@`: what a password must not be made of.
+    pub fn names(&self) -> [&str; 2] {
+        [&self.0, self.0.rsplit_once('@').map_or("", |(local, _)| local)]
     }
 }
 
@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn addresses_are_compared_in_lower_case() {
         assert_eq!(Email::parse("Ada@Example.COM"), Email::parse("ada@example.com"));
-        assert_eq!(Email::parse("ada@x.org").as_ref().map(Email::local_part), Some("ada"));
+        let ada = Email::parse("ada@x.org");
+        assert_eq!(ada.as_ref().map(Email::names), Some(["ada@x.org", "ada"]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::email::Email;
 use crate::login::Login;
-use crate::password::{PERSONAL, Password};
+use crate::password::Password;
 use crate::store::AccountChanges;
 
 /// Nobody alive is older.
@@ -68,16 +68,13 @@ impl FromFields for Registration {
         let email = Email::read(fields, "email");
         let login = Login::read(fields, "login");
         let typed = fields.peek_text("password");
-        let password = Password::read_new(fields, "password");
+        let names: Vec<&str> =
+            login.iter().map(Login::key).chain(email.iter().flat_map(Email::names)).collect();
+        let password = Password::read_new(fields, "password", &names);
         let confirm =
             fields.optional(|f| f.text("passwordConfirm", 0..=4 * MAX_PASSWORD), "passwordConfirm");
         if confirm.is_some() && confirm != typed {
             fields.fault("passwordConfirm", "must be the same as password");
-        }
-        if let (Some(email), Some(login), Some(password)) = (&email, &login, &password)
-            && password.is_like(&[login.key(), email.as_str(), email.local_part()])
-        {
-            fields.fault("password", PERSONAL);
         }
         let birth_date = fields.optional(read_birth_date, "birthDate");
         let phone_number = fields.optional(read_phone_number, "phoneNumber");
@@ -107,7 +104,7 @@ pub struct NewPassword {
 impl FromFields for NewPassword {
     fn read(fields: &mut Fields) -> Option<Self> {
         let old = fields.text("password", 1..=MAX_PASSWORD);
-        let new = Password::read_new(fields, "newPassword");
+        let new = Password::read_new(fields, "newPassword", &[]);
         Some(Self { old: Password::typed(&old?), new: new? })
     }
 }
@@ -125,7 +122,9 @@ pub struct ResetConfirmation {
 impl FromFields for ResetConfirmation {
     fn read(fields: &mut Fields) -> Option<Self> {
         let verification = Verification::read(fields);
-        let new = Password::read_new(fields, "newPassword");
+        let email = verification.iter().map(|verification| &verification.email);
+        let names: Vec<&str> = email.flat_map(Email::names).collect();
+        let new = Password::read_new(fields, "newPassword", &names);
         Some(Self { verification: verification?, new: new? })
     }
 }

@@ -1,4 +1,4 @@
-//! Argon2id, off the async threads and only so many at a time.
+//! Hashing and judging, off the async threads and only so many at a time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use contracts::fields::{BodyFault, FromFields};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Password;
@@ -79,7 +81,7 @@ impl Passwords {
     }
 }
 
-/// The right to hash or check one password.
+/// The right to hash, check or judge one password.
 #[derive(Debug)]
 pub struct Turn {
     permit: OwnedSemaphorePermit,
@@ -104,6 +106,29 @@ impl Turn {
         let (password, expected) = (password.clone(), expected.unwrap_or(&self.nobody).clone());
         let matches = self.work(move || matches(&password, &expected)).await?;
         Ok(matches && is_someone)
+    }
+
+    /// What is wrong with a new password for someone who has these names; see
+    /// [`Password::judge`].
+    pub async fn judge(
+        self,
+        password: &Password,
+        names: Vec<String>,
+    ) -> anyhow::Result<Result<(), &'static str>> {
+        let password = password.clone();
+        self.work(move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Ok(password.judge(&names))
+        })
+        .await
+    }
+
+    /// Reads a body that has a new password.
+    pub async fn read<T: FromFields + Send + 'static>(
+        self,
+        body: Value,
+    ) -> anyhow::Result<Result<T, BodyFault>> {
+        self.work(move || Ok(T::from_body(body))).await
     }
 
     /// The work keeps the turn even when nobody waits for its result any more.

@@ -14,6 +14,9 @@ pub use hasher::{Busy, Hash, Passwords, Turn};
 
 /// Shortest password, in characters.
 const MIN_PASSWORD: usize = 10;
+/// How many characters are judged: the whole is no easier to guess, and the time that
+/// judging takes grows fast.
+const JUDGED: usize = 40;
 /// A name this short may well be part of a longer word.
 const MIN_NAME: usize = 4;
 
@@ -28,26 +31,31 @@ impl Password {
         Self(Zeroizing::new(text.nfc().collect()))
     }
 
-    /// Reads a password that someone wants from a field of a body. It must be long
-    /// enough and not easily guessed.
-    pub fn read_new(fields: &mut Fields, name: &str) -> Option<Self> {
+    /// Reads a password that someone with these names wants from a field of a body. It
+    /// must be long enough and not easily guessed, which takes so long to judge that it
+    /// must not be done on async threads.
+    pub fn read_new(fields: &mut Fields, name: &str, names: &[&str]) -> Option<Self> {
         let text = Zeroizing::new(fields.text(name, MIN_PASSWORD..=MAX_PASSWORD)?);
         let password = Self::typed(&text);
-        if zxcvbn::zxcvbn(&password.0, &[]).score() < Score::Two {
-            fields.fault(name, COMMON);
+        if let Err(fault) = password.judge(names) {
+            fields.fault(name, fault);
             return None;
         }
         Some(password)
     }
 
-    /// Whether one of its owner's names is in it, or it is easily guessed by someone who
-    /// knows them.
-    pub fn is_like(&self, names: &[&str]) -> bool {
+    /// What is wrong with it for someone who has these names: it contains one, or is
+    /// easily guessed by whoever knows them. To be asked off the async threads.
+    pub fn judge(&self, names: &[&str]) -> Result<(), &'static str> {
         let password = self.0.to_lowercase();
         let contains = |name: &&str| {
             name.chars().count() >= MIN_NAME && password.contains(&name.to_lowercase())
         };
-        names.iter().any(contains) || zxcvbn::zxcvbn(&self.0, names).score() < Score::Two
+        if names.iter().any(contains) {
+            return Err(PERSONAL);
+        }
+        let judged: Zeroizing<String> = Zeroizing::new(self.0.chars().take(JUDGED).collect());
+        if zxcvbn::zxcvbn(&judged, names).score() < Score::Two { Err(COMMON) } else { Ok(()) }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -64,7 +72,7 @@ impl fmt::Debug for Password {
 /// What is said about a password that many people would try.
 const COMMON: &str = "is too easily guessed; a few unusual words make a good one";
 /// What is said about a password made of its owner's names.
-pub const PERSONAL: &str = "must not be made of the login or the e-mail address";
+const PERSONAL: &str = "must not be made of the login or the e-mail address";
 
 #[cfg(test)]
 mod tests {
@@ -77,7 +85,7 @@ mod tests {
 
     impl FromFields for Wanted {
         fn read(fields: &mut Fields) -> Option<Self> {
-            Password::read_new(fields, "password").map(|_| Self)
+            Password::read_new(fields, "password", &[]).map(|_| Self)
         }
     }
 
@@ -110,9 +118,17 @@ mod tests {
     #[test]
     fn a_password_isnt_made_of_its_owners_names() {
         let password = Password::typed("xX-Lovelace-Xx");
-        assert!(password.is_like(&["lovelace", "ada@example.com"]));
-        assert!(!password.is_like(&["babbage", "ada@example.com"]));
-        assert!(!Password::typed("canada goose 77 wing").is_like(&["ada"]));
+        assert_eq!(password.judge(&["lovelace", "ada@example.com"]), Err(PERSONAL));
+        assert_eq!(password.judge(&["babbage", "ada@example.com"]), Ok(()));
+        assert_eq!(Password::typed("canada goose 77 wing").judge(&["ada"]), Ok(()));
+        assert_eq!(Password::typed("adaadaada1").judge(&["ada"]), Err(COMMON));
+    }
+
+    #[test]
+    fn a_long_password_is_judged_by_its_beginning() {
+        assert!(Password::typed(&"ab".repeat(100)).judge(&[]).is_err());
+        let hard = "4@8({[<369&#!1/|0$5+7%2".repeat(11);
+        assert_eq!(Password::typed(&hard).judge(&[]), Ok(()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::mail::Letter;
 use crate::outbox::Duty;
-use crate::password::PERSONAL;
+use crate::password::Password;
 use crate::requests::NewPassword;
 use crate::session::Identity;
 use crate::store::{AccountChanges, Credentials, Identifier, PasswordChange, Updated};
@@ -46,10 +46,7 @@ impl Accounts {
         let account = &owner.account;
         let entry = self.entry(Action::ChangePassword, caller).about(account);
         let email = Email::stored(&account.email);
-        let names = [account.login.as_str(), email.as_str(), email.local_part()];
-        if passwords.new.is_like(&names) {
-            return Err(Error::invalid_field("newPassword", PERSONAL));
-        }
+        self.judge(account, &email, &passwords.new).await?;
         let changed = async {
             let turn = self.turn_for(account).await?;
             let found = self.0.store.credentials(&Identifier::Email(email.clone())).await?;
@@ -83,6 +80,19 @@ impl Accounts {
             Err(Error::Refused(Code::PasswordWrong)) => Err(Code::PasswordWrong.into()),
             changed => self.noting(entry, changed).await,
         }
+    }
+
+    /// A fault of the body where a new password is too close to its owner's names.
+    pub(super) async fn judge(
+        &self,
+        account: &Account,
+        email: &Email,
+        new: &Password,
+    ) -> Result<(), Error> {
+        let [address, name] = email.names();
+        let names = [&account.login, address, name].map(str::to_owned).into();
+        let judged = self.0.passwords.turn().await?.judge(new, names).await?;
+        judged.map_err(|fault| Error::invalid_field("newPassword", fault))
     }
 
     /// Removes the account with its sessions, and owes everyone who keeps something of

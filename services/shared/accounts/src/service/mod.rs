@@ -14,8 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use broker::Broker;
 use contracts::account::Jwks;
+use contracts::fields::{BodyFault, FromFields};
 use kit::clock::Clock;
 use kit::config::Config;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use admin::{GrantError, grant_admin};
@@ -149,6 +151,15 @@ impl Accounts {
     /// The public keys that access tokens are verified with.
     pub fn jwks(&self) -> Jwks {
         self.0.keys.jwks()
+    }
+
+    /// Reads a body that has a new password: judging it takes its turn among those that
+    /// are hashed.
+    pub async fn read_body<T: FromFields + Send + 'static>(
+        &self,
+        body: Value,
+    ) -> Result<Result<T, BodyFault>, Error> {
+        Ok(self.0.passwords.turn().await?.read(body).await?)
     }
 
     /// What does the mails and messages that are owed.

@@ -1,6 +1,6 @@
 //! A new password for whoever lost the old one.
 
-use contracts::account::{Account, CodeSent};
+use contracts::account::CodeSent;
 use contracts::problem::Code;
 
 use super::Accounts;
@@ -9,7 +9,6 @@ use crate::code::Purpose;
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::Letter;
-use crate::password::PERSONAL;
 use crate::requests::{ResetConfirmation, Verification};
 use crate::store::{Credentials, Identifier, PasswordReset, Sending};
 
@@ -48,9 +47,7 @@ impl Accounts {
             return Err(Code::CodeInvalid.into());
         };
         *entry = entry.clone().about(&account);
-        if new.is_like(&names(&account, &email)) {
-            return Err(Error::invalid_field("newPassword", PERSONAL));
-        }
+        self.judge(&account, &email, &new).await?;
         let new = self.0.passwords.turn().await?.hash(&new).await?;
         let notice = self.letter(&email, &Letter::PasswordChanged)?;
         let (now, audit) = (self.0.clock.now(), entry.clone());
@@ -60,8 +57,4 @@ impl Accounts {
         self.0.news.ended(ended).await;
         Ok(())
     }
-}
-
-fn names<'a>(account: &'a Account, email: &'a Email) -> [&'a str; 3] {
-    [&account.login, email.as_str(), email.local_part()]
 }

@@ -1,0 +1,22 @@
+//! Bodies with new passwords.
+
+use accounts::Accounts;
+use axum::extract::{FromRequest, Request};
+use contracts::fields::FromFields;
+use kit::http::{Problem, json};
+
+use crate::fault::Fault;
+
+/// As [`kit::http::Body`], but read off the async threads, when it is its turn: to judge
+/// a new password can take as long as to hash it.
+pub(crate) struct Judged<T>(pub T);
+
+impl<T: FromFields + Send + 'static> FromRequest<Accounts> for Judged<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, Fault> {
+        let body = json(request).await?;
+        let read = accounts.read_body(body).await?;
+        Ok(Self(read.map_err(Problem::from)?))
+    }
+}
