@@ -214,7 +214,7 @@ pub struct Outdated {
 /// A database of accounts.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Whether the database answers and can be written to.
+    /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
 
     /// Sends a code unless the address has had too many.

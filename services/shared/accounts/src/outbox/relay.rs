@@ -52,16 +52,20 @@ enum Attempt {
 }
 
 impl Relay {
-    /// Works until told to stop.
+    /// Works until told to stop; tries what is due once more then.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         if !self.broker.is_durable() {
             self.remember_deletions().await;
         }
-        while !shutdown.has_begun() {
+        loop {
+            let is_last = shutdown.has_begun();
             let done = self.pass().await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "can't look up which mails and messages are due");
                 0
             });
+            if is_last {
+                return;
+            }
             if done > 0 {
                 continue;
             }

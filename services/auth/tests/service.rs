@@ -1,0 +1,139 @@
+//! The service on a real listener, from its start to its end, and what it says meanwhile.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accounts::mail::InboxMail;
+use accounts::{Parts, open_mailer, open_store};
+use axum::body::Bytes;
+use broker::MemoryBroker;
+use kit::clock::SystemClock;
+use kit::config::Config;
+use kit::health::{Health, Status};
+use kit::lifecycle::Shutdown;
+use parking_lot::Mutex;
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const PASSWORD: &str = "correct horse battery";
+
+/// All that was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Running {
+    url: String,
+    client: Client,
+    mails: broadcast::Receiver<InboxMail>,
+}
+
+impl Running {
+    async fn post(&self, path: &str, body: Value) -> Response {
+        let request = self.client.post(format!("{}{path}", self.url)).json(&body);
+        request.send().await.expect("an answer")
+    }
+
+    async fn json(&self, path: &str, body: Value) -> Value {
+        let response = self.post(path, body).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.expect("JSON")
+    }
+
+    /// The next mail, sent without anybody's doing.
+    async fn mail(&mut self) -> InboxMail {
+        let mail = tokio::time::timeout(LIMIT, self.mails.recv()).await.expect("in time");
+        mail.expect("a mail")
+    }
+}
+
+#[tokio::test]
+async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_writer(move || writer.clone())
+        .init();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+
+    let files = tempfile::tempdir().expect("a directory");
+    let config = Config::defaults_in(files.path()).expect("a configuration");
+    let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(SystemClock));
+    let store = open_store(&config).await.expect("a store");
+    let (watchers, mails) = broadcast::channel(16);
+    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (health, shutdown) = (Health::new(), Shutdown::new());
+    let service = tokio::spawn({
+        let (health, shutdown) = (health.clone(), shutdown.clone());
+        let parts = Parts { store, broker, mailer, clock };
+        async move { auth::run(&config, parts, listener, &health, shutdown).await }
+    });
+    let mut service_at = Running { url, client: Client::new(), mails };
+
+    let secrets = use_it(&mut service_at).await;
+    let report = health.report().await;
+    assert_eq!((report.status, report.checks.len()), (Status::Ok, 3));
+
+    shutdown.begin();
+    let ended = tokio::time::timeout(LIMIT, service).await.expect("in time");
+    ended.expect("no panic").expect("a clean end");
+
+    let log = String::from_utf8_lossy(&log.0.lock()).into_owned();
+    assert!(log.contains("/sign-in"), "nothing was logged");
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret} was logged");
+    }
+}
+
+/// Goes through everything that handles a secret; gives all of them.
+async fn use_it(service: &mut Running) -> Vec<String> {
+    let email = "ada@example.com";
+    service.json("/send-verification-code", json!({ "email": email })).await;
+    let code = service.mail().await.mail.code().expect("a code").to_owned();
+    service.json("/verify-email", json!({"email": email, "code": code})).await;
+    let account = json!({"email": email, "login": "ada", "password": PASSWORD});
+    service.json("/register", account).await;
+    let wrong = "an entirely wrong password";
+    let wrongly = service.post("/sign-in", json!({"login": "ada", "password": wrong})).await;
+    assert_eq!(wrongly.status(), 401);
+    let first = service.json("/sign-in", json!({"login": "ada", "password": PASSWORD})).await;
+    let second = service.json("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
+    service.json("/validate", json!(second["authToken"])).await;
+    let reused = service.post("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
+    assert_eq!(reused.status(), 401);
+    service.json("/password-reset", json!({ "email": email })).await;
+    let reset = service.mail().await.mail.code().expect("a code").to_owned();
+    let new = "another horse altogether";
+    let body = json!({"email": email, "code": reset, "newPassword": new});
+    assert_eq!(service.post("/password-reset/confirm", body).await.status(), 204);
+    let docs = service.client.get(format!("{}/openapi.json", service.url)).send();
+    let docs: Bytes = docs.await.expect("an answer").bytes().await.expect("a body");
+    assert!(!docs.is_empty());
+
+    let tokens = [&first, &second].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
+    let tokens = tokens.iter().flatten().filter_map(|token| token.as_str()).map(str::to_owned);
+    let texts = [PASSWORD, wrong, new].map(str::to_owned);
+    // Six digits alone may be part of a number: a code stands between other characters.
+    let codes = [code, reset]
+        .into_iter()
+        .flat_map(|code| ["\"", " ", "=", ":"].map(|before| format!("{before}{code}")));
+    tokens.chain(texts).chain(codes).collect()
+}
