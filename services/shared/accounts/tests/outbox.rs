@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use accounts::mail::MailError;
-use broker::{Broker as _, Queue};
-use contracts::message::AccountDeleted;
+use broker::{Broker as _, Queue, Received, Topic};
+use contracts::message::{AccountDeleted, SessionChanged};
 use kit::lifecycle::Shutdown;
 
 use support::{Platform, caller};
@@ -59,6 +59,25 @@ async fn a_deletion_is_told_even_if_the_broker_is_away_at_first() {
     platform.clock.advance(Duration::from_secs(2));
     assert_eq!(platform.pass().await, 1);
     assert_eq!(platform.told_deletion().await, account.user_id);
+}
+
+#[tokio::test]
+async fn news_of_sessions_wait_for_the_broker() {
+    let platform = Platform::new().await;
+    platform.register("ada").await;
+    let mut news = platform.broker.subscribe(Topic::Sessions).await.expect("a subscription");
+    platform.broker.pause();
+    let owner = platform.owner("ada").await;
+    platform.accounts.sign_out(&owner, &caller()).await.expect("signed out");
+    platform.pass().await;
+    platform.broker.resume();
+    platform.pass().await;
+    loop {
+        let Received::Message(message) = news.next().await.expect("news") else { continue };
+        let SessionChanged::V1 { session_id, epoch, .. } = message.read().expect("a change");
+        assert_eq!((session_id, epoch), (owner.session, None));
+        break;
+    }
 }
 
 #[tokio::test]

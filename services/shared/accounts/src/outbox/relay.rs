@@ -79,6 +79,7 @@ impl Relay {
 
     /// Tries everything that is due once; how many that was.
     pub async fn pass(self: &Arc<Self>) -> Result<usize, StoreError> {
+        self.news.tell_again().await;
         let now = self.clock.now();
         let due = self.store.claim_duties(now, now + CLAIM, BATCH).await?;
         let count = due.len();

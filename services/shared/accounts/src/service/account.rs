@@ -2,6 +2,7 @@
 
 use contracts::account::Account;
 use contracts::problem::Code;
+use uuid::Uuid;
 
 use super::Accounts;
 use super::sign_in::failure_key;
@@ -69,11 +70,14 @@ impl Accounts {
                 notice: self.letter(&email, &Letter::PasswordChanged)?,
                 audit: entry.clone(),
             };
-            // Someone else changed it meanwhile: what was typed is the wrong one now.
-            let ended = self.0.store.change_password(change).await?.ok_or(Code::PasswordWrong)?;
-            self.0.wake.notify_one();
-            self.0.news.ended(ended).await;
-            Ok(())
+            let this = self.clone();
+            let change = async move {
+                // Someone else changed it meanwhile: what was typed is the wrong one now.
+                let ended = this.0.store.change_password(change).await?;
+                this.sessions_ended(ended.ok_or(Code::PasswordWrong)?).await;
+                Ok(())
+            };
+            self.to_the_end(change).await
         };
         match changed.await {
             // Noted together with the failure.
@@ -102,10 +106,19 @@ impl Accounts {
         let now = self.0.clock.now();
         let audit = self.entry(Action::DeleteAccount, caller).about(&owner.account);
         let news = self.0.ledger.write(&Duty::AccountDeleted { account: id }, now)?;
-        let ended = self.0.store.delete_account(id, now, news, audit).await?;
+        let this = self.clone();
+        let delete = async move {
+            let ended = this.0.store.delete_account(id, now, news, audit).await?;
+            // Where it was gone already, whoever removed it has told.
+            this.sessions_ended(ended.unwrap_or_default()).await;
+            Ok(())
+        };
+        self.to_the_end(delete).await
+    }
+
+    /// Tells of sessions that have ended, and has the duties done that came with it.
+    pub(super) async fn sessions_ended(&self, sessions: Vec<Uuid>) {
         self.0.wake.notify_one();
-        // Where it was gone already, whoever removed it has told.
-        self.0.news.ended(ended.unwrap_or_default()).await;
-        Ok(())
+        self.0.news.ended(sessions).await;
     }
 }

@@ -19,6 +19,7 @@ use kit::clock::Clock;
 use kit::config::Config;
 use serde_json::Value;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
 pub(crate) use sign_in::FAILURE_WINDOW;
@@ -183,6 +184,16 @@ impl Accounts {
 
     fn entry(&self, action: Action, caller: &Caller) -> Entry {
         Entry::new(action, self.0.clock.now(), caller)
+    }
+
+    /// Runs `work` to its end even if the request that asked for it goes away meanwhile:
+    /// a change that has committed has to be told.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = tokio::spawn(work.in_current_span()).await;
+        done.unwrap_or_else(|fault| Err(Error::Internal(fault.into())))
     }
 
     /// Notes a refusal in the audit log, where there is one. What was refused stays

@@ -52,9 +52,12 @@ impl Accounts {
         let notice = self.letter(&email, &Letter::PasswordChanged)?;
         let (now, audit) = (self.0.clock.now(), entry.clone());
         let reset = PasswordReset { email, code: mac, new, now, notice, audit };
-        let ended = self.0.store.reset_password(reset).await?.ok_or(Code::CodeInvalid)?;
-        self.0.wake.notify_one();
-        self.0.news.ended(ended).await;
-        Ok(())
+        let this = self.clone();
+        let reset = async move {
+            let ended = this.0.store.reset_password(reset).await?;
+            this.sessions_ended(ended.ok_or(Code::CodeInvalid)?).await;
+            Ok(())
+        };
+        self.to_the_end(reset).await
     }
 }

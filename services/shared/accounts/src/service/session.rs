@@ -61,10 +61,14 @@ impl Accounts {
     ) -> Result<bool, Error> {
         let audit = self.entry(action, caller).about(&owner.account);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
-        let ended = self.0.store.end_session(account, id, now, audit).await?;
-        if ended {
-            self.0.news.ended([id]).await;
-        }
-        Ok(ended)
+        let this = self.clone();
+        let end = async move {
+            let ended = this.0.store.end_session(account, id, now, audit).await?;
+            if ended {
+                this.0.news.ended([id]).await;
+            }
+            Ok(ended)
+        };
+        self.to_the_end(end).await
     }
 }

@@ -58,13 +58,20 @@ impl Accounts {
             self.0.store.note_failure(&key, entry).await?;
             return Err(Code::CredentialsInvalid.into());
         };
-        self.open_session(&account, &password, &key, entry, caller).await
+        let (this, caller) = (self.clone(), caller.clone());
+        let open = async move { this.open_session(&account, &password, &key, entry, caller).await };
+        self.to_the_end(open).await
     }
 
     /// Gets a session's next tokens; those before are dead. A refresh token that comes a
     /// second time is in two hands, so it ends the session, without exception for
     /// clients that repeat themselves.
     pub async fn refresh(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
+        let (this, token, caller) = (self.clone(), token.clone(), caller.clone());
+        self.to_the_end(async move { this.rotate(&token, &caller).await }).await
+    }
+
+    async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let entry = self.entry(Action::Refresh, caller);
         let now = self.0.clock.now();
         let next = new_refresh_token()?;
@@ -138,7 +145,7 @@ impl Accounts {
         password: &Hash,
         failures: &FailureKey,
         entry: Entry,
-        caller: &Caller,
+        caller: Caller,
     ) -> Result<Tokens, Error> {
         let now = self.0.clock.now();
         let refresh = new_refresh_token()?;
@@ -148,7 +155,7 @@ impl Accounts {
             refresh: RefreshHash::of(&refresh),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
-            caller: caller.clone(),
+            caller,
             most: self.0.settings.sessions_per_user,
         };
         let id = new.id;
