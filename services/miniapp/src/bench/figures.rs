@@ -22,6 +22,8 @@ pub struct Figure {
     pub unit: Unit,
     /// What it should be, if that was settled.
     pub target: Option<Target>,
+    /// How much of the whole it is, where it is a part.
+    pub share: Option<f64>,
 }
 
 /// What a figure counts.
@@ -59,7 +61,23 @@ impl Figures {
     /// Adds a figure.
     pub fn add(&mut self, key: &str, name: &str, value: f64, unit: Unit, target: Option<Target>) {
         let (key, name) = (key.to_owned(), name.to_owned());
-        self.0.push(Figure { key, name, value, unit, target });
+        self.0.push(Figure { key, name, value, unit, target, share: None });
+    }
+
+    /// Adds the parts of a whole, in milliseconds, with their shares of it.
+    pub fn parts(&mut self, parts: &[(&str, &str, Duration)]) {
+        let whole: Duration = parts.iter().map(|(_, _, part)| *part).sum();
+        for (key, name, part) in parts {
+            self.time(key, &format!("  {name}"), *part, None);
+            if let Some(figure) = self.0.last_mut() {
+                figure.share = Some(part.as_secs_f64() / whole.as_secs_f64());
+            }
+        }
+    }
+
+    /// Adds a length of time in microseconds.
+    pub fn micros(&mut self, key: &str, name: &str, value: Duration, target: Option<Target>) {
+        self.add(key, name, millis(value) * 1000.0, Unit::Microseconds, target);
     }
 
     /// Adds a length of time.
@@ -85,8 +103,9 @@ impl Figures {
         let mut table = Table::new(palette, &["FIGURE", "MEASURED", "TARGET", ""]);
         for figure in &self.0 {
             let target = figure.target.map(|target| target.show(figure.unit)).unwrap_or_default();
+            let share = figure.share.map(|share| format!("{:.0} %", share * 100.0));
             let (verdict, tone) = match figure.is_met() {
-                None => ("", Tone::Dim),
+                None => (share.as_deref().unwrap_or_default(), Tone::Dim),
                 Some(true) => ("met", Tone::Good),
                 Some(false) => ("missed", Tone::Bad),
             };
@@ -116,6 +135,7 @@ impl Figures {
                 "atLeast": at_least,
                 "atMost": at_most,
                 "met": figure.is_met(),
+                "share": figure.share,
             })
         });
         json!({ "figures": figures.collect::<Vec<_>>() })
@@ -177,7 +197,10 @@ mod tests {
         let mut figures = Figures::default();
         figures.add("rate", "Rate", 12_345.6, Unit::PerSecond, Some(Target::AtLeast(8000.0)));
         figures.time("wait", "Wait", Duration::from_micros(1700), Some(Target::AtMost(1.5)));
-        figures.add("share", "Share", 12.0, Unit::Percent, None);
+        figures.parts(&[
+            ("a", "One part", Duration::from_millis(1)),
+            ("b", "The other", Duration::from_millis(3)),
+        ]);
         let text = figures.table(Palette::new(false)).to_string();
         let rows: Vec<Vec<&str>> = text
             .lines()
@@ -185,7 +208,7 @@ mod tests {
             .collect();
         assert_eq!(rows[1], ["Rate", "12,346 /s", ">= 8,000 /s", "met"]);
         assert_eq!(rows[2], ["Wait", "1.70 ms", "<= 1.50 ms", "missed"]);
-        assert_eq!(rows[3], ["Share", "12.0 %"]);
+        assert_eq!(rows[3], ["One part", "1.00 ms", "25 %"]);
         assert_eq!(figures.json()["figures"][1]["met"], false);
     }
 }

@@ -9,6 +9,7 @@ mod load;
 mod reads;
 mod server;
 mod throughput;
+mod tokens;
 mod usage;
 
 use std::net::SocketAddr;
@@ -22,11 +23,12 @@ use sqlx::sqlite::SqliteSynchronous;
 pub use figures::Figures;
 pub use server::Server;
 
+use crate::client::Client;
+use crate::ui::words::grouped;
 use figures::Target::{AtLeast, AtMost};
 use figures::Unit;
 use http::Target;
 use idle::Steps;
-use load::Times;
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +93,8 @@ pub async fn measure(
         phase("growth");
         let (few, many) = growth::run(&target, stored).await?;
         for (what, times) in many.compared(&few) {
-            let name = format!("Growth: {what}, {stored} to {} stored", growth::FEW);
+            let (few, many) = (grouped(growth::FEW), grouped(stored));
+            let name = format!("Growth: {what}, {few} to {many} stored");
             figures.add(&format!("growth.{what}"), &name, times, Unit::Times, Some(AtMost(1.5)));
         }
         load::settle().await;
@@ -117,8 +120,6 @@ pub async fn measure(
     let gets = reads::gets(&target, plan.clients, plan.gets, many.ids()).await?;
     figures.add("get.rate", "Get a task", gets.rate(), Unit::PerSecond, Some(AtLeast(15_000.0)));
     figures.times("get", "Get a task", &gets.times, None, None);
-    let checks = reads::checks(&target, plan.clients, plan.gets).await?;
-    figures.add("check.rate", "Token check alone", checks.rate(), Unit::PerSecond, None);
     let lists = reads::lists(&target, plan.clients, plan.gets / 20).await?;
     figures.add("list.rate", "List 50 tasks", lists.rate(), Unit::PerSecond, None);
     figures.times("list", "List 50 tasks", &lists.times, None, None);
@@ -142,19 +143,21 @@ pub fn add_start_up(start_up: Duration, figures: &mut Figures) {
 
 /// Where the time of a task on an idle platform goes.
 fn add_steps(steps: &Steps, figures: &mut Figures) {
-    let steps = [
-        ("arrive", "request to its making", &steps.arrive),
-        ("dispatch", "commit, dispatch, claim", &steps.dispatch),
-        ("run", "commit, run", &steps.run),
-        ("tell", "commit, event to the client", &steps.tell),
-    ];
-    let middle = |times: &Times| times.p50().as_secs_f64();
-    let whole: f64 = steps.iter().map(|(_, _, times)| middle(times)).sum();
-    for (key, name, times) in steps {
-        figures.time(&format!("idle.{key}"), &format!("  {name}, p50"), times.p50(), None);
-        let share = middle(times) / whole * 100.0;
-        figures.add(&format!("idle.{key}.share"), "    of the whole", share, Unit::Percent, None);
-    }
+    figures.parts(&[
+        ("idle.arrive", "request to the task's making", steps.arrive.p50()),
+        ("idle.dispatch", "its commit, dispatch and claim", steps.dispatch.p50()),
+        ("idle.run", "the claim's commit, the run", steps.run.p50()),
+        ("idle.tell", "the end's commit, event to the client", steps.tell.p50()),
+    ]);
+}
+
+/// What the check of a token costs.
+pub async fn measure_tokens(client: &Client, figures: &mut Figures) -> anyhow::Result<()> {
+    let checks = tokens::run(client).await?;
+    let (seen, fresh) = (checks.seen.p50(), checks.fresh.p50());
+    figures.micros("token.seen", "Token seen before, p50", seen, Some(AtMost(10.0)));
+    figures.micros("token.fresh", "Token for the first time, p50", fresh, Some(AtMost(100.0)));
+    Ok(())
 }
 
 /// What a task costs the processors, and how much of them was left to the platform.

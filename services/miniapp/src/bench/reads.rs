@@ -34,10 +34,3 @@ pub async fn lists(target: &Target, clients: usize, requests: u64) -> anyhow::Re
     let request = move |_| requester.get("/api/tasks?limit=50");
     load::run(target, clients, requests, request, |_| None).await
 }
-
-/// Asks for what costs nothing but the token check.
-pub async fn checks(target: &Target, clients: usize, requests: u64) -> anyhow::Result<Loaded> {
-    let requester = target.clone();
-    let request = move |_| requester.get("/api/kinds");
-    load::run(target, clients, requests, request, |_| None).await
-}

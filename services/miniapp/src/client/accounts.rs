@@ -1,8 +1,8 @@
 //! Auth's endpoints.
 
 use contracts::account::{
-    Account, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode, SignIn, Tokens,
-    VerifyEmail,
+    Account, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode, SignIn, TokenInfo,
+    Tokens, Validate, VerifyEmail,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -36,6 +36,19 @@ impl Client {
         let body = SignIn::Password { login: login.to_owned(), password };
         let tokens = self.post("sign-in", &body).await?;
         self.keep(tokens)
+    }
+
+    /// Gets the session new tokens, though the old ones may still be good.
+    pub async fn renew(&self) -> Result<Session, ClientError> {
+        let _turn = self.sessions.turn().await?;
+        let session = self.session().ok_or_else(|| self.signed_out())?;
+        self.refresh(&session).await
+    }
+
+    /// What the access token says.
+    pub async fn token_info(&self) -> Result<TokenInfo, ClientError> {
+        let session = self.session().ok_or_else(|| self.signed_out())?;
+        self.post("validate", &Validate { token: session.access }).await
     }
 
     /// Ends the session at the platform and forgets its tokens.

@@ -68,6 +68,8 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         let mut server = Server::start(directory.path()).await?;
         bench::add_start_up(server.start_up, &mut figures);
         let client = server.sign_up().await?;
+        phase("tokens");
+        bench::measure_tokens(&client, &mut figures).await?;
         let addresses = server.addresses;
         let subject = subject(&client, addresses.api, Some(addresses.admin)).await?;
         bench::measure(&subject, &plan, &mut figures, phase).await?;
