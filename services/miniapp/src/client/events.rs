@@ -8,15 +8,12 @@ use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use uuid::Uuid;
 
+use super::patience::Patience;
 use super::sse::SseParser;
 use super::{ANSWER_LIMIT, Client, ClientError};
 
 /// A stream that says nothing for this long, not even a sign of life, is dead.
 const SILENCE_LIMIT: Duration = Duration::from_mins(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often in a row to fail before giving up; about half a minute.
-const PATIENCE: u32 = 10;
 
 /// A stream of events. Where the connection breaks, it goes on after the last event
 /// that was seen.
@@ -28,7 +25,7 @@ pub struct EventStream<'a> {
     connection: Option<(Response, SseParser)>,
     pending: VecDeque<Event>,
     last: Option<Event>,
-    failures: u32,
+    patience: Patience,
 }
 
 impl Client {
@@ -46,7 +43,7 @@ impl Client {
 impl<'a> EventStream<'a> {
     fn new(client: &'a Client, path: String, ends: bool) -> Self {
         let (pending, last) = (VecDeque::new(), None);
-        Self { client, path, ends, connection: None, pending, last, failures: 0 }
+        Self { client, path, ends, connection: None, pending, last, patience: Patience::default() }
     }
 
     /// Connects now rather than with the first [`next`](Self::next), for callers that
@@ -68,7 +65,7 @@ impl<'a> EventStream<'a> {
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             if let Some(event) = self.pending.pop_front() {
-                self.failures = 0;
+                self.patience.restore();
                 self.last = Some(event.clone());
                 return Ok(Some(event));
             }
@@ -79,13 +76,12 @@ impl<'a> EventStream<'a> {
                     if self.ends && self.last.as_ref().is_some_and(|it| it.status.is_terminal()) {
                         return Ok(None);
                     }
-                    self.pause().await;
+                    self.patience.pause().await;
                 }
-                Err(error) if error.is_passing() && self.failures < PATIENCE => {
+                Err(error) => {
                     self.connection = None;
-                    self.pause().await;
+                    self.patience.bear(error).await?;
                 }
-                Err(error) => return Err(error),
             }
         }
     }
@@ -107,11 +103,5 @@ impl<'a> EventStream<'a> {
             self.pending.extend(serde_json::from_str::<Event>(&message.data));
         }
         Ok(true)
-    }
-
-    async fn pause(&mut self) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(8)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        tokio::time::sleep(pause).await;
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod error;
 mod events;
+mod patience;
 mod session;
 mod sse;
 mod tasks;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
 pub use events::EventStream;
+pub use patience::patiently;
 pub use session::{Session, SessionStore, directory as session_directory};
 pub use sse::SseParser;
 pub use tasks::{Submission, TaskQuery};

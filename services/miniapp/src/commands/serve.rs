@@ -40,10 +40,12 @@ fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
 }
 
 async fn platform(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
-    let telemetry = boot.telemetry.clone();
+    let (telemetry, shutdown) = (boot.telemetry.clone(), boot.shutdown.clone());
     let (platform, running) = Platform::start(boot, directory).await?;
     tokio::select! {
         ended = running.ended() => ended,
-        told = serve::tell(ui, &platform, &telemetry) => told.context("can't follow the platform"),
+        told = serve::tell(ui, &platform, &telemetry, &shutdown) => {
+            told.context("can't follow the platform")
+        }
     }
 }

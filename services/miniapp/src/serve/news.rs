@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use broker::{Received, Subscription, Topic};
 use contracts::message::RawTaskEvents;
 use contracts::task::{EventType, Task};
+use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
 use kit::trace::Tree;
 use opentelemetry::trace::TraceId;
@@ -28,13 +29,18 @@ const SUM_UP: Duration = Duration::from_secs(5);
 
 /// Tells where the platform listens, then every mail and, to people, how tasks ended;
 /// forever.
-pub async fn tell(ui: Ui, platform: &Platform, telemetry: &Telemetry) -> anyhow::Result<()> {
+pub async fn tell(
+    ui: Ui,
+    platform: &Platform,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
     let teller = Teller { ui, platform, telemetry };
     teller.welcome();
     // Scripts hear of tasks from the API.
     let ended =
         if ui.json { None } else { Some(platform.broker.subscribe(Topic::TaskEvents).await?) };
-    tokio::try_join!(teller.mails(), teller.tasks(ended))?;
+    tokio::try_join!(teller.mails(), teller.tasks(ended), teller.end(shutdown))?;
     Ok(())
 }
 
@@ -85,6 +91,16 @@ impl Teller<'_> {
         self.line(
             "The mail with the code shows up here, with the lines that use it. Ctrl-C stops.\n",
         );
+    }
+
+    async fn end(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+        shutdown.begun().await;
+        if self.ui.json {
+            self.line(json!({"event": "stopping"}));
+        } else {
+            self.line("Stopping: running tasks may end. Ctrl-C once more stops at once.");
+        }
+        std::future::pending().await
     }
 
     async fn mails(&self) -> anyhow::Result<()> {

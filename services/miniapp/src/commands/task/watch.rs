@@ -6,7 +6,7 @@ use contracts::task::{Event, Status, Task};
 use uuid::Uuid;
 
 use super::TaskRef;
-use crate::client::Client;
+use crate::client::{Client, patiently};
 use crate::context::Context;
 use crate::failure::Ended;
 use crate::ui::{TaskBar, event_line, task_sheet};
@@ -56,7 +56,8 @@ pub async fn follow(
     if let Some(bar) = bar {
         bar.clear();
     }
-    Ok(client.task(id).await?)
+    // A platform that stops tells the last event and goes; it may come back.
+    Ok(patiently(|| client.task(id)).await?)
 }
 
 /// How a command ends that waited for `task`.
