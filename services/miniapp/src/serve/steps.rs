@@ -36,7 +36,7 @@ pub fn use_code(at: &Addresses, mail: &Mail, code: &str) -> Vec<String> {
             Some("$TOKEN"),
             r#"{"description":"Say it back","kind":"echo","data":{"hello":"world"},"ttl":30}"#,
         ),
-        format!(r#"curl -s {api}/api/tasks -H "Authorization: Bearer $TOKEN""#),
+        format!(r#"curl -sw '\n' {api}/api/tasks -H "Authorization: Bearer $TOKEN""#),
     ]
 }
 
@@ -57,7 +57,7 @@ fn login(email: &str) -> &str {
 fn post(url: &str, token: Option<&str>, body: &str) -> String {
     let token = token.map(|token| format!(r#" -H "Authorization: Bearer {token}""#));
     format!(
-        "curl -s {url}{} -H 'Content-Type: application/json' -d '{}'",
+        r"curl -sw '\n' {url}{} -H 'Content-Type: application/json' -d '{}'",
         token.unwrap_or_default(),
         body.replace('\'', r"'\''"),
     )
@@ -84,10 +84,10 @@ mod tests {
         let lines = use_code(&addresses(), &mail, "123456");
         assert_eq!(
             lines[0],
-            r#"curl -s http://127.0.0.1:8005/verify-email -H 'Content-Type: application/json' -d '{"email":"o'\''neil@example.com","code":"123456"}'"#
+            r#"curl -sw '\n' http://127.0.0.1:8005/verify-email -H 'Content-Type: application/json' -d '{"email":"o'\''neil@example.com","code":"123456"}'"#
         );
         assert!(lines[1].contains(r#""login":"ada""#), "{}", lines[1]);
-        assert!(lines[2].starts_with("TOKEN=$(curl -s "), "{}", lines[2]);
+        assert!(lines[2].starts_with("TOKEN=$(curl -s"), "{}", lines[2]);
     }
 
     #[test]

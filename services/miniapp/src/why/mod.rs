@@ -9,11 +9,9 @@ mod waiting;
 
 use contracts::task::{Event, EventType, Status, Task, Worker};
 use jiff::{SignedDuration, Timestamp};
+use tasks::domain::TTL_EXCEEDED;
 
 use crate::ui::words::{between, count, span};
-
-/// What the platform says of a task that it stopped at its ttl.
-const TTL_EXCEEDED: &str = "TTL is shorter than the execution time";
 
 /// What is known of a task.
 #[derive(Clone, Copy, Debug)]
