@@ -4,18 +4,44 @@ use std::sync::Arc;
 
 use tasks::Engine;
 use tasks::sqlite::SqliteEngine;
+use tempfile::TempDir;
 use testkit::conformance::tasks::{Processes, check};
+use tokio::runtime::Builder;
+use uuid::Uuid;
+
+fn url(directory: &TempDir) -> String {
+    format!("sqlite://{}", directory.path().join(format!("{}.db", Uuid::new_v4())).display())
+}
+
+async fn open(url: &str) -> Arc<dyn Engine> {
+    Arc::new(SqliteEngine::open(url, false).await.expect("a store"))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_is_a_store_of_tasks() {
     let directory = tempfile::tempdir().expect("a directory");
     check(async || {
-        let file = directory.path().join(format!("{}.db", uuid::Uuid::new_v4()));
-        let url = format!("sqlite://{}", file.display());
-        let open = async || {
-            Arc::new(SqliteEngine::open(&url, false).await.expect("a store")) as Arc<dyn Engine>
-        };
-        [open().await, open().await] as Processes
+        let url = url(&directory);
+        [open(&url).await, open(&url).await] as Processes
     })
     .await;
+}
+
+/// As when all services start together for the first time.
+#[test]
+fn processes_may_make_the_file_together() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for _ in 0..20 {
+        let url = url(&directory);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let runtime = Builder::new_current_thread().enable_all().build();
+                    runtime.expect("a runtime").block_on(async {
+                        open(&url).await.ping().await.expect("a store that answers");
+                    });
+                });
+            }
+        });
+    }
 }

@@ -16,8 +16,9 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::domain::Task;
@@ -54,16 +55,37 @@ impl SqliteEngine {
             .pragma("wal_autocheckpoint", "4000")
             .statement_cache_capacity(128)
             .disable_statement_logging();
-        let mut writer = options.connect().await?;
+        let mut writer = connect(&options).await?;
         let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
         // Other crates keep their tables, and their own count of migrations, in this file.
         migrator.dangerous_set_table_name("tasks_migrations");
-        migrator.run(&mut writer).await.map_err(|error| StoreError::Broken(error.to_string()))?;
+        // One process after the other, as all of them may start with a new file at once.
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        let migrated = migrator.run(&mut *transaction).await;
+        migrated.map_err(|error| StoreError::Broken(error.to_string()))?;
+        transaction.commit().await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.create_if_missing(false).read_only(true))
             .await?;
         Ok(Self { writer: Mutex::new(writer), readers })
+    }
+}
+
+/// A connection, as soon as no other process turns the new file to WAL mode: the timeout
+/// for busy files doesn't cover that.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    const IS_BUSY: &str = "5";
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match options.connect().await {
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some(IS_BUSY) && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+            connected => return connected,
+        }
     }
 }
 
