@@ -4,13 +4,14 @@
 //! So news are never waited for, may be dropped under pressure, and say so then.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::{Broker, Message, Topic};
 use contracts::message::{OwnedEvent, TaskCancels, TaskEvents};
 use kit::clock::{Clock, new_id};
-use tokio::sync::mpsc;
+use kit::lifecycle::Shutdown;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 /// How many transactions may wait to be told.
@@ -19,6 +20,8 @@ const QUEUE: usize = 4096;
 const TOGETHER: usize = 64;
 /// How long to wait after the broker failed.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long to wait after a gap was told: every stream reads the store then.
+const GAP_PAUSE: Duration = Duration::from_secs(1);
 
 /// What others want to hear of a transaction.
 #[derive(Debug, Default)]
@@ -33,14 +36,20 @@ pub(crate) struct Committed {
 #[derive(Debug)]
 pub(crate) struct NewsSender {
     queue: mpsc::Sender<Committed>,
-    dropped: Arc<AtomicBool>,
+    missed: Arc<Notify>,
 }
 
 impl NewsSender {
+    /// Something happened.
     pub fn tell(&self, committed: Committed) {
         if !committed.events.is_empty() && self.queue.try_send(committed).is_err() {
-            self.dropped.store(true, Ordering::Relaxed);
+            self.miss();
         }
+    }
+
+    /// Something may have happened that can't be told.
+    pub fn miss(&self) {
+        self.missed.notify_one();
     }
 }
 
@@ -48,56 +57,75 @@ impl NewsSender {
 #[derive(Debug)]
 pub(crate) struct NewsReceiver {
     queue: mpsc::Receiver<Committed>,
-    dropped: Arc<AtomicBool>,
+    missed: Arc<Notify>,
 }
 
 pub(crate) fn channel() -> (NewsSender, NewsReceiver) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let dropped = Arc::new(AtomicBool::new(false));
-    (
-        NewsSender { queue: sender, dropped: dropped.clone() },
-        NewsReceiver { queue: receiver, dropped },
-    )
+    let missed = Arc::new(Notify::new());
+    (NewsSender { queue: sender, missed: missed.clone() }, NewsReceiver { queue: receiver, missed })
 }
 
-/// Broadcasts what was committed until every sender is gone. While the broker is away it
-/// keeps trying with what it holds; what had to be dropped meanwhile is told as an empty
-/// list of events, on which streams read the store.
-pub(crate) async fn run(mut news: NewsReceiver, broker: Arc<dyn Broker>, clock: Arc<dyn Clock>) {
+/// Broadcasts what was committed until `stop`, and then what waits. While the broker is
+/// away it keeps trying with what it holds; what can't be told is told as an empty list of
+/// events, on which streams read the store.
+pub(crate) async fn run(
+    mut news: NewsReceiver,
+    broker: Arc<dyn Broker>,
+    clock: Arc<dyn Clock>,
+    stop: &Shutdown,
+) {
+    let teller = Teller { broker, clock };
     let mut gathered = Vec::with_capacity(TOGETHER);
-    while news.queue.recv_many(&mut gathered, TOGETHER).await > 0 {
-        let mut events = Vec::new();
-        let mut cancels = Vec::new();
-        for committed in gathered.drain(..) {
-            events.extend(committed.events);
-            cancels.extend(committed.cancels);
-        }
-        if !cancels.is_empty() {
-            let message = message(clock.as_ref(), &TaskCancels::V1 { task_ids: cancels });
-            broadcast(broker.as_ref(), Topic::TaskCancels, message).await;
-        }
-        let message = message(clock.as_ref(), &TaskEvents::V1 { events });
-        broadcast(broker.as_ref(), Topic::TaskEvents, message).await;
-        if news.dropped.swap(false, Ordering::Relaxed) {
-            tracing::warn!("more happened than could be told; live streams read the store");
-            let gap = self::message(clock.as_ref(), &TaskEvents::V1 { events: Vec::new() });
-            broadcast(broker.as_ref(), Topic::TaskEvents, gap).await;
+    let mut gap_after = Instant::now();
+    loop {
+        tokio::select! {
+            told = news.queue.recv_many(&mut gathered, TOGETHER) => {
+                if told == 0 {
+                    return;
+                }
+                teller.tell(gathered.drain(..)).await;
+            }
+            () = async { sleep_until(gap_after).await; news.missed.notified().await } => {
+                tracing::warn!("more happened than could be told; live streams read the store");
+                teller.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events: Vec::new() }).await;
+                gap_after = Instant::now() + GAP_PAUSE;
+            }
+            // From here on nothing comes in; what came in before is still told.
+            () = stop.begun(), if !news.queue.is_closed() => news.queue.close(),
         }
     }
 }
 
-fn message<T: serde::Serialize>(clock: &dyn Clock, body: &T) -> Message {
-    Message::new(new_id(clock), body)
+struct Teller {
+    broker: Arc<dyn Broker>,
+    clock: Arc<dyn Clock>,
 }
 
-/// Tries until the broker takes it. What is committed meanwhile waits in the queue and is
-/// dropped when that is full, so memory stays bounded.
-async fn broadcast(broker: &dyn Broker, topic: Topic, message: Message) {
-    let mut told = false;
-    while let Err(error) = broker.broadcast(topic, message.clone()).await {
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!(%error, ?topic, "news wait for the broker");
+impl Teller {
+    async fn tell(&self, news: impl Iterator<Item = Committed>) {
+        let mut events = Vec::new();
+        let mut cancels = Vec::new();
+        for committed in news {
+            events.extend(committed.events);
+            cancels.extend(committed.cancels);
         }
-        tokio::time::sleep(PAUSE).await;
+        if !cancels.is_empty() {
+            self.broadcast(Topic::TaskCancels, &TaskCancels::V1 { task_ids: cancels }).await;
+        }
+        self.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events }).await;
+    }
+
+    /// Tries until the broker takes it. What is committed meanwhile waits in the queue and
+    /// is dropped when that is full, so memory stays bounded.
+    async fn broadcast<T: serde::Serialize>(&self, topic: Topic, body: &T) {
+        let message = Message::new(new_id(self.clock.as_ref()), body);
+        let mut told = false;
+        while let Err(error) = self.broker.broadcast(topic, message.clone()).await {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, ?topic, "news wait for the broker");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }

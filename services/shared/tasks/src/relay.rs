@@ -17,8 +17,9 @@ use broker::{Broker, BrokerError, Message, Queue};
 use contracts::message::TaskReady;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kit::clock::new_id;
+use kit::lifecycle::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
@@ -28,6 +29,9 @@ use crate::engine::{Due, StoreError, TakeDue};
 
 /// How often to look for delayed and forgotten tasks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A task that is told and due this soon might be missed by a look. Others are left to it,
+/// or they would be sent twice.
+const SOON: SignedDuration = SignedDuration::from_millis(400);
 /// How far ahead delayed tasks are taken, so that they run on time.
 const LOOKAHEAD: SignedDuration = SignedDuration::from_secs(1);
 /// A task due at once that is still due after this was forgotten by its process.
@@ -82,32 +86,34 @@ impl Relay {
         }
     }
 
-    /// Publishes until every sender of `told` is gone.
-    pub async fn run(mut self, mut told: mpsc::Receiver<Due>) {
+    /// Publishes until `stop`, and then what is ready.
+    pub async fn run(mut self, mut told: mpsc::Receiver<Due>, stop: &Shutdown) {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut under_way = FuturesUnordered::new();
         let mut gathered = Vec::with_capacity(TOGETHER);
-        loop {
+        let mut is_told = true;
+        while is_told || !self.ready.is_empty() || !under_way.is_empty() {
             while under_way.len() < UNDER_WAY && !self.ready.is_empty() && !self.is_paused() {
                 let dues = self.ready.drain(..self.ready.len().min(TOGETHER)).collect();
                 under_way.push(publish(self.tasks.clone(), self.broker.clone(), dues));
             }
+            let has_room = self.ready.len() < TOGETHER * UNDER_WAY;
             let wake = pin!(sleep_until(self.next_wake()));
             tokio::select! {
-                told = told.recv_many(&mut gathered, TOGETHER), if self.ready.len() < TOGETHER * UNDER_WAY => {
-                    if told == 0 {
-                        return;
-                    }
-                    self.sort_in(gathered.drain(..));
+                count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
+                    is_told = count > 0;
+                    self.sort_in(self.tasks.clock().now(), SOON, gathered.drain(..));
                 }
                 Some(published) = under_way.next() => self.settle(published),
                 () = wake => self.ripen(),
-                _ = look.tick() => {
+                _ = look.tick(), if !stop.has_begun() => {
                     if let Err(error) = self.look().await {
                         tracing::warn!(%error, "could not look for due tasks");
                     }
                 }
+                // From here on nothing comes in; what came in before still goes out.
+                () = stop.begun(), if !told.is_closed() => told.close(),
             }
         }
     }
@@ -116,16 +122,15 @@ impl Relay {
         self.paused_until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Dues of now are ready. Those of soon are kept; later ones are found in time.
-    fn sort_in(&mut self, dues: impl Iterator<Item = Due>) {
-        let now = self.tasks.clock().now();
+    /// Dues of now are ready. Those of `soon` are kept; later ones are found in time.
+    fn sort_in(&mut self, now: Timestamp, soon: SignedDuration, dues: impl Iterator<Item = Due>) {
         for due in dues {
             let wait = due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
                 if !self.full {
                     self.ready.push(due);
                 }
-            } else if wait < LOOKAHEAD {
+            } else if wait <= soon {
                 let wait = Duration::try_from(wait).unwrap_or_default();
                 self.near.push(Reverse(Near { at: Instant::now() + wait, due }));
             }
@@ -191,7 +196,7 @@ impl Relay {
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let take = TakeDue { now, lookahead: LOOKAHEAD, overdue: OVERDUE, hold: HOLD, limit };
         let taken = self.tasks.engine().take_due(&take).await?;
-        self.sort_in(taken.into_iter());
+        self.sort_in(now, LOOKAHEAD, taken.into_iter());
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kit::lifecycle::Shutdown;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::domain::Command;
 use crate::engine::Due;
@@ -26,6 +26,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How many old tasks are forgotten in a transaction.
 const PURGE_TOGETHER: u32 = 500;
+
+/// How long the broker may take for what is left at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long tasks are kept.
 #[derive(Clone, Copy, Debug)]
@@ -49,20 +52,28 @@ impl Upkeep {
     }
 
     /// Dispatches, reaps, tells and forgets until the shutdown is complete: services drain
-    /// while this still runs, so it ends on `stop`, not on the first signal.
+    /// while this still runs, so it ends on `stop`, not on the first signal. What was
+    /// committed before is still dispatched and told then, if the broker takes it at once.
     pub async fn run(self, broker: Arc<dyn Broker>, retention: Retention, stop: Shutdown) {
         let Self { tasks, due, news } = self;
         if !broker.is_durable() {
             // Nothing of an earlier life is in the queue, nor is any of its workers alive.
             restore(&tasks).await;
         }
-        let relay = Relay::new(tasks.clone(), broker.clone()).run(due);
-        let news = news::run(news, broker.clone(), tasks.shared_clock());
+        let stopped = stop.token();
+        let relay = Relay::new(tasks.clone(), broker.clone()).run(due, &stop);
+        let news = news::run(news, broker.clone(), tasks.shared_clock(), &stop);
         let reap = every(REAP_EVERY, || reap(&tasks, tasks.clock().now()));
+        let reap = stopped.run_until_cancelled(reap);
         let sweep = every(SWEEP_EVERY, || sweep(&tasks, broker.as_ref(), retention));
+        let sweep = stopped.run_until_cancelled(sweep);
+        let too_late = async {
+            stop.begun().await;
+            sleep(LAST_WORDS).await;
+        };
         tokio::select! {
-            ((), (), (), ()) = async { tokio::join!(relay, news, reap, sweep) } => {}
-            () = stop.begun() => {}
+            _ = async { tokio::join!(relay, news, reap, sweep) } => {}
+            () = too_late => tracing::info!("the broker is away; others dispatch what is left"),
         }
     }
 }
