@@ -52,7 +52,7 @@ pub struct Change {
     pub task: Task,
     /// The version that the change was made from.
     pub from_version: u64,
-    /// What happened, in order.
+    /// What happened, in order. Their ids carry the time of the change.
     pub events: Vec<Event>,
 }
 
