@@ -1,0 +1,15 @@
+//! How tasks live: through their facade, their upkeep, a broker and a store, with
+//! everything going wrong that can.
+
+mod audit;
+mod batches;
+mod crashes;
+mod deletions;
+mod dispatch;
+mod faults;
+mod leases;
+mod news;
+mod outages;
+mod random;
+mod support;
+mod views;
