@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use contracts::fields::FromFields;
 use contracts::problem::Code;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -88,11 +88,17 @@ pub async fn read(request: Request) -> Result<Bytes, Problem> {
     };
     tokio::time::timeout(limits.timeout, reading)
         .await
-        .unwrap_or_else(|_| Err(Problem::new(Code::RequestTimeout)))
+        .unwrap_or_else(|_| Err(unread(Problem::new(Code::RequestTimeout))))
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes"))
+    unread(Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes")))
+}
+
+/// Says that the connection ends with this answer, because the rest of the body stays in
+/// it: a client must not send its next request there.
+fn unread(problem: Problem) -> Problem {
+    problem.header(CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

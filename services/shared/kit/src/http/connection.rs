@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Peer;
+use super::linger::Lingering;
 
 /// The largest head of a request; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -47,7 +48,7 @@ impl Connection {
         let Some(is_http2) = self.begins_with_http2(&stream).await else { return };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.timeouts.write));
-        let io = TokioIo::new(Box::pin(stream));
+        let io = TokioIo::new(Box::pin(Lingering::new(stream)));
         let service = service_fn(|request| self.answer(request));
         let served = if is_http2 {
             let mut connection = pin!(http2().serve_connection(io, service));

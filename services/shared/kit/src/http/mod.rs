@@ -6,6 +6,7 @@ mod connection;
 mod docs;
 mod front;
 mod id;
+mod linger;
 mod problem;
 mod query;
 mod rate;
