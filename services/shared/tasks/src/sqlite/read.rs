@@ -142,6 +142,8 @@ pub(super) async fn stats(
         }
     };
     let mut by_status = ByStatus::default();
+    // One snapshot: a task that moves on meanwhile must not be counted twice.
+    let mut snapshot = pool.begin().await?;
     // Each part has an index of its own, so that what is counted is read from there.
     for part in [
         "ready_at IS NOT NULL",
@@ -152,7 +154,9 @@ pub(super) async fn stats(
         counts.push(part);
         scoped(&mut counts);
         counts.push(" GROUP BY status");
-        for (status, count) in counts.build_query_as::<(i64, i64)>().fetch_all(pool).await? {
+        for (status, count) in
+            counts.build_query_as::<(i64, i64)>().fetch_all(&mut *snapshot).await?
+        {
             *place(&mut by_status, status)? = unsigned(count);
         }
     }
@@ -161,13 +165,14 @@ pub(super) async fn stats(
     );
     waiting.push_bind(micros(now));
     scoped(&mut waiting);
-    let (depth, oldest): (i64, Option<i64>) = waiting.build_query_as().fetch_one(pool).await?;
+    let (depth, oldest): (i64, Option<i64>) =
+        waiting.build_query_as().fetch_one(&mut *snapshot).await?;
     let mut finished = QueryBuilder::new(
         "SELECT count(*) FROM tasks WHERE status = 2 AND deleted = 0 AND finished_at >= ",
     );
     finished.push_bind(micros(minute_ago));
     scoped(&mut finished);
-    let (finished,): (i64,) = finished.build_query_as().fetch_one(pool).await?;
+    let (finished,): (i64,) = finished.build_query_as().fetch_one(&mut *snapshot).await?;
     let waited = oldest.map(time).transpose()?.map(|oldest| now.duration_since(oldest));
     Ok(Stats {
         by_status,
