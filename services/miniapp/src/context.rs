@@ -31,22 +31,24 @@ impl Context {
     /// A client of the platform that the command talks to, signed in if `miniapp login`
     /// was there before.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let api = self.api()?;
+        let (api, beside) = self.addresses()?;
         let directory =
             session_directory().context("no place to keep tokens: set HOME or XDG_STATE_HOME")?;
         let sessions = SessionStore::in_directory(&directory, &api)?;
         let signed_in_at = || sessions.current().and_then(|it| Url::parse(&it.auth).ok());
-        let auth = self.global.auth_url.clone().or_else(signed_in_at);
+        let auth = self.global.auth_url.clone().or_else(signed_in_at).or(beside);
         Client::new(Endpoints::new(api, auth), sessions)
     }
 
-    /// Where the API is: as told, or where the configuration has it listen.
-    fn api(&self) -> anyhow::Result<Url> {
+    /// Where the API is, and auth where that is known: as told, or where the configuration
+    /// has them listen.
+    fn addresses(&self) -> anyhow::Result<(Url, Option<Url>)> {
         if let Some(url) = &self.global.url {
-            return Ok(url.clone());
+            return Ok((url.clone(), None));
         }
         let config = Config::load(self.global.config.as_deref())?;
-        Ok(Url::parse(&format!("http://{}", reachable(config.api.listen)))?)
+        let at = |address| Url::parse(&format!("http://{}", reachable(address)));
+        Ok((at(config.api.listen)?, Some(at(config.auth.listen)?)))
     }
 
     /// The time.
