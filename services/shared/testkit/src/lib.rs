@@ -1,3 +1,8 @@
 //! What tests of more than one crate need.
 
 pub mod conformance;
+pub mod http;
+pub mod platform;
+mod wait;
+
+pub use wait::{PATIENCE, eventually};

@@ -1,0 +1,142 @@
+//! The program, with settings and files of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+
+use kit::config::variable_of;
+use tempfile::TempDir;
+
+use super::{Platform, ports};
+
+/// A way to run the program: which file, and with what settings. Its clones share one
+/// home, with the data directory in it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    binary: PathBuf,
+    home: Arc<TempDir>,
+    environment: BTreeMap<String, String>,
+    is_deaf_to_file_limits: bool,
+}
+
+/// What a command of the program came to.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its result.
+    pub stdout: String,
+    /// What it said about it.
+    pub stderr: String,
+}
+
+impl Program {
+    /// Runs `binary` in a home of its own, on free ports, without limits by address: all
+    /// tests come from one.
+    pub fn new(binary: impl Into<PathBuf>) -> Self {
+        let home = Arc::new(tempfile::tempdir().expect("a directory"));
+        let data = home.path().join("data");
+        let program = Self {
+            binary: binary.into(),
+            home,
+            environment: BTreeMap::new(),
+            is_deaf_to_file_limits: false,
+        };
+        let [auth, api, admin] = [(); 3].map(|()| format!("127.0.0.1:{}", ports::free()));
+        program
+            .set("auth.url", format_args!("http://{auth}"))
+            .set("auth.listen", auth)
+            .set("api.listen", api)
+            .set("admin.listen", admin)
+            .set("data_dir", data.display())
+            .set("limits.per_ip", 0)
+    }
+
+    /// Changes a setting.
+    #[must_use]
+    pub fn set(self, key: &str, value: impl Display) -> Self {
+        self.set_variable(&variable_of(key), value)
+    }
+
+    /// Changes a variable of the environment.
+    #[must_use]
+    pub fn set_variable(mut self, name: &str, value: impl Display) -> Self {
+        self.environment.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Makes the program see a limit to the size of its files as an error of the write,
+    /// not as a signal that ends it.
+    #[must_use]
+    pub fn deaf_to_file_limits(mut self) -> Self {
+        self.is_deaf_to_file_limits = true;
+        self
+    }
+
+    /// Starts the platform.
+    pub async fn start(&self) -> Platform {
+        Platform::start(self).await
+    }
+
+    /// Its home directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Where the platform keeps its files.
+    pub fn data_dir(&self) -> PathBuf {
+        self.setting("data_dir").into()
+    }
+
+    /// The environment that the program gets, and nothing else of this one's.
+    pub fn environment(&self) -> impl Iterator<Item = (String, String)> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let home = self.home().display().to_string();
+        let common = [("PATH".to_owned(), path), ("HOME".to_owned(), home)];
+        common.into_iter().chain(self.environment.clone())
+    }
+
+    /// The file.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Runs a command of the program to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Finished {
+        let child = self.spawn(arguments);
+        let waited = tokio::task::spawn_blocking(|| child.wait_with_output());
+        let Output { status, stdout, stderr } = waited.await.expect("no panic").expect("an end");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Finished { status, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    pub(super) fn url(&self, key: &str) -> String {
+        format!("http://{}", self.setting(key))
+    }
+
+    pub(super) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = if self.is_deaf_to_file_limits {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(&self.binary);
+            shell
+        } else {
+            Command::new(&self.binary)
+        };
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment())
+            .current_dir(self.home())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    }
+
+    /// A setting that was changed, as text.
+    pub fn setting(&self, key: &str) -> &str {
+        &self.environment[&variable_of(key)]
+    }
+}
