@@ -1,0 +1,169 @@
+//! Every endpoint of both services.
+
+use serde_json::{Value, json};
+
+/// Who serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Auth,
+    Api,
+}
+
+/// Who may ask it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Anybody,
+    User,
+    Admin,
+}
+
+/// An endpoint, and a body whose fields are fine.
+#[derive(Clone, Copy, Debug)]
+pub struct Endpoint {
+    pub service: Service,
+    pub method: &'static str,
+    pub path: &'static str,
+    pub access: Access,
+    pub body: Option<Sample>,
+}
+
+/// A body whose fields are fine, though what it asks for may be refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub value: fn() -> Value,
+    /// Fields that may be missing.
+    pub optional: &'static [&'static str],
+    /// Whether a JSON string may stand for the object.
+    pub may_be_bare: bool,
+}
+
+impl Endpoint {
+    /// The path, with this id where one belongs.
+    pub fn path_with(&self, id: &str) -> String {
+        self.path.replace("{id}", id)
+    }
+}
+
+const fn plain(
+    service: Service,
+    access: Access,
+    method: &'static str,
+    path: &'static str,
+) -> Endpoint {
+    Endpoint { service, method, path, access, body: None }
+}
+
+const fn takes(
+    endpoint: Endpoint,
+    value: fn() -> Value,
+    optional: &'static [&'static str],
+) -> Endpoint {
+    Endpoint { body: Some(Sample { value, optional, may_be_bare: false }), ..endpoint }
+}
+
+const fn or_bare(endpoint: Endpoint, value: fn() -> Value) -> Endpoint {
+    Endpoint { body: Some(Sample { value, optional: &[], may_be_bare: true }), ..endpoint }
+}
+
+fn address() -> Value {
+    json!({ "email": "nobody@example.com" })
+}
+
+fn code() -> Value {
+    json!({ "email": "nobody@example.com", "code": "000000" })
+}
+
+fn registration() -> Value {
+    json!({
+        "email": "nobody@example.com",
+        "login": "nobody",
+        "password": "correct horse battery",
+        "passwordConfirm": "correct horse battery",
+        "birthDate": "1990-01-31",
+        "phoneNumber": "+44 20 7946 0000",
+    })
+}
+
+fn password() -> Value {
+    json!({ "login": "nobody", "password": "correct horse battery" })
+}
+
+fn refresh() -> Value {
+    json!({ "refreshToken": "unknown" })
+}
+
+fn token() -> Value {
+    json!({ "token": "unknown" })
+}
+
+fn account() -> Value {
+    json!({ "login": "nobody", "birthDate": "1990-01-31", "phoneNumber": "+44 20 7946 0000" })
+}
+
+fn passwords() -> Value {
+    json!({ "password": "not this one", "newPassword": "correct horse battery" })
+}
+
+fn reset() -> Value {
+    json!({
+        "email": "nobody@example.com", "code": "000000", "newPassword": "correct horse battery",
+    })
+}
+
+fn roles() -> Value {
+    json!({ "roles": ["user"] })
+}
+
+fn submission() -> Value {
+    json!({
+        "description": "a test",
+        "data": "text",
+        "ttl": 60,
+        "kind": "echo",
+        "maxAttempts": 3,
+        "runAt": "2099-01-01T00:00:00Z",
+    })
+}
+
+use Access::{Admin, Anybody, User};
+use Service::{Api, Auth};
+
+/// All of them.
+pub const ENDPOINTS: &[Endpoint] = &[
+    or_bare(plain(Auth, Anybody, "POST", "/send-verification-code"), address),
+    takes(plain(Auth, Anybody, "POST", "/verify-email"), code, &[]),
+    takes(
+        plain(Auth, Anybody, "POST", "/register"),
+        registration,
+        &["passwordConfirm", "birthDate", "phoneNumber"],
+    ),
+    takes(plain(Auth, Anybody, "POST", "/sign-in"), password, &[]),
+    takes(plain(Auth, Anybody, "POST", "/refresh"), refresh, &[]),
+    or_bare(plain(Auth, Anybody, "POST", "/validate"), token),
+    or_bare(plain(Auth, Anybody, "POST", "/password-reset"), address),
+    takes(plain(Auth, Anybody, "POST", "/password-reset/confirm"), reset, &[]),
+    plain(Auth, Anybody, "GET", "/.well-known/jwks.json"),
+    plain(Auth, User, "POST", "/sign-out"),
+    plain(Auth, User, "GET", "/users/me"),
+    takes(plain(Auth, User, "PUT", "/users/me"), account, &["login", "birthDate", "phoneNumber"]),
+    plain(Auth, User, "DELETE", "/users/me"),
+    takes(plain(Auth, User, "POST", "/users/me/password"), passwords, &[]),
+    plain(Auth, User, "GET", "/sessions"),
+    plain(Auth, User, "DELETE", "/sessions/{id}"),
+    plain(Auth, Admin, "GET", "/users"),
+    takes(plain(Auth, Admin, "PUT", "/users/{id}/roles"), roles, &[]),
+    plain(Auth, Admin, "GET", "/audit"),
+    takes(plain(Api, User, "POST", "/api/tasks"), submission, &["kind", "maxAttempts", "runAt"]),
+    plain(Api, User, "GET", "/api/tasks"),
+    plain(Api, User, "GET", "/api/tasks/{id}"),
+    plain(Api, User, "PUT", "/api/tasks/{id}"),
+    plain(Api, User, "DELETE", "/api/tasks/{id}"),
+    plain(Api, User, "POST", "/api/tasks/{id}/cancel"),
+    plain(Api, User, "GET", "/api/tasks/{id}/events"),
+    plain(Api, User, "GET", "/api/events"),
+    plain(Api, User, "GET", "/api/kinds"),
+    plain(Api, User, "GET", "/api/workers"),
+    plain(Api, User, "GET", "/api/stats"),
+    plain(Api, Admin, "GET", "/api/dead-letters"),
+    plain(Api, Admin, "POST", "/api/dead-letters/{id}/requeue"),
+];

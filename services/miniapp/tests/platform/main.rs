@@ -1,0 +1,13 @@
+//! The whole platform from its outside: the real program, started on free ports, asked
+//! over HTTP, killed, stopped, starved and lied to.
+
+mod disk;
+mod errors;
+mod loss;
+mod secrets;
+mod start;
+mod stop;
+mod support;
+mod tasks;
+mod tokens;
+mod trouble;

@@ -1,0 +1,93 @@
+//! What keeps the platform from starting is told in one line.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use testkit::http::Answer;
+use testkit::platform::{Finished, Program};
+
+use crate::disk::Mount;
+use crate::support::program;
+
+/// Runs what must not start; the line that it says.
+async fn refused(program: &Program) -> String {
+    let Finished { status, stdout, stderr } = program.run(&[]).await;
+    assert!(status.code().is_some_and(|code| code != 0), "{status} {stdout}{stderr}");
+    assert_eq!((stderr.lines().count(), stdout.as_str()), (1, ""), "{stderr}");
+    stderr
+}
+
+#[tokio::test]
+async fn a_data_directory_belongs_to_one_process() {
+    let platform = program().start().await;
+    let data_dir = platform.program().data_dir();
+    let second = program().set("data_dir", data_dir.display());
+    let line = refused(&second).await;
+    assert!(line.contains("another process uses"), "{line}");
+    assert!(line.contains(&*data_dir.to_string_lossy()) && line.contains("MINIAPP__DATA_DIR"));
+    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+
+    // Whatever became of the first, its files are free.
+    platform.kill().await;
+    second.start().await;
+}
+
+#[tokio::test]
+async fn a_data_directory_can_be_written() {
+    let program = program();
+    let data_dir = program.data_dir();
+    fs::create_dir(&data_dir).expect("a directory");
+    fs::set_permissions(&data_dir, Permissions::from_mode(0o555)).expect("read-only");
+    // To root, permissions mean nothing.
+    let is_root = fs::write(data_dir.join("probe"), "").is_ok();
+    let mount = is_root.then(|| Mount::tmpfs(&data_dir, "ro")).flatten();
+    if is_root && mount.is_none() {
+        return eprintln!("skipped: root writes everywhere, and can't mount here");
+    }
+    let line = refused(&program).await;
+    assert!(line.contains(&*data_dir.to_string_lossy()), "{line}");
+    assert!(line.contains("MINIAPP__DATA_DIR"), "{line}");
+    drop(mount);
+    fs::set_permissions(&data_dir, Permissions::from_mode(0o755)).expect("as it was");
+}
+
+#[tokio::test]
+async fn a_setting_that_nobody_knows_is_named_with_the_nearest_one() {
+    let line = refused(&program().set_variable("MINIAPP__WORKER__CONCURENCY", 4)).await;
+    assert!(line.contains("MINIAPP__WORKER__CONCURENCY"), "{line}");
+    assert!(line.contains("did you mean MINIAPP__WORKER__CONCURRENCY?"), "{line}");
+
+    let program = program();
+    let file = program.home().join("miniapp.toml");
+    fs::write(&file, "[worker]\nlaese = \"15s\"\n").expect("written");
+    let line = refused(&program.set_variable("MINIAPP_CONFIG", file.display())).await;
+    assert!(line.contains("worker.laese") && line.contains("did you mean worker.lease?"), "{line}");
+    assert!(line.contains("miniapp.toml"), "{line}");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_is_named_with_its_source() {
+    for (key, value) in [
+        ("worker.lease", "soon"),
+        ("worker.concurrency", "0"),
+        ("api.listen", "here"),
+        ("database.url", "mysql://localhost"),
+        ("auth.secret", "too short"),
+        ("log.level", "=="),
+    ] {
+        let line = refused(&program().set(key, value)).await;
+        let section = key.split('.').next().expect("a section");
+        assert!(line.contains(section), "{key}: {line}");
+        assert!(key != "auth.secret" || !line.contains(value), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let platform = program().start().await;
+    for key in ["api.listen", "auth.listen", "admin.listen"] {
+        let taken = platform.program().setting(key).to_owned();
+        let line = refused(&program().set(key, &taken)).await;
+        assert!(line.contains(&taken) && line.contains(key), "{line}");
+    }
+}

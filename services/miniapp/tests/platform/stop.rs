@@ -1,0 +1,93 @@
+//! Stopping: what runs may end, what can't is handed back.
+
+use contracts::task::{EventType, Status};
+use serde_json::json;
+use testkit::eventually;
+use testkit::http::Answer;
+use testkit::platform::Signal;
+
+use crate::support::{program, somebody};
+
+#[tokio::test]
+async fn running_tasks_end_before_the_process_does() {
+    let platform = program().set("worker.concurrency", 4).set("worker.replicas", 1).start().await;
+    let user = somebody(&platform).await;
+    let mut running = Vec::new();
+    for _ in 0..4 {
+        running.push(user.submit("sleep", &json!({ "seconds": 1.5 })).await.task_id);
+    }
+    for id in &running {
+        user.until(*id, Status::Executing).await;
+    }
+    let waiting = user.submit("echo", &json!("later")).await.task_id;
+    let ended = platform.stop().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+
+    let _platform = ended.program.start().await;
+    for id in running {
+        let task = user.task(id).await;
+        assert_eq!((task.status, task.attempt), (Status::Finished, 1), "{task:?}");
+        let story = user.story(id).await;
+        assert_eq!(story.len(), 3 + progress(&story), "{story:?}");
+    }
+    user.until(waiting, Status::Finished).await;
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_handed_back_and_costs_no_attempt() {
+    let program = program().set("worker.grace", "100ms");
+    let platform = program.start().await;
+    let user = somebody(&platform).await;
+    let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
+    user.until(id, Status::Executing).await;
+    let ended = platform.stop().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+
+    let _platform = ended.program.start().await;
+    let task = user.until(id, Status::Executing).await;
+    assert_eq!(task.attempt, 1, "{task:?}");
+    let story = user.story(id).await;
+    let begin = [EventType::Created, EventType::Started, EventType::Released, EventType::Started];
+    let story: Vec<_> = story.into_iter().filter(|event| *event != EventType::Progress).collect();
+    assert_eq!(story, begin);
+    Answer::to(user.api("POST", &format!("/api/tasks/{id}/cancel"))).await.expect(202);
+    user.until(id, Status::Canceled).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_an_idle_platform_without_a_fuss() {
+    let platform = program().start().await;
+    platform.signal(Signal::INT);
+    let ended = platform.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    for word in ["ERROR", "WARN", "panicked"] {
+        assert!(!ended.log.contains(word), "{}", ended.log);
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_twice_waits_for_nothing() {
+    let platform = program().start().await;
+    let user = somebody(&platform).await;
+    let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
+    user.until(id, Status::Executing).await;
+    platform.signal(Signal::INT);
+    eventually("it has heard the first", async || {
+        platform.log().contains("once more stops at once").then_some(())
+    })
+    .await;
+    let ready = platform.ask_admin("/readyz");
+    assert_eq!(Answer::to(ready).await.expect(503).text("status"), "stopping");
+    platform.signal(Signal::INT);
+    let ended = platform.ended().await;
+    assert!(ended.status.code().is_some(), "{}", ended.status);
+
+    // Its lease is nobody's any more.
+    let _platform = ended.program.start().await;
+    let task = user.until(id, Status::Executing).await;
+    assert!(user.story(id).await.len() >= 4, "{task:?}");
+}
+
+fn progress(story: &[EventType]) -> usize {
+    story.iter().filter(|event| **event == EventType::Progress).count()
+}
