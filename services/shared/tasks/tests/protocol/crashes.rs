@@ -12,7 +12,7 @@ use kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tasks::{Task, Tasks};
+use tasks::{Error, Task, Tasks};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
@@ -21,11 +21,30 @@ use crate::support::{
     LEASE, RETENTION, World, error, eventually, get, new_task, raw, seed, timeline,
 };
 
+/// How many tasks each client submits in a life, if that is long enough.
+const SUBMITS: usize = 60;
+
 /// What the clients and the workers of all lives know.
 #[derive(Default)]
 struct Known {
     accepted: Mutex<Vec<Task>>,
     outcomes: AtomicUsize,
+    /// What a living process should never hear; one that dies hears that the store is gone.
+    surprises: Mutex<Vec<Error>>,
+}
+
+impl Known {
+    /// The answer of a process that goes on living.
+    fn noted<T>(&self, answer: Result<T, Error>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(Error::Store(_)) => None,
+            Err(other) => {
+                self.surprises.lock().push(other);
+                None
+            }
+        }
+    }
 }
 
 /// Claims and ends what comes, now and then with a retry.
@@ -33,17 +52,20 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
     let mut consumer = broker.consume(Queue::Tasks, 8).await.expect("a consumer");
     while let Some(delivery) = consumer.next().await {
         let message = delivery.message.read().expect("a message about a task");
-        let claimed = tasks.claim(&message, &"worker".into(), LEASE).await.expect("a store");
+        let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
+        let Some(claimed) = known.noted(claimed.map_err(Error::Store)) else { return };
         if let Some((claim, task)) = claimed {
             if rng.random_bool(0.3) {
-                tasks.progress(claim, 0.5, None).await.expect("held");
+                known.noted(tasks.progress(claim, 0.5, None).await);
             }
             let outcome = match rng.random_range(0..10) {
                 0 => tasks.fail(claim, error()).await,
                 1 => tasks.retry(claim, task.state.attempt, error(), 0.0).await,
                 _ => tasks.finish(claim, raw("1")).await,
             };
-            outcome.expect("held");
+            if known.noted(outcome).is_none() {
+                return;
+            }
             known.outcomes.fetch_add(1, Ordering::SeqCst);
         }
         delivery.ack().await;
@@ -51,9 +73,9 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
 }
 
 async fn submit_on(tasks: Tasks, known: Arc<Known>) {
-    loop {
-        let task = tasks.submit(new_task(Uuid::new_v4())).await.expect("accepted").task;
-        known.accepted.lock().push(task);
+    for _ in 0..SUBMITS {
+        let accepted = known.noted(tasks.submit(new_task(Uuid::new_v4())).await);
+        known.accepted.lock().extend(accepted.map(|accepted| accepted.task));
     }
 }
 
@@ -112,5 +134,7 @@ fn every_accepted_task_ends_once_however_often_the_process_dies() {
             assert_ne!(task.state.status, Status::Canceled);
         }
     }));
+    let surprises = known.surprises.lock();
+    assert!(surprises.is_empty(), "{surprises:?}");
     assert!(accepted.len() > 100, "{} is too few to tell anything", accepted.len());
 }

@@ -128,10 +128,28 @@ async fn check(stage: &Stage) {
         let renewals = notes.renewals.lock().get(&task.id).copied().unwrap_or(0);
         audit::check(task, &timeline(tasks, task).await, renewals);
     }
+    check_events(&stage.world, &stored).await;
     for (key, (answers, fresh)) in notes.keyed.lock().iter() {
         assert!(answers.len() == 1 && *fresh <= 1, "{key}: {answers:?}, {fresh} of them fresh");
     }
     let (claims, outcomes) = (notes.claims.lock(), notes.outcomes.lock());
     assert!(outcomes.is_subset(&claims), "an outcome without a claim");
     assert!(outcomes.len() > 100, "{} outcomes are too few", outcomes.len());
+}
+
+/// Whoever listens from an event on is told of all that follow.
+async fn check_events(world: &World, tasks: &[Task]) {
+    let engine = world.engine().await;
+    let owners: HashSet<Uuid> = tasks.iter().map(|task| task.owner).collect();
+    for owner in owners {
+        let mut expected = Vec::new();
+        for task in tasks.iter().filter(|task| task.owner == owner) {
+            expected.extend(engine.timeline(task.id).await.expect("a store").expect("a task"));
+        }
+        expected.sort_by_key(|event| event.id);
+        for (place, event) in expected.iter().enumerate().step_by(97) {
+            let told = engine.events_after(owner, event.id, u32::MAX).await.expect("a store");
+            assert_eq!(told, expected[place + 1..], "after {event:?}");
+        }
+    }
 }

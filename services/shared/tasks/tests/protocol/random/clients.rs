@@ -1,6 +1,7 @@
 //! Clients submit, and change what they submitted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use kit::clock::Clock;
@@ -13,7 +14,7 @@ use super::Stage;
 use crate::support::{key, new_task};
 
 /// How often each does something.
-const STEPS: usize = 100;
+const STEPS: usize = 200;
 
 pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
     // Two clients share an owner, and the owner's tasks.
@@ -24,6 +25,8 @@ pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
             0..5 => submit(&stage, tasks, owner, &mut rng).await,
             _ => change(&stage, tasks, owner, &mut rng).await,
         }
+        // Gives the loops of the upkeep their turns.
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..20))).await;
     }
 }
 

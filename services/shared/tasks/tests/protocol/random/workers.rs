@@ -5,7 +5,7 @@ use std::sync::Arc;
 use broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
-use tasks::{Claim, Error, Task, Tasks};
+use tasks::{Claim, Error, StoreError, Task, Tasks};
 
 use super::Stage;
 use crate::support::{LEASE, error, raw};
@@ -19,7 +19,12 @@ pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
             () = stage.end.begun() => return,
         };
         let tasks = &stage.processes[rng.random_range(0..2)];
-        if let Some((claim, task)) = claim(&stage, tasks, &delivery, number).await {
+        let Ok(claimed) = claim(&stage, tasks, &delivery, number).await else {
+            // It may not be claimed, so the message has not done its duty.
+            delivery.release().await;
+            continue;
+        };
+        if let Some((claim, task)) = claimed {
             if rng.random_bool(0.1) && !stage.calm.has_begun() {
                 vanished.push(claim);
             } else {
@@ -54,13 +59,13 @@ async fn claim(
     tasks: &Tasks,
     delivery: &Delivery,
     number: usize,
-) -> Option<(Claim, Task)> {
+) -> Result<Option<(Claim, Task)>, StoreError> {
     let message = delivery.message.read().expect("a message about a task");
-    // A claim whose answer got lost runs out.
-    let (claim, task) =
-        tasks.claim(&message, &format!("worker {number}").into(), LEASE).await.ok().flatten()?;
-    assert!(stage.notes.claims.lock().insert(claim), "{claim:?} was given twice");
-    Some((claim, task))
+    let claimed = tasks.claim(&message, &format!("worker {number}").into(), LEASE).await?;
+    if let Some((claim, _)) = &claimed {
+        assert!(stage.notes.claims.lock().insert(*claim), "{claim:?} was given twice");
+    }
+    Ok(claimed)
 }
 
 async fn attempt(stage: &Stage, tasks: &Tasks, claim: Claim, task: &Task, rng: &mut SmallRng) {
