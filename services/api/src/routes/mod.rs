@@ -14,6 +14,7 @@ mod requeue;
 mod restart;
 mod shown;
 mod stats;
+mod submission;
 mod submit;
 #[cfg(test)]
 mod tests;

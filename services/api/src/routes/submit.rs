@@ -1,28 +1,25 @@
 //! `POST /api/tasks`: accepts a task.
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::Response;
 use contracts::problem::Code;
 use contracts::task::{MAX_DATA_BYTES, SubmitTask, Task};
-use http::header::{HeaderName, LOCATION};
-use http::request::Parts;
+use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use kit::clock::truncated;
-use kit::http::{Body, Problem};
+use kit::http::Problem;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tasks::NewTask;
 use tasks::engine::IdempotencyKey;
 
+use super::submission::{Submission, USUAL_KIND};
 use super::{fault, shown};
 use crate::state::Api;
 use crate::token::Authorized;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST_KEY: usize = 255;
-const USUAL_KIND: &str = "simulate";
 const USUAL_ATTEMPTS: u32 = 3;
 
 pub(super) const PROBLEMS: &[Code] = &[
@@ -62,19 +59,15 @@ pub(super) const PROBLEMS: &[Code] = &[
 pub(super) async fn submit(
     State(api): State<Api>,
     Authorized(caller): Authorized,
-    Key(key): Key,
-    Body(body): Body<SubmitTask>,
+    Submission { task, key }: Submission,
 ) -> Result<Response, Problem> {
-    let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = body;
+    let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
     let data = to_raw_value(&data).map_err(Problem::internal)?;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
     }
     let kind = kind.unwrap_or_else(|| USUAL_KIND.to_owned());
-    if !api.kinds.allow(&kind, &api.tasks).await.map_err(fault::store)? {
-        return Err(Problem::invalid_field("kind", "is none that a worker can run"));
-    }
     let max_attempts = max_attempts.unwrap_or(USUAL_ATTEMPTS);
     let run_at = run_at.map(truncated);
     let asked =
@@ -120,28 +113,6 @@ impl Asked<'_> {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
         bytes
-    }
-}
-
-/// The client's key against doubles.
-pub(super) struct Key(Option<String>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Key {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let fault = |message: String| Problem::invalid_field("Idempotency-Key", message);
-        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
-        let Some(value) = values.next() else { return Ok(Self(None)) };
-        if values.next().is_some() {
-            return Err(fault("is given more than once".to_owned()));
-        }
-        let key = value.to_str().ok().filter(|key| {
-            let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
-            is_visible && (1..=LONGEST_KEY).contains(&key.len())
-        });
-        let unfit = || fault(format!("must have 1 to {LONGEST_KEY} visible ASCII characters"));
-        key.map(|key| Self(Some(key.to_owned()))).ok_or_else(unfit)
     }
 }
 
@@ -203,65 +174,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_fault_of_a_body_is_told() {
-        let (platform, token) = start().await;
-        platform.announce("echo").await;
-        let cases = [
-            (json!({}), vec!["description", "data", "ttl"]),
-            (with("description", json!("")), vec!["description"]),
-            (with("description", json!("x".repeat(501))), vec!["description"]),
-            (with("description", json!("a\u{0}b")), vec!["description"]),
-            (with("ttl", json!(0)), vec!["ttl"]),
-            (with("ttl", json!(86_401)), vec!["ttl"]),
-            (with("ttl", json!("5")), vec!["ttl"]),
-            (with("ttl", json!(1.5)), vec!["ttl"]),
-            (with("maxAttempts", json!(0)), vec!["maxAttempts"]),
-            (with("maxAttempts", json!(26)), vec!["maxAttempts"]),
-            (with("runAt", json!("tomorrow")), vec!["runAt"]),
-            (with("kind", json!("unheard-of")), vec!["kind"]),
-            (with("x", json!(1)), vec!["x"]),
-            (
-                json!({"ttl": -1, "x": 1, "kind": 7}),
-                vec!["description", "data", "ttl", "kind", "x"],
-            ),
-        ];
-        for (body, fields) in cases {
-            let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
-            assert_eq!(answer.fields(), fields, "{body}");
-        }
-        let widest = with("description", json!("\u{1F980}".repeat(500)));
-        let answer = platform.post("/api/tasks").token(&token).json(&widest).send().await;
-        assert_eq!(answer.status(), 201);
-    }
-
-    #[tokio::test]
-    async fn what_is_no_body_is_refused() {
-        let (platform, token) = start().await;
-        let json = "application/json";
-        let deep = format!("{{\"data\":{}", "[".repeat(10_000));
-        let huge = "{\"data\":1e999}".to_owned();
-        let large = " ".repeat((1 << 20) + 1);
-        let cases = [
-            (json, String::new(), 400, "malformed_body"),
-            (json, "{\"ttl\":".to_owned(), 400, "malformed_body"),
-            (json, "[]".to_owned(), 400, "malformed_body"),
-            (json, "\"text\"".to_owned(), 400, "malformed_body"),
-            (json, deep, 400, "malformed_body"),
-            (json, huge, 400, "malformed_body"),
-            (json, large, 413, "body_too_large"),
-            ("text/plain", body().to_string(), 415, "unsupported_media_type"),
-        ];
-        for (content_type, text, status, code) in cases {
-            let asking = platform.post("/api/tasks").token(&token).body(content_type, text.clone());
-            let answer = asking.send().await;
-            assert_eq!(answer.problem(), (status, code.to_owned()), "{text:.40}");
-        }
-        let bytes = b"{\"description\":\"\xff\"}".to_vec();
-        let answer = platform.post("/api/tasks").token(&token).body(json, bytes).send().await;
-        assert_eq!(answer.problem().0, 400);
-    }
-
-    #[tokio::test]
     async fn data_has_its_own_limit() {
         let (platform, token) = start().await;
         let of_size = |size: usize| with("data", json!("x".repeat(size - 2)));
@@ -301,21 +213,6 @@ mod tests {
         assert_eq!(ask(&token, "other", &body()).await.status(), 201);
         let someone = platform.auth.sign_in();
         assert_eq!(ask(&someone, "k", &body()).await.status(), 201);
-    }
-
-    #[tokio::test]
-    async fn a_key_is_visible_ascii() {
-        let (platform, token) = start().await;
-        for key in ["", "a b", "\u{fc}", &"k".repeat(256)] {
-            let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", key);
-            assert_eq!(asking.json(&body()).send().await.fields(), ["Idempotency-Key"], "{key}");
-        }
-        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", "a");
-        let answer = asking.header("idempotency-key", "b").json(&body()).send().await;
-        assert_eq!(answer.fields(), ["Idempotency-Key"]);
-        let longest = "k".repeat(255);
-        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", &longest);
-        assert_eq!(asking.json(&body()).send().await.status(), 201);
     }
 
     #[tokio::test]
