@@ -232,7 +232,9 @@ async fn the_description_is_read_without_any_other_host() {
     let html = String::from_utf8(page.body).expect("text");
     assert!(html.contains("swagger-ui") && !html.contains("://"), "{html}");
     let answer = ask(&router, get("/docs/swagger-initializer.js")).await;
-    assert!(String::from_utf8_lossy(&answer.body).contains("/openapi.json"));
+    let script = String::from_utf8_lossy(&answer.body);
+    assert!(script.contains("/openapi.json"));
+    assert!(script.contains(r#""validatorUrl": "none""#), "nobody else is asked: {script}");
     for path in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"] {
         assert_eq!(ask(&router, get(path)).await.status, StatusCode::OK, "{path}");
     }

@@ -53,7 +53,8 @@ pub async fn json(request: Request) -> Result<Value, Problem> {
         let detail = if fault.is_eof() {
             "the body ends too early".to_owned()
         } else {
-            format!("the body is not JSON from line {line}, column {column} on")
+            // No JSON, or more than is read: nested too deeply, a number too large.
+            format!("the body can't be read from line {line}, column {column} on")
         };
         Problem::new(Code::MalformedBody).detail(detail)
     })
