@@ -14,7 +14,6 @@ use kit::Boot;
 use kit::clock::{Clock, SystemClock};
 use kit::config::{Config, Synchronous};
 use kit::data_dir::DataDir;
-use kit::health::Health;
 use kit::lifecycle::Shutdown;
 use tasks::sqlite::SqliteEngine;
 use tasks::{Retention, Tasks, Upkeep};
@@ -73,7 +72,6 @@ impl Platform {
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let (tasks, upkeep) = open_tasks(&config, &clock).await?;
-        add_check(&health, &tasks);
 
         let config = Arc::new(config);
         let mut parts = JoinSet::new();
@@ -124,14 +122,6 @@ impl Running {
         }
         ended
     }
-}
-
-fn add_check(health: &Health, tasks: &Tasks) {
-    let tasks = tasks.clone();
-    health.add("tasks", move || {
-        let tasks = tasks.clone();
-        async move { Ok(tasks.ping().await?) }
-    });
 }
 
 async fn open_accounts(
