@@ -44,6 +44,14 @@ impl Platform {
         self.tasks.timeline(token.user, id).await.expect("a store").expect("a task")
     }
 
+    /// A waiting task, and the feed that has told of it: no word of it is on its way.
+    async fn told_of(&self, token: &Token) -> (Uuid, Events) {
+        let mut feed = self.feed(token).await;
+        let id = self.submit(token).await;
+        assert_eq!(feed.kinds(1).await, [Created]);
+        (id, feed)
+    }
+
     async fn run_to_its_end(&self, token: &Token) -> Uuid {
         let id = self.submit(token).await;
         self.finish(token, id).await;
@@ -115,7 +123,9 @@ async fn a_removed_task_says_so_once() {
 async fn everything_of_ones_own_is_told_and_nothing_else() {
     let (platform, token) = start().await;
     let other = platform.auth.sign_in();
-    platform.run_to_its_end(&token).await;
+    let (before, mut feed) = platform.told_of(&token).await;
+    platform.finish(&token, before).await;
+    assert_eq!(feed.kinds(2).await, [Started, Finished]);
     let mut live = platform.feed(&token).await;
     platform.run_to_its_end(&other).await;
     let first = platform.run_to_its_end(&token).await;
@@ -139,8 +149,8 @@ async fn everything_of_ones_own_is_told_and_nothing_else() {
 #[tokio::test]
 async fn an_outage_of_the_broker_loses_nothing() {
     let (platform, token) = start().await;
-    let id = platform.submit(&token).await;
-    let (mut live, mut feed) = (platform.watch(&token, id).await, platform.feed(&token).await);
+    let (id, mut feed) = platform.told_of(&token).await;
+    let mut live = platform.watch(&token, id).await;
     assert_eq!(live.kinds(1).await, [Created]);
     platform.broker.pause();
     let silent = platform.silent_tasks().await;
@@ -157,8 +167,8 @@ async fn an_outage_of_the_broker_loses_nothing() {
 #[tokio::test]
 async fn what_the_news_had_to_leave_out_is_read() {
     let (platform, token) = start().await;
-    let id = platform.submit(&token).await;
-    let (mut live, mut feed) = (platform.watch(&token, id).await, platform.feed(&token).await);
+    let (id, mut feed) = platform.told_of(&token).await;
+    let mut live = platform.watch(&token, id).await;
     assert_eq!(live.kinds(1).await, [Created]);
     let silent = platform.silent_tasks().await;
     silent.cancel(token.user, id).await.expect("canceled");
@@ -194,8 +204,7 @@ async fn news_that_come_twice_are_told_once() {
 #[tokio::test]
 async fn unreadable_news_make_streams_read_the_store() {
     let (platform, token) = start().await;
-    let id = platform.submit(&token).await;
-    let mut feed = platform.feed(&token).await;
+    let (id, mut feed) = platform.told_of(&token).await;
     platform.silent_tasks().await.cancel(token.user, id).await.expect("canceled");
     let later = Message::new(Uuid::new_v4(), &json!({"v": "2", "happened": []}));
     platform.broker.broadcast(Topic::TaskEvents, later).await.expect("told");
@@ -205,8 +214,8 @@ async fn unreadable_news_make_streams_read_the_store() {
 #[tokio::test]
 async fn a_stream_that_falls_behind_catches_up() {
     let (platform, token) = start().await;
-    let id = platform.submit(&token).await;
-    let (mut live, mut feed) = (platform.watch(&token, id).await, platform.feed(&token).await);
+    let (id, mut feed) = platform.told_of(&token).await;
+    let mut live = platform.watch(&token, id).await;
     let claim = platform.claim(&token, id).await;
     // More than waits for anybody.
     for step in 0..6 {
@@ -287,8 +296,8 @@ async fn a_client_that_comes_and_goes_hears_everything_once() {
 #[tokio::test]
 async fn a_stream_ends_with_its_token() {
     let (platform, token) = start().await;
-    let id = platform.submit(&token).await;
-    let (feed, mut watch) = (platform.feed(&token).await, platform.watch(&token, id).await);
+    let (id, feed) = platform.told_of(&token).await;
+    let mut watch = platform.watch(&token, id).await;
     watch.next().await.expect("an event");
     platform.auth.sign_out(&token).await;
     assert_eq!(feed.rest().await, []);
