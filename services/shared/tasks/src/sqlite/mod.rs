@@ -167,7 +167,12 @@ impl Engine for SqliteEngine {
         removed: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        upkeep::purge(&mut *self.writer.lock().await, ended, removed, limit).await
+        // The search takes longer the more is kept, so the writer only hears what it found.
+        let old = upkeep::old(&self.readers, ended, removed, limit).await?;
+        if old.is_empty() {
+            return Ok(0);
+        }
+        upkeep::purge(&mut *self.writer.lock().await, &old, ended, removed).await
     }
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
-use super::batched::{Batched, MOST_ROWS};
+use super::batched::{Batched, MOST_ROWS, Statement};
 use super::rows::{micros, signed, time, unsigned};
 use crate::engine::{Due, StoreError, TakeDue};
 
@@ -145,27 +145,59 @@ pub(super) async fn owned(
     Ok(sqlx::query_scalar(OWNED).bind(owner).bind(limit).fetch_all(pool).await?)
 }
 
-/// See [`crate::Engine::purge`].
-pub(super) async fn purge(
-    connection: &mut SqliteConnection,
+/// What makes a task old enough to be forgotten: when it ended, and sooner if it is removed.
+macro_rules! is_old {
+    () => {
+        "(finished_at <= ? OR (deleted = 1 AND finished_at <= ?))"
+    };
+}
+
+static PURGE: Batched = Batched::new(
+    "WITH old (id) AS (VALUES ",
+    1,
+    concat!(
+        ") DELETE FROM tasks WHERE id IN (SELECT id FROM old) AND ",
+        is_old!(),
+        " RETURNING id, pages"
+    ),
+);
+
+/// Some of the tasks that are old enough to be forgotten.
+pub(super) async fn old(
+    pool: &SqlitePool,
     ended: Timestamp,
     removed: Timestamp,
     limit: u32,
+) -> Result<Vec<Uuid>, StoreError> {
+    const OLD: &str =
+        concat!("SELECT id FROM tasks WHERE finished_at IS NOT NULL AND ", is_old!(), " LIMIT ?");
+    let query = sqlx::query_scalar(OLD).bind(micros(ended)).bind(micros(removed)).bind(limit);
+    Ok(query.fetch_all(pool).await?)
+}
+
+/// Forgets those of `tasks` that are still old enough; how many those were.
+pub(super) async fn purge(
+    connection: &mut SqliteConnection,
+    tasks: &[Uuid],
+    ended: Timestamp,
+    removed: Timestamp,
 ) -> Result<u64, StoreError> {
-    const PURGE: &str = "DELETE FROM tasks WHERE id IN (SELECT id FROM tasks \
-         WHERE finished_at <= max(?1, ?2) AND (finished_at <= ?1 OR (deleted = 1 AND finished_at <= ?2)) \
-         ORDER BY finished_at LIMIT ?3) RETURNING id, pages";
     const PAGES: &str = "DELETE FROM task_timeline_pages WHERE task_id = ?";
+    let mut purged = 0;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let query = sqlx::query(PURGE).bind(micros(ended)).bind(micros(removed)).bind(limit);
-    let rows = transaction.fetch_all(query).await?;
-    for row in &rows {
-        if row.try_get::<i64, _>(1)? > 0 {
-            transaction.execute(sqlx::query(PAGES).bind(row.try_get::<Uuid, _>(0)?)).await?;
+    for tasks in tasks.chunks(MOST_ROWS) {
+        let statement = PURGE.bound(tasks, Statement::bind);
+        let statement = statement.bind(micros(ended)).bind(micros(removed));
+        for row in transaction.fetch_all(statement).await? {
+            purged += 1;
+            if row.try_get::<i64, _>(1)? > 0 {
+                let id: Uuid = row.try_get(0)?;
+                transaction.execute(sqlx::query(PAGES).bind(id)).await?;
+            }
         }
     }
     transaction.commit().await?;
-    Ok(rows.len() as u64)
+    Ok(purged)
 }
 
 /// See [`crate::Engine::report_worker`].
