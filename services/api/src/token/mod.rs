@@ -48,9 +48,6 @@ const TOLERANCE: Duration = Duration::from_secs(30);
 /// Why a token doesn't open the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is none.
-    #[error("no token came")]
-    Missing,
     /// It is malformed or forged.
     #[error("the token is not valid")]
     Invalid,
@@ -68,7 +65,6 @@ pub enum Refusal {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Missing => Self::new(Code::TokenMissing),
             Refusal::Invalid => Self::new(Code::TokenInvalid),
             Refusal::Expired => Self::new(Code::TokenExpired),
             Refusal::Revoked => Self::new(Code::TokenRevoked),

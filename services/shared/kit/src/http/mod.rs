@@ -1,5 +1,6 @@
 //! HTTP as every service speaks it.
 
+mod bearer;
 mod body;
 mod client;
 mod connection;
@@ -13,6 +14,7 @@ mod rate;
 mod router;
 mod server;
 
+pub use bearer::bearer;
 pub use body::{Body, BodyLimits, json, read};
 pub use client::{Client, Peer};
 pub use docs::docs;
