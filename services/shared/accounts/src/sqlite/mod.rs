@@ -9,6 +9,7 @@ mod keys;
 mod passwords;
 mod rows;
 mod sessions;
+mod write_lock;
 
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection as _, Sqlite, SqliteConnection, Transaction};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
+use self::write_lock::WriteLock;
 use crate::audit::Entry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -44,7 +46,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// An account store in a SQLite file.
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
+    writer: WriteLock,
     readers: SqlitePool,
 }
 
@@ -73,13 +75,13 @@ impl SqliteStore {
         migrator.run(&mut writer).await.map_err(|error| StoreError::Broken(error.to_string()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(options.clone().create_if_missing(false).read_only(true))
             .await?;
-        Ok(Self { writer: Mutex::new(writer), readers })
+        Ok(Self { writer: WriteLock::new(options, writer), readers })
     }
 
-    async fn writer(&self) -> Writer<'_> {
-        Writer(self.writer.lock().await)
+    async fn writer(&self) -> Result<Writer<'_>> {
+        Ok(Writer(self.writer.lock().await?))
     }
 }
 
@@ -127,7 +129,7 @@ impl Store for SqliteStore {
     }
 
     async fn issue_code(&self, issue: IssueCode) -> Result<Issued> {
-        codes::issue(&mut self.writer().await, issue).await
+        codes::issue(&mut self.writer().await?, issue).await
     }
 
     async fn spend_try(
@@ -137,7 +139,7 @@ impl Store for SqliteStore {
         now: Timestamp,
         tries: u32,
     ) -> Result<Option<Mac>> {
-        codes::spend_try(self.writer().await.alone(), email, purpose, now, tries).await
+        codes::spend_try(self.writer().await?.alone(), email, purpose, now, tries).await
     }
 
     async fn verify_email(
@@ -147,11 +149,11 @@ impl Store for SqliteStore {
         until: Timestamp,
         audit: Entry,
     ) -> Result<bool> {
-        codes::verify_email(&mut self.writer().await, email, code, until, audit).await
+        codes::verify_email(&mut self.writer().await?, email, code, until, audit).await
     }
 
     async fn register(&self, new: NewAccount) -> Result<Registered> {
-        accounts::register(&mut self.writer().await, new).await
+        accounts::register(&mut self.writer().await?, new).await
     }
 
     async fn account(&self, id: Uuid) -> Result<Option<Account>> {
@@ -172,7 +174,7 @@ impl Store for SqliteStore {
         changes: AccountChanges,
         audit: Entry,
     ) -> Result<Updated> {
-        accounts::update(&mut self.writer().await, id, changes, audit).await
+        accounts::update(&mut self.writer().await?, id, changes, audit).await
     }
 
     async fn set_roles(
@@ -182,15 +184,15 @@ impl Store for SqliteStore {
         news: StoredDuty,
         audit: Entry,
     ) -> Result<Option<Account>> {
-        accounts::set_roles(&mut self.writer().await, id, roles, &news, audit).await
+        accounts::set_roles(&mut self.writer().await?, id, roles, &news, audit).await
     }
 
     async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<Uuid>>> {
-        passwords::change(&mut self.writer().await, change).await
+        passwords::change(&mut self.writer().await?, change).await
     }
 
     async fn reset_password(&self, reset: PasswordReset) -> Result<Option<Vec<Uuid>>> {
-        passwords::reset(&mut self.writer().await, reset).await
+        passwords::reset(&mut self.writer().await?, reset).await
     }
 
     async fn delete_account(
@@ -200,7 +202,7 @@ impl Store for SqliteStore {
         news: StoredDuty,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>> {
-        accounts::delete(&mut self.writer().await, id, now, &news, audit).await
+        accounts::delete(&mut self.writer().await?, id, now, &news, audit).await
     }
 
     async fn open_session(
@@ -210,7 +212,7 @@ impl Store for SqliteStore {
         failures: &FailureKey,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>> {
-        sessions::open(&mut self.writer().await, new, password, failures, audit).await
+        sessions::open(&mut self.writer().await?, new, password, failures, audit).await
     }
 
     async fn rotate_session(
@@ -221,7 +223,7 @@ impl Store for SqliteStore {
         expires_at: Timestamp,
         audit: Entry,
     ) -> Result<Rotation> {
-        sessions::rotate(&mut self.writer().await, used, next, now, expires_at, audit).await
+        sessions::rotate(&mut self.writer().await?, used, next, now, expires_at, audit).await
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>> {
@@ -239,7 +241,7 @@ impl Store for SqliteStore {
         now: Timestamp,
         audit: Entry,
     ) -> Result<bool> {
-        sessions::end(&mut self.writer().await, account, id, now, audit).await
+        sessions::end(&mut self.writer().await?, account, id, now, audit).await
     }
 
     async fn failures(
@@ -252,7 +254,7 @@ impl Store for SqliteStore {
     }
 
     async fn note_failure(&self, key: &FailureKey, audit: Entry) -> Result<()> {
-        passwords::note_failure(&mut self.writer().await, key, audit).await
+        passwords::note_failure(&mut self.writer().await?, key, audit).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
@@ -260,11 +262,11 @@ impl Store for SqliteStore {
     }
 
     async fn add_signing_key(&self, key: &SealedKey) -> Result<bool> {
-        keys::add(self.writer().await.alone(), key).await
+        keys::add(self.writer().await?.alone(), key).await
     }
 
     async fn remove_signing_key(&self, kid: &str) -> Result<()> {
-        keys::remove(self.writer().await.alone(), kid).await
+        keys::remove(self.writer().await?.alone(), kid).await
     }
 
     async fn claim_duties(
@@ -276,23 +278,23 @@ impl Store for SqliteStore {
         if !duties::any_due(&self.readers, now).await? {
             return Ok(Vec::new());
         }
-        duties::claim(self.writer().await.alone(), now, until, limit).await
+        duties::claim(self.writer().await?.alone(), now, until, limit).await
     }
 
     async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {
-        duties::finish(self.writer().await.alone(), id, remembered_until).await
+        duties::finish(self.writer().await?.alone(), id, remembered_until).await
     }
 
     async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
-        duties::postpone(self.writer().await.alone(), id, due_at).await
+        duties::postpone(self.writer().await?.alone(), id, due_at).await
     }
 
     async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
-        duties::reopen(self.writer().await.alone(), kind, due_at).await
+        duties::reopen(self.writer().await?.alone(), kind, due_at).await
     }
 
     async fn keep_mail(&self, mail: &InboxMail) -> Result<bool> {
-        duties::keep_mail(self.writer().await.alone(), mail).await
+        duties::keep_mail(self.writer().await?.alone(), mail).await
     }
 
     async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
@@ -300,7 +302,7 @@ impl Store for SqliteStore {
     }
 
     async fn audit(&self, entry: Entry) -> Result<()> {
-        audit::add(self.writer().await.alone(), &entry).await
+        audit::add(self.writer().await?.alone(), &entry).await
     }
 
     async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Entry>> {
@@ -308,6 +310,6 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, outdated: Outdated) -> Result<u64> {
-        audit::purge(&mut self.writer().await, outdated).await
+        audit::purge(&mut self.writer().await?, outdated).await
     }
 }

@@ -6,6 +6,7 @@ mod read;
 mod rows;
 mod upkeep;
 mod write;
+mod write_lock;
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use self::write_lock::WriteLock;
 use crate::domain::Task;
 use crate::engine::{
     Change, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
@@ -33,7 +34,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// A task store in a SQLite file.
 pub struct SqliteEngine {
-    writer: Mutex<SqliteConnection>,
+    writer: WriteLock,
     readers: SqlitePool,
 }
 
@@ -66,9 +67,9 @@ impl SqliteEngine {
         transaction.commit().await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(options.clone().create_if_missing(false).read_only(true))
             .await?;
-        Ok(Self { writer: Mutex::new(writer), readers })
+        Ok(Self { writer: WriteLock::new(options, writer), readers })
     }
 }
 
@@ -109,7 +110,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
-        write::write(&mut *self.writer.lock().await, inserts, changes).await
+        write::write(&mut *self.writer.lock().await?, inserts, changes).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
@@ -130,7 +131,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
-        write::renew(&mut *self.writer.lock().await, claims, until).await
+        write::renew(&mut *self.writer.lock().await?, claims, until).await
     }
 
     async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
@@ -141,7 +142,7 @@ impl Engine for SqliteEngine {
         if !upkeep::any_due(&self.readers, take).await? {
             return Ok(Vec::new());
         }
-        upkeep::take_due(&mut *self.writer.lock().await, take).await
+        upkeep::take_due(&mut *self.writer.lock().await?, take).await
     }
 
     async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
@@ -150,11 +151,11 @@ impl Engine for SqliteEngine {
         if waiting.is_empty() {
             return Ok(());
         }
-        upkeep::dispatched(&mut *self.writer.lock().await, &waiting, now).await
+        upkeep::dispatched(&mut *self.writer.lock().await?, &waiting, now).await
     }
 
     async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        upkeep::dispatch_again(&mut *self.writer.lock().await, before, now).await
+        upkeep::dispatch_again(&mut *self.writer.lock().await?, before, now).await
     }
 
     async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
@@ -172,7 +173,7 @@ impl Engine for SqliteEngine {
         if old.is_empty() {
             return Ok(0);
         }
-        upkeep::purge(&mut *self.writer.lock().await, &old, ended, removed).await
+        upkeep::purge(&mut *self.writer.lock().await?, &old, ended, removed).await
     }
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
@@ -180,11 +181,11 @@ impl Engine for SqliteEngine {
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        upkeep::report_worker(&mut *self.writer.lock().await, worker).await
+        upkeep::report_worker(&mut *self.writer.lock().await?, worker).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
-        upkeep::forget_worker(&mut *self.writer.lock().await, name).await
+        upkeep::forget_worker(&mut *self.writer.lock().await?, name).await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
@@ -192,7 +193,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
-        upkeep::announce_kinds(&mut *self.writer.lock().await, kinds).await
+        upkeep::announce_kinds(&mut *self.writer.lock().await?, kinds).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {

@@ -1,0 +1,101 @@
+//! The connection that writes, and the next one after it is lost.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The one connection that writes.
+pub(super) struct WriteLock {
+    options: SqliteConnectOptions,
+    connection: Mutex<SqliteConnection>,
+}
+
+impl WriteLock {
+    /// Writes through `connection`, and through others made with `options` where it is
+    /// lost.
+    pub fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+        Self { options, connection: Mutex::new(connection) }
+    }
+
+    /// The connection, outside of any transaction, once it is free.
+    pub async fn lock(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
+        let mut connection = self.connection.lock().await;
+        if is_lost(&mut connection).await {
+            *connection = self.options.connect().await?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Whether a connection is of no use any more.
+///
+/// Where a disk is full or fails, SQLite may roll back by itself. Sqlx then can't end a
+/// transaction that is over, takes it for open ever after, and refuses to begin another.
+async fn is_lost(connection: &mut SqliteConnection) -> bool {
+    if !connection.is_in_transaction() {
+        return false;
+    }
+    // The one before may have been dropped: the ping is answered after its rollback.
+    connection.ping().await.is_err() || connection.is_in_transaction()
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteJournalMode;
+    use sqlx::{AssertSqlSafe, Executor as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_writes_again_once_a_full_disk_has_room() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = SqliteConnectOptions::new()
+            .filename(directory.path().join("a.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let mut connection = options.connect().await.expect("a file");
+        connection.execute("CREATE TABLE t (x BLOB)").await.expect("made");
+        // As if the disk ended here, for this connection.
+        let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut connection).await;
+        let limit = format!("PRAGMA max_page_count = {}", pages.unwrap_or(0_i64));
+        connection.execute(AssertSqlSafe(limit)).await.expect("set");
+        let lock = WriteLock::new(options, connection);
+
+        let mut writer = lock.lock().await.expect("a connection");
+        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.expect("begun");
+        let full = transaction.execute("INSERT INTO t VALUES (zeroblob(100000))").await;
+        assert!(full.is_err(), "{full:?}");
+        drop(transaction);
+        drop(writer);
+
+        for _ in 0..2 {
+            let mut writer = lock.lock().await.expect("a connection");
+            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.expect("begun");
+            let written = transaction.execute("INSERT INTO t VALUES (zeroblob(100000))").await;
+            assert_eq!(written.expect("room").rows_affected(), 1);
+            transaction.commit().await.expect("committed");
+        }
+        let mut writer = lock.lock().await.expect("a connection");
+        let kept =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM t").fetch_one(&mut *writer).await;
+        assert_eq!(kept.expect("readable"), 2);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_dropped_costs_no_connection() {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        let connection = options.connect().await.expect("a store");
+        let lock = WriteLock::new(options, connection);
+        let mut writer = lock.lock().await.expect("a connection");
+        writer.execute("CREATE TABLE t (x)").await.expect("made");
+        let mut transaction = writer.begin().await.expect("begun");
+        transaction.execute("INSERT INTO t VALUES (1)").await.expect("written");
+        drop(transaction);
+        drop(writer);
+        // A new connection would be to another, empty store.
+        let mut writer = lock.lock().await.expect("a connection");
+        let kept =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM t").fetch_one(&mut *writer).await;
+        assert_eq!(kept.expect("the same store"), 0);
+    }
+}
