@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock};
 
 /// A directory that this process alone works in, for as long as the value lives.
 #[derive(Debug)]
@@ -71,6 +71,23 @@ pub fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Makes the file of a database where it is missing, and the directory too, for their
+/// owner alone; fails where it can't be written, which SQLite would put up with.
+///
+/// The files beside it get its mode. What is there isn't opened: to close it would end the
+/// locks that this process has on it.
+pub fn create_database(path: &Path) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        create(directory)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Ok(access(path, Access::READ_OK | Access::WRITE_OK)?)
+        }
+        made => made.map(drop),
+    }
+}
+
 /// Writes a file that must not be there yet, for its owner alone, so that it is either
 /// whole or missing. Where another process was faster, its content stays.
 pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -129,6 +146,30 @@ mod tests {
         std::fs::write(&file, "").expect("written");
         let text = DataDir::claim(&file.join("sub")).expect_err("no directory").to_string();
         assert!(text.contains("MINIAPP__DATA_DIR") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn a_database_is_for_its_owner_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("sub/a.db");
+        create_database(&path).expect("made");
+        assert_eq!(mode(&path), 0o600);
+        std::fs::write(&path, b"content").expect("written");
+        create_database(&path).expect("left as it is");
+        assert_eq!(std::fs::read(&path).expect("there"), b"content");
+        assert!(create_database(&path.join("no-directory/a.db")).is_err());
+    }
+
+    #[test]
+    fn a_database_that_cant_be_written_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.db");
+        create_database(&path).expect("made");
+        let read_only = std::fs::Permissions::from_mode(0o400);
+        std::fs::set_permissions(&path, read_only).expect("set");
+        // Whoever may write everything, may write this as well.
+        let may_write = OpenOptions::new().write(true).open(&path).is_ok();
+        assert_eq!(create_database(&path).is_ok(), may_write);
     }
 
     #[test]

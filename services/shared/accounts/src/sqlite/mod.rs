@@ -57,10 +57,8 @@ impl SqliteStore {
     pub async fn open(url: &str, fsync: bool) -> Result<Self> {
         let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
         let options: SqliteConnectOptions = url.parse()?;
-        if let Some(directory) = options.get_filename().parent() {
-            data_dir::create(directory)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        }
+        data_dir::create_database(options.get_filename())
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
+use kit::data_dir;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -45,6 +46,8 @@ impl SqliteEngine {
     pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
         let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
         let options: SqliteConnectOptions = url.parse()?;
+        data_dir::create_database(options.get_filename())
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
