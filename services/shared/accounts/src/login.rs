@@ -75,7 +75,21 @@ fn is_allowed(c: char) -> bool {
 /// character may itself be a capital.
 fn look_of(text: &str) -> String {
     let once: String = skeleton(text).collect();
-    skeleton(&once.to_lowercase()).collect()
+    without_double_dots(skeleton(&once.to_lowercase()))
+}
+
+/// Letters that have a dot look the same with another one on top of it. The skeleton tells
+/// them apart, and takes those without a dot for those with one.
+fn without_double_dots(text: impl Iterator<Item = char>) -> String {
+    const DOT_ABOVE: char = '\u{307}';
+    let mut base = ' ';
+    text.filter(|&c| {
+        if !is_combining_mark(c) {
+            base = c;
+        }
+        c != DOT_ABOVE || !matches!(base, 'i' | 'j')
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -128,12 +142,18 @@ mod tests {
             ("modern", "modem"),
             // All Cyrillic.
             ("pace", "\u{440}\u{430}\u{441}\u{435}"),
+            // An i without its dot, and the dot.
+            ("alice", "al\u{131}\u{307}ce"),
+            ("alice", "ali\u{307}ce"),
+            ("al\u{1ecb}ce", "al\u{1ecb}\u{307}ce"),
+            ("judith", "j\u{307}udith"),
         ];
         for (one, other) in pairs {
             assert!(look_alike(one, other), "{one} {other}");
         }
         assert!(!look_alike("user1", "user2"));
         assert!(!look_alike("alice", "alicia"));
+        assert!(!look_alike("zoe", "\u{17c}oe"));
     }
 
     proptest! {
