@@ -17,8 +17,8 @@ const USUAL: u32 = 50;
 /// How many tasks are read at a time: a usual page at once.
 const AT_A_TIME: u32 = USUAL + 1;
 /// A page whose tasks have more bytes than this is cut short: its limit is one for
-/// people, this one is for memory.
-const MOST_BYTES: usize = 4 << 20;
+/// people, this one is for memory, which a page takes until the slowest client has it.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +69,29 @@ impl Page {
             before = some.last().map(|task| task.id);
             found.extend(some);
         }
-        let is_last = missing == 0 && found.len() < wanted as usize;
-        found.truncate(self.limit as usize);
-        answer(&found, size, is_last)
+        let (count, size) = fitting(&found);
+        let shown = count.min(self.limit as usize);
+        let is_last = missing == 0 && shown == found.len();
+        answer(&found[..shown], size, is_last)
     }
 
     /// A page without tasks.
     pub fn empty() -> Result<Response, Problem> {
         answer(&[], 0, true)
     }
+}
+
+/// How many of `tasks` a page has room for, the first in any case, and their bytes.
+fn fitting(tasks: &[Task]) -> (usize, usize) {
+    let mut size = 0;
+    for (count, task) in tasks.iter().enumerate() {
+        let with_this = size + shown::size(task);
+        if count > 0 && with_this > MOST_BYTES {
+            return (count, size);
+        }
+        size = with_this;
+    }
+    (tasks.len(), size)
 }
 
 fn answer(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
