@@ -107,11 +107,20 @@ async fn a_body_that_breaks_off_or_is_too_large_gets_an_answer() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_and_the_next_one_served() {
+    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (asked, go_on) = (asked.clone(), go_on.clone());
+        get(async move || {
+            asked.notify_one();
+            go_on.notified().await;
+            "done"
+        })
+    };
     let options = ServerOptions { connections: 1, ..patient() };
-    let server = Running::start(hello(), options).await;
+    let server = Running::start(hello().route("/slow", slow), options).await;
     let mut first = server.connect().await;
-    first.write_all(GET.as_bytes()).await.expect("written");
-    read_until(&mut first, "hello").await;
+    first.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    within(asked.notified()).await;
     // Whether it asks for something or only sits there.
     for sent in [GET, ""] {
         let answer = server.exchange(sent).await;
@@ -120,6 +129,8 @@ async fn one_connection_too_many_is_told_and_the_next_one_served() {
             assert!(answer.contains(said), "{said}: {answer}");
         }
     }
+    go_on.notify_one();
+    read_until(&mut first, "done").await;
     drop(first);
     within(async {
         while status(&server.exchange(GET_AND_CLOSE).await) != "200" {
@@ -127,6 +138,24 @@ async fn one_connection_too_many_is_told_and_the_next_one_served() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn idle_connections_make_room() {
+    let options = ServerOptions { connections: 4, ..patient() };
+    let server = Running::start(hello(), options).await;
+    let mut idle = Vec::new();
+    // Nothing at all, half a head, and between two requests.
+    for sent in ["", "GET / HTTP/1.1\r\nhost:", GET].repeat(4) {
+        let mut stream = server.connect().await;
+        stream.write_all(sent.as_bytes()).await.expect("written");
+        if sent == GET {
+            read_until(&mut stream, "hello").await;
+        }
+        idle.push(stream);
+    }
+    assert_eq!(status(&server.exchange(GET_AND_CLOSE).await), "200");
+    assert_eq!(read_to_end(&mut idle[0]).await, "");
 }
 
 #[tokio::test]

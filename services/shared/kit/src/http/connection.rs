@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1, or HTTP/2 where the client begins with it.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tower::Service as _;
 
 use super::Peer;
 use super::linger::Lingering;
+use super::places::{Place, Sent};
 
 /// The largest head of a request; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -40,11 +42,21 @@ pub(super) struct Connection {
     pub(super) timeouts: Timeouts,
     pub(super) peer: SocketAddr,
     pub(super) stop: CancellationToken,
+    pub(super) place: Place,
 }
 
 impl Connection {
-    /// Serves until the client leaves, breaks a rule, or is asked to leave.
+    /// Serves until the client leaves, breaks a rule, or has to leave.
     pub(super) async fn serve(self, stream: TcpStream) {
+        tokio::select! {
+            () = self.speak(stream) => {}
+            () = self.place.given_up() => {
+                tracing::debug!(peer = %self.peer, "made room for another connection");
+            }
+        }
+    }
+
+    async fn speak(&self, stream: TcpStream) {
         let Some(is_http2) = self.begins_with_http2(&stream).await else { return };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.timeouts.write));
@@ -106,12 +118,20 @@ impl Connection {
     fn answer(
         &self,
         request: hyper::Request<Incoming>,
-    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    ) -> impl Future<Output = Result<http::Response<Sent<Body>>, Infallible>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
-        let answer = self.router.clone().call(request);
+        let begun = self.place.answering();
+        let begun = begun.map(|answering| (self.router.clone().call(request), answering));
         let stop = self.stop.clone();
-        async move { answer.await.map(|response| ended_by(stop, response)) }
+        async move {
+            let Some((answer, answering)) = begun else {
+                // The connection ends; it was never begun, so it can be tried again.
+                return pending().await;
+            };
+            let response = ended_by(stop, answer.await?);
+            Ok(response.map(|body| Sent::new(body, answering)))
+        }
     }
 }
 

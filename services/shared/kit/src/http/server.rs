@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Timeouts};
+use super::places::Places;
 use crate::config::Config;
 use crate::lifecycle::Shutdown;
 
@@ -28,7 +29,8 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// What a listener puts up with.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
-    /// Connections served at once.
+    /// Connections served at once; where one more comes, the one that has waited the
+    /// longest for a request makes room.
     pub connections: usize,
     /// How long the head of a request may take, and a connection may idle.
     pub header_timeout: Duration,
@@ -77,7 +79,7 @@ pub async fn serve(
         timeouts: Timeouts { header: options.header_timeout, write: options.write_timeout },
         stop: shutdown.token(),
         cut_off: cut_off.clone(),
-        served: Arc::new(Semaphore::new(options.connections.min(Semaphore::MAX_PERMITS))),
+        places: Places::new(options.connections),
         turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_A_TIME)),
         tasks: TaskTracker::new(),
     };
@@ -110,7 +112,7 @@ struct Server {
     timeouts: Timeouts,
     stop: CancellationToken,
     cut_off: CancellationToken,
-    served: Arc<Semaphore>,
+    places: Arc<Places>,
     turned_away: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -120,16 +122,16 @@ impl Server {
         // Answers are written whole; waiting for more only delays them. Where it can't be
         // set the connection is gone already, which is noticed soon enough.
         let _ = stream.set_nodelay(true);
-        if let Ok(permit) = self.served.clone().try_acquire_owned() {
+        if let Some(place) = self.places.take() {
             let connection = Connection {
                 router: self.router.clone(),
                 timeouts: self.timeouts,
                 peer,
                 stop: self.stop.clone(),
+                place,
             };
             let cut_off = self.cut_off.clone();
             self.tasks.spawn(async move {
-                let _permit = permit;
                 cut_off.run_until_cancelled(connection.serve(stream)).await;
             });
         } else if let Ok(permit) = self.turned_away.clone().try_acquire_owned() {
