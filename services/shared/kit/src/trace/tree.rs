@@ -13,12 +13,29 @@ use super::store::{EndedSpan, Trace};
 pub struct Tree<'a> {
     trace: &'a Trace,
     width: usize,
+    colored: bool,
 }
+
+/// Between a label, the duration and the bar.
+const DURATION: usize = 9;
+const GAPS: usize = 3;
+const FAILED: &str = " failed";
+
+/// What a terminal takes for the colours of bars, of failures, and for the end of each.
+const CYAN: &str = "\u{1b}[36m";
+const RED: &str = "\u{1b}[31m";
+const PLAIN: &str = "\u{1b}[0m";
 
 impl<'a> Tree<'a> {
     /// Draws `trace` in lines of about `width` characters.
     pub fn new(trace: &'a Trace, width: usize) -> Self {
-        Self { trace, width: width.clamp(60, 160) }
+        Self { trace, width: width.clamp(60, 160), colored: false }
+    }
+
+    /// Colours the bars, those of failed spans apart, or not.
+    #[must_use]
+    pub fn colored(self, colored: bool) -> Self {
+        Self { colored, ..self }
     }
 }
 
@@ -43,13 +60,15 @@ impl Display for Tree<'_> {
         }
         let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let label_width = label_width.min(self.width / 2);
-        let bar_width = self.width - label_width - 14;
+        let mark_width = if spans.iter().any(|span| span.failed) { FAILED.len() } else { 0 };
+        let bar_width = self.width - label_width - DURATION - GAPS - mark_width;
         for line in &lines {
             let label = shortened(&line.label, label_width);
             let took = duration(line.span.end.duration_since(line.span.start).unwrap_or_default());
             let bar = bar(start, end, line.span, bar_width);
-            let mark = if line.span.failed { " failed" } else { "" };
-            writeln!(f, "{label:label_width$} {took:>9}  {bar}{mark}")?;
+            let (color, mark) = if line.span.failed { (RED, FAILED) } else { (CYAN, "") };
+            let (color, plain) = if self.colored { (color, PLAIN) } else { ("", "") };
+            writeln!(f, "{label:label_width$} {took:>DURATION$}  {color}{bar}{mark}{plain}")?;
         }
         if self.trace.dropped > 0 {
             writeln!(f, "and {} more spans", self.trace.dropped)?;
@@ -92,10 +111,10 @@ fn duration(took: Duration) -> String {
     // Writing to a String can't fail.
     let _ = match microseconds {
         0..1_000 => write!(text, "{microseconds} µs"),
-        1_000..10_000_000 => {
+        1_000..1_000_000 => {
             write!(text, "{}.{} ms", microseconds / 1000, microseconds % 1000 / 100)
         }
-        _ => write!(text, "{}.{} s", took.as_secs(), took.subsec_millis() / 100),
+        _ => write!(text, "{}.{:02} s", took.as_secs(), took.subsec_millis() / 10),
     };
     text
 }
@@ -148,12 +167,18 @@ mod tests {
         };
         let drawn = Tree::new(&trace, 60).to_string();
         let expected = "\
-POST /api/tasks     3.0 ms  ━━━━━━━━━
-├─ insert           1.5 ms     ━━━━
-└─ wait in queue    7.0 ms           ━━━━━━━━━━━━━━━━━━━━━
-   └─ attempt       3.5 ms                  ━━━━━━━━━━━ failed
+POST /api/tasks     3.0 ms  ━━━━━━━
+├─ insert           1.5 ms    ━━━━
+└─ wait in queue    7.0 ms         ━━━━━━━━━━━━━━━━━━
+   └─ attempt       3.5 ms               ━━━━━━━━━ failed
 ";
         assert_eq!(drawn, expected);
+        let colored = Tree::new(&trace, 60).colored(true).to_string();
+        let failed = colored.lines().last().expect("four lines");
+        assert!(
+            failed.contains("  \u{1b}[31m ") && failed.ends_with("━ failed\u{1b}[0m"),
+            "{failed:?}"
+        );
     }
 
     #[test]
@@ -173,6 +198,7 @@ POST /api/tasks     3.0 ms  ━━━━━━━━━
         let shown = |microseconds| duration(Duration::from_micros(microseconds));
         assert_eq!(shown(12), "12 µs");
         assert_eq!(shown(1_250), "1.2 ms");
-        assert_eq!(shown(15_049_000), "15.0 s");
+        assert_eq!(shown(1_000_000), "1.00 s");
+        assert_eq!(shown(15_049_000), "15.04 s");
     }
 }
