@@ -11,7 +11,7 @@ use super::{Answer, Context, Description, Kind, KindError, answer, read};
 pub struct Flaky;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `failures`")]
 struct Data {
     failures: u32,
 }
@@ -38,7 +38,7 @@ impl Kind for Flaky {
         let Data { failures } = read(data)?;
         let attempt = context.attempt();
         if attempt <= failures {
-            let message = format!("Attempt {attempt} fails, as do the first {failures}");
+            let message = format!("Fails as told, {attempt} of {failures} times");
             return Err(KindError::retry("flaky", message));
         }
         answer(&json!({ "attempt": attempt }))

@@ -24,7 +24,7 @@ pub struct Hash {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `rounds`")]
 struct Data {
     rounds: u32,
 }

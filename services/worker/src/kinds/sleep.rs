@@ -18,7 +18,7 @@ const STEP: Duration = Duration::from_secs(1);
 pub struct Sleep;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `seconds`")]
 struct Data {
     seconds: f64,
 }
@@ -63,7 +63,8 @@ pub(super) async fn pass(context: &Context, duration: Duration) -> Result<(), Ki
         }
         context.sleep(STEP).await?;
         let passed = start.elapsed();
-        let message = format!("{} of {:.1} seconds", passed.as_secs(), duration.as_secs_f64());
+        let tenths = (duration.as_secs_f64() * 10.0).round() / 10.0;
+        let message = format!("{} of {tenths} seconds", passed.as_secs());
         context.progress(passed.div_duration_f64(duration), message);
     }
 }

@@ -28,7 +28,7 @@ const CONNECTION_HEADERS: [&str; 11] = [
 ];
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a `url`")]
 pub(super) struct Data {
     url: String,
     method: Option<String>,
