@@ -3,12 +3,11 @@
 use contracts::task::{Event, EventType, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::words::shortened;
 use super::{Palette, status_line};
 
 const STEPS: u64 = 1000;
-/// Room for a message beside the bar on a terminal of 100 columns.
-const MESSAGE: usize = 48;
+/// A terminal from here on has room for a long bar beside the message.
+const WIDE: usize = 80;
 
 /// The bar of one task, drawn to standard error while that is a terminal.
 pub struct TaskBar {
@@ -25,7 +24,9 @@ impl TaskBar {
     ) -> Self {
         let bar = place(ProgressBar::new(STEPS));
         let colors = if palette.is_on() { ".cyan/dim" } else { "" };
-        let template = format!("{{prefix}} {{bar:24{colors}}} {{percent:>3}}% {{msg}}");
+        let columns = usize::from(console::Term::stderr().size().1);
+        let length = if columns < WIDE { 8 } else { 24 };
+        let template = format!("{{prefix}} {{bar:{length}{colors}}} {{percent:>3}}% {{wide_msg}}");
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
@@ -37,7 +38,7 @@ impl TaskBar {
     pub fn show(&self, event: &Event) {
         self.bar.set_position(steps(event.progress));
         let said = match (&event.message, event.kind) {
-            (Some(message), _) => Some(shortened(message, MESSAGE)),
+            (Some(message), _) => Some(message.clone()),
             (None, EventType::Started) if event.attempt > 1 => {
                 Some(format!("attempt {}", event.attempt))
             }
