@@ -1,12 +1,14 @@
 //! `miniapp register`: makes an account and signs in.
 
 use anyhow::ensure;
-use contracts::account::Register;
+use contracts::account::{Register, Secret};
+use contracts::problem::Code;
 
 use super::login::report;
+use crate::client::{Client, ClientError};
 use crate::context::Context;
-use crate::ui::prompt::{ask, ask_secretly};
-use crate::ui::words;
+use crate::ui::prompt::{ask, ask_secretly, can_ask};
+use crate::ui::{Tone, Ui, words};
 
 /// Who.
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,12 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
+    // Before a mail is sent for nothing.
+    ensure!(
+        can_ask(),
+        "`miniapp register` asks on a terminal, and there is none; scripts use {}docs",
+        client.endpoints().auth
+    );
     let email = match args.email {
         Some(email) => email,
         None => ask("E-mail address").await?,
@@ -28,23 +36,65 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         "A code is on its way to {email}; it is good for {}.",
         words::span(good_for)
     ));
-    client.verify_email(&email, &ask("Code").await?).await?;
-    let login = ask("Login (3 to 100 letters, digits, ., _ or -)").await?;
-    let password = ask_secretly("Password (10 characters or more)").await?;
-    let password_confirm = ask_secretly("The password again").await?;
-    ensure!(
-        password == password_confirm,
-        "the two passwords differ; `miniapp register` starts over"
-    );
-    let account = Register {
-        email,
-        login: login.clone(),
-        password: password.clone(),
-        password_confirm: Some(password_confirm),
-        birth_date: None,
-        phone_number: None,
-    };
-    client.register(&account).await?;
+    confirm(ui, &client, &email).await?;
+    let (login, password) = make(ui, &client, &email).await?;
     let session = client.sign_in(&login, password).await?;
     report(context, &client.endpoints().api, &session)
+}
+
+/// How often a code may be tried before it is dead, unless configured otherwise.
+const TRIES: u32 = 5;
+
+/// Asks for the code until it is the right one: starting over would have to wait for
+/// another mail.
+async fn confirm(ui: Ui, client: &Client, email: &str) -> anyhow::Result<()> {
+    for _ in 1..TRIES {
+        match client.verify_email(email, &ask("Code").await?).await {
+            Ok(_) => return Ok(()),
+            Err(refusal) => again(ui, refusal, &[Code::CodeInvalid, Code::InvalidFields])?,
+        }
+    }
+    client.verify_email(email, &ask("Code").await?).await?;
+    Ok(())
+}
+
+/// Asks for login and password until they make an account: the confirmed address waits
+/// for it.
+async fn make(ui: Ui, client: &Client, email: &str) -> anyhow::Result<(String, Secret)> {
+    loop {
+        let login = ask("Login (3 to 100 letters, digits, ., _ or -)").await?;
+        let password = new_password(ui).await?;
+        let account = Register {
+            email: email.to_owned(),
+            login: login.clone(),
+            password: password.clone(),
+            password_confirm: None,
+            birth_date: None,
+            phone_number: None,
+        };
+        match client.register(&account).await {
+            Ok(_) => return Ok((login, password)),
+            Err(refusal) => again(ui, refusal, &[Code::LoginTaken, Code::InvalidFields])?,
+        }
+    }
+}
+
+/// Asks for a password until it is typed the same way twice.
+async fn new_password(ui: Ui) -> anyhow::Result<Secret> {
+    loop {
+        let password = ask_secretly("Password (10 characters or more)").await?;
+        if password == ask_secretly("The password again").await? {
+            return Ok(password);
+        }
+        ui.note(ui.notes.paint(Tone::Warn, "The two differ; once more."));
+    }
+}
+
+/// Tells a refusal that another answer may mend; gives back any other.
+fn again(ui: Ui, refusal: ClientError, mendable: &[Code]) -> Result<(), ClientError> {
+    if !refusal.code().is_some_and(|code| mendable.contains(&code)) {
+        return Err(refusal);
+    }
+    ui.note(ui.notes.paint(Tone::Warn, refusal));
+    Ok(())
 }

@@ -4,6 +4,11 @@ use anyhow::{Context as _, bail};
 use console::Term;
 use contracts::account::Secret;
 
+/// Whether somebody sits there.
+pub fn can_ask() -> bool {
+    Term::stderr().is_term() && std::io::IsTerminal::is_terminal(&std::io::stdin())
+}
+
 /// Asks for a line.
 pub async fn ask(question: &'static str) -> anyhow::Result<String> {
     let answer = prompt(question, Term::read_line).await?;
@@ -19,10 +24,10 @@ async fn prompt(
     question: &'static str,
     read: fn(&Term) -> std::io::Result<String>,
 ) -> anyhow::Result<String> {
-    let terminal = Term::stderr();
-    if !terminal.is_term() || !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+    if !can_ask() {
         bail!("there is no terminal to ask on ({question}); give it as an option, see --help");
     }
+    let terminal = Term::stderr();
     // Reading blocks until there is an answer.
     let answer = tokio::task::spawn_blocking(move || {
         terminal.write_str(&format!("{question}: "))?;
