@@ -33,7 +33,14 @@ understood; 3 the task that was waited for ended otherwise than Finished.";
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Where the platform's API is [default: as configured, on port 8000 of this machine]
-    #[arg(long, global = true, env = "MINIAPP_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "MINIAPP_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = base_url
+    )]
     pub url: Option<Url>,
 
     /// Where its auth service is [default: found beside the API]
@@ -42,7 +49,8 @@ pub struct Global {
         global = true,
         env = "MINIAPP_AUTH_URL",
         value_name = "URL",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = base_url
     )]
     pub auth_url: Option<Url>,
 
@@ -63,6 +71,18 @@ pub struct Global {
     /// When to use colours; `NO_COLOR` is heeded
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
+}
+
+/// Reads where a service is. `localhost:8000` would be a URL, too, of the scheme
+/// `localhost`.
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(is_web).ok_or_else(|| {
+        let example =
+            if text.contains("://") { "http://127.0.0.1:8000" } else { &format!("http://{text}") };
+        format!("it takes a URL such as {example}")
+    })
 }
 
 /// The commands, those that start something first.
@@ -132,6 +152,8 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for line in [
             "miniapp --url no-url task list",
+            "miniapp --url localhost:8000 task list",
+            "miniapp --auth-url ftp://h task list",
             "miniapp task show not-an-id",
             "miniapp task list --status Nowhere",
             "miniapp task submit --ttl 0",

@@ -12,7 +12,7 @@ pub enum ClientError {
     )]
     Unreachable(Box<Url>),
     /// The name has no address, TLS failed, or the connection broke.
-    #[error("can't talk to {url}: {reason}")]
+    #[error("can't talk to {url}: {reason}; check --url, or try again")]
     Broken {
         /// Who was asked.
         url: Box<Url>,
@@ -110,6 +110,15 @@ fn told(problem: &Problem, retry_after: Option<u64>) -> String {
         | Code::TokenExpired
         | Code::TokenRevoked
         | Code::TokenReused => "sign in again with `miniapp login`".to_owned(),
+        Code::CredentialsInvalid => {
+            "try again, or make an account with `miniapp register`".to_owned()
+        }
+        Code::CodeInvalid => "take the one of the newest mail".to_owned(),
+        Code::EmailTaken => "sign in with `miniapp login`".to_owned(),
+        Code::LoginTaken => "choose another one".to_owned(),
+        Code::InvalidFields if problem.errors.iter().any(|fault| fault.field == "kind") => {
+            "`miniapp kinds` shows those there are".to_owned()
+        }
         Code::EmailNotVerified => "`miniapp register` sends a code and asks for it".to_owned(),
         Code::TaskNotFinished => "cancel it first with `miniapp task cancel`".to_owned(),
         Code::TaskAlreadyFinished => "`miniapp task restart` runs it again".to_owned(),
@@ -154,7 +163,11 @@ mod tests {
             ..problem(Code::InvalidFields)
         };
         let line = ClientError::Refused(Box::new(refused), None).to_string();
-        assert_eq!(line, "Some fields are not acceptable: ttl is required, kind is unknown");
+        assert_eq!(
+            line,
+            "Some fields are not acceptable: ttl is required, kind is unknown; `miniapp kinds` \
+             shows those there are"
+        );
     }
 
     #[test]

@@ -112,7 +112,8 @@ fn file_name(api: &Url) -> String {
 
 fn read(file: &Path) -> io::Result<Option<Session>> {
     match fs::read(file) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        // What isn't a session is none, so that signing in puts one in its place.
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -187,6 +188,8 @@ mod tests {
         let file = directory.join("http_127.0.0.1_8000.json");
         let mode = fs::metadata(&file).expect("kept").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        fs::write(&file, "{broken").expect("writable");
+        assert_eq!(open().current(), None);
         one.keep(None).expect("removable");
         assert_eq!(open().current(), None);
         one.keep(None).expect("nothing to remove is fine");
