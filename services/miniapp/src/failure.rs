@@ -52,7 +52,7 @@ fn complain(line: impl std::fmt::Display) {
 }
 
 /// Whether whoever read standard output has left.
-fn is_reader_gone(error: &anyhow::Error) -> bool {
+pub fn is_reader_gone(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

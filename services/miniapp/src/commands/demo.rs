@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use kit::config::{Config, ConfigError};
 use kit::data_dir::DataDir;
 use kit::{Boot, Service};
@@ -61,8 +61,14 @@ async fn show(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
     let shown = tokio::select! {
         ended = &mut ended => return ended,
         shown = demo::show(ui, &platform, &telemetry) => shown,
+        () = shutdown.begun() => {
+            // What still runs was for show.
+            shutdown.abort();
+            Err(anyhow!("the demo was stopped"))
+        }
     };
     shutdown.begin();
     ended.await?;
-    shown
+    // `miniapp demo | head` has what it wanted.
+    shown.or_else(|error| if failure::is_reader_gone(&error) { Ok(()) } else { Err(error) })
 }

@@ -15,6 +15,7 @@ use opentelemetry::trace::TraceId;
 
 use crate::client::{Client, Submission};
 use crate::platform::Platform;
+use crate::ui::words::between;
 use crate::ui::{Tone, Ui};
 use crate::why;
 
@@ -51,6 +52,7 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     async fn show(&self) -> anyhow::Result<()> {
+        let begun = self.platform.now();
         let at = &self.platform.addresses;
         self.title("A platform of its own")?;
         self.say(format_args!("  tasks at {}, accounts at {}", at.api_url(), at.auth_url()))?;
@@ -63,7 +65,10 @@ impl Demo<'_> {
         summary::tell(self.ui, &outcomes)?;
         let odd = outcomes.iter().filter(|outcome| !outcome.is_as_expected()).count();
         ensure!(odd == 0, "{odd} of {} tasks ended otherwise than expected", outcomes.len());
-        Ok(())
+        let took = between(begun, self.platform.now());
+        self.say(format_args!(
+            "\nAll of this in {took}, and gone again. `miniapp` starts a platform that stays."
+        ))
     }
 
     /// Submits all cases and follows them to their ends.
@@ -104,7 +109,8 @@ impl Demo<'_> {
         let id = id.context("the task has no trace")?;
         let trace = self.telemetry.spans().settled(id, PATIENCE).await;
         let trace = trace.context("the trace was not kept")?;
-        for line in Tree::new(&trace, self.ui.width().saturating_sub(2)).to_string().lines() {
+        let tree = Tree::new(&trace, self.ui.width().saturating_sub(2));
+        for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
             self.say(format_args!("  {line}"))?;
         }
         Ok(())
