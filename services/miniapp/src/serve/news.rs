@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::steps;
 use super::trees::Budget;
 use crate::platform::{Addresses, Platform};
-use crate::ui::words::{between, count, grouped};
+use crate::ui::words::{between, count, grouped, shortened};
 use crate::ui::{Tone, Ui, status_line};
 
 /// A trace whose last spans take longer than that is shown without them.
@@ -183,7 +183,8 @@ impl Teller<'_> {
             None => None,
         };
         if let Some(trace) = trace {
-            for line in Tree::new(&trace, self.ui.width().saturating_sub(2)).to_string().lines() {
+            let tree = Tree::new(&trace, self.ui.width().saturating_sub(2));
+            for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
                 self.line(format_args!("  {line}"));
             }
             self.line("");
@@ -207,12 +208,18 @@ fn ends(body: &[u8]) -> Vec<(Uuid, Uuid)> {
 /// How a task ended, in a line.
 fn ended_line(ui: Ui, task: &Task) -> String {
     let ended = task.execution_finished_at.unwrap_or(task.created_at);
+    // When it was restarted, the task itself doesn't say.
+    let begun = task.execution_started_at.filter(|_| task.generation > 1);
+    let took = between(begun.unwrap_or(task.created_at), ended);
     let attempts = match task.attempt {
         0 | 1 => String::new(),
         more => format!(" and {}", count(more as usize, "attempt")),
     };
-    let took = between(task.created_at, ended);
     let status = status_line(ui.palette, task.status, task.status_message.as_deref());
-    let (kind, id) = (&task.kind, task.task_id);
-    format!("{status}: {kind} {id}, after {took}{attempts}")
+    let id = ui.palette.paint(Tone::Dim, task.task_id);
+    format!(
+        "{} ({}) after {took}{attempts}: {status}  {id}",
+        ui.palette.paint(Tone::Strong, shortened(&task.description, 60)),
+        task.kind
+    )
 }
