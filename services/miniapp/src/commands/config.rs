@@ -34,6 +34,10 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
             .collect();
         return Ok(ui.json(&json!({ "settings": settings }))?);
     }
+    if shown().next().is_none() {
+        ui.note("Every setting is at its default.");
+        return Ok(());
+    }
     let mut table = Table::new(ui.palette, &["SETTING", "VALUE", "COMES FROM"]);
     for setting in shown() {
         let tone = if setting.source == Source::Default { Tone::Dim } else { Tone::Good };

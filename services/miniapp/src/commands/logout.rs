@@ -1,6 +1,7 @@
 //! `miniapp logout`: signs out and forgets the tokens.
 
 use contracts::problem::Code;
+use serde_json::json;
 
 use crate::context::Context;
 
@@ -8,10 +9,12 @@ use crate::context::Context;
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let api = client.endpoints().api.clone();
-    if client.session().is_none() {
-        ui.note(format_args!("Nobody was signed in at {api}."));
-        return Ok(());
-    }
+    let report = |login: Option<&str>| match login {
+        _ if ui.json => ui.json(&json!({"url": api.as_str(), "signedOut": login})),
+        Some(login) => ui.line(format_args!("Signed {login} out at {api}.")),
+        None => ui.line(format_args!("Nobody was signed in at {api}.")),
+    };
+    let Some(session) = client.session() else { return Ok(report(None)?) };
     let ended = client.sign_out().await;
     // A session that the platform has ended already is out, too; and tokens that can't be
     // told to it any more are forgotten all the same.
@@ -20,6 +23,5 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         Err(refusal) if matches!(refusal.code(), Some(Code::TokenRevoked | Code::TokenReused)) => {}
         ended => ended?,
     }
-    ui.note(format_args!("Signed out at {api}."));
-    Ok(())
+    Ok(report(Some(&session.login))?)
 }

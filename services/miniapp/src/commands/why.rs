@@ -29,8 +29,11 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         return Ok(ui.json(&explanation)?);
     }
     let status = ui.palette.paint(status_tone(task.status), task.status);
-    let title = ui.palette.paint(Tone::Strong, &task.description);
-    ui.line(format_args!("{title} ({}) is {status}.", task.kind))?;
+    let mut title = ui.palette.paint(Tone::Strong, &task.description);
+    if task.description != task.kind {
+        title = format!("{title} ({})", task.kind);
+    }
+    ui.line(format_args!("{title} is {status}."))?;
     for sentence in explanation.story.iter().chain([&explanation.because]) {
         ui.line(format_args!("  {sentence}"))?;
     }

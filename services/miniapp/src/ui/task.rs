@@ -104,18 +104,16 @@ pub fn event_line(palette: Palette, event: &Event) -> String {
     let mut line = palette.paint(Tone::Dim, moment(event.at));
     line += "  ";
     line += &palette.paint(tone, format!("{name:<18}"));
-    let mut details = Vec::new();
-    if event.kind == EventType::Progress {
-        details.push(percent(event.progress));
-    }
-    details.extend(event.message.clone());
-    if event.attempt > 0 && event.kind != EventType::Progress {
-        details.push(format!("attempt {}", event.attempt));
-    }
-    if event.kind == EventType::Started {
-        details.extend(event.worker.as_ref().map(|worker| format!("on {worker}")));
-    }
-    line += &details.join(", ");
+    let head = match event.kind {
+        EventType::Progress => Some(percent(event.progress)),
+        EventType::Started => {
+            let worker = event.worker.as_deref().unwrap_or("a worker");
+            Some(format!("attempt {} on {worker}", event.attempt))
+        }
+        _ => (event.attempt > 0).then(|| format!("attempt {}", event.attempt)),
+    };
+    let details: Vec<String> = head.into_iter().chain(event.message.clone()).collect();
+    line += &details.join(": ");
     line.trim_end().to_owned()
 }
 
@@ -195,11 +193,11 @@ mod tests {
         };
         assert_eq!(
             event_line(PLAIN, &event),
-            "2030-01-01 00:00:02.000Z  progress          50%, half way"
+            "2030-01-01 00:00:02.000Z  progress          50%: half way"
         );
         assert_eq!(
             event_line(PLAIN, &samples::event(EventType::Started, 1)),
-            "2030-01-01 00:00:01.000Z  started           attempt 1, on worker-1"
+            "2030-01-01 00:00:01.000Z  started           attempt 1 on worker-1"
         );
     }
 }

@@ -130,7 +130,7 @@ fn canceled(case: Case<'_>) -> (String, String) {
     if task.status_message.as_deref() == Some(TTL_EXCEEDED) {
         return (
             format!(
-                "It was stopped at its ttl: {} s were not enough for {}.",
+                "It was stopped at its ttl: {} s was too short for {}.",
                 task.ttl,
                 case.attempt()
             ),

@@ -101,7 +101,7 @@ fn each_end_has_its_words() {
             "finished on attempt 1 of 3, 5 s after it was submitted; the attempt took 4 s",
             "task restart",
         ),
-        (&ttl, &[], "30 s were not enough for attempt 1 of 3", "larger ttl"),
+        (&ttl, &[], "30 s was too short for attempt 1 of 3", "larger ttl"),
         (&early, &[], "canceled it, before it ran", "task restart"),
         (&task(Status::Canceled), &asked, "canceled it, while attempt 1 of 3 ran", "task restart"),
         (&task(Status::Canceled), &[], "after attempt 1 of 3 had failed", "task restart"),

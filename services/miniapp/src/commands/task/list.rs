@@ -41,6 +41,7 @@ fn statuses() -> impl clap::builder::TypedValueParser<Value = Status> {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
+    let is_filtered = args.status.is_some() || args.kind.is_some() || args.cursor.is_some();
     let mut wanted = if args.all { u32::MAX } else { args.limit };
     let mut query =
         TaskQuery { status: args.status, kind: args.kind, limit: None, cursor: args.cursor };
@@ -60,7 +61,11 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         return Ok(ui.json(&all)?);
     }
     if all.tasks.is_empty() {
-        ui.note("No tasks. Submit one with `miniapp task submit`.");
+        ui.note(if is_filtered {
+            "No such tasks."
+        } else {
+            "No tasks. Submit one with `miniapp task submit`."
+        });
         return Ok(());
     }
     ui.line(task_table(ui.palette, &all.tasks, context.now()))?;

@@ -32,7 +32,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<Ended> {
 }
 
 /// Follows a task to its end: with a progress bar on a terminal, otherwise with a line
-/// for each event if `lines` are wanted.
+/// for each event if `lines` are wanted and go somewhere else.
 pub async fn follow(
     context: &Context,
     client: &Client,
@@ -40,7 +40,8 @@ pub async fn follow(
     lines: bool,
 ) -> anyhow::Result<Task> {
     let ui = context.ui;
-    let bar = (!ui.json && std::io::stderr().is_terminal()).then(|| {
+    let is_read_later = lines && !std::io::stdout().is_terminal();
+    let bar = (!ui.json && !is_read_later && std::io::stderr().is_terminal()).then(|| {
         let name = id.to_string();
         // The random end of the id; the beginning is the time and much alike.
         TaskBar::new(&name[name.len() - 8..], ui.notes, std::convert::identity)
