@@ -57,8 +57,7 @@ pub async fn run(
     clients: usize,
     tasks: u64,
 ) -> anyhow::Result<Throughput> {
-    let mut asking = Connection::open(target).await?;
-    let before = finished(&mut asking, target).await?;
+    let before = finished(&mut Connection::open(target).await?, target).await?;
     let watch = match admin {
         Some(admin) => Some((Watch::begin(admin).await?, usage(admin).await?, own_usage())),
         None => None,
@@ -73,7 +72,7 @@ pub async fn run(
         |body| serde_json::from_slice::<Accepted>(body).ok().map(|accepted| accepted.task_id),
     )
     .await?;
-    all_finished(&mut asking, target, before + tasks).await?;
+    all_finished(target, before + tasks).await?;
     let whole = begin.elapsed();
     let cost = match (watch, admin) {
         (Some((watch, platform, generator)), Some(admin)) => {
@@ -89,10 +88,12 @@ pub async fn run(
     Ok(Throughput { submitted, whole, cost })
 }
 
-async fn all_finished(asking: &mut Connection, target: &Target, wanted: u64) -> anyhow::Result<()> {
+async fn all_finished(target: &Target, wanted: u64) -> anyhow::Result<()> {
+    // Not the connection of before the load: the platform ends one that idles for long.
+    let mut asking = Connection::open(target).await?;
     let (mut most, mut moved) = (0, Instant::now());
     loop {
-        let now = finished(asking, target).await?;
+        let now = finished(&mut asking, target).await?;
         if now >= wanted {
             return Ok(());
         }
