@@ -1,0 +1,174 @@
+//! A RabbitMQ server of one's own.
+
+mod install;
+mod node;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use kit::config::EngineUrl;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use self::node::Node;
+
+/// How long a server may take to start, on a machine that is busy with other things.
+const START: Duration = Duration::from_mins(2);
+/// How often it is asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// What a server offers beside AMQP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// AMQP over TLS, with a certificate for `localhost` that [`Server::authority`] signed.
+    pub has_tls: bool,
+    /// The management API.
+    pub has_management: bool,
+}
+
+/// A server in a scratch directory, on free ports, that ends with its owner.
+pub struct Server(Arc<Node>);
+
+impl Server {
+    /// The server that all tests of this process share. It ends with the process. `None`
+    /// where only [embedded](crate::only_embedded) engines are to be tested.
+    pub async fn shared() -> Option<&'static Self> {
+        static SHARED: OnceCell<Server> = OnceCell::const_new();
+        if crate::only_embedded() {
+            return None;
+        }
+        let options = Options { has_tls: true, ..Options::default() };
+        let start = async || Self::start(options).await.expect("a RabbitMQ server");
+        Some(SHARED.get_or_init(start).await)
+    }
+
+    /// Starts a server.
+    pub async fn start(options: Options) -> Result<Self> {
+        let server = Self(Arc::new(Node::new(options)?));
+        server.resume().await?;
+        Ok(server)
+    }
+
+    /// The URL of an empty virtual host that nobody else uses.
+    pub async fn host(&self) -> Result<EngineUrl> {
+        let node = Arc::clone(&self.0);
+        let host = spawn_blocking(move || node.host()).await??;
+        Ok(self.url(&host))
+    }
+
+    /// The URL of the virtual host `host`, for someone who may do everything there.
+    pub fn url(&self, host: &str) -> EngineUrl {
+        EngineUrl::new(format!("amqp://guest:guest@localhost:{}/{host}", self.0.ports.amqp))
+    }
+
+    /// Where it listens for AMQP on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.0.ports.amqp
+    }
+
+    /// Where it listens for AMQP over TLS, if it does.
+    pub fn tls_port(&self) -> u16 {
+        self.0.ports.tls
+    }
+
+    /// Where it listens for HTTP requests about itself, if it does.
+    pub fn management_port(&self) -> u16 {
+        self.0.ports.management
+    }
+
+    /// The file with the certificate of who signed the server's, in PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.0.directory.join("ca.pem")
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Runs `rabbitmqctl`, and gives what it says.
+    pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let node = Arc::clone(&self.0);
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        spawn_blocking(move || node.ctl(&arguments)).await?
+    }
+
+    /// Closes all connections to the virtual host that `url` names, as an operator would.
+    pub async fn close_connections(&self, url: &EngineUrl) -> Result<()> {
+        let (_, host) = url.rest().rsplit_once('/').context("a URL without a virtual host")?;
+        self.ctl(&["close_all_connections", "--vhost", host, "by an operator"]).await?;
+        Ok(())
+    }
+
+    /// Makes it believe that it is out of memory, or no longer.
+    pub async fn starve(&self, is_starving: bool) -> Result<()> {
+        let share = if is_starving { "0" } else { "0.8" };
+        self.ctl(&["set_vm_memory_high_watermark", share]).await?;
+        Ok(())
+    }
+
+    /// Stops its process where it is: connections stay, and nothing comes over them.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = fs::read_to_string(self.0.directory.join("pid"))?;
+        let pid = Pid::from_raw(pid.trim().parse()?).context("it isn't running")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Kills it. It can be [resumed](Self::resume).
+    pub async fn crash(&self) -> Result<()> {
+        self.end("crash").await
+    }
+
+    /// Has it end in good order. It can be [resumed](Self::resume).
+    pub async fn stop(&self) -> Result<()> {
+        self.end("stop").await
+    }
+
+    async fn end(&self, word: &'static str) -> Result<()> {
+        let Some(mut guard) = self.0.guard.lock().take() else { bail!("it isn't running") };
+        spawn_blocking(move || {
+            let mut input = guard.stdin.take().context("the guard has no input")?;
+            writeln!(input, "{word}")?;
+            guard.wait()?;
+            Ok(())
+        })
+        .await?
+    }
+
+    /// Starts it where it was left, and waits until it can be used.
+    pub async fn resume(&self) -> Result<()> {
+        ensure!(self.0.guard.lock().is_none(), "it is running");
+        *self.0.guard.lock() = Some(self.0.guarded()?);
+        let late = Instant::now() + START;
+        // Its listeners come last.
+        while TcpStream::connect(("127.0.0.1", self.port())).await.is_err() {
+            let has_ended = match &mut *self.0.guard.lock() {
+                Some(guard) => guard.try_wait()?.is_some(),
+                None => true,
+            };
+            if has_ended || Instant::now() > late {
+                let log = fs::read_to_string(self.0.directory.join("log")).unwrap_or_default();
+                bail!("RabbitMQ doesn't start:\n{log}");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
