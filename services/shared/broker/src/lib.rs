@@ -13,6 +13,7 @@
 
 mod memory;
 mod message;
+mod rabbit;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use kit::config::EngineUrl;
 
 pub use memory::MemoryBroker;
 pub use message::Message;
+pub use rabbit::RabbitBroker;
 
 /// Where work waits for one of many takers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +31,9 @@ pub enum Queue {
     Tasks,
     /// Accounts that are gone, for whoever keeps something of theirs.
     AccountDeletions,
+    /// Messages of the other queues that were delivered too often without ever being
+    /// settled. They mean what they meant there.
+    DeadLetters,
 }
 
 /// News for everyone who listens.
@@ -58,6 +63,7 @@ pub enum BrokerError {
 pub fn open(url: &EngineUrl) -> Result<Arc<dyn Broker>, BrokerError> {
     match url.scheme() {
         "memory" => Ok(Arc::new(MemoryBroker::new())),
+        "amqp" | "amqps" => Ok(Arc::new(RabbitBroker::open(url)?)),
         _ => Err(BrokerError::Unavailable(format!("no engine for {url}"))),
     }
 }
@@ -81,7 +87,7 @@ pub trait Broker: Send + Sync + 'static {
     /// How many messages wait in `queue`, those in consumers' hands not counted.
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError>;
 
-    /// Whether the broker answers.
+    /// Whether the broker answers and takes messages.
     async fn ping(&self) -> Result<(), BrokerError>;
 
     /// Whether queues outlive this process. Where they don't, whoever owes a message
@@ -136,7 +142,7 @@ pub trait Settle: Send + Sync {
 }
 
 /// What a subscription hears.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Received {
     /// A message of the topic.
     Message(Message),

@@ -23,9 +23,11 @@ const BACKLOG: usize = 1024;
 pub struct MemoryBroker {
     task_queue: Arc<MemoryQueue>,
     account_deletions: Arc<MemoryQueue>,
-    task_cancels: broadcast::Sender<News>,
-    task_events: broadcast::Sender<News>,
-    sessions: broadcast::Sender<News>,
+    /// Nothing ever gets here: it may be delivered any number of times.
+    dead_letters: Arc<MemoryQueue>,
+    task_cancels: broadcast::Sender<Received>,
+    task_events: broadcast::Sender<Received>,
+    sessions: broadcast::Sender<Received>,
     paused: AtomicBool,
 }
 
@@ -35,6 +37,7 @@ impl MemoryBroker {
         Self {
             task_queue: Arc::default(),
             account_deletions: Arc::default(),
+            dead_letters: Arc::default(),
             task_cancels: broadcast::Sender::new(BACKLOG),
             task_events: broadcast::Sender::new(BACKLOG),
             sessions: broadcast::Sender::new(BACKLOG),
@@ -56,22 +59,25 @@ impl MemoryBroker {
         self.paused.store(false, Ordering::SeqCst);
         self.queues().for_each(MemoryQueue::resume);
         for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
-            self.tell(topic, News::Gap);
+            self.tell(topic, Received::Gap);
         }
     }
 
     fn queues(&self) -> impl Iterator<Item = &MemoryQueue> {
-        [Queue::Tasks, Queue::AccountDeletions].into_iter().map(|queue| &**self.queue(queue))
+        [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters]
+            .into_iter()
+            .map(|queue| &**self.queue(queue))
     }
 
     fn queue(&self, queue: Queue) -> &Arc<MemoryQueue> {
         match queue {
             Queue::Tasks => &self.task_queue,
             Queue::AccountDeletions => &self.account_deletions,
+            Queue::DeadLetters => &self.dead_letters,
         }
     }
 
-    fn topic(&self, topic: Topic) -> &broadcast::Sender<News> {
+    fn topic(&self, topic: Topic) -> &broadcast::Sender<Received> {
         match topic {
             Topic::TaskCancels => &self.task_cancels,
             Topic::TaskEvents => &self.task_events,
@@ -79,7 +85,7 @@ impl MemoryBroker {
         }
     }
 
-    fn tell(&self, topic: Topic, news: News) {
+    fn tell(&self, topic: Topic, news: Received) {
         // It fails where nobody listens, which is nobody's loss.
         let _ = self.topic(topic).send(news);
     }
@@ -114,7 +120,7 @@ impl Broker for MemoryBroker {
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
         self.answers()?;
-        self.tell(topic, News::Message(message));
+        self.tell(topic, Received::Message(message));
         Ok(())
     }
 
@@ -137,20 +143,14 @@ impl Broker for MemoryBroker {
     }
 }
 
-#[derive(Clone)]
-enum News {
-    Message(Message),
-    Gap,
-}
-
-struct MemorySubscription(broadcast::Receiver<News>);
+struct MemorySubscription(broadcast::Receiver<Received>);
 
 #[async_trait]
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
         match self.0.recv().await {
-            Ok(News::Message(message)) => Some(Received::Message(message)),
-            Ok(News::Gap) | Err(RecvError::Lagged(_)) => Some(Received::Gap),
+            Ok(received) => Some(received),
+            Err(RecvError::Lagged(_)) => Some(Received::Gap),
             Err(RecvError::Closed) => None,
         }
     }

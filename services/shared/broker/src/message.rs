@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// A message with what is needed to follow it.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its own id; a copy of the same message keeps it.
+    /// Its own id; a copy of the same message keeps it. Nil where it isn't one of ours.
     pub id: Uuid,
     /// What it is about (a task, a session), the same for all messages about that.
     pub conversation: Option<Uuid>,

@@ -68,6 +68,33 @@ pub(super) async fn keeps_queues_apart(broker: Arc<dyn Broker>) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn carries_by_every_queue(broker: Arc<dyn Broker>) -> Result<()> {
+    for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters] {
+        let sent = message(1);
+        for answer in broker.publish(queue, vec![sent.clone()]).await {
+            answer?;
+        }
+        let mut consumer = broker.consume(queue, 1).await?;
+        let delivery = next(&mut *consumer).await?;
+        ensure!(delivery.message.id == sent.id, "another message in {queue:?}");
+        delivery.ack().await;
+    }
+    Ok(())
+}
+
+pub(super) async fn takes_many_publishes_at_a_time(broker: Arc<dyn Broker>) -> Result<()> {
+    const PUBLISHES: usize = 40;
+    let mut publishes = JoinSet::new();
+    for _ in 0..PUBLISHES {
+        let broker = Arc::clone(&broker);
+        publishes.spawn(async move { publish(&*broker, &messages(25)).await });
+    }
+    for published in within("the publishes", publishes.join_all()).await? {
+        published?;
+    }
+    depth_becomes(&*broker, 25 * PUBLISHES as u64).await
+}
+
 pub(super) async fn forgets_what_is_acked(broker: Arc<dyn Broker>) -> Result<()> {
     publish(&*broker, &messages(1)).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
@@ -199,6 +226,22 @@ pub(super) async fn stops_a_consumer(broker: Arc<dyn Broker>) -> Result<()> {
         seen.insert(delivery.message.id);
         delivery.ack().await;
     }
+    drop(first);
+    nothing_comes(&mut *second).await
+}
+
+pub(super) async fn settles_after_a_stop(broker: Arc<dyn Broker>) -> Result<()> {
+    publish(&*broker, &messages(2)).await?;
+    let mut first = broker.consume(Queue::Tasks, 2).await?;
+    let (acked, released) = (next(&mut *first).await?, next(&mut *first).await?);
+    first.stop().await;
+    let expected = released.message.id;
+    acked.ack().await;
+    released.release().await;
+    let mut second = broker.consume(Queue::Tasks, 2).await?;
+    let again = next(&mut *second).await?;
+    ensure!(again.message.id == expected, "the acked one came again");
+    again.ack().await;
     drop(first);
     nothing_comes(&mut *second).await
 }

@@ -1,0 +1,135 @@
+//! Where the server is, from the URL in the configuration.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use kit::config::EngineUrl;
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+use crate::BrokerError;
+
+/// Seconds between heartbeats unless the URL says otherwise; a peer that is silent for
+/// two of them is gone. Less finds false alarms on a busy machine.
+const HEARTBEAT: u16 = 5;
+/// Bytes of a frame. The client keeps room for 32 of them in each direction; the
+/// server's own limit would make that 8 MiB a connection.
+const FRAME_MAX: u32 = 32 * 1024;
+
+/// A server, a virtual host in it and the credentials for it. Shown without them.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub uri: AMQPUri,
+    pub tls: OwnedTLSConfig,
+}
+
+impl Address {
+    /// Reads `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. What the URL
+    /// leaves out is `guest:guest`, `localhost`, the scheme's port and the vhost `/`.
+    ///
+    /// Of RabbitMQ's query parameters `heartbeat` (seconds), `frame_max` (bytes),
+    /// `auth_mechanism` and, for servers with a certificate of one's own, `cacertfile`
+    /// are known.
+    pub fn parse(url: &EngineUrl) -> Result<Self, BrokerError> {
+        // The parser's own words are dropped: they may repeat the password.
+        let mut uri: AMQPUri = url.expose().parse().map_err(|_| {
+            fault(format!("{url} is not like amqp://user:password@host:port/vhost"))
+        })?;
+        if let Some(host) = ipv6_host(url) {
+            uri.authority.host = host.to_string();
+        }
+        if uri.vhost.is_empty() {
+            "/".clone_into(&mut uri.vhost);
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
+        let cert_chain = match parameter(url, "cacertfile") {
+            None => None,
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                fault(format!("can't read {file}, the cacertfile of {url}: {error}"))
+            })?),
+        };
+        Ok(Self { uri, tls: OwnedTLSConfig { identity: None, cert_chain } })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = &self.uri.authority;
+        match authority.host.parse::<Ipv6Addr>() {
+            Ok(host) => write!(f, "[{host}]:{}", authority.port),
+            Err(_) => write!(f, "{}:{}", authority.host, authority.port),
+        }
+    }
+}
+
+fn fault(text: String) -> BrokerError {
+    BrokerError::Unavailable(text)
+}
+
+/// The host where it is an IPv6 address, which the client's parser takes for none.
+fn ipv6_host(url: &EngineUrl) -> Option<Ipv6Addr> {
+    let place = url.rest().split(['/', '?']).next()?;
+    let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    host.strip_prefix('[')?.split_once(']')?.0.parse().ok()
+}
+
+fn parameter<'a>(url: &'a EngineUrl, name: &str) -> Option<&'a str> {
+    let (_, query) = url.rest().split_once('?')?;
+    query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?.1.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<Address, BrokerError> {
+        Address::parse(&EngineUrl::new(url))
+    }
+
+    #[test]
+    fn takes_what_the_url_leaves_out_from_custom() {
+        let address = parse("amqp://mq").unwrap();
+        assert_eq!(address.to_string(), "mq:5672");
+        assert_eq!(address.uri.vhost, "/");
+        assert_eq!(address.uri.authority.userinfo.username, "guest");
+        assert_eq!(address.uri.query.heartbeat, Some(HEARTBEAT));
+        assert!(!address.is_tls());
+    }
+
+    #[test]
+    fn reads_every_part() {
+        let address = parse("amqps://me:p%40ss@mq.example:5999/a%2Fb?heartbeat=30").unwrap();
+        assert_eq!(address.to_string(), "mq.example:5999");
+        assert_eq!(address.uri.vhost, "a/b");
+        assert_eq!(address.uri.authority.userinfo.password, "p@ss");
+        assert_eq!(address.uri.query.heartbeat, Some(30));
+        assert!(address.is_tls());
+        assert_eq!(parse("amqps://mq/").unwrap().to_string(), "mq:5671");
+        assert_eq!(parse("amqp://mq/").unwrap().uri.vhost, "/");
+    }
+
+    #[test]
+    fn knows_ipv6() {
+        let address = parse("amqp://me:secret@[::1]:5999/v").unwrap();
+        assert_eq!(address.to_string(), "[::1]:5999");
+        assert_eq!(address.uri.authority.host, "::1");
+    }
+
+    #[test]
+    fn never_repeats_the_password() {
+        for url in [
+            "amqp://me:secret@mq:notaport/",
+            "amqp://me:secret@mq/?heartbeat=soon",
+            "amqp://me:sec%ret@mq:5672:1/",
+            "amqps://me:secret@mq/?cacertfile=/nowhere/ca.pem",
+        ] {
+            let error = parse(url).map(|address| address.to_string()).unwrap_err().to_string();
+            assert!(!error.contains("sec"), "{error}");
+        }
+    }
+}
