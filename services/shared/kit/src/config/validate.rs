@@ -47,7 +47,7 @@ impl Config {
     fn validate_urls(&self, check: Check<'_>) -> Result<(), ConfigError> {
         let databases: &[&str] = if self.database.url.is_empty() { &[""] } else { &["sqlite"] };
         check.engine("database.url", &self.database.url, databases)?;
-        check.engine("broker.url", &self.broker.url, &["memory"])?;
+        check.engine("broker.url", &self.broker.url, &["memory", "amqp", "amqps"])?;
         check.engine("mail.url", &self.mail.url, &["inbox"])?;
         let is_http = |url: &str| {
             let url: Option<http::Uri> = url.parse().ok();

@@ -11,7 +11,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
-use tracing::{Level, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -51,6 +51,7 @@ pub fn init(service: Service, config: &Config) -> anyhow::Result<Telemetry> {
     let provider = tracer_provider(service, config, spans.clone())?;
     let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
     let (filter, handle) = reload::Layer::new(filter);
+    let filter = filter.and(filter_fn(is_ours_to_tell));
     let log = LogLayer::new(style(config.log.format), std::io::stderr);
     let tracer = provider.tracer("miniapp");
     tracing_subscriber::registry()
@@ -143,7 +144,14 @@ where
         .with_tracked_inactivity(false)
         // The current span is tracing's; nobody here asks OpenTelemetry for it.
         .with_context_activation(false)
-        .with_filter(spans.or(faults))
+        .with_filter(spans.or(faults).and(filter_fn(is_ours_to_tell)))
+}
+
+/// Not what RabbitMQ's client says: the broker tells of every outage once, while the client
+/// does so for each of its parts, with whole messages and, if asked for every detail,
+/// credentials.
+fn is_ours_to_tell(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("lapin")
 }
 
 /// `key=value,key=value`, as `OTEL_RESOURCE_ATTRIBUTES` has it.
