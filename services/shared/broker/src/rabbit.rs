@@ -9,6 +9,7 @@ mod backoff;
 mod consumer;
 mod envelope;
 mod fault;
+mod ledger;
 mod link;
 mod live;
 mod publisher;

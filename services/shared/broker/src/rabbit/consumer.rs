@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::Channel;
 use lapin::message::Delivery as Raw;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::fault::{describe, unavailable};
+use super::ledger::Ledger;
 use super::link::Link;
 use super::live::Live;
 use super::{LIMIT, envelope, timed_out, topology};
@@ -72,7 +71,7 @@ impl Consumer for RabbitConsumer {
         loop {
             let arrival = arrivals.recv().await?;
             // What came over a connection that is gone comes again over the next.
-            if arrival.unsettled.channel.status().connected() {
+            if arrival.unsettled.ledger.is_open() {
                 return Some(arrival.into());
             }
         }
@@ -92,6 +91,7 @@ impl Consumer for RabbitConsumer {
 struct Feed {
     live: Arc<Live>,
     channel: Channel,
+    ledger: Arc<Ledger>,
     deliveries: lapin::Consumer,
 }
 
@@ -102,11 +102,13 @@ impl Feed {
         let (name, options) = (topology::name_of(queue), BasicConsumeOptions::default());
         let deliveries =
             channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await?;
-        Ok(Self { live, channel, deliveries })
+        let ledger = Arc::new(Ledger::new(channel.clone()));
+        Ok(Self { live, channel, ledger, deliveries })
     }
 
     /// Gives back what was delivered over it, lest that doesn't come again.
     async fn close(self) {
+        self.ledger.flush();
         // It fails where the channel is gone already.
         let _ = timeout(LIMIT, self.channel.close(200, "done".into())).await;
     }
@@ -147,27 +149,35 @@ impl Worker {
 
     /// Passes deliveries on until the feed ends, which is told, or the consumer goes.
     async fn forward(&mut self, feed: &mut Feed) -> Option<String> {
+        // Well before the server has nothing more to send.
+        let enough = usize::from(self.prefetch).div_ceil(4);
         loop {
             tokio::select! {
+                biased;
                 changed = self.wished.changed() => match changed {
                     Ok(()) => self.cancel(feed).await,
                     Err(_) => return None,
                 },
                 raw = feed.deliveries.next(), if self.arrivals.is_some() => match raw {
-                    Some(Ok(raw)) => self.pass_on(&feed.channel, raw),
+                    Some(Ok(raw)) => {
+                        self.pass_on(feed, raw);
+                        if feed.ledger.gathered() >= enough {
+                            feed.ledger.flush();
+                        }
+                    }
                     Some(Err(error)) => return Some(describe(&error)),
                     None => return Some("the server ended it".to_owned()),
                 },
+                // Last: while there is more to pass on, there is more to come.
+                () = feed.ledger.acked() => feed.ledger.flush(),
             }
         }
     }
 
-    fn pass_on(&self, channel: &Channel, raw: Raw) {
-        let unsettled = Unsettled {
-            channel: channel.clone(),
-            tag: raw.delivery_tag,
-            right: self.right.clone(),
-        };
+    fn pass_on(&self, feed: &Feed, raw: Raw) {
+        feed.ledger.delivered(raw.delivery_tag);
+        let (ledger, right) = (Arc::clone(&feed.ledger), self.right.clone());
+        let unsettled = Unsettled { ledger, tag: raw.delivery_tag, right };
         if let Some(arrivals) = &self.arrivals {
             // Where its reader is gone, it goes back.
             let _ = arrivals.send(Arrival { raw, unsettled });
@@ -181,7 +191,7 @@ impl Worker {
         // It fails where the channel is gone, and everything with it.
         let _ = feed.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
         while let Some(Some(Ok(raw))) = feed.deliveries.next().now_or_never() {
-            self.pass_on(&feed.channel, raw);
+            self.pass_on(feed, raw);
         }
         self.arrivals = None;
     }
@@ -219,25 +229,16 @@ impl From<Arrival> for Delivery {
 
 /// The server's number of a delivery that it waits to hear of. Dropped, it goes back.
 struct Unsettled {
-    channel: Channel,
+    ledger: Arc<Ledger>,
     tag: u64,
     /// Empty once used.
     right: Weak<Right>,
 }
 
 impl Unsettled {
-    /// Frames are queued by the first poll; nobody needs to wait until they are written.
-    /// On a channel that is gone this does nothing, as it should.
-    fn settle(&mut self, is_done: bool) {
-        if std::mem::take(&mut self.right).strong_count() == 0 {
-            return;
-        }
-        if is_done {
-            let _ = self.channel.basic_ack(self.tag, BasicAckOptions::default()).now_or_never();
-        } else {
-            // Not rejected, which newer servers count as a failed delivery.
-            let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-            let _ = self.channel.basic_nack(self.tag, options).now_or_never();
+    fn settle(&mut self, settle: impl FnOnce(&Ledger, u64)) {
+        if std::mem::take(&mut self.right).strong_count() > 0 {
+            settle(&self.ledger, self.tag);
         }
     }
 }
@@ -245,16 +246,16 @@ impl Unsettled {
 #[async_trait]
 impl Settle for Unsettled {
     async fn ack(mut self: Box<Self>) {
-        self.settle(true);
+        self.settle(Ledger::ack);
     }
 
     async fn release(mut self: Box<Self>) {
-        self.settle(false);
+        self.settle(Ledger::release);
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.settle(false);
+        self.settle(Ledger::release);
     }
 }
