@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 /// Where the real programs are; what Debian has in the path only wants to be run by root,
 /// for the system's own server.
 const PLACES: [&str; 2] = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"];
+/// Where to look before that, for another version than the system's.
+const CHOICE: &str = "MINIAPP_RABBITMQ";
 const SERVER: &str = "rabbitmq-server";
 const CTL: &str = "rabbitmqctl";
 const NAMES: &str = "epmd";
@@ -21,7 +23,9 @@ impl Install {
     pub fn find() -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        let places = PLACES.iter().map(PathBuf::from).chain(path.iter().cloned());
+        let chosen = std::env::var_os(CHOICE).map(PathBuf::from);
+        let known = PLACES.iter().map(PathBuf::from);
+        let places = chosen.into_iter().chain(known).chain(path.iter().cloned());
         let programs = places
             .into_iter()
             .find(|place| place.join(SERVER).exists() && place.join(CTL).exists())
