@@ -70,8 +70,15 @@ impl Runner {
     /// and the worker stops.
     async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
         let mut trouble = Trouble::with("claiming a task");
+        let mut is_first = true;
         loop {
-            match self.tasks.claim(ready, &self.name, self.lease()).await {
+            let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
+                // A call that failed may have counted: then the claim to find is its own.
+                Ok(None) if !is_first => self.tasks.unheard_claim(ready, &self.name).await,
+                claimed => claimed,
+            };
+            is_first = false;
+            match claimed {
                 Ok(claimed) => return Some(claimed),
                 Err(error) => {
                     let pause = sleep(trouble.failed(&error));
@@ -86,7 +93,10 @@ impl Runner {
         let ttl = Duration::from_secs(spec.ttl.into());
         let seed = self.rng.lock().random();
         let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
-        self.running.begin(&attempt, asked_at);
+        if !self.running.begin(&attempt, asked_at) {
+            // Two copies of a message found one claim.
+            return;
+        }
         let (span, counted) = (spans::attempt(task), Counted::begin());
         let kind = self.kinds.get(&spec.kind);
         let outcome = async {

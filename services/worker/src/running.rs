@@ -1,6 +1,7 @@
 //! The attempts that a worker runs now.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,14 +27,17 @@ struct State {
 }
 
 impl Running {
-    /// Adds an attempt whose claim was asked for at `asked_at`. A cancel that came in the
-    /// meantime, before anybody could know the attempt, stops it.
-    pub fn begin(&self, attempt: &Arc<Attempt>, asked_at: Instant) {
+    /// Adds an attempt whose claim was asked for at `asked_at`, unless there is one with its
+    /// claim. A cancel that came in the meantime, before anybody could know the attempt,
+    /// stops it.
+    pub fn begin(&self, attempt: &Arc<Attempt>, asked_at: Instant) -> bool {
         let mut state = self.0.lock();
-        state.attempts.insert(attempt.claim, attempt.clone());
+        let Entry::Vacant(vacant) = state.attempts.entry(attempt.claim) else { return false };
+        vacant.insert(attempt.clone());
         if state.canceled.get(&attempt.claim.task_id).is_some_and(|at| *at >= asked_at) {
             attempt.stop(Stop::Canceled);
         }
+        true
     }
 
     /// Removes an attempt.
@@ -110,7 +114,8 @@ mod tests {
     fn what_ended_is_gone() {
         let running = Running::default();
         let attempt = attempt(1, 1);
-        running.begin(&attempt, Instant::now());
+        assert!(running.begin(&attempt, Instant::now()));
+        assert!(!running.begin(&attempt, Instant::now()), "a claim begins once");
         assert_eq!(running.count(), 1);
         running.end(attempt.claim);
         assert_eq!(running.count(), 0);

@@ -1,9 +1,10 @@
 //! What the services do with tasks.
 
+mod attempts;
+
 use std::sync::Arc;
 
-use contracts::message::TaskReady;
-use contracts::task::{Event, Kind, Stats, TaskError, Worker};
+use contracts::task::{Event, Kind, Stats, Worker};
 use contracts::trace::TraceContext;
 use jiff::{SignedDuration, Timestamp};
 use kit::clock::{Clock, new_id};
@@ -12,8 +13,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::combiner::{Combiner, Run};
-use crate::domain::{Command, Refusal, Spec, Task, backoff};
-use crate::engine::{Claim, Engine, Filter, IdempotencyKey, Renewed, StoreError};
+use crate::domain::{Command, Refusal, Spec, Task};
+use crate::engine::{Engine, Filter, IdempotencyKey, StoreError};
 use crate::news;
 use crate::upkeep::Upkeep;
 use crate::writer::{Announce, Done, Write, Writer};
@@ -192,83 +193,6 @@ impl Tasks {
         }
     }
 
-    /// Claims the task a message is about, for `worker`. `None`: there is nothing to claim,
-    /// the message is a copy or has been overtaken.
-    pub async fn claim(
-        &self,
-        ready: &TaskReady,
-        worker: &Arc<str>,
-        lease: SignedDuration,
-    ) -> Result<Option<(Claim, Task)>, StoreError> {
-        let TaskReady::V1 { task_id, generation, version } = *ready;
-        let command = Command::Claim { generation, version, worker: worker.clone(), lease };
-        match self.apply(None, task_id, command).await {
-            Ok(task) => Ok(Some((Claim { task_id, token: task.state.claim }, task))),
-            Err(Error::Store(error)) => Err(error),
-            Err(Error::NotFound | Error::KeyReused | Error::Refused(_)) => Ok(None),
-        }
-    }
-
-    /// Notes how far an attempt is.
-    pub async fn progress(
-        &self,
-        claim: Claim,
-        progress: f64,
-        message: Option<String>,
-    ) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Progress { claim, progress, message }).await
-    }
-
-    /// Ends a task with a result.
-    pub async fn finish(&self, claim: Claim, result: Box<RawValue>) -> Result<Task, Error> {
-        let result = Arc::from(result);
-        self.held(claim, |claim| Command::Finish { claim, result }).await
-    }
-
-    /// Notes that an attempt failed in a way that another one may mend. `jitter`, from 0
-    /// to 1, spreads the attempts that follow.
-    pub async fn retry(
-        &self,
-        claim: Claim,
-        attempt: u32,
-        error: TaskError,
-        jitter: f64,
-    ) -> Result<Task, Error> {
-        let retry_in = Some(backoff(attempt, jitter));
-        self.held(claim, |claim| Command::Fail { claim, error, retry_in }).await
-    }
-
-    /// Ends a task as failed.
-    pub async fn fail(&self, claim: Claim, error: TaskError) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Fail { claim, error, retry_in: None }).await
-    }
-
-    /// Ends a task whose running attempt was stopped because its owner asked for it.
-    pub async fn confirm_cancel(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::ConfirmCancel { claim }).await
-    }
-
-    /// Ends a task whose running attempt was stopped at its ttl.
-    pub async fn exceed_ttl(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::ExceedTtl { claim }).await
-    }
-
-    /// Hands a task back unfinished; the attempt isn't counted.
-    pub async fn release(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Release { claim }).await
-    }
-
-    /// Renews the leases of all that a worker holds. Claims that are missing in the answer
-    /// are lost: their attempts must stop, nothing they write counts.
-    pub async fn renew(
-        &self,
-        claims: &[Claim],
-        lease: SignedDuration,
-    ) -> Result<Vec<Renewed>, StoreError> {
-        let until = self.clock.now().saturating_add(lease).unwrap_or(Timestamp::MAX);
-        self.engine.renew(claims, until).await
-    }
-
     /// How many tasks stand where: an owner's, or all.
     pub async fn stats(&self, owner: Option<Uuid>) -> Result<Stats, StoreError> {
         self.engine.stats(owner, self.clock.now()).await
@@ -324,14 +248,6 @@ impl Tasks {
         command: Command,
     ) -> Result<Task, Error> {
         self.write(Write::Apply { id, owner, command }).await.map(|done| done.task)
-    }
-
-    async fn held(
-        &self,
-        claim: Claim,
-        command: impl FnOnce(u64) -> Command,
-    ) -> Result<Task, Error> {
-        self.apply(None, claim.task_id, command(claim.token)).await
     }
 
     async fn write(&self, write: Write) -> Result<Done, Error> {

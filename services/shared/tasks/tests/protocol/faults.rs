@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::audit;
 use crate::support::{
-    Fault, Faulty, World, claim, error, eventually, get, key, kinds, new_task, next, raw, submit,
-    submit_claimed, timeline, try_claim,
+    Fault, Faulty, LEASE, World, claim, error, eventually, get, key, kinds, new_task, next, raw,
+    ready, submit, submit_claimed, timeline, try_claim,
 };
 
 fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
@@ -96,11 +96,13 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
     let task = submit(&process.tasks, Uuid::new_v4()).await;
     let (message, delivery) = next(&mut *consumer).await;
     engine.fail_once(Fault::After);
-    let claimed = process.tasks.claim(&message, &"worker".into(), crate::support::LEASE).await;
+    let claimed = process.tasks.claim(&message, &"worker".into(), LEASE).await;
     assert!(claimed.is_err());
     delivery.release().await;
     let (message, delivery) = next(&mut *consumer).await;
     assert!(try_claim(&process.tasks, &message).await.is_none(), "it is claimed already");
+    let other = process.tasks.unheard_claim(&message, "another worker").await;
+    assert!(other.expect("a store").is_none(), "it is not the other's");
     delivery.ack().await;
 
     world.clock.advance(Duration::from_secs(16));
@@ -109,6 +111,23 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
     process.tasks.finish(held, raw("1")).await.expect("held");
     delivery.ack().await;
     audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 0);
+}
+
+/// A worker that tries again finds the claim that it didn't hear of.
+#[tokio::test]
+async fn a_claim_whose_answer_got_lost_is_found() {
+    let world = World::new();
+    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let task = submit(&tasks, Uuid::new_v4()).await;
+    let unheard = async || tasks.unheard_claim(&ready(&task), "worker").await.expect("a store");
+    assert!(unheard().await.is_none(), "nobody claimed it");
+    engine.fail_once(Fault::After);
+    assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
+    let (held, claimed) = unheard().await.expect("it is claimed");
+    assert_eq!(claimed.state.status, Status::Executing);
+    tasks.finish(held, raw("1")).await.expect("held");
+    assert!(unheard().await.is_none(), "it has ended");
+    audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 
 /// All of a batch are told, none is half done.
