@@ -2,26 +2,17 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::fields::{Fields, FromFields};
+use contracts::page::Page;
 use contracts::problem::Code;
 use contracts::task::{Status, TaskPage};
-use kit::http::{Problem, Query};
+use kit::http::{Problem, Query, admins_only};
 use tasks::Filter;
 
-use super::page::Page;
+use super::page;
 use crate::state::Api;
 use crate::token::Authorized;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
-
-/// Which dead letters are wanted.
-pub(super) struct Wanted(Page);
-
-impl FromFields for Wanted {
-    fn read(fields: &mut Fields) -> Option<Self> {
-        Some(Self(Page::read(fields)))
-    }
-}
 
 /// List dead letters
 ///
@@ -30,19 +21,15 @@ impl FromFields for Wanted {
     get,
     path = "/api/dead-letters",
     tag = "admin",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
-            description = "How many at most; 50 if not given"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-    ),
+    params(Page),
     responses((status = 200, description = "A page of tasks", body = TaskPage))
 )]
 pub(super) async fn dead_letters(
     State(api): State<Api>,
     Authorized(caller): Authorized,
-    Query(Wanted(page)): Query<Wanted>,
+    Query(wanted): Query<Page>,
 ) -> Result<Response, Problem> {
-    caller.must_be_admin()?;
+    admins_only(caller.is_admin)?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
-    page.of(filter, &api.tasks).await
+    page::of(filter, wanted, &api.tasks).await
 }

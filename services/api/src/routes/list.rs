@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::response::Response;
 use contracts::fields::{Fields, FromFields};
+use contracts::page::Page;
 use contracts::problem::Code;
 use contracts::task::{Status, TaskPage};
 use kit::http::{Problem, Query};
 use tasks::Filter;
 use uuid::Uuid;
 
-use super::page::Page;
+use super::page;
 use crate::state::Api;
 use crate::token::Authorized;
 
@@ -40,8 +41,7 @@ impl FromFields for Wanted {
             }
             read
         });
-        let page = Page::read(fields);
-        Some(Self { id, status, kind, page })
+        Some(Self { id, status, kind, page: Page::read(fields)? })
     }
 }
 
@@ -56,9 +56,7 @@ impl FromFields for Wanted {
         ("id" = Option<String>, Query, description = "Only the task with this id"),
         ("status" = Option<Status>, Query, description = "Only tasks in this status"),
         ("kind" = Option<String>, Query, description = "Only tasks of this kind"),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
-            description = "How many at most; 50 if not given"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        Page,
     ),
     responses((status = 200, description = "A page of tasks", body = TaskPage))
 )]
@@ -67,13 +65,13 @@ pub(super) async fn list(
     Authorized(caller): Authorized,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let Wanted { id, status, kind, page } = wanted;
+    let Wanted { id, status, kind, page: wanted } = wanted;
     let Ok(id) = id.map(|id| id.parse::<Uuid>()).transpose() else {
         // What is no id is no task's id.
-        return Page::empty();
+        return page::empty();
     };
     let filter = Filter { owner: Some(caller.user_id), id, status, kind, ..Filter::default() };
-    page.of(filter, &api.tasks).await
+    page::of(filter, wanted, &api.tasks).await
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! Who holds a token.
 
 use contracts::account::{Role, Secret};
-use contracts::problem::Code;
-use kit::http::Problem;
 use uuid::Uuid;
 
 use super::jwt::Claims;
@@ -54,10 +52,5 @@ impl Caller {
             token: Secret::new("token"),
             retirements: 0,
         }
-    }
-
-    /// A problem unless the caller is an admin.
-    pub fn must_be_admin(&self) -> Result<(), Problem> {
-        if self.is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
     }
 }

@@ -4,10 +4,10 @@ use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
 use contracts::account::AuditPage;
+use contracts::page::Page;
 use contracts::problem::Code;
-use kit::http::Query;
+use kit::http::{Query, admins_only};
 
-use super::page::Page;
 use crate::fault::Fault;
 use crate::token::Bearer;
 
@@ -21,11 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
     get,
     path = "/audit",
     tag = "admin",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
-            description = "How many at most; 50 if not given"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-    ),
+    params(Page),
     responses((status = 200, description = "A page of entries", body = AuditPage))
 )]
 pub(super) async fn audit(
@@ -33,8 +29,8 @@ pub(super) async fn audit(
     bearer: Bearer,
     Query(page): Query<Page>,
 ) -> Result<Json<AuditPage>, Fault> {
-    bearer.must_be_admin()?;
-    Ok(Json(accounts.audit_log(page.before, page.limit).await?))
+    admins_only(bearer.is_admin())?;
+    Ok(Json(accounts.audit_log(page).await?))
 }
 
 #[cfg(test)]

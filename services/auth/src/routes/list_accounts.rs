@@ -4,10 +4,10 @@ use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
 use contracts::account::AccountPage;
+use contracts::page::Page;
 use contracts::problem::Code;
-use kit::http::Query;
+use kit::http::{Query, admins_only};
 
-use super::page::Page;
 use crate::fault::Fault;
 use crate::token::Bearer;
 
@@ -20,11 +20,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
     get,
     path = "/users",
     tag = "admin",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200,
-            description = "How many at most; 50 if not given"),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
-    ),
+    params(Page),
     responses((status = 200, description = "A page of accounts", body = AccountPage))
 )]
 pub(super) async fn list_accounts(
@@ -32,8 +28,8 @@ pub(super) async fn list_accounts(
     bearer: Bearer,
     Query(page): Query<Page>,
 ) -> Result<Json<AccountPage>, Fault> {
-    bearer.must_be_admin()?;
-    Ok(Json(accounts.list(page.before, page.limit).await?))
+    admins_only(bearer.is_admin())?;
+    Ok(Json(accounts.list(page).await?))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod get_account;
 mod jwks;
 mod list_accounts;
 mod list_sessions;
-mod page;
 mod refresh;
 mod register;
 mod request_reset;

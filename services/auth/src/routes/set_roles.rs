@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use contracts::account::{Account, SetRoles};
 use contracts::problem::Code;
-use kit::http::{Body, Id};
+use kit::http::{Body, Id, admins_only};
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
@@ -31,7 +31,7 @@ pub(super) async fn set_roles(
     id: Id,
     Body(body): Body<SetRoles>,
 ) -> Result<Json<Account>, Fault> {
-    bearer.must_be_admin()?;
+    admins_only(bearer.is_admin())?;
     let id = id.or(Code::UserNotFound)?;
     Ok(Json(accounts.set_roles(id, &body.roles, &caller).await?))
 }

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod fields;
 pub mod message;
+pub mod page;
 pub mod problem;
 pub mod task;
 pub mod trace;

@@ -1,6 +1,7 @@
 //! What administrators do with the accounts of all.
 
 use contracts::account::{Account, AccountPage, AuditPage, Role};
+use contracts::page::{Page, cursor};
 use contracts::problem::Code;
 use kit::clock::Clock;
 use kit::config::Config;
@@ -15,10 +16,10 @@ use crate::secret::{PlatformSecret, SecretError};
 use crate::store::{Store, StoreError};
 
 impl Accounts {
-    /// Accounts before the one with the id `before`, newest first.
-    pub async fn list(&self, before: Option<Uuid>, limit: u32) -> Result<AccountPage, Error> {
-        let users = self.0.store.accounts(before, limit.saturating_add(1)).await?;
-        let (users, next_cursor) = page(users, limit, |account| account.user_id);
+    /// A page of the accounts, newest first.
+    pub async fn list(&self, wanted: Page) -> Result<AccountPage, Error> {
+        let users = self.0.store.accounts(wanted.before, wanted.limit.saturating_add(1)).await?;
+        let (users, next_cursor) = page(users, wanted.limit, |account| account.user_id);
         Ok(AccountPage { users, next_cursor })
     }
 
@@ -39,10 +40,10 @@ impl Accounts {
         changed.ok_or(Error::Refused(Code::UserNotFound))
     }
 
-    /// Entries of the audit log before the one with the id `before`, newest first.
-    pub async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<AuditPage, Error> {
-        let entries = self.0.store.audit_log(before, limit.saturating_add(1)).await?;
-        let (entries, next_cursor) = page(entries, limit, |entry| entry.id);
+    /// A page of the audit log, newest first.
+    pub async fn audit_log(&self, wanted: Page) -> Result<AuditPage, Error> {
+        let entries = self.0.store.audit_log(wanted.before, wanted.limit.saturating_add(1)).await?;
+        let (entries, next_cursor) = page(entries, wanted.limit, |entry| entry.id);
         let entries = entries.into_iter().map(Into::into).collect();
         Ok(AuditPage { entries, next_cursor })
     }
@@ -98,6 +99,6 @@ fn page<T>(mut items: Vec<T>, limit: u32, id: impl Fn(&T) -> Uuid) -> (Vec<T>, O
     let has_more = items.len() > limit;
     items.truncate(limit);
     let last = items.last().filter(|_| has_more);
-    let cursor = last.map(|last| id(last).to_string());
-    (items, cursor)
+    let next_cursor = last.map(|last| cursor(id(last)));
+    (items, next_cursor)
 }

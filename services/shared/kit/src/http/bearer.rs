@@ -1,8 +1,10 @@
-//! The token in a request's headers.
+//! Who asks, by the token in a request's headers, and what that is good for.
 
 use contracts::problem::Code;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+
+use super::Problem;
 
 /// The bearer token (RFC 6750, 2.1), or what its lack or its form is refused with.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
@@ -18,6 +20,12 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
         return Err(Code::TokenMissing);
     }
     Ok(token.trim())
+}
+
+/// A problem unless who asks is an administrator. To be asked once the body has been
+/// read: its faults are told first.
+pub fn admins_only(is_admin: bool) -> Result<(), Problem> {
+    if is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
 }
 
 #[cfg(test)]

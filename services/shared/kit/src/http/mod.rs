@@ -15,7 +15,7 @@ mod rate;
 mod router;
 mod server;
 
-pub use bearer::bearer;
+pub use bearer::{admins_only, bearer};
 pub use body::{Body, BodyLimits, json, read};
 pub use client::{Client, Peer};
 pub use docs::docs;

@@ -1,0 +1,77 @@
+//! Lists that come a page at a time, newest first.
+
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::fields::{Fields, FromFields};
+
+/// Which page of a list is wanted: the query `limit` and `cursor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// How many at most; 50 if not given
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    pub limit: u32,
+    /// The `nextCursor` of the page before
+    #[param(rename = "cursor", value_type = Option<String>)]
+    pub before: Option<Uuid>,
+}
+
+impl Page {
+    /// The most that are given at once.
+    pub const LONGEST: u32 = 200;
+    /// How many are given where nothing else is said.
+    pub const USUAL: u32 = 50;
+}
+
+impl FromFields for Page {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let limit = fields.optional(|fields| fields.integer("limit", 1..=Self::LONGEST), "limit");
+        let cursor = fields.optional(|fields| fields.text("cursor", 1..=500), "cursor");
+        let before = cursor.and_then(|cursor| {
+            let before = Uuid::try_parse(&cursor).ok();
+            if before.is_none() {
+                fields.fault("cursor", "must be the nextCursor of a page");
+            }
+            before
+        });
+        Some(Self { limit: limit.unwrap_or(Self::USUAL), before })
+    }
+}
+
+/// The `nextCursor` of a page that ends with the item `last`. Clients give it back as it
+/// is and read nothing from it, so that it can become something else.
+pub fn cursor(last: Uuid) -> String {
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::{BodyFault, read_query};
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Page, BodyFault> {
+        read_query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn a_page_is_of_the_usual_length_from_the_start_unless_told_otherwise() {
+        assert_eq!(read(&[]), Ok(Page { limit: 50, before: None }));
+        let last = Uuid::from_u128(7);
+        let told = read(&[("limit", "200"), ("cursor", &cursor(last))]);
+        assert_eq!(told, Ok(Page { limit: 200, before: Some(last) }));
+    }
+
+    #[test]
+    fn what_is_no_page_is_told_field_by_field() {
+        for (pairs, expected) in [
+            ([("limit", "0"), ("cursor", "x")], ["limit", "cursor"]),
+            ([("limit", "201"), ("cursor", "")], ["limit", "cursor"]),
+            ([("limit", "1.5"), ("page", "2")], ["limit", "page"]),
+        ] {
+            let Err(BodyFault::Fields(faults)) = read(&pairs) else { panic!("{pairs:?}") };
+            let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            assert_eq!(fields, expected);
+        }
+    }
+}
