@@ -10,17 +10,16 @@ use anyhow::{Context as _, anyhow};
 use api::token::Check;
 use axum::routing::get;
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use broker::{Broker, MemoryBroker, Message, Topic};
-use contracts::account::{Jwk, Jwks};
+use contracts::account::{Jwks, Role};
 use contracts::message::SessionChanged;
 use kit::clock::{Clock, SystemClock, new_id};
+use kit::token::{Claims, ISSUER, SigningKey, jwk};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
-use serde_json::json;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+const SEED: [u8; 32] = [7; 32];
 const TOKENS: u32 = 500;
 const ROUNDS: u32 = 200;
 
@@ -28,8 +27,8 @@ const ROUNDS: u32 = 200;
 async fn main() -> anyhow::Result<()> {
     // Whoever came first has chosen; there is only this one in the program.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).map_err(|_| anyhow!("no key"))?;
-    let auth = publish(&key).await?;
+    let auth = publish().await?;
+    let key = SigningKey::new("key", &SEED);
     let (clock, broker) = (Arc::new(SystemClock), Arc::new(MemoryBroker::new()));
     let check = Check::new(&auth, clock.clone())?;
     tokio::spawn({
@@ -43,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
     let mut tokens = Vec::new();
     for _ in 0..TOKENS {
         let session = new_id(clock.as_ref());
-        tokens.push(sign(&key, session, clock.as_ref()));
+        tokens.push(sign(&key, session, clock.as_ref())?);
         let at = clock.now();
         let change = SessionChanged::V1 { session_id: session, epoch: Some(1), at };
         broker.broadcast(Topic::Sessions, Message::new(session, &change)).await?;
@@ -66,16 +65,9 @@ async fn time(check: &Check, tokens: &[String], rounds: u32) -> anyhow::Result<D
     Ok(began.elapsed() / (rounds * TOKENS))
 }
 
-async fn publish(key: &Ed25519KeyPair) -> anyhow::Result<String> {
-    let jwk = Jwk {
-        kty: "OKP".into(),
-        crv: "Ed25519".into(),
-        alg: "EdDSA".into(),
-        usage: "sig".into(),
-        kid: "key".into(),
-        x: BASE64_URL_SAFE_NO_PAD.encode(key.public_key()),
-    };
-    let jwks = Jwks { keys: vec![jwk] };
+async fn publish() -> anyhow::Result<String> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&SEED).map_err(|_| anyhow!("no key"))?;
+    let jwks = Jwks { keys: vec![jwk("key", pair.public_key().as_ref().try_into()?)] };
     let router = Router::new().route("/.well-known/jwks.json", get(async move || Json(jwks)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -83,14 +75,17 @@ async fn publish(key: &Ed25519KeyPair) -> anyhow::Result<String> {
     Ok(url)
 }
 
-fn sign(key: &Ed25519KeyPair, session: Uuid, clock: &dyn Clock) -> String {
+fn sign(key: &SigningKey, session: Uuid, clock: &dyn Clock) -> anyhow::Result<String> {
     let now = clock.now().as_second();
-    let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "key"});
-    let claims = json!({
-        "iss": "miniapp", "sub": session, "sid": session, "epoch": 1, "login": "ada",
-        "roles": ["user"], "iat": now, "exp": now + 900, "jti": session,
-    });
-    let encode = |part: String| BASE64_URL_SAFE_NO_PAD.encode(part);
-    let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())))
+    key.sign(&Claims {
+        iss: ISSUER.to_owned(),
+        sub: session,
+        sid: session,
+        epoch: 1,
+        login: "ada".to_owned(),
+        roles: vec![Role::User],
+        iat: now,
+        exp: now + 900,
+        jti: session,
+    })
 }

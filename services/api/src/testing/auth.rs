@@ -11,12 +11,13 @@ use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use broker::{Broker as _, MemoryBroker, Message, Topic};
-use contracts::account::{Jwk, Jwks};
+use contracts::account::Jwks;
 use contracts::message::SessionChanged;
 use contracts::problem::Code;
 use http::StatusCode;
 use kit::clock::{Clock as _, ManualClock, new_id};
 use kit::http::Problem;
+use kit::token::jwk;
 use parking_lot::Mutex;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -203,13 +204,9 @@ async fn jwks(State(FakeAuth(auth)): State<FakeAuth>) -> Result<Json<Jwks>, Stat
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
     let seeds = auth.keys.lock().clone();
-    let keys = seeds.into_iter().map(|seed| Jwk {
-        kty: "OKP".into(),
-        crv: "Ed25519".into(),
-        alg: "EdDSA".into(),
-        usage: "sig".into(),
-        kid: format!("key-{seed}"),
-        x: BASE64_URL_SAFE_NO_PAD.encode(pair(seed).public_key()),
+    let keys = seeds.into_iter().map(|seed| {
+        let public = pair(seed).public_key().as_ref().try_into().expect("32 bytes");
+        jwk(&format!("key-{seed}"), &public)
     });
     Ok(Json(Jwks { keys: keys.collect() }))
 }

@@ -1,9 +1,8 @@
 //! Who holds a token.
 
 use contracts::account::{Role, Secret};
+use kit::token::Claims;
 use uuid::Uuid;
-
-use super::jwt::Claims;
 
 /// What a verified token says about its holder.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ impl Caller {
         Self {
             user_id: claims.sub,
             login: claims.login,
-            is_admin: claims.roles.iter().any(|role| role == <&str>::from(Role::Admin)),
+            is_admin: claims.roles.contains(&Role::Admin),
             session_id: claims.sid,
             epoch: claims.epoch,
             expires_at: claims.exp,

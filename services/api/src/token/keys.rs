@@ -1,18 +1,17 @@
 //! The keys that auth signs with.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kit::token::{PublicKey, PublicKeys};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::Refusal;
 use super::auth::{Auth, Unreachable};
-use super::jwt::{PublicKey, public_key};
 
 /// Tokens that name unknown keys make us ask auth this often at most.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,7 +24,7 @@ const FIRST: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Keys {
     auth: Arc<Auth>,
-    known: RwLock<HashMap<String, PublicKey>>,
+    known: RwLock<PublicKeys>,
     /// How often keys were taken away: what was verified before may not be valid any more.
     retirements: AtomicU64,
     /// Held while asking, so that all who wait share the answer.
@@ -92,19 +91,17 @@ impl Keys {
     }
 
     fn known(&self, kid: &str) -> Option<PublicKey> {
-        self.known.read().get(kid).copied()
+        self.known.read().get(kid).cloned()
     }
 
     async fn fetch(&self, latest: &mut Option<Fetched>) -> Result<(), Unreachable> {
         // Noted first: whoever asks may go away before there is an answer.
         let at = Instant::now();
         *latest = Some(Fetched { at, answered: false });
-        let keys = self.auth.keys().await?;
+        let keys = PublicKeys::new(&self.auth.keys().await?);
         *latest = Some(Fetched { at, answered: true });
-        let keys = keys.keys.iter().filter_map(|jwk| Some((jwk.kid.clone(), public_key(jwk)?)));
-        let keys: HashMap<_, _> = keys.collect();
         let mut known = self.known.write();
-        let is_retired = known.keys().any(|kid| !keys.contains_key(kid));
+        let is_retired = known.kids().any(|kid| keys.get(kid).is_none());
         *known = keys;
         if is_retired {
             self.retirements.fetch_add(1, Ordering::Release);

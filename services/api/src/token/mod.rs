@@ -8,7 +8,6 @@ mod auth;
 mod authorized;
 mod caller;
 mod generations;
-mod jwt;
 mod keys;
 mod sessions;
 #[cfg(test)]
@@ -25,6 +24,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use kit::clock::Clock;
 use kit::http::Problem;
+use kit::token::{TokenFault, Unverified};
 use parking_lot::{Mutex, RwLock};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
@@ -33,7 +33,6 @@ use uuid::Uuid;
 
 use self::auth::{Answer, Auth, Unreachable};
 use self::generations::Generations;
-use self::jwt::Unverified;
 use self::keys::Keys;
 use self::sessions::{Sessions, Standing, Verdict};
 
@@ -60,6 +59,15 @@ pub enum Refusal {
     /// It can't be told now.
     #[error("the token can't be checked now")]
     Unavailable,
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        match fault {
+            TokenFault::Invalid => Self::Invalid,
+            TokenFault::Expired => Self::Expired,
+        }
+    }
 }
 
 impl From<Refusal> for Problem {
@@ -159,13 +167,10 @@ impl Check {
     }
 
     async fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Arc<Caller>, Refusal> {
-        let unverified = Unverified::read(token).ok_or(Refusal::Invalid)?;
+        let unverified = Unverified::read(token)?;
         let retirements = self.0.keys.retirements();
         let key = self.0.keys.find(&unverified.kid).await?;
-        let claims = unverified.verify(&key).ok_or(Refusal::Invalid)?;
-        if claims.exp <= self.0.clock.now().as_second() {
-            return Err(Refusal::Expired);
-        }
+        let claims = unverified.verify(&key, self.0.clock.now())?;
         let caller = Arc::new(Caller::new(token, claims, retirements));
         self.0.seen.write().insert(digest, caller.clone());
         Ok(caller)

@@ -29,18 +29,18 @@ pub(super) async fn jwks(
 mod tests {
     use std::time::Duration;
 
-    use accounts::token::{TokenFault, Verifier};
     use kit::clock::Clock as _;
+    use kit::token::{PublicKeys, TokenFault};
 
     use crate::testing::App;
 
     const DAY: Duration = Duration::from_hours(24);
 
-    async fn verifier(app: &App) -> (Verifier, usize) {
+    async fn verifier(app: &App) -> (PublicKeys, usize) {
         let jwks = app.send("GET", "/.well-known/jwks.json", None, None).await;
         assert_eq!(jwks.status, 200);
         let jwks = jwks.read();
-        (Verifier::new(&jwks), jwks.keys.len())
+        (PublicKeys::new(&jwks), jwks.keys.len())
     }
 
     #[tokio::test]

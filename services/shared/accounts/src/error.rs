@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use contracts::problem::{Code, FieldError};
+use kit::token::TokenFault;
 
 use crate::password::Busy;
 use crate::store::StoreError;
-use crate::token::TokenFault;
 
 /// Why something wasn't done.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@
 //! (mails, messages) commits with the change that causes it and is done by the
 //! [`Relay`]; what time does (rotating keys, forgetting) is done by [`upkeep`].
 //!
-//! Whoever only verifies tokens takes [`token::Verifier`] with the published keys.
+//! Whoever only verifies tokens takes [`kit::token`] with the published keys.
 
 pub mod audit;
 pub mod code;
@@ -25,7 +25,6 @@ mod service;
 pub mod session;
 pub mod sqlite;
 pub mod store;
-pub mod token;
 pub mod upkeep;
 
 pub use audit::Caller;

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod openapi;
 mod service;
 pub mod telemetry;
+pub mod token;
 pub mod trace;
 
 pub use bootstrap::{Boot, listen, run, run_with};

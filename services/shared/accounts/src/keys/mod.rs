@@ -12,13 +12,13 @@ use std::sync::Arc;
 use contracts::account::Jwks;
 use jiff::Timestamp;
 use kit::clock::Clock;
+use kit::token::{Claims, TokenFault};
 use parking_lot::RwLock;
 
 use self::ring::KeyRing;
 use crate::seal::Sealer;
 use crate::secret::PlatformSecret;
 use crate::store::{Store, StoreError};
-use crate::token::{Claims, TokenFault};
 
 pub use self::schedule::Schedule;
 
@@ -114,10 +114,10 @@ impl SigningKeys {
         ring.sign(claims, self.clock.now())
     }
 
-    /// What a token says; see [`crate::token::Verifier::verify`].
+    /// What a token says; see [`PublicKeys::verify`](kit::token::PublicKeys::verify).
     pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
         let ring = self.ring.read().clone();
-        ring.verifier().verify(token, self.clock.now())
+        ring.public().verify(token, self.clock.now())
     }
 }
 

@@ -6,6 +6,7 @@ use contracts::account::{Account, Secret, Tokens};
 use contracts::problem::Code;
 use jiff::Timestamp;
 use kit::clock;
+use kit::token::{Claims, ISSUER};
 use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
@@ -17,7 +18,6 @@ use crate::login;
 use crate::password::{Hash, Password, Turn};
 use crate::session::{Identity, NewSession, RefreshHash, Rotation, new_refresh_token};
 use crate::store::{Credentials, FailureKey, Identifier};
-use crate::token::{Claims, ISSUER};
 
 /// How long failed sign-ins count.
 pub(crate) const FAILURE_WINDOW: Duration = Duration::from_mins(15);

@@ -1,16 +1,23 @@
-//! Access tokens: JWTs signed with Ed25519, and how anyone verifies them.
+//! Access tokens: JWTs with one algorithm, Ed25519; how they are signed and how anyone
+//! verifies them with the published keys.
+//!
+//! Nothing in a token chooses how it is verified: other algorithms, other types and other
+//! issuers are refused. Whether a token is still the newest of its session is another
+//! question, which a look at the token doesn't answer.
 
 mod provider;
+mod signer;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 use contracts::account::Role;
 use contracts::problem::Code;
-use jsonwebtoken::{Algorithm, Header};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-pub(crate) use provider::{install, pkcs8};
-pub use verifier::Verifier;
+pub use signer::{SigningKey, jwk};
+pub use verifier::{PublicKey, PublicKeys, Unverified};
 
 /// Who every access token says it is from.
 pub const ISSUER: &str = "miniapp";
@@ -18,7 +25,7 @@ pub const ISSUER: &str = "miniapp";
 /// What a token's header says it is (RFC 9068), so that no other kind of JWT passes.
 const TYPE: &str = "at+jwt";
 
-/// What an access token says.
+/// What an access token says. Names that later platforms may add are left alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Who made it: [`ISSUER`].
@@ -32,6 +39,7 @@ pub struct Claims {
     /// The account's login.
     pub login: String,
     /// What the account may do.
+    #[serde(deserialize_with = "known_roles")]
     pub roles: Vec<Role>,
     /// When it was made, in seconds since 1970.
     pub iat: i64,
@@ -39,6 +47,12 @@ pub struct Claims {
     pub exp: i64,
     /// Its own id.
     pub jti: Uuid,
+}
+
+/// Roles without those that only later platforms know.
+fn known_roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Role>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// Why a token alone, without a look at its session, isn't valid.
@@ -59,12 +73,4 @@ impl From<TokenFault> for Code {
             TokenFault::Expired => Self::TokenExpired,
         }
     }
-}
-
-/// The header of tokens signed with the key `kid`.
-pub(crate) fn header(kid: &str) -> Header {
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.typ = Some(TYPE.to_owned());
-    header.kid = Some(kid.to_owned());
-    header
 }

@@ -3,9 +3,9 @@
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
+use jsonwebtoken::signature::{Error, Signer, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
-use signature::{Error, Signer, Verifier};
 use zeroize::Zeroizing;
 
 static PROVIDER: CryptoProvider = CryptoProvider {
@@ -17,13 +17,13 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 
 /// Makes `jsonwebtoken` use this. Everything here that signs or verifies calls it first;
 /// later calls change nothing.
-pub(crate) fn install() {
+pub(super) fn install() {
     // It refuses when one is installed, which then is this one.
     let _ = PROVIDER.install_default();
 }
 
 /// A private key as PKCS#8 version 1 (RFC 8410): a fixed head, then the seed.
-pub(crate) fn pkcs8(seed: &[u8; 32]) -> Zeroizing<[u8; 48]> {
+pub(super) fn pkcs8(seed: &[u8; 32]) -> Zeroizing<[u8; 48]> {
     const HEAD: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
