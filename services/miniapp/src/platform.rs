@@ -91,6 +91,7 @@ impl Platform {
             broker: broker.clone(),
             clock: clock.clone(),
             kinds,
+            seed: rand::random(),
         };
         parts.spawn(run_workers(config, deps, upkeep, shutdown.clone()));
 
@@ -159,8 +160,10 @@ async fn run_workers(
     };
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(deps.broker.clone(), retention, drained.clone()));
-    let workers = (0..config.worker.replicas)
-        .map(|_| worker::run(&config.worker, deps.clone(), shutdown.clone()));
+    let workers = (0..config.worker.replicas).map(|_| {
+        let deps = worker::Deps { seed: rand::random(), ..deps.clone() };
+        worker::run(&config.worker, deps, shutdown.clone())
+    });
     join_all(workers).await;
     drained.begin();
     Ok(upkeep.await?)

@@ -6,12 +6,11 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::runner::Runner;
-use crate::trouble::Trouble;
 
 /// Listens for cancels. Where some may have been missed, `renew` has the leases renewed,
 /// which tells of them too.
 pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
-    let mut trouble = Trouble::with("listening for cancels");
+    let mut trouble = runner.trouble("listening for cancels");
     loop {
         let ended = match broker.subscribe(Topic::TaskCancels).await {
             Ok(mut subscription) => {

@@ -9,7 +9,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::Stop;
 use crate::runner::Runner;
-use crate::trouble::Trouble;
 
 /// How long attempts that were stopped may take to be handed back.
 const HAND_BACK: Duration = Duration::from_secs(5);
@@ -24,7 +23,7 @@ pub(crate) async fn run(
 ) {
     let attempts = TaskTracker::new();
     let abandoned = runner.shutdown.hard_token().child_token();
-    let mut trouble = Trouble::with("taking tasks from the broker");
+    let mut trouble = runner.trouble("taking tasks from the broker");
     let mut consumer = None;
     while !runner.shutdown.has_begun() {
         let ended = match broker.consume(Queue::Tasks, concurrency).await {

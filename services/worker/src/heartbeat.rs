@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::runner::Runner;
-use crate::trouble::Trouble;
 
 /// A third of the silence after which a worker is taken for gone.
 const EVERY: Duration = Duration::from_secs(5);
@@ -15,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Announces the kinds, then reports again and again.
 pub(crate) async fn run(runner: &Runner, capacity: u16) {
     let started_at = runner.clock.now();
-    let mut trouble = Trouble::with("reporting this worker");
+    let mut trouble = runner.trouble("reporting this worker");
     let mut announced = false;
     loop {
         let reported = async {

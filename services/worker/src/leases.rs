@@ -9,16 +9,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::attempt::Stop;
 use crate::runner::Runner;
-use crate::trouble::Trouble;
 
 /// Renews all leases together, three times in the time of one and whenever `now` says so.
 /// The answers also tell of cancels whose broadcast got lost.
 pub(crate) async fn run(runner: &Runner, now: &Notify) {
     let pause = runner.lease / 3;
-    let mut trouble = Trouble::with("renewing leases");
+    let mut trouble = runner.trouble("renewing leases");
     let mut wait = pause;
     loop {
         tokio::select! {
+            biased;
             () = sleep(wait) => {}
             () = now.notified() => {}
         }

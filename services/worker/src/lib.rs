@@ -52,13 +52,15 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// What it can run.
     pub kinds: Arc<Kinds>,
+    /// Where its randomness begins: how waits are spread, and what kinds draw.
+    pub seed: u64,
 }
 
 /// Runs one worker until `shutdown` is complete: after its first step no task is taken and
 /// running ones have `worker.grace` to end; what is left then is handed back. After the
 /// second all is dropped.
 pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
-    let Deps { tasks, broker, clock, kinds } = deps;
+    let Deps { tasks, broker, clock, kinds, seed } = deps;
     let runner = Arc::new(Runner {
         name: name::next(config.name.as_deref()).into(),
         tasks,
@@ -67,7 +69,7 @@ pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
         lease: config.lease,
         running: Running::default(),
         progressed: Arc::default(),
-        rng: Mutex::new(Xoshiro256PlusPlus::from_rng(&mut rand::rng())),
+        rng: Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
         shutdown: shutdown.clone(),
     });
     tracing::info!(worker = %runner.name, concurrency = config.concurrency, "a worker takes tasks");
@@ -82,6 +84,7 @@ pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
         )
     };
     tokio::select! {
+        biased;
         () = consuming => {}
         // Kept up until the last attempt has ended.
         _ = keeping => {}

@@ -69,7 +69,7 @@ impl Runner {
     /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
     /// and the worker stops.
     async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
-        let mut trouble = Trouble::with("claiming a task");
+        let mut trouble = self.trouble("claiming a task");
         let mut is_first = true;
         loop {
             let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
@@ -117,7 +117,7 @@ impl Runner {
     /// Tells the store the outcome, as often as it takes. Gives up when the task has been
     /// out of this worker's hands for long: by then it runs elsewhere.
     async fn commit(&self, attempt: &Attempt, outcome: &Outcome) {
-        let mut trouble = Trouble::with("committing an outcome");
+        let mut trouble = self.trouble("committing an outcome");
         loop {
             let error = match self.write(attempt, outcome).await {
                 Ok(()) => return,
@@ -158,6 +158,11 @@ impl Runner {
             },
         };
         written.map(drop)
+    }
+
+    /// Follows something that this worker tries until it works.
+    pub fn trouble(&self, what: &'static str) -> Trouble {
+        Trouble::with(what, self.rng.lock().random())
     }
 
     /// The lease in the facade's type.

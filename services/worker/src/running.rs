@@ -1,7 +1,7 @@
 //! The attempts that a worker runs now.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(crate) struct Running(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    attempts: HashMap<Claim, Arc<Attempt>>,
+    /// In an order of their own, so that a run can be repeated.
+    attempts: BTreeMap<Claim, Arc<Attempt>>,
     /// Cancels of late, by task.
     canceled: HashMap<Uuid, Instant>,
 }

@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt as _, SeedableRng as _};
 
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -13,12 +14,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(crate) struct Trouble {
     what: &'static str,
     failures: u32,
+    jitter: Xoshiro256PlusPlus,
 }
 
 impl Trouble {
-    /// `what` is said when it begins and when it is over.
-    pub fn with(what: &'static str) -> Self {
-        Self { what, failures: 0 }
+    /// `what` is said when it begins and when it is over; waits are spread by `seed`.
+    pub fn with(what: &'static str, seed: u64) -> Self {
+        Self { what, failures: 0, jitter: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
     /// It failed: says so the first time, and gives how long to wait. Waits double up to
@@ -29,7 +31,7 @@ impl Trouble {
         }
         let full = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
         self.failures += 1;
-        full.mul_f64(rand::rng().random_range(0.5..=1.0))
+        full.mul_f64(self.jitter.random_range(0.5..=1.0))
     }
 
     /// It worked.
@@ -47,7 +49,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_limit_and_begin_anew() {
-        let mut trouble = Trouble::with("a test");
+        let mut trouble = Trouble::with("a test", 7);
         for full in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let wait = trouble.failed(&"no").as_millis();
             assert!((full / 2..=full).contains(&wait), "{wait} of {full}");

@@ -95,7 +95,7 @@ pub struct Due {
 }
 
 /// A claim in a worker's hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
     /// The task.
     pub task_id: Uuid,

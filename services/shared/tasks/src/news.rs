@@ -80,6 +80,9 @@ pub(crate) async fn run(
     let mut gap_after = Instant::now();
     loop {
         tokio::select! {
+            biased;
+            // From here on nothing comes in; what came in before is still told.
+            () = stop.begun(), if !news.queue.is_closed() => news.queue.close(),
             told = news.queue.recv_many(&mut gathered, TOGETHER) => {
                 if told == 0 {
                     return;
@@ -91,8 +94,6 @@ pub(crate) async fn run(
                 teller.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events: Vec::new() }).await;
                 gap_after = Instant::now() + GAP_PAUSE;
             }
-            // From here on nothing comes in; what came in before is still told.
-            () = stop.begun(), if !news.queue.is_closed() => news.queue.close(),
         }
     }
 }

@@ -101,10 +101,10 @@ impl Relay {
             let has_room = self.ready.len() < TOGETHER * UNDER_WAY;
             let wake = pin!(sleep_until(self.next_wake()));
             tokio::select! {
-                count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
-                    is_told = count > 0;
-                    self.sort_in(self.tasks.clock().now(), SOON, gathered.drain(..));
-                }
+                // What ends comes before what begins, so that load holds up nothing.
+                biased;
+                // From here on nothing comes in; what came in before still goes out.
+                () = stop.begun(), if !told.is_closed() => told.close(),
                 Some(published) = under_way.next() => self.settle(published),
                 () = wake => self.ripen(),
                 _ = look.tick(), if !stop.has_begun() => {
@@ -112,8 +112,10 @@ impl Relay {
                         tracing::warn!(%error, "could not look for due tasks");
                     }
                 }
-                // From here on nothing comes in; what came in before still goes out.
-                () = stop.begun(), if !told.is_closed() => told.close(),
+                count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
+                    is_told = count > 0;
+                    self.sort_in(self.tasks.clock().now(), SOON, gathered.drain(..));
+                }
             }
         }
     }

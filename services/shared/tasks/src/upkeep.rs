@@ -72,6 +72,7 @@ impl Upkeep {
             sleep(LAST_WORDS).await;
         };
         tokio::select! {
+            biased;
             _ = async { tokio::join!(relay, news, reap, sweep) } => {}
             () = too_late => tracing::info!("the broker is away; others dispatch what is left"),
         }

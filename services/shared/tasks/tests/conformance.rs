@@ -1,10 +1,11 @@
-//! The SQLite engine does what every store of tasks has to do.
+//! The engines do what every store of tasks has to do.
 
 use std::sync::Arc;
 
 use tasks::Engine;
 use tasks::sqlite::SqliteEngine;
 use tempfile::TempDir;
+use testkit::MemoryStore;
 use testkit::conformance::tasks::{Processes, check};
 use tokio::runtime::Builder;
 use uuid::Uuid;
@@ -23,6 +24,16 @@ async fn sqlite_is_a_store_of_tasks() {
     check(async || {
         let url = url(&directory);
         [open(&url).await, open(&url).await] as Processes
+    })
+    .await;
+}
+
+/// The one that simulations run on has to be as good as those that it stands for.
+#[tokio::test]
+async fn memory_is_a_store_of_tasks() {
+    check(async || {
+        let store = MemoryStore::default();
+        [Arc::new(store.clone()) as Arc<dyn Engine>, Arc::new(store)] as Processes
     })
     .await;
 }

@@ -1,12 +1,15 @@
 //! What tests of more than one crate need.
 
+pub mod audit;
 pub mod certificate;
 pub mod conformance;
 pub mod http;
 pub mod platform;
 pub mod rabbit;
+mod store;
 mod wait;
 
+pub use store::{MemoryStore, Row};
 pub use wait::{PATIENCE, eventually};
 
 /// Whether tests are to leave out everything that needs a server: `MINIAPP_TESTS` is

@@ -70,6 +70,7 @@ impl Platform {
             broker: self.broker.clone(),
             clock: self.clock.clone(),
             kinds: Arc::new(kinds(&self.gate)),
+            seed: rand::random(),
         };
         let (config, shutdown) = (self.config.clone(), Shutdown::new());
         let stop = shutdown.clone();

@@ -7,10 +7,10 @@ use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use tasks::{Error, NewTask, Refusal, Task, Tasks};
+use testkit::audit;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     LEASE, World, claim, error, get, key, kinds, new_task, raw, ready, submit, submit_claimed,
     timeline, try_claim,

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tasks::{Error, Task, Tasks};
+use testkit::audit;
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     LEASE, RETENTION, World, error, eventually, get, new_task, raw, seed, timeline,
 };

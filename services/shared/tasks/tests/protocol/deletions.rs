@@ -5,9 +5,9 @@ use std::time::Duration;
 use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use tasks::{Error, Filter, NewTask};
+use testkit::audit;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     LEASE, World, claim, error, eventually, key, kinds, new_task, raw, ready, submit,
     submit_claimed, timeline, try_claim,

@@ -7,9 +7,9 @@ use broker::{Broker, Queue};
 use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use tasks::{Error, Filter, NewTask, Refusal, Tasks};
+use testkit::audit;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     Fault, Faulty, LEASE, World, claim, error, eventually, get, key, kinds, new_task, next, raw,
     ready, submit, submit_claimed, timeline, try_claim,

@@ -6,9 +6,9 @@ use contracts::task::{EventType, Status};
 use serde_json::value::RawValue;
 use tasks::domain::MAX_LOST_LEASES;
 use tasks::{Claim, Error, Refusal, Renewed, Task, Tasks};
+use testkit::audit;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     LEASE, World, claim, error, eventually, get, kinds, new_task, next, raw, submit_claimed,
     timeline, try_claim,

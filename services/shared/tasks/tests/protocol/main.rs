@@ -1,7 +1,6 @@
 //! How tasks live: through their facade, their upkeep, a broker and a store, with
 //! everything going wrong that can.
 
-mod audit;
 mod batches;
 mod crashes;
 mod deletions;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use contracts::task::Status;
 use futures_util::future::join_all;
 use tasks::{Task, Tasks};
+use testkit::audit;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{Process, World, get, next, raw, submit, timeline, try_claim};
 
 /// Takes messages until each of `tasks` was run; copies of messages are no trouble.

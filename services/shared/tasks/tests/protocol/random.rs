@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tasks::{Claim, Filter, Task, Tasks};
+use testkit::audit;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{Fault, Faulty, World, eventually, seed, timeline, within};
 
 /// What everyone noted.

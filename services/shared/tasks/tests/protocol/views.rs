@@ -2,9 +2,9 @@
 
 use contracts::task::{EventType, Status};
 use tasks::{Error, Refusal, Task, Tasks};
+use testkit::audit;
 use uuid::Uuid;
 
-use crate::audit;
 use crate::support::{
     World, claim, get, kinds, raw, ready, submit, submit_claimed, timeline, try_claim,
 };

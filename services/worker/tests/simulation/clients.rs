@@ -1,0 +1,133 @@
+//! Clients submit, and change what they submitted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::trace::TraceContext;
+use jiff::SignedDuration;
+use kit::clock::Clock as _;
+use serde_json::value::to_raw_value;
+use tasks::engine::IdempotencyKey;
+use tasks::{Error, NewTask, Task, Tasks};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::kind::{End, Plan};
+use crate::process::{Life, Role};
+use crate::world::World;
+
+/// How many things each does.
+const STEPS: usize = 8;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A task of a client.
+struct Mine {
+    task: Task,
+    key: Option<String>,
+}
+
+/// One client with an owner of its own.
+pub async fn run(world: Arc<World>, number: usize) {
+    let owner = Uuid::from_u128(1 + number as u128);
+    let mut mine: Vec<Mine> = Vec::new();
+    for step in 0..STEPS {
+        sleep(world.draw_time(0..2500)).await;
+        let is_change = !mine.is_empty() && world.draw(0..100) < 45;
+        if is_change {
+            let place = world.draw(0..mine.len());
+            change(&world, owner, &mine[place]).await;
+        } else {
+            let key = (world.draw(0..3) == 0).then(|| format!("{number} {}", step / 4));
+            mine.extend(submit(&world, owner, key).await);
+        }
+    }
+}
+
+/// Asks one of the API's processes. `None`: no answer, and nobody knows what became of it.
+async fn ask<T, F>(world: &World, ask: impl FnOnce(Tasks) -> F) -> Option<T>
+where
+    F: Future<Output = T>,
+{
+    let of = |world: &World| -> Vec<(Tasks, Arc<Life>)> {
+        let processes = world.processes.lock();
+        let apis = processes.iter().flatten().filter(|process| process.role == Role::Api);
+        apis.map(|api| (api.tasks.clone(), api.life.clone())).collect()
+    };
+    let mut apis = of(world);
+    if apis.is_empty() {
+        return None;
+    }
+    let (tasks, life) = apis.swap_remove(world.draw(0..apis.len()));
+    tokio::select! {
+        biased;
+        () = life.died() => None,
+        answer = ask(tasks) => Some(answer),
+        () = sleep(PATIENCE) => None,
+    }
+}
+
+/// Submits a task; with a key until there is an answer, for that is what keys are for.
+async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<Mine> {
+    let plan = Plan {
+        steps: world.draw(1..4),
+        pause: world.draw(1..2000),
+        end: match world.draw(0..20) {
+            0..12 => End::Result,
+            12..17 => End::Retry,
+            17..19 => End::Final,
+            _ => End::Never,
+        },
+    };
+    let delay = SignedDuration::from_millis(world.draw(-1000..8000));
+    let new = NewTask {
+        owner,
+        kind: "steps".into(),
+        description: "a task of a story".into(),
+        data: to_raw_value(&plan).expect("JSON"),
+        ttl: world.draw(3..40),
+        max_attempts: world.draw(1..4),
+        run_at: (world.draw(0..4) == 0).then(|| world.clock.now() + delay),
+        key: key.clone().map(|key| IdempotencyKey { key, digest: [0; 32] }),
+        trace: TraceContext::default(),
+    };
+    loop {
+        let new = new.clone();
+        match ask(world, |tasks| async move { tasks.submit(new).await }).await {
+            Some(Ok(submitted)) => {
+                let task = submitted.task;
+                world.rules.accept(&task, key.as_deref());
+                return Some(Mine { task, key });
+            }
+            None | Some(Err(Error::Store(_))) if key.is_none() => return None,
+            None | Some(Err(Error::Store(_))) => sleep(world.draw_time(100..1000)).await,
+            Some(Err(error)) => {
+                world.breaks(format!("a submit is refused: {error}"));
+                return None;
+            }
+        }
+    }
+}
+
+async fn change(world: &World, owner: Uuid, Mine { task, key }: &Mine) {
+    let id = task.id;
+    match world.draw(0..10) {
+        0..5 => {
+            let answer = ask(world, |tasks| async move { tasks.cancel(owner, id).await }).await;
+            if let Some(Ok(task)) = answer {
+                let will_end = task.state.status.is_terminal() || task.state.cancel_requested;
+                if !will_end {
+                    world.breaks(format!("a cancel counts for nothing: {task:?}"));
+                }
+            }
+        }
+        5..9 => {
+            ask(world, |tasks| async move { tasks.restart(owner, id).await }).await;
+        }
+        // A removal frees the key, and then another task has it.
+        _ if key.is_some() => {}
+        _ => {
+            ask(world, |tasks| async move { tasks.delete(owner, id).await }).await;
+        }
+    }
+}
