@@ -21,15 +21,39 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the time enters")]
     fn now(&self) -> Timestamp {
-        static LATEST: AtomicI64 = AtomicI64::new(i64::MIN);
-        let told = Timestamp::now().as_microsecond();
-        let latest = LATEST.fetch_max(told, Ordering::Relaxed);
+        static FORWARD: Forward = Forward::new();
+        let now = FORWARD.tell(Timestamp::now().as_microsecond());
+        Timestamp::from_microsecond(now).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Keeps a clock from going back where it is corrected a little.
+#[derive(Debug)]
+pub struct Forward {
+    latest: AtomicI64,
+}
+
+impl Forward {
+    /// Begins with whatever time is told first.
+    pub const fn new() -> Self {
+        Self { latest: AtomicI64::new(i64::MIN) }
+    }
+
+    /// What to tell when the clock says `told`, in microseconds.
+    pub fn tell(&self, told: i64) -> i64 {
+        let latest = self.latest.fetch_max(told, Ordering::Relaxed);
         let now = not_back(latest, told);
         if now < latest {
             // Set back for good; whoever comes next starts from there.
-            let _ = LATEST.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed);
         }
-        Timestamp::from_microsecond(now).unwrap_or(Timestamp::MAX)
+        now
+    }
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

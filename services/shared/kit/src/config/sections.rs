@@ -14,6 +14,7 @@ use super::values::{EngineUrl, duration, optional, optional_secret, size};
 pub struct Database {
     pub url: EngineUrl,
     pub synchronous: Synchronous,
+    pub connections: u32,
 }
 
 /// What a commit waits for.

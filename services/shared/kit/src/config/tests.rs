@@ -147,6 +147,7 @@ fn a_wrong_value_is_told_with_its_key_and_where_it_stands() {
         ("MINIAPP__WORKER__HTTP_ALLOW_PRIVATE", "perhaps", "worker.http_allow_private"),
         ("MINIAPP__DATABASE__URL", "mongodb://x", "database.url"),
         ("MINIAPP__DATABASE__SYNCHRONOUS", "never", "database.synchronous"),
+        ("MINIAPP__DATABASE__CONNECTIONS", "0", "database.connections"),
         ("MINIAPP__BROKER__URL", "", "broker.url"),
         ("MINIAPP__MAIL__FROM", "nobody", "mail.from"),
         ("MINIAPP__AUTH__URL", "http://a/", "auth.url"),

@@ -45,7 +45,11 @@ impl Config {
     }
 
     fn validate_urls(&self, check: Check<'_>) -> Result<(), ConfigError> {
-        let databases: &[&str] = if self.database.url.is_empty() { &[""] } else { &["sqlite"] };
+        let databases: &[&str] = if self.database.url.is_empty() {
+            &[""]
+        } else {
+            &["sqlite", "postgres", "postgresql"]
+        };
         check.engine("database.url", &self.database.url, databases)?;
         check.engine("broker.url", &self.broker.url, &["memory", "amqp", "amqps"])?;
         check.engine("mail.url", &self.mail.url, &["inbox"])?;
@@ -95,6 +99,7 @@ impl Config {
 
     fn validate_counts(&self, check: Check<'_>) -> Result<(), ConfigError> {
         let bounds = [
+            ("database.connections", self.database.connections.into(), 1, 1000),
             ("auth.sessions_per_user", u64::from(self.auth.sessions_per_user), 1, 1000),
             ("worker.concurrency", self.worker.concurrency.into(), 1, 10_000),
             ("worker.replicas", self.worker.replicas.into(), 0, 100),

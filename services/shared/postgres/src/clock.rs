@@ -1,0 +1,141 @@
+//! The database's time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kit::clock::{Clock, Forward};
+use kit::config::Database as Settings;
+use sqlx::Row as _;
+
+use crate::Fault;
+use crate::database::Database;
+
+/// How often the clocks are compared.
+const EVERY: Duration = Duration::from_secs(5);
+/// How often as long as that never succeeded.
+const AT_FIRST: Duration = Duration::from_millis(500);
+/// The best of so many comparisons counts: the one with the fastest answer.
+const SAMPLES: usize = 3;
+/// From how many microseconds on a difference is worth a line in the log.
+const WORTH_TELLING: i64 = 1_000_000;
+
+/// The time that all processes on the database go by: its own, or that of the `machine`
+/// where the database is a file on it.
+pub async fn clock(settings: &Settings, machine: Arc<dyn Clock>) -> Result<Arc<dyn Clock>, Fault> {
+    if settings.url.scheme() == "sqlite" {
+        return Ok(machine);
+    }
+    let settings = Settings { connections: 1, ..settings.clone() };
+    let database = Arc::new(Database::new(&settings, None)?);
+    Ok(DatabaseClock::start(database, machine).await)
+}
+
+/// Tells the time of the database's machine, so that processes agree on when a lease ends
+/// whatever their own machines say.
+///
+/// Between comparisons it goes by a clock that nobody sets, not by the machine's time of
+/// day. Until the first one succeeds it tells the machine's time.
+pub struct DatabaseClock {
+    began: Instant,
+    /// The database's time at `began`, in microseconds since 1970.
+    began_at: AtomicI64,
+    forward: Forward,
+    machine: Arc<dyn Clock>,
+}
+
+impl DatabaseClock {
+    /// Compares the clocks now, and again and again for as long as this is in use.
+    pub async fn start(database: Arc<Database>, machine: Arc<dyn Clock>) -> Arc<Self> {
+        let clock = Arc::new(Self {
+            began: Instant::now(),
+            began_at: AtomicI64::new(machine.now().as_microsecond()),
+            forward: Forward::default(),
+            machine,
+        });
+        let mut known = clock.compare(&database).await.is_ok();
+        let weak = Arc::downgrade(&clock);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(if known { EVERY } else { AT_FIRST }).await;
+                let Some(clock) = weak.upgrade() else { return };
+                match clock.compare(&database).await {
+                    Ok(()) => known = true,
+                    Err(fault) => tracing::debug!(%fault, "could not ask the database's time"),
+                }
+            }
+        });
+        clock
+    }
+
+    /// Asks the database for the time.
+    async fn compare(&self, database: &Database) -> Result<(), Fault> {
+        const ASK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let mut best: Option<Sample> = None;
+        for _ in 0..SAMPLES {
+            let asked = self.began.elapsed();
+            let row = database.row(|| sqlx::query(ASK)).await?;
+            let took = self.began.elapsed().saturating_sub(asked);
+            let Some(row) = row else { continue };
+            let told: i64 = row.try_get(0)?;
+            let sample = Sample { began_at: told - micros(asked + took / 2), took };
+            best = Some(best.map_or(sample, |best| best.better(sample)));
+        }
+        if let Some(best) = best {
+            self.set(best);
+        }
+        Ok(())
+    }
+
+    fn set(&self, sample: Sample) {
+        let before = self.began_at.load(Ordering::Relaxed);
+        let change = sample.began_at - before;
+        // What may only be the way of the question isn't worth a step.
+        if change.abs() <= micros(sample.took) {
+            return;
+        }
+        self.began_at.store(sample.began_at, Ordering::Relaxed);
+        if change.abs() >= WORTH_TELLING {
+            let machine = self.machine.now().as_microsecond();
+            let ahead = machine - (sample.began_at + micros(self.began.elapsed()));
+            tracing::warn!(
+                milliseconds = ahead / 1000,
+                "this machine's clock is ahead of the database's, which is the one that counts"
+            );
+        }
+    }
+}
+
+impl Clock for DatabaseClock {
+    fn now(&self) -> Timestamp {
+        let told = self.began_at.load(Ordering::Relaxed) + micros(self.began.elapsed());
+        Timestamp::from_microsecond(self.forward.tell(told)).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl fmt::Debug for DatabaseClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseClock").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+/// A comparison of the clocks.
+#[derive(Clone, Copy)]
+struct Sample {
+    /// What it makes of `DatabaseClock::began_at`.
+    began_at: i64,
+    /// How long the answer took: how wrong it can be.
+    took: Duration,
+}
+
+impl Sample {
+    fn better(self, other: Self) -> Self {
+        if other.took < self.took { other } else { self }
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,109 @@
+//! What can go wrong with a database, sorted by what helps.
+
+use sqlx::Error;
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
+
+/// Why a statement gave no answer. The text is for those who run the platform; it names
+/// the server, never a password and nothing that was stored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Fault {
+    /// The server can't be reached, or the connection broke: the statement may have been
+    /// done or not.
+    #[error("{0}")]
+    Lost(String),
+    /// Somebody else was in the way and the server gave up on this transaction. It left
+    /// nothing; at once again is right.
+    #[error("{0}")]
+    Contended(String),
+    /// The server doesn't do it now: it only reads, is full, or took too long. It left
+    /// nothing; later again is right.
+    #[error("{0}")]
+    Refused(String),
+    /// It would break the constraint of this name.
+    #[error("the constraint {0} is violated")]
+    Violated(String),
+    /// Statement and schema don't fit.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Fault {
+    /// Whether trying again later may help.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Contended(_) | Self::Refused(_))
+    }
+
+    /// Whether the connection that it came from can be used again.
+    pub(crate) fn keeps_connection(&self) -> bool {
+        match self {
+            Self::Lost(_) => false,
+            // A primary that turned standby won't become one again: another connection
+            // may lead to its successor.
+            Self::Refused(text) => !text.starts_with(READ_ONLY),
+            Self::Contended(_) | Self::Violated(_) | Self::Broken(_) => true,
+        }
+    }
+}
+
+/// How the text of [`read_only`] begins.
+const READ_ONLY: &str = "the database only reads";
+
+/// What a standby, or a primary that was set to read only, makes impossible.
+pub(crate) fn read_only() -> Fault {
+    Fault::Refused(format!("{READ_ONLY}; is it a standby?"))
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+                Some(error) => of_server(error),
+                None => Self::Broken(error.to_string()),
+            },
+            Error::ColumnDecode { .. }
+            | Error::Decode(_)
+            | Error::Encode(_)
+            | Error::ColumnNotFound(_)
+            | Error::ColumnIndexOutOfBounds { .. }
+            | Error::Configuration(_)
+            | Error::InvalidArgument(_)
+            | Error::RowNotFound
+            | Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
+            // Io, Tls, Protocol: whatever was under way, its answer won't come.
+            error => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+impl From<MigrateError> for Fault {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Sorts by SQLSTATE.
+fn of_server(error: &PgDatabaseError) -> Fault {
+    let text = error.message().to_owned();
+    match error.code() {
+        "40001" | "40P01" => Fault::Contended(text),
+        "25006" => read_only(),
+        "57014" => Fault::Refused(format!("the database took too long: {text}")),
+        "23505" | "23503" | "23514" | "23P01" => {
+            Fault::Violated(error.constraint().unwrap_or_default().to_owned())
+        }
+        // Shut down, crashed, starting; broken connections.
+        "57P01" | "57P02" | "57P03" => Fault::Lost(text),
+        code => match &code[..2.min(code.len())] {
+            "08" => Fault::Lost(text),
+            // Who we are (28), which database (3D), out of connections, disk or memory
+            // (53, 54), not in this state (55), stopped by a person (57), a broken disk
+            // (58): someone can mend it without us.
+            "28" | "3D" | "53" | "54" | "55" | "57" | "58" => Fault::Refused(text),
+            _ => Fault::Broken(format!("{text} ({code})")),
+        },
+    }
+}
