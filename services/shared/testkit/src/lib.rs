@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod conformance;
 pub mod http;
 pub mod platform;
+pub mod postgres;
 pub mod rabbit;
 mod store;
 mod wait;

@@ -1,0 +1,242 @@
+//! A PostgreSQL server of one's own.
+
+mod install;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use kit::config::{Database, EngineUrl, Synchronous};
+use parking_lot::Mutex;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use tokio::sync::OnceCell;
+
+use self::install::Install;
+
+/// How long a server may take to start; after a crash it reads its log first.
+const START: Duration = Duration::from_mins(1);
+/// How often it is asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// The superuser, by whom tests connect.
+const USER: &str = "postgres";
+/// Its password over TCP. In a URL it has to be escaped.
+const PASSWORD: &str = "pass/word@1";
+const ESCAPED_PASSWORD: &str = "pass%2Fword%401";
+/// Runs the server until its own input ends, which it does with the process that holds
+/// the other side, however that ends. Then the files go too, unless `keep` was said.
+const GUARD: &str = r#"
+directory=$1; shift
+"$@" >>"$directory/log" 2>&1 &
+server=$!
+read -r word
+kill -QUIT "$server"
+wait "$server"
+[ "$word" = keep ] || rm -rf -- "$directory"
+"#;
+
+/// What a commit is worth to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives the loss of power, as in production: for benchmarks.
+    Power,
+    /// Survives the end of the server: for tests, which it makes faster.
+    Crash,
+}
+
+/// A server in a scratch directory, on a free port, that ends with its owner.
+pub struct Server {
+    install: Install,
+    directory: PathBuf,
+    port: u16,
+    settings: Vec<String>,
+    guard: Mutex<Option<Child>>,
+    databases: AtomicU32,
+}
+
+impl Server {
+    /// The server that all tests of this process share. It ends with the process.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Server> = OnceCell::const_new();
+        SHARED
+            .get_or_init(async || {
+                Self::start(Durability::Crash, &[]).await.expect("a PostgreSQL server")
+            })
+            .await
+    }
+
+    /// Starts a server with `settings` of the form `NAME=VALUE` over ours.
+    pub async fn start(durability: Durability, settings: &[&str]) -> Result<Self> {
+        let install = Install::find()?;
+        let directory = tempfile::Builder::new().prefix("miniapp-postgres-").tempdir()?.keep();
+        let mut all = vec![
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("unix_socket_directories={}", directory.display()),
+            "max_connections=60".to_owned(),
+        ];
+        if durability == Durability::Crash {
+            all.extend(["fsync=off", "full_page_writes=off"].map(str::to_owned));
+        }
+        all.extend(settings.iter().map(|setting| (*setting).to_owned()));
+        let server = Self {
+            port: free_port()?,
+            install,
+            directory,
+            settings: all,
+            guard: Mutex::default(),
+            databases: AtomicU32::new(0),
+        };
+        server.install.give(&server.directory)?;
+        server.init()?;
+        server.resume().await?;
+        Ok(server)
+    }
+
+    /// The URL of a new, empty database.
+    pub async fn database(&self) -> Result<EngineUrl> {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.execute(USER, &format!("CREATE DATABASE {name}")).await?;
+        Ok(self.url(&name))
+    }
+
+    /// What a store's configuration says for a new, empty database.
+    pub async fn settings(&self) -> Result<Database> {
+        let url = self.database().await?;
+        Ok(Database { url, synchronous: Synchronous::Full, connections: 4 })
+    }
+
+    /// The URL of the database `name`, over TCP and with a password.
+    pub fn url(&self, name: &str) -> EngineUrl {
+        let port = self.port;
+        EngineUrl::new(format!("postgres://{USER}:{ESCAPED_PASSWORD}@127.0.0.1:{port}/{name}"))
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs statements in the database `name`, as someone who may do everything.
+    pub async fn execute(&self, name: &str, statements: &str) -> Result<()> {
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+        self.connect(name).await?.execute(statements).await?;
+        Ok(())
+    }
+
+    /// A connection to the database `name`, as someone who may do everything.
+    pub async fn connect(&self, name: &str) -> Result<PgConnection> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(&self.directory)
+            .port(self.port)
+            .username(USER)
+            .database(name)
+            .disable_statement_logging();
+        Ok(options.connect().await?)
+    }
+
+    /// Ends it as a crash would: what was under way is lost, clients lose their
+    /// connections. It can be [resumed](Self::resume).
+    pub fn crash(&self) -> Result<()> {
+        let Some(mut guard) = self.guard.lock().take() else { bail!("it isn't running") };
+        let mut input = guard.stdin.take().context("the guard has no input")?;
+        input.write_all(b"keep\n")?;
+        drop(input);
+        guard.wait()?;
+        Ok(())
+    }
+
+    /// Starts it where it was left, and waits until it can be used.
+    pub async fn resume(&self) -> Result<()> {
+        ensure!(self.guard.lock().is_none(), "it is running");
+        let mut command = Command::new("sh");
+        self.install.demote(&mut command);
+        command
+            .args(["-c", GUARD, "guard"])
+            .arg(&self.directory)
+            .arg(self.install.binary("postgres"))
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string()])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+            .current_dir(&self.directory)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        *self.guard.lock() = Some(command.spawn().context("can't start a shell")?);
+        let late = Instant::now() + START;
+        loop {
+            match self.connect(USER).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > late => {
+                    let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+                    return Err(error.context(format!("PostgreSQL doesn't start:\n{log}")));
+                }
+                Err(_) => tokio::time::sleep(ASK_EVERY).await,
+            }
+        }
+    }
+
+    /// Crashes it and starts it again.
+    pub async fn restart(&self) -> Result<()> {
+        self.crash()?;
+        self.resume().await
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    fn init(&self) -> Result<()> {
+        let password = self.directory.join("password");
+        File::create(&password)?.write_all(PASSWORD.as_bytes())?;
+        self.install.give(&password)?;
+        let mut command = Command::new(self.install.binary("initdb"));
+        self.install.demote(&mut command);
+        let output = command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-U", USER, "--no-sync", "--encoding=UTF8", "--locale=C"])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
+            .arg(format!("--pwfile={}", password.display()))
+            .current_dir(&self.directory)
+            .output()
+            .context("can't run initdb")?;
+        ensure!(
+            output.status.success(),
+            "initdb fails: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        match self.guard.lock().take() {
+            Some(mut guard) => {
+                drop(guard.stdin.take());
+                let _ = guard.wait();
+            }
+            None => drop(fs::remove_dir_all(&self.directory)),
+        }
+    }
+}
+
+/// A port that nobody uses at the moment.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests;

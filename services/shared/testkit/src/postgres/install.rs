@@ -1,0 +1,90 @@
+//! Where PostgreSQL is installed, and as whom it runs.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+/// Where Debian and its children keep the programs of each version.
+const DEBIAN: &str = "/usr/lib/postgresql";
+/// Who may run a server in place of root, which may not.
+const SUBSTITUTES: [&str; 2] = ["postgres", "nobody"];
+
+/// The programs of PostgreSQL.
+pub(super) struct Install {
+    binaries: PathBuf,
+    /// As whom they run, where it can't be ourselves.
+    substitute: Option<Ids>,
+}
+
+#[derive(Clone, Copy)]
+struct Ids {
+    user: u32,
+    group: u32,
+}
+
+impl Install {
+    /// The newest version of those that are installed.
+    pub fn find() -> Result<Self> {
+        let binaries = in_debian().or_else(in_path).context(
+            "PostgreSQL is not installed: on Debian and Ubuntu, apt-get install postgresql",
+        )?;
+        let substitute = rustix::process::geteuid().is_root().then(substitute).transpose()?;
+        Ok(Self { binaries, substitute })
+    }
+
+    /// A program's path.
+    pub fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// Makes `command` run as someone who may run a server.
+    pub fn demote(&self, command: &mut Command) {
+        if let Some(Ids { user, group }) = self.substitute {
+            command.uid(user).gid(group);
+        }
+    }
+
+    /// Gives a file or directory to whoever runs the server.
+    pub fn give(&self, path: &Path) -> Result<()> {
+        match self.substitute {
+            Some(Ids { user, group }) => Ok(chown(path, Some(user), Some(group))?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn in_debian() -> Option<PathBuf> {
+    let versions = fs::read_dir(DEBIAN).ok()?.flatten();
+    let version = |name: &str| name.parse::<u32>().unwrap_or(0);
+    versions
+        .filter(|entry| entry.path().join("bin/initdb").exists())
+        .max_by_key(|entry| version(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path().join("bin"))
+}
+
+fn in_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .find(|directory| directory.join("initdb").exists() && directory.join("postgres").exists())
+}
+
+fn substitute() -> Result<Ids> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let ids = |name: &str| {
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let is_him = fields.next() == Some(name);
+            let user = fields.nth(1)?.parse().ok()?;
+            let group = fields.next()?.parse().ok()?;
+            is_him.then_some(Ids { user, group })
+        })
+    };
+    SUBSTITUTES
+        .iter()
+        .find_map(|name| ids(name))
+        .context("root can't run PostgreSQL, and there is neither a user postgres nor nobody")
+}
