@@ -10,8 +10,11 @@ mod combiner;
 pub mod domain;
 pub mod engine;
 mod news;
+mod open;
+pub mod postgres;
 mod relay;
 pub mod sqlite;
+mod stored;
 mod tasks;
 mod timeline;
 mod upkeep;
@@ -19,5 +22,6 @@ mod writer;
 
 pub use domain::{Command, Refusal, Task};
 pub use engine::{Claim, Engine, Filter, Renewed, StoreError};
+pub use open::open_engine;
 pub use tasks::{Error, NewTask, Submitted, Tasks};
 pub use upkeep::{Retention, Upkeep};

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use tasks::Engine;
+use tasks::postgres::PostgresEngine;
 use tasks::sqlite::SqliteEngine;
 use tempfile::TempDir;
 use testkit::MemoryStore;
 use testkit::conformance::tasks::{Processes, check};
+use testkit::postgres::Server;
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
@@ -55,4 +57,15 @@ fn processes_may_make_the_file_together() {
             }
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_a_store_of_tasks() {
+    let server = Server::shared().await;
+    check(async || {
+        let settings = server.settings().await.expect("a database");
+        let open = || Arc::new(PostgresEngine::new(&settings).expect("a store")) as Arc<dyn Engine>;
+        [open(), open()] as Processes
+    })
+    .await;
 }

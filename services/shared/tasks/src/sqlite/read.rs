@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
 use uuid::Uuid;
 
-use super::rows::{columns, micros, task, time, unsigned};
+use super::rows::task;
 use crate::domain::Task;
 use crate::engine::{Filter, StoreError};
+use crate::stored::{self, columns, micros, time, unsigned};
 use crate::timeline;
 
 /// See [`crate::Engine::load`].
@@ -155,7 +156,7 @@ pub(super) async fn stats(
         scoped(&mut counts);
         counts.push(" GROUP BY status");
         for (status, count) in
-            counts.build_query_as::<(i64, i64)>().fetch_all(&mut *snapshot).await?
+            counts.build_query_as::<(i16, i64)>().fetch_all(&mut *snapshot).await?
         {
             *place(&mut by_status, status)? = unsigned(count);
         }
@@ -182,8 +183,8 @@ pub(super) async fn stats(
     })
 }
 
-fn place(counts: &mut ByStatus, code: i64) -> Result<&mut u64, StoreError> {
-    Ok(match super::rows::status(code)? {
+fn place(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {
+    Ok(match stored::status(code)? {
         Status::Awaiting => &mut counts.awaiting,
         Status::Executing => &mut counts.executing,
         Status::Finished => &mut counts.finished,

@@ -2,28 +2,17 @@
 
 use std::sync::Arc;
 
-use contracts::task::{Status, TaskError};
+use contracts::task::TaskError;
 use contracts::trace::TraceContext;
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use crate::domain::{Spec, State, Task};
 use crate::engine::StoreError;
+use crate::stored::{raw, status, time, unsigned};
 
-/// The columns that [`task`] reads, in its order.
-macro_rules! columns {
-    () => {
-        "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
-         tracestate, baggage, status, message, progress, result, error_code, error_message, \
-         attempt, generation, version, claim, lease_until, lost_leases, worker, run_at, \
-         started_at, finished_at, ready_at, cancel_requested, deleted"
-    };
-}
-pub(super) use columns;
-
-/// The task in a row of [`columns`].
+/// The task in a row of [`columns!`](crate::stored::columns).
 pub(super) fn task(row: &SqliteRow) -> Result<Task, StoreError> {
     let mut next = Columns { row, index: 0 };
     let id = next.read()?;
@@ -88,51 +77,4 @@ impl<'r> Columns<'r> {
     fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         self.read::<Option<i64>>()?.map(time).transpose()
     }
-}
-
-/// The stored form of a time.
-pub(super) fn micros(time: Timestamp) -> i64 {
-    time.as_microsecond()
-}
-
-/// The time in a stored form.
-pub(super) fn time(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|error| StoreError::Broken(error.to_string()))
-}
-
-/// SQLite's integers are signed; counters stay far below the limit.
-pub(super) fn signed(counter: u64) -> i64 {
-    i64::try_from(counter).unwrap_or(i64::MAX)
-}
-
-/// See [`signed`].
-pub(super) fn unsigned(counter: i64) -> u64 {
-    u64::try_from(counter).unwrap_or(0)
-}
-
-/// The stored form of a status.
-pub(super) fn status_code(status: Status) -> i64 {
-    match status {
-        Status::Awaiting => 0,
-        Status::Executing => 1,
-        Status::Finished => 2,
-        Status::Canceled => 3,
-        Status::Failed => 4,
-    }
-}
-
-/// The status in a stored form.
-pub(super) fn status(code: i64) -> Result<Status, StoreError> {
-    Ok(match code {
-        0 => Status::Awaiting,
-        1 => Status::Executing,
-        2 => Status::Finished,
-        3 => Status::Canceled,
-        4 => Status::Failed,
-        other => return Err(StoreError::Broken(format!("{other} is no status"))),
-    })
-}
-
-fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(json).map_err(|error| StoreError::Broken(error.to_string()))
 }

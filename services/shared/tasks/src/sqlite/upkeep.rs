@@ -9,8 +9,8 @@ use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::batched::{Batched, MOST_ROWS, Statement};
-use super::rows::{micros, signed, time, unsigned};
 use crate::engine::{Due, StoreError, TakeDue};
+use crate::stored::{micros, signed, time, unsigned};
 
 /// See [`crate::Engine::expired`].
 pub(super) async fn expired(

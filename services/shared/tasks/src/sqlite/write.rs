@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use sqlx::{Connection, Executor, Row, SqliteConnection};
 
 use super::batched::{Batched, MOST_ROWS, Statement};
-use super::rows::{columns, micros, signed, status_code, task, unsigned};
+use super::rows::task;
 use crate::domain::Task;
 use crate::engine::{Change, Claim, Insert, Inserted, Renewed, StoreError, Written};
+use crate::stored::{columns, micros, signed, status_code, unsigned};
 use crate::timeline;
 
 static INSERT: Batched = Batched::new(

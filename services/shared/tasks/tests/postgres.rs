@@ -1,0 +1,274 @@
+//! What only a store in a server has to stand: lost answers, crashes, several clocks, and
+//! plans that are made while its tables are empty.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::message::TaskReady;
+use contracts::task::{Event, EventType, Status};
+use contracts::trace::TraceContext;
+use jiff::{SignedDuration, Timestamp};
+use kit::clock::{Clock, ManualClock, id_at, new_id};
+use serde_json::value::RawValue;
+use sqlx::Row as _;
+use tasks::domain::Spec;
+use tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
+use tasks::postgres::PostgresEngine;
+use tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
+use testkit::postgres::{Durability, Server};
+use uuid::Uuid;
+
+const LEASE: SignedDuration = SignedDuration::from_secs(15);
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("JSON")
+}
+
+fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
+    Event {
+        id: id_at(at),
+        task_id: task.id,
+        at,
+        kind,
+        status: task.state.status,
+        message: task.state.message.clone(),
+        progress: task.state.progress,
+        attempt: task.state.attempt,
+        worker: task.state.worker.as_deref().map(str::to_owned),
+    }
+}
+
+fn insert(owner: Uuid, key: Option<&str>, clock: &dyn Clock) -> Insert {
+    let spec = Spec {
+        kind: "echo".into(),
+        description: "a task of a test".into(),
+        data: raw("1"),
+        ttl: 30,
+        max_attempts: 3,
+        created_at: clock.now(),
+        trace: TraceContext::default(),
+    };
+    let task = Task::new(new_id(clock), owner, spec, None);
+    let event = event(&task, EventType::Created, clock.now());
+    let key = key.map(|key| IdempotencyKey { key: key.into(), digest: [7; 32] });
+    Insert { task, event, key }
+}
+
+fn claim(task: &Task, at: Timestamp) -> Change {
+    let command = Command::Claim {
+        generation: task.state.generation,
+        version: task.state.version,
+        worker: "a worker".into(),
+        lease: LEASE,
+    };
+    change(task, command, EventType::Started, at)
+}
+
+fn change(task: &Task, command: Command, kind: EventType, at: Timestamp) -> Change {
+    let state = task.apply(command, at).expect("it applies").state;
+    let from_version = task.state.version;
+    let task = Task { state, ..task.clone() };
+    let events = vec![event(&task, kind, at)];
+    Change { task, from_version, events }
+}
+
+async fn engine(server: &Server) -> PostgresEngine {
+    PostgresEngine::new(&server.settings().await.expect("a database")).expect("an engine")
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_twice_is_done_once() {
+    let engine = engine(Server::shared().await).await;
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let [before, plain, keyed] = [None, None, Some("a key")].map(|key| insert(owner, key, &clock));
+    engine.write(std::slice::from_ref(&before), &[]).await.expect("written");
+    let changes = [claim(&before.task, clock.now())];
+    for inserts in [vec![plain.clone()], vec![keyed.clone()], vec![keyed, plain]] {
+        for _ in 0..2 {
+            let written = engine.write(&inserts, &changes).await.expect("written");
+            assert!(written.inserts.iter().all(|insert| matches!(insert, Inserted::New)));
+            assert_eq!(written.changes, [true]);
+        }
+    }
+    let listed = engine.list(&Filter { owner: Some(owner), limit: 10, ..Filter::default() }).await;
+    assert_eq!(listed.expect("listed").len(), 3);
+    let timeline = engine.timeline(before.task.id).await.expect("read").expect("a task");
+    assert_eq!(timeline.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_written_survives_a_crash_and_writing_goes_on() {
+    let server = Server::start(Durability::Crash, &[]).await.expect("a server");
+    let engine = engine(&server).await;
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let first = insert(owner, None, &clock);
+    engine.write(std::slice::from_ref(&first), &[]).await.expect("written");
+    server.restart().await.expect("a restart");
+    let second = insert(owner, None, &clock);
+    let changes = [claim(&first.task, clock.now())];
+    let written = engine.write(&[second], &changes).await.expect("written");
+    assert_eq!(written.changes, [true]);
+
+    server.crash().expect("a crash");
+    let lost = engine.write(&[insert(owner, None, &clock)], &[]).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    server.resume().await.expect("a start");
+    let ids = engine.owned(owner, 10).await.expect("read");
+    assert_eq!(ids.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
+    let engine = engine(Server::shared().await).await;
+    let clock = ManualClock::default();
+    let new = insert(new_id(&clock), None, &clock);
+    engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
+    let claimed = claim(&new.task, clock.now());
+    engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
+    let progress = Command::Progress { claim: 1, progress: 0.5, message: Some("a\0b".into()) };
+    let progress = change(&claimed.task, progress, EventType::Progress, clock.now());
+    let written = engine.write(&[insert(new_id(&clock), None, &clock)], &[progress]).await;
+    assert_eq!(written.expect("written").changes, [true]);
+    let loaded = engine.load(&[new.task.id]).await.expect("read");
+    assert_eq!(loaded[0].state.message.as_deref(), Some("a\u{FFFD}b"));
+}
+
+#[tokio::test]
+async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
+    let engine = engine(Server::shared().await).await;
+    let clock = ManualClock::default();
+    let new = insert(new_id(&clock), None, &clock);
+    engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
+    // Claimed by a process whose clock is a little behind.
+    let behind = clock.now() - SignedDuration::from_millis(300);
+    let claimed = claim(&new.task, behind);
+    assert!(claimed.events[0].id < new.event.id);
+    engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
+    let told = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
+    assert_eq!(told, claimed.events);
+    let told = engine.events_after(new.task.owner, claimed.events[0].id, 10).await.expect("read");
+    assert_eq!(told, []);
+}
+
+#[tokio::test]
+async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier() {
+    let server = Server::shared().await;
+    let settings = server.settings().await.expect("a database");
+    let [fast, slow] = [(); 2].map(|()| PostgresEngine::new(&settings).expect("an engine"));
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let begin = new_id(&clock);
+    let decided_first = insert(owner, None, &clock);
+    clock.advance(Duration::from_millis(5));
+    let committed_first = insert(owner, None, &clock);
+    fast.write(std::slice::from_ref(&committed_first), &[]).await.expect("written");
+    let told = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(told, std::slice::from_ref(&committed_first.event));
+    slow.write(std::slice::from_ref(&decided_first), &[]).await.expect("written");
+    // After the newest id, the late one is missed; from where the reader was, it is told.
+    let after = committed_first.event.id;
+    assert_eq!(fast.events_after(owner, after, 10).await.expect("read"), []);
+    let told = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(told, [decided_first.event, committed_first.event]);
+}
+
+/// Every statement is prepared while there is nothing, then there are many tasks.
+#[tokio::test]
+async fn no_statement_reads_the_whole_table() {
+    const SCANS: &str = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables \
+                         WHERE relname = 'tasks'";
+    let server = Server::start(Durability::Crash, &["autovacuum=off"]).await.expect("a server");
+    let settings = server.settings().await.expect("a database");
+    let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
+    let engine = Arc::new(PostgresEngine::new(&settings).expect("an engine"));
+    let clock = Arc::new(ManualClock::default());
+    let (tasks, upkeep) = Tasks::new(engine.clone(), clock.clone());
+    for round in 0..3 {
+        everything(&tasks, engine.as_ref(), clock.as_ref(), 20 + 200 * round).await;
+    }
+    drop((tasks, upkeep, engine));
+
+    // The counts come with the end of the connections that made them.
+    let mut connection = server.connect(&name).await.expect("a connection");
+    let scans = loop {
+        let row = sqlx::query(SCANS).fetch_one(&mut connection).await.expect("counts");
+        if row.get::<i64, _>(1) > 0 {
+            break row.get::<i64, _>(0);
+        }
+    };
+    // Each index was made from a scan; there are no others.
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'tasks'";
+    let indexes: i64 =
+        sqlx::query_scalar(indexes).fetch_one(&mut connection).await.expect("a count");
+    assert_eq!(scans, indexes);
+}
+
+/// One of each thing that is asked of an engine, with so many tasks.
+async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, count: usize) {
+    let owner = new_id(clock);
+    let worker: Arc<str> = "a worker".into();
+    let mut submitted = Vec::new();
+    for index in 0..count {
+        let key = index
+            .is_multiple_of(10)
+            .then(|| IdempotencyKey { key: index.to_string(), digest: [1; 32] });
+        submitted.push(tasks.submit(NewTask {
+            owner,
+            kind: "echo".into(),
+            description: "one of many".into(),
+            data: raw("1"),
+            ttl: 30,
+            max_attempts: 1,
+            run_at: None,
+            key,
+            trace: TraceContext::default(),
+        }));
+    }
+    let submitted = futures_util::future::join_all(submitted).await;
+    let submitted: Vec<Task> =
+        submitted.into_iter().map(|submitted| submitted.expect("accepted").task).collect();
+    let first = new_id(clock);
+    for (index, task) in submitted.iter().enumerate() {
+        let version = task.state.version;
+        let ready = TaskReady::V1 { task_id: task.id, generation: 1, version };
+        match index % 8 {
+            0 | 1 => {
+                let (claim, _) =
+                    tasks.claim(&ready, &worker, LEASE).await.expect("asked").expect("claimed");
+                tasks.renew(&[claim], LEASE).await.expect("renewed");
+                if index % 8 == 0 {
+                    tasks.finish(claim, raw("2")).await.expect("finished");
+                }
+            }
+            2 => drop(tasks.cancel(owner, task.id).await.expect("canceled")),
+            3 => tasks.delete(owner, task.id).await.expect("removed"),
+            4 => engine.dispatched(&[(task.id, version)], clock.now()).await.expect("noted"),
+            _ => {}
+        }
+    }
+    for owner in [None, Some(owner)] {
+        let statuses = [Status::Awaiting, Status::Executing, Status::Finished, Status::Canceled];
+        for status in statuses.into_iter().map(Some).chain([None, Some(Status::Failed)]) {
+            let filter = Filter { owner, status, limit: 10, ..Filter::default() };
+            // Nobody asks for everybody's tasks by status, but for those that failed.
+            if owner.is_some() || matches!(status, None | Some(Status::Failed)) {
+                tasks.list(&filter).await.expect("listed");
+            }
+        }
+        tasks.stats(owner).await.expect("counted");
+    }
+    tasks.get(owner, first).await.expect("read");
+    tasks.timeline(owner, submitted[0].id).await.expect("read");
+    tasks.events_after(owner, first, 100).await.expect("read");
+    engine.owned(owner, 100).await.expect("read");
+    clock.advance(Duration::from_mins(1));
+    let now = clock.now();
+    engine.expired(now, 100).await.expect("read");
+    let second = SignedDuration::from_secs(1);
+    let take = TakeDue { now, lookahead: second, overdue: second, hold: second, limit: 100 };
+    engine.take_due(&take).await.expect("taken");
+    engine.dispatch_again(now, now).await.expect("due again");
+    engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("forgotten");
+}
