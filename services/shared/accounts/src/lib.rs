@@ -18,6 +18,7 @@ mod news;
 pub mod open;
 pub mod outbox;
 pub mod password;
+pub mod postgres;
 pub mod requests;
 mod seal;
 pub mod secret;

@@ -7,10 +7,12 @@ use kit::config::{Config, Synchronous};
 use tokio::sync::broadcast;
 
 use crate::mail::{InboxMail, InboxMailer, Mailer};
+use crate::postgres::PostgresStore;
 use crate::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 
-/// The store that `database.url` names.
+/// The store that `database.url` names. A file is opened at once; a server may come later,
+/// until when the store says that it is unavailable.
 pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let url = &config.database.url;
     match url.scheme() {
@@ -18,6 +20,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
             let fsync = config.database.synchronous == Synchronous::Full;
             Ok(Arc::new(SqliteStore::open(url.expose(), fsync).await?))
         }
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::new(&config.database)?)),
         other => Err(StoreError::Broken(format!("there is no store for {other}://"))),
     }
 }
