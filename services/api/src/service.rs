@@ -8,11 +8,10 @@ use broker::Broker;
 use jiff::SignedDuration;
 use kit::Boot;
 use kit::clock::{Clock, SystemClock};
-use kit::config::{Config, Synchronous};
+use kit::config::Config;
 use kit::health::Health;
 use kit::http::{RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
-use tasks::sqlite::SqliteEngine;
 use tasks::{Retention, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -62,10 +61,10 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
          MINIAPP__BROKER__URL to a broker that is shared",
         config.broker.url
     );
-    let clock = Arc::new(SystemClock);
-    let fsync = config.database.synchronous == Synchronous::Full;
-    let engine = SqliteEngine::open(config.database.url.expose(), fsync).await;
-    let engine = Arc::new(engine.with_context(|| format!("can't open {}", config.database.url))?);
+    let at_database = || format!("can't open {}", config.database.url);
+    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = clock.with_context(at_database)?;
+    let engine = tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     let asked = broker.clone();
     health.add("broker", move || {

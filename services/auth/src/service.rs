@@ -52,7 +52,8 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     }
     let store = open_store(&config).await;
     let store = store.with_context(|| format!("can't open {}", config.database.url))?;
-    let clock = Arc::new(SystemClock);
+    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
     let listener = kit::listen(config.auth.listen, "auth.listen, MINIAPP__AUTH__LISTEN").await?;

@@ -12,10 +12,9 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kit::Boot;
 use kit::clock::{Clock, SystemClock};
-use kit::config::{Config, Synchronous};
+use kit::config::Config;
 use kit::data_dir::DataDir;
 use kit::lifecycle::Shutdown;
-use tasks::sqlite::SqliteEngine;
 use tasks::{Retention, Tasks, Upkeep};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -67,7 +66,8 @@ impl Platform {
         let mut config = Config::clone(&config);
         config.auth.url = addresses.auth_url();
 
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+        let clock = clock.with_context(|| format!("can't open {}", config.database.url))?;
         let broker = broker::open(&config.broker.url)?;
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
@@ -140,10 +140,9 @@ async fn open_accounts(
 
 async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Tasks, Upkeep)> {
     let url = &config.database.url;
-    let fsync = config.database.synchronous == Synchronous::Full;
-    let engine = SqliteEngine::open(url.expose(), fsync).await;
+    let engine = tasks::open_engine(&config.database).await;
     let engine = engine.with_context(|| format!("can't open {url}"))?;
-    Ok(Tasks::new(Arc::new(engine), clock.clone()))
+    Ok(Tasks::new(engine, clock.clone()))
 }
 
 /// Runs the workers to their end, then what looks after the tasks: what running ones said

@@ -6,9 +6,7 @@ use anyhow::{Context as _, ensure};
 use jiff::SignedDuration;
 use kit::Boot;
 use kit::clock::SystemClock;
-use kit::config::Synchronous;
 use kit::lifecycle::Shutdown;
-use tasks::sqlite::SqliteEngine;
 use tasks::{Retention, Tasks};
 
 use crate::Deps;
@@ -24,10 +22,10 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
          MINIAPP__BROKER__URL to a broker that is shared",
         config.broker.url
     );
-    let clock = Arc::new(SystemClock);
-    let fsync = config.database.synchronous == Synchronous::Full;
-    let engine = SqliteEngine::open(config.database.url.expose(), fsync).await;
-    let engine = Arc::new(engine.with_context(|| format!("can't open {}", config.database.url))?);
+    let at_database = || format!("can't open {}", config.database.url);
+    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = clock.with_context(at_database)?;
+    let engine = tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     health.add("tasks", {
         let tasks = tasks.clone();
