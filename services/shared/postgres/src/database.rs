@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Postgres, Row as _}
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::fault::{Fault, read_only};
+use crate::fault::Fault;
 
 /// A statement with its arguments.
 pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -175,7 +175,7 @@ impl Database {
         if row.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
             // Another connection may lead to the primary.
             self.idle.lock().clear();
-            return Err(read_only());
+            return Err(Fault::ReadOnly);
         }
         Ok(())
     }

@@ -16,10 +16,13 @@ pub enum Fault {
     /// nothing; at once again is right.
     #[error("{0}")]
     Contended(String),
-    /// The server doesn't do it now: it only reads, is full, or took too long. It left
-    /// nothing; later again is right.
+    /// The server doesn't do it now: it is full, or took too long. It left nothing; later
+    /// again is right.
     #[error("{0}")]
     Refused(String),
+    /// It is a standby, or was set to only read.
+    #[error("the database only reads; is it a standby?")]
+    ReadOnly,
     /// It would break the constraint of this name.
     #[error("the constraint {0} is violated")]
     Violated(String),
@@ -31,27 +34,15 @@ pub enum Fault {
 impl Fault {
     /// Whether trying again later may help.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Contended(_) | Self::Refused(_))
+        !matches!(self, Self::Violated(_) | Self::Broken(_))
     }
 
     /// Whether the connection that it came from can be used again.
     pub(crate) fn keeps_connection(&self) -> bool {
-        match self {
-            Self::Lost(_) => false,
-            // A primary that turned standby won't become one again: another connection
-            // may lead to its successor.
-            Self::Refused(text) => !text.starts_with(READ_ONLY),
-            Self::Contended(_) | Self::Violated(_) | Self::Broken(_) => true,
-        }
+        // A primary that turned standby won't become one again: another connection may lead
+        // to its successor.
+        !matches!(self, Self::Lost(_) | Self::ReadOnly)
     }
-}
-
-/// How the text of [`read_only`] begins.
-const READ_ONLY: &str = "the database only reads";
-
-/// What a standby, or a primary that was set to read only, makes impossible.
-pub(crate) fn read_only() -> Fault {
-    Fault::Refused(format!("{READ_ONLY}; is it a standby?"))
 }
 
 impl From<Error> for Fault {
@@ -90,7 +81,7 @@ fn of_server(error: &PgDatabaseError) -> Fault {
     let text = error.message().to_owned();
     match error.code() {
         "40001" | "40P01" => Fault::Contended(text),
-        "25006" => read_only(),
+        "25006" => Fault::ReadOnly,
         "57014" => Fault::Refused(format!("the database took too long: {text}")),
         "23505" | "23503" | "23514" | "23P01" => {
             Fault::Violated(error.constraint().unwrap_or_default().to_owned())

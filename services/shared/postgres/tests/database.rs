@@ -81,7 +81,7 @@ async fn a_database_that_only_reads_says_so() {
     let database = Database::new(&settings, None).expect("a URL");
     assert!(refusal(&database).await.contains("only reads"));
     let made = database.rows(|| sqlx::query("CREATE TABLE made ()")).await;
-    assert!(matches!(&made, Err(Fault::Refused(text)) if text.contains("only reads")), "{made:?}");
+    assert!(matches!(made, Err(Fault::ReadOnly)), "{made:?}");
 
     let alter = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     server.execute("postgres", &alter).await.expect("a setting");
