@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use axum::Router;
 use broker::Broker;
-use jiff::SignedDuration;
 use kit::Boot;
 use kit::clock::{Clock, SystemClock};
 use kit::config::Config;
@@ -72,10 +71,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         async move { Ok(broker.ping().await?) }
     });
     let listener = kit::listen(config.api.listen, "api.listen, MINIAPP__API__LISTEN").await?;
-    let retention = Retention {
-        ended: SignedDuration::try_from(config.tasks.retention)?,
-        removed: SignedDuration::try_from(config.tasks.deleted_retention)?,
-    };
+    let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
     let served = run(&config, Deps { tasks, broker, clock }, listener, &health, shutdown).await;

@@ -9,7 +9,7 @@ use accounts::mail::InboxMail;
 use anyhow::Context as _;
 use broker::Broker;
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kit::Boot;
 use kit::clock::{Clock, SystemClock};
 use kit::config::Config;
@@ -153,10 +153,7 @@ async fn run_workers(
     upkeep: Upkeep,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let retention = Retention {
-        ended: SignedDuration::try_from(config.tasks.retention)?,
-        removed: SignedDuration::try_from(config.tasks.deleted_retention)?,
-    };
+    let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(deps.broker.clone(), retention, drained.clone()));
     let workers = (0..config.worker.replicas).map(|_| {

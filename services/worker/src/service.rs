@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use jiff::SignedDuration;
 use kit::Boot;
 use kit::clock::SystemClock;
 use kit::lifecycle::Shutdown;
@@ -42,10 +41,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         }
     });
 
-    let retention = Retention {
-        ended: SignedDuration::try_from(config.tasks.retention)?,
-        removed: SignedDuration::try_from(config.tasks.deleted_retention)?,
-    };
+    let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
     let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));

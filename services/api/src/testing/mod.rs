@@ -16,12 +16,12 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use jiff::SignedDuration;
 use kit::clock::ManualClock;
+use kit::config::{Database, EngineUrl, Synchronous};
 use kit::http::RouterOptions;
 use kit::lifecycle::Shutdown;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tasks::sqlite::SqliteEngine;
-use tasks::{Claim, Retention, Tasks};
+use tasks::{Claim, Retention, Tasks, open_engine};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -67,8 +67,8 @@ impl Platform {
         let files = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::default());
         let broker = Arc::new(MemoryBroker::new());
-        let engine = SqliteEngine::open(&url(&files), false).await.expect("a store");
-        let (tasks, upkeep) = Tasks::new(Arc::new(engine), clock.clone());
+        let engine = open_engine(&database(&files)).await.expect("a store");
+        let (tasks, upkeep) = Tasks::new(engine, clock.clone());
         let stop = Shutdown::new();
         let forever = SignedDuration::from_hours(24);
         let retention = Retention { ended: forever, removed: forever };
@@ -143,14 +143,14 @@ impl Platform {
 
     /// The tasks of the same store in another process, whose word of changes gets lost.
     pub async fn silent_tasks(&self) -> Tasks {
-        let engine = SqliteEngine::open(&url(&self.files), false).await.expect("a store");
-        Tasks::new(Arc::new(engine), self.clock.clone()).0
+        let engine = open_engine(&database(&self.files)).await.expect("a store");
+        Tasks::new(engine, self.clock.clone()).0
     }
 
     /// Takes the store away from under the service.
     pub async fn break_store(&self) {
         use sqlx::{Connection as _, Executor as _};
-        let store = sqlx::SqliteConnection::connect(&url(&self.files)).await;
+        let store = sqlx::SqliteConnection::connect(database(&self.files).url.expose()).await;
         let mut store = store.expect("a connection");
         for table in ["tasks", "workers", "task_kinds"] {
             let sql = sqlx::AssertSqlSafe(format!("DROP TABLE {table}"));
@@ -165,8 +165,9 @@ impl Drop for Platform {
     }
 }
 
-fn url(files: &TempDir) -> String {
-    format!("sqlite://{}", files.path().join("tasks.db").display())
+fn database(files: &TempDir) -> Database {
+    let url = format!("sqlite://{}", files.path().join("tasks.db").display());
+    Database { url: EngineUrl::new(url), synchronous: Synchronous::Normal, connections: 1 }
 }
 
 /// A request in the making.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use broker::{Broker, Queue};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use kit::config;
 use kit::lifecycle::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -37,6 +38,14 @@ pub struct Retention {
     pub ended: SignedDuration,
     /// After they were removed, for the streams.
     pub removed: SignedDuration,
+}
+
+impl From<&config::Tasks> for Retention {
+    fn from(settings: &config::Tasks) -> Self {
+        // What is too long to be counted is for ever.
+        let kept = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        Self { ended: kept(settings.retention), removed: kept(settings.deleted_retention) }
+    }
 }
 
 /// What has to run so that tasks move.

@@ -8,13 +8,12 @@ use contracts::task::{Event, EventType, Status};
 use jiff::SignedDuration;
 use kit::Service;
 use kit::clock::{Clock, SystemClock};
-use kit::config::{self, Config};
+use kit::config::{self, Config, Database, EngineUrl, Synchronous};
 use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
-use tasks::sqlite::SqliteEngine;
-use tasks::{NewTask, Retention, Task, Tasks};
+use tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -196,9 +195,10 @@ async fn open(
     clock: &Arc<dyn Clock>,
     stop: &Shutdown,
 ) -> Tasks {
-    let url = format!("sqlite://{}", files.path().join("tasks.db").display());
-    let engine = SqliteEngine::open(&url, false).await.expect("a store");
-    let (tasks, upkeep) = Tasks::new(Arc::new(engine), clock.clone());
+    let url = EngineUrl::new(format!("sqlite://{}", files.path().join("tasks.db").display()));
+    let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
+    let engine = open_engine(&database).await.expect("a store");
+    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     let hour = SignedDuration::from_hours(1);
     let retention = Retention { ended: hour, removed: hour };
     tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
