@@ -9,7 +9,7 @@ use kit::config::{Database as Settings, EngineUrl, Synchronous};
 use postgres::{Database, DatabaseClock, Fault};
 use sqlx::Row as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use testkit::postgres::{Durability, Server};
+use testkit::postgres::Server;
 use tokio::net::TcpListener;
 
 fn settings(url: EngineUrl) -> Settings {
@@ -40,7 +40,7 @@ async fn refusal(database: &Database) -> String {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_address_is_told_without_its_password() {
-    let server = Server::shared().await;
+    let Some(server) = Server::shared().await else { return };
     let port = server.port();
     let cases = [
         (
@@ -68,7 +68,7 @@ async fn what_is_wrong_with_an_address_is_told_without_its_password() {
 
 #[tokio::test]
 async fn a_database_that_only_reads_says_so() {
-    let server = Server::shared().await;
+    let Some(server) = Server::shared().await else { return };
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name");
     let database = Database::new(&settings, None).expect("a URL");
@@ -91,7 +91,7 @@ async fn a_database_that_only_reads_says_so() {
 #[tokio::test]
 async fn a_server_without_connections_left_says_so() {
     let settings = ["max_connections=4", "superuser_reserved_connections=0"];
-    let server = Server::start(Durability::Crash, &settings).await.expect("a server");
+    let Some(server) = Server::alone(&settings).await else { return };
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(server.connect("postgres").await.expect("a connection"));
@@ -108,7 +108,8 @@ async fn a_server_without_connections_left_says_so() {
 
 #[tokio::test]
 async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
-    let database = fresh(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let database = fresh(server).await;
     let set = "SET statement_timeout = '50ms'";
     database.rows(|| sqlx::query(set)).await.expect("a setting");
     let slow = database.rows(|| sqlx::query("SELECT pg_sleep(60)")).await;
@@ -120,7 +121,7 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
 
 #[tokio::test]
 async fn a_dead_connection_costs_nothing_but_time() {
-    let server = Server::start(Durability::Crash, &[]).await.expect("a server");
+    let Some(server) = Server::alone(&[]).await else { return };
     let database = fresh(&server).await;
     assert_eq!(number(&database, "SELECT 7").await.expect("an answer"), 7);
     server.restart().await.expect("a restart");
@@ -136,7 +137,8 @@ async fn a_dead_connection_costs_nothing_but_time() {
 
 #[tokio::test]
 async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
-    let database = fresh(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let database = fresh(server).await;
     for _ in 0..5 {
         let slow = database.rows(|| sqlx::query("SELECT pg_sleep(60)"));
         tokio::select! {
@@ -151,7 +153,8 @@ async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
 async fn no_more_connections_are_made_than_allowed() {
     const COUNT: &str = "SELECT count(*)::int FROM pg_stat_activity \
          WHERE datname = current_database() AND backend_type = 'client backend'";
-    let url = Server::shared().await.database().await.expect("a database");
+    let Some(server) = Server::shared().await else { return };
+    let url = server.database().await.expect("a database");
     let database = Database::new(&settings(url), None).expect("a URL");
     for seen in join_all((0..20).map(|_| number(&database, COUNT))).await {
         assert!(seen.expect("an answer") <= 2);
@@ -168,7 +171,8 @@ async fn a_server_that_says_nothing_is_not_waited_for_long() {
 
 #[tokio::test]
 async fn what_collides_is_done_anew_or_told() {
-    let database = fresh(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let database = fresh(server).await;
     database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 0 AS n")).await.expect("a table");
     let mut first = database.begin().await.expect("a transaction");
     let mut second = database.begin().await.expect("a transaction");
@@ -200,7 +204,8 @@ async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
         "CREATE TABLE steps (n int); INSERT INTO steps SELECT 1 FROM pg_sleep(0.2)",
         "INSERT INTO steps VALUES (2)",
     ];
-    let settings = Server::shared().await.settings().await.expect("a database");
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
     let replica = |steps| {
         let database = Database::new(&settings, Some(migrations(steps))).expect("a URL");
         tokio::spawn(async move { number(&database, "SELECT count(*)::int FROM steps").await })
@@ -214,7 +219,7 @@ async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
 
 #[tokio::test]
 async fn migrations_wait_for_a_database_that_comes_later() {
-    let server = Server::start(Durability::Crash, &[]).await.expect("a server");
+    let Some(server) = Server::alone(&[]).await else { return };
     let settings = server.settings().await.expect("a database");
     server.crash().expect("a crash");
     let migrations = migrations(&["CREATE TABLE made AS SELECT 3 AS n"]);
@@ -226,7 +231,8 @@ async fn migrations_wait_for_a_database_that_comes_later() {
 
 #[tokio::test]
 async fn the_databases_clock_counts_whatever_the_machines_says() {
-    let database = Arc::new(fresh(Server::shared().await).await);
+    let Some(server) = Server::shared().await else { return };
+    let database = Arc::new(fresh(server).await);
     let wrong = Arc::new(ManualClock::default());
     let clock = DatabaseClock::start(database, wrong.clone()).await;
     let (told, true_time) = (clock.now(), SystemClock.now());

@@ -15,7 +15,7 @@ use tasks::domain::Spec;
 use tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
 use tasks::postgres::PostgresEngine;
 use tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
-use testkit::postgres::{Durability, Server};
+use testkit::postgres::Server;
 use uuid::Uuid;
 
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
@@ -78,7 +78,8 @@ async fn engine(server: &Server) -> PostgresEngine {
 
 #[tokio::test]
 async fn a_batch_that_is_sent_twice_is_done_once() {
-    let engine = engine(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
     let clock = ManualClock::default();
     let owner = new_id(&clock);
     let [before, plain, keyed] = [None, None, Some("a key")].map(|key| insert(owner, key, &clock));
@@ -99,7 +100,7 @@ async fn a_batch_that_is_sent_twice_is_done_once() {
 
 #[tokio::test]
 async fn what_was_written_survives_a_crash_and_writing_goes_on() {
-    let server = Server::start(Durability::Crash, &[]).await.expect("a server");
+    let Some(server) = Server::alone(&[]).await else { return };
     let engine = engine(&server).await;
     let clock = ManualClock::default();
     let owner = new_id(&clock);
@@ -121,7 +122,8 @@ async fn what_was_written_survives_a_crash_and_writing_goes_on() {
 
 #[tokio::test]
 async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
-    let engine = engine(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
     let clock = ManualClock::default();
     let new = insert(new_id(&clock), None, &clock);
     engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
@@ -137,7 +139,8 @@ async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
 
 #[tokio::test]
 async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
-    let engine = engine(Server::shared().await).await;
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
     let clock = ManualClock::default();
     let new = insert(new_id(&clock), None, &clock);
     engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
@@ -154,7 +157,7 @@ async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
 
 #[tokio::test]
 async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier() {
-    let server = Server::shared().await;
+    let Some(server) = Server::shared().await else { return };
     let settings = server.settings().await.expect("a database");
     let [fast, slow] = [(); 2].map(|()| PostgresEngine::new(&settings).expect("an engine"));
     let clock = ManualClock::default();
@@ -179,7 +182,7 @@ async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier(
 async fn no_statement_reads_the_whole_table() {
     const SCANS: &str = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables \
                          WHERE relname = 'tasks'";
-    let server = Server::start(Durability::Crash, &["autovacuum=off"]).await.expect("a server");
+    let Some(server) = Server::alone(&["autovacuum=off"]).await else { return };
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
     let engine = Arc::new(PostgresEngine::new(&settings).expect("an engine"));
