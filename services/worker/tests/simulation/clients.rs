@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use kit::clock::Clock as _;
 use serde_json::value::to_raw_value;
 use tasks::engine::IdempotencyKey;
-use tasks::{Error, NewTask, Task, Tasks};
+use tasks::{Error, NewTask, Refusal, Task, Tasks};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -109,25 +109,41 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<Mine>
     }
 }
 
+/// Changes a task that nobody else changes but the workers.
 async fn change(world: &World, owner: Uuid, Mine { task, key }: &Mine) {
     let id = task.id;
-    match world.draw(0..10) {
+    let had_ended = has_ended(world, id);
+    let answer: Option<Result<(), Error>> = match world.draw(0..10) {
         0..5 => {
             let answer = ask(world, |tasks| async move { tasks.cancel(owner, id).await }).await;
-            if let Some(Ok(task)) = answer {
-                let will_end = task.state.status.is_terminal() || task.state.cancel_requested;
-                if !will_end {
-                    world.breaks(format!("a cancel counts for nothing: {task:?}"));
-                }
+            if let Some(Ok(Task { state, .. })) = &answer
+                && !state.status.is_terminal()
+                && !state.cancel_requested
+            {
+                world.breaks(format!("a cancel counts for nothing: {state:?}"));
             }
+            answer.map(|answer| answer.map(drop))
         }
         5..9 => {
-            ask(world, |tasks| async move { tasks.restart(owner, id).await }).await;
+            let answer = ask(world, |tasks| async move { tasks.restart(owner, id).await }).await;
+            answer.map(|answer| answer.map(drop))
         }
         // A removal frees the key, and then another task has it.
-        _ if key.is_some() => {}
-        _ => {
-            ask(world, |tasks| async move { tasks.delete(owner, id).await }).await;
-        }
+        _ if key.is_some() => return,
+        _ => ask(world, |tasks| async move { tasks.delete(owner, id).await }).await,
+    };
+    let is_true = match &answer {
+        None | Some(Ok(()) | Err(Error::Store(_))) => true,
+        Some(Err(Error::NotFound)) => world.store.row(id).is_some_and(|row| row.task.state.deleted),
+        Some(Err(Error::Refused(Refusal::AlreadyFinished))) => has_ended(world, id),
+        Some(Err(Error::Refused(Refusal::NotFinished))) => !had_ended,
+        Some(Err(Error::Refused(_) | Error::KeyReused)) => false,
+    };
+    if !is_true {
+        world.breaks(format!("{answer:?} for {:#?}", world.store.row(id)));
     }
+}
+
+fn has_ended(world: &World, id: Uuid) -> bool {
+    world.store.row(id).is_some_and(|row| row.task.state.status.is_terminal())
 }

@@ -5,12 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use contracts::task::{EventType, Status};
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tasks::Task;
 use testkit::{Row, audit};
 use uuid::Uuid;
 
 use crate::process::Life;
+
+/// How coarse timers are.
+const TICK: SignedDuration = SignedDuration::from_millis(2);
 
 /// What was promised to whom, and who does what.
 #[derive(Default)]
@@ -114,6 +118,10 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     holds(state.claim >= old.claim, "the fencing token only grows")?;
     holds(state.generation >= old.generation, "the generation only grows")?;
     holds(events.starts_with(&before.events), "the past stays as it was")?;
+    let started =
+        events[before.events.len()..].iter().find(|event| event.kind == EventType::Started);
+    let is_time = |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + TICK >= ready_at);
+    holds(started.is_none_or(|started| is_time(started.at)), "nothing starts before its time")?;
     let same_life = state.generation == old.generation && !state.deleted;
     let stays = !old.status.is_terminal() || !same_life || state.status == old.status;
     holds(stays, "an outcome is final")
