@@ -1,0 +1,89 @@
+//! A task's and an account's streams tell what happens, in its order.
+
+use contracts::task::EventType::{Created, Deleted, Finished, Restarted, Started};
+use http::Method;
+
+use super::{kinds, start};
+
+#[tokio::test]
+async fn a_task_is_watched_from_its_beginning_to_its_end() {
+    let (platform, token) = start().await;
+    let id = platform.submit(&token).await;
+    let mut live = platform.watch(&token, id).await;
+    assert_eq!(live.kinds(1).await, [Created]);
+    platform.finish(&token, id).await;
+    let rest = live.rest().await;
+    assert_eq!(kinds(&rest), [Started, Finished]);
+    assert!(rest.iter().all(|event| event.task_id == id));
+    let late = platform.watch(&token, id).await.rest().await;
+    assert_eq!(late, platform.timeline(&token, id).await);
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_where_it_was_cut() {
+    let (platform, token) = start().await;
+    let id = platform.run_to_its_end(&token).await;
+    let events = platform.timeline(&token, id).await;
+    for (index, last) in events.iter().enumerate().take(2) {
+        let rest = platform.watch_after(&token, id, last.id).await.rest().await;
+        assert_eq!(rest, events[index + 1..]);
+    }
+    let path = format!("/api/tasks/{id}/events");
+    let asking = platform.get(&path).token(&token).header("accept", "text/event-stream");
+    let ended = asking.header("last-event-id", &events[2].id.to_string()).send().await;
+    assert_eq!((ended.status(), ended.body()), (204, ""));
+}
+
+#[tokio::test]
+async fn the_newest_generation_ends_the_stream() {
+    let (platform, token) = start().await;
+    let id = platform.run_to_its_end(&token).await;
+    platform.tasks.restart(token.user, id).await.expect("restarted");
+    let mut live = platform.watch(&token, id).await;
+    assert_eq!(live.kinds(4).await, [Created, Started, Finished, Restarted]);
+    platform.finish(&token, id).await;
+    assert_eq!(kinds(&live.rest().await), [Started, Finished]);
+}
+
+#[tokio::test]
+async fn a_removed_task_says_so_once() {
+    let (platform, token) = start().await;
+    let id = platform.submit(&token).await;
+    let mut live = platform.watch(&token, id).await;
+    let created = live.next().await.expect("an event");
+    let path = format!("/api/tasks/{id}");
+    platform.request(Method::DELETE, &path).token(&token).send().await;
+    assert_eq!(kinds(&live.rest().await), [Deleted]);
+    let missed = platform.watch_after(&token, id, created.id).await.rest().await;
+    assert_eq!(kinds(&missed), [Deleted]);
+    let path = format!("{path}/events");
+    let asking = platform.get(&path).token(&token).header("accept", "text/event-stream");
+    assert_eq!(asking.send().await.problem(), (404, "task_not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn everything_of_ones_own_is_told_and_nothing_else() {
+    let (platform, token) = start().await;
+    let other = platform.auth.sign_in();
+    let (before, mut feed) = platform.told_of(&token).await;
+    platform.finish(&token, before).await;
+    assert_eq!(feed.kinds(2).await, [Started, Finished]);
+    let mut live = platform.feed(&token).await;
+    platform.run_to_its_end(&other).await;
+    let first = platform.run_to_its_end(&token).await;
+    let second = platform.submit(&token).await;
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(live.next().await.expect("an event"));
+    }
+    assert_eq!(kinds(&seen), [Created, Started, Finished, Created]);
+    assert!(seen[..3].iter().all(|event| event.task_id == first));
+    assert_eq!(seen[3].task_id, second);
+    let mut resumed = platform.feed_after(&token, seen[0].id).await;
+    for expected in &seen[1..] {
+        assert_eq!(resumed.next().await.as_ref(), Some(expected));
+    }
+    platform.finish(&token, second).await;
+    assert_eq!(resumed.kinds(2).await, [Started, Finished]);
+    assert_eq!(live.kinds(2).await, [Started, Finished]);
+}
