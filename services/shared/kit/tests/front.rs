@@ -216,6 +216,17 @@ async fn other_origins_may_call_only_where_configured() {
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
     assert!(answer.header("access-control-allow-methods").contains("POST"));
     assert_eq!(answer.header("x-trace-id").len(), 32);
+
+    // What it may read of an answer, of a refusal above all.
+    let mut request = get("/nowhere");
+    let origin = http::HeaderValue::from_static("https://app.example");
+    request.headers_mut().insert("origin", origin);
+    let answer = ask(&finish(routes(), &options), request).await;
+    answer.problem();
+    let exposed: Vec<&str> = answer.header("access-control-expose-headers").split(',').collect();
+    for name in ["allow", "etag", "location", "retry-after", "www-authenticate", "x-trace-id"] {
+        assert!(exposed.contains(&name), "{name}: {exposed:?}");
+    }
 }
 
 #[tokio::test]

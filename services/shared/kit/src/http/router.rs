@@ -2,7 +2,7 @@
 
 use axum::Router;
 use contracts::problem::Code;
-use http::header::{ETAG, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{ALLOW, ETAG, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
@@ -51,7 +51,8 @@ fn cors(origins: &[String]) -> CorsLayer {
         // The configuration has been checked: all of them are URLs.
         AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
-    let exposed = [X_TRACE_ID, LOCATION, ETAG, RETRY_AFTER];
+    // Without this a page sees of an answer little more than its type.
+    let exposed = [X_TRACE_ID, LOCATION, ETAG, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW];
     let sent = ["authorization", "content-type", "idempotency-key", "last-event-id"];
     let sent = sent.map(HeaderName::from_static).into_iter();
     let sent = sent.chain([http::header::IF_NONE_MATCH, HeaderName::from_static("traceparent")]);
