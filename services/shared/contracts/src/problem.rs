@@ -22,6 +22,8 @@ use utoipa::ToSchema;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
+    /// The request breaks a rule of HTTP, such as that it names one host.
+    MalformedRequest,
     /// The body is not JSON, is cut off, or is not an object.
     MalformedBody,
     /// Fields are missing, unknown, of the wrong type, too long or out of range.
@@ -84,7 +86,7 @@ impl Code {
     /// The HTTP status that goes with the code where nothing else is said.
     pub fn status(self) -> u16 {
         match self {
-            Self::MalformedBody | Self::CodeInvalid => 400,
+            Self::MalformedRequest | Self::MalformedBody | Self::CodeInvalid => 400,
             Self::TokenMissing
             | Self::TokenInvalid
             | Self::TokenExpired
@@ -111,6 +113,7 @@ impl Code {
     /// One short sentence for people, the same for every occurrence.
     pub fn title(self) -> &'static str {
         match self {
+            Self::MalformedRequest => "The request is not valid HTTP",
             Self::MalformedBody => "The body is not a JSON object",
             Self::InvalidFields => "Some fields are not acceptable",
             Self::IdempotencyKeyReused => "The idempotency key was used with another body",

@@ -90,6 +90,23 @@ async fn large_heads_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = Running::start(hello(), patient()).await;
+    for hosts in ["", "host: a\r\nhost: a\r\n", "host: a/b\r\n", "host: a@b\r\n", "host: a b\r\n"] {
+        let answer = server.exchange(&format!("GET / HTTP/1.1\r\n{hosts}\r\n")).await;
+        assert_eq!(status(&answer), "400", "{hosts}");
+        for said in ["\"code\":\"malformed_request\"", "x-trace-id: ", "connection: close"] {
+            assert!(answer.contains(said), "{said}: {answer}");
+        }
+    }
+    for host in ["", "a", "a:80", "127.0.0.1:1", "[::1]:1"] {
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        assert_eq!(status(&server.exchange(&request).await), "200", "{host}");
+    }
+    assert_eq!(status(&server.exchange("GET / HTTP/1.0\r\n\r\n").await), "200");
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_or_is_too_large_gets_an_answer() {
     let server = Running::start(hello(), patient()).await;
     let head = "POST /notes HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";

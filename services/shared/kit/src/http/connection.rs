@@ -8,9 +8,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use contracts::problem::Code;
 use futures_util::StreamExt as _;
-use http::header::CONTENT_TYPE;
+use futures_util::future::Either;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::uri::Authority;
+use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,11 +23,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
+use tower::{Layer as _, Service as _};
 
-use super::Peer;
+use super::front::Front;
 use super::linger::Lingering;
 use super::places::{Place, Sent};
+use super::{BodyLimits, Logged, Peer, Problem};
 
 /// The largest head of a request; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -122,7 +128,14 @@ impl Connection {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
         let begun = self.place.answering();
-        let begun = begun.map(|answering| (self.router.clone().call(request), answering));
+        let begun = begun.map(|answering| {
+            let answer = if names_its_host(&request) {
+                Either::Left(self.router.clone().call(request))
+            } else {
+                Either::Right(hostless().call(request))
+            };
+            (answer, answering)
+        });
         let stop = self.stop.clone();
         async move {
             let Some((answer, answering)) = begun else {
@@ -133,6 +146,31 @@ impl Connection {
             Ok(response.map(|body| Sent::new(body, answering)))
         }
     }
+}
+
+/// What HTTP/1.1 asks of every request (RFC 9112, 3.2): exactly one host. Other versions
+/// name it elsewhere, or needn't.
+fn names_its_host(request: &http::Request<Body>) -> bool {
+    if request.version() != Version::HTTP_11 {
+        return true;
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    // Empty where what is asked for has no host.
+    host.is_empty()
+        || host.to_str().is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
+}
+
+/// Refuses a request that says not, or not clearly, to whom it goes. It is told about and
+/// measured like every other.
+fn hostless() -> impl tower::Service<Request, Response = Response, Error = Infallible, Future: Send>
+{
+    let refused = tower::service_fn(async |_| {
+        let problem = Problem::new(Code::MalformedRequest).detail("one Host header is needed");
+        // Whoever sent it may mean something else by what follows, too.
+        Ok(problem.header(CONNECTION, HeaderValue::from_static("close")).into_response())
+    });
+    Front { limits: BodyLimits::default(), logged: Logged::All }.layer(refused)
 }
 
 fn http2() -> http2::Builder<TokioExecutor> {
