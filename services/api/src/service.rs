@@ -70,7 +70,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         let broker = asked.clone();
         async move { Ok(broker.ping().await?) }
     });
-    let listener = kit::listen(config.api.listen, "api.listen, MINIAPP__API__LISTEN").await?;
+    let listener = kit::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
@@ -115,7 +115,7 @@ fn add_checks(health: &Health, tasks: &Tasks, check: &Check) {
     let tasks = tasks.clone();
     health.add("tasks", move || {
         let tasks = tasks.clone();
-        async move { Ok(tasks.ping().await?) }
+        async move { Ok(tasks.condition().await?) }
     });
     let check = check.clone();
     health.add("auth", move || {

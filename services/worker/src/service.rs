@@ -30,7 +30,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         let tasks = tasks.clone();
         move || {
             let tasks = tasks.clone();
-            async move { Ok(tasks.ping().await?) }
+            async move { Ok(tasks.condition().await?) }
         }
     });
     health.add("broker", {

@@ -115,8 +115,13 @@ async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
     .await;
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
     refused.expect(503).expect_problem(Code::Unavailable);
-    // What is there can be read.
+    // What is there can be read, so that it stays where requests go, and says how it is.
     assert_eq!(user.task(accepted[0]).await.status, Status::Finished);
+    eventually("the platform says that it is degraded", async || {
+        let ready = Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+        (ready.text("status") == "degraded").then_some(())
+    })
+    .await;
 
     disk.free(&platform);
     let after = eventually("tasks are accepted again", async || {
@@ -133,9 +138,9 @@ async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
     let mut stored: Vec<_> = user.tasks().await.into_iter().map(|task| task.task_id).collect();
     stored.reverse();
     assert_eq!(stored, accepted, "what was refused must leave nothing behind");
-    eventually("the platform is ready", async || {
+    eventually("the platform is well again", async || {
         let ready = Answer::to(platform.ask_admin("/readyz")).await;
-        (ready.status == 200).then_some(())
+        (ready.status == 200 && ready.text("status") == "ok").then_some(())
     })
     .await;
 

@@ -58,7 +58,8 @@ async fn ready(State(process): State<Process>) -> Response {
         report.status = Status::Stopping;
     }
     let status = match report.status {
-        Status::Ok => StatusCode::OK,
+        // In part is better than not at all, and elsewhere it would be the same.
+        Status::Ok | Status::Degraded => StatusCode::OK,
         Status::Failing | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, axum::Json(report)).into_response()

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
-type Answer = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+type Answer = Pin<Box<dyn Future<Output = anyhow::Result<Condition>> + Send>>;
 type Ask = Arc<dyn Fn() -> Answer + Send + Sync>;
 
 /// The checks of a process. Cheap to clone; everything that can fail adds its own.
@@ -32,7 +33,7 @@ struct Shared {
 /// What the checks said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// `ok`, or `failing` if any check is.
+    /// The worst that any check said.
     pub status: Status,
     /// Each by its name.
     pub checks: Vec<Check>,
@@ -47,12 +48,30 @@ pub struct Check {
     pub status: Status,
 }
 
-/// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How something is that answers. A check that gives `()` means that it works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It works.
+    Fine,
+    /// It works in part, and why not wholly; the process is of use all the same.
+    Degraded(String),
+}
+
+impl From<()> for Condition {
+    fn from((): ()) -> Self {
+        Self::Fine
+    }
+}
+
+/// How it is, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It works.
     Ok,
+    /// It works in part, which is no reason to send requests elsewhere; the log says what
+    /// doesn't.
+    Degraded,
     /// It doesn't, or didn't answer in time; the log says why.
     Failing,
     /// The process has been asked to stop.
@@ -66,12 +85,14 @@ impl Health {
     }
 
     /// Adds a check, asked whenever somebody wants to know.
-    pub fn add<F, A>(&self, name: &'static str, ask: F)
+    pub fn add<F, A, C>(&self, name: &'static str, ask: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
-        A: Future<Output = anyhow::Result<()>> + Send + 'static,
+        A: Future<Output = anyhow::Result<C>> + Send + 'static,
+        C: Into<Condition> + 'static,
     {
-        self.0.checks.lock().push((name, Arc::new(move || Box::pin(ask()))));
+        let ask: Ask = Arc::new(move || Box::pin(ask().map_ok(Into::into)));
+        self.0.checks.lock().push((name, ask));
     }
 
     /// Asks all checks, or tells what they said a moment ago.
@@ -84,8 +105,7 @@ impl Health {
         }
         let checks = self.0.checks.lock().clone();
         let checks = join_all(checks.into_iter().map(|(name, ask)| checked(name, ask))).await;
-        let is_ok = checks.iter().all(|check| check.status == Status::Ok);
-        let status = if is_ok { Status::Ok } else { Status::Failing };
+        let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
         let report = Report { status, checks };
         *latest = Some((Instant::now(), report.clone()));
         report
@@ -93,13 +113,15 @@ impl Health {
 }
 
 async fn checked(name: &'static str, ask: Ask) -> Check {
-    let fault = match tokio::time::timeout(PATIENCE, ask()).await {
-        Ok(Ok(())) => return Check { name, status: Status::Ok },
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => "no answer in time".to_owned(),
+    let (status, error) = match tokio::time::timeout(PATIENCE, ask()).await {
+        Ok(Ok(Condition::Fine)) => return Check { name, status: Status::Ok },
+        Ok(Ok(Condition::Degraded(reason))) => (Status::Degraded, reason),
+        Ok(Err(error)) => (Status::Failing, format!("{error:#}")),
+        Err(_) => (Status::Failing, "no answer in time".to_owned()),
     };
-    tracing::warn!(check = name, error = fault, "not ready");
-    Check { name, status: Status::Failing }
+    let message = if status == Status::Degraded { "ready in part" } else { "not ready" };
+    tracing::warn!(check = name, error, "{message}");
+    Check { name, status }
 }
 
 impl Debug for Health {
@@ -141,10 +163,27 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 
+    #[tokio::test]
+    async fn the_worst_counts() {
+        let health = Health::new();
+        health.add("fine", || async { Ok(()) });
+        health.add("full", || async { Ok(Condition::Degraded("no room".to_owned())) });
+        let report = health.report().await;
+        let statuses: Vec<Status> = report.checks.iter().map(|check| check.status).collect();
+        assert_eq!(
+            (report.status, statuses),
+            (Status::Degraded, vec![Status::Ok, Status::Degraded])
+        );
+        let health = Health::new();
+        health.add("full", || async { Ok(Condition::Degraded("no room".to_owned())) });
+        health.add("gone", || async { anyhow::Result::<()>::Err(anyhow::anyhow!("gone")) });
+        assert_eq!(health.report().await.status, Status::Failing);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_check_that_hangs_fails_and_holds_up_nothing_else() {
         let health = Health::new();
-        health.add("slow", std::future::pending);
+        health.add("slow", std::future::pending::<anyhow::Result<()>>);
         health.add("fine", || async { Ok(()) });
         let report = health.report().await;
         let statuses: Vec<Status> = report.checks.iter().map(|check| check.status).collect();

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kit::health::Health;
+use kit::health::{Condition, Health};
 use kit::lifecycle::Shutdown;
 use support::{ask, get, within};
 use tokio::net::TcpListener;
@@ -35,6 +35,16 @@ async fn ready_means_that_everything_answers() {
     let answer = ask(&router, get("/readyz")).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (503, &"stopping".into()));
     assert_eq!(ask(&router, get("/livez")).await.status, 200);
+}
+
+#[tokio::test]
+async fn ready_in_part_is_ready_and_says_so() {
+    let health = Health::new();
+    health.add("database", || async { Ok(Condition::Degraded("password=s3cr3t".to_owned())) });
+    let answer = ask(&kit::admin::router(health, Shutdown::new()), get("/readyz")).await;
+    assert_eq!(answer.status, 200);
+    let expected = r#"{"status":"degraded","checks":[{"name":"database","status":"degraded"}]}"#;
+    assert_eq!(String::from_utf8_lossy(&answer.body), expected);
 }
 
 #[tokio::test]

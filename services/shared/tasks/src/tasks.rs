@@ -8,6 +8,7 @@ use contracts::task::{Event, Kind, Stats, Worker};
 use contracts::trace::TraceContext;
 use jiff::{SignedDuration, Timestamp};
 use kit::clock::{Clock, new_id};
+use kit::health::Condition;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use crate::domain::{Command, Refusal, Spec, Task};
 use crate::engine::{Engine, Filter, IdempotencyKey, StoreError};
 use crate::news;
 use crate::upkeep::Upkeep;
-use crate::writer::{Announce, Done, Write, Writer};
+use crate::writer::{Announce, Done, Refused, Write, Writer};
 
 /// How many changes share a transaction at most.
 const WRITES: usize = 256;
@@ -96,6 +97,7 @@ pub struct Tasks {
     clock: Arc<dyn Clock>,
     writes: Combiner<Write, Result<Done, Error>>,
     reads: Combiner<Uuid, Result<Option<Task>, StoreError>>,
+    refused: Refused,
 }
 
 impl Tasks {
@@ -106,6 +108,7 @@ impl Tasks {
         let (news, heard) = news::channel();
         let writer = Writer::new(engine.clone(), clock.clone(), Announce { dues, news });
         let tasks = Self {
+            refused: writer.refused(),
             writes: Combiner::start(WRITES, writer),
             reads: Combiner::start(READS, Reader(engine.clone())),
             engine,
@@ -224,9 +227,12 @@ impl Tasks {
         self.engine.kinds().await
     }
 
-    /// Whether the store answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        self.engine.ping().await
+    /// Whether the store answers, and takes what is written: where the newest write
+    /// failed, as on a full disk, nothing new is accepted but everything can be read.
+    pub async fn condition(&self) -> Result<Condition, StoreError> {
+        self.engine.ping().await?;
+        let refused = self.refused.lock().as_ref().map(ToString::to_string);
+        Ok(refused.map_or(Condition::Fine, Condition::Degraded))
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {

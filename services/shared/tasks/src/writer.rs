@@ -10,6 +10,7 @@ use std::sync::Arc;
 use contracts::message::OwnedEvent;
 use contracts::task::{Event, EventType};
 use kit::clock::Clock;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -52,17 +53,26 @@ pub struct Announce {
     pub news: NewsSender,
 }
 
+/// Why the newest write failed, if it did.
+pub type Refused = Arc<Mutex<Option<StoreError>>>;
+
 /// Runs batches of [`Write`]s.
 pub struct Writer {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     announce: Announce,
     recent: Recent,
+    refused: Refused,
 }
 
 impl Writer {
     pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, announce: Announce) -> Self {
-        Self { engine, clock, announce, recent: Recent::default() }
+        Self { engine, clock, announce, recent: Recent::default(), refused: Refused::default() }
+    }
+
+    /// Where it keeps how the newest write went.
+    pub fn refused(&self) -> Refused {
+        self.refused.clone()
     }
 
     /// One transaction over what of `open` can be decided now. Answers what is done, and
@@ -154,7 +164,9 @@ impl Writer {
         let written = if inserts.is_empty() && changes.is_empty() {
             Written::default()
         } else {
-            match self.engine.write(&inserts, &changes).await {
+            let written = self.engine.write(&inserts, &changes).await;
+            self.refused.lock().clone_from(&written.as_ref().err().cloned());
+            match written {
                 Ok(written) => written,
                 Err(error) => {
                     // Whether it was written is unknown, so what was remembered may be old

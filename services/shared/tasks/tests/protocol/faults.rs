@@ -6,6 +6,7 @@ use std::time::Duration;
 use broker::{Broker, Queue};
 use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
+use kit::health::Condition;
 use tasks::{Error, Filter, NewTask, Refusal, Tasks};
 use testkit::audit;
 use uuid::Uuid;
@@ -34,11 +35,14 @@ async fn a_submit_can_be_tried_again() {
         let keyed = || NewTask { key: Some(key("the key", 1)), ..new_task(owner) };
         engine.fail_once(fault);
         is_unavailable(&tasks.submit(keyed()).await);
+        let condition = tasks.condition().await.expect("it can be read");
+        assert!(matches!(condition, Condition::Degraded(_)), "{condition:?}");
         let mine = Filter { owner: Some(owner), limit: 10, ..Filter::default() };
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), count, "{fault:?}");
 
         let submitted = tasks.submit(keyed()).await.expect("accepted");
         assert_eq!(submitted.fresh, count == 0);
+        assert_eq!(tasks.condition().await.expect("a store"), Condition::Fine);
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), 1);
         audit::check(&submitted.task, &timeline(&tasks, &submitted.task).await, 0);
     }
