@@ -14,4 +14,4 @@ mod token;
 #[cfg(test)]
 mod testing;
 
-pub use service::{openapi, run, serve};
+pub use service::{Auth, openapi, serve};

@@ -18,25 +18,33 @@ use tokio::task::JoinSet;
 
 use crate::routes;
 
-/// Serves accounts on `listener` until `shutdown`. What it needs, it adds to `health`.
-pub async fn run(
-    config: &Config,
-    parts: Parts,
-    listener: TcpListener,
-    health: &Health,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    add_checks(health, &parts);
-    let accounts = Accounts::open(config, parts).await?;
-    let router = router(&accounts, config)?;
-    let drained = Shutdown::new();
-    let background = attend(&accounts, &drained);
-    let options = ServerOptions::from(config);
-    let served = kit::http::serve(listener, router, options, shutdown).await;
-    // What the last requests owe is still tried.
-    drained.begin();
-    background.join_all().await;
-    served.context("can't serve accounts")
+/// The service before it serves. Its settings, its secret and its keys are right: what is
+/// beside it in the process can be started.
+pub struct Auth {
+    accounts: Accounts,
+    router: Router,
+    options: ServerOptions,
+}
+
+impl Auth {
+    /// Opens the service. What it needs, it adds to `health`.
+    pub async fn open(config: &Config, parts: Parts, health: &Health) -> anyhow::Result<Self> {
+        add_checks(health, &parts);
+        let accounts = Accounts::open(config, parts).await?;
+        let router = router(&accounts, config)?;
+        Ok(Self { accounts, router, options: ServerOptions::from(config) })
+    }
+
+    /// Serves accounts on `listener` until `shutdown`.
+    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+        let drained = Shutdown::new();
+        let background = attend(&self.accounts, &drained);
+        let served = kit::http::serve(listener, self.router, self.options, shutdown).await;
+        // What the last requests owe is still tried.
+        drained.begin();
+        background.join_all().await;
+        served.context("can't serve accounts")
+    }
 }
 
 /// Runs the service on what the configuration names, until it is told to stop.
@@ -56,8 +64,9 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
-    let listener = kit::listen(config.auth.listen, "auth.listen, MINIAPP__AUTH__LISTEN").await?;
-    run(&config, Parts { store, broker, mailer, clock }, listener, &health, shutdown).await
+    let auth = Auth::open(&config, Parts { store, broker, mailer, clock }, &health).await?;
+    let listener = kit::listen(config.auth.listen, "auth.listen").await?;
+    auth.run(listener, shutdown).await
 }
 
 /// The description of the service.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accounts::mail::InboxMail;
 use accounts::{Parts, open_mailer, open_store};
+use auth::Auth;
 use axum::body::Bytes;
 use broker::MemoryBroker;
 use kit::clock::SystemClock;
@@ -84,7 +85,7 @@ async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
     let service = tokio::spawn({
         let (health, shutdown) = (health.clone(), shutdown.clone());
         let parts = Parts { store, broker, mailer, clock };
-        async move { auth::run(&config, parts, listener, &health, shutdown).await }
+        async move { Auth::open(&config, parts, &health).await?.run(listener, shutdown).await }
     });
     let mut service_at = Running { url, client: Client::new(), mails };
 

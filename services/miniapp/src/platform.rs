@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use accounts::mail::InboxMail;
 use anyhow::Context as _;
+use auth::Auth;
 use broker::Broker;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -71,14 +72,12 @@ impl Platform {
         let broker = broker::open(&config.broker.url)?;
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
+        let auth = Auth::open(&config, accounts, &health).await?;
         let (tasks, upkeep) = open_tasks(&config, &clock).await?;
 
         let config = Arc::new(config);
         let mut parts = JoinSet::new();
-        parts.spawn({
-            let (config, health, shutdown) = (config.clone(), health.clone(), shutdown.clone());
-            async move { auth::run(&config, accounts, auth_listener, &health, shutdown).await }
-        });
+        parts.spawn(auth.run(auth_listener, shutdown.clone()));
         parts.spawn({
             let deps =
                 api::Deps { tasks: tasks.clone(), broker: broker.clone(), clock: clock.clone() };

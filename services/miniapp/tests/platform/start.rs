@@ -87,7 +87,18 @@ async fn a_port_that_is_taken_is_named() {
     let platform = program().start().await;
     for key in ["api.listen", "auth.listen", "admin.listen"] {
         let taken = platform.program().setting(key).to_owned();
-        let line = refused(&program().set(key, &taken)).await;
+        let program = program().set(key, &taken);
+        let line = refused(&program).await;
         assert!(line.contains(&taken) && line.contains(key), "{line}");
     }
+}
+
+#[tokio::test]
+async fn another_secret_keeps_everything_from_starting() {
+    let program = program().set("auth.secret", "the secret that the keys are sealed with");
+    program.start().await.stop().await;
+    let other = program.set("auth.secret", "a secret that comes too late for them");
+    // One line alone: nothing had begun that would have had to end.
+    let line = refused(&other).await;
+    assert!(line.contains("MINIAPP__AUTH__SECRET"), "{line}");
 }
