@@ -11,22 +11,17 @@ use tempfile::TempDir;
 
 use crate::context::Context;
 use crate::demo;
-use crate::failure;
+use crate::failure::{self, Ended};
 use crate::platform::Platform;
 use crate::ui::Ui;
 
 /// Runs the command.
 pub fn run(context: &Context) -> ExitCode {
-    match prepare() {
-        Ok((temporary, config, directory)) => {
-            let ui = context.ui;
-            let ended =
-                kit::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory));
-            drop(temporary);
-            ended
-        }
-        Err(error) => failure::exit(context.ui, &Err(error)),
-    }
+    let ui = context.ui;
+    let shown = prepare().and_then(|(_temporary, config, directory)| {
+        kit::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory))
+    });
+    failure::exit(ui, &shown.map(|()| Ended::Well))
 }
 
 fn prepare() -> anyhow::Result<(TempDir, Config, DataDir)> {

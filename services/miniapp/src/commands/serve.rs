@@ -9,20 +9,18 @@ use kit::data_dir::DataDir;
 use kit::{Boot, Service};
 
 use crate::context::Context;
-use crate::failure;
+use crate::failure::{self, Ended};
 use crate::platform::Platform;
 use crate::serve;
 use crate::ui::Ui;
 
 /// Runs the command.
 pub fn run(context: &Context) -> ExitCode {
-    match prepare(context) {
-        Ok((config, directory)) => {
-            let ui = context.ui;
-            kit::run_with(Service::Miniapp, config, move |boot| platform(ui, boot, directory))
-        }
-        Err(error) => failure::exit(context.ui, &Err(error)),
-    }
+    let ui = context.ui;
+    let served = prepare(context).and_then(|(config, directory)| {
+        kit::run_with(Service::Miniapp, config, move |boot| platform(ui, boot, directory))
+    });
+    failure::exit(ui, &served.map(|()| Ended::Well))
 }
 
 /// The directory comes before anything else: where another process is at work, that is

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
+use serde_json::Value;
 use testkit::http::Answer;
 use testkit::platform::{Finished, Program};
 
@@ -90,6 +91,12 @@ async fn a_port_that_is_taken_is_named() {
         let program = program().set(key, &taken);
         let line = refused(&program).await;
         assert!(line.contains(&taken) && line.contains(key), "{line}");
+
+        let Finished { status, stdout, stderr } = program.run(&["serve", "--json"]).await;
+        assert_eq!((status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+        let told: Value = serde_json::from_str(&stderr).expect("JSON");
+        let error = told["error"].as_str().expect("an error");
+        assert!(error.contains(&taken) && error.contains(key), "{error}");
     }
 }
 

@@ -61,21 +61,27 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    match Config::load(arguments.config.as_deref()) {
-        Ok(config) => run_with(service, config, serve),
-        Err(error) => refuse(&error, USAGE),
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error, USAGE),
+    };
+    match run_with(service, config, serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
     }
 }
 
-/// As [`run`], for a program that has read its arguments and configuration itself.
-pub fn run_with<F>(service: Service, config: Config, serve: impl FnOnce(Boot) -> F) -> ExitCode
+/// As [`run`], for a program that has read its arguments and configuration itself, and
+/// says itself what went wrong.
+pub fn run_with<F>(
+    service: Service,
+    config: Config,
+    serve: impl FnOnce(Boot) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let (runtime, telemetry) = match prepare(service, &config) {
-        Ok(prepared) => prepared,
-        Err(error) => return refuse(&format_args!("{error:#}"), FAILURE),
-    };
+    let (runtime, telemetry) = prepare(service, &config)?;
     let flushed = Flushed(telemetry);
     let served = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
@@ -100,10 +106,7 @@ where
     });
     runtime.shutdown_timeout(LEFT_BEHIND);
     drop(flushed);
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
-    }
+    served
 }
 
 /// Sends what hasn't been sent, however the program ends: by a panic, too.
