@@ -5,18 +5,43 @@ use std::sync::Arc;
 use accounts::Store;
 use accounts::postgres::PostgresStore;
 use accounts::sqlite::SqliteStore;
+use tempfile::TempDir;
 use testkit::conformance::accounts::check;
 use testkit::postgres::Server;
+use tokio::runtime::Builder;
+use uuid::Uuid;
+
+fn url(directory: &TempDir) -> String {
+    format!("sqlite://{}", directory.path().join(format!("{}.db", Uuid::new_v4())).display())
+}
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(url, false).await.expect("a store"))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_is_a_store_of_accounts() {
     let directory = tempfile::tempdir().expect("a directory");
-    check(async || {
-        let file = directory.path().join(format!("{}.db", uuid::Uuid::new_v4()));
-        let url = format!("sqlite://{}", file.display());
-        Arc::new(SqliteStore::open(&url, false).await.expect("a store")) as Arc<dyn Store>
-    })
-    .await;
+    check(async || open(&url(&directory)).await).await;
+}
+
+/// As when all services start together for the first time.
+#[test]
+fn processes_may_make_the_file_together() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for _ in 0..20 {
+        let url = url(&directory);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let runtime = Builder::new_current_thread().enable_all().build();
+                    runtime.expect("a runtime").block_on(async {
+                        open(&url).await.ping().await.expect("a store that answers");
+                    });
+                });
+            }
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,23 +5,18 @@ mod accounts;
 mod audit;
 mod codes;
 mod duties;
+mod file;
 mod keys;
 mod passwords;
 mod rows;
 mod sessions;
 mod write_lock;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use contracts::account::{Account, Role};
 use jiff::Timestamp;
-use kit::data_dir;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
@@ -41,9 +36,6 @@ use crate::store::{
 
 /// How many queries run at the same time.
 const READERS: u32 = 3;
-/// How long a statement waits for another process or crate that writes the same file.
-const BUSY: Duration = Duration::from_secs(5);
-
 /// An account store in a SQLite file.
 pub struct SqliteStore {
     writer: WriteLock,
@@ -55,22 +47,7 @@ impl SqliteStore {
     /// needed. With `fsync` a commit survives the loss of power, without it only that of
     /// the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self> {
-        let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
-        let options: SqliteConnectOptions = url.parse()?;
-        data_dir::create_database(options.get_filename())
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY)
-            .foreign_keys(true)
-            .disable_statement_logging();
-        let mut writer = options.connect().await?;
-        let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
-        // Other crates keep their tables, and their own count of migrations, in this file.
-        migrator.dangerous_set_table_name("accounts_migrations");
-        migrator.run(&mut writer).await.map_err(|error| StoreError::Broken(error.to_string()))?;
+        let (options, writer) = file::open(url, fsync).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.clone().create_if_missing(false).read_only(true))
