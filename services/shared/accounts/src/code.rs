@@ -51,6 +51,12 @@ impl Codes {
         mac
     }
 
+    /// What is kept where no code is sent, which none fits: whoever tries some can't tell
+    /// that there is none to find.
+    pub fn without_code(&self) -> Mac {
+        rand::rng().random()
+    }
+
     /// Whether `code` is the one that `mac` was kept of, in constant time.
     pub fn is_right(&self, purpose: Purpose, email: &Email, code: &Secret, mac: &Mac) -> bool {
         hmac::verify(&self.0, &message(purpose, email, code), mac).is_ok()
@@ -79,5 +85,8 @@ mod tests {
         assert!(!codes.is_right(Purpose::Verification, &bob, &code, &mac));
         let other = Secret::new(format!("{}x", code.expose()));
         assert!(!codes.is_right(Purpose::Verification, &ada, &other, &mac));
+        let none = codes.without_code();
+        assert!(none != codes.without_code());
+        assert!(!codes.is_right(Purpose::Verification, &ada, &code, &none));
     }
 }

@@ -26,6 +26,9 @@ pub use relay::Relay;
 pub(crate) enum Duty {
     /// A mail is to be sent.
     Mail(Mail),
+    /// A mail is not to be sent, to an address that gets none: for whoever asked for it
+    /// that takes the same time.
+    Withheld(Mail),
     /// Whoever keeps something of the account is to be told that it is gone.
     AccountDeleted { account: Uuid },
     /// Whoever checks tokens is to be told of all of the account's sessions.
@@ -85,7 +88,7 @@ impl Ledger {
         let id = clock::id_at(now);
         let payload = self.0.seal(id.as_bytes(), &serde_json::to_vec(duty)?)?;
         let kind = match duty {
-            Duty::Mail(_) => DutyKind::Mail,
+            Duty::Mail(_) | Duty::Withheld(_) => DutyKind::Mail,
             Duty::AccountDeleted { .. } => DutyKind::AccountDeleted,
             Duty::SessionsChanged { .. } => DutyKind::SessionsChanged,
         };

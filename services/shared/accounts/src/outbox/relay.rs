@@ -138,6 +138,7 @@ impl Relay {
                 Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
                 sent => sent.map_err(Into::into),
             },
+            Duty::Withheld(_) => Ok(()),
             Duty::AccountDeleted { account } => self.publish_deletion(stored.id, account).await,
             Duty::SessionsChanged { account } => self.announce_sessions(account).await,
         };

@@ -58,10 +58,7 @@ pub async fn grant_admin(
     login: &str,
 ) -> Result<Account, GrantError> {
     let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
-    let found = match identify(login) {
-        Some(identifier) => store.credentials(&identifier).await?,
-        None => None,
-    };
+    let found = store.credentials(&identify(login)).await?;
     let unknown = || GrantError::Unknown(login.to_owned());
     let account = found.ok_or_else(unknown)?.account;
     if account.roles.contains(&Role::Admin) {

@@ -10,7 +10,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::mail::Letter;
 use crate::requests::{ResetConfirmation, Verification};
-use crate::store::{Credentials, Identifier, PasswordReset, Sending};
+use crate::store::{Credentials, Identifier, PasswordReset};
 
 impl Accounts {
     /// Sends a code with which a new password can be set. An unknown address gets no
@@ -18,8 +18,8 @@ impl Accounts {
     pub async fn request_reset(&self, email: Email, caller: &Caller) -> Result<CodeSent, Error> {
         let code = self.0.codes.make();
         let letter = Letter::Reset { code: &code, expires_in: self.0.settings.code_ttl };
-        let known = self.sending(Purpose::Reset, &email, Some(&code), &letter)?;
-        let unknown = Sending::default();
+        let known = self.sending(Purpose::Reset, &email, &code, &letter)?;
+        let unknown = self.without_code(self.withheld(&email, &letter)?);
         self.issue(Purpose::Reset, Action::RequestPasswordReset, email, known, unknown, caller)
             .await
     }

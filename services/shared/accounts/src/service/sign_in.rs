@@ -34,11 +34,7 @@ impl Accounts {
         // Whoever waits here is one of few, so that the failures counted below can't be
         // outrun by many tries at once.
         let turn = self.0.passwords.turn().await?;
-        let identifier = identify(login);
-        let found = match &identifier {
-            Some(identifier) => self.0.store.credentials(identifier).await?,
-            None => None,
-        };
+        let found = self.0.store.credentials(&identify(login)).await?;
         let mut entry = self.entry(Action::SignIn, caller);
         if let Some(Credentials { account, .. }) = &found {
             entry = entry.about(account);
@@ -204,12 +200,11 @@ impl Accounts {
 /// A session's epoch when it begins.
 pub const FIRST_EPOCH: u32 = 1;
 
-/// A login has no `@`, an address always has one.
-pub(super) fn identify(login: &str) -> Option<Identifier> {
-    if login.contains('@') {
-        Email::parse(login).map(Identifier::Email)
-    } else {
-        Some(Identifier::LoginKey(login::key_of(login)))
+/// A login has no `@`, so that what is neither belongs to nobody.
+pub(super) fn identify(login: &str) -> Identifier {
+    match Email::parse(login) {
+        Some(email) => Identifier::Email(email),
+        None => Identifier::LoginKey(login::key_of(login)),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::audit::{Action, Caller};
 use crate::code::Purpose;
 use crate::email::Email;
 use crate::error::Error;
-use crate::mail::Letter;
+use crate::mail::{Letter, Mail};
 use crate::outbox::{Duty, StoredDuty};
 use crate::requests::{Registration, Verification};
 use crate::store::{IssueCode, Issued, NewAccount, Registered, Sending};
@@ -31,9 +31,8 @@ impl Accounts {
     ) -> Result<CodeSent, Error> {
         let code = self.0.codes.make();
         let letter = Letter::Verification { code: &code, expires_in: self.0.settings.code_ttl };
-        let unknown = self.sending(Purpose::Verification, &email, Some(&code), &letter)?;
-        let known =
-            self.sending(Purpose::Verification, &email, None, &Letter::AlreadyRegistered)?;
+        let unknown = self.sending(Purpose::Verification, &email, &code, &letter)?;
+        let known = self.without_code(self.letter(&email, &Letter::AlreadyRegistered)?);
         self.issue(Purpose::Verification, Action::SendCode, email, known, unknown, caller).await
     }
 
@@ -97,24 +96,45 @@ impl Accounts {
         self.noting(entry, registered).await
     }
 
-    /// What is sent to an address, with the mail written down.
+    /// A code for an address, with the mail written down.
     pub(super) fn sending(
         &self,
         purpose: Purpose,
         email: &Email,
-        code: Option<&Secret>,
+        code: &Secret,
         letter: &Letter<'_>,
     ) -> Result<Sending, Error> {
         let mail = self.letter(email, letter)?.within(self.0.settings.code_ttl);
-        let code = code.map(|code| self.0.codes.mac(purpose, email, code));
-        Ok(Sending { code, mail: Some(mail) })
+        let code = self.0.codes.mac(purpose, email, code);
+        Ok(Sending { code: Some(code), mail: Some(mail) })
+    }
+
+    /// What an address has that gets no code: the same in the store, so that neither asking
+    /// for a code nor trying some takes another time.
+    pub(super) fn without_code(&self, mail: StoredDuty) -> Sending {
+        let mail = mail.within(self.0.settings.code_ttl);
+        Sending { code: Some(self.0.codes.without_code()), mail: Some(mail) }
     }
 
     /// A mail as a duty.
     pub(super) fn letter(&self, email: &Email, letter: &Letter<'_>) -> Result<StoredDuty, Error> {
+        self.owe(Duty::Mail, email, letter)
+    }
+
+    /// A mail that isn't sent, as a duty.
+    pub(super) fn withheld(&self, email: &Email, letter: &Letter<'_>) -> Result<StoredDuty, Error> {
+        self.owe(Duty::Withheld, email, letter)
+    }
+
+    fn owe(
+        &self,
+        duty: fn(Mail) -> Duty,
+        email: &Email,
+        letter: &Letter<'_>,
+    ) -> Result<StoredDuty, Error> {
         let now = self.0.clock.now();
         let mail = letter.to(clock::id_at(now), email);
-        Ok(self.0.ledger.write(&Duty::Mail(mail), now)?)
+        Ok(self.0.ledger.write(&duty(mail), now)?)
     }
 
     pub(super) async fn issue(
