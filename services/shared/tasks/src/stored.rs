@@ -11,8 +11,8 @@ macro_rules! columns {
     () => {
         "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
          tracestate, baggage, status, message, progress, result, error_code, error_message, \
-         attempt, generation, version, claim, lease_until, lost_leases, worker, run_at, \
-         started_at, finished_at, ready_at, cancel_requested, deleted"
+         attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, \
+         run_at, started_at, finished_at, ready_at, cancel_requested, deleted"
     };
 }
 pub(crate) use columns;

@@ -104,10 +104,10 @@ impl Writer {
                 continue;
             };
             match task.apply(command.clone(), now) {
-                Ok(Step { state, event: Some(event) }) => {
+                Ok(Step { at, state, event: Some(event) }) => {
                     let from = task.state.version;
                     let task = Task { state, ..task.clone() };
-                    batch.change(index, task, from, event);
+                    batch.change(index, task, from, event, at);
                 }
                 // What was remembered may be old, and no guard of a write would tell.
                 _ if is_remembered => again.push(index),

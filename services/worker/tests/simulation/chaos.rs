@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker as _, Queue};
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{Process, Role};
@@ -78,8 +79,12 @@ async fn outage(world: &World) {
     world.broker.resume();
 }
 
+/// The clock is set, further ahead than back: it was slow, or it was a little fast.
 fn jump(world: &World) {
-    let by = Duration::from_secs(world.draw(1..60));
+    let by = SignedDuration::from_millis(match world.draw(0..2) {
+        0 => world.draw(1000..60_000),
+        _ => -world.draw(1..1000),
+    });
     world.note(|| format!("the clock jumps by {by:?}"));
     world.clock.jump(by);
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use kit::clock::Clock;
 use kit::config::Config;
 use kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use worker::kinds::Kinds;
 
 use crate::kind::Steps;
 use crate::ports::{Link, StorePort};
-use crate::world::World;
+use crate::world::{World, WorldClock};
 
 const RETENTION: Retention =
     Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
@@ -86,6 +87,19 @@ impl Life {
     }
 }
 
+/// A process's clock, which is a little off.
+#[derive(Debug)]
+struct OwnClock {
+    right: Arc<WorldClock>,
+    off: SignedDuration,
+}
+
+impl Clock for OwnClock {
+    fn now(&self) -> Timestamp {
+        self.right.now().saturating_add(self.off).unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// A running process.
 pub struct Process {
     pub role: Role,
@@ -107,7 +121,10 @@ impl Process {
         });
         world.note(|| format!("{} starts", life.name));
         let broker = Arc::new(Link(life.clone()));
-        let (tasks, upkeep) = Tasks::new(Arc::new(StorePort(life.clone())), world.clock.clone());
+        let store = Arc::new(StorePort(life.clone()));
+        let off = SignedDuration::from_millis(world.draw(-50..50));
+        let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
+        let (tasks, upkeep) = Tasks::new(store, clock.clone());
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
         let upkeep = tokio::spawn(upkeep.run(broker.clone(), RETENTION, drained.clone()));
         life.parts.lock().push(upkeep.abort_handle());
@@ -126,7 +143,7 @@ impl Process {
                 let deps = Deps {
                     tasks: tasks.clone(),
                     broker,
-                    clock: world.clock.clone(),
+                    clock,
                     kinds: Arc::new(kinds),
                     seed: world.draw(0..u64::MAX),
                 };

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::process::Life;
 
-/// How coarse timers are.
-const TICK: SignedDuration = SignedDuration::from_millis(2);
+/// How far clocks are off at most, and how far they are set back in all.
+const OFF: SignedDuration = SignedDuration::from_millis(2500);
 
 /// What was promised to whom, and who does what.
 #[derive(Default)]
@@ -120,7 +120,7 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     holds(events.starts_with(&before.events), "the past stays as it was")?;
     let started =
         events[before.events.len()..].iter().find(|event| event.kind == EventType::Started);
-    let is_time = |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + TICK >= ready_at);
+    let is_time = |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + OFF >= ready_at);
     holds(started.is_none_or(|started| is_time(started.at)), "nothing starts before its time")?;
     let same_life = state.generation == old.generation && !state.deleted;
     let stays = !old.status.is_terminal() || !same_life || state.status == old.status;

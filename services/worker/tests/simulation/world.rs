@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker::{Broker, MemoryBroker, Queue};
 use contracts::task::EventType;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-/// The clock that everybody goes by.
+/// The clock that everybody goes by, more or less.
 #[derive(Debug)]
 pub struct WorldClock {
     began: Instant,
@@ -208,8 +208,8 @@ pub struct WorldClock {
 }
 
 impl WorldClock {
-    /// It is later all of a sudden.
-    pub fn jump(&self, by: Duration) {
+    /// It is later or earlier all of a sudden.
+    pub fn jump(&self, by: SignedDuration) {
         let by = i64::try_from(by.as_micros()).unwrap_or(0);
         self.jumped.fetch_add(by, Ordering::Relaxed);
     }

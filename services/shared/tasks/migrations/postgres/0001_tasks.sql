@@ -9,6 +9,8 @@ CREATE TABLE tasks (
     id               uuid     NOT NULL PRIMARY KEY,
     owner            uuid     NOT NULL,
     created_at       bigint   NOT NULL,
+    -- When its newest event happened.
+    changed_at       bigint   NOT NULL,
     -- Grows with each change; every write is guarded by it.
     version          bigint   NOT NULL DEFAULT 1,
     -- The fencing token: grows with each claim.

@@ -33,6 +33,8 @@ CREATE TABLE tasks (
     lease_until      INTEGER,
     lost_leases      INTEGER NOT NULL DEFAULT 0,
     worker           TEXT,
+    -- When its newest event happened.
+    changed_at       INTEGER NOT NULL,
     run_at           INTEGER,
     started_at       INTEGER,
     finished_at      INTEGER,

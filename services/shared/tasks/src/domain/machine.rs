@@ -101,18 +101,38 @@ pub enum Refusal {
     AlreadyFinished,
 }
 
+/// How finely times are kept.
+const TICK: SignedDuration = SignedDuration::from_micros(1);
+/// How far the clocks of processes may be apart.
+const SKEW: SignedDuration = SignedDuration::from_secs(5);
+
 /// What a command makes of a task.
 #[derive(Clone, Debug)]
 pub struct Step {
+    /// When: later than what came before, even where that was said by a clock that is fast.
+    pub at: Timestamp,
     /// Where the task stands then.
     pub state: State,
     /// What its timeline says; `None` where nothing changed.
     pub event: Option<EventType>,
 }
 
+/// The next state, and its event where anything changed.
+type Next = (State, Option<EventType>);
+type Decided = Result<Next, Refusal>;
+
 impl Task {
     /// The state after `command` at `now`, or why it is refused.
     pub fn apply(&self, command: Command, now: Timestamp) -> Result<Step, Refusal> {
+        let at = self.state.next_moment(now);
+        let (mut state, event) = self.decide(command, at)?;
+        if event.is_some() {
+            state.changed_at = at;
+        }
+        Ok(Step { at, state, event })
+    }
+
+    fn decide(&self, command: Command, now: Timestamp) -> Decided {
         let state = &self.state;
         if state.deleted {
             return Err(Refusal::Deleted);
@@ -191,11 +211,18 @@ impl State {
         Self { version: self.version + 1, ..self.clone() }
     }
 
-    fn after(self, event: EventType) -> Step {
-        Step { state: self, event: Some(event) }
+    fn after(self, event: EventType) -> Next {
+        (self, Some(event))
     }
 
-    fn claimed(&self, worker: Arc<str>, now: Timestamp, lease: SignedDuration) -> Step {
+    /// `now`, but later than the change before: events of a task are told by their time,
+    /// and processes have clocks of their own. One that was set back by more is believed.
+    fn next_moment(&self, now: Timestamp) -> Timestamp {
+        let next = self.changed_at.saturating_add(TICK).unwrap_or(Timestamp::MAX);
+        if next.duration_since(now) < SKEW { now.max(next) } else { now }
+    }
+
+    fn claimed(&self, worker: Arc<str>, now: Timestamp, lease: SignedDuration) -> Next {
         let mut next = self.next();
         next.status = Status::Executing;
         next.claim += 1;
@@ -228,14 +255,14 @@ impl State {
         next
     }
 
-    fn canceled(&self, message: &str, now: Timestamp) -> Step {
+    fn canceled(&self, message: &str, now: Timestamp) -> Next {
         let mut next = self.ended(Status::Canceled, now);
         next.message = Some(message.to_owned());
         next.after(EventType::Canceled)
     }
 
     /// A cancel that was asked for wins over another attempt: the owner doesn't want one.
-    fn failed(&self, error: TaskError, retry_at: Option<Timestamp>, now: Timestamp) -> Step {
+    fn failed(&self, error: TaskError, retry_at: Option<Timestamp>, now: Timestamp) -> Next {
         if self.cancel_requested {
             return self.canceled("Canceled by its owner", now);
         }
@@ -249,7 +276,7 @@ impl State {
         next.after(event)
     }
 
-    fn lease_lost(&self, now: Timestamp) -> Step {
+    fn lease_lost(&self, now: Timestamp) -> Next {
         if self.cancel_requested {
             return self.canceled("Canceled by its owner; its worker had vanished", now);
         }
@@ -270,12 +297,10 @@ impl State {
         next.after(EventType::LeaseLost)
     }
 
-    fn cancel(&self, now: Timestamp) -> Result<Step, Refusal> {
+    fn cancel(&self, now: Timestamp) -> Decided {
         match self.status {
             Status::Awaiting => Ok(self.canceled("Canceled by its owner", now)),
-            Status::Executing if self.cancel_requested => {
-                Ok(Step { state: self.clone(), event: None })
-            }
+            Status::Executing if self.cancel_requested => Ok((self.clone(), None)),
             Status::Executing => {
                 let mut next = self.next();
                 next.cancel_requested = true;
@@ -286,7 +311,7 @@ impl State {
         }
     }
 
-    fn restarted(&self, now: Timestamp) -> Step {
+    fn restarted(&self, now: Timestamp) -> Next {
         let mut next = self.awaiting(now);
         next.generation += 1;
         next.attempt = 0;
@@ -303,7 +328,7 @@ impl State {
         next.after(EventType::Restarted)
     }
 
-    fn removed(&self, now: Timestamp) -> Step {
+    fn removed(&self, now: Timestamp) -> Next {
         let status = if self.status.is_terminal() { self.status } else { Status::Canceled };
         let mut next = self.ended(status, now);
         next.deleted = true;

@@ -75,6 +75,8 @@ pub struct State {
     pub lost_leases: u32,
     /// Who holds it or held it last.
     pub worker: Option<Arc<str>>,
+    /// When its newest event happened.
+    pub changed_at: Timestamp,
     /// Not before this time.
     pub run_at: Option<Timestamp>,
     /// When the newest attempt began.
@@ -106,6 +108,7 @@ impl Task {
             lease_until: None,
             lost_leases: 0,
             worker: None,
+            changed_at: spec.created_at,
             run_at,
             started_at: None,
             finished_at: None,

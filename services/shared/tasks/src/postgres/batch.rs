@@ -14,7 +14,7 @@ use crate::stored::{micros, signed, status_code};
 use crate::timeline;
 
 /// The columns of a new task, in the order of [`bind_inserts`].
-const INSERTED: [(&str, &str); 16] = [
+const INSERTED: [(&str, &str); 17] = [
     ("id", "uuid"),
     ("owner", "uuid"),
     ("kind", "text"),
@@ -28,6 +28,7 @@ const INSERTED: [(&str, &str); 16] = [
     ("baggage", "text"),
     ("idempotency_key", "text"),
     ("body_digest", "bytea"),
+    ("changed_at", "bigint"),
     ("run_at", "bigint"),
     ("ready_at", "bigint"),
     ("timeline", "text"),
@@ -35,7 +36,7 @@ const INSERTED: [(&str, &str); 16] = [
 
 /// What is known of a change, in the order of [`bind_changes`]: which task, from which
 /// version, what is added to its timeline; then the columns that are set.
-const CHANGED: [(&str, &str); 22] = [
+const CHANGED: [(&str, &str); 23] = [
     ("id", "uuid"),
     ("from_version", "bigint"),
     ("lines", "text"),
@@ -52,6 +53,7 @@ const CHANGED: [(&str, &str); 22] = [
     ("lease_until", "bigint"),
     ("lost_leases", "int"),
     ("worker", "text"),
+    ("changed_at", "bigint"),
     ("run_at", "bigint"),
     ("started_at", "bigint"),
     ("finished_at", "bigint"),
@@ -192,6 +194,7 @@ fn bind_inserts<'b>(statement: Statement<'b>, rows: &[&'b Insert]) -> Statement<
         .bind(column(rows, |new| new.task.spec.trace.baggage.as_deref()))
         .bind(column(rows, |new| new.key.as_ref().map(|key| key.key.as_str())))
         .bind(column(rows, |new| new.key.as_ref().map(|key| key.digest.as_slice())))
+        .bind(column(rows, |new| micros(new.task.state.changed_at)))
         .bind(column(rows, |new| new.task.state.run_at.map(micros)))
         .bind(column(rows, |new| new.task.state.ready_at.map(micros)))
         .bind(column(rows, |new| timeline::lines(std::slice::from_ref(&new.event))))
@@ -217,6 +220,7 @@ fn bind_changes<'b>(statement: Statement<'b>, rows: &[&'b Change]) -> Statement<
         .bind(column(rows, |change| state(change).lease_until.map(micros)))
         .bind(column(rows, |change| small(state(change).lost_leases)))
         .bind(column(rows, |change| state(change).worker.as_deref().map(text)))
+        .bind(column(rows, |change| micros(state(change).changed_at)))
         .bind(column(rows, |change| state(change).run_at.map(micros)))
         .bind(column(rows, |change| state(change).started_at.map(micros)))
         .bind(column(rows, |change| state(change).finished_at.map(micros)))

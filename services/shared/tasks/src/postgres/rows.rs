@@ -46,6 +46,7 @@ pub(super) fn task(row: &PgRow) -> Result<Task, StoreError> {
         lease_until: next.time()?,
         lost_leases: next.count()?,
         worker: next.read::<Option<&str>>()?.map(Into::into),
+        changed_at: time(next.read()?)?,
         run_at: next.time()?,
         started_at: next.time()?,
         finished_at: next.time()?,

@@ -49,6 +49,7 @@ pub(super) fn task(row: &SqliteRow) -> Result<Task, StoreError> {
         lease_until: next.time()?,
         lost_leases: next.read()?,
         worker: next.read::<Option<String>>()?.map(Into::into),
+        changed_at: time(next.read()?)?,
         run_at: next.time()?,
         started_at: next.time()?,
         finished_at: next.time()?,

@@ -18,47 +18,49 @@ use crate::timeline;
 
 static INSERT: Batched = Batched::new(
     "WITH new (id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
-     tracestate, baggage, idempotency_key, body_digest, run_at, ready_at, timeline) AS (VALUES ",
-    16,
+     tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, ready_at, timeline) \
+     AS (VALUES ",
+    17,
     ") INSERT INTO tasks (id, owner, kind, description, data, ttl, max_attempts, created_at, \
-     traceparent, tracestate, baggage, idempotency_key, body_digest, run_at, ready_at, timeline, \
-     due_at) SELECT *, ready_at FROM new WHERE id IS NOT NULL",
+     traceparent, tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, ready_at, \
+     timeline, due_at) SELECT *, ready_at FROM new WHERE id IS NOT NULL",
 );
 
 static START: Batched = Batched::new(
-    "WITH new (id, from_version, version, claim, attempt, worker, lease_until, started_at, lines) \
-     AS (VALUES ",
-    9,
+    "WITH new (id, from_version, version, claim, attempt, worker, lease_until, started_at, \
+     changed_at, lines) AS (VALUES ",
+    10,
     ") UPDATE tasks SET status = 1, message = NULL, progress = 0, attempt = new.attempt, \
      version = new.version, claim = new.claim, lease_until = new.lease_until, \
-     worker = new.worker, started_at = new.started_at, ready_at = NULL, due_at = NULL, \
-     timeline = timeline || new.lines \
+     worker = new.worker, started_at = new.started_at, changed_at = new.changed_at, \
+     ready_at = NULL, due_at = NULL, timeline = timeline || new.lines \
      FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
 static END: Batched = Batched::new(
     "WITH new (id, from_version, version, status, message, progress, result, error_code, \
-     error_message, lost_leases, finished_at, lines) AS (VALUES ",
-    12,
+     error_message, lost_leases, finished_at, changed_at, lines) AS (VALUES ",
+    13,
     ") UPDATE tasks SET status = new.status, message = new.message, progress = new.progress, \
      result = new.result, error_code = new.error_code, error_message = new.error_message, \
      version = new.version, lost_leases = new.lost_leases, finished_at = new.finished_at, \
-     cancel_requested = 0, lease_until = NULL, ready_at = NULL, due_at = NULL, \
-     timeline = timeline || new.lines \
+     changed_at = new.changed_at, cancel_requested = 0, lease_until = NULL, ready_at = NULL, \
+     due_at = NULL, timeline = timeline || new.lines \
      FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
 static CHANGE: Batched = Batched::new(
     "WITH new (id, from_version, status, message, progress, result, error_code, error_message, \
-     attempt, generation, version, claim, lease_until, lost_leases, worker, run_at, started_at, \
-     finished_at, ready_at, cancel_requested, deleted, lines) AS (VALUES ",
-    22,
+     attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, run_at, \
+     started_at, finished_at, ready_at, cancel_requested, deleted, lines) AS (VALUES ",
+    23,
     ") UPDATE tasks SET status = new.status, message = new.message, progress = new.progress, \
      result = new.result, error_code = new.error_code, error_message = new.error_message, \
      attempt = new.attempt, generation = new.generation, version = new.version, \
      claim = new.claim, lease_until = new.lease_until, lost_leases = new.lost_leases, \
-     worker = new.worker, run_at = new.run_at, started_at = new.started_at, \
-     finished_at = new.finished_at, ready_at = new.ready_at, due_at = new.ready_at, \
+     worker = new.worker, changed_at = new.changed_at, run_at = new.run_at, \
+     started_at = new.started_at, finished_at = new.finished_at, \
+     ready_at = new.ready_at, due_at = new.ready_at, \
      dispatched_at = NULL, cancel_requested = new.cancel_requested, deleted = new.deleted, \
      idempotency_key = CASE WHEN new.deleted THEN NULL ELSE idempotency_key END, \
      timeline = timeline || new.lines \
@@ -187,6 +189,7 @@ fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q
         .bind(spec.trace.baggage.as_deref())
         .bind(insert.key.as_ref().map(|key| key.key.as_str()))
         .bind(insert.key.as_ref().map(|key| key.digest.as_slice()))
+        .bind(micros(state.changed_at))
         .bind(state.run_at.map(micros))
         .bind(state.ready_at.map(micros))
         .bind(timeline::lines(std::slice::from_ref(&insert.event)))
@@ -203,6 +206,7 @@ fn bind_start<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q>
         .bind(state.worker.as_deref())
         .bind(state.lease_until.map(micros))
         .bind(state.started_at.map(micros))
+        .bind(micros(state.changed_at))
         .bind(timeline::lines(&change.events))
 }
 
@@ -220,6 +224,7 @@ fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
         .bind(state.error.as_ref().map(|error| error.message.as_str()))
         .bind(state.lost_leases)
         .bind(state.finished_at.map(micros))
+        .bind(micros(state.changed_at))
         .bind(timeline::lines(&change.events))
 }
 
@@ -241,6 +246,7 @@ fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q
         .bind(state.lease_until.map(micros))
         .bind(state.lost_leases)
         .bind(state.worker.as_deref())
+        .bind(micros(state.changed_at))
         .bind(state.run_at.map(micros))
         .bind(state.started_at.map(micros))
         .bind(state.finished_at.map(micros))

@@ -70,14 +70,16 @@ impl Batch {
                 }
             }
         }
-        let event = self.event(task, EventType::Created, task.spec.created_at);
-        self.inserts.push(Insert { task: task.clone(), event, key: key.cloned() });
+        let mut task = task.clone();
+        task.state.changed_at = self.now.max(task.spec.created_at);
+        let event = event(&task, EventType::Created, task.spec.created_at);
+        self.inserts.push(Insert { task, event, key: key.cloned() });
         self.insert_requests.push(index);
     }
 
     /// Adds a change that made `task` from the version `from`.
-    pub fn change(&mut self, index: usize, task: Task, from: u64, kind: EventType) {
-        let event = self.event(&task, kind, self.now);
+    pub fn change(&mut self, index: usize, task: Task, from: u64, kind: EventType, at: Timestamp) {
+        let event = event(&task, kind, at);
         let done = Ok(Done { task: task.clone(), fresh: true });
         if let Some(&place) = self.places.get(&task.id) {
             self.changes[place].task = task;
@@ -98,20 +100,20 @@ impl Batch {
             None => self.decided.push((index, answer)),
         }
     }
+}
 
-    /// Its id carries the time of the transaction, as what the transaction changes does,
-    /// so that whoever knows the one finds the other.
-    fn event(&self, task: &Task, kind: EventType, at: Timestamp) -> Event {
-        Event {
-            id: id_at(self.now),
-            task_id: task.id,
-            at,
-            kind,
-            status: task.state.status,
-            message: task.state.message.clone(),
-            progress: task.state.progress,
-            attempt: task.state.attempt,
-            worker: task.state.worker.as_deref().map(str::to_owned),
-        }
+/// An event of `task`. Its id carries the time of the change, as the task does, so that
+/// whoever knows the one finds the other.
+fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
+    Event {
+        id: id_at(task.state.changed_at),
+        task_id: task.id,
+        at,
+        kind,
+        status: task.state.status,
+        message: task.state.message.clone(),
+        progress: task.state.progress,
+        attempt: task.state.attempt,
+        worker: task.state.worker.as_deref().map(str::to_owned),
     }
 }

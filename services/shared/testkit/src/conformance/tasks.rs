@@ -184,7 +184,7 @@ fn change(task: &Task, command: Command, seconds: u64) -> Result<Change> {
     let step = task.apply(command, at(seconds))?;
     let kind = step.event.context("the command changes nothing")?;
     let next = Task { state: step.state, ..task.clone() };
-    let events = vec![event(&next, kind, at(seconds))];
+    let events = vec![event(&next, kind, step.at)];
     Ok(Change { task: next, from_version: task.state.version, events })
 }
 
