@@ -44,27 +44,23 @@ fn process(message: &Message) -> Span {
     span
 }
 
-/// Acknowledged only when the last task is gone; what fails comes again.
+/// Acknowledged only when the last task is gone. What fails is tried again while it is
+/// held: a broker would count how often it comes back, and give it up.
 async fn settle(tasks: &Tasks, delivery: Delivery) {
     let user = match delivery.message.read::<AccountDeleted>() {
         Ok(AccountDeleted::V1 { user_id }) => user_id,
         Err(error) => {
-            // Nobody here will ever read it; a newer version may be for a newer replica.
-            tracing::error!(%error, message.id = %delivery.message.id, "unreadable message dropped");
-            return delivery.ack().await;
+            let id = delivery.message.id;
+            tracing::warn!(message.id = %id, %error, "a message that is not readable here");
+            return delivery.reject().await;
         }
     };
-    match tasks.delete_all(user).await {
-        Ok(()) => {
-            tracing::info!(user.id = %user, "the tasks of a deleted account are gone");
-            delivery.ack().await;
-        }
-        Err(error) => {
-            tracing::warn!(%error, user.id = %user, "a deleted account's tasks have to wait");
-            sleep(PAUSE).await;
-            delivery.release().await;
-        }
+    while let Err(error) = tasks.delete_all(user).await {
+        tracing::warn!(%error, user.id = %user, "a deleted account's tasks have to wait");
+        sleep(PAUSE).await;
     }
+    tracing::info!(user.id = %user, "the tasks of a deleted account are gone");
+    delivery.ack().await;
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ impl News {
                     message.read().expect("a change");
                 (session_id, epoch)
             }
-            Received::Gap => panic!("a gap in the news"),
+            other => panic!("no news but {other:?}"),
         }
     }
 }

@@ -29,6 +29,7 @@ async fn listen(runner: &Runner, subscription: &mut dyn Subscription, renew: &No
     while let Some(received) = subscription.next().await {
         match received {
             Received::Gap => renew.notify_one(),
+            Received::Echo(_) => {}
             Received::Message(message) => match message.read() {
                 Ok(TaskCancels::V1 { task_ids }) => runner.running.cancel(&task_ids),
                 Err(error) => {

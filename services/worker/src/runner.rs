@@ -47,8 +47,8 @@ impl Runner {
             Ok(ready) => ready,
             Err(error) => {
                 let id = message.id;
-                tracing::warn!(message.id = %id, %error, "dropped a message that is not readable here");
-                return delivery.ack().await;
+                tracing::warn!(message.id = %id, %error, "a message that is not readable here");
+                return delivery.reject().await;
             }
         };
         let span = spans::process(message);

@@ -52,6 +52,7 @@ impl Hub {
                         match received {
                             Received::Message(message) => self.hear(&message),
                             Received::Gap => self.miss(),
+                            Received::Echo(_) => {}
                         }
                     }
                 }

@@ -1,16 +1,17 @@
 //! What is known about sessions, and how much that is worth by now.
 //!
-//! Auth tells every change of a session over the broker. As long as the broker answers and
-//! nothing was missed, what was heard last still holds. When news may have been missed,
+//! Auth tells every change of a session over the broker. As long as nothing was missed,
+//! what was heard last still holds. That news would be heard is proven by calls that go
+//! the same way and come back. When news may have been missed, or calls don't come back,
 //! knowledge ages, and is confirmed by asking auth.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use broker::{Broker, Received, Topic};
+use broker::{Broker, Received, Subscription, Topic};
 use contracts::message::SessionChanged;
 use parking_lot::RwLock;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use super::generations::Generations;
@@ -19,10 +20,8 @@ use super::generations::Generations;
 const REMEMBERED: usize = 32 * 1024;
 /// How old knowledge may be before it needs to be confirmed.
 const FRESH: Duration = Duration::from_millis(750);
-/// How often the broker is asked whether it is there; well within [`FRESH`].
+/// How often to find out whether news would be heard; well within [`FRESH`].
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// How long it may take to say so.
-const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Where a session stands. Its epoch only grows, and what has ended stays so: whichever
 /// way news and answers arrive, the later state wins.
@@ -79,8 +78,8 @@ struct Known {
 struct Link {
     /// Since when nothing can have been missed; `None` while nobody listens.
     unbroken_since: Option<Instant>,
-    /// When the broker was there last.
-    alive_at: Option<Instant>,
+    /// Until when everything was heard.
+    heard_until: Option<Instant>,
 }
 
 /// Sessions that were heard of.
@@ -88,11 +87,17 @@ struct Link {
 pub(super) struct Sessions {
     known: RwLock<Generations<Uuid, Known>>,
     link: RwLock<Link>,
+    /// Calls are numbered by the microseconds since then.
+    began: Instant,
 }
 
 impl Sessions {
     pub fn new() -> Self {
-        Self { known: RwLock::new(Generations::new(REMEMBERED)), link: RwLock::default() }
+        Self {
+            known: RwLock::new(Generations::new(REMEMBERED)),
+            link: RwLock::default(),
+            began: Instant::now(),
+        }
     }
 
     /// What can be said about the token of `epoch`.
@@ -140,27 +145,38 @@ impl Sessions {
     #[cfg(test)]
     pub fn hears(&self) -> bool {
         let link = *self.link.read();
-        link.unbroken_since.is_some() && link.alive_at.is_some()
+        link.unbroken_since.is_some() && link.heard_until.is_some()
     }
 
     /// Listens to the news until it is dropped.
     pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
-        tokio::join!(self.listen(broker), self.feel_pulse(broker)).0
-    }
-
-    async fn listen(&self, broker: &dyn Broker) -> Infallible {
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
                     self.link.write().unbroken_since = Some(Instant::now());
-                    while let Some(received) = subscription.next().await {
-                        self.hear(&received);
-                    }
+                    self.listen(&mut *subscription).await;
                     self.link.write().unbroken_since = None;
                 }
                 Err(error) => tracing::warn!(%error, "can't listen to news of sessions"),
             }
             sleep(HEARTBEAT).await;
+        }
+    }
+
+    async fn listen(&self, subscription: &mut dyn Subscription) {
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = subscription.next() => match received {
+                    Some(received) => self.hear(&received),
+                    None => return,
+                },
+                _ = beat.tick() => {
+                    let since = self.began.elapsed().as_micros();
+                    subscription.call(u64::try_from(since).unwrap_or(u64::MAX));
+                }
+            }
         }
     }
 
@@ -172,9 +188,21 @@ impl Sessions {
                 self.link.write().unbroken_since = Some(now);
                 return;
             }
+            Received::Echo(number) => {
+                let called_at = self.began.checked_add(Duration::from_micros(*number));
+                // A number from nowhere proves nothing.
+                let heard_until = called_at.filter(|at| *at <= now);
+                let mut link = self.link.write();
+                link.heard_until = link.heard_until.max(heard_until);
+                return;
+            }
             Received::Message(message) => message,
         };
         match message.read::<SessionChanged>() {
+            Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
+                tracing::debug!("auth may have left out news of sessions");
+                self.link.write().unbroken_since = Some(now);
+            }
             Ok(SessionChanged::V1 { session_id, epoch, at: _ }) => {
                 self.learn(session_id, epoch.map_or(Standing::Ended, Standing::Current), now);
             }
@@ -185,24 +213,14 @@ impl Sessions {
             }
         }
     }
-
-    async fn feel_pulse(&self, broker: &dyn Broker) -> Infallible {
-        loop {
-            let asked_at = Instant::now();
-            if let Ok(Ok(())) = timeout(PATIENCE, broker.ping()).await {
-                self.link.write().alive_at = Some(asked_at);
-            }
-            sleep(HEARTBEAT).await;
-        }
-    }
 }
 
 impl Link {
     /// The age of knowledge from `at`: news would have told a change as long as they came.
     fn age(self, at: Instant) -> Duration {
         let held_until = match self {
-            Self { unbroken_since: Some(since), alive_at: Some(alive) } if at >= since => {
-                at.max(alive)
+            Self { unbroken_since: Some(since), heard_until: Some(until) } if at >= since => {
+                at.max(until)
             }
             _ => at,
         };

@@ -7,10 +7,14 @@
 //!   unsettled messages.
 //! - **Publishing** answers once the broker is responsible for the message.
 //! - **Topics** copy a message to everyone who is subscribed at that moment. A
-//!   subscriber that may have missed something is told so ([`Received::Gap`]).
+//!   subscriber that may have missed something is told so ([`Received::Gap`]), and can
+//!   find out whether it hears ([`Subscription::call`]).
+//! - **Dead letters** are messages that no consumer could use. Somebody has to
+//!   [attend](dead_letters::attend) to them.
 //!
 //! Duplicates are possible and order isn't promised; receivers must cope with both.
 
+pub mod dead_letters;
 mod memory;
 mod message;
 mod rabbit;
@@ -31,9 +35,11 @@ pub enum Queue {
     Tasks,
     /// Accounts that are gone, for whoever keeps something of theirs.
     AccountDeletions,
-    /// Messages of the other queues that were delivered too often without ever being
-    /// settled. They mean what they meant there.
+    /// Messages of the queues above that were rejected, or delivered too often without
+    /// ever being settled. They mean what they meant there.
     DeadLetters,
+    /// Dead letters that nobody could make use of, for people and for newer versions.
+    Parked,
 }
 
 /// News for everyone who listens.
@@ -130,15 +136,23 @@ impl Delivery {
     pub async fn release(self) {
         self.settle.release().await;
     }
+
+    /// It is of no use here and goes to the dead letters; a dead letter is forgotten.
+    pub async fn reject(self) {
+        self.settle.reject().await;
+    }
 }
 
-/// How an engine hears what became of a delivery; dropping it means release.
+/// How an engine hears what became of a delivery. Dropping it means release, but reject
+/// where a panic drops it: what made one consumer panic shall not go on to the next.
 #[async_trait]
 pub trait Settle: Send + Sync {
     /// See [`Delivery::ack`].
     async fn ack(self: Box<Self>);
     /// See [`Delivery::release`].
     async fn release(self: Box<Self>);
+    /// See [`Delivery::reject`].
+    async fn reject(self: Box<Self>);
 }
 
 /// What a subscription hears.
@@ -148,6 +162,9 @@ pub enum Received {
     Message(Message),
     /// Messages may have been missed between the last one and the next.
     Gap,
+    /// This [call](Subscription::call) has come back, after everything that was broadcast
+    /// before it.
+    Echo(u64),
 }
 
 /// A running subscription to a topic.
@@ -155,4 +172,9 @@ pub enum Received {
 pub trait Subscription: Send {
     /// The next news; waits for some. `None` when the broker is closing for good.
     async fn next(&mut self) -> Option<Received>;
+
+    /// Sends `number` the way of the news, to oneself alone. Its [echo](Received::Echo)
+    /// proves that everything from before the call was heard. It doesn't wait, and there
+    /// is no echo where news don't come either, nor of calls in quick succession.
+    fn call(&self, number: u64);
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 
 use self::queue::MemoryQueue;
 use crate::{Broker, BrokerError, Consumer, Message, Queue, Received, Subscription, Topic};
@@ -23,25 +23,27 @@ const BACKLOG: usize = 1024;
 pub struct MemoryBroker {
     task_queue: Arc<MemoryQueue>,
     account_deletions: Arc<MemoryQueue>,
-    /// Nothing ever gets here: it may be delivered any number of times.
     dead_letters: Arc<MemoryQueue>,
+    parked: Arc<MemoryQueue>,
     task_cancels: broadcast::Sender<Received>,
     task_events: broadcast::Sender<Received>,
     sessions: broadcast::Sender<Received>,
-    paused: AtomicBool,
+    paused: Arc<AtomicBool>,
 }
 
 impl MemoryBroker {
     /// A broker with empty queues.
     pub fn new() -> Self {
+        let dead_letters = Arc::default();
         Self {
-            task_queue: Arc::default(),
-            account_deletions: Arc::default(),
-            dead_letters: Arc::default(),
+            task_queue: Arc::new(MemoryQueue::with(&dead_letters)),
+            account_deletions: Arc::new(MemoryQueue::with(&dead_letters)),
+            dead_letters,
+            parked: Arc::default(),
             task_cancels: broadcast::Sender::new(BACKLOG),
             task_events: broadcast::Sender::new(BACKLOG),
             sessions: broadcast::Sender::new(BACKLOG),
-            paused: AtomicBool::new(false),
+            paused: Arc::default(),
         }
     }
 
@@ -64,7 +66,7 @@ impl MemoryBroker {
     }
 
     fn queues(&self) -> impl Iterator<Item = &MemoryQueue> {
-        [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters]
+        [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked]
             .into_iter()
             .map(|queue| &**self.queue(queue))
     }
@@ -74,6 +76,7 @@ impl MemoryBroker {
             Queue::Tasks => &self.task_queue,
             Queue::AccountDeletions => &self.account_deletions,
             Queue::DeadLetters => &self.dead_letters,
+            Queue::Parked => &self.parked,
         }
     }
 
@@ -126,7 +129,9 @@ impl Broker for MemoryBroker {
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
         self.answers()?;
-        Ok(Box::new(MemorySubscription(self.topic(topic).subscribe())))
+        let (calls, echoes) = mpsc::unbounded_channel();
+        let (news, paused) = (self.topic(topic).subscribe(), Arc::clone(&self.paused));
+        Ok(Box::new(MemorySubscription { news, calls, echoes, paused }))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
@@ -143,15 +148,32 @@ impl Broker for MemoryBroker {
     }
 }
 
-struct MemorySubscription(broadcast::Receiver<Received>);
+struct MemorySubscription {
+    news: broadcast::Receiver<Received>,
+    calls: mpsc::UnboundedSender<u64>,
+    echoes: mpsc::UnboundedReceiver<u64>,
+    paused: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
-        match self.0.recv().await {
-            Ok(received) => Some(received),
-            Err(RecvError::Lagged(_)) => Some(Received::Gap),
-            Err(RecvError::Closed) => None,
+        tokio::select! {
+            // What was told before a call comes before its echo.
+            biased;
+            told = self.news.recv() => match told {
+                Ok(received) => Some(received),
+                Err(RecvError::Lagged(_)) => Some(Received::Gap),
+                Err(RecvError::Closed) => None,
+            },
+            Some(number) = self.echoes.recv() => Some(Received::Echo(number)),
+        }
+    }
+
+    fn call(&self, number: u64) {
+        if !self.paused.load(Ordering::SeqCst) {
+            // The other end is here.
+            let _ = self.calls.send(number);
         }
     }
 }

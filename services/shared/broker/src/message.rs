@@ -17,6 +17,8 @@ pub struct Message {
     pub body: Bytes,
     /// The trace it belongs to.
     pub trace: TraceContext,
+    /// How often it has come back from the dead letters.
+    pub returns: u32,
 }
 
 impl Message {
@@ -24,7 +26,7 @@ impl Message {
     /// plain data whose serialization can't fail.
     pub fn new<T: Serialize>(id: Uuid, body: &T) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default().into();
-        Self { id, conversation: None, body, trace: TraceContext::default() }
+        Self { id, conversation: None, body, trace: TraceContext::default(), returns: 0 }
     }
 
     /// Says what the message is about.

@@ -47,7 +47,7 @@ pub struct RabbitBroker {
     asking: Arc<Link>,
     /// For all that waits for something from it; made when the first one does.
     hearing: OnceLock<Arc<Link>>,
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
 }
 
 impl RabbitBroker {
@@ -56,7 +56,7 @@ impl RabbitBroker {
     pub fn open(url: &EngineUrl) -> Result<Self, BrokerError> {
         let address = Address::parse(url)?;
         let asking = Arc::new(Link::new(address.clone(), "publishing"));
-        let publisher = Publisher::new(Arc::clone(&asking));
+        let publisher = Arc::new(Publisher::new(Arc::clone(&asking)));
         Ok(Self { address, asking, hearing: OnceLock::new(), publisher })
     }
 
@@ -110,7 +110,8 @@ impl Broker for RabbitBroker {
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
-        Ok(Box::new(RabbitSubscription::start(self.hearing(), topic).await?))
+        let publisher = Arc::clone(&self.publisher);
+        Ok(Box::new(RabbitSubscription::start(self.hearing(), publisher, topic).await?))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {

@@ -130,7 +130,7 @@ pub enum SessionChanged {
     /// The first version.
     #[serde(rename = "1")]
     V1 {
-        /// The session.
+        /// The session. Nil where it could be any: changes may have gone untold.
         session_id: Uuid,
         /// The epoch of its only valid access token; it only grows, so that messages
         /// may arrive in any order. `None`: the session has ended.

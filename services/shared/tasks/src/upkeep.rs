@@ -60,9 +60,10 @@ impl Upkeep {
         Self { tasks, due, news }
     }
 
-    /// Dispatches, reaps, tells and forgets until the shutdown is complete: services drain
-    /// while this still runs, so it ends on `stop`, not on the first signal. What was
-    /// committed before is still dispatched and told then, if the broker takes it at once.
+    /// Dispatches, reaps, tells, forgets and reads the dead letters until the shutdown is
+    /// complete: services drain while this still runs, so it ends on `stop`, not on the
+    /// first signal. What was committed before is still dispatched and told then, if the
+    /// broker takes it at once.
     pub async fn run(self, broker: Arc<dyn Broker>, retention: Retention, stop: Shutdown) {
         let Self { tasks, due, news } = self;
         if !broker.is_durable() {
@@ -76,13 +77,14 @@ impl Upkeep {
         let reap = stopped.run_until_cancelled(reap);
         let sweep = every(SWEEP_EVERY, || sweep(&tasks, broker.as_ref(), retention));
         let sweep = stopped.run_until_cancelled(sweep);
+        let letters = stopped.run_until_cancelled(broker::dead_letters::attend(broker.as_ref()));
         let too_late = async {
             stop.begun().await;
             sleep(LAST_WORDS).await;
         };
         tokio::select! {
             biased;
-            _ = async { tokio::join!(relay, news, reap, sweep) } => {}
+            _ = async { tokio::join!(relay, news, reap, sweep, letters) } => {}
             () = too_late => tracing::info!("the broker is away; others dispatch what is left"),
         }
     }

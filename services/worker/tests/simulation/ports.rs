@@ -323,6 +323,12 @@ impl Settle for Word {
         self.life.passes().await;
         self.delivery.release().await;
     }
+
+    async fn reject(self: Box<Self>) {
+        self.life.world.step();
+        self.life.passes().await;
+        self.delivery.reject().await;
+    }
 }
 
 /// A subscription whose news come late.
@@ -351,5 +357,9 @@ impl Subscription for Ear {
         };
         self.life.passes().await;
         Some(received)
+    }
+
+    fn call(&self, number: u64) {
+        self.inner.call(number);
     }
 }

@@ -21,6 +21,16 @@ const SPARE: usize = 4096;
 #[derive(Default)]
 pub(super) struct MemoryQueue {
     state: Mutex<State>,
+    /// Where rejected messages go.
+    dead_letters: Option<Arc<MemoryQueue>>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Again,
+    Rejected,
 }
 
 #[derive(Default)]
@@ -52,15 +62,16 @@ struct Member {
 }
 
 impl MemoryQueue {
+    pub(super) fn with(dead_letters: &Arc<Self>) -> Self {
+        Self { dead_letters: Some(Arc::clone(dead_letters)), ..Self::default() }
+    }
+
     pub(super) fn publish(&self, messages: Vec<Message>) -> Result<(), BrokerError> {
-        self.change(|state| {
-            if state.paused {
-                return Err(super::paused());
-            }
-            let fresh = messages.into_iter().map(|message| Waiting { message, redelivered: false });
-            state.waiting.extend(fresh);
-            Ok(())
-        })
+        if self.state.lock().paused {
+            return Err(super::paused());
+        }
+        self.receive(messages);
+        Ok(())
     }
 
     pub(super) fn consume(self: &Arc<Self>, prefetch: u16) -> MemoryConsumer {
@@ -107,15 +118,28 @@ impl MemoryQueue {
         answer
     }
 
-    fn settle(&self, consumer: u64, number: u64, done: bool) {
-        self.change(|state| {
+    fn settle(&self, consumer: u64, number: u64, fate: Fate) {
+        let rejected = self.change(|state| {
             // Nobody there or nothing open: the consumer went away in the meantime
             // and its messages with it, so that the word comes too late.
-            let message = state.member(consumer).and_then(|m| m.unsettled.remove(&number));
-            if let Some(message) = message.filter(|_| !done) {
-                state.waiting.push_front(Waiting { message, redelivered: true });
+            let message = state.member(consumer).and_then(|m| m.unsettled.remove(&number))?;
+            match fate {
+                Fate::Done => None,
+                Fate::Again => {
+                    state.waiting.push_front(Waiting { message, redelivered: true });
+                    None
+                }
+                Fate::Rejected => Some(message),
             }
         });
+        if let (Some(message), Some(dead_letters)) = (rejected, &self.dead_letters) {
+            dead_letters.receive([message]);
+        }
+    }
+
+    fn receive(&self, messages: impl IntoIterator<Item = Message>) {
+        let fresh = |message| Waiting { message, redelivered: false };
+        self.change(|state| state.waiting.extend(messages.into_iter().map(fresh)));
     }
 }
 
@@ -241,9 +265,9 @@ struct Handle {
 struct MemorySettle(Option<Handle>);
 
 impl MemorySettle {
-    fn settle(&mut self, done: bool) {
+    fn settle(&mut self, fate: Fate) {
         if let Some(Handle { queue, consumer, number }) = self.0.take() {
-            queue.settle(consumer, number, done);
+            queue.settle(consumer, number, fate);
         }
     }
 }
@@ -251,16 +275,20 @@ impl MemorySettle {
 #[async_trait]
 impl Settle for MemorySettle {
     async fn ack(mut self: Box<Self>) {
-        self.settle(true);
+        self.settle(Fate::Done);
     }
 
     async fn release(mut self: Box<Self>) {
-        self.settle(false);
+        self.settle(Fate::Again);
+    }
+
+    async fn reject(mut self: Box<Self>) {
+        self.settle(Fate::Rejected);
     }
 }
 
 impl Drop for MemorySettle {
     fn drop(&mut self) {
-        self.settle(false);
+        self.settle(if std::thread::panicking() { Fate::Rejected } else { Fate::Again });
     }
 }

@@ -252,10 +252,14 @@ impl Settle for Unsettled {
     async fn release(mut self: Box<Self>) {
         self.settle(Ledger::release);
     }
+
+    async fn reject(mut self: Box<Self>) {
+        self.settle(Ledger::reject);
+    }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        self.settle(Ledger::release);
+        self.settle(if std::thread::panicking() { Ledger::reject } else { Ledger::release });
     }
 }

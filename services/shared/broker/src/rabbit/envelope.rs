@@ -10,6 +10,8 @@ use crate::Message;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
+/// How often a message has come back from the dead letters.
+const RETURNS: &str = "x-returns";
 /// AMQP's number for what is kept on disk.
 const PERSISTENT: u8 = 2;
 
@@ -35,6 +37,9 @@ pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
             headers.insert(name.into(), AMQPValue::LongString(value.as_bytes().into()));
         }
     }
+    if message.returns > 0 {
+        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(message.returns.into()));
+    }
     if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
 }
 
@@ -45,7 +50,12 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         AMQPValue::ShortString(text) => Some(text.as_str().into()),
         _ => None,
     };
+    let returns = match properties.headers().as_ref().and_then(|all| all.inner().get(RETURNS)) {
+        Some(AMQPValue::LongLongInt(returns)) => u32::try_from(*returns).unwrap_or_default(),
+        _ => 0,
+    };
     Message {
+        returns,
         id: id_of(properties).unwrap_or_default(),
         conversation: uuid(properties.correlation_id().as_ref()),
         body: body.into(),
@@ -82,11 +92,13 @@ mod tests {
             baggage: Some("key=value".into()),
         };
         let sent = Message::new(Uuid::from_u128(1), &7).about(Uuid::from_u128(2)).in_trace(trace);
+        let sent = Message { returns: 2, ..sent };
         let received = message(&properties(&sent, true), sent.body.to_vec());
         assert_eq!(received.id, sent.id);
         assert_eq!(received.conversation, sent.conversation);
         assert_eq!(received.body, sent.body);
         assert_eq!(received.trace, sent.trace);
+        assert_eq!(received.returns, 2);
     }
 
     #[test]
@@ -102,6 +114,7 @@ mod tests {
         headers.insert(TRACEPARENT.into(), AMQPValue::LongLongInt(7));
         headers.insert(TRACESTATE.into(), AMQPValue::LongString([0xff, 0xfe].as_slice().into()));
         headers.insert(BAGGAGE.into(), AMQPValue::ShortString("key=value".into()));
+        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(-1));
         let properties = BasicProperties::default()
             .with_message_id("order 17".into())
             .with_correlation_id("nothing of ours".into())
@@ -109,6 +122,7 @@ mod tests {
         let received = message(&properties, b"<xml/>".to_vec());
         assert_eq!(received.id, Uuid::nil());
         assert_eq!(received.conversation, None);
+        assert_eq!(received.returns, 0);
         assert_eq!(&received.body[..], b"<xml/>");
         assert_eq!(received.trace.traceparent, None);
         assert_eq!(received.trace.tracestate, None);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use futures_util::FutureExt as _;
 use lapin::Channel;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -62,6 +62,14 @@ impl Ledger {
         // Not rejected, which newer servers count as a failed delivery.
         let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
         let _ = self.channel.basic_nack(tag, options).now_or_never();
+    }
+
+    /// Sends a delivery to the dead letters.
+    pub fn reject(&self, tag: u64) {
+        let mut open = self.open.lock();
+        open.held.remove(&tag);
+        let options = BasicRejectOptions { requeue: false };
+        let _ = self.channel.basic_reject(tag, options).now_or_never();
     }
 
     /// Waits until there is something to flush.

@@ -98,7 +98,7 @@ async fn send_all(
     route: Route,
     messages: &[Message],
 ) -> Vec<lapin::Result<Confirmation>> {
-    let sends = messages.iter().map(|message| send_one(channel, route, message));
+    let sends = messages.iter().map(|message| send_one(channel, &route, message));
     let mut sends = pin!(join_all(sends));
     loop {
         tokio::select! {
@@ -115,14 +115,19 @@ async fn send_all(
 
 async fn send_one(
     channel: &Channel,
-    route: Route,
+    route: &Route,
     message: &Message,
 ) -> lapin::Result<Confirmation> {
     let Route { exchange, key, is_work } = route;
-    let options = BasicPublishOptions { mandatory: is_work, ..BasicPublishOptions::default() };
-    let properties = envelope::properties(message, is_work);
-    let sent =
-        channel.basic_publish(exchange.into(), key.into(), options, &message.body, properties);
+    let options = BasicPublishOptions { mandatory: *is_work, ..BasicPublishOptions::default() };
+    let properties = envelope::properties(message, *is_work);
+    let sent = channel.basic_publish(
+        (*exchange).into(),
+        (&**key).into(),
+        options,
+        &message.body,
+        properties,
+    );
     sent.await?.await
 }
 

@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
+use lapin::message::Delivery as Raw;
 use lapin::options::BasicConsumeOptions;
-use lapin::types::FieldTable;
-use tokio::sync::broadcast;
+use lapin::types::{FieldTable, ShortString};
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
 
 use super::backoff::Backoff;
 use super::fault::{describe, unavailable};
 use super::link::Link;
 use super::live::Live;
-use super::topology::{self, Route};
+use super::publisher::Publisher;
+use super::topology::{self, DIRECT, Route};
 use super::{LIMIT, envelope, timed_out};
-use crate::{BrokerError, Received, Subscription, Topic};
+use crate::{BrokerError, Message, Received, Subscription, Topic};
 
 /// How many messages a subscriber may be behind before it misses some. They wait here
 /// rather than in the server, which would keep them for a listener that never listens.
@@ -25,19 +29,35 @@ const BACKLOG: usize = 1024;
 
 pub(super) struct RabbitSubscription {
     news: broadcast::Receiver<Received>,
+    /// The queue that is heard now.
+    ear: Arc<Mutex<Option<ShortString>>>,
+    publisher: Arc<Publisher>,
+    /// A call that hasn't got away holds up the next.
+    calling: Arc<Semaphore>,
     _listener: AbortOnDropHandle<()>,
 }
 
 impl RabbitSubscription {
-    pub async fn start(link: Arc<Link>, topic: Topic) -> Result<Self, BrokerError> {
+    pub async fn start(
+        link: Arc<Link>,
+        publisher: Arc<Publisher>,
+        topic: Topic,
+    ) -> Result<Self, BrokerError> {
         let starting = async {
             let live = link.live().await?;
             Ear::open(live, topic).await.map_err(|error| unavailable(&error))
         };
         let ear = timeout(LIMIT, starting).await.map_err(|_| timed_out())??;
         let (sender, news) = broadcast::channel(BACKLOG);
-        let listener = tokio::spawn(listen(link, topic, ear, sender));
-        Ok(Self { news, _listener: AbortOnDropHandle::new(listener) })
+        let name = Arc::new(Mutex::new(Some(ear.name.clone())));
+        let listener = Listener { link, topic, name: Arc::clone(&name), news: sender };
+        Ok(Self {
+            news,
+            ear: name,
+            publisher,
+            calling: Arc::new(Semaphore::new(1)),
+            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run(ear))),
+        })
     }
 }
 
@@ -50,10 +70,23 @@ impl Subscription for RabbitSubscription {
             Err(RecvError::Closed) => None,
         }
     }
+
+    fn call(&self, number: u64) {
+        let ear = self.ear.lock().clone();
+        let calling = Arc::clone(&self.calling).try_acquire_owned();
+        let (Some(ear), Ok(calling)) = (ear, calling) else { return };
+        let (publisher, route) = (Arc::clone(&self.publisher), Route::to_ear(ear.to_string()));
+        tokio::spawn(async move {
+            // No echo comes from where it can't get.
+            let _ = publisher.publish(route, vec![Message::new(Uuid::nil(), &number)]).await;
+            drop(calling);
+        });
+    }
 }
 
 /// A subscription on one connection.
 struct Ear {
+    name: ShortString,
     live: Arc<Live>,
     heard: lapin::Consumer,
 }
@@ -63,43 +96,76 @@ impl Ear {
     async fn open(live: Arc<Live>, topic: Topic) -> lapin::Result<Self> {
         let channel = live.fresh_channel().await?;
         let queue = topology::declare_ear(&channel, topic).await?;
-        let (queue, options) = (queue.name().clone(), BasicConsumeOptions::default());
+        let (name, options) = (queue.name().clone(), BasicConsumeOptions::default());
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..options };
-        let heard = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-        Ok(Self { live, heard })
+        let heard = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
+        Ok(Self { heard: heard.await?, name, live })
     }
 }
 
-/// Passes on what is heard, and tells of a gap after each time when nothing could be.
-async fn listen(link: Arc<Link>, topic: Topic, mut ear: Ear, news: broadcast::Sender<Received>) {
-    let mut backoff = Backoff::default();
-    loop {
-        let since = Instant::now();
-        let ended = loop {
+/// Listens for a subscriber.
+struct Listener {
+    link: Arc<Link>,
+    topic: Topic,
+    name: Arc<Mutex<Option<ShortString>>>,
+    news: broadcast::Sender<Received>,
+}
+
+impl Listener {
+    /// Passes on what is heard, and tells of a gap after each time when nothing could be.
+    async fn run(self, mut ear: Ear) {
+        let mut backoff = Backoff::default();
+        loop {
+            let since = Instant::now();
+            let ended = self.pass_on(&mut ear).await;
+            *self.name.lock() = None;
+            backoff.worked(since);
+            ear.live.tell_end_of(Route::to_topic(self.topic).exchange, &ended);
+            let Some(reopened) = self.reopen(&mut backoff).await else { return };
+            ear = reopened;
+            *self.name.lock() = Some(ear.name.clone());
+            let _ = self.news.send(Received::Gap);
+        }
+    }
+
+    /// Why nothing more is heard.
+    async fn pass_on(&self, ear: &mut Ear) -> String {
+        loop {
             match ear.heard.next().await {
                 Some(Ok(raw)) => {
-                    let message = envelope::message(&raw.properties, raw.data);
                     // It fails where nobody listens any more, and then this is aborted.
-                    let _ = news.send(Received::Message(message));
+                    let _ = self.news.send(received(raw));
                 }
-                Some(Err(error)) => break describe(&error),
-                None => break "the server ended it".to_owned(),
+                Some(Err(error)) => return describe(&error),
+                None => return "the server ended it".to_owned(),
             }
-        };
-        backoff.worked(since);
-        ear.live.tell_end_of(Route::to_topic(topic).exchange, &ended);
-        ear = loop {
+        }
+    }
+
+    /// `None` when there won't be another connection.
+    async fn reopen(&self, backoff: &mut Backoff) -> Option<Ear> {
+        loop {
             sleep(backoff.next()).await;
-            let Ok(live) = link.up().await else { return };
+            let live = self.link.up().await.ok()?;
             let opening = async {
                 // The exchange may be what went away.
                 live.declare().await.ok()?;
-                Ear::open(live, topic).await.ok()
+                Ear::open(live, self.topic).await.ok()
             };
             if let Ok(Some(ear)) = timeout(LIMIT, opening).await {
-                break ear;
+                return Some(ear);
             }
-        };
-        let _ = news.send(Received::Gap);
+        }
     }
+}
+
+/// News come from the topic's exchange, echoes straight from the caller.
+fn received(raw: Raw) -> Received {
+    let is_news = raw.exchange.as_str() != DIRECT;
+    let message = envelope::message(&raw.properties, raw.data);
+    if is_news {
+        return Received::Message(message);
+    }
+    // What isn't a number is a stranger's, and means nothing to anyone here.
+    Received::Echo(message.read().unwrap_or_default())
 }

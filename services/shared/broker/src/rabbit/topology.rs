@@ -5,6 +5,8 @@
 //! Nothing here is deprecated in RabbitMQ 4: queues that outlive a connection are quorum
 //! queues, those that don't are exclusive, and prefetch is set for each consumer.
 
+use std::borrow::Cow;
+
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind, Queue as Declared};
@@ -19,12 +21,16 @@ const DELIVERY_LIMIT: i32 = 100;
 /// Dead letters have nowhere else to go, however often somebody looks at them.
 const NO_LIMIT: i32 = i32::MAX;
 const DEAD_LETTERS: &str = "dead-letters";
+const PARKED: &str = "parked";
+
+/// The exchange that brings a message to the queue whose name is its key.
+pub(super) const DIRECT: &str = "";
 
 /// Where a message goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Route {
     pub exchange: &'static str,
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// Whether it has to reach a queue and to survive the server, or is news for those
     /// who happen to listen.
     pub is_work: bool,
@@ -36,8 +42,9 @@ impl Route {
             Queue::Tasks => ("tasks", "run"),
             Queue::AccountDeletions => ("accounts", "deleted"),
             Queue::DeadLetters => (DEAD_LETTERS, ""),
+            Queue::Parked => (PARKED, ""),
         };
-        Self { exchange, key, is_work: true }
+        Self { exchange, key: key.into(), is_work: true }
     }
 
     pub fn to_topic(topic: Topic) -> Self {
@@ -46,7 +53,12 @@ impl Route {
             Topic::TaskEvents => "task-events",
             Topic::Sessions => "sessions",
         };
-        Self { exchange, key: "", is_work: false }
+        Self { exchange, key: "".into(), is_work: false }
+    }
+
+    /// To the subscriber alone whose queue is called `ear`.
+    pub fn to_ear(ear: String) -> Self {
+        Self { exchange: DIRECT, key: ear.into(), is_work: false }
     }
 }
 
@@ -55,6 +67,7 @@ pub(super) fn name_of(queue: Queue) -> &'static str {
         Queue::Tasks => "tasks",
         Queue::AccountDeletions => "account-deletions",
         Queue::DeadLetters => DEAD_LETTERS,
+        Queue::Parked => PARKED,
     }
 }
 
@@ -63,8 +76,10 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
         declare_exchange(channel, Route::to_topic(topic).exchange, ExchangeKind::Fanout).await?;
     }
-    declare_exchange(channel, DEAD_LETTERS, ExchangeKind::Fanout).await?;
-    declare_queue(channel, Queue::DeadLetters, &[("x-delivery-limit", NO_LIMIT.into())]).await?;
+    for queue in [Queue::DeadLetters, Queue::Parked] {
+        declare_exchange(channel, Route::to_queue(queue).exchange, ExchangeKind::Fanout).await?;
+        declare_queue(channel, queue, &[("x-delivery-limit", NO_LIMIT.into())]).await?;
+    }
     for queue in [Queue::Tasks, Queue::AccountDeletions] {
         declare_exchange(channel, Route::to_queue(queue).exchange, ExchangeKind::Direct).await?;
         let arguments = [
@@ -89,7 +104,7 @@ pub(super) async fn declare_ear(channel: &Channel, topic: Topic) -> lapin::Resul
     };
     let queue = channel.queue_declare("".into(), options, FieldTable::default()).await?;
     let Route { exchange, key, .. } = Route::to_topic(topic);
-    bind(channel, queue.name().as_str(), exchange, key).await?;
+    bind(channel, queue.name().as_str(), exchange, &key).await?;
     Ok(queue)
 }
 
@@ -117,7 +132,7 @@ async fn declare_queue(
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name_of(queue).into(), options, table).await?;
     let Route { exchange, key, .. } = Route::to_queue(queue);
-    bind(channel, name_of(queue), exchange, key).await
+    bind(channel, name_of(queue), exchange, &key).await
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {

@@ -67,11 +67,14 @@ pub const CASES: &[Case] = cases![
     queues::settles_after_a_stop,
     queues::loses_nothing_when_a_wait_is_given_up,
     queues::delivers_everything_to_many,
+    queues::brings_the_rejected_to_the_dead_letters,
+    queues::takes_a_panic_for_a_rejection,
     topics::answers_a_ping,
     topics::tells_every_subscriber,
     topics::tells_only_news,
     topics::keeps_topics_apart,
     topics::tells_of_a_gap,
+    topics::echoes_a_call,
 ];
 
 /// Tries every case on a broker of its own and panics with the list of those that

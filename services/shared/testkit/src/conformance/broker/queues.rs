@@ -69,7 +69,7 @@ pub(super) async fn keeps_queues_apart(broker: Arc<dyn Broker>) -> Result<()> {
 }
 
 pub(super) async fn carries_by_every_queue(broker: Arc<dyn Broker>) -> Result<()> {
-    for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters] {
+    for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
         let sent = message(1);
         for answer in broker.publish(queue, vec![sent.clone()]).await {
             answer?;
@@ -290,4 +290,47 @@ pub(super) async fn delivers_everything_to_many(broker: Arc<dyn Broker>) -> Resu
     };
     within("every message", complete).await?;
     depth_becomes(&*broker, 0).await
+}
+
+pub(super) async fn brings_the_rejected_to_the_dead_letters(broker: Arc<dyn Broker>) -> Result<()> {
+    let mut dead = broker.consume(Queue::DeadLetters, 2).await?;
+    let mut consumer = broker.consume(Queue::Tasks, 3).await?;
+    let sent = messages(3);
+    publish(&*broker, &sent).await?;
+    let mut held = Vec::new();
+    for _ in &sent {
+        held.push(next(&mut *consumer).await?);
+    }
+    // One in the middle, so that others are settled before and after it.
+    let rejected = held.remove(1);
+    let expected = rejected.message.clone();
+    rejected.reject().await;
+    for delivery in held {
+        delivery.ack().await;
+    }
+    let letter = next(&mut *dead).await?;
+    ensure!(letter.message.id == expected.id, "another message");
+    ensure!(letter.message.body == expected.body, "another body");
+    letter.ack().await;
+    depth_becomes(&*broker, 0).await?;
+    nothing_comes(&mut *consumer).await?;
+    nothing_comes(&mut *dead).await
+}
+
+/// What makes one consumer panic shall not do so to the next one, and the next.
+pub(super) async fn takes_a_panic_for_a_rejection(broker: Arc<dyn Broker>) -> Result<()> {
+    let mut dead = broker.consume(Queue::DeadLetters, 1).await?;
+    let mut consumer = broker.consume(Queue::Tasks, 1).await?;
+    let sent = message(1);
+    publish(&*broker, std::slice::from_ref(&sent)).await?;
+    let delivery = next(&mut *consumer).await?;
+    let panicking = tokio::spawn(async move {
+        let _held = delivery;
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    ensure!(panicking.await.is_err(), "there was no panic");
+    let letter = next(&mut *dead).await?;
+    ensure!(letter.message.id == sent.id, "another message");
+    letter.ack().await;
+    nothing_comes(&mut *consumer).await
 }

@@ -14,7 +14,7 @@ async fn hear(subscription: &mut dyn Subscription) -> Result<Received> {
 async fn hear_message(subscription: &mut dyn Subscription) -> Result<Message> {
     match hear(subscription).await? {
         Received::Message(message) => Ok(message),
-        Received::Gap => bail!("a gap where none can be"),
+        other => bail!("{other:?} where only a message can be"),
     }
 }
 
@@ -75,6 +75,7 @@ pub(super) async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
                 missing.remove(&message.id);
             }
             Received::Gap => break,
+            Received::Echo(number) => bail!("the echo of a call that nobody made: {number}"),
         }
     }
     let last = message(COUNT);
@@ -86,4 +87,22 @@ pub(super) async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
             return Ok(());
         }
     }
+}
+
+/// A call comes back behind the news from before it, and to the caller alone.
+pub(super) async fn echoes_a_call(broker: Arc<dyn Broker>) -> Result<()> {
+    let mut caller = broker.subscribe(Topic::Sessions).await?;
+    let mut other = broker.subscribe(Topic::Sessions).await?;
+    for number in 1..=5 {
+        let sent = message(1);
+        broker.broadcast(Topic::Sessions, sent.clone()).await?;
+        caller.call(number);
+        ensure!(hear_message(&mut *caller).await?.id == sent.id, "other news");
+        let echo = hear(&mut *caller).await?;
+        ensure!(matches!(echo, Received::Echo(heard) if heard == number), "no echo but {echo:?}");
+        ensure!(hear_message(&mut *other).await?.id == sent.id, "other news");
+        // It may be a moment until the next one can go.
+        tokio::time::sleep(QUIET / 10).await;
+    }
+    Ok(())
 }
