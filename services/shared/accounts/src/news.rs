@@ -2,15 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Broker, BrokerError, Message, Topic};
 use contracts::message::SessionChanged;
 use kit::clock::{self, Clock};
+use kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
+/// How long a request waits for the broker. What that hasn't taken by then is told again,
+/// and may be told twice.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often to tell what hasn't been told; those who rely on news expect them within a
+/// second.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
 /// Broadcasts changes of sessions, after they have committed. What the broker doesn't
-/// take is told again until it does.
+/// take is told again until it does. What a process commits and doesn't live to tell, it
+/// tells of when it starts again: that something may have been left out.
 #[derive(Clone)]
 pub(crate) struct News(Arc<Inner>);
 
@@ -44,29 +55,53 @@ impl News {
 
     /// The session is at `epoch`; goes on without the broker.
     pub(crate) async fn changed(&self, session: Uuid, epoch: u32) {
-        self.try_announce(session, Some(epoch)).await;
+        self.try_all([(session, Some(epoch))]).await;
     }
 
     /// The sessions have ended; goes on without the broker.
     pub(crate) async fn ended(&self, sessions: impl IntoIterator<Item = Uuid>) {
-        for session in sessions {
-            self.try_announce(session, None).await;
+        self.try_all(sessions.into_iter().map(|session| (session, None))).await;
+    }
+
+    /// Tells what hasn't been told until `stop`, and then once more.
+    pub(crate) async fn run(&self, stop: &Shutdown) {
+        // Any session may have changed in a life before that ended too early to say so.
+        keep(&mut self.0.untold.lock(), Uuid::nil(), None);
+        loop {
+            let is_last = stop.has_begun();
+            self.tell_again().await;
+            if is_last {
+                return;
+            }
+            stop.token().run_until_cancelled(sleep(TELL_EVERY)).await;
         }
     }
 
     /// Tells what the broker didn't take before.
     pub(crate) async fn tell_again(&self) {
         let untold = std::mem::take(&mut *self.0.untold.lock());
-        for (session, epoch) in untold {
-            self.try_announce(session, epoch).await;
+        self.try_all(untold).await;
+    }
+
+    /// Tells of each until the broker fails; the others have to wait for it.
+    async fn try_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
+        let mut works = true;
+        for (session, epoch) in changes {
+            works = works && self.try_announce(session, epoch).await;
+            if !works {
+                keep(&mut self.0.untold.lock(), session, epoch);
+            }
         }
     }
 
-    async fn try_announce(&self, session: Uuid, epoch: Option<u32>) {
-        if let Err(error) = self.announce(session, epoch).await {
-            tracing::debug!(%error, session.id = %session, "can't tell of a session yet");
-            keep(&mut self.0.untold.lock(), session, epoch);
-        }
+    async fn try_announce(&self, session: Uuid, epoch: Option<u32>) -> bool {
+        let error = match timeout(PATIENCE, self.announce(session, epoch)).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the broker didn't answer in time".to_owned(),
+        };
+        tracing::debug!(error, session.id = %session, "can't tell of a session yet");
+        false
     }
 }
 

@@ -57,6 +57,10 @@ impl Relay {
         if !self.broker.is_durable() {
             self.remember_deletions().await;
         }
+        tokio::join!(self.news.run(&shutdown), self.settle_debts(&shutdown));
+    }
+
+    async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
         loop {
             let is_last = shutdown.has_begun();
             let done = self.pass().await.unwrap_or_else(|error| {
