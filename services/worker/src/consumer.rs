@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, Consumer, Queue};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::Stop;
 use crate::runner::Runner;
 
+/// How long a message may wait here for its turn before others get it.
+const TURN: Duration = Duration::from_secs(5);
 /// How long attempts that were stopped may take to be handed back.
 const HAND_BACK: Duration = Duration::from_secs(5);
 
@@ -22,6 +25,9 @@ pub(crate) async fn run(
     grace: Duration,
 ) {
     let attempts = TaskTracker::new();
+    // The broker gives us no more than that, but over a new connection it gives as much
+    // again, while what came over the old one still runs.
+    let turns = Arc::new(Semaphore::new(usize::from(concurrency)));
     let abandoned = runner.shutdown.hard_token().child_token();
     let mut trouble = runner.trouble("taking tasks from the broker");
     let mut consumer = None;
@@ -32,9 +38,14 @@ pub(crate) async fn run(
                 let consumer = consumer.insert(subscribed);
                 let taking = take(runner, consumer.as_mut(), |delivery| {
                     let (runner, abandoned) = (runner.clone(), abandoned.clone());
-                    attempts.spawn(async move {
-                        abandoned.run_until_cancelled(runner.handle(delivery)).await
-                    });
+                    let turns = turns.clone();
+                    let handling = async move {
+                        match timeout(TURN, turns.acquire()).await {
+                            Ok(_turn) => runner.handle(delivery).await,
+                            Err(_) => delivery.release().await,
+                        }
+                    };
+                    attempts.spawn(async move { abandoned.run_until_cancelled(handling).await });
                 });
                 taking.await;
                 "the stream of messages ended".to_owned()
