@@ -44,6 +44,7 @@ pub async fn run(
     add_checks(health, &tasks, &check);
     let api = Api::new(tasks, check, clock);
     let router = router(api.clone(), &RouterOptions::from(config))?;
+    health.started();
     // Ends with this function, after the last request.
     let _background = attend(&api, &broker);
     let options = ServerOptions::from(config);

@@ -66,6 +66,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
     let auth = Auth::open(&config, Parts { store, broker, mailer, clock }, &health).await?;
     let listener = kit::listen(config.auth.listen, "auth.listen").await?;
+    health.started();
     auth.run(listener, shutdown).await
 }
 

@@ -45,6 +45,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let drained = Shutdown::new();
     let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
     let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
+    health.started();
     let seed = rand::random();
     crate::run(&config.worker, Deps { tasks, broker, clock, kinds, seed }, shutdown).await;
     // What running tasks said to the end is still told.

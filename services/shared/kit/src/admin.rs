@@ -60,7 +60,7 @@ async fn ready(State(process): State<Process>) -> Response {
     let status = match report.status {
         // In part is better than not at all, and elsewhere it would be the same.
         Status::Ok | Status::Degraded => StatusCode::OK,
-        Status::Failing | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Status::Failing | Status::Starting | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, axum::Json(report)).into_response()
 }

@@ -87,7 +87,7 @@ where
         let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
         let listen = config.admin_listen(service);
         let listener = self::listen(listen, "admin.listen").await?;
-        let health = Health::new();
+        let health = Health::starting();
         let address = listener.local_addr().context("can't tell where the admin listener is")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
         let boot = Boot {

@@ -4,6 +4,7 @@ use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::TryFutureExt as _;
@@ -25,6 +26,7 @@ pub struct Health(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    is_starting: AtomicBool,
     checks: Mutex<Vec<(&'static str, Ask)>>,
     /// Held while asking, so that whoever comes meanwhile gets the same answer.
     latest: tokio::sync::Mutex<Option<(Instant, Report)>>,
@@ -74,6 +76,8 @@ pub enum Status {
     Degraded,
     /// It doesn't, or didn't answer in time; the log says why.
     Failing,
+    /// The process hasn't got so far that it could be asked for anything.
+    Starting,
     /// The process has been asked to stop.
     Stopping,
 }
@@ -82,6 +86,19 @@ impl Health {
     /// No checks yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of a process that is about to add its checks and to open its listeners, and is not
+    /// ready before it has [started](Self::started).
+    pub fn starting() -> Self {
+        let health = Self::new();
+        health.0.is_starting.store(true, Ordering::Relaxed);
+        health
+    }
+
+    /// Everything that takes requests does so from here on.
+    pub fn started(&self) {
+        self.0.is_starting.store(false, Ordering::Relaxed);
     }
 
     /// Adds a check, asked whenever somebody wants to know.
@@ -97,6 +114,9 @@ impl Health {
 
     /// Asks all checks, or tells what they said a moment ago.
     pub async fn report(&self) -> Report {
+        if self.0.is_starting.load(Ordering::Relaxed) {
+            return Report { status: Status::Starting, checks: Vec::new() };
+        }
         let mut latest = self.0.latest.lock().await;
         if let Some((at, report)) = &*latest
             && at.elapsed() < FRESH
@@ -161,6 +181,14 @@ mod tests {
         assert_eq!(report.status, Status::Failing);
         assert_eq!(report.checks, [Check { name: "database", status: Status::Failing }]);
         assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_to_a_process_that_is_starting() {
+        let health = Health::starting();
+        assert_eq!(health.report().await.status, Status::Starting);
+        health.started();
+        assert_eq!(health.report().await.status, Status::Ok);
     }
 
     #[tokio::test]
