@@ -154,8 +154,8 @@ impl Server {
         ensure!(self.0.guard.lock().is_none(), "it is running");
         *self.0.guard.lock() = Some(self.0.guarded()?);
         let late = Instant::now() + START;
-        // Its listeners come last.
-        while TcpStream::connect(("127.0.0.1", self.port())).await.is_err() {
+        // Its listeners come last, in no certain order.
+        while !self.listens().await {
             let has_ended = match &mut *self.0.guard.lock() {
                 Some(guard) => guard.try_wait()?.is_some(),
                 None => true,
@@ -167,6 +167,18 @@ impl Server {
             tokio::time::sleep(ASK_EVERY).await;
         }
         Ok(())
+    }
+
+    async fn listens(&self) -> bool {
+        let Options { has_tls, has_management } = self.0.options;
+        let tls = has_tls.then(|| self.tls_port());
+        let management = has_management.then(|| self.management_port());
+        for port in [Some(self.port()), tls, management].into_iter().flatten() {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 

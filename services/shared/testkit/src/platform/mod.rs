@@ -1,56 +1,40 @@
-//! The whole platform as people run it: the real program in a process of its own, asked
-//! over HTTP.
+//! The whole platform as people run it: the real program in a process of its own, or one
+//! for each service, asked over HTTP.
 
 mod ports;
+mod process;
 mod program;
+mod separate;
 mod user;
 
-use std::io::Read;
-use std::process::{Child, ExitStatus};
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::process::ExitStatus;
 
-use parking_lot::Mutex;
 use reqwest::RequestBuilder;
-use rustix::process::{Pid, kill_process};
+use rustix::process::Pid;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+
+use self::process::Process;
 
 pub use program::{Finished, Program};
 pub use rustix::process::Signal;
+pub use separate::{Separate, Service};
 pub use user::{PASSWORD, User, task};
 
+use crate::eventually;
 use crate::http::{self, Answer, method};
-use crate::{PATIENCE, eventually};
 
 /// A running platform. Dropped, its process is killed.
 pub struct Platform {
     program: Program,
-    child: Child,
-    stdout: Captured,
-    stderr: Captured,
+    process: Process,
 }
 
 impl Platform {
     /// Starts it with `program`'s settings and waits until it is ready.
     async fn start(program: &Program) -> Self {
-        let mut child = program.spawn(&[]);
-        let stdout = Captured::from(child.stdout.take());
-        let stderr = Captured::from(child.stderr.take());
-        let program = program.clone();
-        let mut platform = Self { program, child, stdout, stderr };
-        let ready = format!("{}/readyz", platform.admin());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = platform.child.try_wait().expect("a child") {
-                panic!("the platform ended with {status}: {}", platform.output());
-            }
-            match Answer::try_to(http::client().get(&ready)).await {
-                Ok(answer) if answer.status == 200 => return platform,
-                _ => assert!(Instant::now() < deadline, "not ready: {}", platform.output()),
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        let mut process = Process::start(program);
+        process.until_ready(&program.url("admin.listen")).await;
+        Self { program: program.clone(), process }
     }
 
     /// What it was started with.
@@ -75,22 +59,22 @@ impl Platform {
 
     /// The process.
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.process.pid()
     }
 
     /// Everything that it has written so far.
     pub fn output(&self) -> String {
-        format!("{}{}", self.stdout.text(), self.stderr.text())
+        self.process.output()
     }
 
     /// What it has shown to people so far.
     pub fn shown(&self) -> String {
-        self.stdout.text()
+        self.process.shown()
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.stderr.text()
+        self.process.log()
     }
 
     /// A request to auth.
@@ -137,22 +121,19 @@ impl Platform {
 
     /// Makes an account from nothing and signs in.
     pub async fn sign_up(&self, login: &str) -> User {
-        User::sign_up(self, login).await
+        let code = async |email: &str| self.code_for(email).await;
+        User::sign_up(self.auth(), self.api(), login, code).await
     }
 
     /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it runs");
+        self.process.signal(signal);
     }
 
     /// Waits until the process has ended by itself.
     pub async fn ended(mut self) -> Ended {
-        let child = &mut self.child;
-        let ended = async || child.try_wait().expect("a child");
-        let status = eventually("the platform has stopped", ended).await;
-        self.stdout.finish();
-        self.stderr.finish();
-        Ended { status, shown: self.shown(), log: self.log(), program: self.program.clone() }
+        let status = self.process.ended().await;
+        Ended { status, shown: self.shown(), log: self.log(), program: self.program }
     }
 
     /// Kills the process where it stands.
@@ -168,17 +149,6 @@ impl Platform {
     }
 }
 
-impl Drop for Platform {
-    fn drop(&mut self) {
-        // Gone already, or not to be helped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("---- the platform's output ----\n{}", self.output());
-        }
-    }
-}
-
 /// A platform that has stopped.
 pub struct Ended {
     /// How.
@@ -189,36 +159,4 @@ pub struct Ended {
     pub log: String,
     /// Starts it again, on the same files.
     pub program: Program,
-}
-
-/// What a process writes, read all the time so that it never waits for a reader.
-struct Captured {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Captured {
-    fn from(stream: Option<impl Read + Send + 'static>) -> Self {
-        let mut stream = stream.expect("a pipe");
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let into = bytes.clone();
-        let reader = std::thread::spawn(move || {
-            let mut piece = [0; 16 * 1024];
-            while let Ok(read @ 1..) = stream.read(&mut piece) {
-                into.lock().extend_from_slice(&piece[..read]);
-            }
-        });
-        Self { bytes, reader: Some(reader) }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.lock()).into_owned()
-    }
-
-    /// Waits for the last byte of a process that has ended.
-    fn finish(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("no panic");
-        }
-    }
 }

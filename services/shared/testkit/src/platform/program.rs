@@ -80,6 +80,14 @@ impl Program {
         Platform::start(self).await
     }
 
+    /// Another program that lies beside this one, with the same home and settings.
+    #[must_use]
+    pub(super) fn beside(&self, name: &str) -> Self {
+        let binary = self.binary.with_file_name(name);
+        assert!(binary.exists(), "{name} isn't built: cargo test --workspace builds it");
+        Self { binary, ..self.clone() }
+    }
+
     /// Its home directory.
     pub fn home(&self) -> &Path {
         self.home.path()

@@ -7,7 +7,6 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Platform;
 use crate::eventually;
 use crate::http::{Answer, client, method};
 
@@ -32,24 +31,38 @@ pub struct User {
 }
 
 impl User {
-    pub(super) async fn sign_up(platform: &Platform, login: &str) -> Self {
+    /// Makes an account at `auth` with the code that `code` finds in the mail to an address.
+    pub(super) async fn sign_up(
+        auth: String,
+        api: String,
+        login: &str,
+        code: impl AsyncFnOnce(&str) -> String,
+    ) -> Self {
         let email = format!("{login}@example.com");
-        let code = platform.code_for(&email).await;
-        let body = json!({ "email": email, "code": code });
-        platform.post_auth("/verify-email", &body).await.expect(200);
+        let post = async |path: &str, body: Value| {
+            Answer::to(client().post(format!("{auth}{path}")).json(&body)).await
+        };
+        let code = code(&email).await;
+        post("/verify-email", json!({ "email": email, "code": code })).await.expect(200);
         let body = json!({ "email": email, "login": login, "password": PASSWORD });
-        let account = platform.post_auth("/register", &body).await.expect(201);
+        let account = post("/register", body).await.expect(201);
         let mut user = Self {
             login: login.to_owned(),
             id: account.text("userId").parse().expect("a UUID"),
             email,
             access: String::new(),
             refresh: String::new(),
-            api: platform.api(),
-            auth: platform.auth(),
+            api,
+            auth,
         };
         user.sign_in().await;
         user
+    }
+
+    /// The same, at another replica of the API.
+    #[must_use]
+    pub fn at(&self, api: &str) -> Self {
+        Self { api: api.to_owned(), ..self.clone() }
     }
 
     /// Signs in with the password, which ends the session before.

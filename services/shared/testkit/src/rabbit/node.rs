@@ -38,6 +38,7 @@ pub(super) struct Node {
     install: Install,
     pub directory: PathBuf,
     name: String,
+    pub options: Options,
     pub ports: Ports,
     pub guard: Mutex<Option<Child>>,
     /// Virtual hosts that nobody has used yet, and how many there have ever been.
@@ -62,15 +63,16 @@ impl Node {
             name: format!("miniapp-{}@localhost", ports.amqp),
             install,
             directory,
+            options,
             ports,
             guard: Mutex::default(),
             hosts: Mutex::default(),
         };
-        node.configure(options)?;
+        node.configure()?;
         Ok(node)
     }
 
-    fn configure(&self, options: Options) -> Result<()> {
+    fn configure(&self) -> Result<()> {
         let Ports { amqp, tls, management, .. } = self.ports;
         let mut settings = vec![
             format!("listeners.tcp.1 = 127.0.0.1:{amqp}"),
@@ -78,7 +80,7 @@ impl Node {
             "log.console.level = warning".to_owned(),
             "log.file = false".to_owned(),
         ];
-        if options.has_tls {
+        if self.options.has_tls {
             let certificate = Certificate::for_localhost()?;
             let path = self.directory.display();
             for (name, pem) in [
@@ -96,7 +98,7 @@ impl Node {
             ]);
         }
         let mut plugins = "[].";
-        if options.has_management {
+        if self.options.has_management {
             settings.extend([
                 "management.tcp.ip = 127.0.0.1".to_owned(),
                 format!("management.tcp.port = {management}"),

@@ -1,0 +1,8 @@
+//! The services as processes of their own, on one RabbitMQ and one database: what they
+//! are to each other, and what they do when one of them, or the broker, is away.
+
+mod messages;
+mod outages;
+mod support;
+mod tasks;
+mod tokens;
