@@ -1,4 +1,4 @@
-//! The services as processes of their own, on one RabbitMQ and one database: what they
+//! The services as processes of their own, on one RabbitMQ and one PostgreSQL: what they
 //! are to each other, and what they do when one of them, or the broker, is away.
 
 mod messages;
