@@ -66,11 +66,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let clock = clock.with_context(at_database)?;
     let engine = tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
-    let asked = broker.clone();
-    health.add("broker", move || {
-        let broker = asked.clone();
-        async move { Ok(broker.ping().await?) }
-    });
+    broker::health::add(&health, broker.clone());
     let listener = kit::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();

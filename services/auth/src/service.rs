@@ -5,7 +5,6 @@ use std::sync::Arc;
 use accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use anyhow::Context as _;
 use axum::Router;
-use broker::Broker;
 use kit::Boot;
 use kit::clock::SystemClock;
 use kit::config::Config;
@@ -102,9 +101,5 @@ fn add_checks(health: &Health, parts: &Parts) {
         let mailer = mailer.clone();
         async move { Ok(mailer.ping().await?) }
     });
-    let broker: Arc<dyn Broker> = parts.broker.clone();
-    health.add("broker", move || {
-        let broker = broker.clone();
-        async move { Ok(broker.ping().await?) }
-    });
+    broker::health::add(health, parts.broker.clone());
 }

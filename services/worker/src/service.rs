@@ -33,13 +33,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
             async move { Ok(tasks.condition().await?) }
         }
     });
-    health.add("broker", {
-        let broker = broker.clone();
-        move || {
-            let broker = broker.clone();
-            async move { Ok(broker.ping().await?) }
-        }
-    });
+    broker::health::add(&health, broker.clone());
 
     let retention = Retention::from(&config.tasks);
     let drained = Shutdown::new();

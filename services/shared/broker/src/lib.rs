@@ -15,6 +15,7 @@
 //! Duplicates are possible and order isn't promised; receivers must cope with both.
 
 pub mod dead_letters;
+pub mod health;
 mod memory;
 mod message;
 mod rabbit;
