@@ -116,6 +116,8 @@ pub enum Command {
     /// Do what needs the database itself rather than an account
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Look at every task in the database, and how it keeps to the rules
+    Check,
     /// Show the configuration in force, and where each value comes from
     Config(config::Args),
     /// Print the OpenAPI document of a service

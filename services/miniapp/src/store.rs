@@ -6,13 +6,26 @@ use std::sync::Arc;
 use accounts::{Store, open_store};
 use anyhow::{Context as _, bail};
 use kit::config::Config;
+use tasks::{Engine, open_engine};
 
 /// Opens the accounts in the database that `config` names, which must be there.
 pub async fn accounts(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    is_there(config)?;
+    open_store(config).await.with_context(|| format!("can't open {}", config.database.url))
+}
+
+/// Opens the tasks in the database that `config` names, which must be there.
+pub async fn tasks(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
+    is_there(config)?;
+    let url = &config.database.url;
+    open_engine(&config.database).await.with_context(|| format!("can't open {url}"))
+}
+
+fn is_there(config: &Config) -> anyhow::Result<()> {
     let url = &config.database.url;
     let file = url.rest().split('?').next().unwrap_or_default();
     if url.scheme() == "sqlite" && !Path::new(file).exists() {
         bail!("there is no database at {file} yet; `miniapp` makes it");
     }
-    open_store(config).await.with_context(|| format!("can't open {url}"))
+    Ok(())
 }

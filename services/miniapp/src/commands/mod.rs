@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod bench;
+mod check;
 pub mod completions;
 pub mod config;
 mod demo;
@@ -57,6 +58,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> 
         Command::Stats => stats::run(context).await?,
         Command::Mail(args) => mail::run(context, args).await?,
         Command::Admin(command) => admin::run(context, command).await?,
+        Command::Check => check::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,
         Command::Completions(args) => completions::run(&args)?,

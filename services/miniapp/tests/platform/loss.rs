@@ -71,6 +71,8 @@ async fn every_accepted_task_ends_once_though_the_process_is_killed_twice() {
         lost_leases += lost;
     }
     assert!(lost_leases > 0, "nothing was running when the process was killed");
+    let checked = platform.program().run(&["check"]).await;
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::domain::Task;
+pub use crate::rules::Checked;
 
 /// Why the store didn't do as told.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -201,6 +202,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The kinds that any worker ever announced, by name.
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
+
+    /// Looks at every task, and how it keeps to the rules that the protocol promises.
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError>;
 
     /// Whether the store answers and takes writes.
     async fn ping(&self) -> Result<(), StoreError>;

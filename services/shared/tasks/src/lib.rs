@@ -13,6 +13,7 @@ mod news;
 mod open;
 pub mod postgres;
 mod relay;
+mod rules;
 pub mod sqlite;
 mod stored;
 mod tasks;

@@ -8,7 +8,7 @@ use contracts::task::{ByStatus, Event, Kind, Stats, Status, Worker};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tasks::domain::Task;
-use tasks::engine::{Change, Due, Insert, Inserted, TakeDue, Written};
+use tasks::engine::{Change, Checked, Due, Insert, Inserted, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError};
 use uuid::Uuid;
 
@@ -312,6 +312,11 @@ impl Engine for MemoryStore {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(self.0.lock().kinds.values().cloned().collect())
+    }
+
+    /// Nothing: a simulation has rules of its own.
+    async fn check(&self, _: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

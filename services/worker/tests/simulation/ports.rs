@@ -8,7 +8,7 @@ use broker::{
 };
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
-use tasks::engine::{Change, Due, Insert, TakeDue, Written};
+use tasks::engine::{Change, Checked, Due, Insert, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
 use testkit::Row;
 use tokio::time::{Instant, sleep};
@@ -170,6 +170,10 @@ impl Engine for StorePort {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         self.ask(self.0.world.store.kinds()).await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        self.ask(self.0.world.store.check(now)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

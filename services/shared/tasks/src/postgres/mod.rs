@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Change, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
+    Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
 };
 
 /// A task store in a PostgreSQL database.
@@ -131,6 +131,10 @@ impl Engine for PostgresEngine {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         workers::kinds(&self.database).await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        read::check(&self.database, now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::rows::{Columns, task, text};
 use crate::domain::Task;
-use crate::engine::{Filter, StoreError};
+use crate::engine::{Checked, Filter, StoreError};
+use crate::rules::{self, RULES};
 use crate::stored::{columns, micros, unsigned};
 use crate::timeline;
 
@@ -238,4 +239,24 @@ pub(super) async fn stats(
         oldest_wait_seconds: oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64()),
         finished_per_minute: count()?,
     })
+}
+
+/// See [`crate::Engine::check`].
+pub(super) async fn check(database: &Database, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+    let sql = rules::counts(now);
+    let counts = database.row(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
+    let counts = counts.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let mut checked = Vec::with_capacity(RULES.len());
+    for (column, rule) in RULES.iter().enumerate() {
+        let broken = unsigned(counts.try_get(column)?);
+        let mut examples = Vec::new();
+        if broken > 0 {
+            let sql = rule.examples(now);
+            for row in database.rows(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
+                examples.push(row.try_get(0)?);
+            }
+        }
+        checked.push(Checked { rule: rule.name, broken, examples });
+    }
+    Ok(checked)
 }

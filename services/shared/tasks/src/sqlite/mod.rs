@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::write_lock::WriteLock;
 use crate::domain::Task;
 use crate::engine::{
-    Change, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
+    Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
 };
 
 /// How many queries run at the same time.
@@ -201,6 +201,10 @@ impl Engine for SqliteEngine {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         upkeep::kinds(&self.readers).await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        read::check(&self.readers, now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

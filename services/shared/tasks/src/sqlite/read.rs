@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::rows::task;
 use crate::domain::Task;
-use crate::engine::{Filter, StoreError};
+use crate::engine::{Checked, Filter, StoreError};
+use crate::rules::{self, RULES};
 use crate::stored::{self, columns, micros, time, unsigned};
 use crate::timeline;
 
@@ -181,6 +182,25 @@ pub(super) async fn stats(
         oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
         finished_per_minute: unsigned(finished),
     })
+}
+
+/// See [`crate::Engine::check`].
+pub(super) async fn check(pool: &SqlitePool, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+    // One snapshot: examples are of what was counted.
+    let mut snapshot = pool.begin().await?;
+    let counts = sqlx::query(AssertSqlSafe(rules::counts(now))).fetch_one(&mut *snapshot).await?;
+    let mut checked = Vec::with_capacity(RULES.len());
+    for (column, rule) in RULES.iter().enumerate() {
+        let broken = unsigned(counts.try_get(column)?);
+        let examples = if broken == 0 {
+            Vec::new()
+        } else {
+            let examples = sqlx::query_scalar(AssertSqlSafe(rule.examples(now)));
+            examples.fetch_all(&mut *snapshot).await?
+        };
+        checked.push(Checked { rule: rule.name, broken, examples });
+    }
+    Ok(checked)
 }
 
 fn place(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {

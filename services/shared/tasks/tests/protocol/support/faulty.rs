@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tasks::engine::{Change, Due, Insert, TakeDue, Written};
+use tasks::engine::{Change, Checked, Due, Insert, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
 use uuid::Uuid;
 
@@ -162,6 +162,10 @@ impl Engine for Faulty {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         self.inner()?.kinds().await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        self.inner()?.check(now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

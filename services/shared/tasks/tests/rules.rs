@@ -1,0 +1,139 @@
+//! The rules that a store is checked by: what the state machine makes keeps them, and what
+//! breaks one is found.
+
+use contracts::task::{Event, EventType, Status};
+use contracts::trace::TraceContext;
+use jiff::{SignedDuration, Timestamp};
+use kit::clock::{Clock, ManualClock, id_at, new_id};
+use serde_json::value::RawValue;
+use tasks::domain::{Spec, State, Task};
+use tasks::engine::{Change, Checked, Insert};
+use tasks::postgres::PostgresEngine;
+use tasks::sqlite::SqliteEngine;
+use tasks::{Command, Engine};
+use testkit::postgres::Server;
+use uuid::Uuid;
+
+/// What does it.
+type Break = fn(&mut State);
+
+const LEASE: SignedDuration = SignedDuration::from_secs(15);
+
+fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
+    Event {
+        id: id_at(at),
+        task_id: task.id,
+        at,
+        kind,
+        status: task.state.status,
+        message: None,
+        progress: 0.0,
+        attempt: task.state.attempt,
+        worker: None,
+    }
+}
+
+async fn add(engine: &dyn Engine, clock: &dyn Clock) -> Task {
+    let spec = Spec {
+        kind: "echo".into(),
+        description: "a task of a test".into(),
+        data: RawValue::from_string("1".into()).expect("JSON"),
+        ttl: 30,
+        max_attempts: 3,
+        created_at: clock.now(),
+        trace: TraceContext::default(),
+    };
+    let task = Task::new(new_id(clock), Uuid::new_v4(), spec, None);
+    let event = event(&task, EventType::Created, clock.now());
+    let insert = Insert { task: task.clone(), event, key: None };
+    engine.write(&[insert], &[]).await.expect("a store");
+    task
+}
+
+/// Stores `state`, which the state machine needn't have made.
+async fn put(engine: &dyn Engine, task: &Task, state: State) -> Task {
+    let next = Task { state, ..task.clone() };
+    let events = vec![event(&next, EventType::Progress, next.state.changed_at)];
+    let change = Change { task: next.clone(), from_version: task.state.version, events };
+    let written = engine.write(&[], &[change]).await.expect("a store");
+    assert_eq!(written.changes, [true]);
+    next
+}
+
+async fn apply(engine: &dyn Engine, task: &Task, command: Command, now: Timestamp) -> Task {
+    let step = task.apply(command, now).expect("legal");
+    put(engine, task, step.state).await
+}
+
+fn claim(task: &Task) -> Command {
+    let State { generation, version, .. } = task.state;
+    Command::Claim { generation, version, worker: "w".into(), lease: LEASE }
+}
+
+/// The rules that somebody breaks, and who.
+async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<Checked> {
+    let checked = engine.check(now).await.expect("a store");
+    assert!(checked.len() > 10, "all rules are told of");
+    checked.into_iter().filter(|rule| rule.broken > 0).collect()
+}
+
+async fn keeps_to_the_rules(engine: &dyn Engine) {
+    let clock = ManualClock::default();
+    let now = clock.now();
+    assert_eq!(broken(engine, now).await, []);
+    let waiting = add(engine, &clock).await;
+    let running = add(engine, &clock).await;
+    let running = apply(engine, &running, claim(&running), now).await;
+    let finished = add(engine, &clock).await;
+    let finished = apply(engine, &finished, claim(&finished), now).await;
+    let result = RawValue::from_string("2".into()).expect("JSON").into();
+    let finish = Command::Finish { claim: finished.state.claim, result };
+    let finished = apply(engine, &finished, finish, now).await;
+    let removed = add(engine, &clock).await;
+    apply(engine, &removed, Command::Delete, now).await;
+    assert_eq!(broken(engine, now).await, []);
+
+    let breaks: [(&Task, Break); 7] = [
+        (&waiting, |state| state.ready_at = None),
+        (&waiting, |state| state.attempt = 1),
+        (&running, |state| state.lease_until = None),
+        (&running, |state| state.worker = None),
+        (&finished, |state| state.result = None),
+        (&finished, |state| state.finished_at = None),
+        (&finished, |state| state.status = Status::Failed),
+    ];
+    for (task, breaks) in breaks {
+        let [found] = engine.load(&[task.id]).await.expect("a store").try_into().expect("it");
+        let next = |state: &State| State { version: found.state.version + 1, ..state.clone() };
+        let mut wrong = next(&found.state);
+        breaks(&mut wrong);
+        let put_wrong = put(engine, &found, wrong).await;
+        let told = broken(engine, now).await;
+        assert!(!told.is_empty(), "nobody noticed {put_wrong:?}");
+        for rule in told {
+            assert_eq!((rule.broken, rule.examples), (1, vec![task.id]), "{}", rule.rule);
+        }
+        let right = State { version: put_wrong.state.version + 1, ..found.state.clone() };
+        put(engine, &put_wrong, right).await;
+        assert_eq!(broken(engine, now).await, []);
+    }
+
+    // Nobody reaps here.
+    let later = now + LEASE + SignedDuration::from_secs(61);
+    let told = broken(engine, later).await;
+    assert_eq!(told.iter().map(|rule| &rule.examples).collect::<Vec<_>>(), [&vec![running.id]]);
+}
+
+#[tokio::test]
+async fn sqlite_tells_of_broken_rules() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}", directory.path().join("tasks.db").display());
+    keeps_to_the_rules(&SqliteEngine::open(&url, false).await.expect("a store")).await;
+}
+
+#[tokio::test]
+async fn postgres_tells_of_broken_rules() {
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
+    keeps_to_the_rules(&PostgresEngine::new(&settings).expect("an engine")).await;
+}
