@@ -261,3 +261,19 @@ fn a_restart_begins_anew_with_a_token_that_went_on() {
     assert!(state.error.is_none() && state.finished_at.is_none() && state.worker.is_none());
     assert_eq!(state.ready_at, Some(at(2)));
 }
+
+#[test]
+fn a_clock_that_is_slow_turns_nothing_around() {
+    let mut task = task(3);
+    let claim = claimed(&mut task);
+    let fast = at(10);
+    let progress = Command::Progress { claim, progress: 0.5, message: None };
+    let step = task.apply(progress.clone(), fast).expect("held");
+    assert_eq!((step.at, step.state.changed_at), (fast, fast));
+    task.state = step.state;
+    let step = task.apply(progress.clone(), at(6)).expect("held");
+    assert!(step.at > fast && step.state.changed_at == step.at, "{step:?}");
+    // It was set back, and is to be believed.
+    let step = task.apply(progress, at(1)).expect("held");
+    assert_eq!(step.at, at(1));
+}

@@ -109,7 +109,7 @@ const SKEW: SignedDuration = SignedDuration::from_secs(5);
 /// What a command makes of a task.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// When: later than what came before, even where that was said by a clock that is fast.
+    /// When: not before the change before, even where that was said by a clock that is fast.
     pub at: Timestamp,
     /// Where the task stands then.
     pub state: State,
@@ -215,11 +215,11 @@ impl State {
         (self, Some(event))
     }
 
-    /// `now`, but later than the change before: events of a task are told by their time,
-    /// and processes have clocks of their own. One that was set back by more is believed.
+    /// `now`, but not before the change before: events of a task are told by their time, and
+    /// processes have clocks of their own. One that was set back by more is believed.
     fn next_moment(&self, now: Timestamp) -> Timestamp {
-        let next = self.changed_at.saturating_add(TICK).unwrap_or(Timestamp::MAX);
-        if next.duration_since(now) < SKEW { now.max(next) } else { now }
+        let is_slow = now < self.changed_at && self.changed_at.duration_since(now) < SKEW;
+        if is_slow { self.changed_at.saturating_add(TICK).unwrap_or(now) } else { now }
     }
 
     fn claimed(&self, worker: Arc<str>, now: Timestamp, lease: SignedDuration) -> Next {
