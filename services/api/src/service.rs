@@ -42,7 +42,7 @@ pub async fn run(
     let Deps { tasks, broker, clock } = deps;
     let check = Check::new(&config.auth.url, clock.clone())?;
     add_checks(health, &tasks, &check);
-    let api = Api::new(tasks, check, clock);
+    let api = Api::new(tasks, check, clock, broker.is_durable());
     let router = router(api.clone(), &RouterOptions::from(config))?;
     health.started();
     // Ends with this function, after the last request.

@@ -26,12 +26,14 @@ pub struct Shared {
     pub kinds: KnownKinds,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Other processes change tasks too, by clocks of their own.
+    pub has_others: bool,
 }
 
 impl Api {
-    pub(crate) fn new(tasks: Tasks, check: Check, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(tasks: Tasks, check: Check, clock: Arc<dyn Clock>, has_others: bool) -> Self {
         let (hub, kinds) = (Arc::default(), KnownKinds::default());
-        Self(Arc::new(Shared { tasks, check, hub, kinds, clock }))
+        Self(Arc::new(Shared { tasks, check, hub, kinds, clock, has_others }))
     }
 }
 

@@ -44,6 +44,15 @@ impl Sent {
         }
     }
 
+    /// A stream that goes on after the event `last`, where other processes make events too:
+    /// one with a slower clock may have committed an earlier one after it. So what is a
+    /// little earlier comes again, for nobody knows what of that the client has.
+    pub fn after_among_others(last: Uuid) -> Self {
+        let earlier = earlier_than(last);
+        let known = HashSet::from([last]);
+        Self { refused: earlier, begin: earlier, newest: last, order: VecDeque::new(), known }
+    }
+
     /// Notes that an event is being sent; `false` if it was sent before.
     pub fn note(&mut self, id: Uuid) -> bool {
         if id <= self.refused || !self.known.insert(id) {
@@ -67,9 +76,7 @@ impl Sent {
     /// After which event the store has to be read, so that nothing is missed: a little
     /// before the newest one, what comes again is known.
     pub fn read_after(&self) -> Uuid {
-        let earlier = (self.newest.as_u128() >> MILLISECONDS).saturating_sub(SKEW);
-        let earlier = Uuid::from_u128(earlier << MILLISECONDS | VERSION_AND_VARIANT);
-        let mut after = earlier.max(self.begin);
+        let mut after = earlier_than(self.newest).max(self.begin);
         if self.order.len() == REMEMBERED
             && let Some(oldest) = self.order.front()
         {
@@ -77,6 +84,12 @@ impl Sent {
         }
         after
     }
+}
+
+/// An id of a moment that is earlier by as much as clocks may be apart.
+fn earlier_than(id: Uuid) -> Uuid {
+    let earlier = (id.as_u128() >> MILLISECONDS).saturating_sub(SKEW);
+    Uuid::from_u128(earlier << MILLISECONDS | VERSION_AND_VARIANT)
 }
 
 #[cfg(test)]
@@ -99,6 +112,18 @@ mod tests {
         assert!(sent.note(earlier));
         assert!(!sent.note(later));
         assert_eq!((sent.last(), sent.read_after()), (Some(earlier), begin));
+    }
+
+    #[test]
+    fn among_others_what_is_a_little_earlier_comes_again() {
+        let clock = ManualClock::default();
+        let long_ago = new_id(&clock);
+        clock.advance(Duration::from_mins(1));
+        let (late, last) = (new_id(&clock), new_id(&clock));
+        let mut sent = Sent::after_among_others(last);
+        assert!(sent.read_after() < late);
+        assert!(!sent.note(last) && !sent.note(long_ago));
+        assert!(sent.note(late) && !sent.note(late));
     }
 
     #[test]

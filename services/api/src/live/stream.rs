@@ -80,6 +80,7 @@ impl Stream {
         let mut stream = Self {
             sent: match (source, last) {
                 (Source::Owner, None) => Sent::from(new_id(api.clock.as_ref())),
+                (Source::Owner, Some(last)) if api.has_others => Sent::after_among_others(last),
                 (Source::Owner, Some(last)) => Sent::after(last),
                 (Source::Task(_), _) => Sent::from(Uuid::nil()),
             },
@@ -95,7 +96,7 @@ impl Stream {
         };
         let events = match (source, last) {
             (Source::Owner, None) => Bytes::new(),
-            (Source::Owner, Some(last)) => stream.read_page(last).await?,
+            (Source::Owner, Some(_)) => stream.read_page(stream.sent.read_after()).await?,
             (Source::Task(id), last) => stream.read_timeline(id, last).await?,
         };
         if stream.has_ended && events.is_empty() {

@@ -16,7 +16,8 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
 /// The events of all tasks
 ///
 /// A stream of everything that happens to the caller's tasks from now on, or after
-/// `Last-Event-ID`. It ends with the caller's token.
+/// `Last-Event-ID`. It ends with the caller's token. Where several processes serve the
+/// platform, a stream that goes on may tell events of the second before again.
 #[utoipa::path(
     get,
     path = "/api/events",

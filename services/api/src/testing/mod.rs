@@ -75,7 +75,7 @@ impl Platform {
         tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
         let check = Check::new(auth.url(), clock.clone()).expect("a client");
-        let api = Api::new(tasks.clone(), check, clock.clone());
+        let api = Api::new(tasks.clone(), check, clock.clone(), false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let ears: Arc<dyn Broker> = broker.clone();
         let background = service::attend(&api, &ears);
