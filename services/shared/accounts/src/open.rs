@@ -6,7 +6,7 @@ use kit::clock::Clock;
 use kit::config::{Config, Synchronous};
 use tokio::sync::broadcast;
 
-use crate::mail::{InboxMail, InboxMailer, Mailer};
+use crate::mail::{InboxMail, InboxMailer, Mailer, SmtpMailer};
 use crate::postgres::PostgresStore;
 use crate::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -25,7 +25,7 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-/// The mailer that `mail.url` names. `watchers` are told of each mail that stays in the
+/// The mailer that `mail.url` names. A server may come later. `watchers` are told of each mail that stays in the
 /// platform.
 pub fn open_mailer(
     config: &Config,
@@ -35,6 +35,7 @@ pub fn open_mailer(
 ) -> anyhow::Result<Arc<dyn Mailer>> {
     match config.mail.url.scheme() {
         "inbox" => Ok(Arc::new(InboxMailer::new(store, clock, watchers))),
+        "smtp" | "smtps" => Ok(Arc::new(SmtpMailer::new(&config.mail, clock)?)),
         other => anyhow::bail!("there is no mailer for {other}://"),
     }
 }

@@ -5,7 +5,6 @@
 //! a client can use these types as they are.
 
 pub mod account;
-pub mod body;
 pub mod fields;
 pub mod message;
 pub mod page;

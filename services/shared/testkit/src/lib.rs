@@ -7,6 +7,7 @@ pub mod http;
 pub mod platform;
 pub mod postgres;
 pub mod rabbit;
+pub mod smtp;
 mod store;
 mod wait;
 

@@ -45,6 +45,7 @@ impl Letter<'_> {
         let Draft { subject, before, code, after } = self.draft();
         let text_code = code.as_ref().map(|code| format!("    {code}\n\n")).unwrap_or_default();
         let html_code = code.as_ref().map(|code| code_block(code)).unwrap_or_default();
+        let [html_subject, html_before, html_after] = [subject, &before, after].map(escaped);
         Mail {
             id,
             to: email.to_string(),
@@ -52,9 +53,9 @@ impl Letter<'_> {
             text: format!("Hello,\n\n{before}\n\n{text_code}{after}\n\nMiniApp\n"),
             html: format!(
                 "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-                 <title>{subject}</title>\
+                 <title>{html_subject}</title>\
                  <body style=\"font-family:sans-serif;line-height:1.5\">\
-                 <p>Hello,</p><p>{before}</p>{html_code}<p>{after}</p><p>MiniApp</p></body></html>"
+                 <p>Hello,</p><p>{html_before}</p>{html_code}<p>{html_after}</p><p>MiniApp</p></body></html>"
             ),
         }
     }
@@ -100,7 +101,12 @@ impl Letter<'_> {
 }
 
 fn code_block(code: &str) -> String {
-    format!("<p style=\"font-size:2em;letter-spacing:.2em\"><strong>{code}</strong></p>")
+    format!("<p style=\"font-size:2em;letter-spacing:.2em\"><strong>{}</strong></p>", escaped(code))
+}
+
+/// The text as HTML shows it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn minutes(duration: Duration) -> String {
@@ -133,6 +139,15 @@ mod tests {
             assert!(!mail.subject.contains("048213"));
             assert!(!format!("{mail:?}{letter:?}").contains("048213"));
         }
+    }
+
+    #[test]
+    fn html_says_what_the_text_says() {
+        assert_eq!(escaped("<b> & \"c\""), "&lt;b&gt; &amp; &quot;c&quot;");
+        let code = Secret::new("<1&2>");
+        let letter = Letter::Reset { code: &code, expires_in: Duration::from_mins(10) };
+        let Mail { text, html, .. } = mail(&letter);
+        assert!(text.contains("<1&2>") && html.contains(">&lt;1&amp;2&gt;<"), "{html}");
     }
 
     #[test]

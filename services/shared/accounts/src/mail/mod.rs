@@ -2,6 +2,7 @@
 
 mod compose;
 mod inbox;
+mod smtp;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 pub use compose::Letter;
 pub use inbox::{InboxMail, InboxMailer};
+pub use smtp::SmtpMailer;
 
 /// A mail, ready to be sent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,7 +57,20 @@ impl Relay {
         if !self.broker.is_durable() {
             self.remember_deletions().await;
         }
-        tokio::join!(self.news.run(&shutdown), self.settle_debts(&shutdown));
+        let work = async { tokio::join!(self.news.run(&shutdown), self.settle_debts(&shutdown)) };
+        tokio::pin!(work);
+        tokio::select! {
+            _ = &mut work => return,
+            () = self.try_mailer() => {}
+        }
+        work.await;
+    }
+
+    /// Tells at the start already should mail not work.
+    async fn try_mailer(&self) {
+        if let Err(error) = self.mailer.ping().await {
+            tracing::warn!(%error, "mail waits until it can be sent");
+        }
     }
 
     async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {

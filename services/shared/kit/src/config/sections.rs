@@ -38,6 +38,8 @@ pub struct Broker {
 pub struct Mail {
     pub url: EngineUrl,
     pub from: String,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

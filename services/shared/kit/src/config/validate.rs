@@ -52,7 +52,7 @@ impl Config {
         };
         check.engine("database.url", &self.database.url, databases)?;
         check.engine("broker.url", &self.broker.url, &["memory", "amqp", "amqps"])?;
-        check.engine("mail.url", &self.mail.url, &["inbox"])?;
+        check.engine("mail.url", &self.mail.url, &["inbox", "smtp", "smtps"])?;
         let is_http = |url: &str| {
             let url: Option<http::Uri> = url.parse().ok();
             url.is_some_and(|url| {
@@ -75,6 +75,7 @@ impl Config {
     fn validate_durations(&self, check: Check<'_>) -> Result<(), ConfigError> {
         let second = Duration::from_secs(1);
         let bounds = [
+            ("mail.timeout", self.mail.timeout, second, 20 * second),
             ("auth.access_ttl", self.auth.access_ttl, second, DAY),
             ("auth.refresh_ttl", self.auth.refresh_ttl, second, 3650 * DAY),
             ("auth.key_rotation", self.auth.key_rotation, MINUTE, 3650 * DAY),

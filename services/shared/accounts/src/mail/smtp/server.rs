@@ -1,0 +1,158 @@
+//! Where the server is and how it is spoken to, from the URL in the configuration.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use anyhow::{Context as _, bail, ensure};
+use kit::config::EngineUrl;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::{SUBMISSION_PORT, SUBMISSIONS_PORT};
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+/// A server and the credentials for it. Shown without them.
+pub(super) struct Server {
+    pub host: String,
+    pub port: u16,
+    pub tls: Tls,
+    pub credentials: Option<Credentials>,
+}
+
+impl Server {
+    /// Reads `smtp://user:password@host:port`, or `smtps://` for TLS from the start. The
+    /// port is 587 or 465 unless the URL says otherwise.
+    ///
+    /// `tls` tells what `smtp://` does about STARTTLS: `required`, which is what it does
+    /// where there is a password, `opportunistic`, which is what it does otherwise, or
+    /// `none`. `cacertfile` names a certificate to trust besides the system's.
+    pub fn parse(url: &EngineUrl) -> anyhow::Result<Self> {
+        let shape = || format!("{url} is not like smtp://user:password@host:port");
+        // The parser's own words are dropped: they may repeat the password.
+        let read = Url::parse(url.expose()).ok().with_context(shape)?;
+        ensure!(matches!(read.path(), "" | "/") && read.fragment().is_none(), shape());
+        let host = match read.host().with_context(shape)? {
+            Host::Ipv6(address) => address.to_string(),
+            host => host.to_string(),
+        };
+        let credentials = credentials(&read).with_context(shape)?;
+        let (mut policy, mut authority) = (None, None);
+        for (name, value) in read.query_pairs() {
+            match &*name {
+                "tls" if read.scheme() == "smtp" => policy = Some(value.into_owned()),
+                "cacertfile" => authority = Some(value.into_owned()),
+                name => bail!("nobody knows the parameter {name:?} of {url}"),
+            }
+        }
+        let default = if credentials.is_some() { "required" } else { "opportunistic" };
+        let parameters = || trust(&host, authority.as_deref());
+        let tls = match (read.scheme(), policy.as_deref().unwrap_or(default)) {
+            ("smtps", _) => Tls::Wrapper(parameters()?),
+            (_, "required") => Tls::Required(parameters()?),
+            (_, "opportunistic") => Tls::Opportunistic(parameters()?),
+            (_, "none") => Tls::None,
+            _ => bail!("tls in {url} must be required, opportunistic or none"),
+        };
+        let usual_port =
+            if matches!(tls, Tls::Wrapper(_)) { SUBMISSIONS_PORT } else { SUBMISSION_PORT };
+        Ok(Self { port: read.port().unwrap_or(usual_port), host, tls, credentials })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, .. } = self;
+        match host.parse::<Ipv6Addr>() {
+            Ok(host) => write!(f, "[{host}]:{port}"),
+            Err(_) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// User and password, if there are any.
+fn credentials(url: &Url) -> anyhow::Result<Option<Credentials>> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into);
+    match (url.username(), url.password()) {
+        ("", None) => Ok(None),
+        ("", Some(_)) | (_, None) => bail!("user and password go together"),
+        (user, Some(password)) => {
+            let (user, password): (String, String) = (decoded(user)?, decoded(password)?);
+            Ok(Some(Credentials::new(user, password)))
+        }
+    }
+}
+
+fn trust(host: &str, authority: Option<&str>) -> anyhow::Result<TlsParameters> {
+    let mut parameters = TlsParameters::builder(host.to_owned());
+    if let Some(file) = authority {
+        let pem = std::fs::read(file);
+        let pem = pem.with_context(|| format!("can't read {file}, the cacertfile"))?;
+        let certificate = Certificate::from_pem(&pem);
+        let certificate =
+            certificate.with_context(|| format!("{file}, the cacertfile, is no certificate"))?;
+        parameters = parameters.add_root_certificate(certificate);
+    }
+    parameters.build().context("can't set up TLS")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> anyhow::Result<Server> {
+        Server::parse(&EngineUrl::new(url))
+    }
+
+    fn tls_of(url: &str) -> String {
+        format!("{:?}", parse(url).expect("a server").tls)
+    }
+
+    #[test]
+    fn takes_what_the_url_leaves_out_from_custom() {
+        for (url, shown) in [
+            ("smtp://mail.example", "mail.example:587"),
+            ("smtp://mail.example/", "mail.example:587"),
+            ("smtps://mail.example", "mail.example:465"),
+            ("smtp://me:secret@mail.example:25", "mail.example:25"),
+            ("smtp://[::1]:2525?tls=none", "[::1]:2525"),
+        ] {
+            assert_eq!(parse(url).expect("a server").to_string(), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_never_goes_without_tls_unless_told_so() {
+        assert_eq!(tls_of("smtp://host"), "Opportunistic");
+        assert_eq!(tls_of("smtp://me:secret@host"), "Required");
+        assert_eq!(tls_of("smtp://me:secret@host?tls=none"), "None");
+        assert_eq!(tls_of("smtp://host?tls=required"), "Required");
+        assert_eq!(tls_of("smtps://me:secret@host"), "Wrapper");
+    }
+
+    #[test]
+    fn credentials_may_hold_any_character() {
+        let server = parse("smtp://ada%40example.com:p%2F%40ss@host").expect("a server");
+        let expected = Credentials::new("ada@example.com".to_owned(), "p/@ss".to_owned());
+        assert!(server.credentials == Some(expected));
+    }
+
+    #[test]
+    fn what_it_cannot_use_is_told_without_the_password() {
+        for url in [
+            "smtp://",
+            "smtp://me:secret@",
+            "smtp://me:secret@host:port",
+            "smtp://secret@host",
+            "smtp://me:secret@host/path",
+            "smtp://me:secret@host?tls=perhaps",
+            "smtps://me:secret@host?tls=none",
+            "smtp://me:secret@host?timeout=secret",
+            "smtp://me:secret@host?cacertfile=/nowhere/ca.pem",
+        ] {
+            let error = parse(url).map(|server| server.to_string()).expect_err(url);
+            let error = format!("{error:#}");
+            let is_plain_user = url.starts_with("smtp://secret");
+            assert!(is_plain_user || !error.contains("secret"), "{error}");
+        }
+    }
+}
