@@ -1,14 +1,16 @@
 //! The service as a part of a process, and as a process of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use accounts::mail::Mailer;
 use accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use anyhow::Context as _;
 use axum::Router;
 use kit::Boot;
 use kit::clock::SystemClock;
 use kit::config::Config;
-use kit::health::Health;
+use kit::health::{Condition, Health};
 use kit::http::{PerIp, RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
 use tokio::net::TcpListener;
@@ -16,6 +18,9 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use crate::routes;
+
+/// How long the mail server may take to answer: less than the check may take.
+const MAIL_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The service before it serves. Its settings, its secret and its keys are right: what is
 /// beside it in the process can be started.
@@ -99,7 +104,17 @@ fn add_checks(health: &Health, parts: &Parts) {
     let mailer = parts.mailer.clone();
     health.add("mail", move || {
         let mailer = mailer.clone();
-        async move { Ok(mailer.ping().await?) }
+        async move { Ok(mail_condition(&*mailer).await) }
     });
     broker::health::add(health, parts.broker.clone());
+}
+
+/// Whoever has an account can sign in without mail, and what is owed goes out later: no
+/// reason to send requests elsewhere.
+async fn mail_condition(mailer: &dyn Mailer) -> Condition {
+    match tokio::time::timeout(MAIL_PATIENCE, mailer.ping()).await {
+        Ok(Ok(())) => Condition::Fine,
+        Ok(Err(error)) => Condition::Degraded(error.to_string()),
+        Err(_) => Condition::Degraded("the mail server doesn't answer".to_owned()),
+    }
 }

@@ -104,6 +104,28 @@ async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
     }
 }
 
+#[tokio::test]
+async fn without_its_mail_server_it_is_of_use_all_the_same() {
+    let files = tempfile::tempdir().expect("a directory");
+    let settings = [
+        ("MINIAPP__DATA_DIR", files.path().display().to_string()),
+        ("MINIAPP__MAIL__URL", "smtp://127.0.0.1:1".to_owned()),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value));
+    let config = Config::load_from(None, settings).expect("a configuration");
+    let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(SystemClock));
+    let store = open_store(&config).await.expect("a store");
+    let (watchers, _) = broadcast::channel(1);
+    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+    let health = Health::new();
+    let parts = Parts { store, broker, mailer, clock };
+    Auth::open(&config, parts, &health).await.expect("a service");
+    let report = health.report().await;
+    assert_eq!(report.status, Status::Degraded);
+    let bad = report.checks.iter().filter(|check| check.status != Status::Ok);
+    assert_eq!(bad.map(|check| check.name).collect::<Vec<_>>(), ["mail"]);
+}
+
 /// Goes through everything that handles a secret; gives all of them.
 async fn use_it(service: &mut Running) -> Vec<String> {
     let email = "ada@example.com";
