@@ -7,7 +7,6 @@ use contracts::task::SubmitTask;
 use http::HeaderMap;
 use http::header::HeaderName;
 use kit::http::{Problem, json};
-use serde_json::Value;
 
 use super::fault;
 use crate::state::Api;
@@ -32,8 +31,8 @@ impl FromRequest<Api> for Submission {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let key = key(request.headers());
         let body = json(request).await?;
-        let kind = body.get("kind").and_then(Value::as_str).unwrap_or(USUAL_KIND);
-        let is_known = api.kinds.allow(kind, &api.tasks).await;
+        let kind = body.text("kind");
+        let is_known = api.kinds.allow(kind.as_deref().unwrap_or(USUAL_KIND), &api.tasks).await;
         let (task, mut faults) = match SubmitTask::from_body(body) {
             Ok(task) => (Some(task), Vec::new()),
             Err(BodyFault::Fields(faults)) => (None, faults),
@@ -110,6 +109,7 @@ mod tests {
             (with("ttl", json!(86_401)), vec!["ttl"]),
             (with("ttl", json!("5")), vec!["ttl"]),
             (with("ttl", json!(1.5)), vec!["ttl"]),
+            (with("ttl", json!(1e300)), vec!["ttl"]),
             (with("maxAttempts", json!(0)), vec!["maxAttempts"]),
             (with("maxAttempts", json!(26)), vec!["maxAttempts"]),
             (with("runAt", json!("tomorrow")), vec!["runAt"]),
@@ -138,7 +138,6 @@ mod tests {
         let (platform, token) = start().await;
         let json = "application/json";
         let deep = format!("{{\"data\":{}", "[".repeat(10_000));
-        let huge = "{\"data\":1e999}".to_owned();
         let large = " ".repeat((1 << 20) + 1);
         let cases = [
             (json, String::new(), 400, "malformed_body"),
@@ -146,7 +145,6 @@ mod tests {
             (json, "[]".to_owned(), 400, "malformed_body"),
             (json, "\"text\"".to_owned(), 400, "malformed_body"),
             (json, deep, 400, "malformed_body"),
-            (json, huge, 400, "malformed_body"),
             (json, large, 413, "body_too_large"),
             ("text/plain", body().to_string(), 415, "unsupported_media_type"),
         ];

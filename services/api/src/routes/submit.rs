@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use kit::clock::truncated;
 use kit::http::Problem;
 use ring::digest::{SHA256, digest};
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tasks::NewTask;
 use tasks::engine::IdempotencyKey;
 
@@ -62,7 +63,6 @@ pub(super) async fn submit(
     Submission { task, key }: Submission,
 ) -> Result<Response, Problem> {
     let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
-    let data = to_raw_value(&data).map_err(Problem::internal)?;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
@@ -70,9 +70,18 @@ pub(super) async fn submit(
     let kind = kind.unwrap_or_else(|| USUAL_KIND.to_owned());
     let max_attempts = max_attempts.unwrap_or(USUAL_ATTEMPTS);
     let run_at = run_at.map(truncated);
-    let asked =
-        Asked { kind: &kind, description: &description, data: &data, ttl, max_attempts, run_at };
-    let key = key.map(|key| IdempotencyKey { key, digest: asked.digest() });
+    let key = key.map(|key| {
+        let asked = Asked {
+            kind: &kind,
+            description: &description,
+            data: &data,
+            ttl,
+            max_attempts,
+            run_at,
+        };
+        Ok::<_, Problem>(IdempotencyKey { key, digest: asked.digest()? })
+    });
+    let key = key.transpose()?;
     let new = NewTask {
         owner: caller.user_id,
         kind,
@@ -100,6 +109,7 @@ pub(super) async fn submit(
 struct Asked<'a> {
     kind: &'a str,
     description: &'a str,
+    #[serde(serialize_with = "sorted")]
     data: &'a RawValue,
     ttl: u32,
     max_attempts: u32,
@@ -107,13 +117,18 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn digest(&self) -> [u8; 32] {
-        // Plain data, and its JSON objects come sorted: serializing it can't fail.
-        let text = serde_json::to_vec(self).unwrap_or_default();
+    fn digest(&self) -> Result<[u8; 32], Problem> {
+        let text = serde_json::to_vec(self).map_err(Problem::internal)?;
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
-        bytes
+        Ok(bytes)
     }
+}
+
+/// The order of fields is no difference between two requests.
+fn sorted<S: Serializer>(data: &RawValue, serializer: S) -> Result<S::Ok, S::Error> {
+    let value: Value = serde_json::from_str(data.get()).map_err(serde::ser::Error::custom)?;
+    value.serialize(serializer)
 }
 
 #[cfg(test)]
@@ -213,6 +228,20 @@ mod tests {
         assert_eq!(ask(&token, "other", &body()).await.status(), 201);
         let someone = platform.auth.sign_in();
         assert_eq!(ask(&someone, "k", &body()).await.status(), 201);
+    }
+
+    #[tokio::test]
+    async fn data_comes_back_as_it_was_sent() {
+        let (platform, token) = start().await;
+        let data = r#"{"z":18446744073709551617,"a":[-0,1.50,1E2],"z":"\u00e9"}"#;
+        let body = format!(r#"{{"description":"d","ttl":5.0,"data":{data}}}"#);
+        let asking = platform.post("/api/tasks").token(&token).body("application/json", body);
+        let answer = asking.send().await;
+        assert_eq!((answer.status(), &answer.json()["ttl"]), (201, &json!(5)));
+        let found = platform.get(answer.header("location")).token(&token).send().await;
+        for answer in [&answer, &found] {
+            assert!(answer.body().contains(&format!("\"data\":{data},")), "{}", answer.body());
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the demo runs, and how each is to end.
 
 use contracts::task::{Status, SubmitTask};
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 /// A task of the demo.
@@ -25,7 +26,8 @@ pub fn cases(page: &str) -> Vec<Case> {
         name,
         task: SubmitTask {
             description: name.to_owned(),
-            data,
+            // A value is JSON already: writing it can't fail.
+            data: to_raw_value(&data).unwrap_or_default(),
             ttl,
             kind: Some(kind.to_owned()),
             max_attempts: None,

@@ -1,9 +1,9 @@
 //! What clients ask for, once it has been read: every value follows its rules.
 
-use contracts::account::{MAX_PASSWORD, Secret, or_bare_text};
+use contracts::account::{MAX_PASSWORD, Secret};
+use contracts::body::JsonBody;
 use contracts::fields::{BodyFault, Fields, FromFields};
 use jiff::civil::{Date, date};
-use serde_json::Value;
 
 use crate::email::Email;
 use crate::login::Login;
@@ -26,8 +26,8 @@ impl FromFields for Addressee {
         Email::read(fields, "email").map(Self)
     }
 
-    fn from_body(body: Value) -> Result<Self, BodyFault> {
-        Fields::read_body(or_bare_text("email", body))
+    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyFault> {
+        Fields::read_body(body.into().or_bare_text("email"))
     }
 }
 
@@ -159,7 +159,7 @@ fn read_phone_number(fields: &mut Fields) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

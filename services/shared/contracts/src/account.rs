@@ -14,7 +14,6 @@ mod tests;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 pub use admin::{AccountPage, AuditEntry, AuditPage, SetRoles};
@@ -81,12 +80,4 @@ pub enum Role {
     User,
     /// Sees and changes what belongs to all.
     Admin,
-}
-
-/// The object that a bare JSON string stands for.
-pub fn or_bare_text(field: &str, body: Value) -> Value {
-    match body {
-        Value::String(text) => json!({ field: text }),
-        body => body,
-    }
 }

@@ -5,6 +5,7 @@
 //! a client can use these types as they are.
 
 pub mod account;
+pub mod body;
 pub mod fields;
 pub mod message;
 pub mod page;

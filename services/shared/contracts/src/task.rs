@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ impl Status {
 }
 
 /// The body of `POST /api/tasks`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubmitTask {
     /// What the task is about, for people; 1 to 500 characters.
@@ -62,7 +63,7 @@ pub struct SubmitTask {
     pub description: String,
     /// The kind's input; a string or any JSON, as the kind wants.
     #[schema(value_type = Value, example = json!({"hello": "world"}))]
-    pub data: Value,
+    pub data: Box<RawValue>,
     /// Seconds one execution may take.
     #[schema(minimum = 1, maximum = 86_400, example = 30)]
     pub ttl: u32,

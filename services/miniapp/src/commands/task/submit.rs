@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use contracts::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::watch;
 use crate::client::Submission;
@@ -51,7 +51,7 @@ pub struct Args {
 /// Where the input comes from.
 #[derive(Clone, Debug, PartialEq)]
 enum Data {
-    Given(Value),
+    Given(String),
     File(PathBuf),
     Stdin,
 }
@@ -63,29 +63,29 @@ impl FromStr for Data {
         Ok(match text.strip_prefix('@') {
             Some(path) => Self::File(path.into()),
             None if text == "-" => Self::Stdin,
-            None => Self::Given(json_or_text(text)),
+            None => Self::Given(text.to_owned()),
         })
     }
 }
 
 impl Data {
-    fn read(self) -> anyhow::Result<Value> {
-        match self {
-            Self::Given(value) => Ok(value),
+    fn read(self) -> anyhow::Result<Box<RawValue>> {
+        let text = match self {
+            Self::Given(text) => text,
             Self::File(path) => std::fs::read_to_string(&path)
-                .map(|text| json_or_text(&text))
-                .with_context(|| format!("can't read {}", path.display())),
+                .with_context(|| format!("can't read {}", path.display()))?,
             Self::Stdin => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text).context("can't read standard input")?;
-                Ok(json_or_text(&text))
+                text
             }
-        }
+        };
+        Ok(json_or_text(&text)?)
     }
 }
 
-fn json_or_text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+fn json_or_text(text: &str) -> serde_json::Result<Box<RawValue>> {
+    serde_json::from_str(text).or_else(|_| to_raw_value(text))
 }
 
 /// Runs the command.
@@ -125,22 +125,21 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<Ended> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn input_is_json_or_else_text() {
         let cases = [
-            (r#"{"a": 1}"#, Data::Given(json!({"a": 1}))),
-            ("5", Data::Given(json!(5))),
-            ("hello", Data::Given(json!("hello"))),
-            ("{broken", Data::Given(json!("{broken"))),
-            ("@in.json", Data::File("in.json".into())),
-            ("-", Data::Stdin),
+            (r#"{"b": 18446744073709551617, "a": 1}"#, r#"{"b": 18446744073709551617, "a": 1}"#),
+            ("5", "5"),
+            ("hello", r#""hello""#),
+            ("{broken", r#""{broken""#),
         ];
         for (text, expected) in cases {
-            assert_eq!(text.parse(), Ok(expected));
+            assert_eq!(json_or_text(text).expect("JSON").get(), expected);
+            assert_eq!(text.parse(), Ok(Data::Given(text.to_owned())));
         }
+        assert_eq!("@in.json".parse(), Ok(Data::File("in.json".into())));
+        assert_eq!("-".parse(), Ok(Data::Stdin));
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use contracts::body::JsonBody;
 use contracts::fields::{BodyFault, FromFields};
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Password;
@@ -126,7 +126,7 @@ impl Turn {
     /// Reads a body that has a new password.
     pub async fn read<T: FromFields + Send + 'static>(
         self,
-        body: Value,
+        body: JsonBody,
     ) -> anyhow::Result<Result<T, BodyFault>> {
         self.work(move || Ok(T::from_body(body))).await
     }

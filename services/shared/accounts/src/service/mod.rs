@@ -14,10 +14,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use broker::Broker;
 use contracts::account::Jwks;
+use contracts::body::JsonBody;
 use contracts::fields::{BodyFault, FromFields};
 use kit::clock::Clock;
 use kit::config::Config;
-use serde_json::Value;
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -158,7 +158,7 @@ impl Accounts {
     /// are hashed.
     pub async fn read_body<T: FromFields + Send + 'static>(
         &self,
-        body: Value,
+        body: JsonBody,
     ) -> Result<Result<T, BodyFault>, Error> {
         Ok(self.0.passwords.turn().await?.read(body).await?)
     }

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{MAX_EMAIL, MAX_PASSWORD, MAX_TOKEN, Role, Secret, or_bare_text};
+use super::{MAX_EMAIL, MAX_PASSWORD, MAX_TOKEN, Role, Secret};
+use crate::body::JsonBody;
 use crate::fields::{BodyFault, Fields, FromFields};
 
 /// The body of `POST /sign-in`.
@@ -97,8 +97,8 @@ impl FromFields for Validate {
         Some(Self { token })
     }
 
-    fn from_body(body: Value) -> Result<Self, BodyFault> {
-        Fields::read_body(or_bare_text("token", body))
+    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyFault> {
+        Fields::read_body(body.into().or_bare_text("token"))
     }
 }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
+use contracts::body::JsonBody;
 use contracts::fields::FromFields;
 use contracts::problem::Code;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
-use serde_json::Value;
 
 use super::Problem;
 
@@ -42,7 +42,7 @@ impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
 }
 
 /// The JSON body as it is, for whoever reads its fields elsewhere.
-pub async fn json(request: Request) -> Result<Value, Problem> {
+pub async fn json(request: Request) -> Result<JsonBody, Problem> {
     if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
@@ -53,7 +53,6 @@ pub async fn json(request: Request) -> Result<Value, Problem> {
         let detail = if fault.is_eof() {
             "the body ends too early".to_owned()
         } else {
-            // No JSON, or more than is read: nested too deeply, a number too large.
             format!("the body can't be read from line {line}, column {column} on")
         };
         Problem::new(Code::MalformedBody).detail(detail)

@@ -1,0 +1,169 @@
+//! JSON bodies, taken apart no further than to their fields.
+//!
+//! A field stays the text that the client wrote until its reader takes it: what is wrong
+//! with it is then told as the field's fault, and what belongs to the client comes back
+//! as it was sent, with its own numbers and its own order.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
+
+/// A JSON body.
+#[derive(Clone, Debug)]
+pub enum JsonBody {
+    /// An object.
+    Object(Object),
+    /// A string alone.
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+/// The fields of an object.
+#[derive(Clone, Debug, Default)]
+pub struct Object {
+    /// Each by its name, as it was written.
+    pub fields: BTreeMap<String, Box<RawValue>>,
+    /// Names that came more than once: which value is meant can't be told.
+    pub doubled: Vec<String>,
+}
+
+impl JsonBody {
+    /// The string in a field, if there is one.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let Self::Object(object) = self else { return None };
+        serde_json::from_str(object.fields.get(name)?.get()).ok()
+    }
+
+    /// The object that a bare JSON string stands for.
+    #[must_use]
+    pub fn or_bare_text(self, field: &str) -> Self {
+        match self {
+            Self::Text(text) => {
+                Value::Object(Map::from_iter([(field.to_owned(), text.into())])).into()
+            }
+            body => body,
+        }
+    }
+}
+
+impl From<Value> for JsonBody {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Object(object) => {
+                // A value is JSON already: writing it can't fail.
+                let written = |(name, value)| Some((name, to_raw_value(&value).ok()?));
+                let fields = object.into_iter().filter_map(written).collect();
+                Self::Object(Object { fields, doubled: Vec::new() })
+            }
+            Value::String(text) => Self::Text(text),
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = JsonBody;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonBody, A::Error> {
+        let mut object = Object::default();
+        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
+            match object.fields.entry(name) {
+                Entry::Vacant(place) => _ = place.insert(value),
+                Entry::Occupied(first) => object.doubled.push(first.key().clone()),
+            }
+        }
+        Ok(JsonBody::Object(object))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JsonBody, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(JsonBody::Other)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<JsonBody, E> {
+        Ok(JsonBody::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<JsonBody, E> {
+        Ok(JsonBody::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<JsonBody, E> {
+        Ok(JsonBody::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<JsonBody, E> {
+        Ok(JsonBody::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<JsonBody, E> {
+        Ok(JsonBody::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<JsonBody, E> {
+        Ok(JsonBody::Other)
+    }
+}
+
+/// `raw` without the space between its parts.
+pub(crate) fn compact(raw: Box<RawValue>) -> Box<RawValue> {
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
+    if !raw.get().contains(is_space) {
+        return raw;
+    }
+    let (mut within_text, mut escaped) = (false, false);
+    let kept = |&c: &char| {
+        let is_kept = within_text || !is_space(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = within_text,
+            '"' => within_text = !within_text,
+            _ => {}
+        }
+        is_kept
+    };
+    let compact = raw.get().chars().filter(kept).collect();
+    RawValue::from_string(compact).unwrap_or(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_json_is_a_body() {
+        for text in ["[1, [2]]", "1", "-1", "1.5", "true", "null"] {
+            let body = serde_json::from_str(text).expect("JSON");
+            assert!(matches!(body, JsonBody::Other), "{text}");
+        }
+        let body = serde_json::from_str("\"a\\n\"").expect("JSON");
+        assert!(matches!(body, JsonBody::Text(text) if text == "a\n"));
+        for text in ["", "{", "{\"a\":}", "[1", "{} {}", "{\"a\":01}", "{1:1}"] {
+            assert!(serde_json::from_str::<JsonBody>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn space_goes_where_it_means_nothing() {
+        let text = "{ \"a b\" : [ 1 ,\n\t2 ] , \"c\\\" \\\\\" : \" \\\\\" }";
+        let raw = RawValue::from_string(text.to_owned()).expect("JSON");
+        assert_eq!(compact(raw).get(), "{\"a b\":[1,2],\"c\\\" \\\\\":\" \\\\\"}");
+    }
+}
