@@ -21,7 +21,6 @@ mod runner;
 mod running;
 mod service;
 mod spans;
-mod trouble;
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use crate::metrics::Counted;
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::spans;
-use crate::trouble::Trouble;
+use kit::trouble::Trouble;
 
 /// What all attempts of a worker share.
 pub(crate) struct Runner {

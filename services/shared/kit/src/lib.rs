@@ -15,6 +15,7 @@ mod service;
 pub mod telemetry;
 pub mod token;
 pub mod trace;
+pub mod trouble;
 
 pub use bootstrap::{Boot, listen, run, run_with};
 pub use service::Service;

@@ -11,23 +11,29 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Follows something that is tried again until it works.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub struct Trouble {
     what: &'static str,
     failures: u32,
+    /// What was said of it last.
+    said: String,
     jitter: Xoshiro256PlusPlus,
 }
 
 impl Trouble {
     /// `what` is said when it begins and when it is over; waits are spread by `seed`.
     pub fn with(what: &'static str, seed: u64) -> Self {
-        Self { what, failures: 0, jitter: Xoshiro256PlusPlus::seed_from_u64(seed) }
+        let jitter = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Self { what, failures: 0, said: String::new(), jitter }
     }
 
-    /// It failed: says so the first time, and gives how long to wait. Waits double up to
-    /// some seconds and are spread, so that all workers don't come back at once.
+    /// It failed: says so the first time and whenever the reason changes, and gives how
+    /// long to wait. Waits double up to some seconds and are spread, so that all processes
+    /// don't come back at once.
     pub fn failed(&mut self, error: &impl Display) -> Duration {
-        if self.failures == 0 {
-            tracing::warn!(%error, "{} failed; trying again", self.what);
+        let reason = error.to_string();
+        if self.said != reason {
+            tracing::warn!(error = reason, "{} failed; trying again", self.what);
+            self.said = reason;
         }
         let full = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
         self.failures += 1;
@@ -40,6 +46,7 @@ impl Trouble {
             tracing::info!(failures = self.failures, "{} works again", self.what);
         }
         self.failures = 0;
+        self.said.clear();
     }
 }
 
