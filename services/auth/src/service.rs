@@ -13,9 +13,11 @@ use kit::config::Config;
 use kit::health::{Condition, Health};
 use kit::http::{PerIp, RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
+use kit::trouble::Trouble;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::routes;
 
@@ -31,10 +33,18 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Opens the service. What it needs, it adds to `health`.
+    /// Opens the service, as soon as its store can be used: that may start later. What it
+    /// needs, it adds to `health`.
     pub async fn open(config: &Config, parts: Parts, health: &Health) -> anyhow::Result<Self> {
         add_checks(health, &parts);
-        let accounts = Accounts::open(config, parts).await?;
+        let mut trouble = Trouble::with("opening the accounts", rand::random());
+        let accounts = loop {
+            match Accounts::open(config, parts.clone()).await {
+                Err(error) if error.is_passing() => sleep(trouble.failed(&error)).await,
+                opened => break opened?,
+            }
+        };
+        trouble.over();
         let router = router(&accounts, config)?;
         Ok(Self { accounts, router, options: ServerOptions::from(config) })
     }
@@ -68,7 +78,9 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
-    let auth = Auth::open(&config, Parts { store, broker, mailer, clock }, &health).await?;
+    let parts = Parts { store, broker, mailer, clock };
+    let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
+    let Some(auth) = opened.await.transpose()? else { return Ok(()) };
     let listener = kit::listen(config.auth.listen, "auth.listen").await?;
     health.started();
     auth.run(listener, shutdown).await

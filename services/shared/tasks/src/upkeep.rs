@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kit::config;
 use kit::lifecycle::Shutdown;
+use kit::trouble::Trouble;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -68,7 +69,7 @@ impl Upkeep {
         let Self { tasks, due, news } = self;
         if !broker.is_durable() {
             // Nothing of an earlier life is in the queue, nor is any of its workers alive.
-            restore(&tasks).await;
+            stop.token().run_until_cancelled(restore(&tasks)).await;
         }
         let stopped = stop.token();
         let relay = Relay::new(tasks.clone(), broker.clone()).run(due, &stop);
@@ -105,17 +106,22 @@ where
     }
 }
 
-/// Brings back what an earlier life of this process left behind.
+/// Brings back what an earlier life of this process left behind, as soon as the store can
+/// be used.
 async fn restore(tasks: &Tasks) {
-    let now = tasks.clock().now();
-    let restored = async {
-        reap(tasks, Timestamp::MAX).await?;
-        tasks.engine().dispatch_again(now, now).await.map_err(Error::from)
-    };
-    match restored.await {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(count, "waiting tasks are dispatched again"),
-        Err(error) => tracing::error!(%error, "could not restore waiting tasks"),
+    // Nobody else does it, so there is nobody to be out of step with.
+    let mut trouble = Trouble::with("bringing back waiting tasks", 0);
+    loop {
+        let now = tasks.clock().now();
+        let restored = async {
+            reap(tasks, Timestamp::MAX).await?;
+            tasks.engine().dispatch_again(now, now).await.map_err(Error::from)
+        };
+        match restored.await {
+            Ok(0) => return,
+            Ok(count) => return tracing::info!(count, "waiting tasks are dispatched again"),
+            Err(error) => sleep(trouble.failed(&error)).await,
+        }
     }
 }
 

@@ -35,9 +35,10 @@ use crate::news::News;
 use crate::outbox::{Ledger, Relay};
 use crate::password::Passwords;
 use crate::secret::{PlatformSecret, SecretError};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// What accounts are made of.
+#[derive(Clone)]
 pub struct Parts {
     /// The database.
     pub store: Arc<dyn Store>,
@@ -64,6 +65,13 @@ pub enum OpenError {
     /// Something that doesn't happen.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
+}
+
+impl OpenError {
+    /// Whether it is the store that can't be used yet: trying again later is right.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Keys(KeyError::Store(StoreError::Unavailable(_))))
+    }
 }
 
 /// The rules that can be set.
