@@ -42,7 +42,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 const SESSION: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = \
      '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; \
-     SET enable_sort = off; SET jit = off";
+     SET enable_sort = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /// A database with the tables of one store.
 ///

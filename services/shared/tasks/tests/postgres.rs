@@ -177,6 +177,38 @@ async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier(
     assert_eq!(told, [decided_first.event, committed_first.event]);
 }
 
+/// However many tasks others have, and whatever the statistics say about owners.
+#[tokio::test]
+async fn counting_ones_own_tasks_reads_no_others() {
+    const OTHERS: &str = "INSERT INTO tasks (id, owner, created_at, changed_at, finished_at, \
+         status, ttl, max_attempts, kind, description, data, timeline) \
+         SELECT gen_random_uuid(), lpad((n % 5)::text, 32, '0')::uuid, n, n, n, 2, 1, 1, 'echo', \
+         'one of many', '1', repeat('x', 300) FROM generate_series(1, 20000) AS n; ANALYZE tasks";
+    const SCANS: &str = "SELECT indexrelname = 'tasks_old', sum(idx_scan)::bigint \
+         FROM pg_stat_user_indexes WHERE relname = 'tasks' GROUP BY 1 ORDER BY 1";
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
+    let name = settings.url.rest().rsplit('/').next().expect("a name");
+    let engine = PostgresEngine::new(&settings).expect("an engine");
+    engine.ping().await.expect("tables");
+    server.execute(name, OTHERS).await.expect("tasks");
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    engine.stats(Some(owner), clock.now()).await.expect("counted");
+
+    // The counts come with the end of the connections that made them.
+    drop(engine);
+    let mut connection = server.connect(name).await.expect("a connection");
+    let of_all = loop {
+        let rows = sqlx::query(SCANS).fetch_all(&mut connection).await.expect("counts");
+        let scans: Vec<i64> = rows.iter().map(|row| row.get(1)).collect();
+        if scans[0] > 0 {
+            break scans[1];
+        }
+    };
+    assert_eq!(of_all, 0);
+}
+
 /// Every statement is prepared while there is nothing, then there are many tasks.
 #[tokio::test]
 async fn no_statement_reads_the_whole_table() {

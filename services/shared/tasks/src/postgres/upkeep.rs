@@ -106,7 +106,8 @@ pub(super) async fn purge(
     removed: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id FROM tasks WHERE finished_at <= $1 \
+    const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id FROM tasks \
+         WHERE status >= 2 AND finished_at <= $1 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
          removed AS MATERIALIZED (SELECT id FROM tasks WHERE deleted AND finished_at <= $2 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
