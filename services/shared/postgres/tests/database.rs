@@ -9,6 +9,7 @@ use kit::config::{Database as Settings, EngineUrl, Synchronous};
 use postgres::{Database, DatabaseClock, Fault};
 use sqlx::Row as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use testkit::certificate::Certificate;
 use testkit::postgres::Server;
 use tokio::net::TcpListener;
 
@@ -86,6 +87,42 @@ async fn a_database_that_only_reads_says_so() {
     let alter = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     server.execute("postgres", &alter).await.expect("a setting");
     database.ping().await.expect("it writes again");
+}
+
+#[tokio::test]
+async fn a_standby_says_so_until_it_is_promoted() {
+    let Some(server) = Server::alone(&[]).await else { return };
+    let database = fresh(&server).await;
+    database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n")).await.expect("a table");
+    server.stand_by().await.expect("a standby");
+    assert!(refusal(&database).await.contains("is it a standby?"));
+    let change = "UPDATE counts SET n = 2 RETURNING n";
+    let changed = number(&database, change).await;
+    assert!(matches!(changed, Err(Fault::ReadOnly)), "{changed:?}");
+    assert_eq!(number(&database, "SELECT n FROM counts").await.expect("a row"), 1);
+
+    server.execute("postgres", "SELECT pg_promote()").await.expect("a promotion");
+    database.ping().await.expect("it writes");
+    assert_eq!(number(&database, change).await.expect("a row"), 2);
+}
+
+#[tokio::test]
+async fn both_sides_of_tls_are_told_apart() {
+    let Some(server) = Server::alone(&[]).await else { return };
+    let certificate = Certificate::for_localhost().expect("a certificate");
+    server.want_tls(&certificate).await.expect("a server with TLS");
+    let authority = server.directory().join("authority.pem");
+    std::fs::write(&authority, &certificate.authority).expect("a file");
+    let url = server.url("postgres");
+    let with = |options: &str| at(&format!("{}?{options}", url.expose()));
+
+    let trusting = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    with(&trusting).ping().await.expect("the right certificate");
+    with("sslmode=require").ping().await.expect("any certificate");
+    let text = refusal(&with("sslmode=verify-full")).await;
+    assert!(text.contains("certificate"), "{text}");
+    let text = refusal(&with("sslmode=disable")).await;
+    assert!(text.contains("no encryption"), "{text}");
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 mod install;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
 
 use self::install::Install;
+use crate::certificate::Certificate;
 
 /// How long a server may take to start; after a crash it reads its log first.
 const START: Duration = Duration::from_mins(1);
@@ -196,6 +198,33 @@ impl Server {
     pub async fn restart(&self) -> Result<()> {
         self.crash()?;
         self.resume().await
+    }
+
+    /// Crashes it and starts it as a standby, which answers and takes no writes until
+    /// somebody says `SELECT pg_promote()`.
+    pub async fn stand_by(&self) -> Result<()> {
+        self.crash()?;
+        self.put("standby.signal", "")?;
+        self.resume().await
+    }
+
+    /// From now on it wants TLS over TCP, for which it shows `certificate`.
+    pub async fn want_tls(&self, certificate: &Certificate) -> Result<()> {
+        const WHO: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
+        self.put("server.crt", &certificate.chain)?;
+        self.put("server.key", &certificate.key)?;
+        self.put("pg_hba.conf", WHO)?;
+        self.execute(USER, "ALTER SYSTEM SET ssl = on").await?;
+        self.restart().await
+    }
+
+    /// Writes one of the server's files.
+    fn put(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.data().join(name);
+        fs::write(&path, text)?;
+        // A key that others may read isn't used.
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        self.install.give(&path)
     }
 
     fn data(&self) -> PathBuf {
