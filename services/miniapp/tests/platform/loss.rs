@@ -6,9 +6,14 @@ use contracts::task::{EventType, Status, Task};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::eventually;
-use testkit::platform::{User, task};
+use testkit::platform::{Engines, User, task};
 
-use crate::support::{program, somebody};
+use crate::support::{program_on, somebody};
+
+testkit::on_all_engines!(
+    every_accepted_task_ends_once_though_the_process_is_killed_twice,
+    what_was_answered_before_the_kill_is_there_after_it,
+);
 
 const TASKS: usize = 200;
 
@@ -26,9 +31,8 @@ async fn submit(user: &User, number: usize) -> Task {
     user.submit(kind, &data).await
 }
 
-#[tokio::test]
-async fn every_accepted_task_ends_once_though_the_process_is_killed_twice() {
-    let program = program().set("worker.concurrency", 4).set("worker.replicas", 2);
+async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engines: Engines) {
+    let program = program_on(engines).await.set("worker.concurrency", 4).set("worker.replicas", 2);
     let mut platform = program.start().await;
     let user = somebody(&platform).await;
     let submits = (0..TASKS).map(|number| submit(&user, number));
@@ -75,9 +79,8 @@ async fn every_accepted_task_ends_once_though_the_process_is_killed_twice() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-#[tokio::test]
-async fn what_was_answered_before_the_kill_is_there_after_it() {
-    let mut platform = program().start().await;
+async fn what_was_answered_before_the_kill_is_there_after_it(engines: Engines) {
+    let mut platform = program_on(engines).await.start().await;
     let user = somebody(&platform).await;
     let mut accepted = Vec::new();
     // Once more, and a task that ran each time would be taken for the cause.

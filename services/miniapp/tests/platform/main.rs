@@ -1,6 +1,7 @@
 //! The whole platform from its outside: the real program, started on free ports, asked
 //! over HTTP, killed, stopped, starved and lied to.
 
+mod database;
 mod disk;
 mod errors;
 mod loss;

@@ -4,13 +4,22 @@ use contracts::task::{EventType, Status};
 use serde_json::json;
 use testkit::eventually;
 use testkit::http::Answer;
-use testkit::platform::Signal;
+use testkit::platform::{Engines, Signal};
 
-use crate::support::{program, somebody};
+use crate::support::{program, program_on, somebody};
 
-#[tokio::test]
-async fn running_tasks_end_before_the_process_does() {
-    let platform = program().set("worker.concurrency", 4).set("worker.replicas", 1).start().await;
+testkit::on_all_engines!(
+    running_tasks_end_before_the_process_does,
+    what_takes_too_long_is_handed_back_and_costs_no_attempt,
+);
+
+async fn running_tasks_end_before_the_process_does(engines: Engines) {
+    let platform = program_on(engines)
+        .await
+        .set("worker.concurrency", 4)
+        .set("worker.replicas", 1)
+        .start()
+        .await;
     let user = somebody(&platform).await;
     let mut running = Vec::new();
     for _ in 0..4 {
@@ -33,9 +42,8 @@ async fn running_tasks_end_before_the_process_does() {
     user.until(waiting, Status::Finished).await;
 }
 
-#[tokio::test]
-async fn what_takes_too_long_is_handed_back_and_costs_no_attempt() {
-    let program = program().set("worker.grace", "100ms");
+async fn what_takes_too_long_is_handed_back_and_costs_no_attempt(engines: Engines) {
+    let program = program_on(engines).await.set("worker.grace", "100ms");
     let platform = program.start().await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;

@@ -6,13 +6,21 @@ use contracts::problem::Code;
 use contracts::task::{EventType, Kinds, Status, Task};
 use serde_json::{Value, json};
 use testkit::http::Answer;
-use testkit::platform::task;
+use testkit::platform::{Engines, task};
 
-use crate::support::{shared, somebody};
+use crate::support::{shared_on, somebody};
 
-#[tokio::test]
-async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish() {
-    let platform = shared().await;
+testkit::on_all_engines!(
+    an_address_becomes_an_account_and_its_tasks_of_every_kind_finish,
+    a_running_task_is_stopped_by_its_owner_and_run_again,
+    a_task_that_runs_past_its_ttl_is_stopped,
+    tasks_are_seen_by_their_owner_alone,
+    a_stream_of_events_ends_with_the_task,
+    the_same_key_gives_the_same_task,
+);
+
+async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let inputs = BTreeMap::from([
         ("echo", json!({ "hello": ["world", 1.5, null] })),
@@ -55,9 +63,8 @@ async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish() {
     }
 }
 
-#[tokio::test]
-async fn a_running_task_is_stopped_by_its_owner_and_run_again() {
-    let platform = shared().await;
+async fn a_running_task_is_stopped_by_its_owner_and_run_again(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
     user.until(id, Status::Executing).await;
@@ -80,9 +87,8 @@ async fn a_running_task_is_stopped_by_its_owner_and_run_again() {
     assert!(user.tasks().await.is_empty());
 }
 
-#[tokio::test]
-async fn a_task_that_runs_past_its_ttl_is_stopped() {
-    let platform = shared().await;
+async fn a_task_that_runs_past_its_ttl_is_stopped(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let mut body = task("sleep", &json!({ "seconds": 600 }));
     body["ttl"] = json!(1);
@@ -93,9 +99,8 @@ async fn a_task_that_runs_past_its_ttl_is_stopped() {
     assert_eq!(message, "TTL is shorter than the execution time");
 }
 
-#[tokio::test]
-async fn tasks_are_seen_by_their_owner_alone() {
-    let platform = shared().await;
+async fn tasks_are_seen_by_their_owner_alone(engines: Engines) {
+    let platform = shared_on(engines).await;
     let (owner, other) = (somebody(&platform).await, somebody(&platform).await);
     let id = owner.submit("echo", &json!(1)).await.task_id;
     let path = format!("/api/tasks/{id}");
@@ -112,9 +117,8 @@ async fn tasks_are_seen_by_their_owner_alone() {
     owner.until(id, Status::Finished).await;
 }
 
-#[tokio::test]
-async fn a_stream_of_events_ends_with_the_task() {
-    let platform = shared().await;
+async fn a_stream_of_events_ends_with_the_task(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 0.2 })).await.task_id;
     let stream = user.api("GET", &format!("/api/tasks/{id}/events"));
@@ -129,9 +133,8 @@ async fn a_stream_of_events_ends_with_the_task() {
     assert_eq!(told, ["created", "started", "finished"], "{text}");
 }
 
-#[tokio::test]
-async fn the_same_key_gives_the_same_task() {
-    let platform = shared().await;
+async fn the_same_key_gives_the_same_task(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let submit = async |body: &Value| {
         let request = user.api("POST", "/api/tasks").header("idempotency-key", "once").json(body);

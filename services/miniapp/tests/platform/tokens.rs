@@ -5,9 +5,17 @@ use contracts::task::Status;
 use serde_json::json;
 use testkit::eventually;
 use testkit::http::Answer;
-use testkit::platform::{PASSWORD, User};
+use testkit::platform::{Engines, PASSWORD, User};
 
-use crate::support::{program, shared, somebody};
+use crate::support::{program, program_on, shared, shared_on, somebody};
+
+testkit::on_all_engines!(
+    a_refresh_ends_the_token_before_and_serves_once,
+    a_forgotten_password_is_replaced_and_all_sessions_end,
+    tokens_outlive_a_restart,
+    who_deletes_an_account_leaves_no_tasks_behind,
+    an_admin_is_made_on_the_database,
+);
 
 /// What the API comes to say to a token that is to end.
 async fn ends_with(user: &User) -> Code {
@@ -46,9 +54,8 @@ async fn a_new_sign_in_ends_the_session_before() {
     platform.post_auth("/refresh", &refresh).await.expect_problem(Code::TokenRevoked);
 }
 
-#[tokio::test]
-async fn a_refresh_ends_the_token_before_and_serves_once() {
-    let platform = shared().await;
+async fn a_refresh_ends_the_token_before_and_serves_once(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let refresh = json!({ "refreshToken": user.refresh });
     let tokens = platform.post_auth("/refresh", &refresh).await.expect(200);
@@ -61,9 +68,8 @@ async fn a_refresh_ends_the_token_before_and_serves_once() {
     assert_eq!(ends_with(&fresh).await, Code::TokenRevoked);
 }
 
-#[tokio::test]
-async fn a_forgotten_password_is_replaced_and_all_sessions_end() {
-    let platform = shared().await;
+async fn a_forgotten_password_is_replaced_and_all_sessions_end(engines: Engines) {
+    let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let code = platform.code_by("/password-reset", &user.email).await;
     let new = "another horse, another battery";
@@ -83,9 +89,8 @@ async fn a_token_gets_old() {
     assert_eq!(ends_with(&user).await, Code::TokenExpired);
 }
 
-#[tokio::test]
-async fn tokens_outlive_a_restart() {
-    let platform = program().start().await;
+async fn tokens_outlive_a_restart(engines: Engines) {
+    let platform = program_on(engines).await.start().await;
     let user = somebody(&platform).await;
     let gone = somebody(&platform).await;
     Answer::to(gone.auth("POST", "/sign-out")).await.expect(204);
@@ -97,9 +102,9 @@ async fn tokens_outlive_a_restart() {
     assert_eq!(ends_with(&user).await, Code::TokenRevoked);
 }
 
-#[tokio::test]
-async fn who_deletes_an_account_leaves_no_tasks_behind() {
-    let platform = program().set("auth.admin_email", "admin@example.com").start().await;
+async fn who_deletes_an_account_leaves_no_tasks_behind(engines: Engines) {
+    let platform =
+        program_on(engines).await.set("auth.admin_email", "admin@example.com").start().await;
     let (admin, user) = (platform.sign_up("admin").await, somebody(&platform).await);
     let counted = async || {
         let stats = Answer::to(admin.api("GET", "/api/stats")).await.expect(200).json();
@@ -126,9 +131,8 @@ async fn who_deletes_an_account_leaves_no_tasks_behind() {
     platform.post_auth("/sign-in", &sign_in).await.expect_problem(Code::CredentialsInvalid);
 }
 
-#[tokio::test]
-async fn an_admin_is_made_on_the_database() {
-    let platform = program().start().await;
+async fn an_admin_is_made_on_the_database(engines: Engines) {
+    let platform = program_on(engines).await.start().await;
     let mut user = platform.sign_up("grace").await;
     Answer::to(user.auth("GET", "/users")).await.expect(403).expect_problem(Code::Forbidden);
     let granted = platform.program().run(&["admin", "grant", "grace"]).await;

@@ -1,6 +1,7 @@
 //! The whole platform as people run it: the real program in a process of its own, or one
 //! for each service, asked over HTTP.
 
+mod engines;
 mod ports;
 mod process;
 mod program;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use self::process::Process;
 
+pub use engines::Engines;
 pub use program::{Finished, Program};
 pub use rustix::process::Signal;
 pub use separate::{Separate, Service};
@@ -30,11 +32,15 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Starts it with `program`'s settings and waits until it is ready.
-    async fn start(program: &Program) -> Self {
-        let mut process = Process::start(program);
-        process.until_ready(&program.url("admin.listen")).await;
-        Self { program: program.clone(), process }
+    /// Starts it with `program`'s settings.
+    fn launch(program: &Program) -> Self {
+        Self { program: program.clone(), process: Process::start(program) }
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(mut self) -> Self {
+        self.process.until_ready(&self.admin()).await;
+        self
     }
 
     /// What it was started with.

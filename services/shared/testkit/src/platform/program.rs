@@ -75,9 +75,14 @@ impl Program {
         self
     }
 
-    /// Starts the platform.
+    /// Starts the platform and waits until it is ready.
     pub async fn start(&self) -> Platform {
-        Platform::start(self).await
+        self.launch().ready().await
+    }
+
+    /// Starts the platform, which may not get [ready](Platform::ready) for a while.
+    pub fn launch(&self) -> Platform {
+        Platform::launch(self)
     }
 
     /// Another program that lies beside this one, with the same home and settings.
