@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use accounts::mail::InboxMail;
-use anyhow::Context as _;
 use broker::{Received, Subscription, Topic};
 use contracts::message::RawTaskEvents;
 use contracts::task::{EventType, Task};
@@ -155,7 +154,7 @@ impl Teller<'_> {
                     Some(Received::Message(message)) => {
                         for (owner, task) in ends(&message.body) {
                             if budget.take(Instant::now()) {
-                                self.task(owner, task).await?;
+                                self.task(owner, task).await;
                             }
                         }
                     }
@@ -173,9 +172,10 @@ impl Teller<'_> {
         }
     }
 
-    async fn task(&self, owner: Uuid, id: Uuid) -> anyhow::Result<()> {
-        let found = self.platform.tasks.get(owner, id).await.context("can't read a task")?;
-        let Some(task) = found.map(|task| task.view()) else { return Ok(()) };
+    /// Tells how a task ended, unless the store can't be asked, which is no reason to end.
+    async fn task(&self, owner: Uuid, id: Uuid) {
+        let Ok(Some(task)) = self.platform.tasks.get(owner, id).await else { return };
+        let task = task.view();
         self.line(ended_line(self.ui, &task));
         let id = task.trace_id.as_deref().and_then(|id| TraceId::from_hex(id).ok());
         let trace = match id {
@@ -189,7 +189,6 @@ impl Teller<'_> {
             }
             self.line("");
         }
-        Ok(())
     }
 }
 
