@@ -51,6 +51,8 @@ impl Runner {
                 return delivery.reject().await;
             }
         };
+        let TaskReady::V1 { task_id, .. } = ready;
+        let _in_hand = self.running.hold(task_id);
         let span = spans::process(message);
         async {
             let asked_at = Instant::now();
@@ -94,7 +96,7 @@ impl Runner {
         let seed = self.rng.lock().random();
         let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
         if !self.running.begin(&attempt, asked_at) {
-            // Two copies of a message found one claim.
+            // A copy of the message found the claim first.
             return;
         }
         let (span, counted) = (spans::attempt(task), Counted::begin());

@@ -1,6 +1,6 @@
 //! The attempts that a worker runs now.
 
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +25,55 @@ struct State {
     attempts: BTreeMap<Claim, Arc<Attempt>>,
     /// Cancels of late, by task.
     canceled: HashMap<Uuid, Instant>,
+    /// Tasks that messages in hand are about.
+    in_hand: HashMap<Uuid, InHand>,
+}
+
+#[derive(Debug, Default)]
+struct InHand {
+    messages: usize,
+    /// The newest claim on the task whose attempt began meanwhile.
+    begun: Option<u64>,
+}
+
+/// A message about a task is in hand until this is dropped.
+pub(crate) struct Holding<'r> {
+    running: &'r Running,
+    task_id: Uuid,
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        let mut state = self.running.0.lock();
+        if let Entry::Occupied(mut in_hand) = state.in_hand.entry(self.task_id) {
+            in_hand.get_mut().messages -= 1;
+            if in_hand.get().messages == 0 {
+                in_hand.remove();
+            }
+        }
+    }
 }
 
 impl Running {
-    /// Adds an attempt whose claim was asked for at `asked_at`, unless there is one with its
-    /// claim. A cancel that came in the meantime, before anybody could know the attempt,
-    /// stops it.
+    /// Notes that a message about a task is in hand.
+    pub fn hold(&self, task_id: Uuid) -> Holding<'_> {
+        self.0.lock().in_hand.entry(task_id).or_default().messages += 1;
+        Holding { running: self, task_id }
+    }
+
+    /// Adds an attempt whose claim was asked for at `asked_at`. `false`: it began before, by
+    /// another copy of the message in hand, and may have ended since. A cancel that came in
+    /// the meantime, before anybody could know the attempt, stops it.
     pub fn begin(&self, attempt: &Arc<Attempt>, asked_at: Instant) -> bool {
         let mut state = self.0.lock();
-        let Entry::Vacant(vacant) = state.attempts.entry(attempt.claim) else { return false };
-        vacant.insert(attempt.clone());
+        let Claim { task_id, token } = attempt.claim;
+        if let Some(in_hand) = state.in_hand.get_mut(&task_id) {
+            if in_hand.begun >= Some(token) {
+                return false;
+            }
+            in_hand.begun = Some(token);
+        }
+        state.attempts.insert(attempt.claim, attempt.clone());
         if state.canceled.get(&attempt.claim.task_id).is_some_and(|at| *at >= asked_at) {
             attempt.stop(Stop::Canceled);
         }
@@ -112,11 +151,26 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_begins_once_for_all_messages_in_hand() {
+        let running = Running::default();
+        let first = attempt(1, 1);
+        let (message, copy) =
+            (running.hold(first.claim.task_id), running.hold(first.claim.task_id));
+        assert!(running.begin(&first, Instant::now()));
+        assert!(!running.begin(&first, Instant::now()), "it is running");
+        running.end(first.claim);
+        drop(message);
+        assert!(!running.begin(&first, Instant::now()), "it has ended");
+        assert!(running.begin(&attempt(1, 2), Instant::now()), "a newer claim");
+        drop(copy);
+        assert!(running.0.lock().in_hand.is_empty());
+    }
+
+    #[test]
     fn what_ended_is_gone() {
         let running = Running::default();
         let attempt = attempt(1, 1);
-        assert!(running.begin(&attempt, Instant::now()));
-        assert!(!running.begin(&attempt, Instant::now()), "a claim begins once");
+        running.begin(&attempt, Instant::now());
         assert_eq!(running.count(), 1);
         running.end(attempt.claim);
         assert_eq!(running.count(), 0);

@@ -43,6 +43,7 @@ impl Tasks {
             *status == Status::Executing
                 && task.state.generation == generation
                 && holder.as_deref() == Some(worker)
+                && task.state.lease_until > Some(self.clock.now())
         };
         let own = read.filter(is_its_own);
         Ok(own.map(|task| (Claim { task_id, token: task.state.claim }, task)))
