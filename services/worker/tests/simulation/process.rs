@@ -56,7 +56,7 @@ impl Life {
         if !time.is_zero() {
             sleep(time).await;
         }
-        let frozen_until = *self.frozen_until.lock();
+        let frozen_until = self.frozen_until();
         if frozen_until > Instant::now() {
             sleep_until(frozen_until).await;
         }
@@ -80,6 +80,11 @@ impl Life {
         self.dead.cancel();
         // Its connections end with it.
         self.parts.lock().drain(..).for_each(|part| part.abort());
+    }
+
+    /// Until when nothing gets through.
+    pub fn frozen_until(&self) -> Instant {
+        *self.frozen_until.lock()
     }
 
     pub fn freeze(&self, time: Duration) {

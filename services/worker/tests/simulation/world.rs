@@ -16,7 +16,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use testkit::MemoryStore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 use crate::process::{Process, Role};
@@ -25,6 +25,8 @@ use crate::{chaos, clients};
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(20);
+/// How long a step that began in trouble may take.
+const SETTLING: Duration = Duration::from_secs(20);
 /// How long after that everything has to have come to its end.
 const PATIENCE: Duration = Duration::from_mins(30);
 /// Who plays.
@@ -117,6 +119,10 @@ impl World {
                 self.processes.lock()[place] = Some(process);
             }
         }
+        // What was asked of a frozen process is done when it thaws.
+        let frozen = |process: &Process| process.life.frozen_until();
+        let thawed = self.processes.lock().iter().flatten().map(frozen).max();
+        sleep_until(thawed.unwrap_or(self.began).max(Instant::now()) + SETTLING).await;
         let limit = Instant::now() + PATIENCE;
         while !self.is_over().await {
             if self.is_broken() {
