@@ -88,7 +88,8 @@ impl Life {
     }
 
     pub fn freeze(&self, time: Duration) {
-        *self.frozen_until.lock() = Instant::now() + time;
+        let mut frozen_until = self.frozen_until.lock();
+        *frozen_until = frozen_until.max(Instant::now() + time);
     }
 }
 
