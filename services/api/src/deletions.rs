@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::{Broker, Delivery, Message, Queue};
 use contracts::message::AccountDeleted;
+use kit::trouble::Trouble;
 use tasks::Tasks;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span, info_span};
@@ -16,15 +17,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Removes the tasks of deleted accounts until it is dropped.
 pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
+    let mut trouble = Trouble::with("taking news of deleted accounts", 0);
     loop {
         match broker.consume(Queue::AccountDeletions, TOGETHER).await {
             Ok(mut consumer) => {
+                trouble.over();
                 while let Some(delivery) = consumer.next().await {
                     let span = process(&delivery.message);
                     settle(tasks, delivery).instrument(span).await;
                 }
             }
-            Err(error) => tracing::warn!(%error, "can't take news of deleted accounts"),
+            Err(error) => trouble.tell(&error),
         }
         sleep(PAUSE).await;
     }
@@ -55,8 +58,9 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
             return delivery.reject().await;
         }
     };
+    let mut trouble = Trouble::with("removing a deleted account's tasks", 0);
     while let Err(error) = tasks.delete_all(user).await {
-        tracing::warn!(%error, user.id = %user, "a deleted account's tasks have to wait");
+        trouble.tell(&error);
         sleep(PAUSE).await;
     }
     tracing::info!(user.id = %user, "the tasks of a deleted account are gone");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use broker::{Broker, Message, Received, Topic};
 use contracts::message::RawTaskEvents;
+use kit::trouble::Trouble;
 use parking_lot::RwLock;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -44,9 +45,11 @@ pub(super) struct Watch {
 impl Hub {
     /// Listens to the broker until it is dropped.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
+        let mut trouble = Trouble::with("listening to news of tasks", 0);
         loop {
             match broker.subscribe(Topic::TaskEvents).await {
                 Ok(mut subscription) => {
+                    trouble.over();
                     self.miss();
                     while let Some(received) = subscription.next().await {
                         match received {
@@ -56,7 +59,7 @@ impl Hub {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, "can't listen to news of tasks"),
+                Err(error) => trouble.tell(&error),
             }
             sleep(PAUSE).await;
         }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use contracts::account::{Jwks, Secret, Validate};
 use contracts::problem::{Code, Problem};
 use http::{HeaderMap, StatusCode};
+use kit::config::variable_of;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -88,7 +89,8 @@ impl Auth {
         let before = std::mem::replace(&mut *self.failed.lock(), failed);
         match (&answer, before) {
             (Err(error), None) => {
-                tracing::warn!(error = format!("{error:#}"), "auth can't be asked");
+                let setting = variable_of("auth.url");
+                tracing::warn!(error = format!("{error:#}"), setting, "auth can't be asked");
             }
             (Ok(_), Some(_)) => tracing::info!("auth answers again"),
             _ => {}

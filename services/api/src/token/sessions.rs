@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use broker::{Broker, Received, Subscription, Topic};
 use contracts::message::SessionChanged;
+use kit::trouble::Trouble;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
@@ -150,14 +151,17 @@ impl Sessions {
 
     /// Listens to the news until it is dropped.
     pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
+        // It has to be heard again soon, so the waits don't grow.
+        let mut trouble = Trouble::with("listening to news of sessions", 0);
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
+                    trouble.over();
                     self.link.write().unbroken_since = Some(Instant::now());
                     self.listen(&mut *subscription).await;
                     self.link.write().unbroken_since = None;
                 }
-                Err(error) => tracing::warn!(%error, "can't listen to news of sessions"),
+                Err(error) => trouble.tell(&error),
             }
             sleep(HEARTBEAT).await;
         }

@@ -3,6 +3,7 @@
 
 mod messages;
 mod outages;
+mod settings;
 mod support;
 mod tasks;
 mod tokens;

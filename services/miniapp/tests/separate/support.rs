@@ -1,10 +1,16 @@
 //! What the tests share.
 
+use contracts::task::{EventType, Status};
+use futures_util::future::join_all;
 use kit::config::EngineUrl;
-use testkit::platform::{Program, Separate, User};
+use serde_json::json;
+use testkit::eventually;
+use testkit::http::Answer;
+use testkit::platform::{Program, Separate, Service, User};
 use testkit::postgres::{self, Durability};
 use testkit::rabbit::{Options, Server};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use uuid::Uuid;
 
 static ACCESS: RwLock<()> = RwLock::const_new(());
 
@@ -85,7 +91,53 @@ impl<Access> Broker<Access> {
 
 /// Somebody new, as each API knows them.
 pub async fn somebody(platform: &Separate) -> Vec<User> {
-    let id = uuid::Uuid::new_v4().simple().to_string();
+    let id = Uuid::new_v4().simple().to_string();
     let user = platform.sign_up(&format!("somebody-{}", &id[..12])).await;
     platform.everywhere(&user)
+}
+
+/// What a service says of itself.
+pub async fn readiness(service: &Service) -> Answer {
+    Answer::to(service.ask_admin("/readyz")).await
+}
+
+/// Waits until each service has said in a line what is `wrong` and which `setting` to look
+/// at, is alive, and doesn't say that it is ready.
+pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
+    for service in platform.services() {
+        let said = || service.log().lines().any(|line| line.contains(wrong));
+        eventually("it says what is wrong", async || said().then_some(())).await;
+        let log = service.log();
+        let mut lines = log.lines().filter(|line| line.contains(wrong));
+        assert!(lines.any(|line| line.contains(setting)), "which setting? {log}");
+        Answer::to(service.ask_admin("/livez")).await.expect(200);
+        eventually("it says that it isn't ready", async || {
+            (readiness(service).await.status == 503).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until each service is ready, and a task has gone its way.
+pub async fn all_work(platform: &mut Separate) {
+    join_all(platform.services().map(Service::until_ready)).await;
+    let user = somebody(platform).await.remove(0);
+    let task = user.submit("echo", &json!("after all")).await;
+    user.until(task.task_id, Status::Finished).await;
+    for service in platform.services() {
+        let log = service.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
+
+/// Waits until the tasks have finished, and insists that each did so once.
+pub async fn each_finishes_once(user: &User, tasks: &[Uuid]) {
+    for task in tasks {
+        user.until(*task, Status::Finished).await;
+    }
+    for task in tasks {
+        let story = user.story(*task).await;
+        let ends = story.iter().filter(|event| **event == EventType::Finished).count();
+        assert_eq!((ends, story.last()), (1, Some(&EventType::Finished)), "{story:?}");
+    }
 }

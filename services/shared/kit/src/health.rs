@@ -1,5 +1,6 @@
 //! Whether what a process depends on works, asked for real.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
@@ -28,6 +29,8 @@ pub struct Health(Arc<Shared>);
 struct Shared {
     is_starting: AtomicBool,
     checks: Mutex<Vec<(&'static str, Ask)>>,
+    /// What was logged of those that don't work, so that probes don't fill the log.
+    said: Mutex<HashMap<&'static str, String>>,
     /// Held while asking, so that whoever comes meanwhile gets the same answer.
     latest: tokio::sync::Mutex<Option<(Instant, Report)>>,
 }
@@ -124,24 +127,39 @@ impl Health {
             return report.clone();
         }
         let checks = self.0.checks.lock().clone();
-        let checks = join_all(checks.into_iter().map(|(name, ask)| checked(name, ask))).await;
+        let checks = join_all(checks.into_iter().map(|(name, ask)| self.checked(name, ask))).await;
         let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
         let report = Report { status, checks };
         *latest = Some((Instant::now(), report.clone()));
         report
     }
-}
 
-async fn checked(name: &'static str, ask: Ask) -> Check {
-    let (status, error) = match tokio::time::timeout(PATIENCE, ask()).await {
-        Ok(Ok(Condition::Fine)) => return Check { name, status: Status::Ok },
-        Ok(Ok(Condition::Degraded(reason))) => (Status::Degraded, reason),
-        Ok(Err(error)) => (Status::Failing, format!("{error:#}")),
-        Err(_) => (Status::Failing, "no answer in time".to_owned()),
-    };
-    let message = if status == Status::Degraded { "ready in part" } else { "not ready" };
-    tracing::warn!(check = name, error, "{message}");
-    Check { name, status }
+    async fn checked(&self, name: &'static str, ask: Ask) -> Check {
+        let (status, error) = match tokio::time::timeout(PATIENCE, ask()).await {
+            Ok(Ok(Condition::Fine)) => (Status::Ok, None),
+            Ok(Ok(Condition::Degraded(reason))) => (Status::Degraded, Some(reason)),
+            Ok(Err(error)) => (Status::Failing, Some(format!("{error:#}"))),
+            Err(_) => (Status::Failing, Some("no answer in time".to_owned())),
+        };
+        self.tell(name, status, error);
+        Check { name, status }
+    }
+
+    /// Logs what a check said, if that is news.
+    fn tell(&self, check: &'static str, status: Status, error: Option<String>) {
+        let mut said = self.0.said.lock();
+        let Some(error) = error else {
+            if said.remove(check).is_some() {
+                tracing::info!(check, "ready again");
+            }
+            return;
+        };
+        if said.get(check) != Some(&error) {
+            let message = if status == Status::Degraded { "ready in part" } else { "not ready" };
+            tracing::warn!(check, error, "{message}");
+            said.insert(check, error);
+        }
+    }
 }
 
 impl Debug for Health {

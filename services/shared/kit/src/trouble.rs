@@ -26,17 +26,21 @@ impl Trouble {
         Self { what, failures: 0, said: String::new(), jitter }
     }
 
-    /// It failed: says so the first time and whenever the reason changes, and gives how
-    /// long to wait. Waits double up to some seconds and are spread, so that all processes
-    /// don't come back at once.
-    pub fn failed(&mut self, error: &impl Display) -> Duration {
+    /// It failed: says so the first time and whenever the reason changes.
+    pub fn tell(&mut self, error: &impl Display) {
         let reason = error.to_string();
         if self.said != reason {
             tracing::warn!(error = reason, "{} failed; trying again", self.what);
             self.said = reason;
         }
-        let full = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
         self.failures += 1;
+    }
+
+    /// It failed: [tells](Self::tell) that, and gives how long to wait. Waits double up to
+    /// some seconds and are spread, so that all processes don't come back at once.
+    pub fn failed(&mut self, error: &impl Display) -> Duration {
+        let full = (SHORTEST * 2_u32.pow(self.failures.min(10))).min(LONGEST);
+        self.tell(error);
         full.mul_f64(self.jitter.random_range(0.5..=1.0))
     }
 

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
-use kit::config::{Database as Settings, Synchronous};
+use kit::config::{Database as Settings, Synchronous, variable_of};
 use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
@@ -39,8 +39,7 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Plans are made once a connection, from the size that tables have then. They have to be
 /// good when those have grown, so they are to use indexes in the order that is asked for,
 /// and nested loops over the lists that are sent. (What has no index still runs without.)
-const SESSION: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = \
-     '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+const SESSION: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; \
      SET enable_sort = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
@@ -209,13 +208,14 @@ impl Database {
     async fn connect_bare(&self) -> Result<PgConnection, Fault> {
         match timeout(CONNECT, self.options.connect()).await {
             Ok(connected) => connected.map_err(|error| self.at_place(error.into())),
-            Err(_) => Err(Fault::Lost(format!("no answer from {}", self.place))),
+            Err(_) => Err(self.at_place(Fault::Lost("no answer".to_owned()))),
         }
     }
 
-    /// Says which server it is about.
+    /// Says which server it is about, and where that is set.
     fn at_place(&self, fault: Fault) -> Fault {
-        let at = |text: String| format!("can't connect to {}: {text}", self.place);
+        let setting = variable_of("database.url");
+        let at = |text: String| format!("can't connect to {} ({setting}): {text}", self.place);
         match fault {
             Fault::Lost(text) => Fault::Lost(at(text)),
             Fault::Refused(text) => Fault::Refused(at(text)),
@@ -231,6 +231,8 @@ impl Database {
         // A connection of its own: it ends with whatever lock is left, and a migration may
         // take its time.
         let mut connection = self.connect_bare().await?;
+        // What is there already is no news.
+        connection.execute("SET client_min_messages = warning").await?;
         // Asked for again and again, not waited for: who waits in the server holds a
         // snapshot, for the end of which an index that is built concurrently waits.
         while !sqlx::query_scalar(TURN).bind(LOCK).fetch_one(&mut connection).await? {

@@ -20,6 +20,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use kit::clock::new_id;
 use kit::lifecycle::Shutdown;
+use kit::trouble::Trouble;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
@@ -93,6 +94,8 @@ impl Relay {
         let mut under_way = FuturesUnordered::new();
         let mut gathered = Vec::with_capacity(TOGETHER);
         let mut is_told = true;
+        // Tried as often as ever, so that there is no wait to be spread.
+        let mut trouble = Trouble::with("looking for due tasks", 0);
         while is_told || !self.ready.is_empty() || !under_way.is_empty() {
             while under_way.len() < UNDER_WAY && !self.ready.is_empty() && !self.is_paused() {
                 let dues = self.ready.drain(..self.ready.len().min(TOGETHER)).collect();
@@ -107,11 +110,10 @@ impl Relay {
                 () = stop.begun(), if !told.is_closed() => told.close(),
                 Some(published) = under_way.next() => self.settle(published),
                 () = wake => self.ripen(),
-                _ = look.tick(), if !stop.has_begun() => {
-                    if let Err(error) = self.look().await {
-                        tracing::warn!(%error, "could not look for due tasks");
-                    }
-                }
+                _ = look.tick(), if !stop.has_begun() => match self.look().await {
+                    Ok(()) => trouble.over(),
+                    Err(error) => trouble.tell(&error),
+                },
                 count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
                     is_told = count > 0;
                     self.sort_in(self.tasks.clock().now(), SOON, gathered.drain(..));

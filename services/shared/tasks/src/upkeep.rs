@@ -74,9 +74,12 @@ impl Upkeep {
         let stopped = stop.token();
         let relay = Relay::new(tasks.clone(), broker.clone()).run(due, &stop);
         let news = news::run(news, broker.clone(), tasks.shared_clock(), &stop);
-        let reap = every(REAP_EVERY, || reap(&tasks, tasks.clock().now()));
+        let reap =
+            every(REAP_EVERY, "looking for lost leases", || reap(&tasks, tasks.clock().now()));
         let reap = stopped.run_until_cancelled(reap);
-        let sweep = every(SWEEP_EVERY, || sweep(&tasks, broker.as_ref(), retention));
+        let sweep = every(SWEEP_EVERY, "looking for lost messages and old tasks", || {
+            sweep(&tasks, broker.as_ref(), retention)
+        });
         let sweep = stopped.run_until_cancelled(sweep);
         let letters = stopped.run_until_cancelled(broker::dead_letters::attend(broker.as_ref()));
         let too_late = async {
@@ -92,16 +95,18 @@ impl Upkeep {
 }
 
 /// Runs `work` again and again; what fails is tried again next time.
-async fn every<F>(pause: Duration, mut work: impl FnMut() -> F)
+async fn every<F>(pause: Duration, what: &'static str, mut work: impl FnMut() -> F)
 where
     F: Future<Output = Result<(), Error>>,
 {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trouble = Trouble::with(what, 0);
     loop {
         ticks.tick().await;
-        if let Err(error) = work().await {
-            tracing::warn!(%error, "upkeep of tasks has to wait");
+        match work().await {
+            Ok(()) => trouble.over(),
+            Err(error) => trouble.tell(&error),
         }
     }
 }

@@ -8,6 +8,7 @@ use broker::{Broker, Message, Queue};
 use contracts::message::AccountDeleted;
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
+use kit::trouble::Trouble;
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -74,12 +75,19 @@ impl Relay {
     }
 
     async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
+        let mut trouble = Trouble::with("looking up which mails and messages are due", 0);
         loop {
             let is_last = shutdown.has_begun();
-            let done = self.pass().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "can't look up which mails and messages are due");
-                0
-            });
+            let done = match self.pass().await {
+                Ok(done) => {
+                    trouble.over();
+                    done
+                }
+                Err(error) => {
+                    trouble.tell(&error);
+                    0
+                }
+            };
             if is_last {
                 return;
             }

@@ -1,5 +1,6 @@
 //! What went wrong, in words for whoever runs the services.
 
+use kit::config::variable_of;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
@@ -22,12 +23,12 @@ impl Fault {
 
     /// A connection that didn't come about.
     pub fn connecting(address: &Address, error: &Error) -> Self {
-        let said = describe(error);
+        let (at, said) = (at(address), describe(error));
         let hint = match error.kind() {
             ErrorKind::ProtocolError(_) => {
                 let needs_hands = is_soft(error, &AMQPSoftError::ACCESSREFUSED)
                     || is_hard(error, &AMQPHardError::NOTALLOWED);
-                return Self { text: format!("{address} refused us: {said}"), needs_hands };
+                return Self { text: format!("{at} refused us: {said}"), needs_hands };
             }
             ErrorKind::IOError(error) if address.is_tls() && is_about_tls(error) => {
                 ", which amqps:// takes for a TLS port with a certificate to be trusted"
@@ -38,22 +39,27 @@ impl Fault {
             _ if address.is_tls() => "",
             _ => "; for a TLS port, the URL has to begin with amqps://",
         };
-        Self::passing(format!("can't connect to {address}{hint}: {said}"))
+        Self::passing(format!("can't connect to {at}{hint}: {said}"))
     }
 
     /// A topology that could not be declared.
     pub fn declaring(address: &Address, error: &Error) -> Self {
-        let said = describe(error);
+        let (at, said) = (at(address), describe(error));
         if is_soft(error, &AMQPSoftError::PRECONDITIONFAILED) {
             let text = format!(
-                "{address} has something of ours otherwise than we need it; delete it there or \
+                "{at} has something of ours otherwise than we need it; delete it there or \
                  use another vhost: {said}"
             );
             return Self { text, needs_hands: true };
         }
         let needs_hands = is_soft(error, &AMQPSoftError::ACCESSREFUSED);
-        Self { text: format!("can't declare queues at {address}: {said}"), needs_hands }
+        Self { text: format!("can't declare queues at {at}: {said}"), needs_hands }
     }
+}
+
+/// Where something is wrong, and which setting led there.
+fn at(address: &Address) -> String {
+    format!("{address} ({})", variable_of("broker.url"))
 }
 
 fn is_about_tls(error: &std::io::Error) -> bool {

@@ -119,4 +119,11 @@ impl Service {
         self.process = Process::start(&self.program);
         self.until_ready().await;
     }
+
+    /// Kills it and starts it anew, with its program changed.
+    pub async fn replace(&mut self, change: impl FnOnce(Program) -> Program) {
+        self.kill().await;
+        self.program = change(self.program.clone());
+        self.start_again().await;
+    }
 }
