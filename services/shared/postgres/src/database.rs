@@ -36,10 +36,14 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// What every connection is set to.
 ///
+/// Ours lock rows for moments. Who waits longer for a lock has met somebody else's, and
+/// says so instead of holding up what could be done meanwhile.
+///
 /// Plans are made once a connection, from the size that tables have then. They have to be
 /// good when those have grown, so they are to use indexes in the order that is asked for,
 /// and nested loops over the lists that are sent. (What has no index still runs without.)
-const SESSION: &str = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+     SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
      SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_bitmapscan = off; \
      SET enable_sort = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 

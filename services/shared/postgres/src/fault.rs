@@ -82,6 +82,7 @@ fn of_server(error: &PgDatabaseError) -> Fault {
     match error.code() {
         "40001" | "40P01" => Fault::Contended(text),
         "25006" => Fault::ReadOnly,
+        "55P03" => Fault::Refused(format!("somebody else holds a lock: {text}")),
         "57014" => Fault::Refused(format!("the database took too long: {text}")),
         "23505" | "23503" | "23514" | "23P01" => {
             Fault::Violated(error.constraint().unwrap_or_default().to_owned())

@@ -160,6 +160,20 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
 }
 
 #[tokio::test]
+async fn a_lock_that_somebody_else_holds_is_told() {
+    let Some(server) = Server::shared().await else { return };
+    let database = fresh(server).await;
+    database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n")).await.expect("a table");
+    database.rows(|| sqlx::query("SET lock_timeout = '50ms'")).await.expect("a setting");
+    let mut other = database.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE counts").execute(&mut *other).await.expect("a lock");
+    let read = number(&database, "SELECT n FROM counts").await;
+    assert!(matches!(&read, Err(Fault::Refused(text)) if text.contains("a lock")), "{read:?}");
+    other.rollback().await.expect("its end");
+    assert_eq!(number(&database, "SELECT n FROM counts").await.expect("a row"), 1);
+}
+
+#[tokio::test]
 async fn a_dead_connection_costs_nothing_but_time() {
     let Some(server) = Server::alone(&[]).await else { return };
     let database = fresh(&server).await;
