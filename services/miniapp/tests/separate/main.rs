@@ -2,6 +2,7 @@
 //! are to each other, and what they do when one of them, the broker or the database is away
 //! or otherwise than it should be.
 
+mod clocks;
 mod database;
 mod messages;
 mod outages;

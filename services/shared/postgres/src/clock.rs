@@ -100,9 +100,11 @@ impl DatabaseClock {
         if change.abs() >= WORTH_TELLING {
             let machine = self.machine.now().as_microsecond();
             let ahead = machine - (sample.began_at + micros(self.began.elapsed()));
+            let seconds = Duration::from_micros(ahead.unsigned_abs()).as_secs_f64().round();
+            let direction = if ahead < 0 { "behind" } else { "ahead of" };
             tracing::warn!(
-                milliseconds = ahead / 1000,
-                "this machine's clock is ahead of the database's, which is the one that counts"
+                seconds,
+                "this machine's clock is {direction} the database's, which is the one that counts"
             );
         }
     }

@@ -6,6 +6,8 @@ mod ports;
 mod process;
 mod program;
 mod separate;
+#[cfg(target_os = "linux")]
+mod skew;
 mod user;
 
 use std::process::ExitStatus;

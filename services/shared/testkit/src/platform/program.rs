@@ -9,6 +9,8 @@ use std::sync::Arc;
 use kit::config::variable_of;
 use tempfile::TempDir;
 
+#[cfg(target_os = "linux")]
+use super::skew;
 use super::{Platform, ports};
 
 /// A way to run the program: which file, and with what settings. Its clones share one
@@ -73,6 +75,14 @@ impl Program {
     pub fn deaf_to_file_limits(mut self) -> Self {
         self.is_deaf_to_file_limits = true;
         self
+    }
+
+    /// Makes the program's machine see a time of day that is ahead by `seconds`.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn ahead_by(self, seconds: i64) -> Self {
+        let library = skew::library(self.home());
+        self.set_variable("LD_PRELOAD", library.display()).set_variable(skew::SECONDS, seconds)
     }
 
     /// Starts the platform and waits until it is ready.
