@@ -1,15 +1,18 @@
-//! Messages that nobody here understands.
+//! Messages that nobody here understands, or some do.
+
+use std::collections::HashMap;
 
 use broker::{Message, Queue};
 use bytes::Bytes;
 use contracts::message::TaskReady;
 use contracts::task::Status;
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::eventually;
+use testkit::platform::Separate;
 use uuid::Uuid;
 
-use crate::support::{shared, somebody};
+use crate::support::{each_finishes_once, shared, somebody};
 
 #[tokio::test]
 async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
@@ -48,4 +51,72 @@ async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
         .map(|service| service.log().matches("parked a message that is not ours").count())
         .sum();
     assert_eq!(lines, 4, "one line each");
+}
+
+/// While a new version is rolled out, a queue holds messages of both, and consumers of both
+/// take them. The older ones can be told from outside: what they can't read is kept for those
+/// who can, and holds up nothing.
+#[tokio::test]
+async fn two_versions_in_one_queue() {
+    let Some(broker) = shared().await else { return };
+    let mut platform = Separate::start(&broker.program(), 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    platform.workers[0].kill().await;
+    let submits = (0..30).map(async |number| user.submit("echo", &json!(number)).await.task_id);
+    let tasks = join_all(submits).await;
+    // What newer processes would have sent in place of some of them: in a version of their
+    // own, or in the same with a field more.
+    let client = broker.client();
+    let mut consumer = client.consume(Queue::Tasks, 30).await.expect("a consumer");
+    let mut newer = HashMap::new();
+    for number in 0..tasks.len() {
+        let delivery = consumer.next().await.expect("a message");
+        let mut body: Value = serde_json::from_slice(&delivery.message.body).expect("JSON");
+        body["priority"] = json!(7);
+        if number % 3 == 0 {
+            body["v"] = json!("2");
+            newer.insert(delivery.message.id, delivery.message.clone());
+        }
+        let body = if number % 3 == 1 {
+            delivery.message.body.clone()
+        } else {
+            serde_json::to_vec(&body).expect("JSON").into()
+        };
+        let message = Message { body, ..delivery.message.clone() };
+        for answer in client.publish(Queue::Tasks, vec![message]).await {
+            answer.expect("published");
+        }
+        delivery.ack().await;
+    }
+    drop(consumer);
+
+    platform.workers[0].start_again().await;
+    let parked = async || client.depth(Queue::Parked).await.ok().filter(|all| *all == 10);
+    eventually("those of the newer version are parked", parked).await;
+    let (waiting, readable): (Vec<Uuid>, Vec<Uuid>) = tasks
+        .iter()
+        .partition(|task| newer.values().any(|message| message.conversation == Some(**task)));
+    each_finishes_once(&user, &readable).await;
+    for task in &waiting {
+        assert_eq!(user.task(*task).await.status, Status::Awaiting);
+    }
+    let lines =
+        platform.services().map(|service| service.log().matches("of an unknown version").count());
+    assert_eq!(lines.sum::<usize>(), newer.len(), "one line each");
+
+    // A newer process that starts looks through what is parked. This one knows the version
+    // before, so that is what it has to find there.
+    let mut parked = client.consume(Queue::Parked, 10).await.expect("a consumer");
+    for _ in 0..newer.len() {
+        let letter = parked.next().await.expect("a letter");
+        let older = newer[&letter.message.id].clone();
+        for answer in client.publish(Queue::Parked, vec![older]).await {
+            answer.expect("published");
+        }
+        letter.ack().await;
+    }
+    drop(parked);
+    platform.workers[0].kill().await;
+    platform.workers[0].start_again().await;
+    each_finishes_once(&user, &waiting).await;
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::task::Status;
+use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::eventually;
 use testkit::http::{Answer, client};
-use testkit::platform::{Separate, Service, User};
+use testkit::platform::{Separate, User};
 
-use crate::support::{alone, shared, somebody};
+use crate::support::{Broker, alone, each_finishes_once, readiness, shared, somebody};
 
 /// How many tasks wait during the long outage.
 const WAITING: usize = 20_000;
@@ -44,10 +44,6 @@ async fn all_finish(user: &User, count: usize) {
     .await;
 }
 
-async fn readiness(service: &Service) -> Answer {
-    Answer::to(service.ask_admin("/readyz")).await
-}
-
 #[tokio::test]
 async fn an_outage_of_half_a_minute_with_many_waiting() {
     let Some(broker) = alone().await else { return };
@@ -71,16 +67,17 @@ async fn an_outage_of_half_a_minute_with_many_waiting() {
     all_finish(&user, WAITING).await;
 }
 
-#[tokio::test]
-async fn a_broker_short_of_memory() {
-    let Some(broker) = alone().await else { return };
+/// Whatever it is short of, the server takes no messages then.
+async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool), of: &str) {
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
-    broker.server.starve(true).await.expect("an alarm");
+    short(true).await;
     // The first publish after the alarm brings it about that the server says so.
     submit(&user, 50).await;
     eventually("it is told", async || {
-        platform.apis[0].log().contains("RabbitMQ takes no messages for now").then_some(())
+        let log = platform.apis[0].log();
+        let mut told = log.lines().filter(|line| line.contains("takes no messages for now"));
+        told.any(|line| line.contains(of)).then_some(())
     })
     .await;
     let began = Instant::now();
@@ -93,8 +90,59 @@ async fn a_broker_short_of_memory() {
         said.iter().all(is_degraded).then_some(())
     })
     .await;
-    broker.server.starve(false).await.expect("no alarm");
+    short(false).await;
     all_finish(&user, 100).await;
+    eventually("the APIs are well again", async || {
+        let said = join_all(platform.apis.iter().map(readiness)).await;
+        said.iter().all(|said| said.json()["status"] == "ok").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broker_short_of_memory() {
+    let Some(broker) = alone().await else { return };
+    let starve = async |is_short| broker.server.starve(is_short).await.expect("it obeys");
+    takes_no_messages(&broker, starve, "memory").await;
+}
+
+#[tokio::test]
+async fn a_broker_short_of_disk() {
+    let Some(broker) = alone().await else { return };
+    let fill = async |is_short| broker.server.fill_disk(is_short).await.expect("it obeys");
+    takes_no_messages(&broker, fill, "disk").await;
+}
+
+/// RabbitMQ takes a message back that nobody acknowledged for long, half an hour unless it
+/// is told otherwise, and closes the channel on which it was.
+#[tokio::test]
+async fn a_task_that_takes_longer_than_a_delivery_may() {
+    let Some(broker) = alone().await else { return };
+    broker.server.limit_consumers(Duration::from_secs(3)).await.expect("it obeys");
+    let platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    let long = (0..5).map(async |_| user.submit("sleep", &json!({ "seconds": 15 })).await.task_id);
+    let long = join_all(long).await;
+    let (mut short, mut number) = (Vec::new(), 0);
+    eventually("the server takes messages back", async || {
+        // Whoever runs the long ones takes others all the time.
+        number += 1;
+        short.push(user.submit("echo", &json!(number)).await.task_id);
+        platform
+            .workers
+            .iter()
+            .any(|worker| worker.log().contains("PRECONDITION_FAILED - delivery"))
+            .then_some(())
+    })
+    .await;
+    each_finishes_once(&user, &short).await;
+    each_finishes_once(&user, &long).await;
+    for task in long {
+        let story = user.story(task).await;
+        let starts = story.iter().filter(|event| **event == EventType::Started).count();
+        assert_eq!(starts, 1, "nothing runs twice because of it: {story:?}");
+    }
+    broker.server.limit_consumers(Duration::from_mins(30)).await.expect("it obeys");
 }
 
 #[tokio::test]

@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use broker::Queue;
 use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
+use jiff::SignedDuration;
+use kit::clock::{Clock as _, SystemClock};
 use serde_json::json;
+use testkit::eventually;
 use testkit::http::Answer;
-use testkit::platform::{Signal, User};
+use testkit::platform::{Separate, Signal, User, task};
 use uuid::Uuid;
 
-use crate::support::{shared, somebody};
+use crate::support::{each_finishes_once, shared, somebody};
 
 /// Waits until the stream has told of the end of `task`.
 async fn ends_on(stream: &mut reqwest::Response, task: Uuid) {
@@ -81,7 +85,7 @@ async fn a_cancel_reaches_whichever_worker_runs_the_task() {
 async fn a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else() {
     let Some(broker) = shared().await else { return };
     let program = broker.program().set("worker.lease", "3s");
-    let mut platform = testkit::platform::Separate::start(&program, 1, 2).await;
+    let mut platform = Separate::start(&program, 1, 2).await;
     let user = somebody(&platform).await.remove(0);
     let sleeps = (0..20).map(async |_| user.submit("sleep", &json!({ "seconds": 2 })).await);
     let tasks: Vec<Uuid> = join_all(sleeps).await.into_iter().map(|task| task.task_id).collect();
@@ -102,9 +106,56 @@ async fn a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else() {
         user.until(task.task_id, Status::Finished).await;
     }
     // Whatever it said of them when it woke up came too late.
-    for task in &tasks {
-        let story = user.story(*task).await;
-        let ends = story.iter().filter(|event| **event == EventType::Finished).count();
-        assert_eq!((ends, story.last()), (1, Some(&EventType::Finished)), "{story:?}");
+    each_finishes_once(&user, &tasks).await;
+}
+
+#[tokio::test]
+async fn a_task_that_takes_its_worker_with_it_fails_in_the_end() {
+    let Some(broker) = shared().await else { return };
+    let program = broker.program().set("worker.lease", "2s");
+    let mut platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let poison = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
+    let innocent = user.submit("sleep", &json!({ "seconds": 5 })).await.task_id;
+    for life in 1..=3 {
+        eventually("the task runs", async || {
+            let starts = user.story(poison).await;
+            let starts = starts.iter().filter(|event| **event == EventType::Started).count();
+            (starts == life).then_some(())
+        })
+        .await;
+        // As the kernel does where memory runs out.
+        platform.workers[0].kill().await;
+        platform.workers[0].start_again().await;
+        // What ran beside it is soon done, and has nothing to fear from the next time.
+        if life == 1 {
+            user.until(innocent, Status::Finished).await;
+        }
     }
+    let failed = user.until(poison, Status::Failed).await;
+    assert_eq!(failed.error.expect("an error").code, "lease_lost");
+}
+
+#[tokio::test]
+async fn tasks_of_later_take_no_worker() {
+    const LATER: usize = 500;
+    let Some(broker) = shared().await else { return };
+    let program = broker.program().set("worker.concurrency", 2);
+    let platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let later = SystemClock.now() + SignedDuration::from_hours(1);
+    let submits = (0..LATER).map(async |number| {
+        let mut body = task("echo", &json!(number));
+        body["runAt"] = json!(later);
+        user.try_submit(&body).await.expect("an answer").expect(201);
+    });
+    join_all(submits).await;
+    for number in 0..20 {
+        let now = user.submit("echo", &json!(number)).await.task_id;
+        user.until(now, Status::Finished).await;
+    }
+    // They wait in the store, where nobody holds them.
+    assert_eq!(broker.client().depth(Queue::Tasks).await.expect("a queue"), 0);
+    let count = user.count_by_status().await;
+    assert_eq!(count.get(&Status::Awaiting), Some(&LATER));
 }

@@ -112,6 +112,25 @@ impl Server {
         Ok(())
     }
 
+    /// Makes it believe that its disk is full, or no longer.
+    pub async fn fill_disk(&self, is_full: bool) -> Result<()> {
+        let must_be_free = if is_full { "1000000GB" } else { "50MB" };
+        self.ctl(&["set_disk_free_limit", must_be_free]).await?;
+        Ok(())
+    }
+
+    /// For how long consumers that begin from now on may hold a delivery.
+    pub async fn limit_consumers(&self, patience: Duration) -> Result<()> {
+        // It looks once a minute, and channels take over how often when they begin.
+        let set = format!(
+            "application:set_env(rabbit, channel_tick_interval, 500), \
+             application:set_env(rabbit, consumer_timeout, {}).",
+            patience.as_millis()
+        );
+        self.ctl(&["eval", &set]).await?;
+        Ok(())
+    }
+
     /// Stops its process where it is: connections stay, and nothing comes over them.
     pub fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
