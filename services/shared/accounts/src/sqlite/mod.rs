@@ -5,22 +5,21 @@ mod accounts;
 mod audit;
 mod codes;
 mod duties;
-mod file;
 mod keys;
 mod passwords;
 mod rows;
 mod sessions;
-mod write_lock;
 
+use ::sqlite::{Fault, WriteLock};
 use async_trait::async_trait;
 use contracts::account::{Account, Role};
 use jiff::Timestamp;
-use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
-use self::write_lock::WriteLock;
 use crate::audit::Entry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -34,8 +33,6 @@ use crate::store::{
     PasswordChange, PasswordReset, Registered, Result, Store, StoreError, Updated,
 };
 
-/// How many queries run at the same time.
-const READERS: u32 = 3;
 /// An account store in a SQLite file.
 pub struct SqliteStore {
     writer: WriteLock,
@@ -47,12 +44,12 @@ impl SqliteStore {
     /// needed. With `fsync` a commit survives the loss of power, without it only that of
     /// the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self> {
-        let (options, writer) = file::open(url, fsync).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.clone().create_if_missing(false).read_only(true))
-            .await?;
-        Ok(Self { writer: WriteLock::new(options, writer), readers })
+        let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
+        // Other crates keep their tables, and their own count of migrations, in this file.
+        migrations.dangerous_set_table_name("accounts_migrations");
+        let opened = ::sqlite::open(url, fsync, |options| options.foreign_keys(true), &migrations);
+        let (writer, readers) = opened.await?;
+        Ok(Self { writer, readers })
     }
 
     async fn writer(&self) -> Result<Writer<'_>> {
@@ -76,23 +73,18 @@ impl Writer<'_> {
     }
 }
 
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(text) => Self::Unavailable(text),
+            Fault::Broken(text) => Self::Broken(text),
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::Configuration(_)
-            | sqlx::Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
-            sqlx::Error::Database(ref fault)
-                if fault.is_unique_violation()
-                    || fault.is_foreign_key_violation()
-                    || fault.is_check_violation() =>
-            {
-                Self::Broken(error.to_string())
-            }
-            _ => Self::Unavailable(error.to_string()),
-        }
+        Fault::from(error).into()
     }
 }
 

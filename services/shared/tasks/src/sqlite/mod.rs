@@ -6,32 +6,19 @@ mod read;
 mod rows;
 mod upkeep;
 mod write;
-mod write_lock;
 
-use std::time::Duration;
-
+use ::sqlite::{Fault, WriteLock};
 use async_trait::async_trait;
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
-use kit::data_dir;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
-use tokio::time::{Instant, sleep};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
 
-use self::write_lock::WriteLock;
 use crate::domain::Task;
 use crate::engine::{
     Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
 };
-
-/// How many queries run at the same time.
-const READERS: u32 = 3;
-/// How long a statement waits for another process or crate that writes the same file.
-const BUSY: Duration = Duration::from_secs(5);
 
 /// A task store in a SQLite file.
 pub struct SqliteEngine {
@@ -44,65 +31,34 @@ impl SqliteEngine {
     /// needed. With `fsync` a commit survives the loss of power, without it only that of
     /// the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
-        let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
-        let options: SqliteConnectOptions = url.parse()?;
-        data_dir::create_database(options.get_filename())
-            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY)
-            .pragma("cache_size", "-8000")
-            .pragma("temp_store", "memory")
-            // Fewer checkpoints: each costs the writer several syncs of the file.
-            .pragma("wal_autocheckpoint", "4000")
-            .statement_cache_capacity(128)
-            .disable_statement_logging();
-        let mut writer = connect(&options).await?;
-        let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+        let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
         // Other crates keep their tables, and their own count of migrations, in this file.
-        migrator.dangerous_set_table_name("tasks_migrations");
-        // One process after the other, as all of them may start with a new file at once.
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-        let migrated = migrator.run(&mut *transaction).await;
-        migrated.map_err(|error| StoreError::Broken(error.to_string()))?;
-        transaction.commit().await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .connect_with(options.clone().create_if_missing(false).read_only(true))
-            .await?;
-        Ok(Self { writer: WriteLock::new(options, writer), readers })
+        migrations.dangerous_set_table_name("tasks_migrations");
+        let tune = |options: SqliteConnectOptions| {
+            options
+                .pragma("cache_size", "-8000")
+                .pragma("temp_store", "memory")
+                // Fewer checkpoints: each costs the writer several syncs of the file.
+                .pragma("wal_autocheckpoint", "4000")
+                .statement_cache_capacity(128)
+        };
+        let (writer, readers) = ::sqlite::open(url, fsync, tune, &migrations).await?;
+        Ok(Self { writer, readers })
     }
 }
 
-/// A connection, as soon as no other process turns the new file to WAL mode: the timeout
-/// for busy files doesn't cover that.
-async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
-    const IS_BUSY: &str = "5";
-    let deadline = Instant::now() + BUSY;
-    loop {
-        match options.connect().await {
-            Err(sqlx::Error::Database(error))
-                if error.code().as_deref() == Some(IS_BUSY) && Instant::now() < deadline =>
-            {
-                sleep(Duration::from_millis(10)).await;
-            }
-            connected => return connected,
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(text) => Self::Unavailable(text),
+            Fault::Broken(text) => Self::Broken(text),
         }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::ColumnNotFound(_)
-            | sqlx::Error::Configuration(_)
-            | sqlx::Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
-            _ => Self::Unavailable(error.to_string()),
-        }
+        Fault::from(error).into()
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The one connection that writes.
-pub(super) struct WriteLock {
+pub struct WriteLock {
     options: SqliteConnectOptions,
     connection: Mutex<SqliteConnection>,
 }
