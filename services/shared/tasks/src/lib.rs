@@ -6,6 +6,7 @@
 //! [`Tasks::claim`] and commits the outcome. Upkeep also brings back what a vanished
 //! worker held, and tells every commit to whoever streams or runs tasks.
 
+mod columns;
 mod combiner;
 pub mod domain;
 pub mod engine;

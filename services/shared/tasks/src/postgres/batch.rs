@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use ::postgres::Statement;
 use serde_json::value::RawValue;
 
-use super::rows::{small, text};
+use super::values::{small, text};
 use crate::engine::{Change, Insert};
 use crate::stored::{micros, signed, status_code};
 use crate::timeline;

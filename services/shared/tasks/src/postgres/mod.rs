@@ -5,8 +5,8 @@
 
 mod batch;
 mod read;
-mod rows;
 mod upkeep;
+mod values;
 mod workers;
 mod write;
 

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
-use super::rows::{Columns, task, text};
+use super::values::text;
+use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{Checked, Filter, StoreError};
 use crate::rules::{self, RULES};
@@ -19,7 +20,7 @@ use crate::timeline;
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
     let rows = database.rows(|| sqlx::query(LOAD).bind(ids)).await?;
-    rows.iter().map(task).collect()
+    rows.iter().map(|row| Columns::of(row).task()).collect()
 }
 
 /// See [`crate::Engine::list`].
@@ -42,7 +43,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
             None => statement,
         }
     };
-    database.rows(statement).await?.iter().map(task).collect()
+    database.rows(statement).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 
 /// One text for each combination of filters, so that each can be prepared.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::rows::Columns;
+use crate::columns::Columns;
 use crate::engine::{Due, StoreError, TakeDue};
 use crate::stored::{micros, signed, unsigned};
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
-use super::rows::text;
+use super::values::text;
 use crate::engine::StoreError;
 use crate::stored::micros;
 

@@ -8,7 +8,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::rows::{Columns, task};
+use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{
     Change, Claim, IdempotencyKey, Insert, Inserted, Renewed, StoreError, Written,
@@ -171,7 +171,7 @@ async fn in_the_way(database: &Database, inserts: &[&Insert]) -> Result<Vec<Ther
             let digest = digest.try_into();
             let digest = digest.map_err(|_| StoreError::Broken("a digest's length".into()))?;
             let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
-            Ok(There { task: task(row)?, key })
+            Ok(There { task: Columns::of(row).task()?, key })
         })
         .collect()
 }

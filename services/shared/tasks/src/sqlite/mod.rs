@@ -3,7 +3,6 @@
 
 mod batched;
 mod read;
-mod rows;
 mod upkeep;
 mod write;
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
 use uuid::Uuid;
 
-use super::rows::task;
+use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{Checked, Filter, StoreError};
 use crate::rules::{self, RULES};
@@ -24,7 +24,7 @@ pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, S
     for id in ids {
         query = query.bind(id);
     }
-    query.fetch_all(pool).await?.iter().map(task).collect()
+    query.fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 
 /// See [`crate::Engine::list`].
@@ -54,7 +54,7 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         query.push(" AND id < ").push_bind(before);
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
-    query.build().fetch_all(pool).await?.iter().map(task).collect()
+    query.build().fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 
 /// See [`crate::Engine::timeline`].

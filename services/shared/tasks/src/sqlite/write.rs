@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sqlx::{Connection, Executor, Row, SqliteConnection};
 
 use super::batched::{Batched, MOST_ROWS, Statement};
-use super::rows::task;
+use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{Change, Claim, Insert, Inserted, Renewed, StoreError, Written};
 use crate::stored::{columns, micros, signed, status_code, unsigned};
@@ -170,7 +170,7 @@ async fn known_key(
     let Some(row) = connection.fetch_optional(query).await? else { return Ok(None) };
     let digest: Vec<u8> = row.try_get("body_digest")?;
     let digest = digest.try_into().map_err(|_| StoreError::Broken("a digest's length".into()))?;
-    Ok(Some(Inserted::KeyKnown { task: Box::new(task(&row)?), digest }))
+    Ok(Some(Inserted::KeyKnown { task: Box::new(Columns::of(&row).task()?), digest }))
 }
 
 fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q> {
