@@ -1,4 +1,8 @@
 //! Fetches a URL.
+//!
+//! A request carries the attempt's id as `Idempotency-Key`, unless the task sets one of its
+//! own: an attempt whose answer got lost is made again, and what the URL does with it may
+//! have been done before.
 
 mod address;
 mod client;
@@ -49,8 +53,8 @@ impl Http {
         Ok(slot.insert(client).clone())
     }
 
-    async fn fetch(&self, data: Data) -> Result<Fetched, KindError> {
-        let request = data.into_request()?;
+    async fn fetch(&self, data: Data, attempt: &str) -> Result<Fetched, KindError> {
+        let request = data.into_request(attempt)?;
         self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
         let response = self.client()?.execute(request).await.map_err(failed)?;
         Fetched::read(response).await
@@ -76,6 +80,7 @@ impl Kind for Http {
                         "default": "GET",
                     },
                     "headers": {
+                        "description": "Idempotency-Key is the attempt's id where none is given",
                         "type": "object",
                         "additionalProperties": { "type": "string" },
                     },
@@ -88,7 +93,8 @@ impl Kind for Http {
 
     async fn run(&self, context: &Context, data: &RawValue) -> Answer {
         let data: Data = read(data)?;
-        let fetched = context.unless_stopped(self.fetch(data)).await??;
+        let attempt = context.attempt_id();
+        let fetched = context.unless_stopped(self.fetch(data, &attempt)).await??;
         answer(&fetched)
     }
 }

@@ -27,6 +27,9 @@ const CONNECTION_HEADERS: [&str; 11] = [
     "upgrade",
 ];
 
+/// Names what the request does, so that who gets it twice can tell.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with a `url`")]
 pub(super) struct Data {
@@ -37,8 +40,8 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// The request, or what is wrong with the data.
-    pub fn into_request(self) -> Result<Request, KindError> {
+    /// The request that `attempt` makes, or what is wrong with the data.
+    pub fn into_request(self, attempt: &str) -> Result<Request, KindError> {
         let url = Url::parse(&self.url)
             .map_err(|error| KindError::invalid_data(format!("url is not a URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -46,6 +49,9 @@ impl Data {
         }
         let mut request = Request::new(method(self.method)?, url);
         *request.headers_mut() = headers(self.headers.unwrap_or_default())?;
+        if let Ok(attempt) = attempt.parse() {
+            request.headers_mut().entry(IDEMPOTENCY_KEY).or_insert(attempt);
+        }
         match self.body {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) => *request.body_mut() = Some(text.into()),
@@ -90,7 +96,7 @@ mod tests {
     use super::*;
 
     fn request(data: Value) -> Result<Request, KindError> {
-        serde_json::from_value::<Data>(data).expect("of the right form").into_request()
+        serde_json::from_value::<Data>(data).expect("of the right form").into_request("7-1")
     }
 
     #[test]
@@ -107,6 +113,15 @@ mod tests {
         assert_eq!(made.headers()["x-key"], "value");
         assert_eq!(made.headers()[CONTENT_TYPE], "application/json");
         assert_eq!(made.body().and_then(|body| body.as_bytes()), Some(&br#"{"a":1}"#[..]));
+    }
+
+    #[test]
+    fn the_attempt_is_the_idempotency_key_unless_the_task_has_one() {
+        let url = "http://example.org/";
+        let made = request(json!({ "url": url })).expect("a request");
+        assert_eq!(made.headers()[IDEMPOTENCY_KEY], "7-1");
+        let own = json!({ "url": url, "headers": { "Idempotency-Key": "order 5" } });
+        assert_eq!(request(own).expect("a request").headers()[IDEMPOTENCY_KEY], "order 5");
     }
 
     #[test]
