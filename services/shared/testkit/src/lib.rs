@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod http;
 pub mod platform;
 pub mod postgres;
+pub mod proxy;
 pub mod rabbit;
 pub mod smtp;
 mod store;
