@@ -3,30 +3,43 @@
 use contracts::task::{Event, EventType, Status};
 use tasks::Task;
 
-/// Whether the timeline tells one legal life that led to `task`. `renewals` are changes
+/// Insists that the timeline tells one legal life that led to `task`. `renewals` are changes
 /// that no event tells.
+#[track_caller]
 pub fn check(task: &Task, timeline: &[Event], renewals: u64) {
+    if let Err(fault) = find_fault(task, timeline, renewals) {
+        panic!("{fault}");
+    }
+}
+
+/// What keeps the timeline from telling one legal life that led to `task`, if anything
+/// does. `renewals` are changes that no event tells.
+pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), String> {
     let told = || timeline.iter().map(|event| event.kind).collect::<Vec<_>>();
+    let holds = |holds: bool, rule: &str| {
+        if holds { Ok(()) } else { Err(format!("{rule}: {:?}", told())) }
+    };
     let mut status = None;
     let mut generation = 1;
     for (number, event) in timeline.iter().enumerate() {
-        assert_eq!(event.task_id, task.id);
-        let expected = after(status, event.kind);
-        let is_legal = expected.is_some_and(|expected| expected == event.status);
-        assert!(is_legal, "{event:?} can't follow {status:?} as number {number} of {:?}", told());
+        holds(event.task_id == task.id, "it is the task's own")?;
+        if after(status, event.kind) != Some(event.status) {
+            let event = format!("{:?} to {:?}", event.kind, event.status);
+            return Err(format!("{event} can't follow {status:?} as {number} of {:?}", told()));
+        }
         status = Some(event.status);
         generation += u32::from(event.kind == EventType::Restarted);
     }
     let in_order = timeline.windows(2).all(|pair| pair[0].id < pair[1].id);
-    assert!(in_order, "ids out of order in {timeline:?}");
+    holds(in_order, "ids are in order")?;
     let count = |kind| timeline.iter().filter(|event| event.kind == kind).count() as u64;
-    assert_eq!(status, Some(task.state.status), "{:?} doesn't end as the task", told());
-    assert_eq!(generation, task.state.generation, "a generation a restart: {:?}", told());
-    assert_eq!(count(EventType::Started), task.state.claim, "a token a start: {:?}", told());
+    holds(status == Some(task.state.status), "it ends as the task")?;
+    holds(generation == task.state.generation, "a generation a restart")?;
+    holds(count(EventType::Started) == task.state.claim, "a token a start")?;
     let versions = timeline.len() as u64 + renewals;
-    assert_eq!(versions, task.state.version, "a version a change: {:?}", told());
+    holds(versions == task.state.version, "a version a change")?;
     let is_removed = timeline.last().is_some_and(|event| event.kind == EventType::Deleted);
-    assert_eq!(is_removed, task.state.deleted, "{:?}", told());
+    holds(is_removed == task.state.deleted, "the removal is the last event")
 }
 
 /// The status after an event, if it can happen then. An end is followed by nothing but a

@@ -1,7 +1,6 @@
 //! What has to hold, told independently of the code that makes it so.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use contracts::task::{EventType, Status};
@@ -95,8 +94,9 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     let holds = |holds: bool, rule: &str| {
         if holds { Ok(()) } else { Err(format!("{rule}: {after:#?}\nbefore: {before:#?}")) }
     };
-    let audit = || audit::check(task, events, *renewals);
-    holds(catch_unwind(AssertUnwindSafe(audit)).is_ok(), "a timeline tells a legal life")?;
+    if let Err(fault) = audit::find_fault(task, events, *renewals) {
+        return holds(false, &format!("a timeline tells a legal life, but {fault}"));
+    }
     let awaits = state.status == Status::Awaiting;
     let executes = state.status == Status::Executing;
     let has_duty = due_at.is_some() || dispatched_at.is_some();
