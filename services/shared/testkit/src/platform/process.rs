@@ -39,7 +39,7 @@ impl Process {
         let ready = format!("{url}/readyz");
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
+            if let Some(status) = self.has_ended() {
                 panic!("{} ended with {status}: {}", self.name, self.output());
             }
             match Answer::try_to(http::client().get(&ready)).await {
@@ -70,6 +70,11 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
+    }
+
+    /// How it has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
     }
 
     /// Waits until it has ended by itself.

@@ -1,5 +1,7 @@
 //! The platform as separate processes.
 
+use std::process::ExitStatus;
+
 use futures_util::future::join_all;
 use reqwest::RequestBuilder;
 use serde_json::json;
@@ -25,6 +27,8 @@ pub struct Service {
     program: Program,
     process: Process,
     listen: &'static str,
+    /// What its processes of before have logged.
+    logged: String,
 }
 
 impl Separate {
@@ -39,11 +43,23 @@ impl Separate {
 
     /// Starts them and waits for nothing.
     pub fn launch(program: &Program, apis: usize, workers: usize) -> Self {
-        let service = |name, listen| Service::start(program.beside(name), listen);
+        Self::launch_each(program, apis, workers, |program, _, _| program)
+    }
+
+    /// Starts them and waits for nothing. `own` makes of the settings of all those of one,
+    /// by its name (`auth`, `api` or `worker`) and its number among those, from 0 on.
+    pub fn launch_each(
+        program: &Program,
+        apis: usize,
+        workers: usize,
+        own: impl Fn(Program, &str, usize) -> Program,
+    ) -> Self {
+        let service =
+            |name, number, listen| Service::start(own(program.beside(name), name, number), listen);
         Self {
-            auth: service("auth", "auth.listen"),
-            apis: (0..apis).map(|_| service("api", "api.listen")).collect(),
-            workers: (0..workers).map(|_| service("worker", "admin.listen")).collect(),
+            auth: service("auth", 0, "auth.listen"),
+            apis: (0..apis).map(|number| service("api", number, "api.listen")).collect(),
+            workers: (0..workers).map(|number| service("worker", number, "admin.listen")).collect(),
             program: program.clone(),
         }
     }
@@ -80,7 +96,7 @@ impl Service {
         let program = listens("admin.listen", program);
         // The others have to know where auth is, so it has its place already.
         let program = if listen == "api.listen" { listens(listen, program) } else { program };
-        Self { process: Process::start(&program), program, listen }
+        Self { process: Process::start(&program), program, listen, logged: String::new() }
     }
 
     /// Waits until it says that it is ready.
@@ -98,9 +114,9 @@ impl Service {
         client().get(format!("{}{path}", self.program.url("admin.listen")))
     }
 
-    /// What it has logged so far.
+    /// What it has logged so far, before it was started again too.
     pub fn log(&self) -> String {
-        self.process.log()
+        format!("{}{}", self.logged, self.process.log())
     }
 
     /// Sends it a signal.
@@ -108,15 +124,25 @@ impl Service {
         self.process.signal(signal);
     }
 
+    /// How its process has ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.has_ended()
+    }
+
+    /// Waits until its process has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.ended().await
+    }
+
     /// Kills it where it stands.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.process.ended().await;
+        self.ended().await;
     }
 
     /// Starts it again, where it was, and waits until it is ready.
     pub async fn start_again(&mut self) {
-        self.process = Process::start(&self.program);
+        self.launch_again();
         self.until_ready().await;
     }
 
@@ -125,5 +151,11 @@ impl Service {
         self.kill().await;
         self.program = change(self.program.clone());
         self.start_again().await;
+    }
+
+    /// Starts it again, where it was, and waits for nothing.
+    pub fn launch_again(&mut self) {
+        self.logged.push_str(&self.process.log());
+        self.process = Process::start(&self.program);
     }
 }
