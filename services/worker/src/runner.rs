@@ -73,10 +73,11 @@ impl Runner {
     async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
         let mut trouble = self.trouble("claiming a task");
         let mut is_first = true;
+        let since = self.clock.now();
         loop {
             let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
                 // A call that failed may have counted: then the claim to find is its own.
-                Ok(None) if !is_first => self.tasks.unheard_claim(ready, &self.name).await,
+                Ok(None) if !is_first => self.tasks.unheard_claim(ready, &self.name, since).await,
                 claimed => claimed,
             };
             is_first = false;

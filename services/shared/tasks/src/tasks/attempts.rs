@@ -30,11 +30,14 @@ impl Tasks {
     }
 
     /// The claim that `worker` has on the task a message is about, got by a call whose
-    /// answer it never heard. Only for a worker that knows that it runs no such attempt.
+    /// answer it never heard. Only for a worker that knows that it runs no such attempt, and
+    /// that has asked for this one since `since`: what was claimed before is of another one
+    /// that went by the same name, and died.
     pub async fn unheard_claim(
         &self,
         ready: &TaskReady,
         worker: &str,
+        since: Timestamp,
     ) -> Result<Option<(Claim, Task)>, StoreError> {
         let TaskReady::V1 { task_id, generation, .. } = *ready;
         let read = self.reads.call(task_id).await.unwrap_or_else(|| Err(stopped()))?;
@@ -43,6 +46,7 @@ impl Tasks {
             *status == Status::Executing
                 && task.state.generation == generation
                 && holder.as_deref() == Some(worker)
+                && task.state.started_at >= Some(since)
                 && task.state.lease_until > Some(self.clock.now())
         };
         let own = read.filter(is_its_own);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use broker::{Broker, Queue};
 use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
+use jiff::Timestamp;
+use kit::clock::Clock as _;
 use kit::health::Condition;
 use tasks::{Error, Filter, NewTask, Refusal, Tasks};
 use testkit::audit;
@@ -105,7 +107,8 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
     delivery.release().await;
     let (message, delivery) = next(&mut *consumer).await;
     assert!(try_claim(&process.tasks, &message).await.is_none(), "it is claimed already");
-    let other = process.tasks.unheard_claim(&message, "another worker").await;
+    let since = Timestamp::MIN;
+    let other = process.tasks.unheard_claim(&message, "another worker", since).await;
     assert!(other.expect("a store").is_none(), "it is not the other's");
     delivery.ack().await;
 
@@ -123,12 +126,19 @@ async fn a_claim_whose_answer_got_lost_is_found() {
     let world = World::new();
     let (engine, tasks, _upkeep) = faulty(&world).await;
     let task = submit(&tasks, Uuid::new_v4()).await;
-    let unheard = async || tasks.unheard_claim(&ready(&task), "worker").await.expect("a store");
+    let since = world.clock.now();
+    let unheard =
+        async || tasks.unheard_claim(&ready(&task), "worker", since).await.expect("a store");
     assert!(unheard().await.is_none(), "nobody claimed it");
     engine.fail_once(Fault::After);
     assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
     let (held, claimed) = unheard().await.expect("it is claimed");
     assert_eq!(claimed.state.status, Status::Executing);
+    // A worker that died, and was started again under its name, hasn't asked for it.
+    world.clock.advance(Duration::from_millis(1));
+    let next_life = world.clock.now();
+    let taken = tasks.unheard_claim(&ready(&task), "worker", next_life).await;
+    assert!(taken.expect("a store").is_none(), "it is of another life");
     tasks.finish(held, raw("1")).await.expect("held");
     assert!(unheard().await.is_none(), "it has ended");
     audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
