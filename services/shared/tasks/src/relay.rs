@@ -52,9 +52,16 @@ const BACKLOG: u64 = 8 * 1024;
 /// How long to leave the broker alone after it failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// A due in this process's hands.
+struct Held {
+    due: Due,
+    /// From then on another process may have found it in the store and taken it over.
+    until: Timestamp,
+}
+
 /// What is published and how that ended.
 struct Published {
-    dues: Vec<Due>,
+    dues: Vec<Held>,
     results: Vec<Result<(), BrokerError>>,
 }
 
@@ -63,7 +70,7 @@ pub(crate) struct Relay {
     tasks: Tasks,
     broker: Arc<dyn Broker>,
     /// To be published now.
-    ready: Vec<Due>,
+    ready: Vec<Held>,
     /// To be published at a time that is near.
     near: BinaryHeap<Reverse<Near>>,
     /// Confirmed, but not noted in the store.
@@ -98,7 +105,7 @@ impl Relay {
         let mut trouble = Trouble::with("looking for due tasks", 0);
         while is_told || !self.ready.is_empty() || !under_way.is_empty() {
             while under_way.len() < UNDER_WAY && !self.ready.is_empty() && !self.is_paused() {
-                let dues = self.ready.drain(..self.ready.len().min(TOGETHER)).collect();
+                let dues = self.take_ready();
                 under_way.push(publish(self.tasks.clone(), self.broker.clone(), dues));
             }
             let has_room = self.ready.len() < TOGETHER * UNDER_WAY;
@@ -116,7 +123,11 @@ impl Relay {
                 },
                 count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
                     is_told = count > 0;
-                    self.sort_in(self.tasks.clock().now(), SOON, gathered.drain(..));
+                    let held = gathered.drain(..).map(|due| {
+                        let until = due.at.saturating_add(OVERDUE).unwrap_or(Timestamp::MAX);
+                        Held { due, until }
+                    });
+                    self.sort_in(self.tasks.clock().now(), SOON, held);
                 }
             }
         }
@@ -126,17 +137,25 @@ impl Relay {
         self.paused_until.is_some_and(|until| until > Instant::now())
     }
 
+    /// Dues to be published together. What has been held for too long is left to those who
+    /// find it in the store: after an outage everybody would send it.
+    fn take_ready(&mut self) -> Vec<Held> {
+        let now = self.tasks.clock().now();
+        let some = self.ready.len().min(TOGETHER);
+        self.ready.drain(..some).filter(|held| held.until > now).collect()
+    }
+
     /// Dues of now are ready. Those of `soon` are kept; later ones are found in time.
-    fn sort_in(&mut self, now: Timestamp, soon: SignedDuration, dues: impl Iterator<Item = Due>) {
-        for due in dues {
-            let wait = due.at.duration_since(now);
+    fn sort_in(&mut self, now: Timestamp, soon: SignedDuration, dues: impl Iterator<Item = Held>) {
+        for held in dues {
+            let wait = held.due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
                 if !self.full {
-                    self.ready.push(due);
+                    self.ready.push(held);
                 }
             } else if wait <= soon {
                 let wait = Duration::try_from(wait).unwrap_or_default();
-                self.near.push(Reverse(Near { at: Instant::now() + wait, due }));
+                self.near.push(Reverse(Near { at: Instant::now() + wait, held }));
             }
         }
     }
@@ -153,7 +172,7 @@ impl Relay {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|until| *until > now);
         while self.near.peek().is_some_and(|Reverse(near)| near.at <= now) {
-            self.ready.extend(self.near.pop().map(|Reverse(near)| near.due));
+            self.ready.extend(self.near.pop().map(|Reverse(near)| near.held));
         }
     }
 
@@ -161,11 +180,11 @@ impl Relay {
     fn settle(&mut self, published: Published) {
         let now = Instant::now();
         let mut failed = None;
-        for (due, result) in published.dues.into_iter().zip(published.results) {
+        for (held, result) in published.dues.into_iter().zip(published.results) {
             match result {
-                Ok(()) => self.confirmed.push((now, due.id, due.version)),
+                Ok(()) => self.confirmed.push((now, held.due.id, held.due.version)),
                 Err(error) => {
-                    self.ready.push(due);
+                    self.ready.push(held);
                     failed = Some(error);
                 }
             }
@@ -200,16 +219,17 @@ impl Relay {
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let take = TakeDue { now, lookahead: LOOKAHEAD, overdue: OVERDUE, hold: HOLD, limit };
         let taken = self.tasks.engine().take_due(&take).await?;
-        self.sort_in(now, LOOKAHEAD, taken.into_iter());
+        let until = now.saturating_add(HOLD).unwrap_or(Timestamp::MAX);
+        self.sort_in(now, LOOKAHEAD, taken.into_iter().map(|due| Held { due, until }));
         Ok(())
     }
 }
 
 /// Publishes messages about `dues`, each in its task's trace.
-async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Due>) -> Published {
+async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Held>) -> Published {
     let messages = dues
         .iter()
-        .map(|due| {
+        .map(|Held { due, .. }| {
             let Due { id: task_id, generation, version, .. } = *due;
             let body = TaskReady::V1 { task_id, generation, version };
             Message::new(new_id(tasks.clock()), &body).about(task_id).in_trace(due.trace.clone())
@@ -222,7 +242,7 @@ async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Due>) -> Publi
 /// A due that waits in memory for its time.
 struct Near {
     at: Instant,
-    due: Due,
+    held: Held,
 }
 
 impl PartialEq for Near {

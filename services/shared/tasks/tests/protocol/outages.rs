@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use contracts::message::TaskReady;
 use contracts::task::Status;
 use futures_util::future::join_all;
 use tasks::{Task, Tasks};
@@ -64,6 +65,33 @@ async fn short_outages_delay_shortly() {
         world.broker.resume();
         // The clock stands still, so nothing becomes overdue: the relay has to remember.
         run_all(&world, &process, &[task]).await;
+    }
+}
+
+/// What one process holds in vain until another takes it over is sent by that one alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_multiplies_nothing() {
+    let world = World::new();
+    let (process, other) = (world.process().await, world.process().await);
+    world.broker.pause();
+    let owner = Uuid::new_v4();
+    let mut accepted = join_all((0..200).map(|_| submit(&process.tasks, owner))).await;
+    // Longer than they are left to the process that accepted them.
+    world.clock.advance(Duration::from_secs(5));
+    world.broker.resume();
+    let mut consumer = world.consume(u16::MAX).await;
+    let mut heard = HashSet::new();
+    for round in 0..2 {
+        while heard.len() < accepted.len() {
+            let (TaskReady::V1 { task_id, .. }, delivery) = next(&mut *consumer).await;
+            assert!(heard.insert(task_id), "a copy of a message");
+            delivery.ack().await;
+        }
+        if round == 0 {
+            // What either has had in hand comes before these.
+            accepted.push(submit(&process.tasks, owner).await);
+            accepted.push(submit(&other.tasks, owner).await);
+        }
     }
 }
 
