@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use self::node::Node;
 
@@ -22,6 +23,10 @@ use self::node::Node;
 const START: Duration = Duration::from_mins(2);
 /// How often it is asked meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long it may take to end in good order. It would wait much longer for clients that
+/// don't answer.
+const STOP: Duration = Duration::from_secs(8);
+
 /// What a server offers beside AMQP.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -152,20 +157,23 @@ impl Server {
         self.end("crash").await
     }
 
-    /// Has it end in good order. It can be [resumed](Self::resume).
+    /// Has it end in good order, or as soon as that takes too long. It can be
+    /// [resumed](Self::resume).
     pub async fn stop(&self) -> Result<()> {
         self.end("stop").await
     }
 
     async fn end(&self, word: &'static str) -> Result<()> {
         let Some(mut guard) = self.0.guard.lock().take() else { bail!("it isn't running") };
-        spawn_blocking(move || {
-            let mut input = guard.stdin.take().context("the guard has no input")?;
-            writeln!(input, "{word}")?;
-            guard.wait()?;
-            Ok(())
-        })
-        .await?
+        let mut input = guard.stdin.take().context("the guard has no input")?;
+        writeln!(input, "{word}")?;
+        let mut ended = spawn_blocking(move || guard.wait());
+        if timeout(STOP, &mut ended).await.is_err() {
+            // By now it may have ended.
+            let _ = self.signal(Signal::KILL);
+            ended.await??;
+        }
+        Ok(())
     }
 
     /// Starts it where it was left, and waits until it can be used.
