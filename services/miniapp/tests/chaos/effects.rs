@@ -1,0 +1,123 @@
+//! What tasks do to the world outside: a server that counts, in a row for each attempt,
+//! how often it was told to do something.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use futures_util::stream;
+use parking_lot::Mutex;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt as _, SeedableRng as _};
+use reqwest::header::HeaderMap;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+use uuid::Uuid;
+
+/// The server. Dropped, it ends.
+pub struct Effects {
+    address: SocketAddr,
+    counted: Arc<Mutex<Counted>>,
+    serving: AbortHandle,
+}
+
+/// What it has counted.
+#[derive(Clone, Default)]
+pub struct Counted {
+    /// By task and fencing token, which together name an attempt.
+    pub rows: HashMap<(Uuid, u64), Row>,
+    /// The newest token of each task so far.
+    newest: HashMap<Uuid, u64>,
+    /// Requests that named no attempt.
+    pub strange: Vec<String>,
+}
+
+/// What an attempt has done.
+#[derive(Clone, Copy, Default)]
+pub struct Row {
+    /// How often.
+    pub times: u32,
+    /// Whether a newer attempt of the task had done it by then: what comes of this one
+    /// must not count.
+    pub is_stale: bool,
+}
+
+#[derive(Clone)]
+struct Server {
+    counted: Arc<Mutex<Counted>>,
+    dice: Arc<Mutex<Xoshiro256PlusPlus>>,
+}
+
+impl Effects {
+    pub async fn start(seed: u64) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let counted = Arc::<Mutex<Counted>>::default();
+        let dice = Arc::new(Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed)));
+        let server = Server { counted: counted.clone(), dice };
+        let router = Router::new().route("/", post(count)).with_state(server);
+        let serving = tokio::spawn(axum::serve(listener, router).into_future()).abort_handle();
+        Ok(Self { address, counted, serving })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// What it has counted so far.
+    pub fn counted(&self) -> Counted {
+        self.counted.lock().clone()
+    }
+}
+
+impl Drop for Effects {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Counted {
+    fn add(&mut self, key: &str) {
+        let attempt = key.rsplit_once('-').and_then(|(task, token)| {
+            Some((task.parse::<Uuid>().ok()?, token.parse::<u64>().ok()?))
+        });
+        let Some((task, token)) = attempt else {
+            self.strange.push(key.to_owned());
+            return;
+        };
+        let newest = self.newest.entry(task).or_default();
+        let row = self.rows.entry((task, token)).or_default();
+        row.times += 1;
+        row.is_stale |= token < *newest;
+        *newest = token.max(*newest);
+    }
+}
+
+/// Counts, and answers with what it counted by. Now and then it takes its time, more than
+/// a lease even, or hangs up with the thing done.
+async fn count(State(server): State<Server>, headers: HeaderMap) -> Response {
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let key = key.unwrap_or_default().to_owned();
+    let (manner, pause) = {
+        let mut dice = server.dice.lock();
+        (dice.random_range(0..100), Duration::from_millis(dice.random_range(0..1000)))
+    };
+    server.counted.lock().add(&key);
+    match manner {
+        0..80 => {}
+        80..93 => tokio::time::sleep(pause).await,
+        93..96 => tokio::time::sleep(Duration::from_secs(4) + pause).await,
+        _ => {
+            let broken = stream::iter([Err::<Bytes, _>(io::Error::other("hung up"))]);
+            return Body::from_stream(broken).into_response();
+        }
+    }
+    key.into_response()
+}

@@ -1,0 +1,125 @@
+//! Lets things go wrong, and come back.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use testkit::http::{Answer, client};
+use testkit::platform::Signal;
+use tokio::time::timeout;
+
+use crate::plan::{Fault, Plan, Strike};
+use crate::topology::Who;
+use crate::world::World;
+
+/// How long a process may take to stop in good order before it is killed, as by everything
+/// that runs processes.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Does its worst until all is to be calm, and makes good for it. How often it did what.
+pub async fn run(world: &World, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
+    let mut struck = BTreeMap::new();
+    let mut under_way = FuturesUnordered::new();
+    for strike in Plan::new(seed) {
+        let mut turn = pin!(world.until(strike.at));
+        let has_come = loop {
+            tokio::select! {
+                biased;
+                Some(ended) = under_way.next() => ended?,
+                has_come = &mut turn => break has_come,
+            }
+        };
+        if !has_come {
+            break;
+        }
+        *struck.entry(strike.fault.name()).or_default() += 1;
+        world.note(strike);
+        let done = self::strike(world, strike);
+        under_way.push(async move { done.await.with_context(|| strike.to_string()) });
+    }
+    while let Some(ended) = under_way.next().await {
+        ended?;
+    }
+    Ok(struck)
+}
+
+async fn strike(world: &World, strike: Strike) -> Result<()> {
+    let Strike { fault, lasts, .. } = strike;
+    match fault {
+        Fault::Kill(who) => away(world, who, Signal::KILL, lasts).await,
+        Fault::Stop(who) => away(world, who, Signal::TERM, lasts).await,
+        Fault::Freeze(who) => {
+            let service = world.service(who).await;
+            service.signal(Signal::STOP);
+            world.pause(lasts).await;
+            service.signal(Signal::CONT);
+        }
+        Fault::StopRabbit => {
+            let rabbit = world.rabbit.lock().await;
+            rabbit.stop().await?;
+            world.pause(lasts).await;
+            rabbit.resume().await?;
+        }
+        Fault::KillRabbit => {
+            let rabbit = world.rabbit.lock().await;
+            rabbit.crash().await?;
+            world.pause(lasts).await;
+            rabbit.resume().await?;
+        }
+        Fault::FreezeRabbit => {
+            let rabbit = world.rabbit.lock().await;
+            rabbit.freeze()?;
+            world.pause(lasts).await;
+            rabbit.thaw()?;
+        }
+        Fault::CloseConnections => close_connections(world).await?,
+        Fault::RestartPostgres => world.postgres.lock().await.restart().await?,
+        Fault::Delay(link, most) => {
+            world.link(link).delay(Duration::ZERO..Duration::from_millis(most));
+            world.pause(lasts).await;
+            world.link(link).heal();
+        }
+        Fault::Stall(link, direction) => {
+            world.link(link).stall(direction);
+            world.pause(lasts).await;
+            world.link(link).heal();
+        }
+        Fault::Cut(link) => world.link(link).cut(),
+        Fault::Lose(link) => world.link(link).lose(),
+    }
+    Ok(())
+}
+
+/// A process ends by a signal, and comes back after a while.
+async fn away(world: &World, who: Who, signal: Signal, time: Duration) {
+    let mut service = world.service(who).await;
+    service.signal(signal);
+    if timeout(STOP, service.ended()).await.is_err() {
+        world.note(format_args!("{who} takes too long to stop, and is killed"));
+        service.kill().await;
+    }
+    world.pause(time).await;
+    service.launch_again();
+}
+
+/// Closes every connection to the broker, by its management API.
+async fn close_connections(world: &World) -> Result<()> {
+    let rabbit = world.rabbit.lock().await;
+    let api = format!("http://127.0.0.1:{}/api/connections", rabbit.management_port());
+    let operator = |request: reqwest::RequestBuilder| {
+        request.basic_auth("guest", Some("guest")).header("x-reason", "by an operator")
+    };
+    let listed = Answer::try_to(operator(client().get(&api))).await?.json();
+    let names = listed.as_array().into_iter().flatten().filter_map(|it| it["name"].as_str());
+    let closing = names.map(|name| {
+        let name = name.replace(' ', "%20").replace('>', "%3E");
+        Answer::try_to(operator(client().delete(format!("{api}/{name}"))))
+    });
+    // One that has gone meanwhile is closed as well.
+    join_all(closing).await;
+    Ok(())
+}

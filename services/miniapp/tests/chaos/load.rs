@@ -1,0 +1,219 @@
+//! Clients: they submit until they are told that their task is accepted, and change their
+//! minds about some.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use contracts::task::Task;
+use futures_util::future::join_all;
+use kit::clock::{Clock as _, SystemClock};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt as _, SeedableRng as _};
+use reqwest::RequestBuilder;
+use testkit::http::Answer;
+use testkit::platform::User;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::topology::APIS;
+use crate::wish::Wish;
+use crate::world::World;
+
+/// How many there are.
+const CLIENTS: usize = 64;
+/// How many tasks they submit a second, as long as they get answers.
+const PER_SECOND: u32 = 200;
+/// How long a client waits for an answer before it asks again.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How long it goes on asking. Nothing that goes wrong lasts that long.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A task of a client, as the client knows it.
+#[derive(Debug)]
+pub struct Submission {
+    pub owner: Uuid,
+    /// The client's own name for it, which is its idempotency key, too.
+    pub name: String,
+    pub wish: Wish,
+    /// The ids that it was answered with.
+    pub ids: BTreeSet<Uuid>,
+    /// How often it was submitted.
+    pub tries: u32,
+    pub cancels: Asked,
+    pub restarts: Asked,
+    pub deletes: Asked,
+}
+
+/// A change that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// So many requests may have counted.
+    pub sent: u32,
+    /// So many certainly have.
+    pub confirmed: u32,
+}
+
+impl Submission {
+    /// Whether nobody but the platform has had a hand in it.
+    pub fn is_untouched(&self) -> bool {
+        self.cancels.sent + self.restarts.sent + self.deletes.sent == 0
+    }
+}
+
+/// Has `count` tasks submitted, and what the clients know in the end.
+pub async fn run(world: &Arc<World>, seed: u64, count: usize) -> Vec<Submission> {
+    let clients = (0..CLIENTS).map(|number| {
+        let world = world.clone();
+        let share = count / CLIENTS + usize::from(number < count % CLIENTS);
+        tokio::spawn(async move { Client::new(&world, seed, number).run(share).await })
+    });
+    let known = join_all(clients).await;
+    known.into_iter().flat_map(|known| known.expect("no panic of a client")).collect()
+}
+
+struct Client<'w> {
+    world: &'w World,
+    number: usize,
+    /// The user at each API.
+    user: Vec<User>,
+    dice: Xoshiro256PlusPlus,
+}
+
+impl<'w> Client<'w> {
+    fn new(world: &'w World, seed: u64, number: usize) -> Self {
+        let user = number % world.users.len();
+        Self {
+            world,
+            number,
+            user: (0..APIS).map(|api| world.at(user, api)).collect(),
+            dice: Xoshiro256PlusPlus::seed_from_u64(seed ^ (number as u64 + 1)),
+        }
+    }
+
+    async fn run(mut self, count: usize) -> Vec<Submission> {
+        let mut mine: Vec<Submission> = Vec::new();
+        let pace = Duration::from_secs(1) * u32::try_from(CLIENTS).unwrap_or(1) / PER_SECOND;
+        for number in 0..count {
+            let turn = pace * u32::try_from(number).unwrap_or(u32::MAX);
+            tokio::time::sleep_until(self.world.began + turn).await;
+            let name = format!("client {}, task {number}", self.number + 1);
+            mine.extend(self.submit(name).await);
+            if !mine.is_empty() && self.dice.random_range(0..100) < 12 {
+                let one = self.dice.random_range(0..mine.len());
+                self.change(&mut mine[one]).await;
+            }
+        }
+        mine
+    }
+
+    /// What one of the APIs says, if it says anything of use.
+    async fn ask(&mut self, request: impl Fn(&User) -> RequestBuilder) -> Option<Answer> {
+        let api = self.dice.random_range(0..APIS);
+        let answer = Answer::try_to(request(&self.user[api]).timeout(ANSWER)).await.ok()?;
+        (answer.status != 503).then_some(answer)
+    }
+
+    /// Asks until there is an answer; how often that took.
+    async fn insist(&mut self, request: impl Fn(&User) -> RequestBuilder) -> (u32, Option<Answer>) {
+        let until = Instant::now() + PATIENCE;
+        let mut tries = 0;
+        while Instant::now() < until {
+            tries += 1;
+            if let Some(answer) = self.ask(&request).await {
+                return (tries, Some(answer));
+            }
+            sleep(Duration::from_millis(self.dice.random_range(50..500))).await;
+        }
+        self.world
+            .findings
+            .add("every request is answered in the end", format_args!("{tries} tries"));
+        (tries, None)
+    }
+
+    async fn submit(&mut self, name: String) -> Option<Submission> {
+        let wish = Wish::draw(&mut self.dice, &self.world.effects.url(), SystemClock.now());
+        let body = wish.body(&name);
+        let key = name.replace(' ', "-");
+        let request = |user: &User| {
+            user.api("POST", "/api/tasks").header("idempotency-key", &key).json(&body)
+        };
+        let (mut tries, answer) = self.insist(request).await;
+        let mut ids = BTreeSet::from([self.accepted(&answer?, tries == 1)?]);
+        self.world.accepted.fetch_add(1, Ordering::Relaxed);
+        if self.dice.random_range(0..20) == 0 {
+            tries += 1;
+            let again = self.ask(request).await;
+            ids.extend(again.and_then(|again| self.accepted(&again, false)));
+        }
+        for id in &ids {
+            self.is_there(*id).await;
+        }
+        Some(Submission {
+            owner: self.user[0].id,
+            name,
+            wish,
+            ids,
+            tries,
+            cancels: Asked::default(),
+            restarts: Asked::default(),
+            deletes: Asked::default(),
+        })
+    }
+
+    /// The id of a task that was accepted, now or before.
+    fn accepted(&self, answer: &Answer, is_first: bool) -> Option<Uuid> {
+        let task: Option<Task> = serde_json::from_slice(&answer.body).ok();
+        let is_accepted = answer.status == 201 || (answer.status == 200 && !is_first);
+        let task = task.filter(|_| is_accepted);
+        self.world.findings.hold(task.is_some(), "a submit is accepted", || format!("{answer:?}"));
+        task.map(|task| task.task_id)
+    }
+
+    /// What was accepted is found at every API from then on. Asked for now and then.
+    async fn is_there(&mut self, id: Uuid) {
+        if self.dice.random_range(0..20) > 0 {
+            return;
+        }
+        let found = self.ask(|user| user.api("GET", &format!("/api/tasks/{id}"))).await;
+        let is_there = found.as_ref().is_none_or(|answer| answer.status == 200);
+        self.world.findings.hold(is_there, "what was accepted is there", || format!("{found:?}"));
+    }
+
+    async fn change(&mut self, mine: &mut Submission) {
+        let Some(id) = mine.ids.first().copied() else { return };
+        if mine.deletes.sent > 0 {
+            return;
+        }
+        let path = format!("/api/tasks/{id}");
+        let (asked, method, path, done, refused) = match self.dice.random_range(0..10) {
+            0..5 => (&mut mine.cancels, "POST", format!("{path}/cancel"), 202, 409),
+            5..8 => (&mut mine.restarts, "PUT", path, 200, 409),
+            // The second time it is gone.
+            _ => (&mut mine.deletes, "DELETE", path, 204, 404),
+        };
+        let (tries, answer) = self.insist(|user| user.api(method, &path)).await;
+        let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
+        asked.sent += tries - u32::from(status == refused);
+        asked.confirmed += u32::from(status == done);
+        let Some(answer) = answer else { return };
+        let is_sensible = status == done || (status == refused && (status == 409 || tries > 1));
+        self.world.findings.hold(is_sensible, "a change is done or refused for a reason", || {
+            format!("{answer:?} after {tries} tries")
+        });
+    }
+}
+
+/// Waits for something that has to happen soon once nothing goes wrong any more.
+pub async fn settles<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(limit, asking).await.ok()
+}

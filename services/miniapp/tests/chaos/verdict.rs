@@ -1,0 +1,161 @@
+//! What has to hold when nothing goes wrong any more.
+
+mod effects;
+mod tasks;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use broker::Queue;
+use sqlx::Row as _;
+use testkit::http::{Answer, client};
+
+use crate::load::{Submission, settles};
+use crate::topology::Who;
+use crate::world::World;
+
+/// How long it may take until everything has come to its end. Messages that the broker
+/// lost, and connections that nobody ended, are noticed within a minute.
+const SETTLE: Duration = Duration::from_mins(2);
+/// How long memory may take to be given back.
+const CALM_DOWN: Duration = Duration::from_secs(20);
+/// What each process may hold in the end, in megabytes. Right after their start they take
+/// about half of it in a build for debugging; what piled up in the load would be more.
+const MEMORY: f64 = 80.0;
+
+/// What it was like.
+#[derive(Default)]
+pub struct Summary {
+    pub tasks: tasks::Told,
+    pub effects: effects::Told,
+    /// Megabytes of each process.
+    pub memory: Vec<(Who, f64)>,
+}
+
+/// Waits until everything has come to its end, and checks what is left.
+pub async fn run(world: &World, submissions: &[Submission]) -> Result<Summary> {
+    processes_are_well(world).await;
+    world.note("everybody is ready");
+    nothing_goes_on(world).await?;
+    world.note("every task has ended");
+    queues_are_empty(world).await;
+    world.note("queues are empty");
+    let memory = memory_is_back(world).await;
+    the_program_finds_nothing(world).await;
+    let stored = tasks::Stored::read(world).await?;
+    Ok(Summary {
+        memory,
+        tasks: tasks::check(world, submissions, &stored),
+        effects: effects::check(world, submissions, &stored),
+    })
+}
+
+/// Whoever wasn't ended runs, and everybody is ready.
+async fn processes_are_well(world: &World) {
+    for who in Who::all() {
+        let mut service = world.service(who).await;
+        if let Some(status) = service.has_ended() {
+            world.findings.add("nobody ends without being told to", format!("{who}: {status}"));
+            continue;
+        }
+        let mut said = String::new();
+        let is_well = settles(SETTLE, async || {
+            said = match Answer::try_to(service.ask_admin("/readyz")).await {
+                Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
+                Err(error) => error.to_string(),
+            };
+            said.contains(r#""status":"ok""#).then_some(())
+        });
+        let is_well = is_well.await.is_some();
+        world.findings.hold(is_well, "everybody is ready again", || format!("{who}: {said}"));
+        let log = service.log();
+        let panicked = log.lines().find(|line| line.contains("panicked at"));
+        world.findings.hold(panicked.is_none(), "nobody panics", || {
+            format!("{who}: {}", panicked.unwrap_or_default())
+        });
+    }
+}
+
+/// No task waits or runs, and no lease is left.
+async fn nothing_goes_on(world: &World) -> Result<()> {
+    const OPEN: &str = "SELECT count(*) FILTER (WHERE status = 0), \
+         count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE lease_until IS NOT NULL) \
+         FROM tasks";
+    let (_, name) = world.database.rest().rsplit_once('/').context("a database")?;
+    let mut connection = world.postgres.lock().await.connect(name).await?;
+    let mut left = (0, 0, 0);
+    settles(SETTLE, async || {
+        let row = sqlx::query(OPEN).fetch_one(&mut connection).await.ok()?;
+        left = (row.get::<i64, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2));
+        (left == (0, 0, 0)).then_some(())
+    })
+    .await;
+    let (waiting, running, leases) = left;
+    world.findings.hold(
+        left == (0, 0, 0),
+        "every accepted task ends, and no lease is left",
+        || format!("{waiting} wait, {running} run, {leases} leases"),
+    );
+    Ok(())
+}
+
+/// No message is left, neither waiting nor in anybody's hands.
+async fn queues_are_empty(world: &World) {
+    let (_, host) = world.host.rest().rsplit_once('/').unwrap_or_default();
+    let port = world.rabbit.lock().await.management_port();
+    let url = format!("http://127.0.0.1:{port}/api/queues/{host}");
+    let mut left = HashMap::new();
+    let is_empty = settles(SETTLE, async || {
+        let asked = client().get(&url).basic_auth("guest", Some("guest"));
+        let queues = Answer::try_to(asked).await.ok()?.json();
+        let queues = queues.as_array().filter(|queues| !queues.is_empty())?.iter();
+        let count = |queue: &serde_json::Value| {
+            Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64()?))
+        };
+        left = queues.map(count).collect::<Option<HashMap<_, _>>>()?;
+        left.retain(|_, count| *count > 0);
+        left.is_empty().then_some(())
+    });
+    let is_empty = is_empty.await.is_some();
+    world.findings.hold(is_empty, "queues are empty", || format!("{left:?}"));
+    // What the server counts for its management may be some seconds old.
+    let Ok(broker) = broker::open(&world.host) else { return };
+    for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
+        let depth = broker.depth(queue).await;
+        world
+            .findings
+            .hold(matches!(depth, Ok(0)), "queues are empty", || format!("{queue:?}: {depth:?}"));
+    }
+}
+
+/// What the load took of memory isn't kept.
+async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
+    let mut all = Vec::new();
+    for who in Who::all() {
+        let service = world.service(who).await;
+        let mut megabytes = f64::INFINITY;
+        settles(CALM_DOWN, async || {
+            let told = Answer::try_to(service.ask_admin("/metrics")).await.ok()?;
+            let text = String::from_utf8_lossy(&told.body).into_owned();
+            let mut lines = text.lines();
+            let bytes = lines.find_map(|it| it.strip_prefix("process_resident_memory_bytes "))?;
+            megabytes = bytes.parse::<f64>().ok()? / 1e6;
+            (megabytes < MEMORY).then_some(())
+        })
+        .await;
+        world.findings.hold(megabytes < MEMORY, "memory is back", || {
+            format!("{who} holds {megabytes:.0} MB")
+        });
+        all.push((who, megabytes));
+    }
+    all
+}
+
+/// `miniapp check` finds every rule kept.
+async fn the_program_finds_nothing(world: &World) {
+    let checked = world.program.run(&["check"]).await;
+    world.findings.hold(checked.status.success(), "`miniapp check` finds nothing", || {
+        format!("{}{}", checked.stdout, checked.stderr)
+    });
+}

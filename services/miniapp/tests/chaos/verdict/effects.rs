@@ -1,0 +1,86 @@
+//! What the tasks did to the world outside.
+
+use std::collections::{HashMap, HashSet};
+
+use contracts::task::{Event, EventType, Status};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::tasks::Stored;
+use crate::effects::Row;
+use crate::load::Submission;
+use crate::wish::Work;
+use crate::world::World;
+
+/// What there is to tell of them.
+#[derive(Default)]
+pub struct Told {
+    pub rows: usize,
+    /// Done by attempts after newer ones of their tasks.
+    pub stale: usize,
+    /// Of tasks that did more than one.
+    pub repeated: usize,
+}
+
+/// Checks them against the timelines of the tasks.
+pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
+    let counted = world.effects.counted();
+    for strange in &counted.strange {
+        world.findings.add("an effect names its attempt", strange);
+    }
+    let wanted: HashSet<Uuid> = submissions
+        .iter()
+        .filter(|submission| matches!(submission.wish.work, Work::Effect { .. }))
+        .flat_map(|submission| submission.ids.iter().copied())
+        .collect();
+    let mut by_task: HashMap<Uuid, usize> = HashMap::new();
+    for (&(id, token), row) in &counted.rows {
+        *by_task.entry(id).or_default() += 1;
+        let told = || format!("attempt {id}-{token} {} times", row.times);
+        world.findings.hold(row.times == 1, "an attempt begins once", told);
+        let claims = stored.0.get(&id).map_or(0, |(task, _)| task.state.claim);
+        let is_claimed = (1..=claims).contains(&token);
+        world.findings.hold(is_claimed, "who has an effect has a claim", || {
+            format!("attempt {id}-{token}, the newest claim is {claims}")
+        });
+    }
+    for id in wanted {
+        let Some((task, timeline)) = stored.0.get(&id) else { continue };
+        for winner in winners(timeline) {
+            let row = counted.rows.get(&(id, winner));
+            let is_fenced = row.is_some_and(|row| !row.is_stale);
+            world.findings.hold(
+                is_fenced,
+                "an outcome is of the newest attempt, and its effect is there",
+                || format!("attempt {id}-{winner}: {:?}", row.map(|row| (row.times, row.is_stale))),
+            );
+        }
+        if task.state.status == Status::Finished && !task.state.deleted {
+            let result = task.state.result.as_ref().map_or("", |result| result.get());
+            let result: Value = serde_json::from_str(result).unwrap_or_default();
+            let is_winners = result["body"] == format!("{id}-{}", task.state.claim);
+            world.findings.hold(is_winners, "a result is of the claim that holds the task", || {
+                format!("{id} at claim {}: {result}", task.state.claim)
+            });
+        }
+    }
+    Told {
+        rows: counted.rows.len(),
+        stale: counted.rows.values().filter(|row: &&Row| row.is_stale).count(),
+        repeated: by_task.values().filter(|count| **count > 1).count(),
+    }
+}
+
+/// The fencing tokens of the attempts whose results were taken: each claim has the next.
+fn winners(timeline: &[Event]) -> Vec<u64> {
+    let mut token = 0;
+    let mut winners = Vec::new();
+    for event in timeline {
+        match event.kind {
+            EventType::Started => token += 1,
+            EventType::Finished => winners.push(token),
+            _ => {}
+        }
+    }
+    winners
+}

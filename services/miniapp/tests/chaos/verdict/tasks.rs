@@ -1,0 +1,204 @@
+//! What became of the tasks.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use contracts::task::{Event, EventType, Status};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::SignedDuration;
+use kit::config::{Database, Synchronous};
+use tasks::Task;
+use tasks::domain::TTL_EXCEEDED;
+use testkit::audit;
+use uuid::Uuid;
+
+use crate::load::Submission;
+use crate::world::World;
+
+/// How many timelines are read at a time.
+const READS: usize = 8;
+/// How far the processes' clocks may be off where the way to the database is slow.
+const OFF: SignedDuration = SignedDuration::from_secs(1);
+
+/// Every task in the store, with its timeline.
+pub struct Stored(pub HashMap<Uuid, (Task, Vec<Event>)>);
+
+/// What there is to tell of them.
+#[derive(Default)]
+pub struct Told {
+    pub attempts: usize,
+    pub lost: usize,
+    pub released: usize,
+    pub retried: usize,
+    pub ends: HashMap<Status, usize>,
+    /// The longest time from being accepted or restarted until the outcome, and what
+    /// happened in it.
+    pub longest: (Duration, String),
+    /// Submits that were repeated for lack of an answer.
+    pub repeated: u32,
+    /// Requests that arrived after their client had removed what it asked for.
+    pub ghosts: usize,
+}
+
+impl Stored {
+    /// Reads all of them.
+    pub async fn read(world: &World) -> Result<Self> {
+        let settings = Database {
+            url: world.database.clone(),
+            synchronous: Synchronous::Full,
+            connections: u32::try_from(READS)?,
+        };
+        let engine = tasks::open_engine(&settings).await?;
+        let (_, name) = world.database.rest().rsplit_once('/').context("a database")?;
+        let mut connection = world.postgres.lock().await.connect(name).await?;
+        let ids: Vec<Uuid> =
+            sqlx::query_scalar("SELECT id FROM tasks").fetch_all(&mut connection).await?;
+        let mut tasks = Vec::with_capacity(ids.len());
+        for some in ids.chunks(500) {
+            tasks.extend(engine.load(some).await?);
+        }
+        let stored = stream::iter(tasks).map(async |task| {
+            let timeline = engine.timeline(task.id).await?.context("a timeline")?;
+            anyhow::Ok((task.id, (task, timeline)))
+        });
+        Ok(Self(stored.buffer_unordered(READS).try_collect().await?))
+    }
+}
+
+/// Checks them against what their clients know.
+pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
+    let mut told = Told::default();
+    let mut known: HashSet<&Uuid> = HashSet::new();
+    for submission in submissions {
+        told.repeated += submission.tries - 1;
+        known.extend(&submission.ids);
+        let is_one = submission.ids.len() == 1;
+        world.findings.hold(is_one, "a key stands for one task", || format!("{submission:?}"));
+        for id in &submission.ids {
+            match stored.0.get(id) {
+                None => world.findings.add("no accepted task is lost", format!("{submission:?}")),
+                Some((task, timeline)) => {
+                    for broken in broken_by(submission, task, timeline) {
+                        let events: Vec<_> = timeline.iter().map(|event| event.kind).collect();
+                        let state = &task.state;
+                        let how = format!("{submission:?}: {events:?}, {state:?}");
+                        world.findings.add(broken, how);
+                    }
+                    told.add(task, timeline);
+                }
+            }
+        }
+    }
+    for (id, (task, _)) in &stored.0 {
+        if known.contains(id) {
+            continue;
+        }
+        // A copy of a submit may arrive late, when its client has removed the task, and
+        // with it the key.
+        let of = submissions.iter().find(|one| one.name == task.spec.description);
+        let is_ghost = of.is_some_and(|one| one.deletes.sent > 0 && one.tries > 1);
+        told.ghosts += usize::from(is_ghost);
+        world.findings.hold(is_ghost, "nobody has a task that wasn't accepted", || {
+            format!("{} as {of:?}: {:?}", task.spec.description, task.state)
+        });
+    }
+    told
+}
+
+/// The rules that a task breaks.
+fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'static str> {
+    let Submission { wish, cancels, restarts, deletes, .. } = submission;
+    let state = &task.state;
+    let count = |kind| timeline.iter().filter(|event| event.kind == kind).count();
+    let renewals = state.version.saturating_sub(timeline.len() as u64);
+    let is_canceled = count(EventType::CancelRequested) > 0
+        || timeline.iter().any(|event| {
+            event.kind == EventType::Canceled && event.message.as_deref() != Some(TTL_EXCEEDED)
+        });
+    // A restart doesn't wait for the time that the first generation was to run at.
+    let mut first = timeline.iter().take_while(|event| event.kind != EventType::Restarted);
+    let started = first.find(|event| event.kind == EventType::Started);
+    let is_in_time = |at| started.is_none_or(|started| started.at + OFF >= at);
+    let generations = 1 + restarts.confirmed..=1 + restarts.sent;
+    let rules = [
+        (task.owner == submission.owner, "a task is its client's own"),
+        (audit::find_fault(task, timeline, renewals).is_ok(), "a timeline tells a legal life"),
+        (ends(timeline) == state.generation as usize, "a generation has one outcome"),
+        (state.status.is_terminal(), "every accepted task ends, and no lease is left"),
+        (!state.deleted || deletes.sent > 0, "nothing is removed but by its owner"),
+        (state.deleted || deletes.confirmed == 0, "what was removed is gone"),
+        (generations.contains(&state.generation), "a restart counts once"),
+        (!is_canceled || cancels.sent > 0, "nothing is canceled but by its owner"),
+        (nothing_starts_after_a_cancel(timeline), "nothing starts after a cancel"),
+        (wish.run_at.is_none_or(is_in_time), "nothing starts before its time"),
+        (!submission.is_untouched() || wish.may_end_as(task), "a task ends as its work has it"),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+}
+
+/// How many outcomes a timeline tells: ends, and the removal of what hadn't ended.
+fn ends(timeline: &[Event]) -> usize {
+    let mut open = true;
+    let mut ends = 0;
+    for event in timeline {
+        match event.kind {
+            EventType::Finished | EventType::Failed | EventType::Canceled => {
+                ends += 1;
+                open = false;
+            }
+            EventType::Deleted if open => ends += 1,
+            EventType::Restarted => open = true,
+            _ => {}
+        }
+    }
+    ends
+}
+
+/// Whether no attempt begins between a cancel and the end of its generation.
+fn nothing_starts_after_a_cancel(timeline: &[Event]) -> bool {
+    let mut is_canceled = false;
+    timeline.iter().all(|event| {
+        match event.kind {
+            EventType::CancelRequested => is_canceled = true,
+            EventType::Restarted => is_canceled = false,
+            EventType::Started => return !is_canceled,
+            _ => {}
+        }
+        true
+    })
+}
+
+impl Told {
+    fn add(&mut self, task: &Task, timeline: &[Event]) {
+        let mut since = task.spec.created_at;
+        for event in timeline {
+            match event.kind {
+                EventType::Started => self.attempts += 1,
+                EventType::LeaseLost => self.lost += 1,
+                EventType::Released => self.released += 1,
+                EventType::Retrying => self.retried += 1,
+                EventType::Restarted => since = event.at,
+                EventType::Finished | EventType::Failed | EventType::Canceled => {
+                    let took = event.at.duration_since(since);
+                    let took = Duration::try_from(took).unwrap_or_default();
+                    if took > self.longest.0 {
+                        self.longest = (took, story(task, timeline));
+                    }
+                }
+                _ => {}
+            }
+        }
+        *self.ends.entry(task.state.status).or_default() += 1;
+    }
+}
+
+/// A timeline in one line: what happened, and after how many seconds.
+fn story(task: &Task, timeline: &[Event]) -> String {
+    let events = timeline.iter().map(|event| {
+        let after = event.at.duration_since(task.spec.created_at).as_secs_f64();
+        format!("{} {after:.1}", event.kind)
+    });
+    let events: Vec<String> = events.collect();
+    format!("{}, {}: {}", task.id, task.spec.description, events.join(", "))
+}
