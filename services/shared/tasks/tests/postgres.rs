@@ -5,71 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::message::TaskReady;
-use contracts::task::{Event, EventType, Status};
+use contracts::task::Status;
 use contracts::trace::TraceContext;
 use jiff::{SignedDuration, Timestamp};
 use kit::clock::{Clock, ManualClock, id_at, new_id};
-use serde_json::value::RawValue;
 use sqlx::Row as _;
-use tasks::domain::Spec;
 use tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
 use tasks::postgres::PostgresEngine;
 use tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
 use testkit::postgres::Server;
+use testkit::task::{self, LEASE, raw};
 use uuid::Uuid;
 
-const LEASE: SignedDuration = SignedDuration::from_secs(15);
-
-fn raw(json: &str) -> Box<RawValue> {
-    RawValue::from_string(json.to_owned()).expect("JSON")
-}
-
-fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
-    Event {
-        id: id_at(at),
-        task_id: task.id,
-        at,
-        kind,
-        status: task.state.status,
-        message: task.state.message.clone(),
-        progress: task.state.progress,
-        attempt: task.state.attempt,
-        worker: task.state.worker.as_deref().map(str::to_owned),
-    }
-}
-
 fn insert(owner: Uuid, key: Option<&str>, clock: &dyn Clock) -> Insert {
-    let spec = Spec {
-        kind: "echo".into(),
-        description: "a task of a test".into(),
-        data: raw("1"),
-        ttl: 30,
-        max_attempts: 3,
-        created_at: clock.now(),
-        trace: TraceContext::default(),
-    };
-    let task = Task::new(new_id(clock), owner, spec, None);
-    let event = event(&task, EventType::Created, clock.now());
     let key = key.map(|key| IdempotencyKey { key: key.into(), digest: [7; 32] });
-    Insert { task, event, key }
+    task::insert(&task::new(owner, clock.now()).expect("a task"), key)
+}
+
+fn change(task: &Task, command: Command, at: Timestamp) -> Change {
+    task::change(task, command, at).expect("legal")
 }
 
 fn claim(task: &Task, at: Timestamp) -> Change {
-    let command = Command::Claim {
-        generation: task.state.generation,
-        version: task.state.version,
-        worker: "a worker".into(),
-        lease: LEASE,
-    };
-    change(task, command, EventType::Started, at)
-}
-
-fn change(task: &Task, command: Command, kind: EventType, at: Timestamp) -> Change {
-    let state = task.apply(command, at).expect("it applies").state;
-    let from_version = task.state.version;
-    let task = Task { state, ..task.clone() };
-    let events = vec![event(&task, kind, at)];
-    Change { task, from_version, events }
+    change(task, task::claim(task), at)
 }
 
 async fn engine(server: &Server) -> PostgresEngine {
@@ -130,7 +88,7 @@ async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
     let claimed = claim(&new.task, clock.now());
     engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
     let progress = Command::Progress { claim: 1, progress: 0.5, message: Some("a\0b".into()) };
-    let progress = change(&claimed.task, progress, EventType::Progress, clock.now());
+    let progress = change(&claimed.task, progress, clock.now());
     let written = engine.write(&[insert(new_id(&clock), None, &clock)], &[progress]).await;
     assert_eq!(written.expect("written").changes, [true]);
     let loaded = engine.load(&[new.task.id]).await.expect("read");
@@ -144,9 +102,10 @@ async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
     let clock = ManualClock::default();
     let new = insert(new_id(&clock), None, &clock);
     engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
-    // Claimed by a process whose clock is a little behind.
+    // Claimed by a process whose clock, of which ids are made, is a little behind.
     let behind = clock.now() - SignedDuration::from_millis(300);
-    let claimed = claim(&new.task, behind);
+    let mut claimed = claim(&new.task, behind);
+    claimed.events[0].id = id_at(behind);
     assert!(claimed.events[0].id < new.event.id);
     engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
     let told = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
@@ -253,7 +212,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
             owner,
             kind: "echo".into(),
             description: "one of many".into(),
-            data: raw("1"),
+            data: raw("1").expect("JSON"),
             ttl: 30,
             max_attempts: 1,
             run_at: None,
@@ -274,7 +233,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
                     tasks.claim(&ready, &worker, LEASE).await.expect("asked").expect("claimed");
                 tasks.renew(&[claim], LEASE).await.expect("renewed");
                 if index % 8 == 0 {
-                    tasks.finish(claim, raw("2")).await.expect("finished");
+                    tasks.finish(claim, raw("2").expect("JSON")).await.expect("finished");
                 }
             }
             2 => drop(tasks.cancel(owner, task.id).await.expect("canceled")),

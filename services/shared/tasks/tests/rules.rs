@@ -1,73 +1,41 @@
 //! The rules that a store is checked by: what the state machine makes keeps them, and what
 //! breaks one is found.
 
-use contracts::task::{Event, EventType, Status};
-use contracts::trace::TraceContext;
+use contracts::task::{EventType, Status};
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::{Clock, ManualClock, id_at, new_id};
-use serde_json::value::RawValue;
-use tasks::domain::{Spec, State, Task};
-use tasks::engine::{Change, Checked, Insert};
+use kit::clock::{Clock as _, ManualClock};
+use tasks::domain::{State, Task};
+use tasks::engine::{Change, Checked};
 use tasks::postgres::PostgresEngine;
 use tasks::sqlite::SqliteEngine;
 use tasks::{Command, Engine};
 use testkit::postgres::Server;
+use testkit::task::{self, LEASE, claim, raw};
 use uuid::Uuid;
 
 /// What does it.
 type Break = fn(&mut State);
 
-const LEASE: SignedDuration = SignedDuration::from_secs(15);
-
-fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
-    Event {
-        id: id_at(at),
-        task_id: task.id,
-        at,
-        kind,
-        status: task.state.status,
-        message: None,
-        progress: 0.0,
-        attempt: task.state.attempt,
-        worker: None,
-    }
+async fn add(engine: &dyn Engine, now: Timestamp) -> Task {
+    let task = task::new(Uuid::new_v4(), now).expect("a task");
+    engine.write(&[task::insert(&task, None)], &[]).await.expect("a store");
+    task
 }
 
-async fn add(engine: &dyn Engine, clock: &dyn Clock) -> Task {
-    let spec = Spec {
-        kind: "echo".into(),
-        description: "a task of a test".into(),
-        data: RawValue::from_string("1".into()).expect("JSON"),
-        ttl: 30,
-        max_attempts: 3,
-        created_at: clock.now(),
-        trace: TraceContext::default(),
-    };
-    let task = Task::new(new_id(clock), Uuid::new_v4(), spec, None);
-    let event = event(&task, EventType::Created, clock.now());
-    let insert = Insert { task: task.clone(), event, key: None };
-    engine.write(&[insert], &[]).await.expect("a store");
-    task
+async fn store(engine: &dyn Engine, change: Change) -> Task {
+    let written = engine.write(&[], std::slice::from_ref(&change)).await.expect("a store");
+    assert_eq!(written.changes, [true]);
+    change.task
 }
 
 /// Stores `state`, which the state machine needn't have made.
 async fn put(engine: &dyn Engine, task: &Task, state: State) -> Task {
-    let next = Task { state, ..task.clone() };
-    let events = vec![event(&next, EventType::Progress, next.state.changed_at)];
-    let change = Change { task: next.clone(), from_version: task.state.version, events };
-    let written = engine.write(&[], &[change]).await.expect("a store");
-    assert_eq!(written.changes, [true]);
-    next
+    let at = state.changed_at;
+    store(engine, task::change_to(task, state, EventType::Progress, at)).await
 }
 
 async fn apply(engine: &dyn Engine, task: &Task, command: Command, now: Timestamp) -> Task {
-    let step = task.apply(command, now).expect("legal");
-    put(engine, task, step.state).await
-}
-
-fn claim(task: &Task) -> Command {
-    let State { generation, version, .. } = task.state;
-    Command::Claim { generation, version, worker: "w".into(), lease: LEASE }
+    store(engine, task::change(task, command, now).expect("legal")).await
 }
 
 /// The rules that somebody breaks, and who.
@@ -78,18 +46,17 @@ async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<Checked> {
 }
 
 async fn keeps_to_the_rules(engine: &dyn Engine) {
-    let clock = ManualClock::default();
-    let now = clock.now();
+    let now = ManualClock::default().now();
     assert_eq!(broken(engine, now).await, []);
-    let waiting = add(engine, &clock).await;
-    let running = add(engine, &clock).await;
+    let waiting = add(engine, now).await;
+    let running = add(engine, now).await;
     let running = apply(engine, &running, claim(&running), now).await;
-    let finished = add(engine, &clock).await;
+    let finished = add(engine, now).await;
     let finished = apply(engine, &finished, claim(&finished), now).await;
-    let result = RawValue::from_string("2".into()).expect("JSON").into();
+    let result = raw("2").expect("JSON").into();
     let finish = Command::Finish { claim: finished.state.claim, result };
     let finished = apply(engine, &finished, finish, now).await;
-    let removed = add(engine, &clock).await;
+    let removed = add(engine, now).await;
     apply(engine, &removed, Command::Delete, now).await;
     assert_eq!(broken(engine, now).await, []);
 

@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod rabbit;
 pub mod smtp;
 mod store;
+pub mod task;
 mod wait;
 
 pub use store::{MemoryStore, Row};

@@ -19,15 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use contracts::task::{Event, EventType, TaskError};
-use contracts::trace::TraceContext;
-use jiff::{SignedDuration, Timestamp};
-use kit::clock::id_at;
-use serde_json::value::RawValue;
+use contracts::task::TaskError;
+use jiff::Timestamp;
 use tasks::domain::{Spec, Task};
-use tasks::engine::{Change, IdempotencyKey, Insert, Inserted};
+use tasks::engine::{Change, Insert, Inserted};
 use tasks::{Claim, Command, Engine};
 use uuid::Uuid;
+
+use crate::task::{self, LEASE, claim, insert, raw};
 
 /// Two engines on one store that holds nothing yet, as two processes have them.
 pub type Processes = [Arc<dyn Engine>; 2];
@@ -132,60 +131,23 @@ where
     assert!(failures.is_empty(), "the store fails:\n{}", failures.join("\n"));
 }
 
-const LEASE: SignedDuration = SignedDuration::from_secs(15);
-
 /// So many seconds after the tests began.
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_second(1_900_000_000).unwrap_or_default() + Duration::from_secs(seconds)
 }
 
-fn raw(json: &str) -> Result<Box<RawValue>> {
-    RawValue::from_string(json.to_owned()).context("no JSON")
-}
-
 fn spec(kind: &str, seconds: u64) -> Result<Spec> {
-    Ok(Spec {
-        kind: kind.to_owned(),
-        description: "a task of a test".to_owned(),
-        data: raw("{\"n\":1}")?,
-        ttl: 60,
-        max_attempts: 3,
-        created_at: at(seconds),
-        trace: TraceContext::default(),
-    })
+    task::spec(kind, at(seconds))
 }
 
 /// A task that was accepted so many seconds after the tests began, to be run at once.
 fn new_task(owner: Uuid, seconds: u64) -> Result<Task> {
-    Ok(Task::new(id_at(at(seconds)), owner, spec("echo", seconds)?, None))
-}
-
-fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
-    Event {
-        id: id_at(at),
-        task_id: task.id,
-        at,
-        kind,
-        status: task.state.status,
-        message: task.state.message.clone(),
-        progress: task.state.progress,
-        attempt: task.state.attempt,
-        worker: task.state.worker.as_deref().map(str::to_owned),
-    }
-}
-
-fn insert(task: &Task, key: Option<IdempotencyKey>) -> Insert {
-    let event = event(task, EventType::Created, task.spec.created_at);
-    Insert { task: task.clone(), event, key }
+    task::new(owner, at(seconds))
 }
 
 /// The change that `command` makes of `task`.
 fn change(task: &Task, command: Command, seconds: u64) -> Result<Change> {
-    let step = task.apply(command, at(seconds))?;
-    let kind = step.event.context("the command changes nothing")?;
-    let next = Task { state: step.state, ..task.clone() };
-    let events = vec![event(&next, kind, step.at)];
-    Ok(Change { task: next, from_version: task.state.version, events })
+    task::change(task, command, at(seconds))
 }
 
 async fn store(engine: &dyn Engine, task: &Task) -> Result<()> {
@@ -248,15 +210,6 @@ fn same(found: &Task, expected: &Task) -> Result<()> {
 
 fn ids<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Vec<Uuid> {
     tasks.into_iter().map(|task| task.id).collect()
-}
-
-fn claim(task: &Task) -> Command {
-    Command::Claim {
-        generation: task.state.generation,
-        version: task.state.version,
-        worker: "worker-1".into(),
-        lease: LEASE,
-    }
 }
 
 /// The claim in the hands of the worker that runs `task`.
