@@ -9,11 +9,9 @@ use tasks::{Filter, Task, Tasks};
 
 use super::{fault, shown};
 
-/// How many tasks are read at a time: a usual page at once.
-const AT_A_TIME: u32 = Page::USUAL + 1;
 /// A page whose tasks have more bytes than this is cut short: its limit is one for
 /// people, this one is for memory, which a page takes until the slowest client has it.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: u32 = 1 << 20;
 
 /// [`contracts::task::TaskPage`], written from what the store gave.
 #[derive(Serialize)]
@@ -25,26 +23,14 @@ struct ShownPage<'a> {
 
 /// The page that is wanted of the tasks that `filter` lets through.
 pub(super) async fn of(filter: Filter, wanted: Page, tasks: &Tasks) -> Result<Response, Problem> {
-    let (mut found, mut before, mut size): (Vec<Task>, _, _) = (Vec::new(), wanted.before, 0);
     // One more tells whether there is a next page.
-    let mut missing = wanted.limit + 1;
-    while missing > 0 && size < MOST_BYTES {
-        let limit = missing.min(AT_A_TIME);
-        let filter = Filter { before, limit, ..filter.clone() };
-        let some = tasks.list(&filter).await.map_err(fault::store)?;
-        if some.len() < limit as usize {
-            missing = 0;
-        } else {
-            missing -= limit;
-        }
-        size += some.iter().map(shown::size).sum::<usize>();
-        before = some.last().map(|task| task.id);
-        found.extend(some);
-    }
+    let limit = wanted.limit + 1;
+    let filter = Filter { before: wanted.before, limit, enough: Some(MOST_BYTES), ..filter };
+    let found = tasks.list(&filter).await.map_err(fault::store)?;
     let (count, size) = fitting(&found);
     let shown = count.min(wanted.limit as usize);
-    let is_last = missing == 0 && shown == found.len();
-    answer(&found[..shown], size, is_last)
+    let is_full = size > MOST_BYTES as usize;
+    answer(&found[..shown], size, shown == found.len() && !is_full)
 }
 
 /// A page without tasks.
@@ -57,7 +43,7 @@ fn fitting(tasks: &[Task]) -> (usize, usize) {
     let mut size = 0;
     for (count, task) in tasks.iter().enumerate() {
         let with_this = size + shown::size(task);
-        if count > 0 && with_this > MOST_BYTES {
+        if count > 0 && with_this > MOST_BYTES as usize {
             return (count, size);
         }
         size = with_this;

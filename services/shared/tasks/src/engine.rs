@@ -128,6 +128,9 @@ pub struct Filter {
     pub before: Option<Uuid>,
     /// At most this many.
     pub limit: u32,
+    /// No more once their data and results have this many bytes: what doesn't fit isn't
+    /// read.
+    pub enough: Option<u32>,
 }
 
 /// A database that keeps tasks.

@@ -151,7 +151,7 @@ impl Engine for MemoryStore {
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-        let Filter { owner, id, status, kind, before, limit } = filter;
+        let Filter { owner, id, status, kind, before, limit, enough } = filter;
         let is_asked_for = |task: &&Task| {
             !task.state.deleted
                 && owner.is_none_or(|owner| task.owner == owner)
@@ -162,7 +162,15 @@ impl Engine for MemoryStore {
         };
         let kept = self.0.lock();
         let newest_first = kept.rows.values().rev().map(|row| &row.task);
-        Ok(newest_first.filter(is_asked_for).take(*limit as usize).cloned().collect())
+        let mut bytes = 0;
+        let has_room = |task: &&Task| {
+            let has_room = enough.is_none_or(|enough| bytes < enough as usize);
+            let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
+            bytes += task.spec.data.get().len() + result;
+            has_room
+        };
+        let listed = newest_first.filter(is_asked_for).take(*limit as usize);
+        Ok(listed.take_while(has_room).cloned().collect())
     }
 
     async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {

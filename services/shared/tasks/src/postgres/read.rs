@@ -31,7 +31,8 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
         filter.before.map_or(Uuid::max(), |id| Uuid::from_u128(id.as_u128().saturating_sub(1)));
     let statement = || {
         let mut statement = sqlx::query(AssertSqlSafe(sql.as_str()));
-        statement = statement.bind(last).bind(i64::from(filter.limit));
+        let enough = filter.enough.map_or(i64::MAX, i64::from);
+        statement = statement.bind(last).bind(i64::from(filter.limit)).bind(enough);
         if let Some(owner) = filter.owner {
             statement = statement.bind(owner);
         }
@@ -51,6 +52,9 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
 /// The plan is made without the values, and it has to be good for owners of a million
 /// tasks and of one. So the conditions and the order are those of one index from its first
 /// column on, and no other index gives that order.
+///
+/// What is large lies outside of its row, and its size in the row: so a page knows what fits
+/// before that is read.
 fn list_text(filter: &Filter) -> String {
     let part = match filter.status {
         None => "",
@@ -63,12 +67,12 @@ fn list_text(filter: &Filter) -> String {
     };
     let (with, from) = match filter.status {
         Some(Status::Executing) => (
-            "WITH running AS MATERIALIZED (SELECT * FROM tasks WHERE lease_until IS NOT NULL) ",
+            "running AS MATERIALIZED (SELECT * FROM tasks WHERE lease_until IS NOT NULL), ",
             "running",
         ),
         _ => ("", "tasks"),
     };
-    let mut numbers = 3..;
+    let mut numbers = 4..;
     let mut next = || numbers.next().unwrap_or_default();
     let (range, order) = match filter.owner.map(|_| next()) {
         Some(owner) => {
@@ -79,8 +83,11 @@ fn list_text(filter: &Filter) -> String {
     let id = filter.id.map(|_| format!(" AND id = ${}", next())).unwrap_or_default();
     let kind = filter.kind.as_ref().map(|_| format!(" AND kind = ${}", next())).unwrap_or_default();
     format!(
-        "{with}SELECT {columns} FROM {from} WHERE NOT deleted AND {range}{part}{id}{kind} \
-         ORDER BY {order} LIMIT $2",
+        "WITH {with}page AS MATERIALIZED (SELECT {columns}, octet_length(data) \
+         + coalesce(octet_length(result), 0) AS bytes FROM {from} \
+         WHERE NOT deleted AND {range}{part}{id}{kind} ORDER BY {order} LIMIT $2), \
+         sums AS (SELECT *, sum(bytes) OVER (ORDER BY id DESC) - bytes AS newer FROM page) \
+         SELECT {columns} FROM sums WHERE newer < $3 ORDER BY id DESC",
         columns = columns!()
     )
 }

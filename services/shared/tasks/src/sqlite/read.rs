@@ -29,8 +29,11 @@ pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, S
 
 /// See [`crate::Engine::list`].
 pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-    let mut query: QueryBuilder<Sqlite> =
-        QueryBuilder::new(concat!("SELECT ", columns!(), " FROM tasks WHERE deleted = 0"));
+    // First the sizes, which are told without reading what is large.
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "WITH page AS MATERIALIZED (SELECT id AS listed, octet_length(data) \
+         + coalesce(octet_length(result), 0) AS bytes FROM tasks WHERE deleted = 0",
+    );
     if let Some(owner) = filter.owner {
         query.push(" AND owner = ").push_bind(owner);
     }
@@ -54,6 +57,13 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         query.push(" AND id < ").push_bind(before);
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+    query.push(concat!(
+        "), sums AS (SELECT listed, sum(bytes) OVER (ORDER BY listed DESC) - bytes AS newer \
+         FROM page) SELECT ",
+        columns!(),
+        " FROM sums CROSS JOIN tasks ON id = listed WHERE newer < "
+    ));
+    query.push_bind(filter.enough.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
     query.build().fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 

@@ -77,6 +77,7 @@ pub const CASES: &[Case] = cases![
     timelines::a_growing_timeline_is_read_whole,
     lists::tasks_are_listed_newest_first,
     lists::tasks_are_listed_in_pages,
+    lists::a_list_ends_where_it_is_enough,
     lists::tasks_are_listed_by_every_filter,
     lists::removed_tasks_are_not_listed,
     lists::owned_tasks_are_told,

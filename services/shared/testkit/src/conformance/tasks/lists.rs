@@ -3,12 +3,13 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 use contracts::task::Status;
 use kit::clock::id_at;
-use tasks::domain::Task;
+use tasks::domain::{Spec, Task};
 use tasks::{Command, Engine, Filter};
 use uuid::Uuid;
 
 use super::{
-    Processes, add, add_claimed, add_finished, apply, at, fail, ids, same, spec, store, store_all,
+    Processes, add, add_claimed, add_finished, apply, at, claim, fail, ids, raw, same, spec, store,
+    store_all,
 };
 
 /// Everything, in one page.
@@ -33,6 +34,43 @@ pub(super) async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Res
     ensure!(listed.len() == added.len(), "listed {} of {}", listed.len(), added.len());
     for (found, expected) in listed.iter().zip(&added) {
         same(found, expected)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut added = Vec::new();
+    // 100,002 bytes each, and large enough to be kept apart; one of them twice that.
+    for seconds in 0..6 {
+        let data = raw(&format!("\"{}\"", "x".repeat(100_000)))?;
+        let spec = Spec { data: data.clone(), ..spec("echo", seconds)? };
+        let mut task = Task::new(id_at(at(seconds)), owner, spec, None);
+        store(&*engine, &task).await?;
+        if seconds == 4 {
+            task = apply(&*engine, &task, claim(&task), seconds).await?;
+            let finish = Command::Finish { claim: task.state.claim, result: data.into() };
+            task = apply(&*engine, &task, finish, seconds).await?;
+        }
+        added.push(task.id);
+    }
+    added.reverse();
+    for (limit, enough, count) in [
+        (10, None, 6),
+        (10, Some(u32::MAX), 6),
+        (10, Some(1), 1),
+        (10, Some(100_002), 1),
+        (10, Some(100_003), 2),
+        (10, Some(300_006), 2),
+        (10, Some(300_007), 3),
+        (2, Some(1_000_000), 2),
+        (10, Some(700_014), 6),
+        (10, Some(600_012), 5),
+    ] {
+        for owner in [None, Some(owner)] {
+            let listed = list(&*engine, &Filter { owner, limit, enough, ..all() }).await?;
+            ensure!(listed == added[..count], "{limit} {enough:?}: {} listed", listed.len());
+        }
     }
     Ok(())
 }
@@ -93,7 +131,7 @@ pub(super) async fn tasks_are_listed_by_every_filter([engine, _]: Processes) -> 
                 for kind in [None, Some("echo"), Some("other"), Some("missing")] {
                     let kind = kind.map(str::to_owned);
                     let before = Some(tasks[9].id).filter(|_| id.is_none() && kind.is_some());
-                    let filter = Filter { owner, id, status, kind, before, limit: 1000 };
+                    let filter = Filter { owner, id, status, kind, before, ..all() };
                     let found: HashSet<Uuid> = list(&*engine, &filter).await?.into_iter().collect();
                     let expected: HashSet<Uuid> =
                         tasks.iter().filter(|task| passes(task, &filter)).map(|t| t.id).collect();
