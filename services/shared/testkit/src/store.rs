@@ -322,7 +322,7 @@ impl Engine for MemoryStore {
         Ok(self.0.lock().kinds.values().cloned().collect())
     }
 
-    /// Nothing: a simulation has rules of its own.
+    /// Nothing: its rows can be put into a database that is asked for the rules.
     async fn check(&self, _: Timestamp) -> Result<Vec<Checked>, StoreError> {
         Ok(Vec::new())
     }

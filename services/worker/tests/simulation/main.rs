@@ -12,6 +12,7 @@
 
 mod chaos;
 mod clients;
+mod database;
 mod kind;
 mod ports;
 mod process;

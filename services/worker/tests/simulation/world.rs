@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rand::distr::uniform::{SampleRange, SampleUniform};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::MemoryStore;
+use testkit::{MemoryStore, Row};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -42,6 +42,14 @@ pub struct Story {
     pub lines: Vec<String>,
     /// How often tasks saw which event.
     pub events: BTreeMap<&'static str, u64>,
+    /// What was stored in the middle of it, and at its end.
+    pub stored: Vec<Stored>,
+}
+
+/// What was stored at a time.
+pub struct Stored {
+    pub at: Timestamp,
+    pub rows: Vec<Row>,
 }
 
 /// Shared by all that is in it.
@@ -95,17 +103,24 @@ impl World {
         }
         others.spawn(chaos::run(world.clone()));
         sleep(TROUBLE).await;
+        let mut stored = vec![world.stored()];
         world.calm.begin();
         while let Some(ended) = others.join_next().await {
             ended.expect("no panic of the world");
         }
         world.calm_down().await;
+        stored.push(world.stored());
         Story {
+            stored,
             broken: world.broken.lock().take(),
             steps: *world.steps.lock(),
             lines: std::mem::take(&mut *world.lines.lock()),
             events: std::mem::take(&mut *world.events.lock()),
         }
+    }
+
+    fn stored(&self) -> Stored {
+        Stored { at: self.clock.now(), rows: self.store.rows() }
     }
 
     /// Lets everything come to its end, and looks at what is left.
