@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::load::Times;
 use crate::ui::words::grouped;
 use crate::ui::{Palette, Table, Tone};
 
@@ -13,17 +12,26 @@ use crate::ui::{Palette, Table, Tone};
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// Its stable name, for scripts.
-    pub key: String,
+    key: String,
     /// Its name for people.
-    pub name: String,
-    /// The number.
-    pub value: f64,
-    /// What it counts.
-    pub unit: Unit,
+    name: String,
+    value: f64,
+    unit: Unit,
     /// What it should be, if that was settled.
-    pub target: Option<Target>,
+    target: Option<Target>,
+    /// What it could be at best on this machine, if that was measured.
+    limit: Option<f64>,
     /// How much of the whole it is, where it is a part.
-    pub share: Option<f64>,
+    share: Option<f64>,
+}
+
+/// What a figure is read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// What it should be.
+    pub target: Target,
+    /// What it could be at best on this machine, if that was measured.
+    pub limit: Option<f64>,
 }
 
 /// What a figure counts.
@@ -42,6 +50,12 @@ pub enum Unit {
     Times,
     /// In a hundred.
     Percent,
+    /// Processors kept busy.
+    Cores,
+    /// Things, on average.
+    Count,
+    /// Bytes.
+    Bytes,
 }
 
 /// What a figure should be.
@@ -53,67 +67,108 @@ pub enum Target {
     AtMost(f64),
 }
 
+impl Figure {
+    /// A number.
+    pub fn new(key: &str, name: &str, value: f64, unit: Unit) -> Self {
+        let (key, name) = (key.to_owned(), name.to_owned());
+        Self { key, name, value, unit, target: None, limit: None, share: None }
+    }
+
+    /// How many of something there were a second.
+    pub fn rate(key: &str, name: &str, value: f64) -> Self {
+        Self::new(key, name, value, Unit::PerSecond)
+    }
+
+    /// A length of time in milliseconds.
+    pub fn time(key: &str, name: &str, value: Duration) -> Self {
+        Self::new(key, name, millis(value), Unit::Milliseconds)
+    }
+
+    /// A length of time in microseconds.
+    pub fn micros(key: &str, name: &str, value: Duration) -> Self {
+        Self::new(key, name, millis(value) * 1000.0, Unit::Microseconds)
+    }
+
+    /// It should be so much or more.
+    #[must_use]
+    pub fn at_least(self, least: f64) -> Self {
+        Self { target: Some(Target::AtLeast(least)), ..self }
+    }
+
+    /// It should be so much or less.
+    #[must_use]
+    pub fn at_most(self, most: f64) -> Self {
+        Self { target: Some(Target::AtMost(most)), ..self }
+    }
+
+    /// It is read against `bound`.
+    #[must_use]
+    pub fn against(self, bound: Bound) -> Self {
+        Self { target: Some(bound.target), limit: bound.limit, ..self }
+    }
+
+    /// It is such a share of a whole.
+    #[must_use]
+    pub fn part(self, share: f64) -> Self {
+        Self { share: Some(share), ..self }
+    }
+
+    fn is_met(&self) -> Option<bool> {
+        self.target.map(|target| match target {
+            Target::AtLeast(least) => self.value >= least,
+            Target::AtMost(most) => self.value <= most,
+        })
+    }
+
+    /// How much it is of the whole, or of what it could be at best.
+    fn share(&self) -> Option<f64> {
+        self.share.or_else(|| self.limit.map(|limit| self.value / limit))
+    }
+}
+
 /// Figures in the order of their making.
 #[derive(Clone, Debug, Default)]
 pub struct Figures(Vec<Figure>);
 
 impl Figures {
     /// Adds a figure.
-    pub fn add(&mut self, key: &str, name: &str, value: f64, unit: Unit, target: Option<Target>) {
-        let (key, name) = (key.to_owned(), name.to_owned());
-        self.0.push(Figure { key, name, value, unit, target, share: None });
+    pub fn add(&mut self, figure: Figure) {
+        self.0.push(figure);
     }
 
-    /// Adds the parts of a whole, in milliseconds, with their shares of it.
-    pub fn parts(&mut self, parts: &[(&str, &str, Duration)]) {
-        let whole: Duration = parts.iter().map(|(_, _, part)| *part).sum();
-        for (key, name, part) in parts {
-            self.time(key, &format!("  {name}"), *part, None);
-            if let Some(figure) = self.0.last_mut() {
-                figure.share = Some(part.as_secs_f64() / whole.as_secs_f64());
-            }
-        }
-    }
-
-    /// Adds a length of time in microseconds.
-    pub fn micros(&mut self, key: &str, name: &str, value: Duration, target: Option<Target>) {
-        self.add(key, name, millis(value) * 1000.0, Unit::Microseconds, target);
-    }
-
-    /// Adds a length of time.
-    pub fn time(&mut self, key: &str, name: &str, value: Duration, target: Option<Target>) {
-        self.add(key, name, millis(value), Unit::Milliseconds, target);
-    }
-
-    /// Adds the middle and the tail of many lengths of time.
-    pub fn times(
+    /// Adds the parts of a whole with their shares of it: key, name and value.
+    pub fn parts<'a>(
         &mut self,
-        key: &str,
-        name: &str,
-        times: &Times,
-        p50: Option<Target>,
-        p99: Option<Target>,
+        unit: Unit,
+        parts: impl IntoIterator<Item = (&'a str, &'a str, f64)> + Clone,
     ) {
-        self.time(&format!("{key}.p50"), &format!("{name}, p50"), times.p50(), p50);
-        self.time(&format!("{key}.p99"), &format!("{name}, p99"), times.p99(), p99);
+        let whole: f64 = parts.clone().into_iter().map(|(.., value)| value).sum();
+        for (key, name, value) in parts {
+            let figure = Figure::new(key, &format!("  {name}"), value, unit);
+            self.add(figure.part(value / whole));
+        }
     }
 
     /// The figures as a table.
     pub fn table(&self, palette: Palette) -> Table {
-        let mut table = Table::new(palette, &["FIGURE", "MEASURED", "TARGET", ""]);
+        let header = ["FIGURE", "MEASURED", "TARGET", "", "LIMIT", "SHARE"];
+        let mut table = Table::new(palette, &header);
         for figure in &self.0 {
-            let target = figure.target.map(|target| target.show(figure.unit)).unwrap_or_default();
-            let share = figure.share.map(|share| format!("{:.0} %", share * 100.0));
+            let show = |value: Option<f64>| value.map(|value| figure.unit.show(value));
+            let target = figure.target.map(|target| target.show(figure.unit));
+            let share = figure.share().map(|share| format!("{:.0} %", share * 100.0));
             let (verdict, tone) = match figure.is_met() {
-                None => (share.as_deref().unwrap_or_default(), Tone::Dim),
+                None => ("", Tone::Dim),
                 Some(true) => ("met", Tone::Good),
                 Some(false) => ("missed", Tone::Bad),
             };
             table.row([
                 (figure.name.as_str(), Tone::Strong),
                 (&figure.unit.show(figure.value), Tone::Strong),
-                (&target, Tone::Dim),
+                (&target.unwrap_or_default(), Tone::Dim),
                 (verdict, tone),
+                (&show(figure.limit).unwrap_or_default(), Tone::Dim),
+                (&share.unwrap_or_default(), Tone::Dim),
             ]);
         }
         table
@@ -135,19 +190,11 @@ impl Figures {
                 "atLeast": at_least,
                 "atMost": at_most,
                 "met": figure.is_met(),
-                "share": figure.share,
+                "limit": figure.limit,
+                "share": figure.share(),
             })
         });
         json!({ "figures": figures.collect::<Vec<_>>() })
-    }
-}
-
-impl Figure {
-    fn is_met(&self) -> Option<bool> {
-        self.target.map(|target| match target {
-            Target::AtLeast(least) => self.value >= least,
-            Target::AtMost(most) => self.value <= most,
-        })
     }
 }
 
@@ -174,6 +221,9 @@ impl Unit {
             Self::Megabytes => format!("{number} MB"),
             Self::Times => format!("{number} x"),
             Self::Percent => format!("{number} %"),
+            Self::Cores => format!("{number} cores"),
+            Self::Count => number,
+            Self::Bytes => format!("{number} B"),
         }
     }
 }
@@ -195,18 +245,16 @@ mod tests {
     #[test]
     fn figures_are_read_against_their_targets() {
         let mut figures = Figures::default();
-        figures.add("rate", "Rate", 12_345.6, Unit::PerSecond, Some(Target::AtLeast(8000.0)));
-        figures.time("wait", "Wait", Duration::from_micros(1700), Some(Target::AtMost(1.5)));
-        figures.parts(&[
-            ("a", "One part", Duration::from_millis(1)),
-            ("b", "The other", Duration::from_millis(3)),
-        ]);
+        let bound = Bound { target: Target::AtLeast(8000.0), limit: Some(24_691.2) };
+        figures.add(Figure::rate("rate", "Rate", 12_345.6).against(bound));
+        figures.add(Figure::time("wait", "Wait", Duration::from_micros(1700)).at_most(1.5));
+        figures.parts(Unit::Milliseconds, [("a", "One part", 1.0), ("b", "The other", 3.0)]);
         let text = figures.table(Palette::new(false)).to_string();
         let rows: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
             .collect();
-        assert_eq!(rows[1], ["Rate", "12,346 /s", ">= 8,000 /s", "met"]);
+        assert_eq!(rows[1], ["Rate", "12,346 /s", ">= 8,000 /s", "met", "24,691 /s", "50 %"]);
         assert_eq!(rows[2], ["Wait", "1.70 ms", "<= 1.50 ms", "missed"]);
         assert_eq!(rows[3], ["One part", "1.00 ms", "25 %"]);
         assert_eq!(figures.json()["figures"][1]["met"], false);

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::http::Target;
-use super::load::{self, Times};
-use super::{idle, reads, throughput};
+use super::{idle, reads};
 
 /// Tasks stored when the first measurement is made.
 pub const FEW: u64 = 1000;
 const ROUNDS: u32 = 400;
 const LISTS: u64 = 400;
-const CLIENTS: usize = 32;
 
 /// What is compared.
 #[derive(Debug)]
@@ -25,32 +25,27 @@ pub struct Sample {
     pub get: Duration,
 }
 
-/// Measures before and after `stored` tasks are there. They are put there by the API, as
-/// everybody's are.
-pub async fn run(target: &Target, stored: u64) -> anyhow::Result<(Sample, Sample)> {
-    let first = throughput::run(target, None, CLIENTS, FEW).await?;
-    let few = sample(target, first.ids()).await?;
-    let missing = stored.saturating_sub(FEW);
-    throughput::run(target, None, CLIENTS, missing).await?;
-    load::settle().await;
-    let many = sample(target, first.ids()).await?;
-    Ok((few, many))
-}
-
-async fn sample(target: &Target, ids: &[uuid::Uuid]) -> anyhow::Result<Sample> {
-    let idle = idle::run(target, ROUNDS).await?;
-    let lists = reads::lists(target, 1, LISTS).await?;
-    let gets = reads::gets(target, 1, LISTS, ids).await?;
-    let middle = |times: &Times| times.p50();
-    Ok(Sample {
-        submit: middle(&idle.submit),
-        finish: middle(&idle.whole),
-        list: middle(&lists.times),
-        get: middle(&gets.times),
-    })
+/// What was measured while few tasks were stored, and some of those.
+#[derive(Debug)]
+pub struct Few {
+    pub(super) sample: Sample,
+    pub(super) ids: Vec<Uuid>,
 }
 
 impl Sample {
+    /// Measures with what is stored now; `ids` are the oldest tasks.
+    pub async fn take(target: &Target, ids: &[Uuid]) -> anyhow::Result<Self> {
+        let idle = idle::run(target, ROUNDS).await?;
+        let lists = reads::lists(target, 1, LISTS).await?;
+        let gets = reads::gets(target, 1, LISTS, ids).await?;
+        Ok(Self {
+            submit: idle.submit.p50(),
+            finish: idle.whole.p50(),
+            list: lists.times.p50(),
+            get: gets.times.p50(),
+        })
+    }
+
     /// How much longer each takes than in `few`.
     pub fn compared(&self, few: &Self) -> [(&'static str, f64); 4] {
         let times = |many: Duration, few: Duration| many.as_secs_f64() / few.as_secs_f64();

@@ -31,7 +31,7 @@ pub struct Rows {
 }
 
 /// Requests a second to a bare axum server in this process, by the same generator.
-pub async fn hello_world(clients: usize, requests: u64) -> anyhow::Result<Loaded> {
+pub async fn hello_world(clients: u16, requests: u64) -> anyhow::Result<Loaded> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let target = Target::new(listener.local_addr()?, None)?;
     let router = Router::new().route("/", get(|| async { "hello, world" }));

@@ -44,14 +44,14 @@ where
 /// makes the one with a given number; `keep` reduces an answer to what is needed later.
 pub async fn run(
     target: &Target,
-    clients: usize,
+    clients: u16,
     total: u64,
     request: impl Fn(u64) -> Request<Full<Bytes>> + Send + Sync + 'static,
     keep: impl Fn(&[u8]) -> Option<Kept> + Send + Sync + 'static,
 ) -> anyhow::Result<Loaded> {
     let target = target.clone();
     apart(move || async move {
-        let mut connections = Vec::with_capacity(clients);
+        let mut connections = Vec::with_capacity(clients.into());
         for _ in 0..clients {
             connections.push(Connection::open(&target).await?);
         }

@@ -13,7 +13,7 @@ const STRIDE: u64 = 7919;
 /// Reads single tasks out of `ids`.
 pub async fn gets(
     target: &Target,
-    clients: usize,
+    clients: u16,
     requests: u64,
     ids: &[Uuid],
 ) -> anyhow::Result<Loaded> {
@@ -29,7 +29,7 @@ pub async fn gets(
 }
 
 /// Reads pages of tasks.
-pub async fn lists(target: &Target, clients: usize, requests: u64) -> anyhow::Result<Loaded> {
+pub async fn lists(target: &Target, clients: u16, requests: u64) -> anyhow::Result<Loaded> {
     let requester = target.clone();
     let request = move |_| requester.get("/api/tasks?limit=50");
     load::run(target, clients, requests, request, |_| None).await

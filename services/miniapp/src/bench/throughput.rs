@@ -1,6 +1,5 @@
 //! Many tasks at once, from the first request to the end of the last one.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use contracts::task::Stats;
@@ -9,7 +8,6 @@ use uuid::Uuid;
 use super::http::{Connection, Target};
 use super::idle::{Accepted, echo};
 use super::load::{self, Loaded, per_second};
-use super::usage::{Usage, Watch, own_usage, usage};
 
 /// How often the platform is asked whether all have ended.
 const PACE: Duration = Duration::from_millis(50);
@@ -23,25 +21,18 @@ pub struct Throughput {
     pub submitted: Loaded,
     /// From the first submission to the end of the last task.
     pub whole: Duration,
-    /// What the platform took, where it tells.
-    pub cost: Option<Cost>,
-}
-
-/// What the platform and the load took meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub struct Cost {
-    /// The most memory in megabytes.
-    pub peak: f64,
-    /// Seconds of the platform's processor time.
-    pub platform: f64,
-    /// Seconds of the load generator's processor time.
-    pub generator: f64,
 }
 
 impl Throughput {
     /// Tasks finished a second.
     pub fn finished_rate(&self) -> f64 {
         per_second(self.submitted.times.count(), self.whole)
+    }
+
+    /// How much of `sum` each task has.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    pub fn each(&self, sum: f64) -> f64 {
+        sum / self.submitted.times.count() as f64
     }
 
     /// The tasks.
@@ -51,41 +42,25 @@ impl Throughput {
 }
 
 /// Submits `tasks` echo tasks by `clients` at once and waits until all have finished.
-pub async fn run(
-    target: &Target,
-    admin: Option<SocketAddr>,
-    clients: usize,
-    tasks: u64,
-) -> anyhow::Result<Throughput> {
+pub async fn run(target: &Target, clients: u16, tasks: u64) -> anyhow::Result<Throughput> {
     let before = finished(&mut Connection::open(target).await?, target).await?;
-    let watch = match admin {
-        Some(admin) => Some((Watch::begin(admin).await?, usage(admin).await?, own_usage())),
-        None => None,
-    };
     let begin = Instant::now();
+    let submitted = submit(target, clients, tasks).await?;
+    all_finished(target, before + tasks).await?;
+    Ok(Throughput { submitted, whole: begin.elapsed() })
+}
+
+/// Submits `tasks` echo tasks by `clients` at once.
+pub async fn submit(target: &Target, clients: u16, tasks: u64) -> anyhow::Result<Loaded> {
     let requester = target.clone();
-    let submitted = load::run(
+    load::run(
         target,
         clients,
         tasks,
         move |number| requester.post("/api/tasks", echo(number)),
         |body| serde_json::from_slice::<Accepted>(body).ok().map(|accepted| accepted.task_id),
     )
-    .await?;
-    all_finished(target, before + tasks).await?;
-    let whole = begin.elapsed();
-    let cost = match (watch, admin) {
-        (Some((watch, platform, generator)), Some(admin)) => {
-            let since = |now: Usage, then: Usage| now.processor - then.processor;
-            Some(Cost {
-                platform: since(usage(admin).await?, platform),
-                generator: since(own_usage(), generator),
-                peak: watch.end(),
-            })
-        }
-        _ => None,
-    };
-    Ok(Throughput { submitted, whole, cost })
+    .await
 }
 
 async fn all_finished(target: &Target, wanted: u64) -> anyhow::Result<()> {

@@ -26,7 +26,7 @@ pub async fn usage(address: SocketAddr) -> anyhow::Result<Usage> {
 }
 
 /// Watches for the most memory.
-pub struct Watch(JoinHandle<()>, tokio::sync::watch::Receiver<f64>);
+struct Watch(JoinHandle<()>, tokio::sync::watch::Receiver<f64>);
 
 impl Watch {
     /// Begins to watch the process whose admin listener is at `address`.
@@ -54,6 +54,42 @@ impl Watch {
     }
 }
 
+/// What the platform and the load take while something is measured.
+pub struct Meter {
+    admin: SocketAddr,
+    watch: Watch,
+    platform: Usage,
+    generator: Usage,
+}
+
+/// What they took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// The most memory in megabytes.
+    pub peak: f64,
+    /// Seconds of the platform's processor time.
+    pub platform: f64,
+    /// Seconds of the load generator's processor time.
+    pub generator: f64,
+}
+
+impl Meter {
+    /// Begins to measure the process whose admin listener is at `admin`, and this one.
+    pub async fn begin(admin: SocketAddr) -> anyhow::Result<Self> {
+        let watch = Watch::begin(admin).await?;
+        Ok(Self { admin, watch, platform: usage(admin).await?, generator: own_usage() })
+    }
+
+    /// What was taken since then.
+    pub async fn end(self) -> anyhow::Result<Cost> {
+        Ok(Cost {
+            platform: usage(self.admin).await?.processor - self.platform.processor,
+            generator: own_usage().processor - self.generator.processor,
+            peak: self.watch.end(),
+        })
+    }
+}
+
 async fn ask(connection: &mut Connection, target: &Target) -> anyhow::Result<Usage> {
     let text = connection.ask(target.get("/metrics")).await?;
     Ok(read(&String::from_utf8_lossy(&text)))
@@ -71,7 +107,7 @@ fn read(text: &str) -> Usage {
 }
 
 /// What this process, the load generator, has taken.
-pub fn own_usage() -> Usage {
+fn own_usage() -> Usage {
     kit::metrics::text().map(|text| read(&String::from_utf8_lossy(&text))).unwrap_or_default()
 }
 

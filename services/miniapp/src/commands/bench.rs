@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use kit::config::Config;
+use kit::config::{Config, EngineUrl};
 use reqwest::Url;
 use tokio::net::lookup_host;
 
-use crate::bench::{self, Figures, Plan, Server, Subject};
+use crate::bench::{self, Bench, Bounds, Figures, Plan, Server, Subject};
 use crate::client::Client;
 use crate::context::Context;
 use crate::ui::Tone;
@@ -19,21 +19,8 @@ use crate::ui::Tone;
     The limits of the machine are measured in the same run: a bare server under the same load, \
     and rows that SQLite takes.")]
 pub struct Args {
-    /// Clients at once
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
-    clients: u16,
-    /// Tasks to submit at once
-    #[arg(long, default_value_t = 100_000)]
-    tasks: u64,
-    /// Tasks to submit one after the other
-    #[arg(long, default_value_t = 500)]
-    idle: u32,
-    /// Single tasks to read
-    #[arg(long, default_value_t = 100_000)]
-    gets: u64,
-    /// Compare 1,000 stored tasks with so many
-    #[arg(long, value_name = "TASKS")]
-    growth: Option<u64>,
+    #[command(flatten)]
+    plan: Plan,
     /// Where the admin listener of the platform at --url is, for memory and processor time
     #[arg(long, value_name = "ADDRESS", requires = "url")]
     admin: Option<SocketAddr>,
@@ -41,14 +28,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let ui = context.ui;
-    let plan = Plan {
-        clients: args.clients.into(),
-        tasks: args.tasks,
-        rounds: args.idle,
-        gets: args.gets,
-        growth: args.growth,
-    };
+    let (ui, plan) = (context.ui, args.plan);
     if cfg!(debug_assertions) {
         ui.note(ui.notes.paint(Tone::Warn, "This is a debug build; its figures mean little."));
     }
@@ -59,11 +39,12 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let config = Config::load(context.global.config.as_deref())?;
     let synchronous = config.database.synchronous;
     bench::measure_limits(&plan, directory.path(), synchronous, &mut figures).await?;
+    let bounds = bounds(&config.database.url);
     if context.global.url.is_some() {
         let client = context.client()?;
-        let api = address(&client.endpoints().api).await?;
-        let subject = subject(&client, api, args.admin).await?;
-        bench::measure(&subject, &plan, &mut figures, phase).await?;
+        let subject = subject(&client, address(&client.endpoints().api).await?).await?;
+        let mut bench = Bench::new(&subject, plan, bounds, &mut figures, phase)?;
+        bench::measure(&mut bench, args.admin).await?;
     } else {
         let mut server = Server::start(directory.path()).await?;
         bench::add_start_up(server.start_up, &mut figures);
@@ -71,8 +52,9 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         phase("tokens");
         bench::measure_tokens(&client, &mut figures).await?;
         let addresses = server.addresses;
-        let subject = subject(&client, addresses.api, Some(addresses.admin)).await?;
-        bench::measure(&subject, &plan, &mut figures, phase).await?;
+        let subject = subject(&client, addresses.api).await?;
+        let mut bench = Bench::new(&subject, plan, bounds, &mut figures, phase)?;
+        bench::measure(&mut bench, Some(addresses.admin)).await?;
         server.stop().await?;
     }
     if ui.json {
@@ -81,15 +63,16 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     Ok(ui.line(figures.table(ui.palette))?)
 }
 
-async fn subject(
-    client: &Client,
-    api: SocketAddr,
-    admin: Option<SocketAddr>,
-) -> anyhow::Result<Subject> {
+/// What the platform of this environment can be held to.
+fn bounds(database: &EngineUrl) -> Bounds {
+    if database.scheme().starts_with("postgres") { Bounds::SERVERS } else { Bounds::EMBEDDED }
+}
+
+async fn subject(client: &Client, api: SocketAddr) -> anyhow::Result<Subject> {
     // Any call renews a token that is too old.
     client.stats().await?;
     let session = client.session().context("sign in first with `miniapp login`")?;
-    Ok(Subject { api, admin, token: session.access })
+    Ok(Subject { api, token: session.access })
 }
 
 /// The load goes over plain HTTP, to one address.

@@ -49,7 +49,6 @@ impl Ui {
     }
 
     /// How many columns a line may have.
-    #[expect(clippy::unused_self, reason = "commands have one place where output goes")]
     pub fn width(self) -> usize {
         let size = console::Term::stdout().size_checked();
         size.map_or(100, |(_, columns)| usize::from(columns))
@@ -57,7 +56,6 @@ impl Ui {
 
     /// Writes a line to standard output. Whoever reads it may have left, which is for
     /// the caller to pass on; see [`crate::failure`].
-    #[expect(clippy::unused_self, reason = "commands have one place where output goes")]
     pub fn line(self, text: impl std::fmt::Display) -> io::Result<()> {
         writeln!(io::stdout(), "{text}")
     }

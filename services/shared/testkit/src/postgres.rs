@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use kit::config::{Database, EngineUrl, Synchronous};
 use parking_lot::Mutex;
+use rustix::process::Pid;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
@@ -131,6 +132,25 @@ impl Server {
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The server's first process, the parent of its others.
+    pub fn pid(&self) -> Result<Pid> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid"))?;
+        let line = file.lines().next().context("an empty file")?;
+        Pid::from_raw(line.parse()?).context("it isn't running")
+    }
+
+    /// A program of PostgreSQL that finds the database `name` by its environment, as
+    /// someone who may do everything.
+    pub fn program(&self, program: &str, name: &str) -> Command {
+        let mut command = Command::new(self.install.binary(program));
+        command
+            .env("PGHOST", &self.directory)
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", USER)
+            .env("PGDATABASE", name);
+        command
     }
 
     /// Runs statements in the database `name`, as someone who may do everything.

@@ -147,9 +147,13 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> Result<Pid> {
         let pid = fs::read_to_string(self.0.directory.join("pid"))?;
-        let pid = Pid::from_raw(pid.trim().parse()?).context("it isn't running")?;
-        Ok(kill_process(pid, signal)?)
+        Pid::from_raw(pid.trim().parse()?).context("it isn't running")
     }
 
     /// Kills it. It can be [resumed](Self::resume).

@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 
 use futures_util::future::join_all;
 use reqwest::RequestBuilder;
+use rustix::process::Pid;
 use serde_json::json;
 
 use super::process::Process;
@@ -107,6 +108,11 @@ impl Service {
     /// Where it listens.
     pub fn url(&self) -> String {
         self.program.url(self.listen)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// A request to its admin listener.

@@ -1,0 +1,32 @@
+//! The whole platform in one process, its command-line client, and what [measures](bench)
+//! a platform.
+
+pub mod bench;
+mod cli;
+mod client;
+mod commands;
+mod context;
+mod demo;
+mod failure;
+mod platform;
+#[cfg(test)]
+mod samples;
+mod serve;
+mod store;
+mod ui;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use ui::Ui;
+
+use cli::{Cli, Command};
+use context::Context;
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    commands::run(&Context::new(global), command.unwrap_or(Command::Serve))
+}
