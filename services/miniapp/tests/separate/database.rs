@@ -52,18 +52,19 @@ fn name_of(url: &EngineUrl) -> String {
     url.rest().rsplit('/').next().expect("a name").to_owned()
 }
 
-/// Takes every connection that the server has, also those of whoever uses `database`.
-async fn crowd(server: &Server, database: &str) -> Vec<PgConnection> {
+/// Takes all of the server's `connections`, also those of whoever uses `database`.
+async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgConnection> {
     let mut held = vec![server.connect("postgres").await.expect("a connection")];
     let expel = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
     );
+    // One that is being made is in no view yet, so that only the count tells.
     eventually("nobody else has a connection", async || {
         while let Ok(connection) = server.connect("postgres").await {
             held.push(connection);
         }
-        let expelled = held[0].execute(AssertSqlSafe(expel.clone())).await.expect("it obeys");
-        (expelled.rows_affected() == 0).then_some(())
+        held[0].execute(AssertSqlSafe(expel.clone())).await.expect("it obeys");
+        (held.len() == connections).then_some(())
     })
     .await;
     held
@@ -74,7 +75,9 @@ async fn a_server_out_of_connections() {
     const WRONG: &str = "too many clients";
     const SETTING: &str = "MINIAPP__DATABASE__URL";
     let Some(broker) = shared().await else { return };
-    let settings = ["max_connections=40", "superuser_reserved_connections=0"];
+    let connections = 40;
+    let most = format!("max_connections={connections}");
+    let settings = [most.as_str(), "superuser_reserved_connections=0"];
     let Some(server) = Server::alone(&settings).await else { return };
     let url = server.database().await.expect("a database");
     let program = || {
@@ -85,7 +88,7 @@ async fn a_server_out_of_connections() {
     let user = somebody(&platform).await.remove(0);
     let tasks = running(&user, 5).await;
 
-    let held = crowd(&server, &name_of(&url)).await;
+    let held = crowd(&server, &name_of(&url), connections).await;
     is_refused(&user).await;
     all_wait(&mut platform, SETTING, WRONG).await;
     // Whoever starts now waits as well.
