@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Removes the tasks of deleted accounts until it is dropped.
 pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
-    let mut trouble = Trouble::with("taking news of deleted accounts", 0);
+    let mut trouble = Trouble::with("taking news of deleted accounts");
     loop {
         match broker.consume(Queue::AccountDeletions, TOGETHER).await {
             Ok(mut consumer) => {
@@ -58,7 +58,7 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
             return delivery.reject().await;
         }
     };
-    let mut trouble = Trouble::with("removing a deleted account's tasks", 0);
+    let mut trouble = Trouble::with("removing a deleted account's tasks");
     while let Err(error) = tasks.delete_all(user).await {
         trouble.tell(&error);
         sleep(PAUSE).await;

@@ -13,7 +13,7 @@ use kit::config::Config;
 use kit::health::{Condition, Health};
 use kit::http::{PerIp, RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
-use kit::trouble::Trouble;
+use kit::trouble::Retries;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -37,14 +37,14 @@ impl Auth {
     /// needs, it adds to `health`.
     pub async fn open(config: &Config, parts: Parts, health: &Health) -> anyhow::Result<Self> {
         add_checks(health, &parts);
-        let mut trouble = Trouble::with("opening the accounts", rand::random());
+        let mut retries = Retries::of("opening the accounts", rand::random());
         let accounts = loop {
             match Accounts::open(config, parts.clone()).await {
-                Err(error) if error.is_passing() => sleep(trouble.failed(&error)).await,
+                Err(error) if error.is_passing() => sleep(retries.failed(&error)).await,
                 opened => break opened?,
             }
         };
-        trouble.over();
+        retries.over();
         let router = router(&accounts, config)?;
         Ok(Self { accounts, router, options: ServerOptions::from(config) })
     }

@@ -23,7 +23,7 @@ use crate::metrics::Counted;
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::spans;
-use kit::trouble::Trouble;
+use kit::trouble::Retries;
 
 /// What all attempts of a worker share.
 pub(crate) struct Runner {
@@ -71,7 +71,7 @@ impl Runner {
     /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
     /// and the worker stops.
     async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
-        let mut trouble = self.trouble("claiming a task");
+        let mut retries = self.retries("claiming a task");
         let mut is_first = true;
         let since = self.clock.now();
         loop {
@@ -84,7 +84,7 @@ impl Runner {
             match claimed {
                 Ok(claimed) => return Some(claimed),
                 Err(error) => {
-                    let pause = sleep(trouble.failed(&error));
+                    let pause = sleep(retries.failed(&error));
                     self.shutdown.token().run_until_cancelled(pause).await?;
                 }
             }
@@ -120,7 +120,7 @@ impl Runner {
     /// Tells the store the outcome, as often as it takes. Gives up when the task has been
     /// out of this worker's hands for long: by then it runs elsewhere.
     async fn commit(&self, attempt: &Attempt, outcome: &Outcome) {
-        let mut trouble = self.trouble("committing an outcome");
+        let mut retries = self.retries("committing an outcome");
         loop {
             let error = match self.write(attempt, outcome).await {
                 Ok(()) => return,
@@ -131,7 +131,7 @@ impl Runner {
                     return;
                 }
             };
-            let pause = trouble.failed(&error);
+            let pause = retries.failed(&error);
             if Instant::now() + pause > attempt.lease_until() + self.lease {
                 let task_id = attempt.claim.task_id;
                 tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome");
@@ -164,8 +164,8 @@ impl Runner {
     }
 
     /// Follows something that this worker tries until it works.
-    pub fn trouble(&self, what: &'static str) -> Trouble {
-        Trouble::with(what, self.rng.lock().random())
+    pub fn retries(&self, what: &'static str) -> Retries {
+        Retries::of(what, self.rng.lock().random())
     }
 
     /// The lease in the facade's type.

@@ -45,7 +45,7 @@ pub(super) struct Watch {
 impl Hub {
     /// Listens to the broker until it is dropped.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
-        let mut trouble = Trouble::with("listening to news of tasks", 0);
+        let mut trouble = Trouble::with("listening to news of tasks");
         loop {
             match broker.subscribe(Topic::TaskEvents).await {
                 Ok(mut subscription) => {

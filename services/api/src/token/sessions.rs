@@ -152,7 +152,7 @@ impl Sessions {
     /// Listens to the news until it is dropped.
     pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
         // It has to be heard again soon, so the waits don't grow.
-        let mut trouble = Trouble::with("listening to news of sessions", 0);
+        let mut trouble = Trouble::with("listening to news of sessions");
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {

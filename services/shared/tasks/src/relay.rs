@@ -101,8 +101,7 @@ impl Relay {
         let mut under_way = FuturesUnordered::new();
         let mut gathered = Vec::with_capacity(TOGETHER);
         let mut is_told = true;
-        // Tried as often as ever, so that there is no wait to be spread.
-        let mut trouble = Trouble::with("looking for due tasks", 0);
+        let mut trouble = Trouble::with("looking for due tasks");
         while is_told || !self.ready.is_empty() || !under_way.is_empty() {
             while under_way.len() < UNDER_WAY && !self.ready.is_empty() && !self.is_paused() {
                 let dues = self.take_ready();

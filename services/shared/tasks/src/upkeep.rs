@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use kit::config;
 use kit::lifecycle::Shutdown;
-use kit::trouble::Trouble;
+use kit::trouble::{Retries, Trouble};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -101,7 +101,7 @@ where
 {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut trouble = Trouble::with(what, 0);
+    let mut trouble = Trouble::with(what);
     loop {
         ticks.tick().await;
         match work().await {
@@ -115,7 +115,7 @@ where
 /// be used.
 async fn restore(tasks: &Tasks) {
     // Nobody else does it, so there is nobody to be out of step with.
-    let mut trouble = Trouble::with("bringing back waiting tasks", 0);
+    let mut retries = Retries::of("bringing back waiting tasks", 0);
     loop {
         let now = tasks.clock().now();
         let restored = async {
@@ -125,7 +125,7 @@ async fn restore(tasks: &Tasks) {
         match restored.await {
             Ok(0) => return,
             Ok(count) => return tracing::info!(count, "waiting tasks are dispatched again"),
-            Err(error) => sleep(trouble.failed(&error)).await,
+            Err(error) => sleep(retries.failed(&error)).await,
         }
     }
 }

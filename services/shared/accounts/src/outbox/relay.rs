@@ -75,7 +75,7 @@ impl Relay {
     }
 
     async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
-        let mut trouble = Trouble::with("looking up which mails and messages are due", 0);
+        let mut trouble = Trouble::with("looking up which mails and messages are due");
         loop {
             let is_last = shutdown.has_begun();
             let done = match self.pass().await {
