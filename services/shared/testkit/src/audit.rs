@@ -21,6 +21,7 @@ pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), 
     };
     let mut status = None;
     let mut generation = 1;
+    let mut is_canceled = false;
     for (number, event) in timeline.iter().enumerate() {
         holds(event.task_id == task.id, "it is the task's own")?;
         if after(status, event.kind) != Some(event.status) {
@@ -28,7 +29,15 @@ pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), 
             return Err(format!("{event} can't follow {status:?} as {number} of {:?}", told()));
         }
         status = Some(event.status);
-        generation += u32::from(event.kind == EventType::Restarted);
+        match event.kind {
+            EventType::CancelRequested => is_canceled = true,
+            EventType::Started => holds(!is_canceled, "nothing starts after a cancel")?,
+            EventType::Restarted => {
+                generation += 1;
+                is_canceled = false;
+            }
+            _ => {}
+        }
     }
     let in_order = timeline.windows(2).all(|pair| pair[0].id < pair[1].id);
     holds(in_order, "ids are in order")?;

@@ -1,7 +1,7 @@
 //! Tasks, and what the state machine makes of them, without anyone who keeps them.
 
 use anyhow::{Context as _, Result};
-use contracts::task::{Event, EventType};
+use contracts::task::EventType;
 use contracts::trace::TraceContext;
 use jiff::{SignedDuration, Timestamp};
 use kit::clock::id_at;
@@ -37,24 +37,10 @@ pub fn spec(kind: &str, created_at: Timestamp) -> Result<Spec> {
     })
 }
 
-/// The event that `task` became what it is.
-pub fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
-    Event {
-        id: id_at(at),
-        task_id: task.id,
-        at,
-        kind,
-        status: task.state.status,
-        message: task.state.message.clone(),
-        progress: task.state.progress,
-        attempt: task.state.attempt,
-        worker: task.state.worker.as_deref().map(str::to_owned),
-    }
-}
-
 /// What stores `task` with its first event.
 pub fn insert(task: &Task, key: Option<IdempotencyKey>) -> Insert {
-    let event = event(task, EventType::Created, task.spec.created_at);
+    let at = task.spec.created_at;
+    let event = task.event(id_at(at), EventType::Created, at);
     Insert { task: task.clone(), event, key }
 }
 
@@ -68,7 +54,7 @@ pub fn change(task: &Task, command: Command, at: Timestamp) -> Result<Change> {
 /// The change of `task` to `state`, which the state machine needn't have made.
 pub fn change_to(task: &Task, state: State, kind: EventType, at: Timestamp) -> Change {
     let next = Task { state, ..task.clone() };
-    let events = vec![event(&next, kind, at)];
+    let events = vec![next.event(id_at(at), kind, at)];
     Change { task: next, from_version: task.state.version, events }
 }
 

@@ -109,7 +109,6 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     let result = state.result.as_ref().map(|result| result.get());
     let is_winners = state.status != Status::Finished || result == Some(&winner);
     holds(is_winners, "the result is of the claim that holds the task")?;
-    holds(ends_when_canceled(after), "nothing starts after a cancel")?;
     let Some(before) = before else {
         return holds(state.version == 1 && awaits, "a task begins by waiting");
     };
@@ -125,18 +124,4 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     let same_life = state.generation == old.generation && !state.deleted;
     let stays = !old.status.is_terminal() || !same_life || state.status == old.status;
     holds(stays, "an outcome is final")
-}
-
-/// Whether no attempt starts between a cancel and the end of its generation.
-fn ends_when_canceled(row: &Row) -> bool {
-    let mut is_canceled = false;
-    row.events.iter().all(|event| {
-        match event.kind {
-            EventType::CancelRequested => is_canceled = true,
-            EventType::Restarted => is_canceled = false,
-            EventType::Started => return !is_canceled,
-            _ => {}
-        }
-        true
-    })
 }

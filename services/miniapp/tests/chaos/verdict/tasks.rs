@@ -130,7 +130,6 @@ fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'
         (state.deleted || deletes.confirmed == 0, "what was removed is gone"),
         (generations.contains(&state.generation), "a restart counts once"),
         (!is_canceled || cancels.sent > 0, "nothing is canceled but by its owner"),
-        (nothing_starts_after_a_cancel(timeline), "nothing starts after a cancel"),
         (wish.run_at.is_none_or(is_in_time), "nothing starts before its time"),
         (!submission.is_untouched() || wish.may_end_as(task), "a task ends as its work has it"),
     ];
@@ -153,20 +152,6 @@ fn ends(timeline: &[Event]) -> usize {
         }
     }
     ends
-}
-
-/// Whether no attempt begins between a cancel and the end of its generation.
-fn nothing_starts_after_a_cancel(timeline: &[Event]) -> bool {
-    let mut is_canceled = false;
-    timeline.iter().all(|event| {
-        match event.kind {
-            EventType::CancelRequested => is_canceled = true,
-            EventType::Restarted => is_canceled = false,
-            EventType::Started => return !is_canceled,
-            _ => {}
-        }
-        true
-    })
 }
 
 impl Told {

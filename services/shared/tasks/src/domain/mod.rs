@@ -6,7 +6,7 @@ mod shown;
 
 use std::sync::Arc;
 
-use contracts::task::{Status, TaskError};
+use contracts::task::{Event, EventType, Status, TaskError};
 use contracts::trace::TraceContext;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -117,6 +117,22 @@ impl Task {
             deleted: false,
         };
         Self { id, owner, spec: Arc::new(spec), state }
+    }
+
+    /// The event that it became what it is, which happened `at`.
+    pub fn event(&self, id: Uuid, kind: EventType, at: Timestamp) -> Event {
+        let Self { state, .. } = self;
+        Event {
+            id,
+            task_id: self.id,
+            at,
+            kind,
+            status: state.status,
+            message: state.message.clone(),
+            progress: state.progress,
+            attempt: state.attempt,
+            worker: state.worker.as_deref().map(str::to_owned),
+        }
     }
 
     /// The task as its owner sees it.

@@ -105,15 +105,5 @@ impl Batch {
 /// An event of `task`. Its id carries the time of the change, as the task does, so that
 /// whoever knows the one finds the other.
 fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
-    Event {
-        id: id_at(task.state.changed_at),
-        task_id: task.id,
-        at,
-        kind,
-        status: task.state.status,
-        message: task.state.message.clone(),
-        progress: task.state.progress,
-        attempt: task.state.attempt,
-        worker: task.state.worker.as_deref().map(str::to_owned),
-    }
+    task.event(id_at(task.state.changed_at), kind, at)
 }
