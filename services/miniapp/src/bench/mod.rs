@@ -38,9 +38,12 @@ use usage::Meter;
 /// How much to do.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Plan {
-    /// Clients at once
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Clients that submit at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub clients: u16,
+    /// Clients that read at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub readers: u16,
     /// Tasks to submit at once
     #[arg(long, default_value_t = 100_000)]
     pub tasks: u64,
@@ -71,7 +74,7 @@ pub async fn measure_limits(
     synchronous: Synchronous,
     figures: &mut Figures,
 ) -> anyhow::Result<()> {
-    let hello = hello_world(plan.clients, plan.gets).await?;
+    let hello = hello_world(plan.readers, plan.gets).await?;
     figures.add(Figure::rate("limit.http", "Limit: bare server", hello.rate()));
     let synchronous = match synchronous {
         Synchronous::Full => SqliteSynchronous::Full,

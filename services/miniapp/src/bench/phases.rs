@@ -84,14 +84,14 @@ impl<'f> Bench<'f> {
     pub async fn reads(&mut self, ids: &[Uuid]) -> anyhow::Result<()> {
         (self.phase)("reads");
         load::settle().await;
-        let Plan { clients, gets, .. } = self.plan;
-        let got = reads::gets(&self.target, clients, gets, ids).await?;
+        let Plan { readers, gets, .. } = self.plan;
+        let got = reads::gets(&self.target, readers, gets, ids).await?;
         let rate = Figure::rate("get.rate", "Get a task", got.rate());
         self.figures.add(rate.against(self.bounds.gets));
         let [p50, p99] = middle_and_tail("get", "Get a task", &got.times);
         self.figures.add(p50);
         self.figures.add(p99.at_most(15.0));
-        let listed = reads::lists(&self.target, clients, gets / 20).await?;
+        let listed = reads::lists(&self.target, readers, gets / 20).await?;
         self.figures.add(Figure::rate("list.rate", "List 50 tasks", listed.rate()));
         for figure in middle_and_tail("list", "List 50 tasks", &listed.times) {
             self.figures.add(figure);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::domain::Task;
 
 /// How many tasks are remembered.
-const REMEMBERED: usize = 8 * 1024;
+const REMEMBERED: usize = 2 * 1024;
 /// Tasks with more data than this are loaded again instead, to bound memory.
 const REMEMBERED_DATA: usize = 4 * 1024;
 
