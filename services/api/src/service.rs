@@ -45,7 +45,8 @@ pub async fn run(
     let api = Api::new(tasks, check, clock, broker.is_durable());
     let router = router(api.clone(), &RouterOptions::from(config))?;
     health.started();
-    // Ends with this function, after the last request.
+    // Both end with this function, after the last request.
+    let _numbers = tasks::metrics::watch(&api.tasks, &broker);
     let _background = attend(&api, &broker);
     let options = ServerOptions::from(config);
     kit::http::serve(listener, router, options, shutdown).await.context("can't serve tasks")

@@ -72,6 +72,7 @@ pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
         shutdown: shutdown.clone(),
     });
     tracing::info!(worker = %runner.name, concurrency = config.concurrency, "a worker takes tasks");
+    let _slots = metrics::Slots::open(config.concurrency, &runner.kinds);
     let renew = Notify::new();
     let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
     let keeping = async {

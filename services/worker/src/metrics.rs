@@ -2,32 +2,65 @@
 
 use std::sync::LazyLock;
 
-use kit::metrics::registry;
-use prometheus::{HistogramOpts, HistogramVec, IntGauge};
+use kit::metrics::{self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, LONG, SHORT};
+use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
 
-/// From a millisecond to an hour.
-const SECONDS: [f64; 13] =
-    [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
+use crate::kinds::Kinds;
 
-static ATTEMPTS: LazyLock<HistogramVec> = LazyLock::new(|| {
-    let options =
-        HistogramOpts::new("worker_attempt_duration_seconds", "How long attempts at tasks took.");
-    #[expect(clippy::expect_used, reason = "names and buckets are constants; a test makes it")]
-    let attempts = HistogramVec::new(options.buckets(SECONDS.to_vec()), &["kind", "outcome"])
-        .expect("constant options are valid");
-    // It fails where the name is taken, and nobody else takes it.
-    let _ = registry().register(Box::new(attempts.clone()));
-    attempts
+static EXECUTIONS: LazyLock<Histograms<Execution>> = LazyLock::new(|| {
+    let help = "How long attempts at tasks took, by what became of them";
+    metrics::histograms("miniapp_task_execution_duration", help, LONG)
 });
 
-static RUNNING: LazyLock<IntGauge> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the name is a constant; a test makes it")]
-    let running = IntGauge::new("worker_attempts_running", "Attempts that run now.")
-        .expect("constant options are valid");
-    let _ = registry().register(Box::new(running.clone()));
-    running
+static CLAIMS: LazyLock<Histogram> = LazyLock::new(|| {
+    let help = "From a message in a worker's hands to the start of the task's code";
+    metrics::histogram("miniapp_task_claim_to_start", help, SHORT)
 });
+
+static RETRIES: LazyLock<Family<Kind, Counter>> = LazyLock::new(|| {
+    metrics::counters("miniapp_task_retries", "Failed attempts that another one follows", [])
+});
+
+static RUNNING: LazyLock<Gauge> =
+    LazyLock::new(|| metrics::gauge("miniapp_task_attempts_running", "Attempts that run now"));
+
+static SLOTS: LazyLock<Gauge> = LazyLock::new(|| {
+    metrics::gauge("miniapp_worker_slots", "Attempts that the workers here can run at a time")
+});
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Execution {
+    kind: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: String,
+}
+
+/// What a worker can run at a time, for as long as it lives.
+pub(crate) struct Slots(u16);
+
+impl Slots {
+    /// A worker with `count` of them begins. What it may have to count is there from now on,
+    /// so that the first of each is seen as an increase.
+    pub fn open(count: u16, kinds: &Kinds) -> Self {
+        LazyLock::force(&CLAIMS);
+        SLOTS.inc_by(count.into());
+        for kind in kinds.names() {
+            drop(RETRIES.get_or_create(&Kind { kind }));
+        }
+        Self(count)
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        SLOTS.dec_by(self.0.into());
+    }
+}
 
 /// Counts an attempt while it lives.
 pub(crate) struct Counted {
@@ -35,16 +68,19 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// One more attempt runs.
-    pub fn begin() -> Self {
+    /// One more attempt runs, for which a message was in hand since `asked_at`.
+    pub fn begin(asked_at: Instant, exemplar: Option<Exemplar>) -> Self {
         RUNNING.inc();
-        Self { began: Instant::now() }
+        let began = Instant::now();
+        CLAIMS.observe(began.duration_since(asked_at), exemplar);
+        Self { began }
     }
 
     /// It has ended; `kind` must be one that is registered, or the numbers grow with
     /// whatever clients think of.
-    pub fn end(self, kind: &str, outcome: &str) {
-        ATTEMPTS.with_label_values(&[kind, outcome]).observe(self.began.elapsed().as_secs_f64());
+    pub fn end(self, kind: &str, outcome: &'static str, exemplar: Option<Exemplar>) {
+        let labels = Execution { kind: kind.to_owned(), outcome };
+        EXECUTIONS.observe(&labels, self.began.elapsed(), exemplar);
     }
 }
 
@@ -54,19 +90,33 @@ impl Drop for Counted {
     }
 }
 
+/// An attempt at a task of a registered `kind` failed, and another one follows.
+pub(crate) fn retried(kind: &str) {
+    RETRIES.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use kit::metrics::{Format, exposition};
+
     use super::*;
 
-    #[test]
-    fn attempts_are_counted() {
-        let counted = Counted::begin();
-        counted.end("metrics_test", "finished");
-        let text = kit::metrics::text().expect("encodable");
-        let text = String::from_utf8(text).expect("UTF-8");
-        let line = "worker_attempt_duration_seconds_count\
-                    {kind=\"metrics_test\",outcome=\"finished\"} 1";
-        assert!(text.contains(line), "{text}");
-        assert!(text.contains("worker_attempts_running "), "{text}");
+    #[tokio::test]
+    async fn attempts_are_counted() {
+        let asked_at = Instant::now().checked_sub(Duration::from_secs(1)).expect("a time");
+        let counted = Counted::begin(asked_at, None);
+        counted.end("metrics_test", "finished", None);
+        let written = exposition(Format::Prometheus).await.expect("written");
+        for line in [
+            "miniapp_task_execution_duration_seconds_count{kind=\"metrics_test\",\
+             outcome=\"finished\"} 1",
+            "miniapp_task_claim_to_start_seconds_bucket{le=\"0.5\"} 0",
+            "miniapp_task_claim_to_start_seconds_bucket{le=\"2.5\"} 1",
+            "miniapp_task_attempts_running 0",
+        ] {
+            assert!(written.lines().any(|one| one == line), "{line}: {written}");
+        }
     }
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use broker::Delivery;
 use contracts::message::TaskReady;
+use contracts::task::Status;
 use jiff::SignedDuration;
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
+use kit::metrics::Exemplar;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -19,7 +21,7 @@ use tracing::Instrument as _;
 use crate::attempt::{Attempt, Stop};
 use crate::context::Context;
 use crate::kinds::Kinds;
-use crate::metrics::Counted;
+use crate::metrics::{self, Counted};
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::spans;
@@ -100,7 +102,9 @@ impl Runner {
             // A copy of the message found the claim first.
             return;
         }
-        let (span, counted) = (spans::attempt(task), Counted::begin());
+        let span = spans::attempt(task);
+        let exemplar = Exemplar::of_span(&span);
+        let counted = Counted::begin(asked_at, exemplar);
         let kind = self.kinds.get(&spec.kind);
         let outcome = async {
             let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
@@ -111,7 +115,7 @@ impl Runner {
         let outcome = outcome.instrument(span.clone()).await;
         spans::ended(&span, task, &outcome);
         let kind_name = kind.map_or("unknown", |_| &spec.kind);
-        counted.end(kind_name, outcome.name());
+        counted.end(kind_name, outcome.name(), exemplar);
         drop(span);
         self.commit(&attempt, &outcome).await;
         self.running.end(claim);
@@ -147,7 +151,13 @@ impl Runner {
             Outcome::Finished(result) => tasks.finish(claim, result.clone()).await,
             Outcome::Retry(error) => {
                 let jitter = self.rng.lock().random();
-                tasks.retry(claim, attempt.number, error.clone(), jitter).await
+                let written = tasks.retry(claim, attempt.number, error.clone(), jitter).await;
+                if let Ok(Task { spec, state, .. }) = &written
+                    && state.status == Status::Awaiting
+                {
+                    metrics::retried(&spec.kind);
+                }
+                written
             }
             Outcome::Failed(error) => tasks.fail(claim, error.clone()).await,
             Outcome::Stopped(Stop::Expired) => tasks.exceed_ttl(claim).await,

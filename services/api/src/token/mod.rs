@@ -9,6 +9,7 @@ mod authorized;
 mod caller;
 mod generations;
 mod keys;
+mod metrics;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 use self::auth::{Answer, Auth, Unreachable};
 use self::generations::Generations;
 use self::keys::Keys;
+use self::metrics::Source;
 use self::sessions::{Sessions, Standing, Verdict};
 
 pub use self::authorized::Authorized;
@@ -45,7 +47,8 @@ const REMEMBERED: usize = 8 * 1024;
 const TOLERANCE: Duration = Duration::from_secs(30);
 
 /// Why a token doesn't open the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// It is malformed or forged.
     #[error("the token is not valid")]
@@ -130,12 +133,16 @@ impl Check {
 
     /// Who holds `token`.
     pub async fn check(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        let caller = match self.seen(token) {
-            Ok(caller) => caller,
-            Err(digest) => self.verify(token, digest).await?,
+        let (source, caller) = match self.seen(token) {
+            Ok(caller) => (Source::Cache, Ok(caller)),
+            Err(digest) => (Source::Signature, self.verify(token, digest).await),
         };
-        self.recheck(&caller).await?;
-        Ok(caller)
+        let checked = match caller {
+            Ok(caller) => self.recheck(&caller).await.map(|()| caller),
+            Err(refusal) => Err(refusal),
+        };
+        metrics::checked(source, checked.as_ref().err());
+        checked
     }
 
     /// Whether a token that was good still is.
@@ -224,7 +231,9 @@ impl Inner {
     async fn settle(&self, caller: &Caller) -> Result<Answer, Unreachable> {
         // What auth says was true at some time after this.
         let at = Instant::now();
-        let answer = self.auth.validate(caller.token.expose()).await?;
+        let answer = self.auth.validate(caller.token.expose()).await;
+        metrics::asked(answer);
+        let answer = answer?;
         let standing = match answer {
             Answer::Active => Standing::Current(caller.epoch),
             Answer::Refused(Code::TokenRevoked) => Standing::Past(caller.epoch),

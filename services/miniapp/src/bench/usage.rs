@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use kit::metrics::{self, Format};
 use tokio::task::JoinHandle;
 
 use super::http::{Connection, Target};
@@ -108,7 +109,7 @@ fn read(text: &str) -> Usage {
 
 /// What this process, the load generator, has taken.
 fn own_usage() -> Usage {
-    kit::metrics::text().map(|text| read(&String::from_utf8_lossy(&text))).unwrap_or_default()
+    metrics::written(Format::Prometheus).map(|text| read(&text)).unwrap_or_default()
 }
 
 #[cfg(test)]

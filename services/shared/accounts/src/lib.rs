@@ -14,6 +14,7 @@ mod error;
 pub mod keys;
 mod login;
 pub mod mail;
+mod metrics;
 mod news;
 pub mod open;
 pub mod outbox;

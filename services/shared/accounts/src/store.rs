@@ -17,7 +17,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, StoredDuty};
+use crate::outbox::{DutyKind, Owed, StoredDuty};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 
@@ -183,6 +183,9 @@ pub trait Store: Send + Sync + 'static {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<StoredDuty>>;
+
+    /// How much is owed, of those kinds of which there is something.
+    async fn owed(&self) -> Result<Vec<Owed>>;
 
     /// A duty is done: forgets it, or remembers it until then.
     async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()>;

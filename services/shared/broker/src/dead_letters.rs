@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use contracts::message::{AccountDeleted, TaskReady};
-use kit::metrics::registry;
-use prometheus::{IntCounterVec, Opts};
+use kit::metrics::{self, Counter, Family};
+use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::{sleep, timeout};
 
 use crate::{Broker, BrokerError, Delivery, Message, Queue};
@@ -29,17 +29,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Parked messages that others look through at the same time don't come here.
 const SILENCE: Duration = Duration::from_secs(2);
 
-static LETTERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let options = Opts::new("broker_dead_letters_total", "Dead letters, by what became of them.");
-    #[expect(clippy::expect_used, reason = "names are constants; a test makes it")]
-    let letters = IntCounterVec::new(options, &["fate"]).expect("constant options are valid");
-    // It fails where the name is taken, and nobody else takes it.
-    let _ = registry().register(Box::new(letters.clone()));
-    letters
+static LETTERS: LazyLock<Family<Fate, Counter>> = LazyLock::new(|| {
+    let help = "Dead letters, by what became of them";
+    let known = ["returned", "parked"].map(|fate| Fate { fate });
+    metrics::counters("miniapp_broker_dead_letters", help, known)
 });
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fate {
+    fate: &'static str,
+}
 
 /// Reads the dead letters until it is dropped. Any number of processes may.
 pub async fn attend(broker: &dyn Broker) -> Infallible {
+    LazyLock::force(&LETTERS);
     let mut has_looked = false;
     let mut is_failing = false;
     loop {
@@ -103,7 +106,7 @@ async fn settle(broker: &dyn Broker, letter: Delivery) {
         return letter.release().await;
     }
     letter.ack().await;
-    LETTERS.with_label_values(&[fate]).inc();
+    LETTERS.get_or_create(&Fate { fate }).inc();
     match (to, queue) {
         (None, _) => tracing::error!(
             message.id = %id,

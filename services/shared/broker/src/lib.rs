@@ -18,6 +18,7 @@ pub mod dead_letters;
 pub mod health;
 mod memory;
 mod message;
+mod metered;
 mod rabbit;
 
 use std::sync::Arc;
@@ -25,12 +26,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kit::config::EngineUrl;
 
+use crate::metered::Metered;
+
 pub use memory::MemoryBroker;
 pub use message::Message;
 pub use rabbit::RabbitBroker;
 
 /// Where work waits for one of many takers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Queue {
     /// Tasks that are to be run, for the workers.
     Tasks,
@@ -44,7 +48,8 @@ pub enum Queue {
 }
 
 /// News for everyone who listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Topic {
     /// Running tasks to be stopped, for the workers.
     TaskCancels,
@@ -52,6 +57,20 @@ pub enum Topic {
     TaskEvents,
     /// Sessions that began, changed or ended, for the API's token check.
     Sessions,
+}
+
+impl Queue {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Topic {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// Why the broker didn't do as told.
@@ -69,8 +88,8 @@ pub enum BrokerError {
 /// Opens the broker that `url` names by its scheme.
 pub fn open(url: &EngineUrl) -> Result<Arc<dyn Broker>, BrokerError> {
     match url.scheme() {
-        "memory" => Ok(Arc::new(MemoryBroker::new())),
-        "amqp" | "amqps" => Ok(Arc::new(RabbitBroker::open(url)?)),
+        "memory" => Ok(Arc::new(Metered(MemoryBroker::new()))),
+        "amqp" | "amqps" => Ok(Arc::new(Metered(RabbitBroker::open(url)?))),
         _ => Err(BrokerError::Unavailable(format!("no engine for {url}"))),
     }
 }

@@ -5,14 +5,15 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use contracts::problem::Code;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 use tokio::net::TcpListener;
 
 use crate::health::{Health, Report, Status};
 use crate::http::{self as kit_http, Logged, Problem, RouterOptions, ServerOptions};
 use crate::lifecycle::Shutdown;
-use crate::{metrics, telemetry};
+use crate::metrics::{self, Format};
+use crate::telemetry;
 
 #[derive(Clone)]
 struct Process {
@@ -65,10 +66,10 @@ async fn ready(State(process): State<Process>) -> Response {
     (status, axum::Json(report)).into_response()
 }
 
-async fn numbers() -> Result<Response, Problem> {
-    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    let text = metrics::text().map_err(Problem::internal)?;
-    Ok(([(CONTENT_TYPE, TEXT)], text).into_response())
+async fn numbers(headers: HeaderMap) -> Result<Response, Problem> {
+    let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let written = metrics::exposition(format).await.map_err(Problem::internal)?;
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], written).into_response())
 }
 
 async fn log_filter() -> Result<String, Problem> {

@@ -18,6 +18,7 @@ use crate::admin;
 use crate::config::{Config, variable_of};
 use crate::health::Health;
 use crate::lifecycle::Shutdown;
+use crate::metrics;
 use crate::telemetry::{self, Telemetry};
 
 /// Work that ignores a request to stop at once is left behind after this.
@@ -135,6 +136,7 @@ async fn left_behind(shutdown: &Shutdown) {
 
 fn prepare(service: Service, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
     let telemetry = telemetry::init(service, config)?;
+    metrics::describe(service);
     // Whoever came first has chosen; there is only this one in the program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     raise_descriptor_limit();

@@ -133,6 +133,13 @@ pub fn id_at(at: Timestamp) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
+/// The time that a UUIDv7 begins with, to the millisecond.
+pub fn time_of(id: Uuid) -> Timestamp {
+    let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |at| at.to_unix());
+    let time = Timestamp::new(seconds.cast_signed(), nanoseconds.cast_signed());
+    time.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderValue;
 use kit::health::{Condition, Health};
 use kit::lifecycle::Shutdown;
 use support::{ask, get, within};
@@ -52,12 +53,26 @@ async fn numbers_are_for_prometheus() {
     let router = kit::admin::router(Health::new(), Shutdown::new());
     ask(&router, get("/livez")).await;
     let answer = ask(&router, get("/metrics")).await;
-    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(answer.body).expect("text");
-    assert!(text.contains("route=\"/livez\",status=\"200\""), "{text}");
+    let count = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
+                 http_route=\"/livez\",http_response_status_code=\"200\"} ";
+    assert!(text.contains(count), "{text}");
+    assert!(text.contains("\nhttp_server_active_requests "), "{text}");
     ask(&router, get("/made/up/by/a/client")).await;
     let text = ask(&router, get("/metrics")).await.body;
     assert!(!String::from_utf8_lossy(&text).contains("made/up"));
+}
+
+#[tokio::test]
+async fn who_reads_open_metrics_gets_them() {
+    let router = kit::admin::router(Health::new(), Shutdown::new());
+    let mut asked = get("/metrics");
+    let accept = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    asked.headers_mut().insert("accept", HeaderValue::from_static(accept));
+    let answer = ask(&router, asked).await;
+    assert_eq!((answer.header("content-type"), answer.header("vary")), (accept, "accept"));
+    assert!(answer.body.ends_with(b"# EOF\n"));
 }
 
 #[tokio::test]

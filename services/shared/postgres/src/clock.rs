@@ -29,7 +29,7 @@ pub async fn clock(settings: &Settings, machine: Arc<dyn Clock>) -> Result<Arc<d
         return Ok(machine);
     }
     let settings = Settings { connections: 1, ..settings.clone() };
-    let database = Arc::new(Database::new(&settings, None)?);
+    let database = Arc::new(Database::new(&settings, None)?.named("clock"));
     Ok(DatabaseClock::start(database, machine).await)
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 use crate::fault::Fault;
+use crate::metrics::{Numbers, Used};
 
 /// A statement with its arguments.
 pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
@@ -64,6 +65,7 @@ pub struct Database {
     permits: Semaphore,
     most: u32,
     idle: Mutex<Vec<Session>>,
+    numbers: Numbers,
 }
 
 /// A connection that is ready for use.
@@ -79,6 +81,7 @@ pub(crate) struct Lease<'d> {
     session: Session,
     is_new: bool,
     _permit: SemaphorePermit<'d>,
+    _used: Used,
 }
 
 impl Database {
@@ -110,7 +113,14 @@ impl Database {
             permits: Semaphore::new(settings.connections as usize),
             most: settings.connections,
             idle: Mutex::default(),
+            numbers: Numbers::new("other", settings.connections),
         })
+    }
+
+    /// The same, known in the metrics by what its connections are for.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { numbers: Numbers::new(name, self.most), ..self }
     }
 
     /// The rows that a statement answers. It is sent again where others were in its way,
@@ -177,7 +187,7 @@ impl Database {
         let row = self.row(|| sqlx::query(ASK)).await?;
         if row.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
             // Another connection may lead to the primary.
-            self.idle.lock().clear();
+            self.forget_idle();
             return Err(Fault::ReadOnly);
         }
         Ok(())
@@ -185,7 +195,9 @@ impl Database {
 
     /// A connection, and the right to one.
     pub(crate) async fn lease(&self) -> Result<Lease<'_>, Fault> {
+        let asked_at = Instant::now();
         let busy = || {
+            self.numbers.timed_out();
             let most = self.most;
             Fault::Refused(format!("all {most} connections to {} are busy", self.place))
         };
@@ -195,10 +207,22 @@ impl Database {
         let kept = self.idle.lock().pop();
         let is_new = kept.is_none();
         let session = match kept {
-            Some(session) => session,
+            Some(session) => {
+                self.numbers.idle.dec();
+                session
+            }
             None => Session { connection: self.connect().await?, born: Instant::now() },
         };
-        Ok(Lease { database: self, session, is_new, _permit: permit })
+        self.numbers.waited(asked_at.elapsed());
+        let used = self.numbers.begin_use();
+        Ok(Lease { database: self, session, is_new, _permit: permit, _used: used })
+    }
+
+    /// Closes the connections that aren't in use.
+    fn forget_idle(&self) {
+        let mut idle = self.idle.lock();
+        self.numbers.idle.dec_by(i64::try_from(idle.len()).unwrap_or_default());
+        idle.clear();
     }
 
     /// A connection as it is used for statements.
@@ -254,6 +278,7 @@ impl Lease<'_> {
     pub fn end(self) {
         if self.session.born.elapsed() < LIFETIME {
             self.database.idle.lock().push(self.session);
+            self.database.numbers.idle.inc();
         }
     }
 
@@ -270,7 +295,7 @@ impl Lease<'_> {
             self.end();
         } else {
             // The others lead to the same server, which isn't there any more.
-            self.database.idle.lock().clear();
+            self.database.forget_idle();
         }
         if again { Ok(()) } else { Err(fault) }
     }

@@ -4,6 +4,7 @@
 mod clock;
 mod database;
 mod fault;
+mod metrics;
 mod transaction;
 
 pub use clock::{DatabaseClock, clock};

@@ -113,6 +113,24 @@ pub struct Renewed {
     pub cancel_requested: bool,
 }
 
+/// What stands before a task's end, up to a count: how much there is more of doesn't matter
+/// then, and counting it would only add to the load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Tasks that are to run later.
+    pub delayed: u64,
+    /// Tasks that may run, but whose message isn't known to be in the broker's hands.
+    pub outbox: u64,
+    /// Since when the first of them may run.
+    pub outbox_since: Option<Timestamp>,
+    /// Tasks whose message waits for a worker.
+    pub queued: u64,
+    /// Since when the first of them does.
+    pub queued_since: Option<Timestamp>,
+    /// Tasks in workers' hands.
+    pub running: u64,
+}
+
 /// Which tasks to list, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -190,6 +208,15 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How many tasks stand where.
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError>;
+
+    /// How many tasks wait for what, each up to `most`. Every task that may run at `now` is
+    /// due before `held_until`. Costs as much as there is to count.
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError>;
 
     /// Keeps the newest report of a worker.
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError>;

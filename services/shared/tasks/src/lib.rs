@@ -10,6 +10,7 @@ mod columns;
 mod combiner;
 pub mod domain;
 pub mod engine;
+pub mod metrics;
 mod news;
 mod open;
 pub mod postgres;

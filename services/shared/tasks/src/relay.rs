@@ -52,6 +52,11 @@ const BACKLOG: u64 = 8 * 1024;
 /// How long to leave the broker alone after it failed.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Before when everything is due that may run at `now`, whoever has taken it over.
+pub(crate) fn held_until(now: Timestamp) -> Timestamp {
+    now.saturating_add(LOOKAHEAD + HOLD).unwrap_or(Timestamp::MAX)
+}
+
 /// A due in this process's hands.
 struct Held {
     due: Due,

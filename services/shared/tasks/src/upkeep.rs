@@ -1,6 +1,6 @@
 //! The loops that keep tasks moving; one set of them runs in every process with a store.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use broker::{Broker, Queue};
@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::domain::Command;
 use crate::engine::Due;
+use crate::metrics::COUNTERS;
 use crate::news::{self, NewsReceiver};
 use crate::relay::Relay;
 use crate::{Error, Tasks};
@@ -67,6 +68,7 @@ impl Upkeep {
     /// broker takes it at once.
     pub async fn run(self, broker: Arc<dyn Broker>, retention: Retention, stop: Shutdown) {
         let Self { tasks, due, news } = self;
+        LazyLock::force(&COUNTERS);
         if !broker.is_durable() {
             // Nothing of an earlier life is in the queue, nor is any of its workers alive.
             stop.token().run_until_cancelled(restore(&tasks)).await;
@@ -140,12 +142,15 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
         );
         for result in reaped.await {
             match result {
-                Ok(task) => tracing::warn!(
-                    task.id = %task.id,
-                    worker = task.state.worker.as_deref(),
-                    status = %task.state.status,
-                    "a lease ran out"
-                ),
+                Ok(task) => {
+                    COUNTERS.lease_lost(&task);
+                    tracing::warn!(
+                        task.id = %task.id,
+                        worker = task.state.worker.as_deref(),
+                        status = %task.state.status,
+                        "a lease ran out"
+                    );
+                }
                 // Renewed, ended or brought back by another process meanwhile.
                 Err(Error::Refused(_) | Error::NotFound) => {}
                 Err(error) => return Err(error),

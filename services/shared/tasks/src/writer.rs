@@ -12,6 +12,7 @@ use contracts::task::{Event, EventType};
 use kit::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::batch::{Answer, Batch};
@@ -19,6 +20,7 @@ use self::recent::Recent;
 use crate::combiner::Run;
 use crate::domain::{Command, Step, Task};
 use crate::engine::{Due, Engine, IdempotencyKey, Inserted, StoreError, Written};
+use crate::metrics::COUNTERS;
 use crate::news::{Committed, NewsSender};
 use crate::tasks::Error;
 
@@ -105,6 +107,9 @@ impl Writer {
             };
             match task.apply(command.clone(), now) {
                 Ok(Step { at, state, event: Some(event) }) => {
+                    if event == EventType::Started {
+                        COUNTERS.claimed(task, at);
+                    }
                     let from = task.state.version;
                     let task = Task { state, ..task.clone() };
                     batch.change(index, task, from, event, at);
@@ -164,7 +169,9 @@ impl Writer {
         let written = if inserts.is_empty() && changes.is_empty() {
             Written::default()
         } else {
+            let began = Instant::now();
             let written = self.engine.write(&inserts, &changes).await;
+            COUNTERS.writes.observe(began.elapsed(), None);
             self.refused.lock().clone_from(&written.as_ref().err().cloned());
             match written {
                 Ok(written) => written,
@@ -236,6 +243,9 @@ impl Writer {
         };
         if events.iter().any(stops) {
             committed.cancels.push(task.id);
+        }
+        for event in &events {
+            COUNTERS.happened(event.kind);
         }
         let user_id = task.owner;
         committed.events.extend(events.into_iter().map(|event| OwnedEvent { user_id, event }));

@@ -8,7 +8,7 @@ use contracts::task::{ByStatus, Event, Kind, Stats, Status, Worker};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tasks::domain::Task;
-use tasks::engine::{Change, Checked, Due, Insert, Inserted, TakeDue, Written};
+use tasks::engine::{Backlog, Change, Checked, Due, Insert, Inserted, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError};
 use uuid::Uuid;
 
@@ -89,6 +89,30 @@ impl Kept {
         true
     }
 
+    fn backlog(&self, now: Timestamp, most: u32) -> Backlog {
+        let mut counted = Backlog::default();
+        for row in self.rows.values() {
+            let ready_at = row.task.state.ready_at;
+            match (ready_at, row.due_at) {
+                (Some(ready_at), Some(_)) if ready_at > now => counted.delayed += 1,
+                (Some(_), Some(_)) => {
+                    counted.outbox += 1;
+                    counted.outbox_since = earlier(counted.outbox_since, ready_at);
+                }
+                (Some(_), None) => {
+                    counted.queued += 1;
+                    counted.queued_since = earlier(counted.queued_since, row.dispatched_at);
+                }
+                (None, _) => counted.running += u64::from(row.task.state.lease_until.is_some()),
+            }
+        }
+        let parts = [&mut counted.delayed, &mut counted.outbox, &mut counted.queued];
+        for count in parts.into_iter().chain([&mut counted.running]) {
+            *count = (*count).min(most.into());
+        }
+        counted
+    }
+
     fn count(&self, owner: Option<Uuid>, now: Timestamp) -> Stats {
         let is_asked_for = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
         let mut counted = Stats {
@@ -125,6 +149,11 @@ impl Kept {
 
 fn before(now: Timestamp, ago: SignedDuration) -> Timestamp {
     now.saturating_sub(ago).unwrap_or(Timestamp::MIN)
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 fn first<T>(mut all: Vec<T>, limit: u32) -> Vec<T> {
@@ -295,6 +324,15 @@ impl Engine for MemoryStore {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         Ok(self.0.lock().count(owner, now))
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        _: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        Ok(self.0.lock().backlog(now, most))
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

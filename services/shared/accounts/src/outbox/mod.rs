@@ -37,7 +37,15 @@ pub(crate) enum Duty {
 
 /// What a duty is about, for the store, which can't read its content.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumIter,
+    strum::EnumString,
+    strum::IntoStaticStr,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum DutyKind {
@@ -73,6 +81,17 @@ pub struct StoredDuty {
     pub not_after: Option<Timestamp>,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+/// How much of one kind is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// The kind.
+    pub kind: DutyKind,
+    /// How many duties there are.
+    pub count: u64,
+    /// Since when there is the first of them.
+    pub since: Timestamp,
 }
 
 /// Writes duties down and reads them.

@@ -12,11 +12,13 @@ use kit::trouble::Trouble;
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{Duty, DutyKind, Ledger, StoredDuty};
-use crate::mail::{MailError, Mailer};
+use crate::mail::{Mail, MailError, Mailer};
+use crate::metrics::{self, Sending};
 use crate::news::News;
 use crate::store::{Store, StoreError};
 
@@ -155,11 +157,14 @@ impl Relay {
 
     async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {
         if stored.not_after.is_some_and(|end| end <= self.clock.now()) {
+            if stored.kind == DutyKind::Mail {
+                metrics::mailed(Sending::Expired);
+            }
             return Ok(Attempt::GivenUp("it came too late to be of use".to_owned()));
         }
         let content = self.ledger.read(stored).context("its content can't be read here")?;
         let done = match content {
-            Duty::Mail(mail) => match self.mailer.send(&mail).await {
+            Duty::Mail(mail) => match self.send(&mail).await {
                 Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
                 sent => sent.map_err(Into::into),
             },
@@ -168,6 +173,18 @@ impl Relay {
             Duty::SessionsChanged { account } => self.announce_sessions(account).await,
         };
         done.map(|()| Attempt::Done)
+    }
+
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let began = Instant::now();
+        let sent = self.mailer.send(mail).await;
+        metrics::mail_took(began.elapsed());
+        metrics::mailed(match sent {
+            Ok(()) => Sending::Sent,
+            Err(MailError::Later(_)) => Sending::Deferred,
+            Err(MailError::Refused(_)) => Sending::Refused,
+        });
+        sent
     }
 
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {

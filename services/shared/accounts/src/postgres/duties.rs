@@ -2,13 +2,14 @@
 
 use ::postgres::Database;
 use jiff::Timestamp;
+use kit::clock::time_of;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::rows::{broken, count, micros, small, time, trace};
 use super::transact::Work;
 use crate::mail::{InboxMail, Mail};
-use crate::outbox::{DutyKind, StoredDuty};
+use crate::outbox::{DutyKind, Owed, StoredDuty};
 use crate::store::Result;
 
 pub(super) async fn add(tx: &mut PgConnection, duty: &StoredDuty) -> Work<()> {
@@ -58,6 +59,20 @@ pub(super) async fn claim(
                 not_after: row.try_get::<Option<i64>, _>(7)?.map(time).transpose()?,
                 attempts: count(row, 8)?,
             })
+        })
+        .collect()
+}
+
+pub(super) async fn owed(database: &Database) -> Result<Vec<Owed>> {
+    // An id begins with the time of its duty, and as a text it is in the same order.
+    const COUNT: &str = "SELECT kind, count(*), min(id::text)::uuid FROM duties \
+         WHERE due_at IS NOT NULL GROUP BY kind";
+    let rows = database.rows(|| sqlx::query(COUNT)).await?;
+    rows.iter()
+        .map(|row| {
+            let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
+            let count = row.try_get::<i64, _>(1)?.cast_unsigned();
+            Ok(Owed { kind, count, since: time_of(row.try_get(2)?) })
         })
         .collect()
 }

@@ -26,7 +26,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, StoredDuty};
+use crate::outbox::{DutyKind, Owed, StoredDuty};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 use crate::store::{
@@ -46,7 +46,7 @@ impl PostgresStore {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates keep their tables, and their own count of migrations, beside these.
         migrations.dangerous_set_table_name("accounts_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))? })
+        Ok(Self { database: Database::new(settings, Some(migrations))?.named("accounts") })
     }
 }
 
@@ -214,6 +214,10 @@ impl Store for PostgresStore {
         limit: u32,
     ) -> Result<Vec<StoredDuty>> {
         duties::claim(&self.database, now, until, limit).await
+    }
+
+    async fn owed(&self) -> Result<Vec<Owed>> {
+        duties::owed(&self.database).await
     }
 
     async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {

@@ -18,6 +18,7 @@ use contracts::body::JsonBody;
 use contracts::fields::{BodyFault, FromFields};
 use kit::clock::Clock;
 use kit::config::Config;
+use kit::metrics::Asking;
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -31,6 +32,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
+use crate::metrics;
 use crate::news::News;
 use crate::outbox::{Ledger, Relay};
 use crate::password::Passwords;
@@ -179,6 +181,12 @@ impl Accounts {
     /// The database.
     pub fn store(&self) -> Arc<dyn Store> {
         self.0.store.clone()
+    }
+
+    /// Tells of what is owed whenever the metrics are read, for as long as what it gives
+    /// lives.
+    pub fn watch(&self) -> Asking {
+        metrics::watch(self.0.store.clone(), self.0.clock.clone())
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -15,6 +15,7 @@ use crate::audit::{Action, Caller, Entry};
 use crate::email::Email;
 use crate::error::Error;
 use crate::login;
+use crate::metrics;
 use crate::password::{Hash, Password, Turn};
 use crate::session::{Identity, NewSession, RefreshHash, Rotation, new_refresh_token};
 use crate::store::{Credentials, FailureKey, Identifier};
@@ -26,6 +27,17 @@ impl Accounts {
     /// Begins a session. An unknown login and a wrong password are told alike, and take
     /// the same time.
     pub async fn sign_in(
+        &self,
+        login: &str,
+        password: &Secret,
+        caller: &Caller,
+    ) -> Result<Tokens, Error> {
+        let signed_in = self.try_sign_in(login, password, caller).await;
+        metrics::signed_in(&signed_in);
+        signed_in
+    }
+
+    async fn try_sign_in(
         &self,
         login: &str,
         password: &Secret,
@@ -64,7 +76,9 @@ impl Accounts {
     /// clients that repeat themselves.
     pub async fn refresh(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let (this, token, caller) = (self.clone(), token.clone(), caller.clone());
-        self.to_the_end(async move { this.rotate(&token, &caller).await }).await
+        let rotated = self.to_the_end(async move { this.rotate(&token, &caller).await }).await;
+        metrics::refreshed(&rotated);
+        rotated
     }
 
     async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {

@@ -1,13 +1,14 @@
 //! The outbox, and mail that stays here.
 
 use jiff::Timestamp;
+use kit::clock::time_of;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::rows::{broken, micros, time, trace};
 use crate::mail::{InboxMail, Mail};
-use crate::outbox::{DutyKind, StoredDuty};
+use crate::outbox::{DutyKind, Owed, StoredDuty};
 use crate::store::Result;
 
 pub(super) async fn add(tx: &mut SqliteConnection, duty: &StoredDuty) -> Result<()> {
@@ -37,6 +38,22 @@ pub(super) async fn any_due(readers: &SqlitePool, now: Timestamp) -> Result<bool
         .fetch_optional(readers)
         .await?;
     Ok(row.is_some())
+}
+
+pub(super) async fn owed(readers: &SqlitePool) -> Result<Vec<Owed>> {
+    // An id begins with the time of its duty.
+    let rows = sqlx::query(
+        "SELECT kind, count(*), min(id) FROM duties WHERE due_at IS NOT NULL GROUP BY kind",
+    )
+    .fetch_all(readers)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
+            let count = row.try_get::<i64, _>(1)?.cast_unsigned();
+            Ok(Owed { kind, count, since: time_of(row.try_get(2)?) })
+        })
+        .collect()
 }
 
 pub(super) async fn claim(

@@ -25,7 +25,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, StoredDuty};
+use crate::outbox::{DutyKind, Owed, StoredDuty};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 use crate::store::{
@@ -246,6 +246,10 @@ impl Store for SqliteStore {
             return Ok(Vec::new());
         }
         duties::claim(self.writer().await?.alone(), now, until, limit).await
+    }
+
+    async fn owed(&self) -> Result<Vec<Owed>> {
+        duties::owed(&self.readers).await
     }
 
     async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {

@@ -20,8 +20,8 @@ use tower::{Layer, Service};
 use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{BodyLimits, Peer, Problem};
-use crate::metrics;
+use super::{BodyLimits, Peer, Problem, metrics};
+use crate::metrics::Exemplar;
 use crate::trace::{self, InRequest};
 
 /// The trace of the request, on every answer.
@@ -98,7 +98,8 @@ where
             let _within = InRequest::enter(trace_id);
             span.in_scope(|| self.inner.call(request))
         };
-        Answer { inner, span, recorded, trace_id, asked, logged: self.front.logged }
+        let logged = self.front.logged;
+        Answer { inner, span, recorded, trace_id, asked, logged, active: metrics::Active::begin() }
     }
 }
 
@@ -141,6 +142,7 @@ pin_project_lite::pin_project! {
         trace_id: TraceId,
         asked: Asked,
         logged: Logged,
+        active: metrics::Active,
     }
 }
 
@@ -204,7 +206,8 @@ impl Asked {
         let took = self.at.elapsed();
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
         let method = known_method(&self.method);
-        metrics::request(method, route, status, took);
+        let exemplar = recorded.and_then(|recorded| Exemplar::of(recorded.span().span_context()));
+        metrics::answered(method, route, status, took, exemplar);
         if let Some(recorded) = recorded {
             let span = recorded.span();
             let code = i64::from(status.as_u16());

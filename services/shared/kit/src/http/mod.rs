@@ -8,6 +8,7 @@ mod docs;
 mod front;
 mod id;
 mod linger;
+mod metrics;
 mod places;
 mod problem;
 mod query;

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-pub(crate) use propagation::{context_of, push_hexadecimal};
+pub(crate) use propagation::{context_of, from_headers, push_hexadecimal};
 pub use propagation::{extract, inject};
 pub use store::{EndedSpan, SpanStore, Trace};
 pub use tree::Tree;

@@ -56,7 +56,7 @@ pub(crate) fn context_of(headers: &HeaderMap) -> Option<Context> {
     headers.contains_key(&TRACEPARENT).then(|| from_headers(&extract(headers))).flatten()
 }
 
-pub(super) fn from_headers(headers: &TraceContext) -> Option<Context> {
+pub(crate) fn from_headers(headers: &TraceContext) -> Option<Context> {
     let (trace_id, span_id, flags) = parse(headers.traceparent.as_deref()?)?;
     let state = headers.tracestate.as_deref().and_then(|state| TraceState::from_str(state).ok());
     let span = SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default());

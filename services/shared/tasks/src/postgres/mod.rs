@@ -20,7 +20,8 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
+    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
+    Written,
 };
 
 /// A task store in a PostgreSQL database.
@@ -35,7 +36,7 @@ impl PostgresEngine {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates keep their tables, and their own count of migrations, beside these.
         migrations.dangerous_set_table_name("tasks_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))? })
+        Ok(Self { database: Database::new(settings, Some(migrations))?.named("tasks") })
     }
 }
 
@@ -111,6 +112,15 @@ impl Engine for PostgresEngine {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         read::stats(&self.database, owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        read::backlog(&self.database, now, held_until, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::values::text;
 use crate::columns::Columns;
 use crate::domain::Task;
-use crate::engine::{Checked, Filter, StoreError};
+use crate::engine::{Backlog, Checked, Filter, StoreError};
 use crate::rules::{self, RULES};
 use crate::stored::{columns, micros, unsigned};
 use crate::timeline;
@@ -246,6 +246,42 @@ pub(super) async fn stats(
         queue_depth,
         oldest_wait_seconds: oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64()),
         finished_per_minute: count()?,
+    })
+}
+
+/// See [`crate::Engine::backlog`].
+pub(super) async fn backlog(
+    database: &Database,
+    now: Timestamp,
+    held_until: Timestamp,
+    most: u32,
+) -> Result<Backlog, StoreError> {
+    // Each part is read from the index that it has to itself, in the order of that.
+    const COUNT: &str = "SELECT * FROM \
+         (SELECT count(*) FILTER (WHERE ready_at > $1), count(*) FILTER (WHERE ready_at <= $1), \
+         min(ready_at) FILTER (WHERE ready_at <= $1) FROM (SELECT ready_at FROM tasks \
+         WHERE due_at <= $2 ORDER BY due_at LIMIT $3) AS first) AS due, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE due_at > $2 ORDER BY due_at LIMIT $3) \
+         AS first) AS later, \
+         (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
+         WHERE dispatched_at IS NOT NULL ORDER BY dispatched_at LIMIT $3) AS first) AS sent, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE lease_until IS NOT NULL \
+         ORDER BY lease_until LIMIT $3) AS first) AS running";
+    let statement = || {
+        let statement = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until));
+        statement.bind(i64::from(most))
+    };
+    let row = database.row(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let mut next = Columns::of(&row);
+    let soon = unsigned(next.read()?);
+    Ok(Backlog {
+        outbox: unsigned(next.read()?),
+        outbox_since: next.time()?,
+        delayed: soon + unsigned(next.read()?),
+        queued: unsigned(next.read()?),
+        queued_since: next.time()?,
+        running: unsigned(next.read()?),
     })
 }
 

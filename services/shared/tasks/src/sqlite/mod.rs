@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue, Written,
+    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
+    Written,
 };
 
 /// A task store in a SQLite file.
@@ -136,6 +137,15 @@ impl Engine for SqliteEngine {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         read::stats(&self.readers, owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        read::backlog(&self.readers, now, held_until, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::columns::Columns;
 use crate::domain::Task;
-use crate::engine::{Checked, Filter, StoreError};
+use crate::engine::{Backlog, Checked, Filter, StoreError};
 use crate::rules::{self, RULES};
 use crate::stored::{self, columns, micros, time, unsigned};
 use crate::timeline;
@@ -191,6 +191,35 @@ pub(super) async fn stats(
         queue_depth: unsigned(depth),
         oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
         finished_per_minute: unsigned(finished),
+    })
+}
+
+/// See [`crate::Engine::backlog`].
+pub(super) async fn backlog(
+    pool: &SqlitePool,
+    now: Timestamp,
+    held_until: Timestamp,
+    most: u32,
+) -> Result<Backlog, StoreError> {
+    const COUNT: &str = "SELECT * FROM \
+         (SELECT count(*) FILTER (WHERE ready_at > ?1), count(*) FILTER (WHERE ready_at <= ?1), \
+         min(ready_at) FILTER (WHERE ready_at <= ?1) FROM (SELECT ready_at FROM tasks \
+         WHERE due_at <= ?2 ORDER BY due_at LIMIT ?3)), \
+         (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE due_at > ?2 LIMIT ?3)), \
+         (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
+         WHERE ready_at <= ?1 AND due_at IS NULL LIMIT ?3)), \
+         (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL LIMIT ?3))";
+    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until)).bind(most);
+    let row = query.fetch_one(pool).await?;
+    let count = |column| Ok::<_, StoreError>(unsigned(row.try_get(column)?));
+    let since = |column| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
+    Ok(Backlog {
+        outbox: count(1)?,
+        outbox_since: since(2)?,
+        delayed: count(0)? + count(3)?,
+        queued: count(4)?,
+        queued_since: since(5)?,
+        running: count(6)?,
     })
 }
 

@@ -92,6 +92,7 @@ pub const CASES: &[Case] = cases![
     duties::a_duty_is_done_once_by_one,
     duties::a_claim_runs_out,
     duties::a_duty_can_wait,
+    duties::what_is_owed_is_counted,
     duties::remembered_duties_can_be_due_again,
     duties::a_duty_is_kept_as_it_is,
     duties::a_mail_is_kept_once,

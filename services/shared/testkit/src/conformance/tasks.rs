@@ -104,6 +104,7 @@ pub const CASES: &[Case] = cases![
     due::lost_messages_are_due_again,
     upkeep::tasks_are_counted,
     upkeep::waiting_tasks_are_measured,
+    upkeep::what_waits_is_counted_by_what_for,
     upkeep::ends_of_the_last_minute_are_counted,
     upkeep::the_old_is_forgotten_and_nothing_else,
     upkeep::little_is_forgotten_at_a_time,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
-use tasks::engine::{Change, Checked, Due, Insert, TakeDue, Written};
+use tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
 use testkit::Row;
 use tokio::time::Instant;
@@ -147,6 +147,15 @@ impl Engine for StorePort {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         self.ask(self.0.world.store.stats(owner, now)).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        self.ask(self.0.world.store.backlog(now, held_until, most)).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tasks::engine::{Change, Checked, Due, Insert, TakeDue, Written};
+use tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
 use tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
 use uuid::Uuid;
 
@@ -142,6 +142,15 @@ impl Engine for Faulty {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         self.inner()?.stats(owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        self.inner()?.backlog(now, held_until, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use accounts::Store;
 use accounts::code::Purpose;
 use accounts::mail::{InboxMail, Mail};
-use accounts::outbox::{DutyKind, StoredDuty};
+use accounts::outbox::{DutyKind, Owed, StoredDuty};
 use accounts::store::Issued;
 use anyhow::{Result, ensure};
 use contracts::trace::TraceContext;
@@ -68,6 +68,31 @@ pub(super) async fn a_duty_can_wait(store: Arc<dyn Store>) -> Result<()> {
     store.postpone_duty(claimed[0].id, at(5)).await?;
     ensure!(claim(&*store, 4, 10).await?.is_empty(), "too early");
     ensure!(claim(&*store, 5, 10).await?.len() == 1, "too late");
+    Ok(())
+}
+
+pub(super) async fn what_is_owed_is_counted(store: Arc<dyn Store>) -> Result<()> {
+    ensure!(store.owed().await?.is_empty(), "something in an empty store");
+    for (kind, seconds, name) in [
+        (DutyKind::Mail, 9, "ada"),
+        (DutyKind::Mail, 7, "bob"),
+        (DutyKind::AccountDeleted, 8, "cyd"),
+        (DutyKind::AccountDeleted, 1, "dan"),
+    ] {
+        let id = clock::id_at(at(seconds));
+        owe(&*store, StoredDuty { id, ..duty(kind, seconds) }, name).await?;
+    }
+    // Who takes one over doesn't make it younger; what is done counts no more.
+    let claimed = claim(&*store, 1, 1).await?;
+    store.finish_duty(claimed[0].id, Some(at(900))).await?;
+    claim(&*store, 7, 1).await?;
+    let mut owed = store.owed().await?;
+    owed.sort_by_key(|owed| owed.since);
+    let expected = [
+        Owed { kind: DutyKind::Mail, count: 2, since: at(7) },
+        Owed { kind: DutyKind::AccountDeleted, count: 1, since: at(8) },
+    ];
+    ensure!(owed == expected, "{owed:?}");
     Ok(())
 }
 

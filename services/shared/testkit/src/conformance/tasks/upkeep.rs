@@ -1,12 +1,16 @@
 use anyhow::{Result, ensure};
 use contracts::task::{ByStatus, Kind, Stats, Worker};
+use jiff::SignedDuration;
+use kit::clock::id_at;
 use serde_json::json;
 use tasks::domain::Task;
+use tasks::engine::{Backlog, TakeDue};
 use tasks::{Command, Engine, Filter};
 use uuid::Uuid;
 
 use super::{
-    Processes, add, add_claimed, add_finished, apply, at, claim, fail, is_stored, store_all,
+    Processes, add, add_claimed, add_finished, apply, at, claim, fail, is_stored, spec, store,
+    store_all,
 };
 
 pub(super) async fn tasks_are_counted([engine, _]: Processes) -> Result<()> {
@@ -52,6 +56,57 @@ pub(super) async fn tasks_are_counted([engine, _]: Processes) -> Result<()> {
 async fn waits(engine: &dyn Engine, owner: Option<Uuid>, now: u64) -> Result<(u64, f64)> {
     let stats = engine.stats(owner, at(now)).await?;
     Ok((stats.queue_depth, stats.oldest_wait_seconds))
+}
+
+pub(super) async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result<()> {
+    let backlog = async |now: u64, most| engine.backlog(at(now), at(now + 11), most).await;
+    ensure!(backlog(0, 9).await? == Backlog::default(), "something in an empty store");
+    let owner = Uuid::new_v4();
+    // Delayed far, delayed by little, and three that may run since different times.
+    for (run_at, count) in [(Some(at(900)), 2), (Some(at(24)), 1)] {
+        for _ in 0..count {
+            let spec = spec("echo", 0)?;
+            store(&*engine, &Task::new(id_at(at(0)), owner, spec, run_at)).await?;
+        }
+    }
+    let mut waiting = Vec::new();
+    for seconds in [5, 3, 7] {
+        waiting.push(add(&*engine, owner, seconds).await?);
+    }
+    add_claimed(&*engine, owner, 0).await?;
+    add_finished(&*engine, owner, 0).await?;
+    let mut expected = Backlog {
+        delayed: 3,
+        outbox: 3,
+        outbox_since: Some(at(3)),
+        running: 1,
+        ..Backlog::default()
+    };
+    let found = backlog(20, 9).await?;
+    ensure!(found == expected, "{found:?}");
+    // Who takes one over doesn't make it younger.
+    let take = TakeDue {
+        now: at(20),
+        lookahead: SignedDuration::from_secs(1),
+        overdue: SignedDuration::from_secs(2),
+        hold: SignedDuration::from_secs(10),
+        limit: 9,
+    };
+    ensure!(engine.take_due(&take).await?.len() == 3);
+    let found = backlog(20, 9).await?;
+    ensure!(found == expected, "taken over: {found:?}");
+    // In the broker's hands.
+    engine.dispatched(&[(waiting[1].id, waiting[1].state.version)], at(21)).await?;
+    expected.outbox -= 1;
+    expected.outbox_since = Some(at(5));
+    expected.queued = 1;
+    expected.queued_since = Some(at(21));
+    let found = backlog(22, 9).await?;
+    ensure!(found == expected, "dispatched: {found:?}");
+    let found = backlog(22, 1).await?;
+    let counts = [found.queued, found.running];
+    ensure!(counts == [1, 1] && found.outbox <= 1, "at most 1: {found:?}");
+    Ok(())
 }
 
 /// Numbers of seconds that are whole are exact.

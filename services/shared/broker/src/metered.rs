@@ -1,0 +1,165 @@
+//! Numbers about messages, whatever engine carries them.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use kit::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT};
+use prometheus_client::encoding::EncodeLabelSet;
+use tokio::time::Instant;
+use tracing::Span;
+
+use crate::{Broker, BrokerError, Consumer, Delivery, Message, Queue, Subscription, Topic};
+
+static SENT: LazyLock<Family<Sent, Counter>> = LazyLock::new(|| {
+    let help = "Messages that were published, by where to and why that failed, if it did";
+    metrics::counters("messaging_client_sent_messages", help, [])
+});
+
+static CONSUMED: LazyLock<Family<Consumed, Counter>> = LazyLock::new(|| {
+    let help = "Messages that were delivered here";
+    metrics::counters("messaging_client_consumed_messages", help, [])
+});
+
+static PUBLISHED: LazyLock<Histograms<Operation>> = LazyLock::new(|| {
+    let help = "How long messages that were published together took to be confirmed";
+    metrics::histograms("messaging_client_operation_duration", help, SHORT)
+});
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sent {
+    messaging_destination_name: &'static str,
+    /// Empty where it did not fail.
+    error_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Consumed {
+    messaging_destination_name: &'static str,
+    /// Whether it may have been delivered before.
+    redelivered: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    messaging_operation_name: &'static str,
+    messaging_destination_name: &'static str,
+}
+
+/// A broker that counts what it is used for.
+pub(crate) struct Metered<B>(pub B);
+
+#[async_trait]
+impl<B: Broker> Broker for Metered<B> {
+    async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
+        let began = Instant::now();
+        let answers = self.0.publish(queue, messages).await;
+        count(queue.name(), began, &answers);
+        answers
+    }
+
+    async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
+        let consumer = self.0.consume(queue, prefetch).await?;
+        let counter = |redelivered| {
+            let labels = Consumed { messaging_destination_name: queue.name(), redelivered };
+            CONSUMED.get_or_create_owned(&labels)
+        };
+        Ok(Box::new(MeteredConsumer { consumer, new: counter(false), again: counter(true) }))
+    }
+
+    async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
+        let began = Instant::now();
+        let answer = self.0.broadcast(topic, message).await;
+        count(topic.name(), began, std::slice::from_ref(&answer));
+        answer
+    }
+
+    async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
+        self.0.subscribe(topic).await
+    }
+
+    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+        self.0.depth(queue).await
+    }
+
+    async fn ping(&self) -> Result<(), BrokerError> {
+        self.0.ping().await
+    }
+
+    fn is_durable(&self) -> bool {
+        self.0.is_durable()
+    }
+}
+
+fn count(to: &'static str, began: Instant, answers: &[Result<(), BrokerError>]) {
+    let add = |error_type, count: usize| {
+        if count > 0 {
+            let labels = Sent { messaging_destination_name: to, error_type };
+            SENT.get_or_create(&labels).inc_by(count as u64);
+        }
+    };
+    let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
+    let refused = failed.clone().filter(|error| matches!(error, BrokerError::Refused(_))).count();
+    let failed = failed.count();
+    add("", answers.len() - failed);
+    add("refused", refused);
+    add("unavailable", failed - refused);
+    let labels = Operation { messaging_operation_name: "publish", messaging_destination_name: to };
+    PUBLISHED.observe(&labels, began.elapsed(), Exemplar::of_span(&Span::current()));
+}
+
+struct MeteredConsumer {
+    consumer: Box<dyn Consumer>,
+    new: Counter,
+    again: Counter,
+}
+
+#[async_trait]
+impl Consumer for MeteredConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.consumer.next().await?;
+        let counter = if delivery.redelivered { &self.again } else { &self.new };
+        counter.inc();
+        Some(delivery)
+    }
+
+    async fn stop(&mut self) {
+        self.consumer.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::metrics::{Format, exposition};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::MemoryBroker;
+
+    #[tokio::test]
+    async fn what_is_sent_and_delivered_is_counted() {
+        let broker = Metered(MemoryBroker::new());
+        let message = || Message::new(Uuid::new_v4(), &());
+        broker.publish(Queue::Parked, vec![message(), message()]).await;
+        let mut consumer = broker.consume(Queue::Parked, 1).await.expect("a consumer");
+        consumer.next().await.expect("a message").release().await;
+        consumer.next().await.expect("the message").ack().await;
+        broker.0.pause();
+        broker.publish(Queue::Parked, vec![message()]).await;
+
+        let written = exposition(Format::Prometheus).await.expect("written");
+        for line in [
+            "messaging_client_sent_messages_total{messaging_destination_name=\"parked\",\
+             error_type=\"\"} 2",
+            "messaging_client_sent_messages_total{messaging_destination_name=\"parked\",\
+             error_type=\"unavailable\"} 1",
+            "messaging_client_consumed_messages_total{messaging_destination_name=\"parked\",\
+             redelivered=\"false\"} 1",
+            "messaging_client_consumed_messages_total{messaging_destination_name=\"parked\",\
+             redelivered=\"true\"} 1",
+            "messaging_client_operation_duration_seconds_count{messaging_operation_name=\
+             \"publish\",messaging_destination_name=\"parked\"} 2",
+        ] {
+            assert!(written.lines().any(|one| one == line), "{line}: {written}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+use super::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Color {
+    color: &'static str,
+}
+
+fn span(flags: TraceFlags) -> SpanContext {
+    let (trace, span) = (TraceId::from(0xab_u128), SpanId::from(0xcd_u64));
+    SpanContext::new(trace, span, flags, false, TraceState::default())
+}
+
+#[tokio::test]
+async fn both_formats_say_the_same_and_one_has_exemplars() {
+    let times = histograms("metrics_test_duration", "How long tests take", &[0.1, 1.0]);
+    let red = Color { color: "red" };
+    times.observe(&red, Duration::from_millis(50), Exemplar::of(&span(TraceFlags::SAMPLED)));
+    times.observe(&red, Duration::from_secs(3), Exemplar::of(&span(TraceFlags::default())));
+    counters("metrics_test_things", "Things", []).get_or_create(&red).inc_by(3);
+
+    let plain = exposition(Format::Prometheus).await.expect("written");
+    for line in [
+        "# HELP metrics_test_duration_seconds How long tests take.",
+        "# TYPE metrics_test_duration_seconds histogram",
+        "metrics_test_duration_seconds_bucket{color=\"red\",le=\"0.1\"} 1",
+        "metrics_test_duration_seconds_bucket{color=\"red\",le=\"+Inf\"} 2",
+        "metrics_test_duration_seconds_sum{color=\"red\"} 3.05",
+        "# TYPE metrics_test_things_total counter",
+        "metrics_test_things_total{color=\"red\"} 3",
+    ] {
+        assert!(plain.lines().any(|one| one == line), "{line}: {plain}");
+    }
+    assert!(!plain.contains("trace_id"), "{plain}");
+
+    let open = exposition(Format::OpenMetrics).await.expect("written");
+    let with_exemplar = format!(
+        "metrics_test_duration_seconds_bucket{{le=\"0.1\",color=\"red\"}} 1 \
+         # {{trace_id=\"{:032x}\",span_id=\"{:016x}\"}} 0.05 ",
+        0xab, 0xcd
+    );
+    assert!(open.contains(&with_exemplar), "{open}");
+    assert_eq!(open.matches("metrics_test_duration_seconds_bucket").count(), 3);
+    assert_eq!(open.matches("trace_id").count(), 1, "what isn't recorded is no example");
+    assert!(open.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn the_process_is_described() {
+    let written = exposition(Format::Prometheus).await.expect("written");
+    for name in [
+        "process_start_time_seconds",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_cpu_seconds_total",
+        "tokio_workers",
+    ] {
+        let line = written.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        let value: f64 = line.trim().parse().expect("a number");
+        assert!(value >= 0.0, "{name} {value}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_be_asked_is_asked_now_and_then_and_never_waited_for_long() {
+    let answers = counter("metrics_test_answers", "Answers");
+    let asking = ask({
+        let answers = answers.clone();
+        move || {
+            answers.inc();
+            async {}
+        }
+    });
+    let _silent = ask(std::future::pending);
+    for (seconds, asked) in [(0, 1), (1, 1), (6, 2)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        exposition(Format::Prometheus).await.expect("written");
+        assert_eq!(answers.get(), asked);
+    }
+    drop(asking);
+    tokio::time::advance(Duration::from_secs(9)).await;
+    exposition(Format::Prometheus).await.expect("written");
+    assert_eq!(answers.get(), 2, "nobody is left to be asked");
+}
+
+#[test]
+fn readers_get_the_format_that_they_ask_for() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1";
+    assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
+    for other in [None, Some("*/*"), Some("text/plain;version=0.0.4"), Some("text/html, */*")] {
+        assert_eq!(Format::accepted(other), Format::Prometheus, "{other:?}");
+    }
+}
