@@ -9,16 +9,23 @@ use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 use super::Refusal;
 use super::auth::{Answer, Unreachable};
 
-static CHECKS: LazyLock<Family<Checked, Counter>> = LazyLock::new(|| {
+struct Numbers {
+    checks: Family<Checked, Counter>,
+    questions: Family<Asked, Counter>,
+}
+
+static NUMBERS: LazyLock<Numbers> = LazyLock::new(|| {
     let help = "Access tokens that were checked, by where their holder was known from";
     let known = Source::iter().map(|source| Checked::new(source, None));
-    metrics::counters("miniapp_token_checks", help, known)
+    let checks = metrics::counters("miniapp_token_checks", help, known);
+    let help = "Questions to auth about tokens of which the news could not tell";
+    let known = [VALID, "refused", "unreachable"].map(|outcome| Asked { outcome });
+    let questions = metrics::counters("miniapp_token_questions", help, known);
+    Numbers { checks, questions }
 });
 
-static QUESTIONS: LazyLock<Family<Asked, Counter>> = LazyLock::new(|| {
-    let help = "Questions to auth about tokens of which the news could not tell";
-    metrics::counters("miniapp_token_questions", help, [])
-});
+/// The outcome that everybody hopes for.
+const VALID: &str = "valid";
 
 /// Where a token's holder was known from.
 #[derive(Clone, Copy, Debug, EnumIter, IntoStaticStr)]
@@ -43,21 +50,21 @@ struct Asked {
 
 impl Checked {
     fn new(source: Source, refusal: Option<&Refusal>) -> Self {
-        Self { source: source.into(), outcome: refusal.map_or("valid", Into::into) }
+        Self { source: source.into(), outcome: refusal.map_or(VALID, Into::into) }
     }
 }
 
 /// A token was checked.
 pub(super) fn checked(source: Source, refusal: Option<&Refusal>) {
-    CHECKS.get_or_create(&Checked::new(source, refusal)).inc();
+    NUMBERS.checks.get_or_create(&Checked::new(source, refusal)).inc();
 }
 
 /// Auth was asked about a token.
 pub(super) fn asked(answer: Result<Answer, Unreachable>) {
     let outcome = match answer {
-        Ok(Answer::Active) => "valid",
+        Ok(Answer::Active) => VALID,
         Ok(Answer::Refused(_)) => "refused",
         Err(Unreachable) => "unreachable",
     };
-    QUESTIONS.get_or_create(&Asked { outcome }).inc();
+    NUMBERS.questions.get_or_create(&Asked { outcome }).inc();
 }

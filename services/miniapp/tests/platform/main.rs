@@ -6,6 +6,7 @@ mod disk;
 mod errors;
 mod loss;
 mod secrets;
+mod series;
 mod start;
 mod stop;
 mod support;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use contracts::problem::Code;
 use kit::clock::Clock;
 use kit::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge, Histogram, SHORT};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,14 +14,15 @@ use crate::error::Error;
 use crate::outbox::DutyKind;
 use crate::store::Store;
 
-/// Those that are counted from the start on.
-const SIGN_IN_OUTCOMES: [&str; 3] = ["success", "error", "credentials_invalid"];
+static SIGN_INS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
+    let help = "Sign-ins with a password, by how they ended";
+    metrics::counters("miniapp_sign_ins", help, known(Code::CredentialsInvalid))
+});
 
-static SIGN_INS: LazyLock<Family<Ended, Counter>> =
-    LazyLock::new(|| outcomes("miniapp_sign_ins", "Sign-ins with a password, by how they ended"));
-
-static REFRESHES: LazyLock<Family<Ended, Counter>> =
-    LazyLock::new(|| outcomes("miniapp_token_refreshes", "Refreshes of tokens, by how they ended"));
+static REFRESHES: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
+    let help = "Refreshes of tokens, by how they ended";
+    metrics::counters("miniapp_token_refreshes", help, known(Code::TokenInvalid))
+});
 
 static MAILS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
     let known = Sending::iter().map(|outcome| Ended { outcome: outcome.into() });
@@ -50,8 +52,9 @@ pub(crate) enum Sending {
     Expired,
 }
 
-fn outcomes(name: &str, help: &str) -> Family<Ended, Counter> {
-    metrics::counters(name, help, SIGN_IN_OUTCOMES.map(|outcome| Ended { outcome }))
+/// The usual ways to end.
+fn known(refusal: Code) -> [Ended; 3] {
+    ["success", "error", refusal.into()].map(|outcome| Ended { outcome })
 }
 
 fn outcome<T>(result: &Result<T, Error>) -> Ended {

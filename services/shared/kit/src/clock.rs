@@ -133,11 +133,12 @@ pub fn id_at(at: Timestamp) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
-/// The time that a UUIDv7 begins with, to the millisecond.
-pub fn time_of(id: Uuid) -> Timestamp {
-    let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |at| at.to_unix());
-    let time = Timestamp::new(seconds.cast_signed(), nanoseconds.cast_signed());
-    time.unwrap_or_default()
+/// The time that an id of [`id_at`] carries, to the microsecond.
+pub fn time_of(id: Uuid) -> Option<Timestamp> {
+    let (high, _) = id.as_u64_pair();
+    let microseconds = (high >> 16) * 1000 + (high & 0xfff) * 1000 / 4096;
+    let microseconds = i64::try_from(microseconds).ok().filter(|_| id.get_version_num() == 7)?;
+    Timestamp::from_microsecond(microseconds).ok()
 }
 
 #[cfg(test)]

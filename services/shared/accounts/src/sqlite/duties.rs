@@ -51,7 +51,7 @@ pub(super) async fn owed(readers: &SqlitePool) -> Result<Vec<Owed>> {
         .map(|row| {
             let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
             let count = row.try_get::<i64, _>(1)?.cast_unsigned();
-            Ok(Owed { kind, count, since: time_of(row.try_get(2)?) })
+            Ok(Owed { kind, count, since: time_of(row.try_get(2)?).unwrap_or_default() })
         })
         .collect()
 }
