@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, Consumer, Queue};
+use kit::trace::{Cause, within};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -39,12 +40,14 @@ pub(crate) async fn run(
                 let taking = take(runner, consumer.as_mut(), |delivery| {
                     let (runner, abandoned) = (runner.clone(), abandoned.clone());
                     let turns = turns.clone();
+                    let cause = Cause::of(&delivery.message.trace);
                     let handling = async move {
                         match timeout(TURN, turns.acquire()).await {
                             Ok(_turn) => runner.handle(delivery).await,
                             Err(_) => delivery.release().await,
                         }
                     };
+                    let handling = within(cause, handling);
                     attempts.spawn(async move { abandoned.run_until_cancelled(handling).await });
                 });
                 taking.await;

@@ -4,6 +4,7 @@
 mod database;
 mod disk;
 mod errors;
+mod logs;
 mod loss;
 mod secrets;
 mod series;

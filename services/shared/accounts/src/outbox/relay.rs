@@ -8,6 +8,7 @@ use broker::{Broker, Message, Queue};
 use contracts::message::AccountDeleted;
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
+use kit::trace::{Cause, within};
 use kit::trouble::Trouble;
 use rand::RngExt as _;
 use tokio::sync::Notify;
@@ -152,7 +153,7 @@ impl Relay {
                 tracing::warn!(%error, "can't note what became of a mail or message");
             }
         };
-        work.instrument(span).await;
+        within(Cause::of(&duty.trace), work.instrument(span)).await;
     }
 
     async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {

@@ -13,13 +13,14 @@ use axum::response::{IntoResponse as _, Response};
 use contracts::problem::Code;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use opentelemetry::trace::{Status, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue};
 use tower::{Layer, Service};
 use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use super::problem::Cause;
 use super::{BodyLimits, Peer, Problem, metrics};
 use crate::metrics::Exemplar;
 use crate::trace::{self, InRequest};
@@ -226,13 +227,18 @@ impl Asked {
                     code = response.extensions().get::<Code>().map(<&str>::from),
                     took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                     client = self.peer.map(|Peer(peer)| tracing::field::display(peer.ip())),
+                    error = response.extensions().get().map(|Cause(cause)| &**cause),
                     "answered"
                 )
             };
         }
-        match logged {
-            Logged::All => line!(Level::INFO),
-            Logged::Quietly => line!(Level::DEBUG),
+        // One line a request. Who looks for trouble finds it by its level: ours is an error, that
+        // of what we depend on a warning.
+        match (logged, status) {
+            (Logged::Quietly, _) => line!(Level::DEBUG),
+            (Logged::All, StatusCode::INTERNAL_SERVER_ERROR) => line!(Level::ERROR),
+            (Logged::All, _) if status.is_server_error() => line!(Level::WARN),
+            (Logged::All, _) => line!(Level::INFO),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -26,7 +27,12 @@ struct Parts {
     detail: Option<Cow<'static, str>>,
     errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<Cause>,
 }
+
+/// What caused a fault of ours: for the line in the log that tells of the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub Arc<str>);
 
 impl Problem {
     /// A problem with its code's status and title.
@@ -38,21 +44,24 @@ impl Problem {
             detail: None,
             errors: Vec::new(),
             headers: Vec::new(),
+            cause: None,
         }))
     }
 
     /// A fault of ours. The source goes to the log, the client gets the trace's id.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
-        let source = source.into();
-        tracing::error!(error = format!("{source:#}"), "a request failed");
-        Self::new(Code::Internal)
+        Self::new(Code::Internal).caused_by(&source.into())
     }
 
     /// A dependency is down. The source goes to the log.
     pub fn unavailable(source: impl Into<anyhow::Error>) -> Self {
-        let source = source.into();
-        tracing::warn!(error = format!("{source:#}"), "a dependency can't be used");
-        Self::new(Code::Unavailable).retry_after(Duration::from_secs(1))
+        let problem = Self::new(Code::Unavailable).caused_by(&source.into());
+        problem.retry_after(Duration::from_secs(1))
+    }
+
+    fn caused_by(mut self, source: &anyhow::Error) -> Self {
+        self.0.cause = Some(Cause(format!("{source:#}").into()));
+        self
     }
 
     /// Fields that can't be accepted.
@@ -120,7 +129,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let challenge = self.challenge();
-        let Parts { code, status, detail, errors, headers } = *self.0;
+        let Parts { code, status, detail, errors, headers, cause } = *self.0;
         let document = problem::Problem {
             kind: format!("urn:miniapp:problem:{code}"),
             title: code.title().to_owned(),
@@ -139,6 +148,9 @@ impl IntoResponse for Problem {
         }
         response.headers_mut().extend(headers);
         response.extensions_mut().insert(code);
+        if let Some(cause) = cause {
+            response.extensions_mut().insert(cause);
+        }
         response
     }
 }

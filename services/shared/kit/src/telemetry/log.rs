@@ -17,6 +17,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::clock::{Clock as _, SystemClock};
+use crate::trace::Cause;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +40,20 @@ impl<W> LogLayer<W> {
         Self { style, writer, whole: OnceLock::new() }
     }
 
+    /// The nearest span that has a trace, else what the work was caused by.
+    fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(&self, context: &Context<'_, S>) -> Option<Ids> {
+        self.span(context).or_else(|| {
+            let Cause { trace, span } = Cause::current()?;
+            Some(Ids { trace: trace.to_string(), span: span.to_string() })
+        })
+    }
+
     /// The nearest span that has a trace. What is logged and what is traced are chosen
     /// apart: the current span may be unknown to either side.
-    fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(&self, context: &Context<'_, S>) -> Option<Ids> {
+    fn span<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        context: &Context<'_, S>,
+    ) -> Option<Ids> {
         let whole = self.whole.get()?.upgrade()?;
         let logged = context.lookup_current();
         let logged = logged.iter().flat_map(SpanRef::scope).map(|span| span.id());

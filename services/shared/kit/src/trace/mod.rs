@@ -3,6 +3,7 @@
 mod propagation;
 mod store;
 mod tree;
+mod within;
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -19,6 +20,7 @@ pub(crate) use propagation::{context_of, from_headers, push_hexadecimal};
 pub use propagation::{extract, inject};
 pub use store::{EndedSpan, SpanStore, Trace};
 pub use tree::Tree;
+pub use within::{Cause, Within, within};
 
 /// Makes the spans that don't come from `tracing`; set when telemetry starts.
 pub(crate) static TRACER: OnceLock<SdkTracer> = OnceLock::new();

@@ -87,7 +87,7 @@ pub(super) fn is_sampled(context: &TraceContext) -> bool {
 }
 
 /// Reads `version-traceid-spanid-flags`, and of later versions what we know of them.
-fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
+pub(super) fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let text = traceparent.as_bytes();
     let [version] = hexadecimal(text.get(0..2)?)?;
     let is_whole = match version {

@@ -1,0 +1,111 @@
+//! What is logged: one line a request, each with its trace.
+
+use contracts::task::Status;
+use serde_json::{Value, json};
+use testkit::eventually;
+use testkit::http::{Answer, client};
+use testkit::platform::{Platform, Program};
+use uuid::Uuid;
+
+fn program() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_miniapp"))
+}
+
+/// The lines so far that `is_wanted`, once there are some.
+async fn lines(platform: &Platform, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    eventually(what, async || {
+        let log = platform.log();
+        let lines = log.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let lines: Vec<Value> = lines.filter(&is_wanted).collect();
+        (!lines.is_empty()).then_some(lines)
+    })
+    .await
+}
+
+fn assert_in_trace(line: &Value, trace: &str) {
+    assert_eq!(line["trace_id"], trace, "{line}");
+    let span = line["span_id"].as_str().unwrap_or_default();
+    assert!(span.len() == 16 && span.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+}
+
+/// Whether or not any trace is recorded.
+#[tokio::test]
+async fn every_line_of_a_request_a_task_and_a_mail_has_its_trace() {
+    for sampler in ["always_on", "always_off"] {
+        let platform = program().set("telemetry.sampler", sampler).start().await;
+        let path = format!("/api/tasks/{}", Uuid::new_v4());
+        let answer = Answer::to(platform.ask_api("GET", &path)).await.expect(401);
+        let about = lines(&platform, "the request is told", |line| line["path"] == path).await;
+        assert_eq!(about.len(), 1, "one request, one line: {about:?}");
+        assert_in_trace(&about[0], answer.header("x-trace-id"));
+        assert_eq!(about[0]["level"], "INFO");
+        assert_eq!((&about[0]["method"], &about[0]["status"]), (&json!("GET"), &json!(401)));
+        assert_eq!(about[0]["code"], "token_missing");
+
+        let user = platform.sign_up("ada").await;
+        let task = user.submit("flaky", &json!({ "failures": 1 })).await;
+        user.until(task.task_id, Status::Finished).await;
+        let id = task.task_id.to_string();
+        let failed = |line: &Value| {
+            line["message"] == "an attempt failed" && line["task.id"].as_str() == Some(&id)
+        };
+        let about = lines(&platform, "the failure is told", failed).await;
+        assert_in_trace(&about[0], task.trace_id.as_deref().expect("a trace"));
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_fails_is_told_in_the_trace_of_who_asked_for_it() {
+    // Nobody listens there.
+    let program = program().set("mail.url", "smtp://127.0.0.1:1?tls=none");
+    let platform = program.set("telemetry.sampler", "always_off").start().await;
+    let body = json!({ "email": "ada@example.com" });
+    let asked = platform.post_auth("/send-verification-code", &body).await.expect(202);
+    let again = |line: &Value| line["message"] == "will try again";
+    let about = lines(&platform, "the failure is told", again).await;
+    assert_in_trace(&about[0], asked.header("x-trace-id"));
+}
+
+#[tokio::test]
+async fn a_fault_is_told_with_its_cause_in_the_one_line_of_its_request() {
+    let platform = program().start().await;
+    let user = platform.sign_up("ada").await;
+    // The store says no to everything from here on.
+    let file = platform.program().data_dir().join("miniapp.db");
+    let database = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut database = sqlx::ConnectOptions::connect(&database).await.expect("the file");
+    let drop = sqlx::query("ALTER TABLE task_kinds RENAME TO gone");
+    sqlx::Executor::execute(&mut database, drop).await.expect("renamed");
+    let answer = Answer::to(user.api("GET", "/api/kinds")).await;
+    assert!(answer.status.is_server_error(), "{answer:?}");
+    let about = lines(&platform, "it is told", |line| line["path"] == "/api/kinds").await;
+    let [line] = about.as_slice() else { panic!("one request, one line: {about:?}") };
+    assert_in_trace(line, answer.header("x-trace-id"));
+    assert!(["WARN", "ERROR"].contains(&line["level"].as_str().unwrap_or_default()), "{line}");
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("task_kinds")), "{line}");
+    assert!(!String::from_utf8_lossy(&answer.body).contains("task_kinds"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_logged_can_be_changed_while_it_runs() {
+    let platform = program().set("log.format", "text").start().await;
+    let put = async |filter: &'static str| {
+        let asked = client().put(format!("{}/log-level", platform.admin())).body(filter);
+        Answer::to(asked).await
+    };
+    let ask = async |name: &str| {
+        Answer::to(platform.ask_api("GET", &format!("/{name}"))).await.expect(404);
+    };
+    ask("first").await;
+    eventually("a line", async || platform.log().contains("path=/first").then_some(())).await;
+    put("warn").await.expect(200);
+    ask("second").await;
+    put("info").await.expect(200);
+    ask("third").await;
+    eventually("a line", async || platform.log().contains("path=/third").then_some(())).await;
+    let log = platform.log();
+    assert!(!log.contains("path=/second"), "{log}");
+    let line = log.lines().find(|line| line.contains("path=/third")).expect("a line");
+    assert!(line.contains(" INFO ") && line.contains("trace_id="), "{line}");
+    put("nonsense=nonsense").await.expect(400);
+}
