@@ -1,5 +1,6 @@
 //! The platform as separate processes.
 
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 
 use futures_util::future::join_all;
@@ -113,6 +114,11 @@ impl Service {
     /// The process.
     pub fn pid(&self) -> Pid {
         self.process.pid()
+    }
+
+    /// Where its admin listener is.
+    pub fn admin(&self) -> SocketAddr {
+        self.program.setting("admin.listen").parse().expect("an address")
     }
 
     /// A request to its admin listener.

@@ -1,0 +1,51 @@
+//! Jaeger with its configurations.
+
+use testkit::eventually;
+use testkit::http::{Answer, client};
+
+use crate::programs::{Running, free_port, optional};
+
+/// Jaeger by one of its files; its query port.
+fn start(file: &str, directory: &std::path::Path) -> Option<(Running, u16)> {
+    let jaeger = optional("MINIAPP_JAEGER", &["jaeger"])?;
+    jaeger.accepts(&["validate", "--config", file]);
+    let ports = [
+        "QUERY_PORT",
+        "QUERY_GRPC_PORT",
+        "HEALTH_PORT",
+        "OTLP_GRPC_PORT",
+        "OTLP_HTTP_PORT",
+        "TELEMETRY_PORT",
+    ];
+    let mut variables: Vec<(&str, String)> =
+        ports.iter().map(|name| (*name, free_port().to_string())).collect();
+    let query = variables[0].1.parse().expect("a port");
+    variables.push(("LISTEN", "127.0.0.1".to_owned()));
+    variables.push(("DIRECTORY", directory.display().to_string()));
+    let log = directory.join("jaeger.log");
+    Some((jaeger.start(&["--config", file], &variables, &log), query))
+}
+
+async fn answers(port: u16) {
+    eventually("Jaeger answers", async || {
+        let url = format!("http://127.0.0.1:{port}/api/v3/services");
+        let answer = Answer::try_to(client().get(url)).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jaeger_starts_in_memory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some((_running, port)) = start("jaeger/memory.yaml", directory.path()) else { return };
+    answers(port).await;
+}
+
+#[tokio::test]
+async fn jaeger_starts_on_its_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some((_running, port)) = start("jaeger/badger.yaml", directory.path()) else { return };
+    answers(port).await;
+    assert!(directory.path().join("values").is_dir(), "traces are kept on the disk");
+}

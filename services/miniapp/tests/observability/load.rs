@@ -1,0 +1,112 @@
+//! A platform of separate processes, and what its users do.
+
+use std::net::SocketAddr;
+
+use contracts::task::Status;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use testkit::http::{Answer, client};
+use testkit::platform::{PASSWORD, Program, Separate, Service, User, task};
+use testkit::postgres::{Durability, Server as Postgres};
+use testkit::rabbit::{Options, Server as Rabbit};
+
+/// One auth, one API and two workers on servers of their own.
+pub struct Load {
+    platform: Separate,
+    user: User,
+    _postgres: Postgres,
+    _rabbit: Rabbit,
+}
+
+impl Load {
+    /// Starts it with these settings besides.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let postgres = Postgres::start(Durability::Crash, &[]).await.expect("a server");
+        let rabbit = Rabbit::start(Options::default()).await.expect("a server");
+        let database = postgres.database().await.expect("a database");
+        let host = rabbit.host().await.expect("a virtual host");
+        let mut program = Program::new(env!("CARGO_BIN_EXE_miniapp"))
+            .set("database.url", database.expose())
+            .set("broker.url", host.expose())
+            .set("codes.cooldown", "0s");
+        for (name, value) in settings {
+            program = program.set_variable(name, value);
+        }
+        let platform = Separate::start(&program, 1, 2).await;
+        let user = platform.sign_up("ada").await;
+        Self { platform, user, _postgres: postgres, _rabbit: rabbit }
+    }
+
+    /// The processes, by the names of their jobs.
+    pub fn targets(&self) -> Vec<(&'static str, Vec<SocketAddr>)> {
+        let admins = |services: &[Service]| services.iter().map(Service::admin).collect();
+        let Separate { auth, apis, workers, .. } = &self.platform;
+        vec![("auth", vec![auth.admin()]), ("api", admins(apis)), ("worker", admins(workers))]
+    }
+
+    /// Does a little of everything, again and again, until this is dropped.
+    pub async fn go_on(&self) -> ! {
+        loop {
+            self.once().await;
+        }
+    }
+
+    /// Does a little of everything.
+    pub async fn once(&self) {
+        let mut user = self.user.clone();
+        user.sign_in().await;
+        self.tasks(&user).await;
+        self.accounts(&mut user).await;
+    }
+
+    /// Tasks that end in every way, and one that is to run later.
+    async fn tasks(&self, user: &User) {
+        let submits = [
+            ("echo", json!("hello"), 60, Status::Finished),
+            ("hash", json!({ "rounds": 100 }), 60, Status::Finished),
+            ("flaky", json!({ "failures": 1 }), 60, Status::Finished),
+            ("sleep", json!({ "seconds": 5 }), 1, Status::Canceled),
+        ];
+        let ends = submits.into_iter().map(async |(kind, data, ttl, status)| {
+            let mut body = task(kind, &data);
+            body["ttl"] = ttl.into();
+            let answer = user.try_submit(&body).await.expect("an answer").expect(201);
+            let id = answer.text("taskId").parse().expect("an id");
+            user.until(id, status).await;
+        });
+        join_all(ends).await;
+        let mut fails = task("flaky", &json!({ "failures": 9 }));
+        fails["maxAttempts"] = 1.into();
+        let mut later = task("echo", &json!(1));
+        later["runAt"] = "2100-01-01T00:00:00Z".into();
+        for body in [fails, later] {
+            user.try_submit(&body).await.expect("an answer").expect(201);
+        }
+        let canceled = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
+        let cancel = user.api("POST", &format!("/api/tasks/{canceled}/cancel"));
+        Answer::to(cancel).await.expect(202);
+        Answer::to(user.api("GET", "/api/tasks")).await.expect(200);
+    }
+
+    /// Sign-ins that succeed and fail, tokens that are renewed and dead, a code by mail.
+    async fn accounts(&self, user: &mut User) {
+        let auth = self.platform.auth.url();
+        let post = async |path: &str, body: Value| {
+            Answer::to(client().post(format!("{auth}{path}")).json(&body)).await
+        };
+        post("/sign-in", json!({ "login": "ada", "password": "wrong" })).await.expect(401);
+        let dead = user.access.clone();
+        user.sign_in().await;
+        let body = json!({ "refreshToken": user.refresh });
+        let tokens = post("/refresh", body).await.expect(200);
+        (user.access, user.refresh) = (tokens.text("authToken"), tokens.text("refreshToken"));
+        post("/refresh", json!({ "refreshToken": "made up" })).await.expect(401);
+        let mut refused = user.clone();
+        refused.access = dead;
+        Answer::to(refused.api("GET", "/api/tasks")).await.expect(401);
+        let body = json!({ "email": "bob@example.com" });
+        post("/send-verification-code", body).await;
+        post("/sign-in", json!({ "login": "ada", "password": PASSWORD })).await.expect(200);
+        user.sign_in().await;
+    }
+}
