@@ -1,6 +1,13 @@
 //! The collector's configuration.
 
-use crate::programs::optional;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use testkit::eventually;
+use testkit::http::{Answer, client};
+
+use crate::load::Load;
+use crate::programs::{Program, free_port, optional};
 
 /// With the collector that is inside Jaeger, which has all but its extensions.
 #[test]
@@ -17,4 +24,76 @@ fn the_collector_takes_it() {
     let Some(collector) = optional("MINIAPP_OTELCOL", &names) else { return };
     let files = ["--config", "collector/config.yaml", "--config", "collector/health.yaml"];
     collector.accepts(&[&["validate"], &files[..]].concat());
+}
+
+/// Sent or scraped, a number has one name, so that dashboards and alerts serve both.
+#[tokio::test]
+async fn what_services_send_is_called_as_what_they_show() {
+    let names = ["otelcol-contrib", "otelcol"];
+    let collector =
+        optional("MINIAPP_OTELCOL", &names).or_else(|| optional("MINIAPP_JAEGER", &["jaeger"]));
+    let Some(collector) = collector.filter(|_| !testkit::only_embedded()) else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let [grpc, shown] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let running = start(&collector, &grpc, &shown, directory.path());
+    let load = Load::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{grpc}")),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "500"),
+    ])
+    .await;
+    let url = format!("http://{shown}/metrics");
+    tokio::select! {
+        never = load.go_on() => never,
+        () = compare(&load, &url) => {}
+    }
+    // Away, it costs nobody anything.
+    drop(running);
+    tokio::time::timeout(Duration::from_secs(60), load.once()).await.expect("all goes on");
+}
+
+fn start(
+    collector: &Program,
+    grpc: &str,
+    shown: &str,
+    directory: &std::path::Path,
+) -> crate::programs::Running {
+    let local = |port: u16| format!("127.0.0.1:{port}");
+    let variables = [
+        ("OTLP_GRPC_LISTEN", grpc.to_owned()),
+        ("OTLP_HTTP_LISTEN", local(free_port())),
+        ("PROMETHEUS_LISTEN", shown.to_owned()),
+        ("JAEGER_ENDPOINT", local(free_port())),
+        ("TELEMETRY_HOST", "127.0.0.1".to_owned()),
+        ("TELEMETRY_PORT", free_port().to_string()),
+    ];
+    let log = directory.join("collector.log");
+    collector.start(&["--config", "collector/config.yaml"], &variables, &log)
+}
+
+async fn compare(load: &Load, url: &str) {
+    let shown = async |url: &str| {
+        let answer = Answer::try_to(client().get(url)).await.ok()?;
+        Some(families(&String::from_utf8_lossy(&answer.body)))
+    };
+    for (job, addresses) in load.targets() {
+        let own = shown(&format!("http://{}/metrics", addresses[0])).await.expect("metrics");
+        assert!(own.len() > 15, "{job}: {own:?}");
+        eventually(&format!("all of {job} has come through"), async || {
+            let passed = shown(url).await?;
+            let missing: Vec<&String> = own.difference(&passed).collect();
+            if missing.is_empty() {
+                Some(())
+            } else {
+                eprintln!("not yet: {missing:?}");
+                None
+            }
+        })
+        .await;
+    }
+}
+
+/// The names of all metrics with their types.
+fn families(text: &str) -> BTreeSet<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types.map(str::to_owned).collect()
 }

@@ -19,6 +19,7 @@ use crate::config::{Config, variable_of};
 use crate::health::Health;
 use crate::lifecycle::Shutdown;
 use crate::metrics;
+use crate::metrics::otlp::Pusher;
 use crate::telemetry::{self, Telemetry};
 
 /// Work that ignores a request to stop at once is left behind after this.
@@ -94,6 +95,9 @@ where
         let health = Health::starting();
         let address = listener.local_addr().context("can't tell where the admin listener is")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
+        let ended = Shutdown::new();
+        let pusher = Pusher::new(service, &config)?.map(|pusher| pusher.run(ended.clone()));
+        let pushing = pusher.map(tokio::spawn);
         let boot = Boot {
             config: Arc::new(config),
             shutdown: shutdown.clone(),
@@ -105,6 +109,11 @@ where
             served = serve(boot) => served,
             () = left_behind(&shutdown) => Err(anyhow::anyhow!("stopped at once, as asked")),
         };
+        ended.begin();
+        if let Some(pushing) = pushing {
+            // It has little time, and broken off it has told of that itself.
+            let _ = pushing.await;
+        }
         admin.abort();
         served
     });

@@ -19,15 +19,28 @@ pub(super) type Environment = BTreeMap<String, String>;
 const PREFIX: &str = "MINIAPP__";
 
 /// Values that are never shown, and that may come from a file named by `..._FILE`.
-const SECRETS: [&str; 4] = ["auth.secret", "database.url", "broker.url", "mail.url"];
+const SECRETS: [&str; 5] =
+    ["auth.secret", "database.url", "broker.url", "mail.url", "telemetry.otlp_headers"];
+/// Those among them that aren't URLs, of which a part could be shown.
+const HIDDEN: [&str; 2] = ["auth.secret", "telemetry.otlp_headers"];
 
 /// Names that are not ours but mean one of our keys.
-const STANDARD: [(&str, &str); 4] = [
+const STANDARD: [(&str, &str); 11] = [
     ("OTEL_TRACES_SAMPLER", "telemetry.sampler"),
     ("OTEL_TRACES_SAMPLER_ARG", "telemetry.sampler_arg"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "telemetry.otlp_metrics_endpoint"),
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol"),
+    ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers"),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", "telemetry.otlp_compression"),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", "telemetry.otlp_timeout"),
+    ("OTEL_METRICS_EXPORTER", "telemetry.metrics_exporter"),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "telemetry.metric_interval"),
     ("OTEL_RESOURCE_ATTRIBUTES", "telemetry.resource_attributes"),
 ];
+
+/// What OpenTelemetry gives in milliseconds, without saying so.
+const MILLISECONDS: [&str; 2] = ["telemetry.otlp_timeout", "telemetry.metric_interval"];
 
 /// The environment variable of a key.
 pub fn variable_of(key: &str) -> String {
@@ -80,7 +93,7 @@ impl Layers {
     pub(super) fn settings(&self) -> Vec<Setting> {
         let setting = |key: &String| {
             let value = self.figment.find_value(key).ok()?;
-            let value = if key == "auth.secret" {
+            let value = if HIDDEN.contains(&key.as_str()) {
                 hidden(&value)
             } else if SECRETS.contains(&key.as_str()) {
                 value.as_str().map(|url| EngineUrl::new(url).to_string()).unwrap_or_default()
@@ -120,7 +133,8 @@ impl Layers {
     fn add_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
         for (name, key) in STANDARD {
             if let Some(text) = environment.get(name).filter(|text| !text.is_empty()) {
-                self.set(key, text, Source::Variable(name.to_owned()));
+                let unit = if MILLISECONDS.contains(&key) { "ms" } else { "" };
+                self.set(key, &format!("{text}{unit}"), Source::Variable(name.to_owned()));
             }
         }
         for (name, text) in environment {

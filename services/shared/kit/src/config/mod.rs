@@ -19,8 +19,8 @@ use serde::Deserialize;
 pub use fault::ConfigError;
 pub use layers::variable_of;
 pub use sections::{
-    Admin, Api, Auth, Broker, Codes, Database, Limits, Log, LogFormat, Mail, Synchronous, Tasks,
-    Telemetry, Worker,
+    Admin, Api, Auth, Broker, Codes, Database, Limits, Log, LogFormat, Mail, MetricsExporter,
+    OtlpCompression, OtlpProtocol, Synchronous, Tasks, Telemetry, Worker,
 };
 pub use settings::{Setting, Source};
 pub use values::EngineUrl;

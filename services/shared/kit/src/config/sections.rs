@@ -151,5 +151,41 @@ pub struct Telemetry {
     pub sampler: String,
     pub sampler_arg: String,
     pub otlp_endpoint: String,
+    pub otlp_metrics_endpoint: String,
+    #[serde(deserialize_with = "optional")]
+    pub otlp_protocol: Option<OtlpProtocol>,
+    #[serde(deserialize_with = "optional_secret")]
+    pub otlp_headers: Option<SecretString>,
+    pub otlp_compression: OtlpCompression,
+    #[serde(deserialize_with = "duration")]
+    pub otlp_timeout: Duration,
+    pub metrics_exporter: MetricsExporter,
+    #[serde(deserialize_with = "duration")]
+    pub metric_interval: Duration,
     pub resource_attributes: String,
+}
+
+/// What is spoken with a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+pub enum OtlpProtocol {
+    #[strum(serialize = "grpc")]
+    Grpc,
+    #[strum(serialize = "http/protobuf")]
+    Http,
+}
+
+/// How what is sent to a collector is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OtlpCompression {
+    None,
+    Gzip,
+}
+
+/// Whether metrics are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricsExporter {
+    Otlp,
+    None,
 }

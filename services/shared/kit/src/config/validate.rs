@@ -9,6 +9,7 @@ use super::layers::Layers;
 use super::{Config, ConfigError, EngineUrl};
 use crate::telemetry::Sampling;
 
+const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 const SECRET_LENGTH: usize = 32;
@@ -66,6 +67,13 @@ impl Config {
             fine,
             "must be like http://host:8005, without a slash at the end",
         )?;
+        for (key, url) in [
+            ("telemetry.otlp_endpoint", &self.telemetry.otlp_endpoint),
+            ("telemetry.otlp_metrics_endpoint", &self.telemetry.otlp_metrics_endpoint),
+        ] {
+            let fine = url.is_empty() || is_http(url);
+            check.that(key, fine, "must be like http://host:4317")?;
+        }
         let is_origin =
             |origin: &String| origin == "*" || (is_http(origin) && !origin.ends_with('/'));
         let fine = self.api.cors_origins.iter().all(is_origin);
@@ -87,6 +95,8 @@ impl Config {
             ("limits.header_timeout", self.limits.header_timeout, second, 60 * MINUTE),
             ("limits.body_timeout", self.limits.body_timeout, second, 60 * MINUTE),
             ("limits.write_timeout", self.limits.write_timeout, second, 60 * MINUTE),
+            ("telemetry.otlp_timeout", self.telemetry.otlp_timeout, MILLISECOND, 60 * MINUTE),
+            ("telemetry.metric_interval", self.telemetry.metric_interval, MILLISECOND, DAY),
             ("tasks.retention", self.tasks.retention, MINUTE, 36_500 * DAY),
             ("tasks.deleted_retention", self.tasks.deleted_retention, second, 3650 * DAY),
         ];

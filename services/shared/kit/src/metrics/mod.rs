@@ -12,6 +12,7 @@
 mod asked;
 mod exemplar;
 mod histogram;
+pub(crate) mod otlp;
 
 mod process;
 

@@ -1,9 +1,11 @@
 //! Logs and traces of a process.
 
 mod log;
+pub(crate) mod otlp;
 mod sampling;
 
 use std::io::IsTerminal as _;
+use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
@@ -17,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use uuid::Uuid;
 
 use crate::Service;
 use crate::config::{Config, LogFormat};
@@ -111,20 +114,25 @@ fn tracer_provider(
     spans: SpanStore,
 ) -> anyhow::Result<SdkTracerProvider> {
     let sampling = Sampling::parse(&config.telemetry.sampler, &config.telemetry.sampler_arg)?;
-    let resource = Resource::builder_empty()
-        .with_attributes(attributes(&config.telemetry.resource_attributes))
-        .with_attributes([
-            KeyValue::new("service.name", service.name()),
-            KeyValue::new("service.namespace", "miniapp"),
-            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        ])
-        .build();
+    let resource = Resource::builder_empty().with_attributes(identity(service, config)).build();
     // Whatever sends spans elsewhere is one more processor here.
     Ok(SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::new(sampling))
         .with_span_processor(spans)
         .build())
+}
+
+/// Who this process is, in what it sends to a collector.
+pub(crate) fn identity(service: Service, config: &Config) -> impl Iterator<Item = KeyValue> + '_ {
+    /// Tells replicas apart.
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
+    attributes(&config.telemetry.resource_attributes).chain([
+        KeyValue::new("service.name", service.name()),
+        KeyValue::new("service.namespace", "miniapp"),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", INSTANCE.as_str()),
+    ])
 }
 
 /// Spans as OpenTelemetry has them. They don't depend on what is logged; faults that are
