@@ -48,7 +48,7 @@ async fn what_services_send_is_called_as_what_they_show() {
     }
     // Away, it costs nobody anything.
     drop(running);
-    tokio::time::timeout(Duration::from_secs(60), load.once()).await.expect("all goes on");
+    tokio::time::timeout(Duration::from_mins(1), load.once()).await.expect("all goes on");
 }
 
 fn start(
