@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use broker::{Broker, Delivery, Message, Queue};
+use broker::spans::Processing;
+use broker::{Broker, Delivery, Queue};
 use contracts::message::AccountDeleted;
+use kit::Service;
 use kit::trouble::Trouble;
 use tasks::Tasks;
 use tokio::time::sleep;
@@ -23,8 +25,12 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
             Ok(mut consumer) => {
                 trouble.over();
                 while let Some(delivery) = consumer.next().await {
-                    let span = process(&delivery.message);
+                    let processing = process(broker, &delivery);
+                    let span = removal(processing.as_ref());
                     settle(tasks, delivery).instrument(span).await;
+                    if let Some(processing) = processing {
+                        processing.end(|past| past);
+                    }
                 }
             }
             Err(error) => trouble.tell(&error),
@@ -33,17 +39,16 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
     }
 }
 
-/// The processing of a message, in the message's trace.
-fn process(message: &Message) -> Span {
-    let span = info_span!(
-        "process account-deletions",
-        otel.kind = "consumer",
-        messaging.operation.name = "process",
-        messaging.operation.type = "process",
-        messaging.destination.name = "account-deletions",
-        messaging.message.id = %message.id,
-    );
-    kit::trace::set_parent(&span, &message.trace);
+/// The processing of a message, where its trace is recorded.
+fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<Processing> {
+    Processing::of(Service::Api, broker.system(), Queue::AccountDeletions, delivery)
+}
+
+/// The work in it, to which the changes of each task belong.
+fn removal(processing: Option<&Processing>) -> Span {
+    let Some(processing) = processing else { return Span::none() };
+    let span = info_span!("remove tasks", service.name = Service::Api.name());
+    processing.as_parent().adopt(&span);
     span
 }
 

@@ -43,7 +43,7 @@ pub async fn run(
     let check = Check::new(&config.auth.url, clock.clone())?;
     add_checks(health, &tasks, &check);
     let api = Api::new(tasks, check, clock, broker.is_durable());
-    let router = router(api.clone(), &RouterOptions::from(config))?;
+    let router = router(api.clone(), &RouterOptions::new(kit::Service::Api, config))?;
     health.started();
     // Both end with this function, after the last request.
     let _numbers = tasks::metrics::watch(&api.tasks, &broker);

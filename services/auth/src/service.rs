@@ -98,7 +98,7 @@ pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Rou
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
     let router = router.merge(kit::http::docs(&openapi).context("can't describe the service")?);
-    Ok(kit::http::finish(router, &RouterOptions::from(config)))
+    Ok(kit::http::finish(router, &RouterOptions::new(kit::Service::Auth, config)))
 }
 
 fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::Stop;
 use crate::runner::Runner;
+use crate::spans::Traced;
 
 /// How long a message may wait here for its turn before others get it.
 const TURN: Duration = Duration::from_secs(5);
@@ -41,10 +42,14 @@ pub(crate) async fn run(
                     let (runner, abandoned) = (runner.clone(), abandoned.clone());
                     let turns = turns.clone();
                     let cause = Cause::of(&delivery.message.trace);
+                    let mut traced = Traced::begin(broker, &runner.tasks, &delivery);
                     let handling = async move {
-                        match timeout(TURN, turns.acquire()).await {
-                            Ok(_turn) => runner.handle(delivery).await,
-                            Err(_) => delivery.release().await,
+                        if let Ok(_turn) = timeout(TURN, turns.acquire()).await {
+                            traced.has_slot();
+                            runner.handle(delivery, traced).await;
+                        } else {
+                            delivery.release().await;
+                            traced.settled("nack");
                         }
                     };
                     let handling = within(cause, handling);

@@ -13,7 +13,7 @@ use kit::metrics::Exemplar;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
-use tasks::{Claim, Error, Task, Tasks};
+use tasks::{Claim, Error, Task, Tasks, in_batch};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
@@ -24,7 +24,7 @@ use crate::kinds::Kinds;
 use crate::metrics::{self, Counted};
 use crate::outcome::Outcome;
 use crate::running::Running;
-use crate::spans;
+use crate::spans::{self, Traced};
 use kit::trouble::Retries;
 
 /// What all attempts of a worker share.
@@ -43,31 +43,32 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Does what a message asks for, and settles it when the store knows the outcome.
-    pub async fn handle(&self, delivery: Delivery) {
+    pub async fn handle(&self, delivery: Delivery, mut traced: Traced) {
         let message = &delivery.message;
         let ready: TaskReady = match message.read() {
             Ok(ready) => ready,
             Err(error) => {
                 let id = message.id;
                 tracing::warn!(message.id = %id, %error, "a message that is not readable here");
-                return delivery.reject().await;
+                delivery.reject().await;
+                return traced.settled("reject");
             }
         };
         let TaskReady::V1 { task_id, .. } = ready;
         let _in_hand = self.running.hold(task_id);
-        let span = spans::process(message);
-        async {
-            let asked_at = Instant::now();
-            match self.claim(&ready).await {
-                Some(Some((claim, task))) => self.run(claim, &task, asked_at).await,
-                // A copy, or overtaken by something newer.
-                Some(None) => {}
-                None => return delivery.release().await,
-            }
-            delivery.ack().await;
+        let asked_at = Instant::now();
+        let (claimed, batch) = in_batch(self.claim(&ready)).await;
+        let Some(claimed) = claimed else {
+            delivery.release().await;
+            return traced.settled("nack");
+        };
+        traced.claimed(claimed.as_ref(), batch);
+        // Otherwise it is a copy, or overtaken by something newer.
+        if let Some((claim, task)) = claimed {
+            self.run(claim, &task, asked_at, &mut traced).await;
         }
-        .instrument(span)
-        .await;
+        delivery.ack().await;
+        traced.settled("ack");
     }
 
     /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
@@ -93,16 +94,16 @@ impl Runner {
         }
     }
 
-    async fn run(&self, claim: Claim, task: &Task, asked_at: Instant) {
+    async fn run(&self, claim: Claim, task: &Task, asked_at: Instant, traced: &mut Traced) {
         let (spec, number) = (&task.spec, task.state.attempt);
         let ttl = Duration::from_secs(spec.ttl.into());
         let seed = self.rng.lock().random();
         let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
         if !self.running.begin(&attempt, asked_at) {
             // A copy of the message found the claim first.
-            return;
+            return traced.forfeit();
         }
-        let span = spans::attempt(task);
+        let span = traced.attempt(task);
         let exemplar = Exemplar::of_span(&span);
         let counted = Counted::begin(asked_at, exemplar);
         let kind = self.kinds.get(&spec.kind);
@@ -114,32 +115,35 @@ impl Runner {
         };
         let outcome = outcome.instrument(span.clone()).await;
         spans::ended(&span, task, &outcome);
+        traced.ran(&outcome);
         let kind_name = kind.map_or("unknown", |_| &spec.kind);
         counted.end(kind_name, outcome.name(), exemplar);
         drop(span);
-        self.commit(&attempt, &outcome).await;
+        let (was_lost, batch) = in_batch(self.commit(&attempt, &outcome)).await;
+        traced.committed(was_lost, batch);
         self.running.end(claim);
     }
 
     /// Tells the store the outcome, as often as it takes. Gives up when the task has been
-    /// out of this worker's hands for long: by then it runs elsewhere.
-    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) {
+    /// out of this worker's hands for long: by then it runs elsewhere. Answers whether the
+    /// claim was lost.
+    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
         let mut retries = self.retries("committing an outcome");
         loop {
             let error = match self.write(attempt, outcome).await {
-                Ok(()) => return,
+                Ok(()) => return matches!(outcome, Outcome::Stopped(Stop::LeaseLost)),
                 Err(Error::Store(error)) => error,
                 Err(refusal) => {
                     let task_id = attempt.claim.task_id;
                     tracing::info!(task.id = %task_id, %refusal, "an outcome came too late");
-                    return;
+                    return matches!(refusal, Error::Refused(_));
                 }
             };
             let pause = retries.failed(&error);
             if Instant::now() + pause > attempt.lease_until() + self.lease {
                 let task_id = attempt.claim.task_id;
                 tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome");
-                return;
+                return true;
             }
             sleep(pause).await;
         }

@@ -1,47 +1,192 @@
-//! What a trace shows of a worker.
+//! What a trace shows of a worker: the processing of a message, and in it each step from
+//! the wait for a free slot to the word that it is done.
 
-use broker::Message;
-use kit::trace;
-use tasks::Task;
+use std::time::SystemTime;
+
+use broker::spans::Processing;
+use broker::{Broker, Delivery, Queue};
+use kit::Service;
+use kit::trace::{Past, now};
+use tasks::{Claim, Task, Tasks, attempt_id};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use crate::outcome::Outcome;
 
-/// The processing of a message, in the message's trace. Nothing where that isn't recorded.
-pub(crate) fn process(message: &Message) -> Span {
-    if !trace::is_sampled(&message.trace) {
-        return Span::none();
-    }
-    let span = info_span!(
-        "process tasks:run",
-        otel.kind = "consumer",
-        messaging.operation.name = "process",
-        messaging.operation.type = "process",
-        messaging.destination.name = "tasks:run",
-        messaging.message.id = %message.id,
-        messaging.message.conversation_id = message.conversation.map(tracing::field::display),
-    );
-    trace::set_parent(&span, &message.trace);
-    span
+/// The processing of a message, where its trace is recorded.
+#[derive(Default)]
+pub(crate) struct Traced(Option<Box<Steps>>);
+
+/// What there will be to tell. Nothing of it is recorded before the whole is over, lest a
+/// part be known of an attempt whose worker didn't live to tell the rest.
+struct Steps {
+    processing: Processing,
+    database: &'static str,
+    /// When the step before ended.
+    at: SystemTime,
+    over: Vec<Past>,
+    claimed: Option<Claimed>,
+    outcome: Option<(&'static str, Option<String>)>,
+    /// Its claim is lost, or will be; whoever finds that out tells of the attempt.
+    is_forfeit: bool,
 }
 
-/// An attempt, within the span that is current.
-pub(crate) fn attempt(task: &Task) -> Span {
-    if Span::current().is_none() {
-        return Span::none();
+/// The attempt that the message led to.
+struct Claimed {
+    claim: Claim,
+    task: Task,
+}
+
+impl Claimed {
+    fn describe(&self, past: Past) -> Past {
+        let Self { claim: Claim { task_id, .. }, task } = self;
+        past.with("task.id", task_id.hyphenated().to_string())
+            .with("task.kind", task.spec.kind.clone())
+            .with("task.generation", i64::from(task.state.generation))
+            .with("task.attempt", i64::from(task.state.attempt))
+            .with_some("task.worker", task.state.worker.as_deref().map(str::to_owned))
     }
-    info_span!(
-        "attempt",
-        otel.name = format!("run {}", task.spec.kind),
-        otel.status_code = Empty,
-        task.id = %task.id,
-        task.kind = task.spec.kind,
-        task.attempt = task.state.attempt,
-        task.generation = task.state.generation,
-        task.outcome = Empty,
-        error.type = Empty,
-    )
+}
+
+impl Traced {
+    /// Begins with a message that has just come.
+    pub fn begin(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
+        let system = broker.system();
+        let processing = Processing::of(Service::Worker, system, Queue::Tasks, delivery);
+        Self(processing.map(|processing| {
+            Box::new(Steps {
+                database: tasks.system(),
+                at: processing.delivered_at(),
+                processing,
+                over: Vec::new(),
+                claimed: None,
+                outcome: None,
+                is_forfeit: false,
+            })
+        }))
+    }
+
+    /// There is room for an attempt.
+    pub fn has_slot(&mut self) {
+        if let Some(steps) = &mut self.0 {
+            // Recorded with the claim, whose id the processing takes.
+            steps.at = now();
+        }
+    }
+
+    /// The store has answered the claim, in a `batch` of that size.
+    pub fn claimed(&mut self, claimed: Option<&(Claim, Task)>, batch: usize) {
+        let Some(steps) = &mut self.0 else { return };
+        if let Some((claim, task)) = claimed {
+            steps.processing.identify(attempt_id(claim.task_id, claim.token));
+            steps.claimed = Some(Claimed { claim: *claim, task: task.clone() });
+        }
+        let slot_at = steps.at;
+        let waited = steps.processing.step("wait for slot", steps.processing.delivered_at());
+        steps.over.push(waited.until(slot_at));
+        steps.stored("claim", batch);
+    }
+
+    /// An attempt, which is about to begin.
+    pub fn attempt(&self, task: &Task) -> Span {
+        let Some(steps) = &self.0 else { return Span::none() };
+        let span = info_span!(
+            "attempt",
+            otel.name = format!("run {}", task.spec.kind),
+            otel.status_code = Empty,
+            service.name = Service::Worker.name(),
+            task.id = %task.id,
+            task.kind = task.spec.kind,
+            task.attempt = task.state.attempt,
+            task.generation = task.state.generation,
+            task.outcome = Empty,
+            error.type = Empty,
+        );
+        steps.processing.as_parent().adopt(&span);
+        span
+    }
+
+    /// The attempt has ended.
+    pub fn ran(&mut self, outcome: &Outcome) {
+        if let Some(steps) = &mut self.0 {
+            let error = outcome.error().map(|error| error.code.clone());
+            steps.outcome = Some((outcome.name(), error));
+            steps.at = now();
+        }
+    }
+
+    /// The store has answered the outcome, in a `batch` of that size. Where the claim was
+    /// lost, somebody else told of the attempt, or will.
+    pub fn committed(&mut self, was_lost: bool, batch: usize) {
+        if let Some(steps) = &mut self.0 {
+            steps.is_forfeit |= was_lost;
+            steps.stored("commit outcome", batch);
+        }
+    }
+
+    /// Somebody else tells of the attempt.
+    pub fn forfeit(&mut self) {
+        if let Some(steps) = &mut self.0 {
+            steps.is_forfeit = true;
+        }
+    }
+
+    /// The broker has been told.
+    pub fn settled(mut self, operation: &'static str) {
+        if let Some(steps) = &mut self.0 {
+            steps.over.push(steps.processing.settled(operation, steps.at));
+            let nothing_ran = match operation {
+                "ack" => "stale",
+                "nack" => "released",
+                _ => "unreadable",
+            };
+            steps.outcome.get_or_insert((nothing_ran, None));
+        }
+    }
+}
+
+impl Steps {
+    fn stored(&mut self, name: &'static str, batch: usize) {
+        let stored = self.processing.step(name, self.at);
+        let stored = stored.kind(kit::trace::SpanKind::Client);
+        let stored = stored
+            .with("db.system.name", self.database)
+            .with("db.operation.name", "UPDATE")
+            .with("db.collection.name", "tasks")
+            .with_some(
+                "db.operation.batch.size",
+                i64::try_from(batch).ok().filter(|size| *size > 0),
+            );
+        self.over.push(stored);
+        self.at = now();
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let Some(steps) = self.0.take() else { return };
+        let Steps { processing, over, claimed, outcome, is_forfeit, .. } = *steps;
+        if is_forfeit || (claimed.is_some() && outcome.is_none()) {
+            return;
+        }
+        // Until the last step is told of, too.
+        let _open = processing.as_parent().open();
+        processing.end(|mut past| {
+            if let Some(claimed) = &claimed {
+                past = claimed.describe(past);
+                if let Some(before) = claimed.claim.token.checked_sub(1).filter(|token| *token > 0)
+                {
+                    past = past.linked(attempt_id(claimed.claim.task_id, before));
+                }
+            }
+            match outcome {
+                Some((outcome, Some(error))) => past.with("task.outcome", outcome).failed(error),
+                Some((outcome, None)) => past.with("task.outcome", outcome),
+                None => past,
+            }
+        });
+        over.into_iter().for_each(Past::record);
+    }
 }
 
 /// Notes how an attempt ended, in its span and, unless all went well, in the log.
@@ -55,5 +200,7 @@ pub(crate) fn ended(span: &Span, task: &Task, outcome: &Outcome) {
     };
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error.code.as_str());
-    tracing::info!(task.id = %task.id, kind, attempt, error = error.code, "an attempt failed");
+    span.in_scope(|| {
+        tracing::info!(task.id = %task.id, kind, attempt, error = error.code, "an attempt failed");
+    });
 }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use broker::{Broker, Message, Received, Topic};
-use contracts::message::RawTaskEvents;
+use contracts::message::{EventHead, EventTrace, RawTaskEvents};
+use contracts::trace::TraceContext;
+use kit::Service;
+use kit::trace::{Parent, Past, now};
 use kit::trouble::Trouble;
 use parking_lot::RwLock;
 use tokio::time::sleep;
@@ -111,6 +114,9 @@ impl Hub {
                     written.of_tasks.push((head.task_id, written.text.len()));
                 }
                 written.text.push(&head, owned.event.get());
+                if let Some(trace) = &owned.trace {
+                    note_arrival(&head, trace);
+                }
             }
         }
         for (owner, written) in written {
@@ -123,6 +129,22 @@ impl Hub {
     fn miss(&self) {
         self.owners.read().values().for_each(Watchers::miss);
     }
+}
+
+/// An event has got to those who watch: records how long that took since its commit.
+fn note_arrival(head: &EventHead, trace: &EventTrace) {
+    let context =
+        TraceContext { traceparent: Some(trace.traceparent.clone()), ..TraceContext::default() };
+    let Some(task) = Parent::of(&context) else { return };
+    let now = now();
+    // By the clocks of two machines it may be heard of before it happens.
+    let committed_at = SystemTime::from(trace.committed_at).min(now);
+    let kind: &'static str = head.kind.into();
+    Past::internal(format!("tell of {kind}"), &task, committed_at, now)
+        .of(Service::Api)
+        .with("task.id", head.task_id.hyphenated().to_string())
+        .with("event.id", head.id.hyphenated().to_string())
+        .record();
 }
 
 /// The news for one owner's streams.

@@ -5,9 +5,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use contracts::account::{Jwks, Secret, Validate};
 use contracts::problem::{Code, Problem};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use kit::Service;
 use kit::config::variable_of;
+use kit::http::Outgoing;
 use parking_lot::Mutex;
+use reqwest::{RequestBuilder, Response};
 use tokio::time::Instant;
 
 /// How long auth may take to answer.
@@ -58,7 +61,7 @@ impl Auth {
     pub async fn keys(&self) -> Result<Jwks, Unreachable> {
         let asking = async {
             let request = self.client.get(format!("{}/.well-known/jwks.json", self.url));
-            let response = request.headers(trace()).send().await?.error_for_status()?;
+            let response = sent(request).await?.error_for_status()?;
             Ok(response.json::<Jwks>().await?)
         };
         self.noted(asking.await)
@@ -72,7 +75,7 @@ impl Auth {
         let asking = async {
             let request = self.client.post(format!("{}/validate", self.url));
             let body = Validate { token: Secret::new(token) };
-            let response = request.headers(trace()).json(&body).send().await?;
+            let response = sent(request.json(&body)).await?;
             match response.status() {
                 StatusCode::OK => Ok(Answer::Active),
                 StatusCode::BAD_REQUEST => {
@@ -99,9 +102,17 @@ impl Auth {
     }
 }
 
-/// The trace of the request that makes us ask.
-fn trace() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    kit::trace::inject(&kit::trace::current_context(), &mut headers);
-    headers
+/// The answer to a request, in the trace of the request that makes us ask.
+async fn sent(request: RequestBuilder) -> reqwest::Result<Response> {
+    let (client, request) = request.build_split();
+    let mut request = request?;
+    let outgoing = Outgoing::begin(Service::Api, request.method(), request.url().as_str());
+    request.headers_mut().extend(outgoing.headers());
+    let answer = client.execute(request).await;
+    outgoing.end(match &answer {
+        Ok(answer) => Ok(answer.status().as_u16()),
+        Err(error) if error.is_timeout() => Err("timeout"),
+        Err(_) => Err("connection_failed"),
+    });
+    answer
 }

@@ -8,8 +8,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use broker::spans::Processing;
 use broker::{Broker, Received, Subscription, Topic};
 use contracts::message::SessionChanged;
+use kit::Service;
 use kit::trouble::Trouble;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -158,7 +160,7 @@ impl Sessions {
                 Ok(mut subscription) => {
                     trouble.over();
                     self.link.write().unbroken_since = Some(Instant::now());
-                    self.listen(&mut *subscription).await;
+                    self.listen(broker.system(), &mut *subscription).await;
                     self.link.write().unbroken_since = None;
                 }
                 Err(error) => trouble.tell(&error),
@@ -167,13 +169,13 @@ impl Sessions {
         }
     }
 
-    async fn listen(&self, subscription: &mut dyn Subscription) {
+    async fn listen(&self, system: &'static str, subscription: &mut dyn Subscription) {
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = subscription.next() => match received {
-                    Some(received) => self.hear(&received),
+                    Some(received) => self.hear(system, &received),
                     None => return,
                 },
                 _ = beat.tick() => {
@@ -184,7 +186,7 @@ impl Sessions {
         }
     }
 
-    fn hear(&self, received: &Received) {
+    fn hear(&self, system: &'static str, received: &Received) {
         let now = Instant::now();
         let message = match received {
             Received::Gap => {
@@ -202,6 +204,7 @@ impl Sessions {
             }
             Received::Message(message) => message,
         };
+        let processing = Processing::begin(Service::Api, system, Topic::Sessions, message);
         match message.read::<SessionChanged>() {
             Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
                 tracing::debug!("auth may have left out news of sessions");
@@ -215,6 +218,9 @@ impl Sessions {
                 self.link.write().unbroken_since = Some(now);
                 tracing::warn!(%error, message.id = %message.id, "unreadable news of a session");
             }
+        }
+        if let Some(processing) = processing {
+            processing.end(|past| past);
         }
     }
 }

@@ -39,7 +39,8 @@ fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
 
 async fn platform(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
     let (telemetry, shutdown) = (boot.telemetry.clone(), boot.shutdown.clone());
-    let started = shutdown.token().run_until_cancelled_owned(Platform::start(boot, directory));
+    let starting = Box::pin(Platform::start(boot, directory));
+    let started = shutdown.token().run_until_cancelled_owned(starting);
     let Some((platform, running)) = started.await.transpose()? else { return Ok(()) };
     tokio::select! {
         ended = running.ended() => ended,

@@ -2,23 +2,27 @@
 
 use contracts::task::Status;
 use serde_json::json;
+use testkit::collector::Collector;
 use testkit::http::Answer;
 use testkit::platform::PASSWORD;
 
 use crate::support::program;
 
 const SECRET: &str = "a secret of this test, long enough for auth";
+const KEY: &str = "the-key-of-a-collector";
 const NEW_PASSWORD: &str = "another horse, another battery";
 const WRONG_PASSWORD: &str = "an unheard-of password";
 
 #[tokio::test]
 async fn no_secret_is_ever_written() {
     for format in ["json", "text"] {
+        let collector = Collector::start().await;
         let program = program()
             .set("log.level", "trace")
             .set("log.format", format)
             .set("auth.secret", SECRET)
-            .set("telemetry.sampler", "always_on");
+            .set("telemetry.otlp_endpoint", collector.url())
+            .set("telemetry.otlp_headers", format_args!("authorization=Bearer {KEY}"));
         let platform = program.start().await;
         let mut codes = Vec::new();
         let mut tokens = Vec::new();
@@ -65,16 +69,30 @@ async fn no_secret_is_ever_written() {
         for path in ["/register", "/sign-in", "/refresh", "/users/me/password", "/api/tasks"] {
             assert!(ended.log.contains(path), "{path} wasn't logged: {}", ended.log);
         }
-        let common = [SECRET, PASSWORD, NEW_PASSWORD, WRONG_PASSWORD];
+        let requests = collector.requests();
+        assert_eq!(requests[0].headers["authorization"], format!("Bearer {KEY}"));
+        let spans: Vec<String> =
+            requests.iter().map(|request| format!("{:?}", request.message)).collect();
+        let spans = spans.join("\n");
+        for path in
+            ["/register", "/sign-in", "/refresh", "/users/me/password", "send mail", "run echo"]
+        {
+            assert!(spans.contains(path), "{path} wasn't traced");
+        }
+        let common = [SECRET, PASSWORD, NEW_PASSWORD, WRONG_PASSWORD, KEY];
         for secret in common.into_iter().chain(tokens.iter().map(String::as_str)) {
-            for (what, text) in [("log", &ended.log), ("output", &ended.shown)] {
+            for (what, text) in [("log", &ended.log), ("output", &ended.shown), ("spans", &spans)] {
                 assert!(!text.contains(secret), "{what} has {secret:?}: {}", around(text, secret));
             }
         }
         // Codes are shown in mails, and nowhere else.
-        for code in &codes {
-            let words = ended.log.split(|c: char| !c.is_ascii_alphanumeric());
-            assert!(!words.clone().any(|word| word == code), "{}", around(&ended.log, code));
+        for (code, text) in codes.iter().flat_map(|code| [(code, &ended.log), (code, &spans)]) {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+            assert!(!words.clone().any(|word| word == code), "{}", around(text, code));
+        }
+        // Nor is anything told of whose requests they were, or what they were about.
+        for private in ["ada@example.com", "grace@example.com", "\"data\""] {
+            assert!(!spans.contains(private), "{}", around(&spans, private));
         }
     }
 }

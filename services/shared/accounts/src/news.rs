@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::spans::Publishing;
 use broker::{Broker, BrokerError, Message, Topic};
 use contracts::message::SessionChanged;
+use kit::Service;
 use kit::clock::{self, Clock};
 use kit::lifecycle::Shutdown;
 use parking_lot::Mutex;
@@ -47,10 +49,16 @@ impl News {
     ) -> Result<(), BrokerError> {
         let at = self.0.clock.now();
         let change = SessionChanged::V1 { session_id, epoch, at };
-        let message = Message::new(clock::id_at(at), &change)
+        let mut message = Message::new(clock::id_at(at), &change)
             .about(session_id)
             .in_trace(kit::trace::current_context());
-        self.0.broker.broadcast(Topic::Sessions, message).await
+        let broker = &self.0.broker;
+        let publishing = Publishing::begin(broker.system(), Topic::Sessions, &mut message);
+        let answer = broker.broadcast(Topic::Sessions, message).await;
+        if let Some(publishing) = publishing {
+            publishing.end(&answer, |past| past.of(Service::Auth));
+        }
+        answer
     }
 
     /// The session is at `epoch`; goes on without the broker.

@@ -6,6 +6,7 @@
 //! operation, and only if it succeeds.
 
 mod records;
+mod traced;
 
 use async_trait::async_trait;
 use contracts::account::{Account, Role};
@@ -25,6 +26,7 @@ pub use records::{
     AccountChanges, Credentials, FailureKey, Identifier, IssueCode, Issued, NewAccount, Outdated,
     PasswordChange, PasswordReset, Registered, Sending, Updated,
 };
+pub(crate) use traced::Traced;
 
 /// Why the database didn't do as told.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -210,4 +212,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what is too old; how many rows that were.
     async fn purge(&self, outdated: Outdated) -> Result<u64>;
+
+    /// What OpenTelemetry calls such a database.
+    fn system(&self) -> &'static str {
+        "other_sql"
+    }
 }

@@ -15,11 +15,13 @@
 //! Duplicates are possible and order isn't promised; receivers must cope with both.
 
 pub mod dead_letters;
+mod destination;
 pub mod health;
 mod memory;
 mod message;
 mod metered;
 mod rabbit;
+pub mod spans;
 
 use std::sync::Arc;
 
@@ -28,13 +30,13 @@ use kit::config::EngineUrl;
 
 use crate::metered::Metered;
 
+pub use destination::Destination;
 pub use memory::MemoryBroker;
 pub use message::Message;
 pub use rabbit::RabbitBroker;
 
 /// Where work waits for one of many takers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter)]
 pub enum Queue {
     /// Tasks that are to be run, for the workers.
     Tasks,
@@ -48,8 +50,7 @@ pub enum Queue {
 }
 
 /// News for everyone who listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// Running tasks to be stopped, for the workers.
     TaskCancels,
@@ -57,20 +58,6 @@ pub enum Topic {
     TaskEvents,
     /// Sessions that began, changed or ended, for the API's token check.
     Sessions,
-}
-
-impl Queue {
-    /// Its name in metrics.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl Topic {
-    /// Its name in metrics.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// Why the broker didn't do as told.
@@ -119,6 +106,11 @@ pub trait Broker: Send + Sync + 'static {
     /// Whether queues outlive this process. Where they don't, whoever owes a message
     /// has to send it again after a start.
     fn is_durable(&self) -> bool;
+
+    /// What it calls itself in traces.
+    fn system(&self) -> &'static str {
+        "miniapp_memory"
+    }
 }
 
 /// A running consumer of a queue. Dropping it gives its unsettled messages back.
@@ -137,13 +129,21 @@ pub struct Delivery {
     pub message: Message,
     /// Whether it may have been delivered before.
     pub redelivered: bool,
+    /// The server's number for it, where there is a server.
+    pub tag: Option<u64>,
     settle: Box<dyn Settle>,
 }
 
 impl Delivery {
     /// Puts a delivery together; for engines.
     pub fn new(message: Message, redelivered: bool, settle: Box<dyn Settle>) -> Self {
-        Self { message, redelivered, settle }
+        Self { message, redelivered, tag: None, settle }
+    }
+
+    /// The same with the server's number for it.
+    #[must_use]
+    pub fn with_tag(self, tag: u64) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 
     /// The message has done its duty and is forgotten. Should the word get lost, the

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use contracts::trace::TraceContext;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -17,6 +18,9 @@ pub struct Message {
     pub body: Bytes,
     /// The trace it belongs to.
     pub trace: TraceContext,
+    /// When it went out, by the clock of its publisher's machine; known where its trace is
+    /// recorded.
+    pub published_at: Option<Timestamp>,
     /// How often it has come back from the dead letters.
     pub returns: u32,
 }
@@ -26,7 +30,8 @@ impl Message {
     /// plain data whose serialization can't fail.
     pub fn new<T: Serialize>(id: Uuid, body: &T) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default().into();
-        Self { id, conversation: None, body, trace: TraceContext::default(), returns: 0 }
+        let trace = TraceContext::default();
+        Self { id, conversation: None, body, trace, published_at: None, returns: 0 }
     }
 
     /// Says what the message is about.

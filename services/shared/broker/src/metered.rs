@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use kit::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT};
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
-use tracing::Span;
 
-use crate::{Broker, BrokerError, Consumer, Delivery, Message, Queue, Subscription, Topic};
+use crate::{
+    Broker, BrokerError, Consumer, Delivery, Destination, Message, Queue, Subscription, Topic,
+};
 
 static SENT: LazyLock<Family<Sent, Counter>> = LazyLock::new(|| {
     let help = "Messages that were published, by where to and why that failed, if it did";
@@ -52,15 +53,18 @@ pub(crate) struct Metered<B>(pub B);
 impl<B: Broker> Broker for Metered<B> {
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
         let began = Instant::now();
+        // One of those that are recorded stands for all.
+        let exemplar = messages.iter().find_map(|one| Exemplar::of_context(&one.trace));
         let answers = self.0.publish(queue, messages).await;
-        count(queue.name(), began, &answers);
+        count(Destination::from(queue).published(), began, &answers, exemplar);
         answers
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let consumer = self.0.consume(queue, prefetch).await?;
+        let messaging_destination_name = Destination::from(queue).consumed();
         let counter = |redelivered| {
-            let labels = Consumed { messaging_destination_name: queue.name(), redelivered };
+            let labels = Consumed { messaging_destination_name, redelivered };
             CONSUMED.get_or_create_owned(&labels)
         };
         Ok(Box::new(MeteredConsumer { consumer, new: counter(false), again: counter(true) }))
@@ -68,8 +72,10 @@ impl<B: Broker> Broker for Metered<B> {
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
         let began = Instant::now();
+        let exemplar = Exemplar::of_context(&message.trace);
         let answer = self.0.broadcast(topic, message).await;
-        count(topic.name(), began, std::slice::from_ref(&answer));
+        let answers = std::slice::from_ref(&answer);
+        count(Destination::from(topic).published(), began, answers, exemplar);
         answer
     }
 
@@ -88,9 +94,18 @@ impl<B: Broker> Broker for Metered<B> {
     fn is_durable(&self) -> bool {
         self.0.is_durable()
     }
+
+    fn system(&self) -> &'static str {
+        self.0.system()
+    }
 }
 
-fn count(to: &'static str, began: Instant, answers: &[Result<(), BrokerError>]) {
+fn count(
+    to: &'static str,
+    began: Instant,
+    answers: &[Result<(), BrokerError>],
+    exemplar: Option<Exemplar>,
+) {
     let add = |error_type, count: usize| {
         if count > 0 {
             let labels = Sent { messaging_destination_name: to, error_type };
@@ -104,7 +119,7 @@ fn count(to: &'static str, began: Instant, answers: &[Result<(), BrokerError>]) 
     add("refused", refused);
     add("unavailable", failed - refused);
     let labels = Operation { messaging_operation_name: "publish", messaging_destination_name: to };
-    PUBLISHED.observe(&labels, began.elapsed(), Exemplar::of_span(&Span::current()));
+    PUBLISHED.observe(&labels, began.elapsed(), exemplar);
 }
 
 struct MeteredConsumer {

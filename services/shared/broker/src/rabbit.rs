@@ -30,6 +30,7 @@ use self::live::Live;
 use self::publisher::Publisher;
 use self::subscription::RabbitSubscription;
 use self::topology::Route;
+use crate::spans::RABBITMQ;
 use crate::{Broker, BrokerError, Consumer, Message, Queue, Subscription, Topic};
 
 /// How long an answer may take.
@@ -124,6 +125,10 @@ impl Broker for RabbitBroker {
 
     fn is_durable(&self) -> bool {
         true
+    }
+
+    fn system(&self) -> &'static str {
+        RABBITMQ
     }
 }
 

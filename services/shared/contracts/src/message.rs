@@ -60,6 +60,19 @@ pub struct OwnedEvent {
     pub user_id: Uuid,
     /// The event as its owner sees it.
     pub event: Event,
+    /// Where in a trace it happened; absent where that isn't recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<EventTrace>,
+}
+
+/// What a trace needs to know of an event to show how it got to those who watch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventTrace {
+    /// The context of the task.
+    pub traceparent: Box<str>,
+    /// When it was committed, by the clock of the machine that did it.
+    pub committed_at: Timestamp,
 }
 
 /// [`TaskEvents`] read for passing them on: each event stays the JSON that it came as,
@@ -74,7 +87,7 @@ pub struct RawTaskEvents<'a> {
 }
 
 /// An event as JSON, and whose task it is about.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RawOwnedEvent<'a> {
     /// The task's owner.
@@ -82,6 +95,9 @@ pub struct RawOwnedEvent<'a> {
     /// The event as its owner sees it.
     #[serde(borrow)]
     pub event: &'a RawValue,
+    /// Where in a trace it happened.
+    #[serde(default)]
+    pub trace: Option<EventTrace>,
 }
 
 /// What of an [`Event`] decides where it goes.
@@ -169,12 +185,21 @@ mod tests {
             attempt: 1,
             worker: None,
         };
-        let owned = OwnedEvent { user_id: Uuid::from_u128(3), event: event.clone() };
+        let trace = EventTrace {
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+            committed_at: Timestamp::UNIX_EPOCH,
+        };
+        let owned = OwnedEvent {
+            user_id: Uuid::from_u128(3),
+            event: event.clone(),
+            trace: Some(trace.clone()),
+        };
         let message = serde_json::to_vec(&TaskEvents::V1 { events: vec![owned] });
         let message = message.expect("plain data");
         let raw = RawTaskEvents::read(&message).expect("readable");
         assert_eq!(raw.events.len(), 1);
         assert_eq!(raw.events[0].user_id, Uuid::from_u128(3));
+        assert_eq!(raw.events[0].trace, Some(trace));
         assert_eq!(raw.events[0].head().expect("a head"), EventHead::from(&event));
         let passed_on: Event = serde_json::from_str(raw.events[0].event.get()).expect("an event");
         assert_eq!(passed_on, event);

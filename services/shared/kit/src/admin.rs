@@ -1,12 +1,13 @@
 //! The listener for those who run the platform, on a port of its own.
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use contracts::problem::Code;
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderMap, StatusCode};
+use opentelemetry::trace::TraceId;
 use tokio::net::TcpListener;
 
 use crate::health::{Health, Report, Status};
@@ -21,7 +22,7 @@ struct Process {
     shutdown: Shutdown,
 }
 
-/// Serves `/livez`, `/readyz`, `/metrics` and `/log-level`. Being asked to stop makes
+/// Serves `/livez`, `/readyz`, `/metrics`, `/log-level` and `/traces/{id}`. Being asked to stop makes
 /// the process unready; the listener itself lives until all is to be dropped, or until
 /// its future is.
 pub async fn serve(
@@ -48,6 +49,7 @@ pub fn router(health: Health, shutdown: Shutdown) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(numbers))
         .route("/log-level", get(log_filter).put(set_log_filter))
+        .route("/traces/{id}", get(trace))
         .with_state(Process { health, shutdown });
     let options = RouterOptions { logged: Logged::Quietly, ..RouterOptions::default() };
     kit_http::finish(router, &options)
@@ -70,6 +72,14 @@ async fn numbers(headers: HeaderMap) -> Result<Response, Problem> {
     let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
     let written = metrics::exposition(format).await.map_err(Problem::internal)?;
     Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], written).into_response())
+}
+
+/// What this process has kept of a trace, as OTLP writes it in JSON.
+async fn trace(Path(id): Path<String>) -> Result<Response, Problem> {
+    let unknown = || Problem::new(Code::NotFound).detail("nothing is kept here of such a trace");
+    let id = TraceId::from_hex(&id).map_err(|_| unknown())?;
+    let trace = telemetry()?.spans().get(id).ok_or_else(unknown)?;
+    Ok(axum::Json(trace.to_json(id)).into_response())
 }
 
 async fn log_filter() -> Result<String, Problem> {

@@ -96,8 +96,8 @@ where
         let address = listener.local_addr().context("can't tell where the admin listener is")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
         let ended = Shutdown::new();
-        let pusher = Pusher::new(service, &config)?.map(|pusher| pusher.run(ended.clone()));
-        let pushing = pusher.map(tokio::spawn);
+        let pusher = Pusher::new(&config.telemetry, &flushed.0.identity().of(service))?;
+        let pushing = pusher.map(|pusher| tokio::spawn(pusher.run(ended.clone())));
         let boot = Boot {
             config: Arc::new(config),
             shutdown: shutdown.clone(),

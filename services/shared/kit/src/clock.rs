@@ -169,6 +169,9 @@ mod tests {
         let (seconds, nanoseconds) = id.get_timestamp().expect("version 7").to_unix();
         assert_eq!(i64::try_from(seconds), Ok(at.as_second()));
         assert_eq!(nanoseconds, 789_000_000);
+        let told = time_of(id).expect("a time");
+        assert!(at.duration_since(told).as_micros() <= 1, "{told}");
+        assert_eq!(time_of(Uuid::nil()), None);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The programs of the platform.
 
 /// A program of the platform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr,
+)]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {
     /// Accounts, sessions and tokens.
@@ -15,6 +17,11 @@ pub enum Service {
 }
 
 impl Service {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Auth, Self::Api, Self::Worker, Self::Miniapp];
+
     /// The name in logs, traces and metrics.
     pub fn name(self) -> &'static str {
         self.into()

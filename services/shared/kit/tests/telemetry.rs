@@ -8,13 +8,12 @@ use axum::Router;
 use axum::routing::get as on_get;
 use contracts::trace::TraceContext;
 use http::{HeaderValue, Request};
-use jiff::{SignedDuration, Timestamp};
 use kit::Service;
 use kit::config::Config;
 use kit::health::Health;
 use kit::http::{RouterOptions, finish};
 use kit::lifecycle::Shutdown;
-use kit::trace::{self, Tree};
+use kit::trace::{self, Parent, Past, Tree};
 use opentelemetry::trace::{SpanKind, TraceId};
 use support::{ask, get};
 use tracing::Instrument as _;
@@ -23,11 +22,12 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 async fn handler() -> String {
     let submitted = async {
-        let context = trace::current_context();
-        let began: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
-        let ended = began + SignedDuration::from_millis(7);
-        trace::record("wait", &context, began, ended, &[("queue", "tasks")]);
-        context
+        if let Some(parent) = Parent::current() {
+            let began = trace::now();
+            let ended = began + Duration::from_millis(7);
+            Past::internal("wait", &parent, began, ended).with("queue", "tasks").record();
+        }
+        trace::current_context()
     };
     let context = submitted.instrument(tracing::info_span!("submit")).await;
     context.traceparent.map(Into::into).unwrap_or_default()
@@ -59,10 +59,7 @@ async fn a_request_leaves_a_trace() {
     assert_eq!((submit.parent, wait.parent), (request.id, submit.id));
     assert_eq!(request.kind, SpanKind::Server);
     assert_eq!(wait.end, wait.start + Duration::from_millis(7));
-    let said = |key: &str| {
-        let said = request.attributes.iter().find(|(name, _)| name == key);
-        said.map(|(_, value)| value.as_str()).unwrap_or_default()
-    };
+    let said = |key: &str| request.said(key).unwrap_or_default();
     assert_eq!(said("http.request.method"), "GET");
     assert_eq!(said("http.route"), "/things/{id}");
     assert_eq!(said("url.path"), "/things/7");

@@ -17,6 +17,9 @@ pub trait Run<Q, A>: Send + 'static {
     fn run(&mut self, requests: Vec<Q>) -> impl Future<Output = Vec<A>> + Send;
 }
 
+/// An answer, and how many requests were answered together with it.
+type Answered<A> = (A, usize);
+
 /// Gathers concurrent requests into runs; each caller waits for its own answer.
 ///
 /// While one run is under way, requests gather for the next. An idle combiner starts at
@@ -25,7 +28,7 @@ pub trait Run<Q, A>: Send + 'static {
 /// coarse for runs that take a fraction of a millisecond.
 #[derive(Debug)]
 pub struct Combiner<Q, A> {
-    requests: mpsc::Sender<(Q, oneshot::Sender<A>)>,
+    requests: mpsc::Sender<(Q, oneshot::Sender<Answered<A>>)>,
 }
 
 impl<Q, A> Clone for Combiner<Q, A> {
@@ -44,11 +47,12 @@ impl<Q: Send + 'static, A: Send + 'static> Combiner<Q, A> {
             let mut busy = false;
             while gather(&mut waiting, &mut gathered, limit, busy).await {
                 busy = gathered.len() >= BUSY;
-                let (batch, callers): (Vec<Q>, Vec<oneshot::Sender<A>>) =
+                let together = gathered.len();
+                let (batch, callers): (Vec<Q>, Vec<oneshot::Sender<Answered<A>>>) =
                     gathered.drain(..).unzip();
                 for (caller, answer) in callers.into_iter().zip(runner.run(batch).await) {
                     // A caller that went away doesn't want its answer any more.
-                    let _ = caller.send(answer);
+                    let _ = caller.send((answer, together));
                 }
             }
         });
@@ -57,6 +61,11 @@ impl<Q: Send + 'static, A: Send + 'static> Combiner<Q, A> {
 
     /// The answer to `request`; `None` if the runner is gone or panicked.
     pub async fn call(&self, request: Q) -> Option<A> {
+        self.call_among(request).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with the number of requests that were answered together.
+    pub async fn call_among(&self, request: Q) -> Option<Answered<A>> {
         let (caller, answer) = oneshot::channel();
         self.requests.send((request, caller)).await.ok()?;
         answer.await.ok()

@@ -91,6 +91,10 @@ pub struct Due {
     pub version: u64,
     /// When.
     pub at: Timestamp,
+    /// Since when it waits for that, or for its message.
+    pub since: Timestamp,
+    /// Attempts that were begun before.
+    pub attempt: u32,
     /// The task's trace.
     pub trace: TraceContext,
 }
@@ -238,6 +242,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Whether the store answers and takes writes.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What OpenTelemetry calls such a database.
+    fn system(&self) -> &'static str {
+        "other_sql"
+    }
 }
 
 /// The limits of [`Engine::take_due`].

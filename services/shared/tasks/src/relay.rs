@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::Tasks;
 use crate::engine::{Due, StoreError, TakeDue};
+use crate::spans::Dispatching;
 
 /// How often to look for delayed and forgotten tasks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -188,7 +189,9 @@ impl Relay {
             match result {
                 Ok(()) => self.confirmed.push((now, held.due.id, held.due.version)),
                 Err(error) => {
-                    self.ready.push(held);
+                    // The wait before has been told of.
+                    let due = Due { since: self.tasks.clock().now(), ..held.due };
+                    self.ready.push(Held { due, ..held });
                     failed = Some(error);
                 }
             }
@@ -231,7 +234,7 @@ impl Relay {
 
 /// Publishes messages about `dues`, each in its task's trace.
 async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Held>) -> Published {
-    let messages = dues
+    let mut messages: Vec<Message> = dues
         .iter()
         .map(|Held { due, .. }| {
             let Due { id: task_id, generation, version, .. } = *due;
@@ -239,7 +242,9 @@ async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Held>) -> Publ
             Message::new(new_id(tasks.clock()), &body).about(task_id).in_trace(due.trace.clone())
         })
         .collect();
+    let dispatching = Dispatching::begin(tasks.clock(), broker.system(), &mut messages);
     let results = broker.publish(Queue::Tasks, messages).await;
+    dispatching.end(dues.iter().map(|held| &held.due), &results);
     Published { dues, results }
 }
 

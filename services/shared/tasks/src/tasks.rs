@@ -17,6 +17,7 @@ use crate::combiner::{Combiner, Run};
 use crate::domain::{Command, Refusal, Spec, Task};
 use crate::engine::{Engine, Filter, IdempotencyKey, StoreError};
 use crate::news;
+use crate::spans::{Committing, note_batch, reading};
 use crate::upkeep::Upkeep;
 use crate::writer::{Announce, Done, Refused, Write, Writer};
 
@@ -44,6 +45,18 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl Error {
+    /// Its name in traces.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::KeyReused => "key_reused",
+            Self::Refused(_) => "refused",
+            Self::Store(_) => "store",
+        }
+    }
 }
 
 impl From<Refusal> for Error {
@@ -130,21 +143,22 @@ impl Tasks {
 
     /// A task, if `owner` has it.
     pub async fn get(&self, owner: Uuid, id: Uuid) -> Result<Option<Task>, StoreError> {
-        let read = self.reads.call(id).await.unwrap_or_else(|| Err(stopped()))?;
+        let read = self.read(id).await?;
         Ok(read.filter(|task| task.owner == owner && !task.state.deleted))
     }
 
     /// Tasks by `filter`, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-        self.engine.list(filter).await
+        reading(self.system(), self.engine.list(filter)).await
     }
 
     /// The events of a task, if `owner` has it, oldest first. A removed task still tells
     /// its events for a while, the last being that it was removed.
     pub async fn timeline(&self, owner: Uuid, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        let read = self.reads.call(id).await.unwrap_or_else(|| Err(stopped()))?;
-        match read {
-            Some(task) if task.owner == owner => self.engine.timeline(id).await,
+        match self.read(id).await? {
+            Some(task) if task.owner == owner => {
+                reading(self.system(), self.engine.timeline(id)).await
+            }
             _ => Ok(None),
         }
     }
@@ -198,7 +212,7 @@ impl Tasks {
 
     /// How many tasks stand where: an owner's, or all.
     pub async fn stats(&self, owner: Option<Uuid>) -> Result<Stats, StoreError> {
-        self.engine.stats(owner, self.clock.now()).await
+        reading(self.system(), self.engine.stats(owner, self.clock.now())).await
     }
 
     /// Keeps a worker's report; it counts as live for 15 seconds.
@@ -235,6 +249,11 @@ impl Tasks {
         Ok(refused.map_or(Condition::Fine, Condition::Degraded))
     }
 
+    /// What OpenTelemetry calls the database behind it.
+    pub fn system(&self) -> &'static str {
+        self.engine.system()
+    }
+
     pub(crate) fn engine(&self) -> &dyn Engine {
         self.engine.as_ref()
     }
@@ -256,8 +275,21 @@ impl Tasks {
         self.write(Write::Apply { id, owner, command }).await.map(|done| done.task)
     }
 
+    async fn read(&self, id: Uuid) -> Result<Option<Task>, StoreError> {
+        let answer = async { self.reads.call(id).await.unwrap_or_else(|| Err(stopped())) };
+        reading(self.system(), answer).await
+    }
+
     async fn write(&self, write: Write) -> Result<Done, Error> {
-        self.writes.call(write).await.unwrap_or_else(|| Err(stopped().into()))
+        let committing = Committing::begin(&write);
+        let answered = self.writes.call_among(write).await;
+        let (answer, together) = answered.unwrap_or_else(|| (Err(stopped().into()), 0));
+        note_batch(together);
+        if let Some(committing) = committing {
+            let error = answer.as_ref().err().map(Error::name);
+            committing.end(self.system(), together, error);
+        }
+        answer
     }
 }
 

@@ -17,6 +17,7 @@ use crate::engine::Due;
 use crate::metrics::COUNTERS;
 use crate::news::{self, NewsReceiver};
 use crate::relay::Relay;
+use crate::spans::attempt_lost;
 use crate::{Error, Tasks};
 
 /// How often to look for leases that ran out.
@@ -144,6 +145,7 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
             match result {
                 Ok(task) => {
                     COUNTERS.lease_lost(&task);
+                    attempt_lost(&task, tasks.clock());
                     tracing::warn!(
                         task.id = %task.id,
                         worker = task.state.worker.as_deref(),

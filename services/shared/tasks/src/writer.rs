@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use contracts::message::OwnedEvent;
 use contracts::task::{Event, EventType};
+use jiff::Timestamp;
 use kit::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -22,6 +23,7 @@ use crate::domain::{Command, Step, Task};
 use crate::engine::{Due, Engine, IdempotencyKey, Inserted, StoreError, Written};
 use crate::metrics::COUNTERS;
 use crate::news::{Committed, NewsSender};
+use crate::spans::event_trace;
 use crate::tasks::Error;
 
 /// How often a change is tried again after another process changed the task first.
@@ -186,13 +188,14 @@ impl Writer {
                 }
             }
         };
+        let committed_at = self.clock.now();
         let mut committed = Committed::default();
         let outcomes = inserts.into_iter().zip(insert_requests).zip(written.inserts);
         for (place, ((insert, index), outcome)) in outcomes.enumerate() {
             let own = insert.key.map(|key| key.digest);
             let (task, first) = match outcome {
                 Inserted::New => {
-                    self.tell(&mut committed, &insert.task, vec![insert.event]);
+                    self.tell(&mut committed, &insert.task, vec![insert.event], committed_at);
                     self.recent.keep(&insert.task);
                     (insert.task, None)
                 }
@@ -217,7 +220,7 @@ impl Writer {
             for (index, answer) in requests {
                 answers[index] = Some(answer);
             }
-            self.tell(&mut committed, &change.task, change.events);
+            self.tell(&mut committed, &change.task, change.events, committed_at);
             self.recent.keep(&change.task);
         }
         self.announce.news.tell(committed);
@@ -225,13 +228,21 @@ impl Writer {
     }
 
     /// Notes what others want to hear of `task` after `events`.
-    fn tell(&self, committed: &mut Committed, task: &Task, events: Vec<Event>) {
+    fn tell(
+        &self,
+        committed: &mut Committed,
+        task: &Task,
+        events: Vec<Event>,
+        committed_at: Timestamp,
+    ) {
         if let Some(at) = task.state.ready_at {
             let due = Due {
                 id: task.id,
                 generation: task.state.generation,
                 version: task.state.version,
                 at,
+                since: committed_at,
+                attempt: task.state.attempt,
                 trace: task.spec.trace.clone(),
             };
             // Full: the relay will find it in the store.
@@ -248,7 +259,12 @@ impl Writer {
             COUNTERS.happened(event.kind);
         }
         let user_id = task.owner;
-        committed.events.extend(events.into_iter().map(|event| OwnedEvent { user_id, event }));
+        let trace = event_trace(task);
+        committed.events.extend(events.into_iter().map(|event| OwnedEvent {
+            user_id,
+            event,
+            trace: trace.clone(),
+        }));
     }
 }
 

@@ -2,8 +2,10 @@
 
 pub mod audit;
 pub mod certificate;
+pub mod collector;
 pub mod conformance;
 pub mod http;
+pub mod jaeger;
 pub mod platform;
 pub mod postgres;
 pub mod proxy;
@@ -11,6 +13,7 @@ pub mod rabbit;
 pub mod smtp;
 mod store;
 pub mod task;
+pub mod traces;
 mod wait;
 
 pub use store::{MemoryStore, Row};

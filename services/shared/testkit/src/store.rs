@@ -262,8 +262,15 @@ impl Engine for MemoryStore {
             let row = kept.rows.get_mut(&id)?;
             row.due_at = Some(held);
             let Task { state, spec, .. } = &row.task;
-            let (generation, version) = (state.generation, state.version);
-            Some(Due { id, generation, version, at: state.ready_at?, trace: spec.trace.clone() })
+            Some(Due {
+                id,
+                generation: state.generation,
+                version: state.version,
+                at: state.ready_at?,
+                since: state.changed_at,
+                attempt: state.attempt,
+                trace: spec.trace.clone(),
+            })
         });
         Ok(taken.collect())
     }

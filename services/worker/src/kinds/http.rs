@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use async_trait::async_trait;
+use kit::Service;
+use kit::http::Outgoing;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde::Serialize;
@@ -54,10 +56,22 @@ impl Http {
     }
 
     async fn fetch(&self, data: Data, attempt: &str) -> Result<Fetched, KindError> {
-        let request = data.into_request(attempt)?;
+        let mut request = data.into_request(attempt)?;
         self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
-        let response = self.client()?.execute(request).await.map_err(failed)?;
-        Fetched::read(response).await
+        let client = self.client()?;
+        let outgoing = Outgoing::begin(Service::Worker, request.method(), request.url().as_str());
+        for (name, value) in outgoing.headers_for_strangers() {
+            // What the task says of itself goes before.
+            if let Some(name) = name {
+                request.headers_mut().entry(name).or_insert(value);
+            }
+        }
+        let response = client.execute(request).await.map_err(failed);
+        outgoing.end(match &response {
+            Ok(response) => Ok(response.status().as_u16()),
+            Err(_) => Err("connection_failed"),
+        });
+        Fetched::read(response?).await
     }
 }
 

@@ -177,7 +177,7 @@ async fn a_trace_shows_the_attempt_within_its_message() {
         let trace = telemetry.spans().get(trace_id);
         trace.map(|trace| trace.spans).unwrap_or_default()
     };
-    let processed = |span: &EndedSpan| span.name == "process tasks:run";
+    let processed = |span: &EndedSpan| span.name == "process tasks:run:tasks";
     platform.until("the spans ended", async || spans().await.iter().any(processed)).await;
     let spans = spans().await;
     let process = spans.iter().find(|span| processed(span)).expect("was there");
@@ -185,8 +185,7 @@ async fn a_trace_shows_the_attempt_within_its_message() {
     let attempt = spans.iter().find(|span| span.name == "run flaky").expect("ended before");
     assert_eq!(attempt.parent, process.id);
     assert!(attempt.failed);
-    let has =
-        |key: &str, value: &str| attempt.attributes.iter().any(|(k, v)| k == key && v == value);
+    let has = |key: &str, value: &str| attempt.said(key).as_deref() == Some(value);
     assert!(has("task.id", &id.to_string()) && has("task.attempt", "1"));
     assert!(has("task.outcome", "failed") && has("error.type", "flaky"));
 }

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use broker::spans::Publishing;
 use broker::{Broker, Message, Queue};
 use contracts::message::AccountDeleted;
-use kit::clock::Clock;
+use kit::Service;
+use kit::clock::{self, Clock};
 use kit::lifecycle::Shutdown;
-use kit::trace::{Cause, within};
+use kit::trace::{Cause, Parent, Past, Times, within};
 use kit::trouble::Trouble;
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::{Duty, DutyKind, Ledger, StoredDuty};
@@ -131,18 +134,19 @@ impl Relay {
     }
 
     async fn attempt(&self, duty: StoredDuty) {
-        let span = tracing::info_span!("duty", duty.id = %duty.id, duty.kind = %duty.kind);
-        kit::trace::set_parent(&span, &duty.trace);
+        let span = self.span_of(&duty);
         let (id, kind, attempts) = (duty.id, duty.kind, duty.attempts);
         let work = async {
             let tried = tokio::time::timeout(ATTEMPT, self.try_it(&duty)).await;
             let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
                 Ok(Attempt::Done) => self.finish(id, kind).await,
                 Ok(Attempt::GivenUp(reason)) => {
+                    failed("given_up");
                     tracing::warn!(reason, "gave up a mail or message");
                     self.store.finish_duty(id, None).await
                 }
                 Err(error) => {
+                    failed("postponed");
                     let delay = delay_after(attempts);
                     tracing::warn!(error = format!("{error:#}"), ?delay, "will try again");
                     self.store.postpone_duty(id, self.clock.now() + delay).await
@@ -154,6 +158,37 @@ impl Relay {
             }
         };
         within(Cause::of(&duty.trace), work.instrument(span)).await;
+    }
+
+    /// The doing of a duty, in the trace of the request that caused it.
+    fn span_of(&self, duty: &StoredDuty) -> Span {
+        let Some(parent) = Parent::of(&duty.trace) else { return Span::none() };
+        let times = Times::of(&*self.clock);
+        // Later attempts wait for reasons of their own, which are in the log.
+        if let Some(owed_at) = clock::time_of(duty.id).filter(|_| duty.attempts == 0) {
+            let owed_at = times.at(owed_at).min(times.now());
+            Past::internal("wait in outbox", &parent, owed_at, times.now())
+                .of(Service::Auth)
+                .with("duty.kind", duty.kind.name())
+                .record();
+        }
+        let name = match duty.kind {
+            DutyKind::Mail => "send mail",
+            DutyKind::AccountDeleted => "tell of a deleted account",
+            DutyKind::SessionsChanged => "tell of sessions",
+        };
+        let span = tracing::info_span!(
+            "duty",
+            otel.name = name,
+            otel.status_code = Empty,
+            error.type = Empty,
+            service.name = Service::Auth.name(),
+            duty.id = %duty.id,
+            duty.kind = %duty.kind,
+            duty.attempt = duty.attempts + 1,
+        );
+        kit::trace::set_parent(&span, &duty.trace);
+        span
     }
 
     async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {
@@ -189,12 +224,17 @@ impl Relay {
     }
 
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
-        let message = Message::new(id, &AccountDeleted::V1 { user_id })
+        let mut message = Message::new(id, &AccountDeleted::V1 { user_id })
             .about(user_id)
             .in_trace(kit::trace::current_context());
-        let answers = self.broker.publish(Queue::AccountDeletions, vec![message]).await;
-        answers.into_iter().next().context("the broker didn't answer")??;
-        Ok(())
+        let (queue, system) = (Queue::AccountDeletions, self.broker.system());
+        let publishing = Publishing::begin(system, queue, &mut message);
+        let answers = self.broker.publish(queue, vec![message]).await;
+        let answer = answers.into_iter().next().context("the broker didn't answer")?;
+        if let Some(publishing) = publishing {
+            publishing.end(&answer, |past| past.of(Service::Auth));
+        }
+        Ok(answer?)
     }
 
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
@@ -210,6 +250,13 @@ impl Relay {
         let remembered = is_remembered.then(|| self.clock.now() + REMEMBERED);
         self.store.finish_duty(id, remembered).await
     }
+}
+
+/// Notes in the current span how it failed.
+fn failed(how: &str) {
+    let span = Span::current();
+    span.record("error.type", how);
+    span.record("otel.status_code", "ERROR");
 }
 
 /// Doubles from a second on, with a quarter of chance so that many don't come back at

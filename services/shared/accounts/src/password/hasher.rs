@@ -9,6 +9,8 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use contracts::body::JsonBody;
 use contracts::fields::{BodyFault, FromFields};
+use kit::Service;
+use kit::trace::{Parent, Past, now};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Password;
@@ -137,12 +139,17 @@ impl Turn {
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let permit = self.permit;
+        let traced = Parent::current().map(|parent| (parent, now()));
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);
             result
         });
-        done.await?
+        let done = done.await?;
+        if let Some((parent, from)) = traced {
+            Past::internal("work on a password", &parent, from, now()).of(Service::Auth).record();
+        }
+        done
     }
 }
 

@@ -62,6 +62,10 @@ impl From<Fault> for StoreError {
 
 #[async_trait]
 impl Store for PostgresStore {
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+
     async fn ping(&self) -> Result<()> {
         Ok(self.database.ping().await?)
     }

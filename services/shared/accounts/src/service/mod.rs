@@ -37,7 +37,7 @@ use crate::news::News;
 use crate::outbox::{Ledger, Relay};
 use crate::password::Passwords;
 use crate::secret::{PlatformSecret, SecretError};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Traced};
 
 /// What accounts are made of.
 #[derive(Clone)]
@@ -132,6 +132,7 @@ impl Accounts {
     /// are missing.
     pub async fn open(config: &Config, parts: Parts) -> Result<Self, OpenError> {
         let Parts { store, broker, mailer, clock } = parts;
+        let store: Arc<dyn Store> = Arc::new(Traced(store));
         let settings = Settings::new(config)?;
         let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
         let schedule =

@@ -90,6 +90,10 @@ impl From<sqlx::Error> for StoreError {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn ping(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())

@@ -16,7 +16,7 @@ use super::fault::{describe, unavailable};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::live::Live;
-use super::{LIMIT, envelope, timed_out, topology};
+use super::{LIMIT, envelope, timed_out};
 use crate::{BrokerError, Consumer, Delivery, Queue, Settle};
 
 /// What the owner of a consumer wants of it; gone with its owner.
@@ -99,7 +99,7 @@ impl Feed {
     async fn open(live: Arc<Live>, queue: Queue, prefetch: u16) -> lapin::Result<Self> {
         let channel = live.fresh_channel().await?;
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
-        let (name, options) = (topology::name_of(queue), BasicConsumeOptions::default());
+        let (name, options) = (queue.name(), BasicConsumeOptions::default());
         let deliveries =
             channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await?;
         let ledger = Arc::new(Ledger::new(channel.clone()));
@@ -134,7 +134,7 @@ impl Worker {
                 return feed.close().await;
             };
             backoff.worked(since);
-            feed.live.tell_end_of(topology::name_of(self.queue), &ended);
+            feed.live.tell_end_of(self.queue.name(), &ended);
             feed.close().await;
             let mut wished = self.wished.clone();
             tokio::select! {
@@ -223,7 +223,8 @@ impl From<Arrival> for Delivery {
     fn from(arrival: Arrival) -> Self {
         let Arrival { raw, unsettled } = arrival;
         let message = envelope::message(&raw.properties, raw.data);
-        Self::new(message, raw.redelivered, Box::new(unsettled))
+        let tag = raw.delivery_tag;
+        Self::new(message, raw.redelivered, Box::new(unsettled)).with_tag(tag)
     }
 }
 

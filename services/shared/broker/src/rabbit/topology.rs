@@ -20,8 +20,6 @@ use crate::{Queue, Topic};
 const DELIVERY_LIMIT: i32 = 100;
 /// Dead letters have nowhere else to go, however often somebody looks at them.
 const NO_LIMIT: i32 = i32::MAX;
-const DEAD_LETTERS: &str = "dead-letters";
-const PARKED: &str = "parked";
 
 /// The exchange that brings a message to the queue whose name is its key.
 pub(super) const DIRECT: &str = "";
@@ -38,36 +36,17 @@ pub(super) struct Route {
 
 impl Route {
     pub fn to_queue(queue: Queue) -> Self {
-        let (exchange, key) = match queue {
-            Queue::Tasks => ("tasks", "run"),
-            Queue::AccountDeletions => ("accounts", "deleted"),
-            Queue::DeadLetters => (DEAD_LETTERS, ""),
-            Queue::Parked => (PARKED, ""),
-        };
+        let (exchange, key) = queue.route();
         Self { exchange, key: key.into(), is_work: true }
     }
 
     pub fn to_topic(topic: Topic) -> Self {
-        let exchange = match topic {
-            Topic::TaskCancels => "task-cancels",
-            Topic::TaskEvents => "task-events",
-            Topic::Sessions => "sessions",
-        };
-        Self { exchange, key: "".into(), is_work: false }
+        Self { exchange: topic.exchange(), key: "".into(), is_work: false }
     }
 
     /// To the subscriber alone whose queue is called `ear`.
     pub fn to_ear(ear: String) -> Self {
         Self { exchange: DIRECT, key: ear.into(), is_work: false }
-    }
-}
-
-pub(super) fn name_of(queue: Queue) -> &'static str {
-    match queue {
-        Queue::Tasks => "tasks",
-        Queue::AccountDeletions => "account-deletions",
-        Queue::DeadLetters => DEAD_LETTERS,
-        Queue::Parked => PARKED,
     }
 }
 
@@ -84,7 +63,7 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
         declare_exchange(channel, Route::to_queue(queue).exchange, ExchangeKind::Direct).await?;
         let arguments = [
             ("x-delivery-limit", DELIVERY_LIMIT.into()),
-            ("x-dead-letter-exchange", text(DEAD_LETTERS)),
+            ("x-dead-letter-exchange", text(Queue::DeadLetters.name())),
             // A dead letter leaves its queue when the other one has it, which the server
             // does only where the queue refuses rather than drops what is too much.
             ("x-dead-letter-strategy", text("at-least-once")),
@@ -111,7 +90,7 @@ pub(super) async fn declare_ear(channel: &Channel, topic: Topic) -> lapin::Resul
 /// How `queue` is, without declaring it. Fails where it isn't.
 pub(super) async fn inspect(channel: &Channel, queue: Queue) -> lapin::Result<Declared> {
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name_of(queue).into(), options, FieldTable::default()).await
+    channel.queue_declare(queue.name().into(), options, FieldTable::default()).await
 }
 
 async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> lapin::Result<()> {
@@ -130,9 +109,9 @@ async fn declare_queue(
         table.insert((*name).into(), value.clone());
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name_of(queue).into(), options, table).await?;
+    channel.queue_declare(queue.name().into(), options, table).await?;
     let Route { exchange, key, .. } = Route::to_queue(queue);
-    bind(channel, name_of(queue), exchange, &key).await
+    bind(channel, queue.name(), exchange, &key).await
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {

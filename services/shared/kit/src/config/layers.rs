@@ -24,23 +24,32 @@ const SECRETS: [&str; 5] =
 /// Those among them that aren't URLs, of which a part could be shown.
 const HIDDEN: [&str; 2] = ["auth.secret", "telemetry.otlp_headers"];
 
-/// Names that are not ours but mean one of our keys.
-const STANDARD: [(&str, &str); 11] = [
+/// Names that are not ours but mean one of our keys. Of two for the same, the later one wins.
+const STANDARD: [(&str, &str); 19] = [
     ("OTEL_TRACES_SAMPLER", "telemetry.sampler"),
     ("OTEL_TRACES_SAMPLER_ARG", "telemetry.sampler_arg"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry.otlp_traces_endpoint"),
     ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "telemetry.otlp_metrics_endpoint"),
     ("OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol"),
     ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers"),
     ("OTEL_EXPORTER_OTLP_COMPRESSION", "telemetry.otlp_compression"),
+    ("OTEL_BSP_EXPORT_TIMEOUT", "telemetry.otlp_timeout"),
     ("OTEL_EXPORTER_OTLP_TIMEOUT", "telemetry.otlp_timeout"),
+    ("OTEL_BSP_SCHEDULE_DELAY", "telemetry.batch_delay"),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "telemetry.batch_size"),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", "telemetry.queue_size"),
     ("OTEL_METRICS_EXPORTER", "telemetry.metrics_exporter"),
     ("OTEL_METRIC_EXPORT_INTERVAL", "telemetry.metric_interval"),
     ("OTEL_RESOURCE_ATTRIBUTES", "telemetry.resource_attributes"),
+    ("OTEL_SERVICE_NAME", "telemetry.service_name"),
+    ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "telemetry.attribute_length"),
+    ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "telemetry.attribute_length"),
 ];
 
 /// What OpenTelemetry gives in milliseconds, without saying so.
-const MILLISECONDS: [&str; 2] = ["telemetry.otlp_timeout", "telemetry.metric_interval"];
+const MILLISECONDS: [&str; 3] =
+    ["telemetry.otlp_timeout", "telemetry.batch_delay", "telemetry.metric_interval"];
 
 /// The environment variable of a key.
 pub fn variable_of(key: &str) -> String {

@@ -2,6 +2,7 @@
 #![expect(missing_docs, reason = "the default file documents every key, once")]
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -151,6 +152,7 @@ pub struct Telemetry {
     pub sampler: String,
     pub sampler_arg: String,
     pub otlp_endpoint: String,
+    pub otlp_traces_endpoint: String,
     pub otlp_metrics_endpoint: String,
     #[serde(deserialize_with = "optional")]
     pub otlp_protocol: Option<OtlpProtocol>,
@@ -159,19 +161,39 @@ pub struct Telemetry {
     pub otlp_compression: OtlpCompression,
     #[serde(deserialize_with = "duration")]
     pub otlp_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub batch_delay: Duration,
+    pub batch_size: u32,
+    pub queue_size: u32,
     pub metrics_exporter: MetricsExporter,
     #[serde(deserialize_with = "duration")]
     pub metric_interval: Duration,
     pub resource_attributes: String,
+    #[serde(deserialize_with = "optional")]
+    pub service_name: Option<String>,
+    pub attribute_length: u32,
+    pub baggage_keys: Vec<String>,
+    #[serde(deserialize_with = "optional")]
+    pub jaeger_url: Option<String>,
 }
 
 /// What is spoken with a collector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtlpProtocol {
-    #[strum(serialize = "grpc")]
     Grpc,
-    #[strum(serialize = "http/protobuf")]
     Http,
+}
+
+impl FromStr for OtlpProtocol {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "grpc" => Ok(Self::Grpc),
+            "http/protobuf" => Ok(Self::Http),
+            _ => Err("it must be grpc or http/protobuf"),
+        }
+    }
 }
 
 /// How what is sent to a collector is packed.

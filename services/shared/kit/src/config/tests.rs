@@ -126,9 +126,19 @@ fn opentelemetrys_own_names_count() {
         ("OTEL_TRACES_SAMPLER", "always_on"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "1000"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20abc"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "7"),
     ]);
     let config = config.expect("valid");
     assert_eq!(config.telemetry.sampler, "always_on");
+    let telemetry = &config.telemetry;
+    assert_eq!((telemetry.otlp_timeout, telemetry.queue_size), (Duration::from_millis(2500), 7));
+    assert_eq!(telemetry.otlp_protocol, Some(OtlpProtocol::Http));
+    assert_eq!(setting(&config, "telemetry.otlp_headers").value, "[hidden]");
+    assert!(!format!("{config:?}").contains("Bearer"));
     let source = Source::Variable("OTEL_TRACES_SAMPLER".to_owned());
     assert_eq!(setting(&config, "telemetry.sampler").source, source);
     let text = refusal(load(&[("OTEL_TRACES_SAMPLER", "sometimes")]));
@@ -162,6 +172,11 @@ fn a_wrong_value_is_told_with_its_key_and_where_it_stands() {
         ("MINIAPP__LOG__LEVEL", "info,=", "log.level"),
         ("MINIAPP__LOG__FORMAT", "xml", "log.format"),
         ("MINIAPP__TELEMETRY__SAMPLER_ARG", "x", "telemetry.sampler_arg"),
+        ("MINIAPP__TELEMETRY__OTLP_ENDPOINT", "localhost:4317", "telemetry.otlp_endpoint"),
+        ("MINIAPP__TELEMETRY__OTLP_PROTOCOL", "http/json", "telemetry.otlp_protocol"),
+        ("MINIAPP__TELEMETRY__OTLP_COMPRESSION", "zip", "telemetry.otlp_compression"),
+        ("MINIAPP__TELEMETRY__BATCH_SIZE", "0", "telemetry.batch_size"),
+        ("MINIAPP__TELEMETRY__JAEGER_URL", "jaeger", "telemetry.jaeger_url"),
     ];
     for (variable, value, key) in cases {
         let text = refusal(load(&[(variable, value)]));

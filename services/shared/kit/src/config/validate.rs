@@ -40,7 +40,7 @@ impl Config {
             level.is_ok() && !self.log.level.trim().is_empty(),
             "must be a filter such as info, warn or info,kit=debug",
         )?;
-        Sampling::parse(&self.telemetry.sampler, &self.telemetry.sampler_arg)
+        Sampling::of(&self.telemetry)
             .map(|_| ())
             .map_err(|fault| check.0.invalid(fault.key(), fault.to_string()))
     }
@@ -69,11 +69,14 @@ impl Config {
         )?;
         for (key, url) in [
             ("telemetry.otlp_endpoint", &self.telemetry.otlp_endpoint),
+            ("telemetry.otlp_traces_endpoint", &self.telemetry.otlp_traces_endpoint),
             ("telemetry.otlp_metrics_endpoint", &self.telemetry.otlp_metrics_endpoint),
         ] {
             let fine = url.is_empty() || is_http(url);
             check.that(key, fine, "must be like http://host:4317")?;
         }
+        let fine = self.telemetry.jaeger_url.as_deref().is_none_or(is_http);
+        check.that("telemetry.jaeger_url", fine, "must be like http://host:16686")?;
         let is_origin =
             |origin: &String| origin == "*" || (is_http(origin) && !origin.ends_with('/'));
         let fine = self.api.cors_origins.iter().all(is_origin);
@@ -96,6 +99,7 @@ impl Config {
             ("limits.body_timeout", self.limits.body_timeout, second, 60 * MINUTE),
             ("limits.write_timeout", self.limits.write_timeout, second, 60 * MINUTE),
             ("telemetry.otlp_timeout", self.telemetry.otlp_timeout, MILLISECOND, 60 * MINUTE),
+            ("telemetry.batch_delay", self.telemetry.batch_delay, MILLISECOND, 60 * MINUTE),
             ("telemetry.metric_interval", self.telemetry.metric_interval, MILLISECOND, DAY),
             ("tasks.retention", self.tasks.retention, MINUTE, 36_500 * DAY),
             ("tasks.deleted_retention", self.tasks.deleted_retention, second, 3650 * DAY),
@@ -117,6 +121,9 @@ impl Config {
             ("codes.tries", self.codes.tries.into(), 1, 100),
             ("codes.per_day", self.codes.per_day.into(), 1, 1_000_000),
             ("limits.connections", self.limits.connections.into(), 1, 1_000_000),
+            ("telemetry.batch_size", self.telemetry.batch_size.into(), 1, 65_536),
+            ("telemetry.queue_size", self.telemetry.queue_size.into(), 1, 1 << 24),
+            ("telemetry.attribute_length", self.telemetry.attribute_length.into(), 1, 1 << 16),
             ("limits.body", self.limits.body as u64, 1024, 1 << 30),
         ];
         for (key, value, least, most) in bounds {

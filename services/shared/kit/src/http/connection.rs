@@ -28,7 +28,7 @@ use tower::{Layer as _, Service as _};
 use super::front::Front;
 use super::linger::Lingering;
 use super::places::{Place, Sent};
-use super::{BodyLimits, Logged, Peer, Problem};
+use super::{Peer, Problem};
 
 /// The largest head of a request; a larger one is answered with 431.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -170,7 +170,7 @@ fn hostless() -> impl tower::Service<Request, Response = Response, Error = Infal
         // Whoever sent it may mean something else by what follows, too.
         Ok(problem.header(CONNECTION, HeaderValue::from_static("close")).into_response())
     });
-    Front { limits: BodyLimits::default(), logged: Logged::All }.layer(refused)
+    Front::default().layer(refused)
 }
 
 fn http2() -> http2::Builder<TokioExecutor> {

@@ -5,15 +5,17 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse as _, Response};
 use contracts::problem::Code;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, USER_AGENT};
 use http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use opentelemetry::trace::{Status, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue};
 use tower::{Layer, Service};
@@ -23,6 +25,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::problem::Cause;
 use super::{BodyLimits, Peer, Problem, metrics};
 use crate::metrics::Exemplar;
+use crate::telemetry::otlp::SERVICE;
 use crate::trace::{self, InRequest};
 
 /// The trace of the request, on every answer.
@@ -50,17 +53,21 @@ pub enum Logged {
     Quietly,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Front {
     pub(super) limits: BodyLimits,
     pub(super) logged: Logged,
+    /// Whose requests these are, where a process has several parts.
+    pub(super) service: Option<crate::Service>,
+    /// Which of a caller's baggage is told of.
+    pub(super) baggage_keys: Arc<[String]>,
 }
 
 impl<S> Layer<S> for Front {
     type Service = FrontService<S>;
 
     fn layer(&self, inner: S) -> FrontService<S> {
-        FrontService { front: *self, inner }
+        FrontService { front: self.clone(), inner }
     }
 }
 
@@ -92,15 +99,36 @@ where
         };
         let (span, recorded, trace_id) = begin_span(&request);
         if let Some(recorded) = &recorded {
-            asked.describe(recorded);
+            asked.describe(recorded, &request);
+            self.front.describe(recorded, &request);
         }
         request.extensions_mut().insert(self.front.limits);
         let inner = {
-            let _within = InRequest::enter(trace_id);
+            let _within = InRequest::enter(trace_id, recorded.is_some(), self.front.service);
             span.in_scope(|| self.inner.call(request))
         };
-        let logged = self.front.logged;
-        Answer { inner, span, recorded, trace_id, asked, logged, active: metrics::Active::begin() }
+        let Front { logged, service, .. } = self.front;
+        let active = metrics::Active::begin();
+        Answer { inner, span, recorded, trace_id, asked, logged, service, active }
+    }
+}
+
+impl Front {
+    /// Says what the span of a request tells besides the request itself.
+    fn describe(&self, recorded: &Context, request: &Request) {
+        let span = recorded.span();
+        if let Some(service) = self.service {
+            span.set_attribute(KeyValue::new(SERVICE, service.name()));
+        }
+        if self.baggage_keys.is_empty() {
+            return;
+        }
+        let baggage = trace::extract(request.headers()).baggage.unwrap_or_default();
+        for key in &*self.baggage_keys {
+            if let Some(value) = trace::baggage_item(&baggage, key) {
+                span.set_attribute(KeyValue::new(format!("baggage.{key}"), value));
+            }
+        }
     }
 }
 
@@ -143,6 +171,7 @@ pin_project_lite::pin_project! {
         trace_id: TraceId,
         asked: Asked,
         logged: Logged,
+        service: Option<crate::Service>,
         active: metrics::Active,
     }
 }
@@ -155,7 +184,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _within = InRequest::enter(*this.trace_id);
+        let _within = InRequest::enter(*this.trace_id, this.recorded.is_some(), *this.service);
         let _entered = this.span.enter();
         // The future is not polled again after a panic, so nobody sees it half done.
         let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(context)));
@@ -186,11 +215,31 @@ fn add_headers(response: &mut Response, trace_id: TraceId) {
 }
 
 impl Asked {
-    fn describe(&self, recorded: &Context) {
+    /// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, without the query,
+    /// which may hold secrets.
+    fn describe(&self, recorded: &Context, request: &Request) {
         let span = recorded.span();
         let method = known_method(&self.method);
         span.set_attribute(KeyValue::new("http.request.method", method));
+        span.set_attribute(KeyValue::new("url.scheme", "http"));
         span.set_attribute(KeyValue::new("url.path", self.uri.path().to_owned()));
+        let version = match request.version() {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2",
+            _ => "1.1",
+        };
+        span.set_attribute(KeyValue::new("network.protocol.version", version));
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let host = self.uri.authority().map(Authority::as_str).or(header(HOST));
+        if let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) {
+            span.set_attribute(KeyValue::new("server.address", host.host().to_owned()));
+            if let Some(port) = host.port_u16() {
+                span.set_attribute(KeyValue::new("server.port", i64::from(port)));
+            }
+        }
+        if let Some(agent) = header(USER_AGENT) {
+            span.set_attribute(KeyValue::new("user_agent.original", agent.to_owned()));
+        }
         if let Some(route) = &self.route {
             span.update_name(format!("{method} {}", route.as_str()));
             span.set_attribute(KeyValue::new("http.route", route.as_str().to_owned()));
@@ -214,6 +263,7 @@ impl Asked {
             let code = i64::from(status.as_u16());
             span.set_attribute(KeyValue::new("http.response.status_code", code));
             if status.is_server_error() {
+                span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));
                 span.set_status(Status::error(""));
             }
         }

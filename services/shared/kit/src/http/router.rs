@@ -1,5 +1,7 @@
 //! Making a router ready to be served.
 
+use std::sync::Arc;
+
 use axum::Router;
 use contracts::problem::Code;
 use http::header::{ALLOW, ETAG, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,6 +10,7 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, Expos
 
 use super::front::{Front, Logged, X_TRACE_ID};
 use super::{BodyLimits, Problem};
+use crate::Service;
 use crate::config::Config;
 
 /// How a router is served.
@@ -19,14 +22,21 @@ pub struct RouterOptions {
     pub cors_origins: Vec<String>,
     /// How much is said about requests.
     pub logged: Logged,
+    /// Whose requests these are, for processes with several parts.
+    pub service: Option<Service>,
+    /// Which of a caller's baggage spans tell of.
+    pub baggage_keys: Arc<[String]>,
 }
 
-impl From<&Config> for RouterOptions {
-    fn from(config: &Config) -> Self {
+impl RouterOptions {
+    /// As `config` says, for the requests of `service`.
+    pub fn new(service: Service, config: &Config) -> Self {
         Self {
             body: BodyLimits { size: config.limits.body, timeout: config.limits.body_timeout },
             cors_origins: config.api.cors_origins.clone(),
             logged: Logged::All,
+            service: Some(service),
+            baggage_keys: config.telemetry.baggage_keys.clone().into(),
         }
     }
 }
@@ -41,7 +51,12 @@ pub fn finish(router: Router, options: &RouterOptions) -> Router {
     if !options.cors_origins.is_empty() {
         router = router.layer(cors(&options.cors_origins));
     }
-    router.layer(Front { limits: options.body, logged: options.logged })
+    router.layer(Front {
+        limits: options.body,
+        logged: options.logged,
+        service: options.service,
+        baggage_keys: options.baggage_keys.clone(),
+    })
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

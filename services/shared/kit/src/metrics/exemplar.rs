@@ -38,7 +38,7 @@ impl Exemplar {
         if !trace::is_sampled(context) {
             return None;
         }
-        Self::of(trace::from_headers(context)?.span().span_context())
+        Self::of(&trace::span_context(context)?)
     }
 }
 

@@ -5,12 +5,13 @@ pub(crate) mod otlp;
 mod sampling;
 
 use std::io::IsTerminal as _;
-use std::sync::LazyLock;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{ResourceDetector as _, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
 use tracing::{Level, Metadata, Subscriber};
@@ -22,18 +23,23 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use uuid::Uuid;
 
 use crate::Service;
-use crate::config::{Config, LogFormat};
-use crate::trace::{self, SpanStore};
+use crate::config::{self, Config, LogFormat};
+use crate::trace::{SINK, Sink, SpanStore};
 use log::{LogLayer, Style};
+use otlp::Exporter;
 use sampling::Sampler;
 pub use sampling::{Sampling, SamplingFault};
+
+/// How long the last spans may take to be sent when the process ends.
+const LAST_SPANS: Duration = Duration::from_millis(1500);
 
 /// The telemetry of this process.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
+    identity: Arc<Identity>,
     spans: SpanStore,
     log_filter: LogFilter,
-    provider: SdkTracerProvider,
+    exporter: Option<Exporter>,
 }
 
 /// What is logged; can be changed while the process runs.
@@ -51,7 +57,18 @@ pub fn init(service: Service, config: &Config) -> anyhow::Result<Telemetry> {
         return Ok(telemetry.clone());
     }
     let spans = SpanStore::default();
-    let provider = tracer_provider(service, config, spans.clone())?;
+    let identity = Arc::new(Identity::new(&config.telemetry));
+    let exporter = Exporter::start(&config.telemetry, |part| identity.of(part))?;
+    // Those who send their spans somewhere are asked there, but for the one process whose
+    // terminal shows them.
+    let is_kept = exporter.is_none() || service == Service::Miniapp;
+    let store = is_kept.then(|| spans.clone());
+    let sink = Sink { service, store, exporter: exporter.clone() };
+    let sampling = Sampling::of(&config.telemetry)?;
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(Sampler::new(sampling))
+        .with_span_processor(sink.clone())
+        .build();
     let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
     let (filter, handle) = reload::Layer::new(filter);
     let filter = filter.and(filter_fn(is_ours_to_tell));
@@ -59,13 +76,16 @@ pub fn init(service: Service, config: &Config) -> anyhow::Result<Telemetry> {
     let tracer = provider.tracer("miniapp");
     tracing_subscriber::registry()
         .with(log.with_filter(filter))
-        .with(span_layer(tracer.clone()))
+        .with(span_layer(tracer))
         .try_init()
         .context("another log is in place already")?;
     // Set here alone, and the lock is held.
-    let _ = trace::TRACER.set(tracer);
+    if !sampling.is_off() {
+        let _ = SINK.set(sink);
+    }
     log_panics();
-    let telemetry = Telemetry { spans, log_filter: LogFilter(handle), provider };
+    let log_filter = LogFilter(handle);
+    let telemetry = Telemetry { identity, spans, log_filter, exporter };
     *installed = Some(telemetry.clone());
     Ok(telemetry)
 }
@@ -76,6 +96,11 @@ pub fn installed() -> Option<Telemetry> {
 }
 
 impl Telemetry {
+    /// Who this process is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The latest traces.
     pub fn spans(&self) -> &SpanStore {
         &self.spans
@@ -86,10 +111,13 @@ impl Telemetry {
         &self.log_filter
     }
 
-    /// Sends what hasn't been sent. To be called before the process ends.
+    /// Sends what hasn't been sent, unless that takes too long. To be called before the
+    /// process ends.
     pub fn flush(&self) {
-        if let Err(error) = self.provider.force_flush() {
-            tracing::warn!(error = error.to_string(), "the last spans could not be sent");
+        if let Some(exporter) = &self.exporter
+            && !exporter.flush(LAST_SPANS)
+        {
+            tracing::warn!("the last spans could not be sent in time");
         }
     }
 }
@@ -108,31 +136,43 @@ impl LogFilter {
     }
 }
 
-fn tracer_provider(
-    service: Service,
-    config: &Config,
-    spans: SpanStore,
-) -> anyhow::Result<SdkTracerProvider> {
-    let sampling = Sampling::parse(&config.telemetry.sampler, &config.telemetry.sampler_arg)?;
-    let resource = Resource::builder_empty().with_attributes(identity(service, config)).build();
-    // Whatever sends spans elsewhere is one more processor here.
-    Ok(SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_sampler(Sampler::new(sampling))
-        .with_span_processor(spans)
-        .build())
+/// What is said about this process where something is sent to a collector.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    /// The name for all parts, where one is set.
+    name: Option<String>,
+    /// What else is set.
+    set: Vec<(String, String)>,
+    /// Tells replicas apart.
+    instance: String,
 }
 
-/// Who this process is, in what it sends to a collector.
-pub(crate) fn identity(service: Service, config: &Config) -> impl Iterator<Item = KeyValue> + '_ {
-    /// Tells replicas apart.
-    static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
-    attributes(&config.telemetry.resource_attributes).chain([
-        KeyValue::new("service.name", service.name()),
-        KeyValue::new("service.namespace", "miniapp"),
-        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
-        KeyValue::new("service.instance.id", INSTANCE.as_str()),
-    ])
+impl Identity {
+    pub fn new(settings: &config::Telemetry) -> Self {
+        let mut set: Vec<(String, String)> = otlp::pairs(&settings.resource_attributes).collect();
+        let named = set.extract_if(.., |(key, _)| key == otlp::SERVICE).last();
+        let name = settings.service_name.clone().or(named.map(|(_, name)| name));
+        Self { name, set, instance: Uuid::new_v4().to_string() }
+    }
+
+    /// What is said about `service`.
+    pub fn of(&self, service: Service) -> Vec<KeyValue> {
+        let name = self.name.clone().unwrap_or_else(|| service.name().to_owned());
+        let usual = [
+            ("service.namespace", "miniapp"),
+            ("service.version", env!("CARGO_PKG_VERSION")),
+            ("service.instance.id", self.instance.as_str()),
+        ];
+        let is_set = |key: &str| self.set.iter().any(|(set, _)| set == key);
+        let usual = usual.into_iter().filter(|(key, _)| !is_set(key));
+        let usual = usual.map(|(key, value)| KeyValue::new(key, value.to_owned()));
+        let set = self.set.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        let library = TelemetryResourceDetector.detect();
+        let library = library.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        let library: Vec<KeyValue> = library.collect();
+        let name = [KeyValue::new(otlp::SERVICE, name)];
+        name.into_iter().chain(usual).chain(set).chain(library).collect()
+    }
 }
 
 /// Spans as OpenTelemetry has them. They don't depend on what is logged; faults that are
@@ -160,13 +200,6 @@ where
 /// credentials.
 fn is_ours_to_tell(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("lapin")
-}
-
-/// `key=value,key=value`, as `OTEL_RESOURCE_ATTRIBUTES` has it.
-fn attributes(text: &str) -> impl Iterator<Item = KeyValue> + '_ {
-    text.split(',')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| KeyValue::new(key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn style(format: LogFormat) -> Style {

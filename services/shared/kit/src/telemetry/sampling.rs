@@ -8,6 +8,8 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 use parking_lot::Mutex;
 
+use crate::config;
+
 /// Which new traces are recorded, and whether a caller's decision is followed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -54,6 +56,24 @@ impl SamplingFault {
 const DEFAULT_RATE: u32 = 20;
 
 impl Sampling {
+    /// What `settings` ask for. Where spans are sent somewhere, those who look for one
+    /// trace shall find it; where they aren't, people look at a few.
+    pub fn of(settings: &config::Telemetry) -> Result<Self, SamplingFault> {
+        let goes_nowhere =
+            settings.otlp_endpoint.is_empty() && settings.otlp_traces_endpoint.is_empty();
+        let sampler = match settings.sampler.as_str() {
+            "" if goes_nowhere => "parentbased_ratelimited",
+            "" => "parentbased_always_on",
+            named => named,
+        };
+        Self::parse(sampler, &settings.sampler_arg)
+    }
+
+    /// Whether nothing is recorded, whatever callers say.
+    pub(super) fn is_off(self) -> bool {
+        self.root == Root::Never && !self.follows_parent
+    }
+
     /// Reads OpenTelemetry's names, and `ratelimited` besides.
     pub fn parse(sampler: &str, argument: &str) -> Result<Self, SamplingFault> {
         let (root, follows_parent) = match sampler.strip_prefix("parentbased_") {

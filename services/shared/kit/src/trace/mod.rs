@@ -1,41 +1,44 @@
 //! The trace that the running code belongs to, and how it travels on.
 
+mod json;
+mod past;
 mod propagation;
+mod sink;
 mod store;
 mod tree;
 mod within;
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::fmt::Display;
 
 use contracts::trace::TraceContext;
-use jiff::Timestamp;
-use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, TraceId, Tracer as _};
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::trace::SdkTracer;
+use opentelemetry::Context;
+use opentelemetry::trace::{TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-pub(crate) use propagation::{context_of, from_headers, push_hexadecimal};
-pub use propagation::{extract, inject};
+use crate::Service;
+
+pub use opentelemetry::trace::{SpanId, SpanKind};
+pub use past::{Open, Parent, Past, Times, context_below, new_span_id, now, span_id_of};
+pub use propagation::{BAGGAGE, extract, extract_from, inject};
+pub(crate) use propagation::{baggage_item, context_of, push_hexadecimal, span_context};
+pub(crate) use sink::{SINK, Sink};
 pub use store::{EndedSpan, SpanStore, Trace};
 pub use tree::Tree;
 pub use within::{Cause, Within, within};
 
-/// Makes the spans that don't come from `tracing`; set when telemetry starts.
-pub(crate) static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-
 thread_local! {
     /// The trace of the request that this thread is working on, set around each poll:
     /// answers carry it even where no span is recorded.
-    static REQUEST: Cell<TraceId> = const { Cell::new(TraceId::INVALID) };
+    static REQUEST: Cell<Request> = const { Cell::new(Request::NONE) };
 }
 
 /// The id of the trace that the running code belongs to.
 pub fn current_trace_id() -> Option<TraceId> {
     let request = REQUEST.get();
-    if request != TraceId::INVALID {
-        return Some(request);
+    if request.trace != TraceId::INVALID {
+        return Some(request.trace);
     }
     let id = Span::current().context().span().span_context().trace_id();
     (id != TraceId::INVALID).then_some(id)
@@ -65,28 +68,16 @@ pub fn is_sampled(context: &TraceContext) -> bool {
     propagation::is_sampled(context)
 }
 
-/// Notes a span that is over already, as a child of `parent`: a wait, for example. Costs
-/// nothing where the trace isn't recorded.
-pub fn record(
-    name: &'static str,
-    parent: &TraceContext,
-    from: Timestamp,
-    to: Timestamp,
-    attributes: &[(&'static str, &str)],
-) {
-    if !is_sampled(parent) {
-        return;
+/// Says of the current span, if it is recorded, that it is about `value`, as `key` names it,
+/// and has to do with what `context` names, where that is in another trace.
+pub fn relate(key: &'static str, value: impl Display, context: &TraceContext) {
+    let Some(parent) = Parent::current() else { return };
+    let span = Span::current();
+    span.set_attribute(key, value.to_string());
+    let other = propagation::span_context(context);
+    if let Some(other) = other.filter(|other| other.trace_id() != parent.trace_id()) {
+        span.add_link(other);
     }
-    let (Some(tracer), Some(parent)) = (TRACER.get(), propagation::from_headers(parent)) else {
-        return;
-    };
-    let attributes = attributes.iter().map(|(key, value)| KeyValue::new(*key, (*value).to_owned()));
-    let builder = tracer
-        .span_builder(name)
-        .with_kind(SpanKind::Internal)
-        .with_start_time(from)
-        .with_attributes(attributes);
-    builder.start_with_context(tracer, &parent).end_with_timestamp(to.max(from).into());
 }
 
 pub(crate) fn set_parent_context(span: &Span, parent: Context) {
@@ -94,12 +85,36 @@ pub(crate) fn set_parent_context(span: &Span, parent: Context) {
     let _ = span.set_parent(parent);
 }
 
+/// The trace of a request.
+#[derive(Clone, Copy)]
+struct Request {
+    trace: TraceId,
+    is_recorded: bool,
+    service: Option<Service>,
+}
+
+impl Request {
+    const NONE: Self = Self { trace: TraceId::INVALID, is_recorded: false, service: None };
+}
+
+/// Whether the running code works on a request whose trace isn't recorded, which is known
+/// without looking for spans.
+fn is_unrecorded() -> bool {
+    let request = REQUEST.get();
+    request.trace != TraceId::INVALID && !request.is_recorded
+}
+
+/// Whose request the running code works on.
+fn request_service() -> Option<Service> {
+    REQUEST.get().service
+}
+
 /// The work of one request: sets its trace for as long as it lives.
-pub(crate) struct InRequest(TraceId);
+pub(crate) struct InRequest(Request);
 
 impl InRequest {
-    pub(crate) fn enter(id: TraceId) -> Self {
-        Self(REQUEST.replace(id))
+    pub(crate) fn enter(trace: TraceId, is_recorded: bool, service: Option<Service>) -> Self {
+        Self(REQUEST.replace(Request { trace, is_recorded, service }))
     }
 }
 

@@ -9,10 +9,12 @@ use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
 };
+use percent_encoding::percent_decode_str;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+/// The header with what a caller says about itself.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 /// What the standards ask everyone to be able to pass on; more is dropped.
 const LONGEST_TRACESTATE: usize = 512;
@@ -22,18 +24,24 @@ const LONGEST_BAGGAGE: usize = 8192;
 #[derive(Debug)]
 struct Baggage(Arc<str>);
 
-/// The trace context of a request or message. What isn't well-formed is left out.
+/// The trace context of a request.
 pub fn extract(headers: &HeaderMap) -> TraceContext {
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(traceparent) = text(&TRACEPARENT).filter(|text| parse(text).is_some()) else {
+    extract_from(|name| headers.get(name)?.to_str().ok())
+}
+
+/// The trace context that `field` gives by the names of its parts, for what has headers of
+/// another kind. What isn't well-formed is left out, and so is what is too long.
+pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext {
+    let field = |name: &HeaderName| field(name.as_str());
+    let Some(traceparent) = field(&TRACEPARENT).filter(|text| parse(text).is_some()) else {
         return TraceContext::default();
     };
     TraceContext {
         traceparent: Some(traceparent.into()),
-        tracestate: text(&TRACESTATE)
+        tracestate: field(&TRACESTATE)
             .filter(|state| state.len() <= LONGEST_TRACESTATE)
             .map(Into::into),
-        baggage: text(&BAGGAGE).filter(|items| items.len() <= LONGEST_BAGGAGE).map(Into::into),
+        baggage: field(&BAGGAGE).filter(|items| items.len() <= LONGEST_BAGGAGE).map(Into::into),
     }
 }
 
@@ -56,15 +64,35 @@ pub(crate) fn context_of(headers: &HeaderMap) -> Option<Context> {
     headers.contains_key(&TRACEPARENT).then(|| from_headers(&extract(headers))).flatten()
 }
 
-pub(crate) fn from_headers(headers: &TraceContext) -> Option<Context> {
-    let (trace_id, span_id, flags) = parse(headers.traceparent.as_deref()?)?;
-    let state = headers.tracestate.as_deref().and_then(|state| TraceState::from_str(state).ok());
-    let span = SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default());
-    let context = Context::new().with_remote_span_context(span);
+pub(super) fn from_headers(headers: &TraceContext) -> Option<Context> {
+    let context = Context::new().with_remote_span_context(span_context(headers)?);
     Some(match headers.baggage.as_deref() {
         Some(baggage) => context.with_value(Baggage(baggage.into())),
         None => context,
     })
+}
+
+/// The span that `headers` name, as one elsewhere.
+pub(crate) fn span_context(headers: &TraceContext) -> Option<SpanContext> {
+    let (trace_id, span_id, flags) = parse(headers.traceparent.as_deref()?)?;
+    let state = headers.tracestate.as_deref().and_then(|state| TraceState::from_str(state).ok());
+    Some(SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default()))
+}
+
+/// The same for another span of the trace.
+pub(super) fn with_span_id(headers: &TraceContext, id: SpanId) -> TraceContext {
+    let span = headers.traceparent.as_deref().and_then(parse);
+    let traceparent = span.map(|(trace_id, _, flags)| {
+        written(&SpanContext::new(trace_id, id, flags, false, TraceState::NONE))
+    });
+    TraceContext { traceparent, ..headers.clone() }
+}
+
+/// What `key` stands for in `baggage`, percent-encoding undone.
+pub(crate) fn baggage_item(baggage: &str, key: &str) -> Option<String> {
+    let items = baggage.split(',').filter_map(|item| item.split(';').next()?.split_once('='));
+    let (_, value) = items.into_iter().find(|(name, _)| name.trim() == key)?;
+    Some(percent_decode_str(value.trim()).decode_utf8_lossy().into_owned())
 }
 
 pub(super) fn to_headers(context: &Context) -> TraceContext {
@@ -220,6 +248,32 @@ mod tests {
         };
         let carried = to_headers(&from_headers(&malformed).expect("the parent is fine"));
         assert_eq!(carried.tracestate, None);
+    }
+
+    #[test]
+    fn another_span_of_a_trace_takes_everything_else_along() {
+        let context = TraceContext {
+            traceparent: Some(PARENT.into()),
+            tracestate: Some("a=1".into()),
+            baggage: Some("k=v".into()),
+        };
+        let below = with_span_id(&context, SpanId::from(0xab));
+        let expected = PARENT.replace("00f067aa0ba902b7", "00000000000000ab");
+        assert_eq!(below.traceparent.as_deref(), Some(expected.as_str()));
+        assert_eq!((below.tracestate, below.baggage), (context.tracestate, context.baggage));
+        assert_eq!(
+            with_span_id(&TraceContext::default(), SpanId::from(1)),
+            TraceContext::default()
+        );
+    }
+
+    #[test]
+    fn baggage_is_read_by_its_keys() {
+        let baggage = "user = x%20y;secret=1, k=v,,=,nothing, user=2";
+        assert_eq!(baggage_item(baggage, "user").as_deref(), Some("x y"));
+        assert_eq!(baggage_item(baggage, "k").as_deref(), Some("v"));
+        assert_eq!(baggage_item(baggage, "secret"), None);
+        assert_eq!(baggage_item("", "k"), None);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The latest traces, kept in the process.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::Context;
-use opentelemetry::trace::{Span as _, SpanId, SpanKind, Status, TraceId};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceId};
+use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::Service;
 
 /// How many traces are kept, and spans of one.
 const TRACES: usize = 512;
@@ -18,6 +20,8 @@ const SPANS: usize = 256;
 /// A span that is over.
 #[derive(Clone, Debug)]
 pub struct EndedSpan {
+    /// Whose it was.
+    pub service: Cow<'static, str>,
     /// Its id.
     pub id: SpanId,
     /// Its parent's; invalid for the first of a trace.
@@ -33,7 +37,17 @@ pub struct EndedSpan {
     /// Whether it failed.
     pub failed: bool,
     /// What was said about it.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Vec<KeyValue>,
+    /// Other spans that it has to do with.
+    pub links: Vec<SpanContext>,
+}
+
+impl EndedSpan {
+    /// What was said about it under `key`, as a text.
+    pub fn said(&self, key: &str) -> Option<String> {
+        let found = self.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+        found.map(|attribute| attribute.value.as_str().into_owned())
+    }
 }
 
 /// What is known about a trace so far.
@@ -90,22 +104,30 @@ impl SpanStore {
         self.get(id)
     }
 
-    fn begin(&self, id: TraceId) {
+    /// A span has begun that will [end](Self::end).
+    pub(super) fn begin(&self, id: TraceId) {
         self.0.kept.lock().entry(id).open += 1;
     }
 
-    fn end(&self, id: TraceId, span: SpanData) {
+    /// What has begun is over. What there is to say about it is said before.
+    pub(super) fn end(&self, id: TraceId) {
         let mut kept = self.0.kept.lock();
         let entry = kept.entry(id);
         entry.open = entry.open.saturating_sub(1);
-        if entry.trace.spans.len() < SPANS {
-            entry.trace.spans.push(EndedSpan::from(span));
-        } else {
-            entry.trace.dropped += 1;
-        }
         if entry.open == 0 {
             drop(kept);
             self.0.ended.notify_waiters();
+        }
+    }
+
+    /// Keeps a span.
+    pub(super) fn add(&self, service: Service, span: SpanData) {
+        let mut kept = self.0.kept.lock();
+        let trace = &mut kept.entry(span.span_context.trace_id()).trace;
+        if trace.spans.len() < SPANS {
+            trace.spans.push(EndedSpan::new(service, span));
+        } else {
+            trace.dropped += 1;
         }
     }
 }
@@ -124,28 +146,10 @@ impl Kept {
     }
 }
 
-impl SpanProcessor for SpanStore {
-    fn on_start(&self, span: &mut Span, _: &Context) {
-        self.begin(span.span_context().trace_id());
-    }
-
-    fn on_end(&self, span: SpanData) {
-        self.end(span.span_context.trace_id(), span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-impl From<SpanData> for EndedSpan {
-    fn from(span: SpanData) -> Self {
-        let attributes = span.attributes.into_iter();
+impl EndedSpan {
+    fn new(service: Service, span: SpanData) -> Self {
         Self {
+            service: service.name().into(),
             id: span.span_context.span_id(),
             parent: span.parent_span_id,
             name: span.name.into_owned(),
@@ -153,23 +157,24 @@ impl From<SpanData> for EndedSpan {
             start: span.start_time,
             end: span.end_time,
             failed: matches!(span.status, Status::Error { .. }),
-            attributes: attributes
-                .map(|pair| (pair.key.to_string(), pair.value.to_string()))
-                .collect(),
+            attributes: span.attributes,
+            links: span.links.links.into_iter().map(|link| link.span_context).collect(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _};
     use opentelemetry_sdk::trace::SdkTracerProvider;
 
     use super::*;
+    use crate::trace::sink::Sink;
 
     fn provider() -> (SpanStore, SdkTracerProvider) {
         let store = SpanStore::default();
-        let provider = SdkTracerProvider::builder().with_span_processor(store.clone()).build();
+        let sink = Sink { service: Service::Api, store: Some(store.clone()), exporter: None };
+        let provider = SdkTracerProvider::builder().with_span_processor(sink).build();
         (store, provider)
     }
 
@@ -212,10 +217,7 @@ mod tests {
 
         let root = tracer.start("root");
         let id = root.span_context().trace_id();
-        let context = {
-            use opentelemetry::trace::TraceContextExt as _;
-            Context::new().with_span(root)
-        };
+        let context = opentelemetry::Context::new().with_span(root);
         for _ in 0..SPANS + 3 {
             tracer.start_with_context("child", &context).end();
         }

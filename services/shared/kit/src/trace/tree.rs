@@ -7,8 +7,8 @@ use opentelemetry::trace::SpanId;
 
 use super::store::{EndedSpan, Trace};
 
-/// A trace as a tree of its spans, each with its duration and a bar that shows when it
-/// ran.
+/// A trace as a tree of its spans, each with its service where there are several, its
+/// duration, and a bar that shows when it ran.
 #[derive(Debug)]
 pub struct Tree<'a> {
     trace: &'a Trace,
@@ -20,6 +20,8 @@ pub struct Tree<'a> {
 const DURATION: usize = 9;
 const GAPS: usize = 3;
 const FAILED: &str = " failed";
+/// A bar that is shorter shows nothing.
+const SHORTEST_BAR: usize = 8;
 
 /// What a terminal takes for the colours of bars, of failures, and for the end of each.
 const CYAN: &str = "\u{1b}[36m";
@@ -60,15 +62,21 @@ impl Display for Tree<'_> {
         }
         let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let label_width = label_width.min(self.width / 2);
+        let services = services_width(spans);
         let mark_width = if spans.iter().any(|span| span.failed) { FAILED.len() } else { 0 };
-        let bar_width = self.width - label_width - DURATION - GAPS - mark_width;
+        let taken = label_width + services + DURATION + GAPS + mark_width;
+        let bar_width = self.width.saturating_sub(taken).max(SHORTEST_BAR);
         for line in &lines {
             let label = shortened(&line.label, label_width);
             let took = duration(line.span.end.duration_since(line.span.start).unwrap_or_default());
             let bar = bar(start, end, line.span, bar_width);
             let (color, mark) = if line.span.failed { (RED, FAILED) } else { (CYAN, "") };
             let (color, plain) = if self.colored { (color, PLAIN) } else { ("", "") };
-            writeln!(f, "{label:label_width$} {took:>DURATION$}  {color}{bar}{mark}{plain}")?;
+            write!(f, "{label:label_width$} ")?;
+            if services > 0 {
+                write!(f, "{:services$}", line.span.service)?;
+            }
+            writeln!(f, "{took:>DURATION$}  {color}{bar}{mark}{plain}")?;
         }
         if self.trace.dropped > 0 {
             writeln!(f, "and {} more spans", self.trace.dropped)?;
@@ -88,6 +96,15 @@ impl Tree<'_> {
             self.descend(child, &format!("{indent}{below}"), lines);
         }
     }
+}
+
+/// The room for the names of services; none where there is one alone.
+fn services_width(spans: &[EndedSpan]) -> usize {
+    let Some(first) = spans.first() else { return 0 };
+    if spans.iter().all(|span| span.service == first.service) {
+        return 0;
+    }
+    spans.iter().map(|span| span.service.chars().count() + 1).max().unwrap_or(0)
 }
 
 fn in_order(spans: &[EndedSpan], belongs: impl Fn(&EndedSpan) -> bool) -> Vec<&EndedSpan> {
@@ -141,6 +158,7 @@ mod tests {
 
     fn span(id: u64, parent: u64, name: &str, from: u64, to: u64) -> EndedSpan {
         EndedSpan {
+            service: "api".into(),
             id: id.into(),
             parent: parent.into(),
             name: name.to_owned(),
@@ -149,6 +167,7 @@ mod tests {
             end: SystemTime::UNIX_EPOCH + Duration::from_micros(to),
             failed: false,
             attributes: Vec::new(),
+            links: Vec::new(),
         }
     }
 
@@ -179,6 +198,19 @@ POST /api/tasks     3.0 ms  ━━━━━━━
             failed.contains("  \u{1b}[31m ") && failed.ends_with("━ failed\u{1b}[0m"),
             "{failed:?}"
         );
+    }
+
+    #[test]
+    fn several_services_are_told_apart() {
+        let mut process = span(2, 1, "process tasks:run", 2_000, 10_000);
+        process.service = "worker".into();
+        let trace =
+            Trace { spans: vec![span(1, 0, "POST /api/tasks", 0, 3_000), process], dropped: 0 };
+        let expected = "\
+POST /api/tasks      api       3.0 ms  ━━━━━━
+└─ process tasks:run worker    8.0 ms      ━━━━━━━━━━━━━━━━━
+";
+        assert_eq!(Tree::new(&trace, 60).to_string(), expected);
     }
 
     #[test]

@@ -147,6 +147,10 @@ impl Engine for PostgresEngine {
         read::check(&self.database, now).await
     }
 
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.database.ping().await?)
     }

@@ -29,7 +29,8 @@ pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<
          WHERE due_at <= $1 AND (run_at > created_at OR due_at <= $2) \
          ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
          UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
-         RETURNING tasks.id, generation, version, ready_at, traceparent, tracestate, baggage";
+         RETURNING tasks.id, generation, version, ready_at, changed_at, attempt, \
+         traceparent, tracestate, baggage";
     let near = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
     let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
     let held = take.now.saturating_add(take.lookahead + take.hold).unwrap_or(Timestamp::MAX);
@@ -49,6 +50,8 @@ pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<
                 generation: next.count()?,
                 version: unsigned(next.read()?),
                 at: next.time()?.unwrap_or_default(),
+                since: next.time()?.unwrap_or_default(),
+                attempt: next.count()?,
                 trace: next.trace()?,
             })
         })

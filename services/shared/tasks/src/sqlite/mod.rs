@@ -172,6 +172,10 @@ impl Engine for SqliteEngine {
         read::check(&self.readers, now).await
     }
 
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         upkeep::ping(&self.readers).await
     }

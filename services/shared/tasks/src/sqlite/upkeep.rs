@@ -53,7 +53,8 @@ pub(super) async fn take_due(
         "UPDATE tasks SET due_at = ?3 WHERE id IN (SELECT id FROM tasks WHERE ",
         is_due!(),
         " ORDER BY due_at LIMIT ?4) \
-         RETURNING id, generation, version, ready_at, traceparent, tracestate, baggage"
+         RETURNING id, generation, version, ready_at, changed_at, attempt, \
+         traceparent, tracestate, baggage"
     );
     let (near, overdue) = limits(take);
     let held = take.now.saturating_add(take.lookahead + take.hold).unwrap_or(Timestamp::MAX);
@@ -67,10 +68,12 @@ pub(super) async fn take_due(
                 generation: row.try_get(1)?,
                 version: unsigned(row.try_get(2)?),
                 at: time(row.try_get::<Option<i64>, _>(3)?.unwrap_or_default())?,
+                since: time(row.try_get(4)?)?,
+                attempt: row.try_get(5)?,
                 trace: TraceContext {
-                    traceparent: trace(4)?.map(Into::into),
-                    tracestate: trace(5)?.map(Into::into),
-                    baggage: trace(6)?.map(Into::into),
+                    traceparent: trace(6)?.map(Into::into),
+                    tracestate: trace(7)?.map(Into::into),
+                    baggage: trace(8)?.map(Into::into),
                 },
             })
         })

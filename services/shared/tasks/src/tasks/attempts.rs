@@ -7,7 +7,7 @@ use contracts::task::{Status, TaskError};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
-use super::{Error, Tasks, stopped};
+use super::{Error, Tasks};
 use crate::domain::{Command, State, Task, backoff};
 use crate::engine::{Claim, Renewed, StoreError};
 
@@ -40,7 +40,7 @@ impl Tasks {
         since: Timestamp,
     ) -> Result<Option<(Claim, Task)>, StoreError> {
         let TaskReady::V1 { task_id, generation, .. } = *ready;
-        let read = self.reads.call(task_id).await.unwrap_or_else(|| Err(stopped()))?;
+        let read = self.read(task_id).await?;
         let is_its_own = |task: &Task| {
             let State { status, worker: holder, .. } = &task.state;
             *status == Status::Executing

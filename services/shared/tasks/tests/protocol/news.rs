@@ -53,7 +53,7 @@ async fn every_event_is_told_in_the_order_of_its_task() {
         let TaskEvents::V1 { events } = hear(&mut *news).await;
         assert!(!events.is_empty(), "a gap where none can be");
         missing -= events.len();
-        for OwnedEvent { user_id, event } in events {
+        for OwnedEvent { user_id, event, .. } in events {
             told.entry(event.task_id).or_insert((user_id, Vec::new())).1.push(event);
         }
     }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use self::process::Process;
 
 pub use engines::Engines;
+pub(crate) use ports::free as free_port;
 pub use program::{Finished, Program};
 pub use rustix::process::Signal;
 pub use separate::{Separate, Service};

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::request;
 use super::translate::Times;
-use crate::Service;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, MetricsExporter};
+use crate::config::{self, MetricsExporter};
 use crate::lifecycle::Shutdown;
 use crate::metrics::{self, Counter};
-use crate::telemetry::identity;
 use crate::telemetry::otlp::{Client, Signal, Target};
 
 /// How often it is told that a collector doesn't take them.
@@ -33,10 +32,12 @@ pub(crate) struct Pusher {
 }
 
 impl Pusher {
-    /// Of `service` to where `config` says; `None` if nowhere. Has to be called within a
-    /// runtime.
-    pub fn new(service: Service, config: &Config) -> anyhow::Result<Option<Self>> {
-        let settings = &config.telemetry;
+    /// To where `settings` say; `None` if nowhere. `identity` says who this process is. Has
+    /// to be called within a runtime.
+    pub fn new(
+        settings: &config::Telemetry,
+        identity: &[KeyValue],
+    ) -> anyhow::Result<Option<Self>> {
         if settings.metrics_exporter == MetricsExporter::None {
             return Ok(None);
         }
@@ -46,7 +47,7 @@ impl Pusher {
             client: Client::new(&target)?,
             every: settings.metric_interval,
             resource: Resource {
-                attributes: identity(service, config).map(|one| (&one).into()).collect(),
+                attributes: identity.iter().map(Into::into).collect(),
                 ..Resource::default()
             },
             began: now(),

@@ -16,6 +16,7 @@ use crate::Service;
 use crate::config::Config;
 use crate::lifecycle::Shutdown;
 use crate::metrics::{self, Exemplar};
+use crate::telemetry::Identity;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Shape {
@@ -96,7 +97,8 @@ fn pusher(variables: &[(&str, &str)]) -> Option<Pusher> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let home = [("HOME".to_owned(), "/nowhere".to_owned())];
     let config = Config::load_from(None, variables.chain(home)).expect("valid");
-    Pusher::new(Service::Worker, &config).expect("a client")
+    let identity = Identity::new(&config.telemetry).of(Service::Worker);
+    Pusher::new(&config.telemetry, &identity).expect("a client")
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::config::{self, OtlpCompression, OtlpProtocol};
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
+    /// Spans.
+    Traces,
     /// Numbers.
     Metrics,
 }
@@ -21,6 +23,7 @@ impl Signal {
     /// Where it has an endpoint of its own.
     fn endpoint(self, settings: &config::Telemetry) -> &str {
         match self {
+            Self::Traces => &settings.otlp_traces_endpoint,
             Self::Metrics => &settings.otlp_metrics_endpoint,
         }
     }
@@ -28,6 +31,7 @@ impl Signal {
     /// The path of HTTP below a collector's address.
     fn path(self) -> &'static str {
         match self {
+            Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
         }
     }
@@ -35,6 +39,7 @@ impl Signal {
     /// The method of gRPC.
     pub(super) fn method(self) -> PathAndQuery {
         PathAndQuery::from_static(match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         })
     }

@@ -1,0 +1,108 @@
+//! What the tests share.
+
+use contracts::task::{Status, Task};
+use jiff::SignedDuration;
+use kit::clock::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+use testkit::http::Answer;
+use testkit::platform::{Program, User, task};
+use testkit::traces::{Span, Trace};
+use uuid::Uuid;
+
+/// The program, which sends its spans to `collector` and soon.
+pub fn traced(collector: &str) -> Program {
+    sending(Program::new(env!("CARGO_BIN_EXE_miniapp")), collector)
+}
+
+/// The same program, but sending its spans.
+pub fn sending(program: Program, collector: &str) -> Program {
+    program
+        .set_variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        .set_variable("OTEL_BSP_SCHEDULE_DELAY", 50)
+}
+
+/// Tasks with stories that a trace has to tell.
+pub struct Stories {
+    /// One that finished at once.
+    pub plain: Task,
+    /// One that failed twice before.
+    pub retried: Task,
+    /// One that its owner ended while it ran.
+    pub canceled: Task,
+    /// One that ran past its ttl.
+    pub expired: Task,
+    /// One that had to wait for its time.
+    pub delayed: Task,
+}
+
+impl Stories {
+    /// Has them happen, all at once.
+    pub async fn happen(user: &User) -> Self {
+        let run_at = SystemClock.now() + SignedDuration::from_millis(1500);
+        let with = |kind: &str, data: Value, change: Value| {
+            let mut body = task(kind, &data);
+            let changes = change.as_object().cloned().unwrap_or_default();
+            body.as_object_mut().expect("an object").extend(changes);
+            body
+        };
+        // The first one finds everything cold, which isn't what is looked at.
+        let first = user.submit("echo", &json!(1)).await;
+        user.until(first.task_id, Status::Finished).await;
+        let canceled = submitted(user, with("sleep", json!({ "seconds": 60 }), json!({}))).await;
+        let retried = submitted(user, with("flaky", json!({ "failures": 2 }), json!({}))).await;
+        let expired =
+            submitted(user, with("sleep", json!({ "seconds": 60 }), json!({ "ttl": 1 }))).await;
+        let delayed = submitted(user, with("echo", json!(1), json!({ "runAt": run_at }))).await;
+        let plain = submitted(user, with("sleep", json!({ "seconds": 0.2 }), json!({}))).await;
+        user.until(canceled, Status::Executing).await;
+        let cancel = user.api("POST", &format!("/api/tasks/{canceled}/cancel"));
+        Answer::to(cancel).await.expect(202);
+        Self {
+            plain: user.until(plain, Status::Finished).await,
+            canceled: user.until(canceled, Status::Canceled).await,
+            expired: user.until(expired, Status::Canceled).await,
+            delayed: user.until(delayed, Status::Finished).await,
+            retried: user.until(retried, Status::Finished).await,
+        }
+    }
+
+    /// They, by name.
+    pub fn all(&self) -> [(&'static str, &Task); 5] {
+        [
+            ("plain", &self.plain),
+            ("retried", &self.retried),
+            ("canceled", &self.canceled),
+            ("expired", &self.expired),
+            ("delayed", &self.delayed),
+        ]
+    }
+}
+
+async fn submitted(user: &User, body: Value) -> Uuid {
+    let answer = user.try_submit(&body).await.expect("an answer").expect(201);
+    answer.text("taskId").parse().expect("a UUID")
+}
+
+/// The trace of a task.
+pub fn trace_of(task: &Task) -> &str {
+    task.trace_id.as_deref().expect("a trace")
+}
+
+/// Whether the trace tells of so many attempts up to their ends. Copies of messages make
+/// none.
+pub fn is_told(trace: &Trace, attempts: usize) -> bool {
+    let processes = trace.named("process tasks:run:tasks");
+    let is_attempt = |process: &&Span| process.says("task.outcome") != "stale";
+    let is_over =
+        |process: &&Span| trace.children(process).any(|step| step.name.starts_with("ack"));
+    processes.filter(is_attempt).filter(is_over).count() == attempts
+}
+
+/// How a platform names itself in its spans.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// Whose the span of a commit or message is that a request of the API led to.
+    pub shared: &'static [&'static str],
+    pub broker: &'static str,
+    pub database: &'static str,
+}

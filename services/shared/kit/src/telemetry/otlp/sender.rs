@@ -1,0 +1,131 @@
+//! Sending what waits, for as long as the process lives.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender as Done;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::client::{Client, Refused};
+use super::queue::{Batch, Queue};
+use super::{SCOPE, encode, lost};
+use crate::Service;
+
+/// How often a batch is tried before it is dropped.
+const TRIES: u32 = 4;
+/// How long to wait before the second time; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often lost spans are told of.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// Someone waits until all is sent, or lost.
+pub(super) type Flush = Done<()>;
+
+/// What sends.
+pub(super) struct Sender {
+    pub queue: Arc<Queue>,
+    pub client: Client,
+    pub flushes: mpsc::UnboundedReceiver<Flush>,
+    /// How long the first span of a batch may wait for the others.
+    pub delay: Duration,
+    /// What is said about each service, as it is sent.
+    pub resources: [Vec<u8>; Service::COUNT],
+    pub complaint: Complaint,
+}
+
+impl Sender {
+    /// Sends until nobody can put anything into the queue.
+    pub async fn run(mut self) {
+        loop {
+            let queue = self.queue.clone();
+            let ready = async {
+                queue.begun().await;
+                let _ = timeout(self.delay, queue.filled()).await;
+            };
+            tokio::select! {
+                () = ready => self.send_all(None).await,
+                flush = self.flushes.recv() => match flush {
+                    Some(done) => self.send_all(Some(done)).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Sends all there is. Who `waits` for that has no time for further tries.
+    async fn send_all(&mut self, mut waits: Option<Flush>) {
+        while let Some(batch) = self.queue.take() {
+            let request = self.request(&batch);
+            let mut tries = 0;
+            let refused = loop {
+                tries += 1;
+                match self.client.send(request.clone()).await {
+                    Ok(0) => break None,
+                    Ok(left_out) => {
+                        lost::count("refused", left_out);
+                        break Some("the collector left out some".to_owned());
+                    }
+                    Err(Refused { is_passing, .. })
+                        if is_passing && waits.is_none() && tries < TRIES =>
+                    {
+                        waits = self.pause(tries).await;
+                    }
+                    Err(refused) => {
+                        let reason = if refused.is_passing { "unreachable" } else { "refused" };
+                        lost::count(reason, batch.count as u64);
+                        break Some(refused.to_string());
+                    }
+                }
+            };
+            self.complaint.tell(refused);
+        }
+        if let Some(waits) = waits {
+            // It may have lost its patience.
+            let _ = waits.send(());
+        }
+    }
+
+    fn request(&self, batch: &Batch) -> Bytes {
+        let mut request =
+            Vec::with_capacity(batch.spans.iter().map(|spans| spans.len() + 1024).sum());
+        for (spans, resource) in batch.spans.iter().zip(&self.resources) {
+            if !spans.is_empty() {
+                encode::resource_spans(&mut request, resource, SCOPE, spans);
+            }
+        }
+        request.into()
+    }
+
+    /// Waits before another try, unless someone comes who waits for all to be sent.
+    async fn pause(&mut self, tries: u32) -> Option<Flush> {
+        let pause = PAUSE * 2_u32.pow(tries - 1);
+        let pause = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+        timeout(pause, self.flushes.recv()).await.ok().flatten()
+    }
+}
+
+/// Tells of lost spans, once in a while.
+#[derive(Debug, Default)]
+pub(super) struct Complaint {
+    told: Option<(Instant, u64)>,
+}
+
+impl Complaint {
+    /// Spans may have been lost, by what `refused` says or because there was no room.
+    fn tell(&mut self, refused: Option<String>) {
+        let lost = lost::so_far();
+        let (is_time, told) = match self.told {
+            Some((at, told)) => (at.elapsed() >= TELL_EVERY, told),
+            None => (true, 0),
+        };
+        if lost > told && is_time {
+            let reason =
+                refused.unwrap_or_else(|| "they come faster than they are sent".to_owned());
+            tracing::warn!(lost = lost - told, reason, "spans were not taken by the collector");
+            self.told = Some((Instant::now(), lost));
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Spans that are told of when they are over.
+//!
+//! On the way of a task most is a wait that someone else begins, or a step that is known
+//! only at its end. None of these needs a span of `tracing`'s, which costs several times as
+//! much and can't be given an id, an earlier beginning or a parent that isn't there yet.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use contracts::trace::TraceContext;
+use jiff::Timestamp;
+use opentelemetry::trace::{
+    Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceId, TraceState,
+};
+use opentelemetry::{Context, InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use uuid::Uuid;
+
+use super::propagation;
+use super::sink::SINK;
+use crate::Service;
+use crate::clock::Clock;
+
+/// A span that is recorded, as the parent of others.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    context: SpanContext,
+    /// Whose it is, where that is known to be the same for what is below it.
+    service: Option<Service>,
+}
+
+impl Parent {
+    /// The span that `context` names; `None` if its trace isn't recorded, which costs
+    /// nothing to find out.
+    pub fn of(context: &TraceContext) -> Option<Self> {
+        if !propagation::is_sampled(context) || SINK.get().is_none() {
+            return None;
+        }
+        Some(Self { context: propagation::span_context(context)?, service: None })
+    }
+
+    /// The span that the running code belongs to; `None` if that isn't recorded.
+    pub fn current() -> Option<Self> {
+        if super::is_unrecorded() {
+            return None;
+        }
+        let span = Span::current();
+        if span.is_none() || SINK.get().is_none() {
+            return None;
+        }
+        let context = span.context();
+        let context = context.span().span_context().clone();
+        context.is_sampled().then(|| Self { context, service: super::request_service() })
+    }
+
+    /// The trace.
+    pub fn trace_id(&self) -> TraceId {
+        self.context.trace_id()
+    }
+
+    /// Another span of the same trace and in this process, as the parent of others.
+    #[must_use]
+    pub fn beside(&self, id: SpanId) -> Self {
+        let (trace, flags) = (self.context.trace_id(), self.context.trace_flags());
+        let state = self.context.trace_state().clone();
+        Self { context: SpanContext::new(trace, id, flags, false, state), service: self.service }
+    }
+
+    /// Makes `span` its child. To be called before that is entered.
+    pub fn adopt(&self, span: &Span) {
+        let parent = Context::new().with_remote_span_context(self.context.clone());
+        super::set_parent_context(span, parent);
+    }
+
+    /// Says that there is more to come of this trace, until what this returns is dropped.
+    pub fn open(&self) -> Open {
+        let trace = self.trace_id();
+        if let Some(sink) = SINK.get() {
+            sink.begin(trace);
+        }
+        Open(trace)
+    }
+}
+
+/// Something is under way that a span will tell of.
+#[derive(Debug)]
+pub struct Open(TraceId);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(sink) = SINK.get() {
+            sink.end(self.0);
+        }
+    }
+}
+
+/// A span that is over.
+#[derive(Clone, Debug)]
+#[must_use = "it is to be recorded"]
+pub struct Past {
+    service: Option<Service>,
+    data: SpanData,
+}
+
+impl Past {
+    /// A span below `parent`. What ended before it began, by clocks that aren't the same,
+    /// took no time.
+    pub fn new(
+        name: impl Into<Cow<'static, str>>,
+        kind: SpanKind,
+        parent: &Parent,
+        from: SystemTime,
+        to: SystemTime,
+    ) -> Self {
+        let Parent { context: parent, service } = parent;
+        let (trace, flags) = (parent.trace_id(), parent.trace_flags());
+        let state = parent.trace_state().clone();
+        let data = SpanData {
+            span_context: SpanContext::new(trace, new_span_id(), flags, false, state),
+            parent_span_id: parent.span_id(),
+            parent_span_is_remote: parent.is_remote(),
+            span_kind: kind,
+            name: name.into(),
+            start_time: from,
+            end_time: to.max(from),
+            attributes: Vec::with_capacity(8),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: InstrumentationScope::default(),
+        };
+        Self { service: *service, data }
+    }
+
+    /// A span within a process.
+    pub fn internal(
+        name: impl Into<Cow<'static, str>>,
+        parent: &Parent,
+        from: SystemTime,
+        to: SystemTime,
+    ) -> Self {
+        Self::new(name, SpanKind::Internal, parent, from, to)
+    }
+
+    /// Says what role it had.
+    pub fn kind(mut self, kind: SpanKind) -> Self {
+        self.data.span_kind = kind;
+        self
+    }
+
+    /// Says that it ended earlier.
+    pub fn until(mut self, to: SystemTime) -> Self {
+        self.data.end_time = to.max(self.data.start_time);
+        self
+    }
+
+    /// Gives it an id that others know already.
+    pub fn with_id(mut self, id: SpanId) -> Self {
+        let context = &self.data.span_context;
+        let (trace, flags) = (context.trace_id(), context.trace_flags());
+        let state = context.trace_state().clone();
+        self.data.span_context = SpanContext::new(trace, id, flags, false, state);
+        self
+    }
+
+    /// Says whose it is, where a process has several parts.
+    pub fn of(mut self, service: Service) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Says something about it.
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.data.attributes.push(KeyValue::new(key, value));
+        self
+    }
+
+    /// Says something about it, if there is something to say.
+    pub fn with_some(self, key: &'static str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+
+    /// Says that it has to do with another span of its trace, which isn't its parent.
+    pub fn linked(mut self, id: SpanId) -> Self {
+        let context = &self.data.span_context;
+        let (trace, flags) = (context.trace_id(), context.trace_flags());
+        let other = SpanContext::new(trace, id, flags, false, TraceState::NONE);
+        self.data.links.links.push(Link::new(other, Vec::new(), 0));
+        self
+    }
+
+    /// Says that it failed, and in which of few ways.
+    pub fn failed(mut self, error: impl Into<Value>) -> Self {
+        self.data.status = Status::error("");
+        self.with("error.type", error)
+    }
+
+    /// Hands it on to whoever looks at spans.
+    pub fn record(self) {
+        if let Some(sink) = SINK.get() {
+            sink.take(self.service, self.data);
+        }
+    }
+}
+
+/// An id for a span that is to be recorded later.
+pub fn new_span_id() -> SpanId {
+    SpanId::from(rand::random::<u64>().max(1))
+}
+
+/// The id of the `number`th span about `id`: whoever knows the two knows the span, without
+/// its id being kept anywhere.
+pub fn span_id_of(id: Uuid, number: u64) -> SpanId {
+    let (high, low) = id.as_u64_pair();
+    SpanId::from(mixed(high ^ mixed(low ^ mixed(number))).max(1))
+}
+
+/// Spreads what differs in a few bits over all of them, each value to another one
+/// (`SplitMix64`).
+fn mixed(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// `context` as it goes on to what `id`, a span below its own, causes.
+pub fn context_below(context: &TraceContext, id: SpanId) -> TraceContext {
+    propagation::with_span_id(context, id)
+}
+
+/// The time, as spans tell it: the machine's, which the spans of all its processes share.
+pub fn now() -> SystemTime {
+    opentelemetry::time::now()
+}
+
+/// Turns times of another clock into those that spans tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    told: Timestamp,
+    now: SystemTime,
+}
+
+impl Times {
+    /// Compares what `clock` says with the time of spans.
+    pub fn of(clock: &dyn Clock) -> Self {
+        Self { told: clock.now(), now: now() }
+    }
+
+    /// The time when this was made.
+    pub fn now(&self) -> SystemTime {
+        self.now
+    }
+
+    /// What the other clock calls `at`.
+    pub fn at(&self, at: Timestamp) -> SystemTime {
+        let ago = self.told.duration_since(at);
+        let span = ago.unsigned_abs();
+        let moved =
+            if ago.is_negative() { self.now.checked_add(span) } else { self.now.checked_sub(span) };
+        moved.unwrap_or(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn ids_of_attempts_differ_and_stay() {
+        let task = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+        let other = Uuid::from_u128(task.as_u128() + 1);
+        let ids: HashSet<SpanId> = (0..1000)
+            .flat_map(|number| [span_id_of(task, number), span_id_of(other, number)])
+            .collect();
+        assert_eq!(ids.len(), 2000);
+        assert_eq!(span_id_of(task, 7), span_id_of(task, 7));
+        assert!(!ids.contains(&SpanId::INVALID));
+    }
+
+    #[test]
+    fn times_of_another_clock_keep_their_distance() {
+        let clock = ManualClock::default();
+        let times = Times::of(&clock);
+        let second = SignedDuration::from_secs(1);
+        assert_eq!(times.at(clock.now()), times.now());
+        assert_eq!(times.at(clock.now() + second), times.now() + Duration::from_secs(1));
+        assert_eq!(times.at(clock.now() - second), times.now() - Duration::from_secs(1));
+    }
+}
