@@ -6,7 +6,7 @@ use clap::{ColorChoice, Parser, Subcommand};
 use reqwest::Url;
 
 use crate::commands::{
-    admin, bench, completions, config, login, mail, openapi, register, task, why,
+    admin, bench, completions, config, login, mail, openapi, register, task, trace, why,
 };
 
 /// Accounts, tokens and background tasks as one platform.
@@ -103,6 +103,8 @@ pub enum Command {
     /// Submit tasks, follow them, and decide on their fate
     #[command(subcommand, visible_alias = "tasks")]
     Task(task::Command),
+    /// Show where the time of a task went, from the request to the outcome
+    Trace(trace::Args),
     /// Say in plain words why a task stands where it stands, and what happens next
     Why(why::Args),
     /// Show the kinds of task that the platform runs

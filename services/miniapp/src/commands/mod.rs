@@ -15,6 +15,7 @@ pub mod register;
 mod serve;
 mod stats;
 pub mod task;
+pub mod trace;
 pub mod why;
 mod workers;
 
@@ -52,6 +53,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> 
         Command::Login(args) => login::run(context, args).await?,
         Command::Logout => logout::run(context).await?,
         Command::Task(command) => return task::run(context, command).await,
+        Command::Trace(args) => trace::run(context, args).await?,
         Command::Why(args) => why::run(context, args).await?,
         Command::Kinds => kinds::run(context).await?,
         Command::Workers => workers::run(context).await?,

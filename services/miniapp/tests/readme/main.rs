@@ -4,8 +4,10 @@
 mod commands;
 mod names;
 mod settings;
+mod trace;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The folder of the repository.
 fn root() -> PathBuf {
@@ -16,6 +18,38 @@ fn root() -> PathBuf {
 fn read(path: &str) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A part of the README that is made from something else.
+struct Made {
+    begin: &'static str,
+    end: &'static str,
+}
+
+impl Made {
+    /// What stands there.
+    fn stands(&self) -> String {
+        let readme = read("README.md");
+        let (_, rest) = readme.split_once(self.begin).expect("a beginning");
+        let (stands, _) = rest.split_once(self.end).expect("an end");
+        stands.to_owned()
+    }
+
+    /// Puts `text` there, if that is what `UPDATE_README` asks for.
+    fn updated(&self, text: &str) -> bool {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        if std::env::var_os("UPDATE_README").is_none() {
+            return false;
+        }
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self { begin, end } = self;
+        let readme = read("README.md");
+        let (before, rest) = readme.split_once(begin).expect("a beginning");
+        let (_, after) = rest.split_once(end).expect("an end");
+        let updated = format!("{before}{begin}{text}{end}{after}");
+        std::fs::write(root().join("README.md"), updated).expect("written");
+        true
+    }
 }
 
 /// The fenced blocks of a page in this language.

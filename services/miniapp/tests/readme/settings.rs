@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use kit::config::DEFAULTS;
 
-use crate::{read, root};
+use crate::Made;
 
-const BEGIN: &str = "<!-- settings: made from services/shared/kit/config.default.toml; UPDATE_README=1 makes it anew -->\n";
-const END: &str = "<!-- end of settings -->";
+const MADE: Made = Made {
+    begin: "<!-- settings: made from services/shared/kit/config.default.toml; UPDATE_README=1 makes it anew -->\n",
+    end: "<!-- end of settings -->",
+};
 
 /// One row a setting: its name, its default, and its comment.
 fn table() -> String {
@@ -33,15 +35,9 @@ fn table() -> String {
 
 #[test]
 fn the_table_of_settings_is_what_the_defaults_say() {
-    let readme = read("README.md");
-    let (before, rest) = readme.split_once(BEGIN).expect("a table of settings");
-    let (stands, after) = rest.split_once(END).expect("its end");
     let table = table();
-    if std::env::var_os("UPDATE_README").is_some() {
-        let updated = format!("{before}{BEGIN}{table}{END}{after}");
-        std::fs::write(root().join("README.md"), updated).expect("written");
-    } else {
-        assert!(stands == table, "stale: UPDATE_README=1 ./test readme makes it anew");
+    if !MADE.updated(&table) {
+        assert!(MADE.stands() == table, "stale: UPDATE_README=1 ./test readme makes it anew");
     }
 }
 

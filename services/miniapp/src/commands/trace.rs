@@ -1,0 +1,104 @@
+//! `miniapp trace`: where the time of a task went.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use contracts::task::Task;
+use kit::Service;
+use kit::config::Config;
+use kit::trace::{Trace, Tree};
+use opentelemetry::trace::TraceId;
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use super::task::TaskRef;
+use crate::context::Context;
+use crate::platform::reachable;
+use crate::ui::words::count;
+use crate::ui::{Tone, status_line};
+
+/// How long whoever keeps traces may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which task.
+#[derive(Debug, clap::Args)]
+#[command(long_about = "Show where the time of a task went: each request, wait, message, commit \
+    and attempt, as a tree with bars.\n\nThe trace is read from Jaeger, if there is one, and \
+    otherwise from the platform itself, which keeps the latest ones.")]
+pub struct Args {
+    /// The task's id; `last` is your newest one
+    #[arg(value_name = "TASK")]
+    task: TaskRef,
+    /// Where Jaeger is [default: as configured in `telemetry.jaeger_url`]
+    #[arg(long, value_name = "URL")]
+    jaeger: Option<Url>,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    let (ui, client) = (context.ui, context.client()?);
+    let id = args.task.resolve(&client).await?;
+    let task = client.task(id).await?;
+    let trace_id = task.trace_id.as_deref().context("the task has no trace")?;
+    let config = Config::load(context.global.config.as_deref())?;
+    let jaeger = args.jaeger.map(String::from).or_else(|| config.telemetry.jaeger_url.clone());
+    let jaeger = jaeger.map(|url| url.trim_end_matches('/').to_owned());
+    let trace = find(trace_id, jaeger.as_deref(), &config).await?;
+    let link = jaeger.map(|jaeger| format!("{jaeger}/trace/{trace_id}"));
+    if ui.json {
+        let id = TraceId::from_hex(trace_id).context("its trace can't be told")?;
+        return Ok(
+            ui.json(&json!({ "traceId": trace_id, "trace": trace.to_json(id), "link": link }))?
+        );
+    }
+    ui.line(title(context, &task, &trace))?;
+    let tree = Tree::new(&trace, ui.width()).colored(ui.palette.is_on());
+    ui.line(tree.to_string().trim_end())?;
+    if let Some(link) = link {
+        ui.line(format_args!("{} {link}", ui.palette.paint(Tone::Dim, "In Jaeger:")))?;
+    }
+    Ok(())
+}
+
+fn title(context: &Context, task: &Task, trace: &Trace) -> String {
+    let palette = context.ui.palette;
+    let services: BTreeSet<&str> = trace.spans.iter().map(|span| &*span.service).collect();
+    let status = status_line(palette, task.status, task.status_message.as_deref());
+    let of = services.into_iter().collect::<Vec<_>>().join(", ");
+    let spans = count(trace.spans.len(), "span");
+    format!("{}: {status}; {spans} of {of}", palette.paint(Tone::Strong, &task.description))
+}
+
+/// The trace, from whoever has it.
+async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result<Trace> {
+    let mut reasons = Vec::new();
+    if let Some(jaeger) = jaeger {
+        match read(&format!("{jaeger}/api/v3/traces/{id}")).await {
+            Ok(answer) => {
+                let trace = Trace::from_json(&answer["result"]);
+                if !trace.spans.is_empty() {
+                    return Ok(trace);
+                }
+                reasons.push(format!("Jaeger at {jaeger} answers without it"));
+            }
+            Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
+        }
+    }
+    let admin = reachable(config.admin_listen(Service::Miniapp));
+    match read(&format!("http://{admin}/traces/{id}")).await {
+        Ok(answer) => return Ok(Trace::from_json(&answer)),
+        Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),
+    }
+    bail!(
+        "the trace {id} isn't found; it may not have been recorded, or is too old ({})",
+        reasons.join("; ")
+    )
+}
+
+async fn read(url: &str) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    let answer = client.get(url).send().await.map_err(reqwest::Error::without_url)?;
+    let answer = answer.error_for_status().map_err(reqwest::Error::without_url)?;
+    Ok(answer.json().await.map_err(reqwest::Error::without_url)?)
+}
