@@ -1,0 +1,115 @@
+# What `nix flake check` looks at. Each check is a build that fails where something is wrong.
+{
+  lib,
+  stdenv,
+  runCommand,
+  testers,
+  cacert,
+  curl,
+  erlang,
+  kustomize,
+  opentelemetry-collector-contrib,
+  postgresql_17,
+  prometheus,
+  rabbitmq-server,
+  craneLib,
+  programs,
+  jaeger,
+  advisory-db,
+  formatter,
+  module,
+}:
+let
+  # All of it: tests read the README, and what is beside the code.
+  arguments = {
+    src = lib.cleanSource ../.;
+    pname = "miniapp";
+    inherit (programs.miniapp) version;
+    strictDeps = true;
+    # As developers build it, so that tests find what only debug assertions see.
+    CARGO_PROFILE = "dev";
+    cargoExtraArgs = "--locked --workspace";
+  };
+  compiled = arguments // {
+    cargoArtifacts = craneLib.buildDepsOnly arguments;
+  };
+
+  tests =
+    name: servers: environment:
+    craneLib.cargoTest (
+      compiled
+      // environment
+      // {
+        pname = "miniapp-${name}";
+        nativeCheckInputs = [
+          cacert
+          curl
+        ]
+        ++ servers;
+        preCheck = "export HOME=$TMPDIR";
+        __darwinAllowLocalNetworking = true;
+      }
+    );
+
+  # A command that only looks at files, where they are there.
+  look =
+    folder: name: inputs: script:
+    lib.optionalAttrs (builtins.pathExists folder) {
+      ${name} = runCommand name { nativeBuildInputs = inputs; } ''
+        cp --recursive --no-preserve=mode ${folder} files
+        cd files
+        ${script}
+        touch $out
+      '';
+    };
+in
+{
+  checks =
+    {
+      inherit (programs) miniapp;
+      clippy = craneLib.cargoClippy (
+        compiled // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
+      );
+      format = runCommand "format" { nativeBuildInputs = [ formatter ]; } ''
+        cp --recursive --no-preserve=mode ${arguments.src} source
+        cd source
+        format --check
+        touch $out
+      '';
+      tests-embedded = tests "tests-embedded" [ ] { MINIAPP_TESTS = "embedded"; };
+      tests-servers = tests "tests-servers" [
+        erlang
+        postgresql_17
+        rabbitmq-server
+      ] { };
+      deny = craneLib.cargoDeny arguments;
+      advisories = craneLib.cargoAudit {
+        inherit (arguments) src pname version;
+        inherit advisory-db;
+      };
+    }
+    // look ../kustomize "kustomize" [ kustomize ] ''
+      for overlay in overlays/*/; do
+        kustomize build "$overlay" >/dev/null
+      done
+    ''
+    // look ../observability "prometheus" [ prometheus.cli ] ''
+      promtool check config prometheus/prometheus.yml
+      promtool test rules prometheus/*_test.yml
+    ''
+    // lib.optionalAttrs stdenv.hostPlatform.isLinux (
+      look ../observability "collector" [ opentelemetry-collector-contrib ] ''
+        otelcol-contrib validate --config collector/config.yaml --config collector/health.yaml
+      ''
+    )
+    // lib.optionalAttrs (jaeger != null) (
+      look ../observability "jaeger" [ jaeger ] ''
+        for file in jaeger/*.yaml; do
+          jaeger validate --config "$file"
+        done
+      ''
+    )
+    // lib.optionalAttrs (jaeger != null && stdenv.hostPlatform.isLinux) {
+      machine = testers.runNixOSTest (import ./vm-test.nix { inherit module jaeger; });
+    };
+}

@@ -1,0 +1,52 @@
+# What is done with the images.
+{
+  lib,
+  writeShellApplication,
+  skopeo,
+  kind,
+  all,
+}:
+let
+  # Each is a program that writes the image as an archive.
+  each = body: lib.concatMapStringsSep "\n" body (lib.attrValues all);
+in
+{
+  load-images = writeShellApplication {
+    name = "load-images";
+    runtimeInputs = [ kind ];
+    text = ''
+      usage="load-images [--kind CLUSTER]: into Docker, or into the nodes of a kind cluster"
+      case "''${1:-}" in
+        "") load() { docker load; } ;;
+        --kind)
+          archive=$(mktemp)
+          trap 'rm -f "$archive"' EXIT
+          load() {
+            cat >"$archive"
+            kind load image-archive --name "''${cluster:-kind}" "$archive"
+          }
+          cluster=''${2:-}
+          ;;
+        *) echo "$usage" >&2; exit 2 ;;
+      esac
+      ${each (image: "${image} | load")}
+    '';
+  };
+
+  push-images = writeShellApplication {
+    name = "push-images";
+    runtimeInputs = [ skopeo ];
+    text = ''
+      registry=''${1:?push-images REGISTRY, such as ghcr.io/example}
+      digest=$(mktemp)
+      trap 'rm -f "$digest"' EXIT
+      push() {
+        skopeo --insecure-policy copy --quiet --digestfile "$digest" \
+          docker-archive:/dev/stdin "docker://$registry/$1:$2"
+        printf '  - name: %s\n    newName: %s\n    digest: %s\n' "$1" "$registry/$1" "$(<"$digest")"
+      }
+      echo images:
+      ${each (image: "${image} | push ${image.imageName} ${image.imageTag}")}
+    '';
+  };
+}

@@ -1,0 +1,236 @@
+# services.miniapp: auth, the API and workers as units of systemd, on PostgreSQL and RabbitMQ.
+flake:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.miniapp;
+  inherit (lib) mkEnableOption mkIf mkOption types;
+  toml = pkgs.formats.toml { };
+
+  # The program itself says at build time what it can't read.
+  settings =
+    pkgs.runCommand "miniapp.toml"
+      { nativeBuildInputs = lib.optional cfg.checkSettings cfg.packages.miniapp; }
+      ''
+        cp ${toml.generate "settings.toml" cfg.settings} $out
+        ${lib.optionalString cfg.checkSettings ''
+          HOME=$TMPDIR miniapp --config $out config >/dev/null
+        ''}
+      '';
+
+  # database.url is the credential of this name, and MINIAPP__DATABASE__URL_FILE.
+  variable =
+    setting: "MINIAPP__${lib.toUpper (lib.replaceStrings [ "." ] [ "__" ] setting)}_FILE";
+
+  unit =
+    {
+      program,
+      description,
+      environment ? { },
+      # What else the program does beside talking to others.
+      serviceConfig ? { },
+    }:
+    {
+      inherit description;
+      wantedBy = [ "multi-user.target" ];
+      # It waits for what it needs, so the order doesn't matter; it only looks better.
+      wants = [ "network-online.target" ];
+      after = [
+        "network-online.target"
+        "postgresql.service"
+        "rabbitmq.service"
+      ];
+      environment = {
+        MINIAPP_CONFIG = "${settings}";
+        MINIAPP__DATA_DIR = "%S/miniapp";
+      }
+      // lib.mapAttrs' (
+        setting: _: lib.nameValuePair (variable setting) "%d/${setting}"
+      ) cfg.secretFiles
+      // environment;
+      serviceConfig = {
+        ExecStart = lib.getExe cfg.packages.${program};
+        Restart = "always";
+        RestartSec = 2;
+        # A worker hands back what it can't end in worker.grace.
+        TimeoutStopSec = 60;
+        User = "miniapp";
+        Group = "miniapp";
+        StateDirectory = "miniapp";
+        StateDirectoryMode = "0700";
+        LoadCredential = lib.mapAttrsToList (setting: path: "${setting}:${path}") cfg.secretFiles;
+
+        CapabilityBoundingSet = "";
+        DevicePolicy = "closed";
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateTmp = true;
+        PrivateUsers = true;
+        ProcSubset = "pid";
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectProc = "invisible";
+        ProtectSystem = "strict";
+        RemoveIPC = true;
+        RestrictAddressFamilies = [
+          "AF_INET"
+          "AF_INET6"
+          "AF_UNIX"
+        ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged @resources"
+        ];
+        UMask = "0077";
+      }
+      // serviceConfig;
+    };
+
+  worker = number: {
+    name = "miniapp-worker-${toString number}";
+    value = unit {
+      program = "worker";
+      description = "MiniApp: worker ${toString number}";
+      environment.MINIAPP__ADMIN__LISTEN = "127.0.0.1:${toString (9000 + number)}";
+    };
+  };
+in
+{
+  options.services.miniapp = {
+    enable = mkEnableOption "MiniApp: accounts, tokens and background tasks";
+
+    packages = mkOption {
+      type = types.attrsOf types.package;
+      default = flake.packages.${pkgs.stdenv.hostPlatform.system};
+      defaultText = "the packages of MiniApp's flake";
+      description = "Where the programs auth, api, worker and miniapp come from.";
+    };
+
+    workers = mkOption {
+      # Their admin listeners are 9001 and those after it; 9005 is auth's.
+      type = types.ints.between 0 4;
+      default = 1;
+      description = "How many workers run on this machine, each with worker.concurrency tasks.";
+    };
+
+    settings = mkOption {
+      inherit (toml) type;
+      default = { };
+      example = {
+        api.listen = "[::]:8000";
+        mail.from = "MiniApp <no-reply@example.com>";
+      };
+      description = ''
+        Settings of the platform, as `miniapp config --defaults` explains them. They can be
+        read by everyone on the machine: passwords belong in secretFiles.
+      '';
+    };
+
+    checkSettings = mkOption {
+      type = types.bool;
+      default = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
+      defaultText = "where the program can run while it is built";
+      description = "Whether a wrong setting fails the build of the system.";
+    };
+
+    secretFiles = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example = {
+        "auth.secret" = "/run/secrets/miniapp-auth-secret";
+        "mail.url" = "/run/secrets/miniapp-mail-url";
+      };
+      description = ''
+        Files that only root has to be able to read, by the setting whose value is in them:
+        auth.secret, database.url, broker.url and mail.url.
+      '';
+    };
+
+    database.createLocally = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether PostgreSQL runs on this machine, with a database for MiniApp.";
+    };
+
+    broker.createLocally = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether RabbitMQ runs on this machine.";
+    };
+  };
+
+  config = mkIf cfg.enable {
+    assertions =
+      let
+        isGiven = section: cfg.settings ? ${section}.url || cfg.secretFiles ? "${section}.url";
+      in
+      [
+        {
+          assertion = isGiven "database";
+          message = "services.miniapp: secretFiles.\"database.url\" says where PostgreSQL is, or database.createLocally";
+        }
+        {
+          assertion = isGiven "broker";
+          message = "services.miniapp: secretFiles.\"broker.url\" says where RabbitMQ is, or broker.createLocally";
+        }
+      ];
+
+    services.miniapp.settings = {
+      database = mkIf cfg.database.createLocally {
+        # Its user is the user of the system, which needs no password.
+        url = lib.mkDefault "postgres:///miniapp?host=/run/postgresql&user=miniapp";
+      };
+      broker = mkIf cfg.broker.createLocally {
+        # RabbitMQ's first user, who is only let in from this machine.
+        url = lib.mkDefault "amqp://guest:guest@127.0.0.1:5672";
+      };
+    };
+
+    services.postgresql = mkIf cfg.database.createLocally {
+      enable = true;
+      ensureDatabases = [ "miniapp" ];
+      ensureUsers = [
+        {
+          name = "miniapp";
+          ensureDBOwnership = true;
+        }
+      ];
+    };
+    services.rabbitmq.enable = mkIf cfg.broker.createLocally true;
+
+    users.users.miniapp = {
+      isSystemUser = true;
+      group = "miniapp";
+    };
+    users.groups.miniapp = { };
+
+    environment.systemPackages = [ cfg.packages.miniapp ];
+
+    systemd.services = {
+      miniapp-auth = unit {
+        program = "auth";
+        description = "MiniApp: accounts, sessions and tokens";
+      };
+      miniapp-api = unit {
+        program = "api";
+        description = "MiniApp: tasks over HTTP";
+      };
+    }
+    // lib.listToAttrs (map worker (lib.range 1 cfg.workers));
+  };
+}

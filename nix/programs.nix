@@ -1,0 +1,118 @@
+# The programs, built in one go: crates of ours that several of them use are compiled once,
+# and crates of others once for as long as Cargo.lock stays.
+{
+  lib,
+  stdenv,
+  craneLib,
+  runCommand,
+  writeShellApplication,
+  installShellFiles,
+  help2man,
+  cargo-cyclonedx,
+}:
+let
+  names = [
+    "auth"
+    "api"
+    "worker"
+    "miniapp"
+  ];
+  inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
+
+  # What the compiler reads and nothing else, so that no other file causes a build.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      (lib.fileset.fileFilter (
+        file:
+        lib.any file.hasExt [
+          "rs"
+          "toml"
+          "sql"
+          "c"
+        ]
+      ) ../services)
+    ];
+  };
+
+  arguments = {
+    inherit src version;
+    pname = "miniapp-programs";
+    strictDeps = true;
+    CARGO_PROFILE = "dist";
+    # The same in both steps: other features would be other dependencies.
+    cargoExtraArgs = "--locked " + lib.concatMapStringsSep " " (name: "--package ${name}") names;
+    doCheck = false;
+  };
+
+  all = craneLib.buildPackage (
+    arguments
+    // {
+      cargoArtifacts = craneLib.buildDepsOnly arguments;
+      # What is built for another platform is for an image, which allows no reference at all.
+      disallowedReferences = lib.optional (stdenv.buildPlatform == stdenv.hostPlatform) craneLib.rustc;
+    }
+  );
+
+  # One of them by itself.
+  program =
+    name: description: extra:
+    runCommand "${name}-${version}"
+      {
+        inherit version;
+        pname = name;
+        nativeBuildInputs = [
+          installShellFiles
+          help2man
+        ];
+        meta = {
+          inherit description;
+          license = lib.licenses.asl20;
+          mainProgram = name;
+        };
+      }
+      ''
+        install -D --target-directory $out/bin ${all}/bin/${name}
+        ${lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) extra}
+      '';
+  manual = name: ''
+    help2man --no-info --output ${name}.1 $out/bin/${name}
+    installManPage ${name}.1
+  '';
+in
+rec {
+  auth = program "auth" "MiniApp's accounts, sessions and tokens" (manual "auth");
+  api = program "api" "MiniApp's tasks over HTTP" (manual "api");
+  worker = program "worker" "Runs MiniApp's tasks" (manual "worker");
+  miniapp = program "miniapp" "Accounts, tokens and background tasks as one platform" (
+    manual "miniapp"
+    + ''
+      for shell in bash fish zsh; do
+        $out/bin/miniapp completions $shell >miniapp.$shell
+        installShellCompletion --cmd miniapp --$shell miniapp.$shell
+      done
+    ''
+  );
+
+  demo = writeShellApplication {
+    name = "miniapp-demo";
+    text = ''exec ${lib.getExe miniapp} demo "$@"'';
+  };
+
+  # What went into each program, for those who look for faults in it.
+  sbom = craneLib.mkCargoDerivation {
+    inherit src version;
+    pname = "miniapp-sbom";
+    cargoArtifacts = null;
+    doInstallCargoArtifacts = false;
+    nativeBuildInputs = [ cargo-cyclonedx ];
+    buildPhaseCargoCommand = "cargo cyclonedx --format json --spec-version 1.5";
+    installPhaseCommand = ''
+      for name in ${toString names}; do
+        install -D --mode 644 services/$name/$name.cdx.json --target-directory $out
+      done
+    '';
+  };
+}

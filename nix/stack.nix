@@ -1,0 +1,153 @@
+# The whole platform as processes of one machine: each service by itself, and the servers
+# that it needs. What they keep is in one folder.
+{
+  lib,
+  writeText,
+  writeShellScript,
+  writeShellApplication,
+  coreutils,
+  mailpit,
+  postgresql_17,
+  process-compose,
+  rabbitmq-server,
+  programs,
+  jaeger,
+}:
+let
+  # Any YAML reader reads JSON.
+  file = name: content: writeText name (builtins.toJSON content);
+
+  # Programs come from the wrapper's PATH, $STATE from its environment.
+  postgres = writeShellScript "postgres" ''
+    set -euo pipefail
+    data=$STATE/postgres
+    if [[ ! -e $data/made ]]; then
+      rm -rf "$data"
+      initdb --username=miniapp --auth=trust --encoding=UTF8 --no-locale --pgdata "$data" >/dev/null
+      echo 'CREATE DATABASE miniapp' | postgres --single -D "$data" postgres >/dev/null
+      touch "$data/made"
+    fi
+    exec postgres -D "$data" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off
+  '';
+
+  rabbitEnvironment = writeText "rabbit-environment" ''
+    export HOME=$STATE/rabbitmq
+    export ERL_EPMD_ADDRESS=127.0.0.1
+    export RABBITMQ_NODENAME=miniapp@localhost
+    export RABBITMQ_MNESIA_BASE=$HOME/data
+    export RABBITMQ_LOG_BASE=$HOME
+    export RABBITMQ_LOGS=-
+    export RABBITMQ_CONFIG_FILE=${writeText "rabbitmq.conf" ''
+      listeners.tcp.1 = 127.0.0.1:5672
+      management.tcp.ip = 127.0.0.1
+      management.tcp.port = 15672
+    ''}
+    export RABBITMQ_ENABLED_PLUGINS_FILE=${writeText "enabled_plugins" "[rabbitmq_management]."}
+  '';
+  rabbit = writeShellScript "rabbit" ''
+    set -euo pipefail
+    source ${rabbitEnvironment}
+    mkdir -p "$HOME"
+    exec rabbitmq-server
+  '';
+  rabbitIsReady = writeShellScript "rabbit-is-ready" ''
+    source ${rabbitEnvironment}
+    exec rabbitmq-diagnostics --quiet check_port_connectivity
+  '';
+
+  # In memory, as it is without a configuration.
+  jaegerConfiguration = ../observability/jaeger/memory.yaml;
+  jaegerCommand =
+    "jaeger"
+    + lib.optionalString (builtins.pathExists jaegerConfiguration) " --config ${jaegerConfiguration}";
+
+  probe = period: check: {
+    period_seconds = period;
+    timeout_seconds = 10;
+    failure_threshold = 60;
+  } // check;
+  answers = port: path: probe 1 {
+    http_get = {
+      host = "127.0.0.1";
+      scheme = "http";
+      inherit port path;
+    };
+  };
+  succeeds = command: probe 2 { exec = { inherit command; }; };
+
+  servers = {
+    postgres = {
+      command = postgres;
+      readiness_probe = succeeds "pg_isready --quiet --host 127.0.0.1 --username miniapp --dbname miniapp";
+      # Ends its sessions instead of waiting for them.
+      shutdown.signal = 2;
+    };
+    rabbitmq = {
+      command = rabbit;
+      readiness_probe = succeeds rabbitIsReady;
+    };
+    mailpit = {
+      command = "mailpit --listen 127.0.0.1:8025 --smtp 127.0.0.1:1025 --database $STATE/mail.db";
+      readiness_probe = answers 8025 "/readyz";
+    };
+  }
+  // lib.optionalAttrs (jaeger != null) {
+    jaeger = {
+      command = jaegerCommand;
+      readiness_probe = answers 13133 "/status";
+    };
+  };
+
+  service = command: admin: environment: {
+    inherit command;
+    environment = lib.mapAttrsToList (name: value: "${name}=${value}") (
+      environment // { MINIAPP__ADMIN__LISTEN = "127.0.0.1:${toString admin}"; }
+    );
+    depends_on = lib.mapAttrs (_: _: { condition = "process_healthy"; }) servers;
+    readiness_probe = answers admin "/readyz";
+    availability.restart = "on_failure";
+    shutdown.timeout_seconds = 35;
+  };
+  services = {
+    auth = service "auth" 9005 { MINIAPP__DATA_DIR = "$STATE/auth"; };
+    api = service "api" 9000 { };
+    worker-1 = service "worker" 9001 { };
+    worker-2 = service "worker" 9002 { };
+    worker-3 = service "worker" 9003 { };
+  };
+
+  configuration = file "process-compose.yaml" {
+    version = "0.5";
+    environment = [
+      "MINIAPP__DATABASE__URL=postgres://miniapp@127.0.0.1/miniapp"
+      "MINIAPP__BROKER__URL=amqp://guest:guest@127.0.0.1"
+      "MINIAPP__MAIL__URL=smtp://127.0.0.1:1025?tls=none"
+    ]
+    ++ lib.optional (jaeger != null) "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317";
+    processes = servers // services;
+  };
+in
+writeShellApplication {
+  name = "miniapp-stack";
+  runtimeInputs = [
+    coreutils
+    mailpit
+    postgresql_17
+    process-compose
+    rabbitmq-server
+    programs.auth
+    programs.api
+    programs.worker
+  ]
+  ++ lib.optional (jaeger != null) jaeger;
+  text = ''
+    STATE=$(realpath --canonicalize-missing "''${MINIAPP_STATE:-.miniapp/stack}")
+    export STATE
+    mkdir -p "$STATE"
+    # Its own port is one that the developer may want.
+    export PC_NO_SERVER=1
+    exec process-compose up --config ${configuration} "$@"
+  '';
+  passthru = { inherit configuration; };
+  meta.description = "Every service of MiniApp and what it needs, as processes";
+}

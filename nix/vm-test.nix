@@ -1,0 +1,89 @@
+# A machine that boots the platform from the module. Somebody signs up with a code from a
+# mail, a task runs, and its trace is in Jaeger with spans of the services that it went through.
+{ module, jaeger }:
+{
+  name = "miniapp";
+
+  nodes.machine =
+    { lib, pkgs, ... }:
+    {
+      imports = [ module ];
+      virtualisation.memorySize = 2048;
+      environment.systemPackages = [ pkgs.jq ];
+
+      services.miniapp = {
+        enable = true;
+        workers = 2;
+        settings.telemetry.otlp_endpoint = "http://127.0.0.1:4317";
+        secretFiles = {
+          "auth.secret" = "${pkgs.writeText "secret" "a secret of at least 32 characters"}";
+          "mail.url" = "${pkgs.writeText "mail" "smtp://127.0.0.1:1025?tls=none"}";
+        };
+      };
+      services.mailpit.instances.default = {
+        listen = "127.0.0.1:8025";
+        smtp = "127.0.0.1:1025";
+      };
+      systemd.services.jaeger = {
+        wantedBy = [ "multi-user.target" ];
+        serviceConfig = {
+          ExecStart = lib.getExe jaeger;
+          DynamicUser = true;
+        };
+      };
+    };
+
+  testScript = ''
+    import json
+    import shlex
+
+    AUTH = "http://127.0.0.1:8005"
+    TASKS = "http://127.0.0.1:8000/api/tasks"
+
+
+    def request(url, *options, body=None):
+        words = ["curl", "--silent", "--show-error", "--fail-with-body", *options, url]
+        if body is not None:
+            words += ["--header", "Content-Type: application/json", "--data", json.dumps(body)]
+        answer = machine.succeed(shlex.join(words))
+        return json.loads(answer) if answer.strip() else None
+
+
+    for unit in ["auth", "api", "worker-1", "worker-2"]:
+        machine.wait_for_unit(f"miniapp-{unit}.service")
+    for port in [9005, 9000, 9001, 9002]:
+        machine.wait_until_succeeds(f"curl --silent --fail http://127.0.0.1:{port}/readyz")
+    machine.wait_for_open_port(16686)
+
+    with subtest("somebody signs up with a code from a mail"):
+        request(f"{AUTH}/send-verification-code", body={"email": "ada@example.com"})
+        code = machine.wait_until_succeeds(
+            "curl --silent --fail http://127.0.0.1:8025/api/v1/message/latest"
+            " | jq --raw-output .Text | grep --only-matching --extended-regexp '[0-9]{6}'"
+        ).split()[0]
+        request(f"{AUTH}/verify-email", body={"email": "ada@example.com", "code": code})
+        account = {"login": "ada", "password": "seven quiet lanterns"}
+        request(f"{AUTH}/register", body={"email": "ada@example.com", **account})
+        token = request(f"{AUTH}/sign-in", body=account)["authToken"]
+
+    with subtest("a task runs"):
+        bearer = ["--header", f"Authorization: Bearer {token}"]
+        task = {"description": "Say it back", "kind": "echo", "data": "hello", "ttl": 30}
+        head = "/tmp/head"
+        made = request(TASKS, "--dump-header", head, *bearer, body=task)
+        url = f"{TASKS}/{made['taskId']}"
+        follow = shlex.join(["curl", "--silent", *bearer, url])
+        machine.wait_until_succeeds(f"{follow} | jq --exit-status '.status == \"Finished\"'")
+        assert request(url, *bearer)["result"] == "hello"
+
+    with subtest("its trace goes through the API and a worker"):
+        trace = machine.succeed(f"sed --quiet 's/^x-trace-id: //Ip' {head}").strip()
+        spans = f"curl --silent --fail http://127.0.0.1:16686/api/traces/{trace}"
+        services = "[.data[0].processes[].serviceName] | contains([\"api\", \"worker\"])"
+        machine.wait_until_succeeds(f"{spans} | jq --exit-status {shlex.quote(services)}")
+
+    with subtest("units end by themselves when they are told to"):
+        machine.succeed("systemctl stop 'miniapp-*'")
+        machine.fail("systemctl --failed --quiet list-units 'miniapp-*' | grep miniapp")
+  '';
+}
