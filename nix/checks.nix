@@ -51,13 +51,19 @@ let
       }
     );
 
-  # A command that only looks at files, where they are there.
+  # A command that only looks at the files of a folder, if that is there.
+  configuration = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      (lib.fileset.maybeMissing ../kustomize)
+      (lib.fileset.maybeMissing ../observability)
+    ];
+  };
   look =
     folder: name: inputs: script:
-    lib.optionalAttrs (builtins.pathExists folder) {
+    lib.optionalAttrs (builtins.pathExists (../. + "/${folder}")) {
       ${name} = runCommand name { nativeBuildInputs = inputs; } ''
-        cp --recursive --no-preserve=mode ${folder} files
-        cd files
+        cd ${configuration}/${folder}
         ${script}
         touch $out
       '';
@@ -88,22 +94,22 @@ in
         inherit advisory-db;
       };
     }
-    // look ../kustomize "kustomize" [ kustomize ] ''
+    // look "kustomize" "kustomize" [ kustomize ] ''
       for overlay in overlays/*/; do
         kustomize build "$overlay" >/dev/null
       done
     ''
-    // look ../observability "prometheus" [ prometheus.cli ] ''
+    // look "observability" "prometheus" [ prometheus.cli ] ''
       promtool check config prometheus/prometheus.yml
       promtool test rules prometheus/*_test.yml
     ''
     // lib.optionalAttrs stdenv.hostPlatform.isLinux (
-      look ../observability "collector" [ opentelemetry-collector-contrib ] ''
+      look "observability" "collector" [ opentelemetry-collector-contrib ] ''
         otelcol-contrib validate --config collector/config.yaml --config collector/health.yaml
       ''
     )
     // lib.optionalAttrs (jaeger != null) (
-      look ../observability "jaeger" [ jaeger ] ''
+      look "observability" "jaeger" [ jaeger ] ''
         for file in jaeger/*.yaml; do
           jaeger validate --config "$file"
         done
