@@ -27,7 +27,7 @@ let
       echo 'CREATE DATABASE miniapp' | postgres --single -D "$data" postgres >/dev/null
       touch "$data/made"
     fi
-    exec postgres -D "$data" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off
+    exec postgres -D "$data" -c listen_addresses=127.0.0.1 -c unix_socket_directories=
   '';
 
   rabbitEnvironment = writeText "rabbit-environment" ''
@@ -70,7 +70,8 @@ let
     http_get = {
       host = "127.0.0.1";
       scheme = "http";
-      inherit port path;
+      port = toString port;
+      inherit path;
     };
   };
   succeeds = command: probe 2 { exec = { inherit command; }; };
