@@ -81,6 +81,7 @@
         {
           packages = {
             inherit (programs)
+              programs
               auth
               api
               worker

@@ -83,6 +83,7 @@ let
   '';
 in
 rec {
+  programs = all;
   auth = program "auth" "MiniApp's accounts, sessions and tokens" (manual "auth");
   api = program "api" "MiniApp's tasks over HTTP" (manual "api");
   worker = program "worker" "Runs MiniApp's tasks" (manual "worker");
