@@ -99,22 +99,20 @@ let
     };
   };
 
-  service = command: admin: environment: {
+  service = command: admin: {
     inherit command;
-    environment = lib.mapAttrsToList (name: value: "${name}=${value}") (
-      environment // { MINIAPP__ADMIN__LISTEN = "127.0.0.1:${toString admin}"; }
-    );
+    environment = [ "MINIAPP__ADMIN__LISTEN=127.0.0.1:${toString admin}" ];
     depends_on = lib.mapAttrs (_: _: { condition = "process_healthy"; }) servers;
     readiness_probe = answers admin "/readyz";
     availability.restart = "on_failure";
     shutdown.timeout_seconds = 35;
   };
   services = {
-    auth = service "auth" 9005 { MINIAPP__DATA_DIR = "$STATE/auth"; };
-    api = service "api" 9000 { };
-    worker-1 = service "worker" 9001 { };
-    worker-2 = service "worker" 9002 { };
-    worker-3 = service "worker" 9003 { };
+    auth = service "auth" 9005;
+    api = service "api" 9000;
+    worker-1 = service "worker" 9001;
+    worker-2 = service "worker" 9002;
+    worker-3 = service "worker" 9003;
   };
 
   configuration = file "process-compose.yaml" {
@@ -143,7 +141,9 @@ writeShellApplication {
   ++ lib.optional (jaeger != null) jaeger;
   text = ''
     STATE=$(realpath --canonicalize-missing "''${MINIAPP_STATE:-.miniapp/stack}")
-    export STATE
+    # Auth keeps the secret there that seals its keys.
+    MINIAPP__DATA_DIR=$STATE/auth
+    export STATE MINIAPP__DATA_DIR
     mkdir -p "$STATE"
     # Its own port is one that the developer may want.
     export PC_NO_SERVER=1
