@@ -51,7 +51,7 @@ let
       }
     );
 
-  # A command that only looks at the files of a folder, if that is there.
+  # For checks that only look at files, each if the file it is about is there.
   configuration = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -60,15 +60,16 @@ let
     ];
   };
   look =
-    folder: name: inputs: script:
-    lib.optionalAttrs (builtins.pathExists (../. + "/${folder}")) {
+    file: name: inputs: script:
+    lib.optionalAttrs (builtins.pathExists (../. + "/${file}")) {
       ${name} = runCommand name { nativeBuildInputs = inputs; } ''
-        cd ${configuration}/${folder}
+        cd ${configuration}
         ${script}
         touch $out
       '';
     };
 in
+# One level down: callPackage adds functions to the outer one.
 {
   checks =
     {
@@ -94,24 +95,26 @@ in
         inherit advisory-db;
       };
     }
-    // look "kustomize" "kustomize" [ kustomize ] ''
-      for overlay in overlays/*/; do
+    // look "kustomize/overlays/prod/kustomization.yaml" "kustomize" [ kustomize ] ''
+      for overlay in kustomize/overlays/*/; do
         kustomize build "$overlay" >/dev/null
       done
     ''
-    // look "observability" "prometheus" [ prometheus.cli ] ''
+    // look "observability/prometheus/prometheus.yml" "prometheus" [ prometheus.cli ] ''
+      cd observability
       promtool check config prometheus/prometheus.yml
       promtool test rules prometheus/*_test.yml
     ''
     // lib.optionalAttrs stdenv.hostPlatform.isLinux (
-      look "observability" "collector" [ opentelemetry-collector-contrib ] ''
+      look "observability/collector/config.yaml" "collector" [ opentelemetry-collector-contrib ] ''
+        cd observability
         otelcol-contrib validate --config collector/config.yaml --config collector/health.yaml
       ''
     )
     // lib.optionalAttrs (jaeger != null) (
-      look "observability" "jaeger" [ jaeger ] ''
-        for file in jaeger/*.yaml; do
-          jaeger validate --config "$file"
+      look "observability/jaeger/memory.yaml" "jaeger" [ jaeger ] ''
+        for file in memory badger; do
+          jaeger validate --config observability/jaeger/$file.yaml
         done
       ''
     )

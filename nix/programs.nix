@@ -75,27 +75,24 @@ let
       }
       ''
         install -D --target-directory $out/bin ${all}/bin/${name}
-        ${lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) extra}
+        ${lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+          help2man --no-info --name ${lib.escapeShellArg description} --output ${name}.1 $out/bin/${name}
+          installManPage ${name}.1
+          ${extra}
+        ''}
       '';
-  manual = name: ''
-    help2man --no-info --output ${name}.1 $out/bin/${name}
-    installManPage ${name}.1
-  '';
 in
 rec {
   programs = all;
-  auth = program "auth" "MiniApp's accounts, sessions and tokens" (manual "auth");
-  api = program "api" "MiniApp's tasks over HTTP" (manual "api");
-  worker = program "worker" "Runs MiniApp's tasks" (manual "worker");
-  miniapp = program "miniapp" "Accounts, tokens and background tasks as one platform" (
-    manual "miniapp"
-    + ''
-      for shell in bash fish zsh; do
-        $out/bin/miniapp completions $shell >miniapp.$shell
-        installShellCompletion --cmd miniapp --$shell miniapp.$shell
-      done
-    ''
-  );
+  auth = program "auth" "MiniApp's accounts, sessions and tokens" "";
+  api = program "api" "MiniApp's tasks over HTTP" "";
+  worker = program "worker" "runs MiniApp's tasks" "";
+  miniapp = program "miniapp" "accounts, tokens and background tasks as one platform" ''
+    for shell in bash fish zsh; do
+      $out/bin/miniapp completions $shell >miniapp.$shell
+      installShellCompletion --cmd miniapp --$shell miniapp.$shell
+    done
+  '';
 
   demo = writeShellApplication {
     name = "miniapp-demo";
