@@ -53,10 +53,13 @@
           stack = pkgs.callPackage ./nix/stack.nix { inherit programs jaeger; };
           images = pkgs.callPackage ./nix/images.nix {
             # Static, so that an image holds nothing but the program.
-            programs = programsFor {
-              x86_64-linux = pkgs.pkgsCross.musl64;
-              aarch64-linux = pkgs.pkgsCross.aarch64-multiplatform-musl;
-            }.${system};
+            programs =
+              programsFor
+                {
+                  x86_64-linux = pkgs.pkgsCross.musl64;
+                  aarch64-linux = pkgs.pkgsCross.aarch64-multiplatform-musl;
+                }
+                .${system};
             revision = self.rev or self.dirtyRev or "unknown";
           };
           commands = pkgs.callPackage ./nix/commands.nix { inherit (images) all; };
@@ -91,9 +94,7 @@
             inherit stack;
             default = programs.miniapp;
           }
-          // lib.optionalAttrs isLinux (
-            lib.mapAttrs' (name: lib.nameValuePair "image-${name}") images.all
-          );
+          // lib.optionalAttrs isLinux (lib.mapAttrs' (name: lib.nameValuePair "image-${name}") images.all);
 
           apps = {
             default = app "Run the whole platform in one process" programs.miniapp;

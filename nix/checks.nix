@@ -71,54 +71,53 @@ let
 in
 # One level down: callPackage adds functions to the outer one.
 {
-  checks =
-    {
-      inherit (programs) miniapp;
-      clippy = craneLib.cargoClippy (
-        compiled // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
-      );
-      format = runCommand "format" { nativeBuildInputs = [ formatter ]; } ''
-        cp --recursive --no-preserve=mode ${arguments.src} source
-        cd source
-        format --check
-        touch $out
-      '';
-      tests-embedded = tests "tests-embedded" [ ] { MINIAPP_TESTS = "embedded"; };
-      tests-servers = tests "tests-servers" [
-        erlang
-        postgresql_17
-        rabbitmq-server
-      ] { };
-      deny = craneLib.cargoDeny arguments;
-      advisories = craneLib.cargoAudit {
-        inherit (arguments) src pname version;
-        inherit advisory-db;
-      };
-    }
-    // look "kustomize/overlays/prod/kustomization.yaml" "kustomize" [ kustomize ] ''
-      for overlay in kustomize/overlays/*/; do
-        kustomize build "$overlay" >/dev/null
+  checks = {
+    inherit (programs) miniapp;
+    clippy = craneLib.cargoClippy (
+      compiled // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
+    );
+    format = runCommand "format" { nativeBuildInputs = [ formatter ]; } ''
+      cp --recursive --no-preserve=mode ${arguments.src} source
+      cd source
+      format --check
+      touch $out
+    '';
+    tests-embedded = tests "tests-embedded" [ ] { MINIAPP_TESTS = "embedded"; };
+    tests-servers = tests "tests-servers" [
+      erlang
+      postgresql_17
+      rabbitmq-server
+    ] { };
+    deny = craneLib.cargoDeny arguments;
+    advisories = craneLib.cargoAudit {
+      inherit (arguments) src pname version;
+      inherit advisory-db;
+    };
+  }
+  // look "kustomize/overlays/prod/kustomization.yaml" "kustomize" [ kustomize ] ''
+    for overlay in kustomize/overlays/*/; do
+      kustomize build "$overlay" >/dev/null
+    done
+  ''
+  // look "observability/prometheus/prometheus.yml" "prometheus" [ prometheus.cli ] ''
+    cd observability
+    promtool check config prometheus/prometheus.yml
+    promtool test rules prometheus/*_test.yml
+  ''
+  // lib.optionalAttrs stdenv.hostPlatform.isLinux (
+    look "observability/collector/config.yaml" "collector" [ opentelemetry-collector-contrib ] ''
+      cd observability
+      otelcol-contrib validate --config collector/config.yaml --config collector/health.yaml
+    ''
+  )
+  // lib.optionalAttrs (jaeger != null) (
+    look "observability/jaeger/memory.yaml" "jaeger" [ jaeger ] ''
+      for file in memory badger; do
+        jaeger validate --config observability/jaeger/$file.yaml
       done
     ''
-    // look "observability/prometheus/prometheus.yml" "prometheus" [ prometheus.cli ] ''
-      cd observability
-      promtool check config prometheus/prometheus.yml
-      promtool test rules prometheus/*_test.yml
-    ''
-    // lib.optionalAttrs stdenv.hostPlatform.isLinux (
-      look "observability/collector/config.yaml" "collector" [ opentelemetry-collector-contrib ] ''
-        cd observability
-        otelcol-contrib validate --config collector/config.yaml --config collector/health.yaml
-      ''
-    )
-    // lib.optionalAttrs (jaeger != null) (
-      look "observability/jaeger/memory.yaml" "jaeger" [ jaeger ] ''
-        for file in memory badger; do
-          jaeger validate --config observability/jaeger/$file.yaml
-        done
-      ''
-    )
-    // lib.optionalAttrs (jaeger != null && stdenv.hostPlatform.isLinux) {
-      machine = testers.runNixOSTest (import ./vm-test.nix { inherit module jaeger; });
-    };
+  )
+  // lib.optionalAttrs (jaeger != null && stdenv.hostPlatform.isLinux) {
+    machine = testers.runNixOSTest (import ./vm-test.nix { inherit module jaeger; });
+  };
 }

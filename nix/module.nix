@@ -8,7 +8,12 @@ flake:
 }:
 let
   cfg = config.services.miniapp;
-  inherit (lib) mkEnableOption mkIf mkOption types;
+  inherit (lib)
+    mkEnableOption
+    mkIf
+    mkOption
+    types
+    ;
   toml = pkgs.formats.toml { };
 
   # The program itself says at build time what it can't read.
@@ -23,8 +28,7 @@ let
       '';
 
   # database.url is the credential of this name, and MINIAPP__DATABASE__URL_FILE.
-  variable =
-    setting: "MINIAPP__${lib.toUpper (lib.replaceStrings [ "." ] [ "__" ] setting)}_FILE";
+  variable = setting: "MINIAPP__${lib.toUpper (lib.replaceStrings [ "." ] [ "__" ] setting)}_FILE";
 
   unit =
     {
@@ -48,9 +52,7 @@ let
         MINIAPP_CONFIG = "${settings}";
         MINIAPP__DATA_DIR = "%S/miniapp";
       }
-      // lib.mapAttrs' (
-        setting: _: lib.nameValuePair (variable setting) "%d/${setting}"
-      ) cfg.secretFiles
+      // lib.mapAttrs' (setting: _: lib.nameValuePair (variable setting) "%d/${setting}") cfg.secretFiles
       // environment;
       serviceConfig = {
         ExecStart = lib.getExe cfg.packages.${program};

@@ -59,7 +59,9 @@ mkShell {
   ]
   ++ lib.optional (jaeger != null) jaeger;
 
-  RUST_SRC_PATH = "${toolchain.override { extensions = [ "rust-src" ]; }}/lib/rustlib/src/rust/library";
+  RUST_SRC_PATH = "${
+    toolchain.override { extensions = [ "rust-src" ]; }
+  }/lib/rustlib/src/rust/library";
 
   shellHook = ''
     cat <<'END'

@@ -61,19 +61,24 @@ let
     "jaeger"
     + lib.optionalString (builtins.pathExists jaegerConfiguration) " --config ${jaegerConfiguration}";
 
-  probe = period: check: {
-    period_seconds = period;
-    timeout_seconds = 10;
-    failure_threshold = 60;
-  } // check;
-  answers = port: path: probe 1 {
-    http_get = {
-      host = "127.0.0.1";
-      scheme = "http";
-      port = toString port;
-      inherit path;
+  probe =
+    period: check:
+    {
+      period_seconds = period;
+      timeout_seconds = 10;
+      failure_threshold = 60;
+    }
+    // check;
+  answers =
+    port: path:
+    probe 1 {
+      http_get = {
+        host = "127.0.0.1";
+        scheme = "http";
+        port = toString port;
+        inherit path;
+      };
     };
-  };
   succeeds = command: probe 2 { exec = { inherit command; }; };
 
   servers = {

@@ -82,7 +82,12 @@ lib.genAttrs programs program
       ...
     }:
     import <nix/fetchurl.nix> {
-      inherit url name sha256 hash;
+      inherit
+        url
+        name
+        sha256
+        hash
+        ;
     };
   writeShellApplication =
     {
@@ -128,7 +133,16 @@ lib.genAttrs programs program
   formats = {
     # Sections of plain values, which read the same in TOML and JSON.
     toml = _: {
-      inherit ((import ./core/pkgs/pkgs-lib/formats.nix { inherit lib; pkgs = final; }).toml { }) type;
+      inherit
+        (
+          (import ./core/pkgs/pkgs-lib/formats.nix {
+            inherit lib;
+            pkgs = final;
+          }).toml
+          { }
+        )
+        type
+        ;
       generate =
         name: sections:
         final.writeText name (

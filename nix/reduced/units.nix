@@ -71,4 +71,6 @@ let
       lib.concatStrings (lib.mapAttrsToList unit config.systemd.services)
     );
 in
-runCommand name { } ("mkdir $out\n" + lib.concatMapStrings (node: units (machine node)) (lib.attrValues nodes))
+runCommand name { } (
+  "mkdir $out\n" + lib.concatMapStrings (node: units (machine node)) (lib.attrValues nodes)
+)
