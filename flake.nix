@@ -71,6 +71,7 @@
               advisory-db
               ;
             craneLib = craneFor pkgs;
+            images = images.all;
             module = self.nixosModules.default;
           };
           formatter = pkgs.callPackage ./nix/formatter.nix { toolchain = toolchain pkgs; };

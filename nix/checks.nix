@@ -14,6 +14,7 @@
   rabbitmq-server,
   craneLib,
   programs,
+  images,
   jaeger,
   advisory-db,
   formatter,
@@ -29,6 +30,10 @@ let
     # As developers build it, so that tests find what only debug assertions see.
     CARGO_PROFILE = "dev";
     cargoExtraArgs = "--locked --workspace";
+  };
+  # For tools that take no such arguments.
+  unbuilt = {
+    inherit (arguments) src pname version;
   };
   compiled = arguments // {
     cargoArtifacts = craneLib.buildDepsOnly arguments;
@@ -72,7 +77,7 @@ in
 # One level down: callPackage adds functions to the outer one.
 {
   checks = {
-    inherit (programs) miniapp;
+    inherit (programs) miniapp sbom;
     clippy = craneLib.cargoClippy (
       compiled // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
     );
@@ -88,11 +93,19 @@ in
       postgresql_17
       rabbitmq-server
     ] { };
-    deny = craneLib.cargoDeny arguments;
-    advisories = craneLib.cargoAudit {
-      inherit (arguments) src pname version;
-      inherit advisory-db;
-    };
+    deny = craneLib.cargoDeny unbuilt;
+    advisories = craneLib.cargoAudit (unbuilt // { inherit advisory-db; });
+  }
+  // lib.optionalAttrs stdenv.hostPlatform.isLinux {
+    # Each is a program and little else.
+    images = runCommand "images" { } ''
+      for image in ${toString (lib.attrValues images)}; do
+        size=$($image | wc --bytes)
+        echo "$image: $size bytes"
+        ((size < 40000000))
+      done
+      touch $out
+    '';
   }
   // look "kustomize/overlays/prod/kustomization.yaml" "kustomize" [ kustomize ] ''
     for overlay in kustomize/overlays/*/; do

@@ -94,6 +94,7 @@ let
         RestrictRealtime = true;
         RestrictSUIDSGID = true;
         SystemCallArchitectures = "native";
+        SystemCallErrorNumber = "EPERM";
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
@@ -119,7 +120,7 @@ in
     packages = mkOption {
       type = types.attrsOf types.package;
       default = flake.packages.${pkgs.stdenv.hostPlatform.system};
-      defaultText = "the packages of MiniApp's flake";
+      defaultText = lib.literalMD "the packages of MiniApp's flake";
       description = "Where the programs auth, api, worker and miniapp come from.";
     };
 
@@ -146,7 +147,7 @@ in
     checkSettings = mkOption {
       type = types.bool;
       default = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-      defaultText = "where the program can run while it is built";
+      defaultText = lib.literalMD "where the program can run while the system is built";
       description = "Whether a wrong setting fails the build of the system.";
     };
 

@@ -11,29 +11,23 @@
   cargo-cyclonedx,
 }:
 let
-  names = [
-    "auth"
-    "api"
-    "worker"
-    "miniapp"
-  ];
+  # What is shipped.
+  descriptions = {
+    auth = "MiniApp's accounts, sessions and tokens";
+    api = "MiniApp's tasks over HTTP";
+    worker = "runs MiniApp's tasks";
+    miniapp = "accounts, tokens and background tasks as one platform";
+  };
+  names = lib.attrNames descriptions;
   inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
 
-  # What the compiler reads and nothing else, so that no other file causes a build.
+  # The code and what it may embed, so that no other file causes a build.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
-      (lib.fileset.fileFilter (
-        file:
-        lib.any file.hasExt [
-          "rs"
-          "toml"
-          "sql"
-          "c"
-        ]
-      ) ../services)
+      (lib.fileset.fileFilter (file: !file.hasExt "md") ../services)
     ];
   };
 
@@ -50,15 +44,17 @@ let
   all = craneLib.buildPackage (
     arguments
     // {
-      cargoArtifacts = craneLib.buildDepsOnly arguments;
+      # Without the check that comes first by default, which compiles it all another time.
+      cargoArtifacts = craneLib.buildDepsOnly (arguments // { cargoCheckCommand = "true"; });
       # What is built for another platform is for an image, which allows no reference at all.
       disallowedReferences = lib.optional (stdenv.buildPlatform == stdenv.hostPlatform) craneLib.rustc;
     }
   );
 
-  # One of them by itself.
+  # One of them by itself. What it says about itself is only to be had where it runs.
+  runs = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
   program =
-    name: description: extra:
+    name: description:
     runCommand "${name}-${version}"
       {
         inherit version;
@@ -75,28 +71,26 @@ let
       }
       ''
         install -D --target-directory $out/bin ${all}/bin/${name}
-        ${lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+        ${lib.optionalString runs ''
           help2man --no-info --name ${lib.escapeShellArg description} --output ${name}.1 $out/bin/${name}
           installManPage ${name}.1
-          ${extra}
+        ''}
+        ${lib.optionalString (runs && name == "miniapp") ''
+          for shell in bash fish zsh; do
+            $out/bin/miniapp completions $shell >miniapp.$shell
+            installShellCompletion --cmd miniapp --$shell miniapp.$shell
+          done
         ''}
       '';
+  each = lib.mapAttrs program descriptions;
 in
-rec {
+each
+// {
   programs = all;
-  auth = program "auth" "MiniApp's accounts, sessions and tokens" "";
-  api = program "api" "MiniApp's tasks over HTTP" "";
-  worker = program "worker" "runs MiniApp's tasks" "";
-  miniapp = program "miniapp" "accounts, tokens and background tasks as one platform" ''
-    for shell in bash fish zsh; do
-      $out/bin/miniapp completions $shell >miniapp.$shell
-      installShellCompletion --cmd miniapp --$shell miniapp.$shell
-    done
-  '';
 
   demo = writeShellApplication {
     name = "miniapp-demo";
-    text = ''exec ${lib.getExe miniapp} demo "$@"'';
+    text = ''exec ${lib.getExe each.miniapp} demo "$@"'';
   };
 
   # What went into each program, for those who look for faults in it.
