@@ -5,6 +5,7 @@
   writeText,
   writeShellScript,
   writeShellApplication,
+  bash,
   coreutils,
   mailpit,
   postgresql_17,
@@ -134,6 +135,8 @@ in
 writeShellApplication {
   name = "miniapp-stack";
   runtimeInputs = [
+    # process-compose hands it each command.
+    bash
     coreutils
     mailpit
     postgresql_17
