@@ -45,7 +45,7 @@ let
       wants = [ "network-online.target" ];
       after = [
         "network-online.target"
-        "postgresql.service"
+        "postgresql.target"
         "rabbitmq.service"
       ];
       environment = {
