@@ -88,11 +88,17 @@ in
       touch $out
     '';
     tests-embedded = tests "tests-embedded" [ ] { MINIAPP_TESTS = "embedded"; };
-    tests-servers = tests "tests-servers" [
-      erlang
-      postgresql_17
-      rabbitmq-server
-    ] { };
+    tests-servers = tests "tests-servers" (
+      [
+        erlang
+        postgresql_17
+        prometheus
+        prometheus.cli
+        rabbitmq-server
+      ]
+      ++ lib.optional (jaeger != null) jaeger
+      ++ lib.optional stdenv.hostPlatform.isLinux opentelemetry-collector-contrib
+    ) { };
     deny = craneLib.cargoDeny unbuilt;
     advisories = craneLib.cargoAudit (unbuilt // { inherit advisory-db; });
   }
