@@ -120,6 +120,8 @@ pub enum Command {
     Admin(admin::Command),
     /// Look at every task in the database, and how it keeps to the rules
     Check,
+    /// Make the tables in the database, or change them to what this version needs
+    Migrate,
     /// Show the configuration in force, and where each value comes from
     Config(config::Args),
     /// Print the OpenAPI document of a service

@@ -10,6 +10,7 @@ mod kinds;
 pub mod login;
 mod logout;
 pub mod mail;
+mod migrate;
 pub mod openapi;
 pub mod register;
 mod serve;
@@ -61,6 +62,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> 
         Command::Mail(args) => mail::run(context, args).await?,
         Command::Admin(command) => admin::run(context, command).await?,
         Command::Check => check::run(context).await?,
+        Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,
         Command::Completions(args) => completions::run(&args)?,
