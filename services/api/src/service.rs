@@ -55,7 +55,7 @@ pub async fn run(
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.url)?;
+    let broker = broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
         "no worker is reached by {}, which lives within a process: run miniapp, or set \

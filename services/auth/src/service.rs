@@ -65,7 +65,7 @@ impl Auth {
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.url)?;
+    let broker = broker::open(&config.broker.address())?;
     if !broker.is_durable() {
         tracing::warn!(
             broker = %config.broker.url,

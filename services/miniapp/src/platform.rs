@@ -69,7 +69,7 @@ impl Platform {
 
         let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
         let clock = clock.with_context(|| format!("can't open {}", config.database.url))?;
-        let broker = broker::open(&config.broker.url)?;
+        let broker = broker::open(&config.broker.address())?;
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;

@@ -14,7 +14,7 @@ use crate::kinds::Kinds;
 /// Runs one worker on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.url)?;
+    let broker = broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
         "nothing reaches this worker by {}, which lives within a process: run miniapp, or set \

@@ -283,3 +283,20 @@ async fn a_client_is_known_by_its_connection() {
     let shown = String::from_utf8(answer.body).expect("text");
     assert_eq!(shown, r#"Client { address: Some(192.0.2.1), user_agent: Some("curl/8") }"#);
 }
+
+#[tokio::test]
+async fn a_client_behind_a_trusted_proxy_is_known_by_what_that_says() {
+    let options = RouterOptions {
+        proxies: kit::http::Proxies::new(&["10.0.0.0/8".parse().expect("a network")]),
+        ..RouterOptions::default()
+    };
+    let who = async |client: kit::http::Client| client.address.expect("one").to_string();
+    let router = finish(Router::new().route("/who", on_get(who)), &options);
+    for (peer, expected) in [("10.1.1.1:5", "192.0.2.1"), ("192.0.2.9:5", "192.0.2.9")] {
+        let mut request = get("/who");
+        request.extensions_mut().insert(kit::http::Peer(peer.parse().expect("an address")));
+        let forwarded = http::HeaderValue::from_static("10.9.9.9, 192.0.2.1");
+        request.headers_mut().insert("x-forwarded-for", forwarded);
+        assert_eq!(ask(&router, request).await.body, expected.as_bytes());
+    }
+}

@@ -65,8 +65,9 @@ async fn a_certificate_of_strangers() {
     let fault = fault(&open(&EngineUrl::new(&url))).await;
     assert!(fault.contains("certificate"), "{fault}");
 
-    let trusting = format!("{url}?cacertfile={}", server.authority().display());
-    open(&EngineUrl::new(trusting)).ping().await.unwrap();
+    let ca_file = Some(server.authority().display().to_string());
+    let settings = kit::config::Broker { url: EngineUrl::new(url), ca_file };
+    open(&settings.address()).ping().await.unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -32,6 +33,18 @@ pub enum Synchronous {
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     pub url: EngineUrl,
+    #[serde(deserialize_with = "optional")]
+    pub ca_file: Option<String>,
+}
+
+impl Broker {
+    /// The URL, with what is set beside it.
+    pub fn address(&self) -> EngineUrl {
+        match &self.ca_file {
+            Some(file) => self.url.with("cacertfile", file),
+            None => self.url.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -106,6 +119,7 @@ pub struct Codes {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub per_ip: u32,
+    pub trusted_proxies: Vec<IpNet>,
     pub sign_in_failures: u32,
     pub connections: u32,
     #[serde(deserialize_with = "size")]

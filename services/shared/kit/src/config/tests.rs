@@ -159,6 +159,8 @@ fn a_wrong_value_is_told_with_its_key_and_where_it_stands() {
         ("MINIAPP__DATABASE__SYNCHRONOUS", "never", "database.synchronous"),
         ("MINIAPP__DATABASE__CONNECTIONS", "0", "database.connections"),
         ("MINIAPP__BROKER__URL", "", "broker.url"),
+        ("MINIAPP__BROKER__CA_FILE", "/ca.pem", "broker.ca_file"),
+        ("MINIAPP__LIMITS__TRUSTED_PROXIES", "10.0.0.1/99", "limits.trusted_proxies"),
         ("MINIAPP__MAIL__URL", "pop3://host", "mail.url"),
         ("MINIAPP__MAIL__FROM", "nobody", "mail.from"),
         ("MINIAPP__MAIL__TIMEOUT", "1m", "mail.timeout"),

@@ -53,6 +53,9 @@ impl Config {
         };
         check.engine("database.url", &self.database.url, databases)?;
         check.engine("broker.url", &self.broker.url, &["memory", "amqp", "amqps"])?;
+        // Who names an authority doesn't want to talk in the open.
+        let fine = self.broker.ca_file.is_none() || self.broker.url.scheme() == "amqps";
+        check.that("broker.ca_file", fine, "needs a broker.url that begins with amqps://")?;
         check.engine("mail.url", &self.mail.url, &["inbox", "smtp", "smtps"])?;
         let is_http = |url: &str| {
             let url: Option<http::Uri> = url.parse().ok();

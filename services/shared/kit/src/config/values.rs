@@ -32,6 +32,14 @@ impl EngineUrl {
         self.0.expose_secret()
     }
 
+    /// The same with one more parameter in its query.
+    #[must_use]
+    pub fn with(&self, parameter: &str, value: &str) -> Self {
+        let url = self.expose();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Self::new(format!("{url}{separator}{parameter}={value}"))
+    }
+
     /// Whether nothing was given.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
@@ -214,6 +222,11 @@ mod tests {
             let url = EngineUrl::new(url);
             assert_eq!(url.to_string(), shown);
             assert!(!format!("{url:?}").contains("s3cr3t"));
+        }
+        for (url, longer) in
+            [("amqps://mq/", "amqps://mq/?a=/b"), ("amqp://mq/?c=d", "amqp://mq/?c=d&a=/b")]
+        {
+            assert_eq!(EngineUrl::new(url).with("a", "/b").expose(), longer);
         }
         assert_eq!(EngineUrl::new("sqlite:///a").scheme(), "sqlite");
         assert_eq!(EngineUrl::new("sqlite:///a").rest(), "/a");

@@ -9,14 +9,14 @@ use http::request::Parts;
 
 const LONGEST_USER_AGENT: usize = 256;
 
-/// The other end of the connection.
+/// The other end of the connection, or the one that a proxy there speaks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
 /// Who asks, as far as the connection and its headers tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The address of the connection; absent only where no server is between.
+    /// The address of its [`Peer`]; absent only where no server is between.
     pub address: Option<IpAddr>,
     /// What it calls itself, cut to a bearable length.
     pub user_agent: Option<String>,

@@ -23,7 +23,7 @@ use tracing::{Level, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::problem::Cause;
-use super::{BodyLimits, Peer, Problem, metrics};
+use super::{BodyLimits, Peer, Problem, Proxies, metrics};
 use crate::metrics::Exemplar;
 use crate::telemetry::otlp::SERVICE;
 use crate::trace::{self, InRequest};
@@ -61,6 +61,7 @@ pub(super) struct Front {
     pub(super) service: Option<crate::Service>,
     /// Which of a caller's baggage is told of.
     pub(super) baggage_keys: Arc<[String]>,
+    pub(super) proxies: Proxies,
 }
 
 impl<S> Layer<S> for Front {
@@ -90,6 +91,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Answer<S::Future> {
+        self.front.find_client(&mut request);
         let asked = Asked {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -114,6 +116,15 @@ where
 }
 
 impl Front {
+    /// Puts the client that a proxy speaks for in the proxy's place.
+    fn find_client(&self, request: &mut Request) {
+        let Some(Peer(peer)) = request.extensions().get() else { return };
+        if let Some(client) = self.proxies.client(peer.ip(), request.headers()) {
+            // Its port is the proxy's secret.
+            request.extensions_mut().insert(Peer((client, 0).into()));
+        }
+    }
+
     /// Says what the span of a request tells besides the request itself.
     fn describe(&self, recorded: &Context, request: &Request) {
         let span = recorded.span();

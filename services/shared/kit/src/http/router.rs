@@ -9,7 +9,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use super::front::{Front, Logged, X_TRACE_ID};
-use super::{BodyLimits, Problem};
+use super::{BodyLimits, Problem, Proxies};
 use crate::Service;
 use crate::config::Config;
 
@@ -26,6 +26,8 @@ pub struct RouterOptions {
     pub service: Option<Service>,
     /// Which of a caller's baggage spans tell of.
     pub baggage_keys: Arc<[String]>,
+    /// Who is believed about the addresses of others.
+    pub proxies: Proxies,
 }
 
 impl RouterOptions {
@@ -37,6 +39,7 @@ impl RouterOptions {
             logged: Logged::All,
             service: Some(service),
             baggage_keys: config.telemetry.baggage_keys.clone().into(),
+            proxies: Proxies::new(&config.limits.trusted_proxies),
         }
     }
 }
@@ -56,6 +59,7 @@ pub fn finish(router: Router, options: &RouterOptions) -> Router {
         logged: options.logged,
         service: options.service,
         baggage_keys: options.baggage_keys.clone(),
+        proxies: options.proxies.clone(),
     })
 }
 
