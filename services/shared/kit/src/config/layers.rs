@@ -82,7 +82,10 @@ impl Layers {
     /// The values as `T`.
     pub(super) fn extract<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
         self.figment.extract().map_err(|error| {
-            let key = error.path.join(".");
+            let names = |part: &&String| part.parse::<usize>().is_err();
+            // Of a list's element only the list has a setting.
+            let key: Vec<&str> = error.path.iter().take_while(names).map(String::as_str).collect();
+            let key = key.join(".");
             let message = if SECRETS.contains(&key.as_str()) {
                 "must be a text".to_owned()
             } else {
