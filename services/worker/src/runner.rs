@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
 use kit::metrics::Exemplar;
+use kit::trouble::Retries;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -25,7 +26,6 @@ use crate::metrics::{self, Counted};
 use crate::outcome::Outcome;
 use crate::running::Running;
 use crate::spans::{self, Traced};
-use kit::trouble::Retries;
 
 /// What all attempts of a worker share.
 pub(crate) struct Runner {

@@ -2,9 +2,10 @@
 
 use contracts::task::Task;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use testkit::collector::Collector;
 use testkit::traces::{Span, Trace};
 
-use crate::support::{Names, Stories};
+use crate::support::{Names, Stories, is_told, trace_of};
 
 /// The share of the time from submit to outcome that has to be explained.
 const EXPLAINED: f64 = 0.95;
@@ -12,6 +13,15 @@ const EXPLAINED: f64 = 0.95;
 /// How many attempts each of the stories takes.
 pub fn attempts(name: &str) -> usize {
     if name == "retried" { 3 } else { 1 }
+}
+
+/// Insists that `collector` is told each story whole and as it happened.
+pub async fn expect_stories(stories: &Stories, collector: &Collector, names: Names) {
+    for (name, task) in stories.all() {
+        let is_whole = |trace: &_| is_told(trace, attempts(name));
+        let trace = collector.trace_when(trace_of(task), is_whole).await;
+        expect_story(name, stories, &trace, names);
+    }
 }
 
 /// Insists on all that is known of a story's trace.

@@ -5,7 +5,7 @@ use testkit::collector::Collector;
 use testkit::http::Answer;
 use testkit::traces::Trace;
 
-use crate::checks::{attempts, expect_story};
+use crate::checks::expect_stories;
 use crate::support::{Names, Stories, is_told, trace_of, traced};
 
 const NAMES: Names = Names { shared: &["miniapp"], broker: "miniapp_memory", database: "sqlite" };
@@ -16,11 +16,7 @@ async fn each_part_of_one_process_tells_of_its_own() {
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
     let stories = Stories::happen(&user).await;
-    for (name, task) in stories.all() {
-        let is_whole = |trace: &_| is_told(trace, attempts(name));
-        let trace = collector.trace_when(trace_of(task), is_whole).await;
-        expect_story(name, &stories, &trace, NAMES);
-    }
+    expect_stories(&stories, &collector, NAMES).await;
     let ended = platform.stop().await;
     assert!(ended.status.success(), "{}", ended.log);
 }

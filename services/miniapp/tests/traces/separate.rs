@@ -7,7 +7,7 @@ use testkit::platform::{Program, Separate};
 use testkit::postgres::Server as Postgres;
 use testkit::rabbit::Server as Rabbit;
 
-use crate::checks::{attempts, expect_story};
+use crate::checks::expect_stories;
 use crate::support::{Names, Stories, is_told, trace_of, traced};
 
 pub const NAMES: Names =
@@ -34,11 +34,7 @@ async fn one_trace_goes_through_all_processes() {
     let platform = Separate::start(&program, 1, 2).await;
     let user = platform.sign_up("ada").await;
     let stories = Stories::happen(&user).await;
-    for (name, task) in stories.all() {
-        let is_whole = |trace: &_| is_told(trace, attempts(name));
-        let trace = collector.trace_when(trace_of(task), is_whole).await;
-        expect_story(name, &stories, &trace, NAMES);
-    }
+    expect_stories(&stories, &collector, NAMES).await;
 }
 
 #[tokio::test]
