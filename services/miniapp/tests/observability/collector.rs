@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use testkit::eventually;
 use testkit::http::{Answer, client};
+use testkit::ports;
 
 use crate::load::Load;
-use crate::programs::{Program, free_port, optional};
+use crate::programs::{Program, optional};
 
 /// With the collector that is inside Jaeger, which has all but its extensions.
 #[test]
@@ -34,7 +35,7 @@ async fn what_services_send_is_called_as_what_they_show() {
         optional("MINIAPP_OTELCOL", &names).or_else(|| optional("MINIAPP_JAEGER", &["jaeger"]));
     let Some(collector) = collector.filter(|_| !testkit::only_embedded()) else { return };
     let directory = tempfile::tempdir().expect("a directory");
-    let [grpc, shown] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let [grpc, shown] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
     let running = start(&collector, &grpc, &shown, directory.path());
     let load = Load::start(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{grpc}")),
@@ -60,11 +61,11 @@ fn start(
     let local = |port: u16| format!("127.0.0.1:{port}");
     let variables = [
         ("OTLP_GRPC_LISTEN", grpc.to_owned()),
-        ("OTLP_HTTP_LISTEN", local(free_port())),
+        ("OTLP_HTTP_LISTEN", local(ports::free())),
         ("PROMETHEUS_LISTEN", shown.to_owned()),
-        ("JAEGER_ENDPOINT", local(free_port())),
+        ("JAEGER_ENDPOINT", local(ports::free())),
         ("TELEMETRY_HOST", "127.0.0.1".to_owned()),
-        ("TELEMETRY_PORT", free_port().to_string()),
+        ("TELEMETRY_PORT", ports::free().to_string()),
     ];
     let log = directory.join("collector.log");
     collector.start(&["--config", "collector/config.yaml"], &variables, &log)

@@ -2,8 +2,9 @@
 
 use testkit::eventually;
 use testkit::http::{Answer, client};
+use testkit::ports;
 
-use crate::programs::{Running, free_port, optional};
+use crate::programs::{Running, optional};
 
 /// Jaeger by one of its files; its query port.
 fn start(file: &str, directory: &std::path::Path) -> Option<(Running, u16)> {
@@ -18,7 +19,7 @@ fn start(file: &str, directory: &std::path::Path) -> Option<(Running, u16)> {
         "TELEMETRY_PORT",
     ];
     let mut variables: Vec<(&str, String)> =
-        ports.iter().map(|name| (*name, free_port().to_string())).collect();
+        ports.iter().map(|name| (*name, ports::free().to_string())).collect();
     let query = variables[0].1.parse().expect("a port");
     variables.push(("LISTEN", "127.0.0.1".to_owned()));
     variables.push(("DIRECTORY", directory.display().to_string()));

@@ -1,6 +1,5 @@
 //! Programs that are installed, or aren't.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -92,10 +91,4 @@ impl Drop for Running {
             eprintln!("---- {} ----\n{said}", self.log.display());
         }
     }
-}
-
-/// A port that nobody uses at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
 }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::eventually;
 use testkit::http::{Answer, client};
+use testkit::ports;
 use url::Url;
 
-use crate::programs::{Running, folder, free_port, of_prometheus};
+use crate::programs::{Running, folder, of_prometheus};
 
 /// Where the configuration expects each job.
 const PLACES: [(&str, &str); 3] =
@@ -45,7 +46,7 @@ impl Prometheus {
         }
         let file = files.path().join("prometheus.yml");
         fs::write(&file, configuration).expect("written");
-        let port = free_port();
+        let port = ports::free();
         let arguments = [
             format!("--config.file={}", file.display()),
             format!("--storage.tsdb.path={}", files.path().join("data").display()),

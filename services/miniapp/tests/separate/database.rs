@@ -137,8 +137,7 @@ async fn a_table_that_somebody_locks() {
     let mut locking = somebody_else.begin().await.expect("a transaction");
     locking.execute("LOCK TABLE tasks IN EXCLUSIVE MODE").await.expect("a lock");
     is_refused(&user).await;
-    let log = platform.apis[0].log();
-    assert!(log.contains("lock timeout"), "{log}");
+    platform.apis[0].until_it_says("lock timeout").await;
     // What is there can be read, so that it stays where requests go.
     user.task(tasks[0]).await;
     eventually("the API says that it is degraded", async || {

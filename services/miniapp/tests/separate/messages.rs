@@ -14,6 +14,15 @@ use uuid::Uuid;
 
 use crate::support::{each_finishes_once, shared, somebody};
 
+/// Waits until all services together have said `text` so often, and insists on no more.
+async fn are_told(platform: &mut Separate, text: &str, count: usize) {
+    let mut lines = || -> usize {
+        platform.services().map(|service| service.log().matches(text).count()).sum()
+    };
+    eventually(&format!("{text:?} is told"), async || (lines() >= count).then_some(())).await;
+    assert_eq!(lines(), count, "one line each");
+}
+
 #[tokio::test]
 async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
     let Some(broker) = shared().await else { return };
@@ -46,11 +55,7 @@ async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
         let empty = async || client.depth(queue).await.ok().filter(|depth| *depth == 0);
         eventually("the queue is empty", empty).await;
     }
-    let lines: usize = platform
-        .services()
-        .map(|service| service.log().matches("parked a message that is not ours").count())
-        .sum();
-    assert_eq!(lines, 4, "one line each");
+    are_told(&mut platform, "parked a message that is not ours", 4).await;
 }
 
 /// While a new version is rolled out, a queue holds messages of both, and consumers of both
@@ -100,9 +105,7 @@ async fn two_versions_in_one_queue() {
     for task in &waiting {
         assert_eq!(user.task(*task).await.status, Status::Awaiting);
     }
-    let lines =
-        platform.services().map(|service| service.log().matches("of an unknown version").count());
-    assert_eq!(lines.sum::<usize>(), newer.len(), "one line each");
+    are_told(&mut platform, "of an unknown version", newer.len()).await;
 
     // A newer process that starts looks through what is parked. This one knows the version
     // before, so that is what it has to find there.

@@ -131,7 +131,7 @@ async fn requests_about_a_task_are_linked_to_its_trace() {
     Answer::to(ask.header("traceparent", parent)).await.expect(200);
     let name = "GET /api/tasks/{id}";
     let is_there = |trace: &Trace| trace.count(name) == 1;
-    let trace = collector.trace_when(&parent[3..35], is_there).await;
+    let trace = collector.spans_when(&parent[3..35], is_there).await;
     let request = trace.only(name);
     assert_eq!(request.parent, &parent[36..52]);
     assert_eq!(request.says("task.id"), task.task_id.to_string());

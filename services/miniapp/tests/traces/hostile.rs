@@ -65,7 +65,7 @@ async fn baggage_goes_on_and_only_what_is_listed_is_told() {
     let submit = submit.header("baggage", format!("tenant=a%20b;p=1,card={CARD}"));
     let answer = Answer::to(submit).await.expect(201);
     let task = user.until(answer.text("taskId").parse().expect("a UUID"), Status::Finished).await;
-    let trace = collector.trace_when(trace_of(&task), |trace| is_told(trace, 1)).await;
+    let trace = collector.spans_when(trace_of(&task), |trace| is_told(trace, 1)).await;
     let request = trace.only("POST /api/tasks");
     assert_eq!(request.says("baggage.tenant"), "a b");
     assert!(!format!("{:?}", collector.requests()).contains(CARD));

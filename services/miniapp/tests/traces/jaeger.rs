@@ -15,7 +15,7 @@ use crate::support::{Stories, is_told, trace_of};
 async fn traces(jaeger: &Jaeger, id: &str, attempts: usize) -> [Trace; 2] {
     eventually(&format!("the trace {id} is whole"), async || {
         let trace = jaeger.trace(id).await;
-        is_told(&trace, attempts).then_some(())
+        (trace.is_tree() && is_told(&trace, attempts)).then_some(())
     })
     .await;
     [jaeger.trace(id).await, jaeger.trace_of_old(id).await]

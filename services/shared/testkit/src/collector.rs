@@ -22,9 +22,10 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
-use crate::eventually;
 use crate::traces::{Span, Trace, from_otlp};
+use crate::wait::{PATIENCE, PAUSE};
 
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,12 +110,24 @@ impl Collector {
         Trace::of(id, self.spans())
     }
 
-    /// The trace as soon as it `is_whole`.
+    /// The trace as soon as it `is_whole` and no span lacks its parent. Each process sends
+    /// its own in its own time, so that an effect may be told before its cause.
     pub async fn trace_when(&self, id: &str, is_whole: impl Fn(&Trace) -> bool) -> Trace {
-        eventually(&format!("the trace {id} is whole"), async || {
-            Some(self.trace(id)).filter(|trace| is_whole(trace))
-        })
-        .await
+        self.spans_when(id, |trace| trace.is_tree() && is_whole(trace)).await
+    }
+
+    /// What there is of the trace as soon as that is `enough`, though its beginning may be
+    /// told to others.
+    pub async fn spans_when(&self, id: &str, is_enough: impl Fn(&Trace) -> bool) -> Trace {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let trace = self.trace(id);
+            if is_enough(&trace) {
+                return trace;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for more of {trace}");
+            sleep(PAUSE).await;
+        }
     }
 }
 

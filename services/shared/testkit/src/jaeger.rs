@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::eventually;
 use crate::http::{Answer, client};
-use crate::platform::free_port;
+use crate::ports;
 use crate::traces::{Span, Trace};
 
 /// A running Jaeger, which keeps everything in memory. Dropped, it is killed.
@@ -41,7 +41,7 @@ impl Jaeger {
             return None;
         };
         let home = tempfile::tempdir().expect("a directory");
-        let [otlp, query, query_grpc] = [(); 3].map(|()| free_port());
+        let [otlp, query, query_grpc] = [(); 3].map(|()| ports::free());
         let file = home.path().join("jaeger.yaml");
         std::fs::write(&file, configuration(otlp, query, query_grpc)).expect("written");
         let child = Command::new(program)

@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod http;
 pub mod jaeger;
 pub mod platform;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod rabbit;

@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 
 use self::install::Install;
 use crate::certificate::Certificate;
+use crate::ports;
 
 /// How long a server may take to start; after a crash it reads its log first.
 const START: Duration = Duration::from_mins(1);
@@ -97,7 +98,7 @@ impl Server {
         }
         all.extend(settings.iter().map(|setting| (*setting).to_owned()));
         let server = Self {
-            port: free_port()?,
+            port: ports::free(),
             install,
             directory,
             settings: all,
@@ -290,11 +291,6 @@ impl Drop for Server {
             None => drop(fs::remove_dir_all(&self.directory)),
         }
     }
-}
-
-/// A port that nobody uses at the moment.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -98,6 +98,14 @@ impl Trace {
         below.into_iter()
     }
 
+    /// Whether it has a beginning, and each other span has a parent.
+    pub fn is_tree(&self) -> bool {
+        let ids: HashSet<&str> = self.spans.iter().map(|span| span.id.as_str()).collect();
+        let mut parents = self.spans.iter().map(|span| span.parent.as_str());
+        parents.clone().any(str::is_empty)
+            && parents.all(|parent| parent.is_empty() || ids.contains(parent))
+    }
+
     /// Insists that it is one tree, that no id is there twice, that links lead to spans that
     /// are there and aren't parents, and that nothing begins before what caused it or ends
     /// before it begins.

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 /// What hasn't happened by then never will: generous, because it is spent by tests alone
 /// that fail.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks.
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks again and again until there is an answer, and gives it. Panics with `what` should
 /// there never be one.

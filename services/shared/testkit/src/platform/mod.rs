@@ -2,7 +2,6 @@
 //! for each service, asked over HTTP.
 
 mod engines;
-mod ports;
 mod process;
 mod program;
 mod separate;
@@ -19,7 +18,6 @@ use serde_json::{Value, json};
 use self::process::Process;
 
 pub use engines::Engines;
-pub(crate) use ports::free as free_port;
 pub use program::{Finished, Program};
 pub use rustix::process::Signal;
 pub use separate::{Separate, Service};

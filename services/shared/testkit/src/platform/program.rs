@@ -9,9 +9,10 @@ use std::sync::Arc;
 use kit::config::variable_of;
 use tempfile::TempDir;
 
+use super::Platform;
 #[cfg(target_os = "linux")]
 use super::skew;
-use super::{Platform, ports};
+use crate::ports;
 
 /// A way to run the program: which file, and with what settings. Its clones share one
 /// home, with the data directory in it.

@@ -9,9 +9,10 @@ use rustix::process::Pid;
 use serde_json::json;
 
 use super::process::Process;
-use super::{Program, Signal, User, ports};
+use super::{Program, Signal, User};
 use crate::eventually;
 use crate::http::{Answer, client};
+use crate::ports;
 
 /// Services as processes of their own, on one database and one broker.
 pub struct Separate {
@@ -129,6 +130,12 @@ impl Service {
     /// What it has logged so far, before it was started again too.
     pub fn log(&self) -> String {
         format!("{}{}", self.logged, self.process.log())
+    }
+
+    /// Waits until it has logged `text`: what it logs may come a little after what it does.
+    pub async fn until_it_says(&self, text: &str) {
+        let said = async || self.log().contains(text).then_some(());
+        eventually(&format!("{text:?} is logged"), said).await;
     }
 
     /// Sends it a signal.

@@ -1,5 +1,4 @@
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 use super::Options;
 use super::install::Install;
 use crate::certificate::Certificate;
+use crate::ports;
 
 /// How many virtual hosts are made together; making one takes as long.
 const HOSTS_TOGETHER: usize = 24;
@@ -30,6 +30,8 @@ case $word in
 esac
 wait "$server"
 kill -KILL "$names"
+# Whoever starts the server again needs the port.
+wait "$names"
 [ "$word" ] || rm -rf -- "$directory"
 "#;
 
@@ -58,7 +60,7 @@ impl Node {
     pub fn new(options: Options) -> Result<Self> {
         let install = Install::find()?;
         let directory = tempfile::Builder::new().prefix("miniapp-rabbit-").tempdir()?.keep();
-        let ports = Ports::find()?;
+        let ports = Ports::find();
         let node = Self {
             name: format!("miniapp-{}@localhost", ports.amqp),
             install,
@@ -193,20 +195,8 @@ impl Drop for Node {
 }
 
 impl Ports {
-    /// Ports that nobody uses at the moment.
-    pub fn find() -> Result<Self> {
-        let mut taken = Vec::new();
-        let mut find = || -> Result<u16> {
-            // Held until all are found, so that they differ.
-            taken.push(TcpListener::bind(("127.0.0.1", 0))?);
-            Ok(taken[taken.len() - 1].local_addr()?.port())
-        };
-        Ok(Self {
-            amqp: find()?,
-            tls: find()?,
-            management: find()?,
-            nodes: find()?,
-            names: find()?,
-        })
+    fn find() -> Self {
+        let [amqp, tls, management, nodes, names] = [(); 5].map(|()| ports::free());
+        Self { amqp, tls, management, nodes, names }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// A port that nobody listens on.
-pub(crate) fn free() -> u16 {
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test processes that run side by side begin far from one another.
     let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT));
