@@ -1,6 +1,7 @@
 //! What a trace shows of a worker: the processing of a message, and in it each step from
 //! the wait for a free slot to the word that it is done.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use broker::spans::Processing;
@@ -34,17 +35,19 @@ struct Steps {
 /// The attempt that the message led to.
 struct Claimed {
     claim: Claim,
-    task: Task,
+    kind: String,
+    generation: u32,
+    attempt: u32,
+    worker: Option<Arc<str>>,
 }
 
 impl Claimed {
-    fn describe(&self, past: Past) -> Past {
-        let Self { claim: Claim { task_id, .. }, task } = self;
-        past.with("task.id", task_id.hyphenated().to_string())
-            .with("task.kind", task.spec.kind.clone())
-            .with("task.generation", i64::from(task.state.generation))
-            .with("task.attempt", i64::from(task.state.attempt))
-            .with_some("task.worker", task.state.worker.as_deref().map(str::to_owned))
+    fn describe(self, past: Past) -> Past {
+        past.with("task.id", self.claim.task_id)
+            .with("task.kind", &self.kind)
+            .with("task.generation", self.generation)
+            .with("task.attempt", self.attempt)
+            .with_some("task.worker", self.worker.as_deref())
     }
 }
 
@@ -79,7 +82,14 @@ impl Traced {
         let Some(steps) = &mut self.0 else { return };
         if let Some((claim, task)) = claimed {
             steps.processing.identify(attempt_id(claim.task_id, claim.token));
-            steps.claimed = Some(Claimed { claim: *claim, task: task.clone() });
+            let Task { spec, state, .. } = task;
+            steps.claimed = Some(Claimed {
+                claim: *claim,
+                kind: spec.kind.clone(),
+                generation: state.generation,
+                attempt: state.attempt,
+                worker: state.worker.clone(),
+            });
         }
         let slot_at = steps.at;
         let waited = steps.processing.step("wait for slot", steps.processing.delivered_at());
@@ -172,15 +182,15 @@ impl Drop for Traced {
         // Until the last step is told of, too.
         let _open = processing.as_parent().open();
         processing.end(|mut past| {
-            if let Some(claimed) = &claimed {
+            if let Some(claimed) = claimed {
+                let Claim { task_id, token } = claimed.claim;
                 past = claimed.describe(past);
-                if let Some(before) = claimed.claim.token.checked_sub(1).filter(|token| *token > 0)
-                {
-                    past = past.linked(attempt_id(claimed.claim.task_id, before));
+                if let Some(before) = token.checked_sub(1).filter(|token| *token > 0) {
+                    past = past.linked(attempt_id(task_id, before));
                 }
             }
             match outcome {
-                Some((outcome, Some(error))) => past.with("task.outcome", outcome).failed(error),
+                Some((outcome, Some(error))) => past.with("task.outcome", outcome).failed(&error),
                 Some((outcome, None)) => past.with("task.outcome", outcome),
                 None => past,
             }

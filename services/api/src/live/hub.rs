@@ -140,10 +140,10 @@ fn note_arrival(head: &EventHead, trace: &EventTrace) {
     // By the clocks of two machines it may be heard of before it happens.
     let committed_at = SystemTime::from(trace.committed_at).min(now);
     let kind: &'static str = head.kind.into();
-    Past::internal(format!("tell of {kind}"), &task, committed_at, now)
+    Past::internal(&format!("tell of {kind}"), &task, committed_at, now)
         .of(Service::Api)
-        .with("task.id", head.task_id.hyphenated().to_string())
-        .with("event.id", head.id.hyphenated().to_string())
+        .with("task.id", head.task_id)
+        .with("event.id", head.id)
         .record();
 }
 

@@ -47,13 +47,9 @@ impl Subject {
             .with("messaging.operation.type", of_type)
             .with("messaging.destination.name", name)
             .with_some("messaging.rabbitmq.destination.routing_key", key)
-            .with("messaging.message.id", text(self.id))
-            .with_some("messaging.message.conversation_id", self.conversation.map(text))
+            .with("messaging.message.id", self.id)
+            .with_some("messaging.message.conversation_id", self.conversation)
     }
-}
-
-fn text(id: Uuid) -> String {
-    id.hyphenated().to_string()
 }
 
 /// A message on its way to the broker.
@@ -99,7 +95,7 @@ impl Publishing {
     pub fn end(self, answer: &Result<(), BrokerError>, describe: impl FnOnce(Past) -> Past) {
         let Self { parent, id, from, subject, .. } = &self;
         let name = format!("publish {}", subject.destination.published());
-        let past = Past::new(name, SpanKind::Producer, parent, *from, now()).with_id(*id);
+        let past = Past::new(&name, SpanKind::Producer, parent, *from, now()).with_id(*id);
         let past = describe(subject.described(past, "publish", "send"));
         match answer {
             Ok(()) => past,
@@ -173,14 +169,14 @@ impl Processing {
     }
 
     /// A span below it, of something that ended now.
-    pub fn step(&self, name: impl Into<std::borrow::Cow<'static, str>>, from: SystemTime) -> Past {
+    pub fn step(&self, name: &str, from: SystemTime) -> Past {
         Past::internal(name, &self.as_parent(), from, now()).of(self.service)
     }
 
     /// The span of telling the broker what became of the message, which ended now.
     pub fn settled(&self, operation: &'static str, from: SystemTime) -> Past {
         let name = format!("{operation} {}", self.subject.destination.consumed());
-        let past = Past::new(name, SpanKind::Client, &self.as_parent(), from, now());
+        let past = Past::new(&name, SpanKind::Client, &self.as_parent(), from, now());
         self.tagged(self.subject.described(past.of(self.service), operation, "settle"))
     }
 
@@ -188,7 +184,7 @@ impl Processing {
     pub fn end(self, describe: impl FnOnce(Past) -> Past) {
         let Self { service, publishing, delivered_at, subject, .. } = &self;
         let name = format!("process {}", subject.destination.consumed());
-        let past = Past::new(name, SpanKind::Consumer, publishing, *delivered_at, now());
+        let past = Past::new(&name, SpanKind::Consumer, publishing, *delivered_at, now());
         let past = subject.described(past.with_id(self.id).of(*service), "process", "process");
         describe(self.tagged(past)).record();
         if let Some(published_at) = self.published_at {

@@ -63,7 +63,7 @@ impl Committing {
         let past = stored(operation, &parent, from, system)
             .with_some("db.operation.batch.size", i64::try_from(together).ok());
         match error {
-            Some(error) => past.failed(error.to_owned()),
+            Some(error) => past.failed(error),
             None => past,
         }
         .record();
@@ -90,7 +90,7 @@ fn stored(
     from: SystemTime,
     system: &'static str,
 ) -> Past {
-    Past::new(format!("{operation} tasks"), SpanKind::Client, parent, from, now())
+    Past::new(&format!("{operation} tasks"), SpanKind::Client, parent, from, now())
         .with("db.system.name", system)
         .with("db.operation.name", operation)
         .with("db.collection.name", "tasks")
@@ -125,10 +125,8 @@ impl Dispatching {
             let Some((_, publishing)) = publishing.next_if(|(its, _)| *its == place) else {
                 continue;
             };
-            let described = |past: Past| {
-                past.with("task.id", due.id.hyphenated().to_string())
-                    .with("task.generation", i64::from(due.generation))
-            };
+            let described =
+                |past: Past| past.with("task.id", due.id).with("task.generation", due.generation);
             waits(due, times, &publishing, described);
             publishing.end(answer, described);
         }
@@ -162,11 +160,11 @@ pub(crate) fn attempt_lost(task: &Task, clock: &dyn Clock) {
     let from = task.state.started_at.map_or(times.now(), |at| times.at(at));
     Past::internal("attempt lost", &parent, from, times.now())
         .with_id(attempt_id(task.id, task.state.claim))
-        .with("task.id", task.id.hyphenated().to_string())
-        .with("task.kind", task.spec.kind.clone())
-        .with("task.generation", i64::from(task.state.generation))
-        .with("task.attempt", i64::from(task.state.attempt))
-        .with_some("task.worker", task.state.worker.as_deref().map(str::to_owned))
+        .with("task.id", task.id)
+        .with("task.kind", &task.spec.kind)
+        .with("task.generation", task.state.generation)
+        .with("task.attempt", task.state.attempt)
+        .with_some("task.worker", task.state.worker.as_deref())
         .failed("lease_lost")
         .record();
 }

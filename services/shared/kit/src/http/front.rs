@@ -229,36 +229,32 @@ impl Asked {
     /// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, without the query,
     /// which may hold secrets.
     fn describe(&self, recorded: &Context, request: &Request) {
-        let span = recorded.span();
         let method = known_method(&self.method);
-        span.set_attribute(KeyValue::new("http.request.method", method));
-        span.set_attribute(KeyValue::new("url.scheme", "http"));
-        span.set_attribute(KeyValue::new("url.path", self.uri.path().to_owned()));
         let version = match request.version() {
             Version::HTTP_10 => "1.0",
             Version::HTTP_2 => "2",
             _ => "1.1",
         };
-        span.set_attribute(KeyValue::new("network.protocol.version", version));
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         let host = self.uri.authority().map(Authority::as_str).or(header(HOST));
-        if let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) {
-            span.set_attribute(KeyValue::new("server.address", host.host().to_owned()));
-            if let Some(port) = host.port_u16() {
-                span.set_attribute(KeyValue::new("server.port", i64::from(port)));
-            }
-        }
-        if let Some(agent) = header(USER_AGENT) {
-            span.set_attribute(KeyValue::new("user_agent.original", agent.to_owned()));
-        }
-        if let Some(route) = &self.route {
-            span.update_name(format!("{method} {}", route.as_str()));
-            span.set_attribute(KeyValue::new("http.route", route.as_str().to_owned()));
-        } else {
-            span.update_name(method);
-        }
-        if let Some(Peer(peer)) = self.peer {
-            span.set_attribute(KeyValue::new("client.address", peer.ip().to_string()));
+        let host = host.and_then(|host| host.parse::<Authority>().ok());
+        let port = host.as_ref().and_then(Authority::port_u16);
+        let said = [
+            Some(KeyValue::new("http.request.method", method)),
+            Some(KeyValue::new("url.scheme", "http")),
+            Some(KeyValue::new("url.path", self.uri.path().to_owned())),
+            Some(KeyValue::new("network.protocol.version", version)),
+            host.map(|host| KeyValue::new("server.address", host.host().to_owned())),
+            port.map(|port| KeyValue::new("server.port", i64::from(port))),
+            header(USER_AGENT).map(|agent| KeyValue::new("user_agent.original", agent.to_owned())),
+            self.route.as_ref().map(|route| KeyValue::new("http.route", route.as_str().to_owned())),
+            self.peer.map(|Peer(peer)| KeyValue::new("client.address", peer.ip().to_string())),
+        ];
+        let span = recorded.span();
+        span.set_attributes(said.into_iter().flatten());
+        match &self.route {
+            Some(route) => span.update_name(format!("{method} {}", route.as_str())),
+            None => span.update_name(method),
         }
     }
 

@@ -57,7 +57,7 @@ impl Outgoing {
         let Some(Recorded { service, parent, id, from, method, uri }) = self.recorded else {
             return;
         };
-        let past = Past::new(method.clone(), SpanKind::Client, &parent, from, trace::now());
+        let past = Past::new(&method, SpanKind::Client, &parent, from, trace::now());
         let port = uri.port_u16().or(match uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
@@ -66,14 +66,14 @@ impl Outgoing {
         let past = past
             .of(service)
             .with_id(id)
-            .with("http.request.method", method)
-            .with_some("url.full", full(&uri))
-            .with_some("server.address", uri.host().map(str::to_owned))
+            .with("http.request.method", &method)
+            .with_some("url.full", full(&uri).as_deref())
+            .with_some("server.address", uri.host())
             .with_some("server.port", port.map(i64::from));
         match answered {
             Ok(status) => {
                 let past = past.with("http.response.status_code", i64::from(status));
-                if status >= 400 { past.failed(status.to_string()) } else { past }
+                if status >= 400 { past.failed(&status.to_string()) } else { past }
             }
             Err(error) => past.failed(error),
         }

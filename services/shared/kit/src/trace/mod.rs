@@ -20,7 +20,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::Service;
 
 pub use opentelemetry::trace::{SpanId, SpanKind};
-pub use past::{Open, Parent, Past, Times, context_below, new_span_id, now, span_id_of};
+pub(crate) use past::beside;
+pub use past::{Open, Parent, Past, Said, Times, context_below, new_span_id, now, span_id_of};
 pub use propagation::{BAGGAGE, extract, extract_from, inject};
 pub(crate) use propagation::{baggage_item, context_of, push_hexadecimal, span_context};
 pub(crate) use sink::{SINK, Sink};

@@ -4,16 +4,12 @@
 //! only at its end. None of these needs a span of `tracing`'s, which costs several times as
 //! much and can't be given an id, an earlier beginning or a parent that isn't there yet.
 
-use std::borrow::Cow;
 use std::time::SystemTime;
 
 use contracts::trace::TraceContext;
 use jiff::Timestamp;
-use opentelemetry::trace::{
-    Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceId, TraceState,
-};
-use opentelemetry::{Context, InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
@@ -22,6 +18,7 @@ use super::propagation;
 use super::sink::SINK;
 use crate::Service;
 use crate::clock::Clock;
+use crate::telemetry::otlp::{Exporter, Fields, Limits};
 
 /// A span that is recorded, as the parent of others.
 #[derive(Clone, Debug)]
@@ -63,9 +60,7 @@ impl Parent {
     /// Another span of the same trace and in this process, as the parent of others.
     #[must_use]
     pub fn beside(&self, id: SpanId) -> Self {
-        let (trace, flags) = (self.context.trace_id(), self.context.trace_flags());
-        let state = self.context.trace_state().clone();
-        Self { context: SpanContext::new(trace, id, flags, false, state), service: self.service }
+        Self { context: beside(&self.context, id), service: self.service }
     }
 
     /// Makes `span` its child. To be called before that is entered.
@@ -96,73 +91,106 @@ impl Drop for Open {
     }
 }
 
-/// A span that is over.
+/// A span that is over. What it says is written once, to the bytes that are sent.
 #[derive(Clone, Debug)]
 #[must_use = "it is to be recorded"]
 pub struct Past {
-    service: Option<Service>,
-    data: SpanData,
+    pub(crate) service: Option<Service>,
+    pub(crate) parent: SpanContext,
+    pub(crate) id: SpanId,
+    pub(crate) kind: SpanKind,
+    pub(crate) from: SystemTime,
+    pub(crate) to: SystemTime,
+    pub(crate) has_failed: bool,
+    /// Its name, its attributes and its links.
+    pub(crate) fields: Fields,
+}
+
+/// Something that a span says.
+#[derive(Clone, Copy, Debug)]
+pub enum Said<'s> {
+    /// A text.
+    Text(&'s str),
+    /// A number.
+    Number(i64),
+    /// An id, which is told as a text.
+    Id(Uuid),
+}
+
+impl<'s> From<&'s str> for Said<'s> {
+    fn from(text: &'s str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'s> From<&'s String> for Said<'s> {
+    fn from(text: &'s String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Said<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Said<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<Uuid> for Said<'_> {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id)
+    }
 }
 
 impl Past {
     /// A span below `parent`. What ended before it began, by clocks that aren't the same,
     /// took no time.
     pub fn new(
-        name: impl Into<Cow<'static, str>>,
+        name: &str,
         kind: SpanKind,
         parent: &Parent,
         from: SystemTime,
         to: SystemTime,
     ) -> Self {
-        let Parent { context: parent, service } = parent;
-        let (trace, flags) = (parent.trace_id(), parent.trace_flags());
-        let state = parent.trace_state().clone();
-        let data = SpanData {
-            span_context: SpanContext::new(trace, new_span_id(), flags, false, state),
-            parent_span_id: parent.span_id(),
-            parent_span_is_remote: parent.is_remote(),
-            span_kind: kind,
-            name: name.into(),
-            start_time: from,
-            end_time: to.max(from),
-            attributes: Vec::with_capacity(8),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: InstrumentationScope::default(),
-        };
-        Self { service: *service, data }
+        let exporter = SINK.get().and_then(|sink| sink.exporter.as_ref());
+        let limits = exporter.map_or(Limits::NONE, Exporter::limits);
+        Self {
+            service: parent.service,
+            parent: parent.context.clone(),
+            id: new_span_id(),
+            kind,
+            from,
+            to: to.max(from),
+            has_failed: false,
+            fields: Fields::new(name, limits),
+        }
     }
 
     /// A span within a process.
-    pub fn internal(
-        name: impl Into<Cow<'static, str>>,
-        parent: &Parent,
-        from: SystemTime,
-        to: SystemTime,
-    ) -> Self {
+    pub fn internal(name: &str, parent: &Parent, from: SystemTime, to: SystemTime) -> Self {
         Self::new(name, SpanKind::Internal, parent, from, to)
     }
 
     /// Says what role it had.
     pub fn kind(mut self, kind: SpanKind) -> Self {
-        self.data.span_kind = kind;
+        self.kind = kind;
         self
     }
 
     /// Says that it ended earlier.
     pub fn until(mut self, to: SystemTime) -> Self {
-        self.data.end_time = to.max(self.data.start_time);
+        self.to = to.max(self.from);
         self
     }
 
     /// Gives it an id that others know already.
     pub fn with_id(mut self, id: SpanId) -> Self {
-        let context = &self.data.span_context;
-        let (trace, flags) = (context.trace_id(), context.trace_flags());
-        let state = context.trace_state().clone();
-        self.data.span_context = SpanContext::new(trace, id, flags, false, state);
+        self.id = id;
         self
     }
 
@@ -173,13 +201,13 @@ impl Past {
     }
 
     /// Says something about it.
-    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.data.attributes.push(KeyValue::new(key, value));
+    pub fn with<'s>(mut self, key: &'static str, value: impl Into<Said<'s>>) -> Self {
+        self.fields.say(key, value.into());
         self
     }
 
     /// Says something about it, if there is something to say.
-    pub fn with_some(self, key: &'static str, value: Option<impl Into<Value>>) -> Self {
+    pub fn with_some<'s>(self, key: &'static str, value: Option<impl Into<Said<'s>>>) -> Self {
         match value {
             Some(value) => self.with(key, value),
             None => self,
@@ -188,25 +216,28 @@ impl Past {
 
     /// Says that it has to do with another span of its trace, which isn't its parent.
     pub fn linked(mut self, id: SpanId) -> Self {
-        let context = &self.data.span_context;
-        let (trace, flags) = (context.trace_id(), context.trace_flags());
-        let other = SpanContext::new(trace, id, flags, false, TraceState::NONE);
-        self.data.links.links.push(Link::new(other, Vec::new(), 0));
+        self.fields.link(&beside(&self.parent, id));
         self
     }
 
     /// Says that it failed, and in which of few ways.
-    pub fn failed(mut self, error: impl Into<Value>) -> Self {
-        self.data.status = Status::error("");
+    pub fn failed<'s>(mut self, error: impl Into<Said<'s>>) -> Self {
+        self.has_failed = true;
         self.with("error.type", error)
     }
 
     /// Hands it on to whoever looks at spans.
     pub fn record(self) {
         if let Some(sink) = SINK.get() {
-            sink.take(self.service, self.data);
+            sink.take_past(&self);
         }
     }
+}
+
+/// Another span of the trace of `context`, and of this process.
+pub(crate) fn beside(context: &SpanContext, id: SpanId) -> SpanContext {
+    let (trace, flags) = (context.trace_id(), context.trace_flags());
+    SpanContext::new(trace, id, flags, false, context.trace_state().clone())
 }
 
 /// An id for a span that is to be recorded later.

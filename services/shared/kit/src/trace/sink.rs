@@ -8,7 +8,7 @@ use opentelemetry::trace::{Span as _, TraceId};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::SpanStore;
+use super::{EndedSpan, Past, SpanStore};
 use crate::Service;
 use crate::telemetry::otlp::{self, Exporter};
 
@@ -25,14 +25,25 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Takes a span, of `service` if that is known.
-    pub fn take(&self, service: Option<Service>, span: SpanData) {
-        let service = service.unwrap_or(self.service);
+    /// Takes a span of OpenTelemetry's.
+    fn take(&self, span: SpanData) {
+        let service = service_of(&span).unwrap_or(self.service);
         if let Some(exporter) = &self.exporter {
             exporter.put(service, &span);
         }
         if let Some(store) = &self.store {
-            store.add(service, span);
+            store.add(span.span_context.trace_id(), EndedSpan::new(service, span));
+        }
+    }
+
+    /// Takes a span that is over.
+    pub fn take_past(&self, span: &Past) {
+        let service = span.service.unwrap_or(self.service);
+        if let Some(exporter) = &self.exporter {
+            exporter.put_past(service, span);
+        }
+        if let Some(store) = &self.store {
+            store.add(span.parent.trace_id(), EndedSpan::of(service, span));
         }
     }
 
@@ -64,7 +75,7 @@ impl SpanProcessor for Sink {
 
     fn on_end(&self, span: SpanData) {
         let trace = span.span_context.trace_id();
-        self.take(service_of(&span), span);
+        self.take(span);
         self.end(trace);
     }
 

@@ -5,12 +5,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceId};
+use opentelemetry::{KeyValue, Value};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Told;
 use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::{Past, beside};
 use crate::Service;
 
 /// How many traces are kept, and spans of one.
@@ -121,11 +123,11 @@ impl SpanStore {
     }
 
     /// Keeps a span.
-    pub(super) fn add(&self, service: Service, span: SpanData) {
+    pub(super) fn add(&self, id: TraceId, span: EndedSpan) {
         let mut kept = self.0.kept.lock();
-        let trace = &mut kept.entry(span.span_context.trace_id()).trace;
+        let trace = &mut kept.entry(id).trace;
         if trace.spans.len() < SPANS {
-            trace.spans.push(EndedSpan::new(service, span));
+            trace.spans.push(span);
         } else {
             trace.dropped += 1;
         }
@@ -147,7 +149,36 @@ impl Kept {
 }
 
 impl EndedSpan {
-    fn new(service: Service, span: SpanData) -> Self {
+    pub(super) fn of(service: Service, span: &Past) -> Self {
+        let told = span.fields.read();
+        let said = told.attributes.into_iter().map(|said| {
+            let value = match said.value.and_then(|value| value.value) {
+                Some(Told::StringValue(text)) => text.into(),
+                Some(Told::IntValue(number)) => Value::I64(number),
+                // A span that is over says nothing else.
+                _ => Value::from(""),
+            };
+            KeyValue::new(said.key, value)
+        });
+        let links = told.links.iter().filter_map(|link| {
+            let id = SpanId::from_bytes(link.span_id.as_slice().try_into().ok()?);
+            Some(beside(&span.parent, id))
+        });
+        Self {
+            service: service.name().into(),
+            id: span.id,
+            parent: span.parent.span_id(),
+            name: told.name,
+            kind: span.kind.clone(),
+            start: span.from,
+            end: span.to,
+            failed: span.has_failed,
+            attributes: said.collect(),
+            links: links.collect(),
+        }
+    }
+
+    pub(super) fn new(service: Service, span: SpanData) -> Self {
         Self {
             service: service.name().into(),
             id: span.span_context.span_id(),
@@ -169,6 +200,8 @@ mod tests {
     use opentelemetry_sdk::trace::SdkTracerProvider;
 
     use super::*;
+    use crate::telemetry::otlp::{Fields, Limits};
+    use crate::trace::Said;
     use crate::trace::sink::Sink;
 
     fn provider() -> (SpanStore, SdkTracerProvider) {
@@ -192,6 +225,36 @@ mod tests {
         span.end();
         let trace = waiting.await.expect("no panic").expect("kept");
         assert_eq!(trace.spans[0].name, "work");
+    }
+
+    #[test]
+    fn a_span_that_is_over_is_kept_with_all_that_it_says() {
+        let (_, provider) = provider();
+        let parent = provider.tracer("test").start("cause").span_context().clone();
+        let mut fields = Fields::new("wait", Limits::NONE);
+        fields.say("queue", Said::Text("tasks"));
+        fields.say("attempt", Said::Number(-3));
+        fields.link(&beside(&parent, SpanId::from(5)));
+        let (from, id) = (SystemTime::UNIX_EPOCH, SpanId::from(6));
+        let to = from + Duration::from_secs(1);
+        let kind = SpanKind::Client;
+        let past = Past {
+            service: None,
+            parent: parent.clone(),
+            id,
+            kind,
+            from,
+            to,
+            has_failed: true,
+            fields,
+        };
+        let kept = EndedSpan::of(Service::Worker, &past);
+        assert_eq!((kept.service.as_ref(), kept.name.as_str()), ("worker", "wait"));
+        assert_eq!((kept.id, kept.parent), (id, parent.span_id()));
+        assert_eq!((kept.start, kept.end, kept.failed), (from, to, true));
+        assert_eq!(kept.said("queue").as_deref(), Some("tasks"));
+        assert_eq!(kept.said("attempt").as_deref(), Some("-3"));
+        assert_eq!(kept.links, [beside(&parent, SpanId::from(5))]);
     }
 
     #[tokio::test(start_paused = true)]

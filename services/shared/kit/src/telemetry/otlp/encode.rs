@@ -8,27 +8,22 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceState};
-use opentelemetry::{Array, KeyValue, Value};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status};
+use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_sdk::trace::SpanData;
+use prost::Message as _;
+use uuid::fmt::Hyphenated;
+
+use super::wire::{Limits, MOST, Writer};
+use crate::trace::{Past, Said};
 
 /// The attribute that says to which part of the process a span belongs. It is told as the
 /// name of the service.
 pub(crate) const SERVICE: &str = "service.name";
 
-/// What is too much for a span to say.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Characters of a value.
-    pub length: usize,
-}
-
-/// How many attributes, events or links a span has at most.
-const MOST: usize = 128;
-
 /// Appends the fields of a span.
-pub(super) fn span(into: &mut Vec<u8>, span: &SpanData, limits: Limits) {
-    let mut to = Writer { bytes: into, limits };
+pub(super) fn span(to: &mut Writer<'_>, span: &SpanData) {
     let context = &span.span_context;
     to.bytes(1, &context.trace_id().to_bytes());
     to.bytes(2, &context.span_id().to_bytes());
@@ -50,14 +45,12 @@ pub(super) fn span(into: &mut Vec<u8>, span: &SpanData, limits: Limits) {
         });
     }
     to.dropped(12, span.events.len(), span.events.dropped_count);
-    for link in span.links.iter().take(MOST) {
-        let context = &link.span_context;
+    for Link { span_context: context, attributes, dropped_attributes_count, .. } in
+        span.links.iter().take(MOST)
+    {
         to.nested(13, |to| {
-            to.bytes(1, &context.trace_id().to_bytes());
-            to.bytes(2, &context.span_id().to_bytes());
-            to.trace_state(3, context.trace_state());
-            to.attributes(4, 5, link.attributes.iter(), link.dropped_attributes_count);
-            to.fixed32(6, flags(context, context.is_remote()));
+            linked(to, context);
+            to.attributes(4, 5, attributes.iter(), *dropped_attributes_count);
         });
     }
     to.dropped(14, span.links.len(), span.links.dropped_count);
@@ -72,10 +65,76 @@ pub(super) fn span(into: &mut Vec<u8>, span: &SpanData, limits: Limits) {
     to.fixed32(16, flags(context, span.parent_span_is_remote));
 }
 
+fn linked(to: &mut Writer<'_>, context: &SpanContext) {
+    to.bytes(1, &context.trace_id().to_bytes());
+    to.bytes(2, &context.span_id().to_bytes());
+    to.trace_state(3, context.trace_state());
+    to.fixed32(6, flags(context, context.is_remote()));
+}
+
+/// What a span that is over says of itself: its name, its attributes and its links.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    bytes: Vec<u8>,
+    limits: Limits,
+}
+
+impl Fields {
+    /// What most spans have to say takes no more.
+    const CAPACITY: usize = 480;
+
+    pub fn new(name: &str, limits: Limits) -> Self {
+        let mut bytes = Vec::with_capacity(Self::CAPACITY);
+        Writer::new(&mut bytes, limits).text(5, name);
+        Self { bytes, limits }
+    }
+
+    pub fn say(&mut self, key: &str, said: Said<'_>) {
+        let mut to = Writer::new(&mut self.bytes, self.limits);
+        match said {
+            Said::Text(text) => to.said(9, key, |to| to.value_text(text)),
+            Said::Number(number) => {
+                to.said(9, key, |to| to.value_number(3, number.cast_unsigned()));
+            }
+            Said::Id(id) => {
+                let mut text = [0; Hyphenated::LENGTH];
+                let text = id.hyphenated().encode_lower(&mut text);
+                to.said(9, key, |to| to.value_text(text));
+            }
+        }
+    }
+
+    pub fn link(&mut self, context: &SpanContext) {
+        Writer::new(&mut self.bytes, self.limits).nested(13, |to| linked(to, context));
+    }
+
+    /// What has been said, for those who show it in this process.
+    pub fn read(&self) -> Span {
+        Span::decode(&*self.bytes).unwrap_or_default()
+    }
+}
+
+/// Appends the fields of a span that is over.
+pub(super) fn past(to: &mut Writer<'_>, past: &Past) {
+    let Past { parent, fields, .. } = past;
+    to.bytes(1, &parent.trace_id().to_bytes());
+    to.bytes(2, &past.id.to_bytes());
+    to.trace_state(3, parent.trace_state());
+    to.bytes(4, &parent.span_id().to_bytes());
+    to.number(6, kind(&past.kind));
+    to.fixed64(7, nanoseconds(past.from));
+    to.fixed64(8, nanoseconds(past.to));
+    to.append(&fields.bytes);
+    if past.has_failed {
+        to.nested(15, |to| to.number(3, 2));
+    }
+    to.fixed32(16, flags(parent, parent.is_remote()));
+}
+
 /// The fields of a resource or of a scope's attributes: nothing but attributes.
 pub(super) fn resource(attributes: &[KeyValue]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut to = Writer { bytes: &mut bytes, limits: Limits { length: usize::MAX } };
+    let mut to = Writer::new(&mut bytes, Limits::NONE);
     for attribute in attributes {
         to.attribute(1, attribute);
     }
@@ -85,190 +144,19 @@ pub(super) fn resource(attributes: &[KeyValue]) -> Vec<u8> {
 /// Appends the spans of one resource to a request; `spans` are fields of their scope, each
 /// as [`field`] makes it.
 pub(super) fn resource_spans(request: &mut Vec<u8>, resource: &[u8], scope: &str, spans: &[u8]) {
-    let mut to = Writer { bytes: request, limits: Limits { length: usize::MAX } };
+    let mut to = Writer::new(request, Limits::NONE);
     to.nested(1, |to| {
         to.bytes(1, resource);
         to.nested(2, |to| {
             to.nested(1, |to| to.text(1, scope));
-            to.bytes.extend_from_slice(spans);
+            to.append(spans);
         });
     });
 }
 
 /// Appends a span, whose fields are `span`, as a field of its scope.
 pub(super) fn field(into: &mut Vec<u8>, span: &[u8]) {
-    Writer { bytes: into, limits: Limits { length: usize::MAX } }.bytes(2, span);
-}
-
-/// Protobuf's wire types.
-const VARINT: u32 = 0;
-const FIXED64: u32 = 1;
-const DELIMITED: u32 = 2;
-const FIXED32: u32 = 5;
-
-/// Appends fields to a message. Those that have their default value are left out.
-struct Writer<'a> {
-    bytes: &'a mut Vec<u8>,
-    limits: Limits,
-}
-
-impl Writer<'_> {
-    fn tag(&mut self, field: u32, wire_type: u32) {
-        self.varint((field << 3 | wire_type).into());
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(low_byte(value) | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(low_byte(value));
-    }
-
-    fn number(&mut self, field: u32, value: u64) {
-        if value != 0 {
-            self.tag(field, VARINT);
-            self.varint(value);
-        }
-    }
-
-    fn fixed64(&mut self, field: u32, value: u64) {
-        if value != 0 {
-            self.tag(field, FIXED64);
-            self.bytes.extend_from_slice(&value.to_le_bytes());
-        }
-    }
-
-    fn fixed32(&mut self, field: u32, value: u32) {
-        if value != 0 {
-            self.tag(field, FIXED32);
-            self.bytes.extend_from_slice(&value.to_le_bytes());
-        }
-    }
-
-    fn bytes(&mut self, field: u32, value: &[u8]) {
-        if !value.is_empty() {
-            self.tag(field, DELIMITED);
-            self.varint(value.len() as u64);
-            self.bytes.extend_from_slice(value);
-        }
-    }
-
-    fn text(&mut self, field: u32, value: &str) {
-        self.bytes(field, cut(value, self.limits.length).as_bytes());
-    }
-
-    fn trace_state(&mut self, field: u32, state: &TraceState) {
-        if *state != TraceState::NONE {
-            self.bytes(field, state.header().as_bytes());
-        }
-    }
-
-    /// A message within this one. Its length stands before it and is known after it: most
-    /// are short enough for the one byte that is kept for it.
-    fn nested(&mut self, field: u32, write: impl FnOnce(&mut Writer<'_>)) {
-        self.tag(field, DELIMITED);
-        let at = self.bytes.len();
-        self.bytes.push(0);
-        write(&mut Writer { bytes: self.bytes, limits: self.limits });
-        let length = self.bytes.len() - at - 1;
-        if length < 0x80 {
-            self.bytes[at] = low_byte(length as u64);
-            return;
-        }
-        let end = self.bytes.len();
-        self.varint(length as u64);
-        let written = self.bytes.len() - end;
-        self.bytes[at + 1..].rotate_right(written);
-        self.bytes.remove(at);
-    }
-
-    fn attributes<'k>(
-        &mut self,
-        field: u32,
-        dropped: u32,
-        attributes: impl Iterator<Item = &'k KeyValue>,
-        dropped_before: u32,
-    ) {
-        let mut count = 0;
-        for attribute in attributes {
-            count += 1;
-            if count <= MOST {
-                self.attribute(field, attribute);
-            }
-        }
-        self.dropped(dropped, count, dropped_before);
-    }
-
-    fn dropped(&mut self, field: u32, count: usize, before: u32) {
-        self.number(field, count.saturating_sub(MOST) as u64 + u64::from(before));
-    }
-
-    fn attribute(&mut self, field: u32, KeyValue { key, value, .. }: &KeyValue) {
-        self.nested(field, |to| {
-            to.text(1, key.as_str());
-            to.nested(2, |to| to.value(value));
-        });
-    }
-
-    /// The one field of a value. It says what kind of value that is, so it is there even if
-    /// it has its default.
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::String(text) => self.value_text(text.as_str()),
-            Value::Bool(flag) => self.value_number(2, (*flag).into()),
-            Value::I64(number) => self.value_number(3, number.cast_unsigned()),
-            Value::F64(number) => {
-                self.tag(4, FIXED64);
-                self.bytes.extend_from_slice(&number.to_le_bytes());
-            }
-            Value::Array(array) => self.nested(5, |to| to.array(array)),
-            other => self.value_text(&other.as_str()),
-        }
-    }
-
-    fn array(&mut self, array: &Array) {
-        match array {
-            Array::Bool(items) => self.items(items, |to, item| to.value_number(2, (*item).into())),
-            Array::I64(items) => {
-                self.items(items, |to, item| to.value_number(3, item.cast_unsigned()));
-            }
-            Array::F64(items) => self.items(items, |to, item| to.value(&Value::F64(*item))),
-            Array::String(items) => self.items(items, |to, item| to.value_text(item.as_str())),
-            _ => {}
-        }
-    }
-
-    fn items<T>(&mut self, items: &[T], write: impl Fn(&mut Writer<'_>, &T)) {
-        for item in items.iter().take(MOST) {
-            self.nested(1, |to| write(to, item));
-        }
-    }
-
-    fn value_text(&mut self, text: &str) {
-        let text = cut(text, self.limits.length);
-        self.tag(1, DELIMITED);
-        self.varint(text.len() as u64);
-        self.bytes.extend_from_slice(text.as_bytes());
-    }
-
-    fn value_number(&mut self, field: u32, value: u64) {
-        self.tag(field, VARINT);
-        self.varint(value);
-    }
-}
-
-/// The first `length` characters.
-fn cut(text: &str, length: usize) -> &str {
-    if text.len() <= length {
-        return text;
-    }
-    text.char_indices().nth(length).map_or(text, |(end, _)| &text[..end])
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the last byte is what is asked for")]
-fn low_byte(value: u64) -> u8 {
-    value as u8
+    Writer::new(into, Limits::NONE).bytes(2, span);
 }
 
 fn nanoseconds(at: SystemTime) -> u64 {
@@ -299,15 +187,16 @@ mod tests {
     use std::str::FromStr as _;
     use std::time::Duration;
 
-    use opentelemetry::InstrumentationScope;
-    use opentelemetry::trace::{Event, Link, TraceFlags, TraceId};
+    use opentelemetry::trace::{Event, TraceFlags, TraceId, TraceState};
+    use opentelemetry::{Array, InstrumentationScope, Value};
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::common::v1::any_value::Value as Told;
-    use opentelemetry_proto::tonic::trace::v1::Span;
     use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
-    use prost::Message as _;
+
+    use uuid::Uuid;
 
     use super::*;
+    use crate::trace::beside;
 
     fn whole() -> SpanData {
         let state = TraceState::from_str("a=1,b=2").expect("a state");
@@ -358,7 +247,7 @@ mod tests {
 
     fn encoded(data: &SpanData, length: usize) -> Span {
         let mut bytes = Vec::new();
-        span(&mut bytes, data, Limits { length });
+        span(&mut Writer::new(&mut bytes, Limits { length }), data);
         Span::decode(&*bytes).expect("a span")
     }
 
@@ -383,6 +272,50 @@ mod tests {
     }
 
     #[test]
+    fn a_span_that_is_over_is_told_like_any_other() {
+        let task = Uuid::from_u128(7);
+        let mut data = whole();
+        let parent = data.span_context.clone();
+        let id = SpanId::from(0x2122_2324_2526_2728);
+        data.span_context = beside(&parent, id);
+        data.parent_span_id = parent.span_id();
+        data.parent_span_is_remote = false;
+        data.attributes = vec![
+            KeyValue::new("task.id", task.to_string()),
+            KeyValue::new("attempt", -3),
+            KeyValue::new("long", "ü".repeat(9)),
+            KeyValue::new("empty", ""),
+        ];
+        data.dropped_attributes_count = 0;
+        data.events = SpanEvents::default();
+        data.links = SpanLinks::default();
+        data.links.links = vec![Link::new(beside(&parent, SpanId::from(5)), Vec::new(), 0)];
+        data.status = Status::error("");
+
+        let mut fields = Fields::new("process t", Limits { length: 9 });
+        fields.say("task.id", Said::Id(task));
+        fields.say("attempt", Said::Number(-3));
+        fields.say("long", Said::Text(&"ü".repeat(50)));
+        fields.say("empty", Said::Text(""));
+        fields.link(&beside(&parent, SpanId::from(5)));
+        data.attributes[0] = KeyValue::new("task.id", task.to_string()[..9].to_owned());
+        data.name = "process t".into();
+        let over = Past {
+            service: None,
+            parent,
+            id,
+            kind: data.span_kind.clone(),
+            from: data.start_time,
+            to: data.end_time,
+            has_failed: true,
+            fields,
+        };
+        let mut bytes = Vec::new();
+        past(&mut Writer::new(&mut bytes, Limits::NONE), &over);
+        assert_eq!(Span::decode(&*bytes).expect("a span"), Span::from(data));
+    }
+
+    #[test]
     fn too_long_and_too_many_is_cut() {
         let attributes: Vec<KeyValue> =
             (0..200).map(|n| KeyValue::new(format!("key{n}"), "ü".repeat(50))).collect();
@@ -403,7 +336,7 @@ mod tests {
         let mut spans = Vec::new();
         for _ in 0..3 {
             let mut fields = Vec::new();
-            span(&mut fields, &whole(), Limits { length: 2000 });
+            span(&mut Writer::new(&mut fields, Limits { length: 2000 }), &whole());
             field(&mut spans, &fields);
         }
         let mut request = Vec::new();

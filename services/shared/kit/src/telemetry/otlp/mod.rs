@@ -15,6 +15,7 @@ mod lost;
 mod queue;
 mod sender;
 mod target;
+mod wire;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,15 +26,17 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
 
-use self::encode::Limits;
 use self::queue::Queue;
 use self::sender::{Complaint, Flush, Sender};
 use crate::Service;
 use crate::config;
+use crate::trace::Past;
 
 pub(crate) use client::Client;
-pub(crate) use encode::SERVICE;
+pub(crate) use encode::{Fields, SERVICE};
 pub(crate) use target::{Signal, Target, pairs};
+pub(crate) use wire::Limits;
+use wire::Writer;
 
 /// What the spans' library calls itself.
 const SCOPE: &str = "miniapp";
@@ -71,6 +74,7 @@ impl Exporter {
             delay: settings.batch_delay,
             resources: Service::ALL.map(|service| encode::resource(&resource(service))),
             complaint: Complaint::default(),
+            buffer: Vec::new(),
         };
         lost::count("queue_full", 0);
         // A thread of its own: what the runtime of the process has to do doesn't wait for
@@ -85,16 +89,30 @@ impl Exporter {
 
     /// Takes a span of `service`, or counts it as lost. Doesn't wait.
     pub fn put(&self, service: Service, span: &SpanData) {
+        self.put_fields(service, |to| encode::span(to, span));
+    }
+
+    /// The same for one that is over.
+    pub fn put_past(&self, service: Service, span: &Past) {
+        self.put_fields(service, |to| encode::past(to, span));
+    }
+
+    fn put_fields(&self, service: Service, write: impl FnOnce(&mut Writer<'_>)) {
         thread_local! {
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         BYTES.with_borrow_mut(|bytes| {
             bytes.clear();
-            encode::span(bytes, span, self.limits);
+            write(&mut Writer::new(bytes, self.limits));
             if !self.queue.put(service, bytes) {
                 lost::count("queue_full", 1);
             }
         });
+    }
+
+    /// What is too much for a span to say.
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Waits until all that was taken is sent or lost, for `patience` at most; whether that

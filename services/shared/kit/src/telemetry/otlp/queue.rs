@@ -37,6 +37,8 @@ pub(super) struct Queue {
 struct Waiting {
     full: VecDeque<Batch>,
     open: Batch,
+    /// An empty one, with the room of one that was full.
+    spare: Option<Batch>,
     count: usize,
     bytes: usize,
 }
@@ -62,7 +64,8 @@ impl Queue {
         let is_full = open.count >= self.together || open.bytes >= TOGETHER;
         let is_first = open.count == 1;
         if is_full {
-            let full = std::mem::take(open);
+            let next = waiting.spare.take().unwrap_or_default();
+            let full = std::mem::replace(&mut waiting.open, next);
             waiting.full.push_back(full);
         }
         drop(waiting);
@@ -99,6 +102,14 @@ impl Queue {
         waiting.bytes -= batch.bytes;
         (batch.count > 0).then_some(batch)
     }
+
+    /// Takes back the memory of a batch that isn't needed any more: to grow anew costs more
+    /// than what is written there.
+    pub fn reuse(&self, mut batch: Batch) {
+        batch.spans.iter_mut().for_each(Vec::clear);
+        (batch.count, batch.bytes) = (0, 0);
+        self.waiting.lock().spare = Some(batch);
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +135,22 @@ mod tests {
         assert_eq!(first.spans[Service::Worker as usize], b"\x12\x012\x12\x013");
         assert_eq!(queue.take().map(|batch| batch.count), Some(1));
         assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn what_is_used_again_is_empty() {
+        let queue = Queue::new(100, 2);
+        for number in 0..6_u8 {
+            assert!(queue.put(Service::Api, &[number]));
+            if number % 2 == 1 {
+                let batch = queue.take().expect("a batch");
+                assert_eq!(batch.count, 2);
+                let expected = [0x12, 1, number - 1, 0x12, 1, number];
+                assert_eq!(batch.spans[Service::Api as usize], expected);
+                queue.reuse(batch);
+                assert!(queue.take().is_none());
+            }
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Sender {
     /// What is said about each service, as it is sent.
     pub resources: [Vec<u8>; Service::COUNT],
     pub complaint: Complaint,
+    /// Where requests are written.
+    pub buffer: Vec<u8>,
 }
 
 impl Sender {
@@ -59,6 +61,8 @@ impl Sender {
     async fn send_all(&mut self, mut waits: Option<Flush>) {
         while let Some(batch) = self.queue.take() {
             let request = self.request(&batch);
+            let count = batch.count;
+            self.queue.reuse(batch);
             let mut tries = 0;
             let refused = loop {
                 tries += 1;
@@ -75,12 +79,14 @@ impl Sender {
                     }
                     Err(refused) => {
                         let reason = if refused.is_passing { "unreachable" } else { "refused" };
-                        lost::count(reason, batch.count as u64);
+                        lost::count(reason, count as u64);
                         break Some(refused.to_string());
                     }
                 }
             };
             self.complaint.tell(refused);
+            // Nobody else holds it once it is sent.
+            self.buffer = request.try_into_mut().map(Vec::from).unwrap_or_default();
         }
         if let Some(waits) = waits {
             // It may have lost its patience.
@@ -88,9 +94,10 @@ impl Sender {
         }
     }
 
-    fn request(&self, batch: &Batch) -> Bytes {
-        let mut request =
-            Vec::with_capacity(batch.spans.iter().map(|spans| spans.len() + 1024).sum());
+    fn request(&mut self, batch: &Batch) -> Bytes {
+        let mut request = std::mem::take(&mut self.buffer);
+        request.clear();
+        request.reserve(batch.spans.iter().map(|spans| spans.len() + 1024).sum());
         for (spans, resource) in batch.spans.iter().zip(&self.resources) {
             if !spans.is_empty() {
                 encode::resource_spans(&mut request, resource, SCOPE, spans);
