@@ -70,7 +70,11 @@ impl From<Error> for Fault {
 impl From<MigrateError> for Fault {
     fn from(error: MigrateError) -> Self {
         match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            MigrateError::Execute(error) => error.into(),
+            MigrateError::ExecuteMigration(error, version) => match error.into() {
+                Self::Broken(text) => Self::Broken(format!("migration {version}: {text}")),
+                other => other,
+            },
             error => Self::Broken(error.to_string()),
         }
     }

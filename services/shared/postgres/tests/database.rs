@@ -284,6 +284,17 @@ async fn migrations_wait_for_a_database_that_comes_later() {
 }
 
 #[tokio::test]
+async fn a_migration_that_fails_is_named() {
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
+    let migrations =
+        migrations(&["CREATE TABLE made AS SELECT 3 AS n", "ALTER TABLE mad ADD m int"]);
+    let database = Database::new(&settings, Some(migrations)).expect("a URL");
+    let said = database.ping().await.expect_err("it should fail").to_string();
+    assert!(said.contains("migration 2: relation \"mad\" does not exist"), "{said}");
+}
+
+#[tokio::test]
 async fn the_databases_clock_counts_whatever_the_machines_says() {
     let Some(server) = Server::shared().await else { return };
     let database = Arc::new(fresh(server).await);
