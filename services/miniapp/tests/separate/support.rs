@@ -105,8 +105,7 @@ pub async fn readiness(service: &Service) -> Answer {
 /// at, is alive, and doesn't say that it is ready.
 pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
     for service in platform.services() {
-        let said = || service.log().lines().any(|line| line.contains(wrong));
-        eventually("it says what is wrong", async || said().then_some(())).await;
+        service.until_it_says(wrong).await;
         let log = service.log();
         let mut lines = log.lines().filter(|line| line.contains(wrong));
         assert!(lines.any(|line| line.contains(setting)), "which setting? {log}");

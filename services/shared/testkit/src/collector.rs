@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +23,9 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
 
+use crate::eventually;
 use crate::traces::{Span, Trace, from_otlp};
-use crate::wait::{PATIENCE, PAUSE};
 
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +119,9 @@ impl Collector {
     /// What there is of the trace as soon as that is `enough`, though its beginning may be
     /// told to others.
     pub async fn spans_when(&self, id: &str, is_enough: impl Fn(&Trace) -> bool) -> Trace {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let trace = self.trace(id);
-            if is_enough(&trace) {
-                return trace;
-            }
-            assert!(Instant::now() < deadline, "waited in vain for more of {trace}");
-            sleep(PAUSE).await;
-        }
+        // Written when it is waited for in vain: as far as it has come by then.
+        let what = fmt::from_fn(|f| write!(f, "there is more of {}", self.trace(id)));
+        eventually(what, async || Some(self.trace(id)).filter(|trace| is_enough(trace))).await
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Queue {
 struct Waiting {
     full: VecDeque<Batch>,
     open: Batch,
-    /// An empty one, with the room of one that was full.
+    /// An empty one, with the room of one that was sent.
     spare: Option<Batch>,
     count: usize,
     bytes: usize,
@@ -64,8 +64,7 @@ impl Queue {
         let is_full = open.count >= self.together || open.bytes >= TOGETHER;
         let is_first = open.count == 1;
         if is_full {
-            let next = waiting.spare.take().unwrap_or_default();
-            let full = std::mem::replace(&mut waiting.open, next);
+            let full = waiting.close();
             waiting.full.push_back(full);
         }
         drop(waiting);
@@ -94,13 +93,13 @@ impl Queue {
     /// What waits for the longest time.
     pub fn take(&self) -> Option<Batch> {
         let mut waiting = self.waiting.lock();
-        let batch = match waiting.full.pop_front() {
-            Some(full) => full,
-            None => std::mem::take(&mut waiting.open),
-        };
+        if waiting.count == 0 {
+            return None;
+        }
+        let batch = waiting.full.pop_front().unwrap_or_else(|| waiting.close());
         waiting.count -= batch.count;
         waiting.bytes -= batch.bytes;
-        (batch.count > 0).then_some(batch)
+        Some(batch)
     }
 
     /// Takes back the memory of a batch that isn't needed any more: to grow anew costs more
@@ -109,6 +108,13 @@ impl Queue {
         batch.spans.iter_mut().for_each(Vec::clear);
         (batch.count, batch.bytes) = (0, 0);
         self.waiting.lock().spare = Some(batch);
+    }
+}
+
+impl Waiting {
+    /// Ends the batch that spans are added to, and begins the next one.
+    fn close(&mut self) -> Batch {
+        std::mem::replace(&mut self.open, self.spare.take().unwrap_or_default())
     }
 }
 
