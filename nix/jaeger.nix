@@ -1,4 +1,5 @@
-# Jaeger as it is released; null where nobody has noted the hash of the release yet.
+# Jaeger as it is released. A release has no list of its archives' hashes, so that each is the
+# newest whose hash somebody has noted; null where that is none.
 {
   lib,
   stdenv,
@@ -6,19 +7,25 @@
   fetchurl,
 }:
 let
-  version = "2.20.0";
   releases = {
     x86_64-linux = {
+      version = "2.20.0";
       name = "linux-amd64";
       hash = "sha256-yWc2i6Cb41YInvfoqrKnbRcNwAf/bM95JcgWft4pANc=";
     };
+    aarch64-linux = {
+      version = "2.18.0";
+      name = "linux-arm64";
+      hash = "sha256-pMJF4ekozhbomumVzs9s2nSNJKj/9ufKhHWFUlY6BOU=";
+    };
     aarch64-darwin = {
+      version = "2.20.0";
       name = "darwin-arm64";
       hash = "sha256-stIQUbJ/BlNcKI3WPhWkLVquZT0BE2lQFNfmtQJzbl0=";
     };
   };
   inherit (stdenv.hostPlatform) system;
-  release = releases.${system};
+  inherit (releases.${system}) version name hash;
 in
 if !releases ? ${system} then
   null
@@ -27,8 +34,8 @@ else
     pname = "jaeger";
     inherit version;
     src = fetchurl {
-      url = "https://github.com/jaegertracing/jaeger/releases/download/v${version}/jaeger-${version}-${release.name}.tar.gz";
-      inherit (release) hash;
+      url = "https://github.com/jaegertracing/jaeger/releases/download/v${version}/jaeger-${version}-${name}.tar.gz";
+      inherit hash;
     };
     installPhase = ''
       runHook preInstall
