@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
+use kit::release::version;
 use reqwest::Url;
 
 use crate::commands::{
@@ -14,7 +15,7 @@ use crate::commands::{
 /// Without a command, the whole platform starts in this process on embedded engines.
 /// The other commands talk to a running one.
 #[derive(Debug, Parser)]
-#[command(name = "miniapp", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "miniapp", version = version(), after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
     /// What every command understands.
     #[command(flatten)]

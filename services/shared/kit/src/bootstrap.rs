@@ -20,6 +20,7 @@ use crate::health::Health;
 use crate::lifecycle::Shutdown;
 use crate::metrics;
 use crate::metrics::otlp::Pusher;
+use crate::release;
 use crate::telemetry::{self, Telemetry};
 
 /// Work that ignores a request to stop at once is left behind after this.
@@ -47,7 +48,7 @@ pub struct Boot {
 
 /// The arguments of a service.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = release::version())]
 struct Arguments {
     /// The configuration file; every setting can also be given as an environment
     /// variable, such as `MINIAPP__API__LISTEN`.

@@ -11,6 +11,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod openapi;
+pub mod release;
 mod service;
 pub mod telemetry;
 pub mod token;

@@ -28,8 +28,9 @@ fn main() -> ExitCode {
             Ok(())
         }),
         Err(_) => {
-            let tests: [(&str, Test); 6] = [
+            let tests: [(&str, Test); 7] = [
                 ("help and version are told", help_and_version_are_told),
+                ("a release is told its revision", a_release_is_told_its_revision),
                 ("a signal ends it cleanly", a_signal_ends_it_cleanly),
                 ("a second signal ends it at once", a_second_signal_ends_it_at_once),
                 ("a fault is one line", a_fault_is_one_line),
@@ -47,7 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn service(kind: &str, home: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this test"));
+    service_of(&std::env::current_exe().expect("this test"), kind, home)
+}
+
+fn service_of(program: &Path, kind: &str, home: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env(AS_SERVICE, kind)
@@ -78,6 +83,23 @@ fn help_and_version_are_told(home: &Path) {
     let mut command = service("plain", home);
     command.arg("--nonsense");
     assert_eq!(failed(command).0, Some(2));
+}
+
+/// In place, in the program that was compiled, as `dev/release` does it.
+fn a_release_is_told_its_revision(home: &Path) {
+    // A Mac runs nothing that was changed after it was signed.
+    if cfg!(target_os = "macos") {
+        return;
+    }
+    let revision = "0123456789abcdef0123456789abcdef01234567";
+    let release = home.join("release");
+    std::fs::copy(std::env::current_exe().expect("this test"), &release).expect("copied");
+    let stamp = format!("s/miniapp-revision:-\\{{40\\}}/miniapp-revision:{revision}/");
+    let stamped = Command::new("sed").args(["-i", &stamp]).arg(&release).status().expect("run");
+    assert!(stamped.success());
+    let output = service_of(&release, "plain", home).arg("--version").output().expect("run");
+    let version = format!("api {} ({revision})\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), version);
 }
 
 fn a_signal_ends_it_cleanly(home: &Path) {

@@ -34,6 +34,7 @@ pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Service;
+use crate::release::revision;
 
 /// A number that isn't whole.
 pub type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -98,7 +99,11 @@ pub fn written(format: Format) -> Result<String, fmt::Error> {
 
 /// Says which program this is. To be called once.
 pub(crate) fn describe(service: Service) {
-    let info = [("service", service.name()), ("version", env!("CARGO_PKG_VERSION"))];
+    let info = [
+        ("service", service.name()),
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", revision().unwrap_or_default()),
+    ];
     register("miniapp_build", "Which program this is", Info::new(info));
 }
 

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::Service;
 use crate::config::{self, Config, LogFormat};
+use crate::release::revision;
 use crate::trace::{SINK, Sink, SpanStore};
 use log::{LogLayer, Style};
 use otlp::Exporter;
@@ -163,8 +164,9 @@ impl Identity {
             ("service.version", env!("CARGO_PKG_VERSION")),
             ("service.instance.id", self.instance.as_str()),
         ];
+        let usual = usual.into_iter().chain(revision().map(|it| ("vcs.ref.head.revision", it)));
         let is_set = |key: &str| self.set.iter().any(|(set, _)| set == key);
-        let usual = usual.into_iter().filter(|(key, _)| !is_set(key));
+        let usual = usual.filter(|(key, _)| !is_set(key));
         let usual = usual.map(|(key, value)| KeyValue::new(key, value.to_owned()));
         let set = self.set.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         let library = TelemetryResourceDetector.detect();
