@@ -13,7 +13,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, MetricsExporter};
 use crate::lifecycle::Shutdown;
 use crate::metrics::{self, Counter};
-use crate::telemetry::otlp::{Client, Signal, Target};
+use crate::telemetry::otlp::{Client, Signal, Target, Why};
 
 /// How often it is told that a collector doesn't take them.
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -29,6 +29,8 @@ pub(crate) struct Pusher {
     began: u64,
     failures: Counter,
     told: Option<Instant>,
+    /// That the collector takes no metrics, as Jaeger doesn't, was told.
+    pub(super) is_unwanted: bool,
 }
 
 impl Pusher {
@@ -53,6 +55,7 @@ impl Pusher {
             began: now(),
             failures: metrics::counter("telemetry_metric_export_failures", help),
             told: None,
+            is_unwanted: false,
         }))
     }
 
@@ -72,12 +75,21 @@ impl Pusher {
         }
     }
 
-    async fn send(&mut self) {
+    pub(super) async fn send(&mut self) {
         let times = Times { began: self.began, now: now() };
         // A number that can't be written is a fault of the code, and no test has found one.
         let Ok(request) = request(self.resource.clone(), times).await else { return };
         let failed = match self.client.send(request.encode_to_vec().into()).await {
-            Ok(0) => return,
+            Ok(0) => {
+                self.is_unwanted = false;
+                return;
+            }
+            Err(refused) if refused.why == Why::NoSuchSignal => {
+                if !std::mem::replace(&mut self.is_unwanted, true) {
+                    tracing::info!(reason = %refused, "the collector takes no metrics");
+                }
+                return;
+            }
             Ok(_) => "the collector left out some".to_owned(),
             Err(refused) => refused.to_string(),
         };

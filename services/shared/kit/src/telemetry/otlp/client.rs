@@ -31,8 +31,18 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[error("{message}")]
 pub(crate) struct Refused {
     message: String,
-    /// The same may be taken later.
-    pub is_passing: bool,
+    pub why: Why,
+}
+
+/// Whether there is a use in sending the same again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It may be taken later.
+    NotNow,
+    /// No such signal is taken there.
+    NoSuchSignal,
+    /// This isn't taken.
+    Never,
 }
 
 /// A connection to a collector.
@@ -92,9 +102,13 @@ impl Client {
                 let answer = asking.send().await.map_err(unreachable)?;
                 let status = answer.status();
                 if !status.is_success() {
-                    let is_passing = matches!(status.as_u16(), 429 | 502 | 503 | 504);
+                    let why = match status.as_u16() {
+                        429 | 502 | 503 | 504 => Why::NotNow,
+                        404 => Why::NoSuchSignal,
+                        _ => Why::Never,
+                    };
                     let message = format!("the collector answered {status}");
-                    return Err(Refused { message, is_passing });
+                    return Err(Refused { message, why });
                 }
                 answer.bytes().await.map_err(unreachable)?
             }
@@ -114,7 +128,7 @@ async fn send_grpc(
 ) -> Result<Bytes, Refused> {
     grpc.ready().await.map_err(|error| {
         let message = format!("the collector can't be reached: {}", root_cause(&error));
-        Refused { message, is_passing: true }
+        Refused { message, why: Why::NotNow }
     })?;
     let mut request = Request::new(request);
     *request.metadata_mut() = metadata.clone();
@@ -125,24 +139,25 @@ async fn send_grpc(
             Some(cause) => format!("the collector can't be reached: {}", root_cause(cause)),
             None => format!("the collector answered {:?}", status.code()),
         };
-        let is_passing = matches!(
-            status.code(),
+        let why = match status.code() {
             Code::Cancelled
-                | Code::DeadlineExceeded
-                | Code::ResourceExhausted
-                | Code::Aborted
-                | Code::OutOfRange
-                | Code::Unavailable
-                | Code::DataLoss
-        );
-        Refused { message, is_passing }
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss => Why::NotNow,
+            Code::Unimplemented => Why::NoSuchSignal,
+            _ => Why::Never,
+        };
+        Refused { message, why }
     })
 }
 
 fn unreachable(error: reqwest::Error) -> Refused {
     let error = error.without_url();
     let message = format!("the collector can't be reached: {}", root_cause(&error));
-    Refused { message, is_passing: true }
+    Refused { message, why: Why::NotNow }
 }
 
 /// The last of the causes, which is what went wrong.

@@ -32,7 +32,7 @@ use crate::Service;
 use crate::config;
 use crate::trace::Past;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Why};
 pub(crate) use encode::{Fields, SERVICE};
 pub(crate) use target::{Signal, Target, pairs};
 pub(crate) use wire::Limits;

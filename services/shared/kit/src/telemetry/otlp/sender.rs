@@ -9,7 +9,7 @@ use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::client::{Client, Refused};
+use super::client::{Client, Refused, Why};
 use super::queue::{Batch, Queue};
 use super::{SCOPE, encode, lost};
 use crate::Service;
@@ -72,13 +72,12 @@ impl Sender {
                         lost::count("refused", left_out);
                         break Some("the collector left out some".to_owned());
                     }
-                    Err(Refused { is_passing, .. })
-                        if is_passing && waits.is_none() && tries < TRIES =>
-                    {
+                    Err(Refused { why: Why::NotNow, .. }) if waits.is_none() && tries < TRIES => {
                         waits = self.pause(tries).await;
                     }
                     Err(refused) => {
-                        let reason = if refused.is_passing { "unreachable" } else { "refused" };
+                        let is_away = refused.why == Why::NotNow;
+                        let reason = if is_away { "unreachable" } else { "refused" };
                         lost::count(reason, count as u64);
                         break Some(refused.to_string());
                     }
