@@ -36,7 +36,12 @@
       toolchain =
         pkgs: (rust-overlay.lib.mkRustBin { } pkgs).fromRustupToolchainFile ./rust-toolchain.toml;
       craneFor = pkgs: (crane.mkLib pkgs).overrideToolchain toolchain;
-      programsFor = pkgs: pkgs.callPackage ./nix/programs.nix { craneLib = craneFor pkgs; };
+      programsFor =
+        pkgs:
+        pkgs.callPackage ./nix/programs.nix {
+          craneLib = craneFor pkgs;
+          revision = self.rev or null;
+        };
 
       parts = lib.genAttrs systems (
         system:
@@ -66,6 +71,8 @@
           checks = pkgs.callPackage ./nix/checks.nix {
             inherit
               programs
+              commands
+              stack
               jaeger
               formatter
               advisory-db

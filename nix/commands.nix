@@ -37,13 +37,14 @@ in
     name = "push-images";
     runtimeInputs = [ skopeo ];
     text = ''
-      registry=''${1:?push-images REGISTRY, such as ghcr.io/example}
+      registry=''${1:?push-images REGISTRY, such as ghcr.io/example/miniapp}
       digest=$(mktemp)
       trap 'rm -f "$digest"' EXIT
       push() {
+        local there=$registry/''${1#miniapp/}
         skopeo --insecure-policy copy --quiet --digestfile "$digest" \
-          docker-archive:/dev/stdin "docker://$registry/$1:$2"
-        printf '  - name: %s\n    newName: %s\n    digest: %s\n' "$1" "$registry/$1" "$(<"$digest")"
+          docker-archive:/dev/stdin "docker://$there:$2"
+        printf '  - name: %s\n    newName: %s\n    digest: %s\n' "$1" "$there" "$(<"$digest")"
       }
       echo images:
       ${each (image: "${image} | push ${image.imageName} ${image.imageTag}")}

@@ -37,39 +37,44 @@ let
       static = runCommand "${name}-static-${version}" { allowedReferences = [ ]; } ''
         install -D --target-directory $out/bin ${programs.${name}}/bin/${name}
       '';
-    in
-    dockerTools.streamLayeredImage {
-      name = "miniapp/${name}";
-      tag = version;
-      contents = [
-        static
-        dockerTools.caCertificates
-      ];
-      maxLayers = 8;
-      fakeRootCommands = ''
-        install --directory --owner 65532 --group 65532 data
-        install --directory --mode 1777 tmp
-      '';
-      config = {
-        Entrypoint = [ "/bin/${name}" ];
-        User = user;
-        WorkingDir = "/data";
-        Volumes."/data" = { };
-        Env = [
-          "MINIAPP__DATA_DIR=/data"
-        ]
-        ++ lib.mapAttrsToList (
-          listener: port: "MINIAPP__${listener}__LISTEN=0.0.0.0:${toString port}"
-        ) ports;
-        ExposedPorts = lib.mapAttrs' (_: port: lib.nameValuePair "${toString port}/tcp" { }) ports;
-        Labels = {
-          "org.opencontainers.image.title" = name;
-          "org.opencontainers.image.description" = meta.description;
-          "org.opencontainers.image.version" = version;
-          "org.opencontainers.image.revision" = revision;
-          "org.opencontainers.image.licenses" = "Apache-2.0";
+      stream = dockerTools.streamLayeredImage {
+        name = "miniapp/${name}";
+        tag = version;
+        contents = [
+          static
+          dockerTools.caCertificates
+        ];
+        maxLayers = 8;
+        fakeRootCommands = ''
+          install --directory --owner 65532 --group 65532 data
+          install --directory --mode 1777 tmp
+        '';
+        config = {
+          Entrypoint = [ "/bin/${name}" ];
+          User = user;
+          WorkingDir = "/data";
+          Volumes."/data" = { };
+          Env = [
+            "MINIAPP__DATA_DIR=/data"
+          ]
+          ++ lib.mapAttrsToList (
+            listener: port: "MINIAPP__${listener}__LISTEN=0.0.0.0:${toString port}"
+          ) ports;
+          ExposedPorts = lib.mapAttrs' (_: port: lib.nameValuePair "${toString port}/tcp" { }) ports;
+          Labels = {
+            "org.opencontainers.image.title" = name;
+            "org.opencontainers.image.description" = meta.description;
+            "org.opencontainers.image.version" = version;
+            "org.opencontainers.image.revision" = revision;
+            "org.opencontainers.image.licenses" = "Apache-2.0";
+          };
         };
       };
+    in
+    stream
+    // {
+      # As the builder makes it, for systems that can't run the program that writes it.
+      archive = runCommand "${name}.tar" { } "${stream} >$out";
     };
 in
 {

@@ -30,14 +30,29 @@ let
   # database.url is the credential of this name, and MINIAPP__DATABASE__URL_FILE.
   variable = setting: "MINIAPP__${lib.toUpper (lib.replaceStrings [ "." ] [ "__" ] setting)}_FILE";
 
+  # What each program has to know, and what only auth has to.
+  everyones = [
+    "broker.url"
+    "database.url"
+    "telemetry.otlp_headers"
+  ];
+  auths = everyones ++ [
+    "auth.secret"
+    "mail.url"
+  ];
+
   unit =
     {
       program,
       description,
+      secrets ? everyones,
       environment ? { },
       # What else the program does beside talking to others.
       serviceConfig ? { },
     }:
+    let
+      files = lib.filterAttrs (setting: _: lib.elem setting secrets) cfg.secretFiles;
+    in
     {
       inherit description;
       wantedBy = [ "multi-user.target" ];
@@ -52,7 +67,7 @@ let
         MINIAPP_CONFIG = "${settings}";
         MINIAPP__DATA_DIR = "%S/miniapp";
       }
-      // lib.mapAttrs' (setting: _: lib.nameValuePair (variable setting) "%d/${setting}") cfg.secretFiles
+      // lib.mapAttrs' (setting: _: lib.nameValuePair (variable setting) "%d/${setting}") files
       // environment;
       serviceConfig = {
         ExecStart = lib.getExe cfg.packages.${program};
@@ -64,7 +79,7 @@ let
         Group = "miniapp";
         StateDirectory = "miniapp";
         StateDirectoryMode = "0700";
-        LoadCredential = lib.mapAttrsToList (setting: path: "${setting}:${path}") cfg.secretFiles;
+        LoadCredential = lib.mapAttrsToList (setting: path: "${setting}:${path}") files;
 
         CapabilityBoundingSet = "";
         DevicePolicy = "closed";
@@ -160,7 +175,7 @@ in
       };
       description = ''
         Files that only root has to be able to read, by the setting whose value is in them:
-        auth.secret, database.url, broker.url and mail.url.
+        ${lib.concatStringsSep ", " auths}.
       '';
     };
 
@@ -181,8 +196,13 @@ in
     assertions =
       let
         isGiven = section: cfg.settings ? ${section}.url || cfg.secretFiles ? "${section}.url";
+        unknown = lib.subtractLists auths (lib.attrNames cfg.secretFiles);
       in
       [
+        {
+          assertion = unknown == [ ];
+          message = "services.miniapp.secretFiles: no file can hold ${toString unknown}, only ${toString auths}";
+        }
         {
           assertion = isGiven "database";
           message = "services.miniapp: secretFiles.\"database.url\" says where PostgreSQL is, or database.createLocally";
@@ -228,6 +248,7 @@ in
       miniapp-auth = unit {
         program = "auth";
         description = "MiniApp: accounts, sessions and tokens";
+        secrets = auths;
       };
       miniapp-api = unit {
         program = "api";

@@ -9,6 +9,8 @@
   installShellFiles,
   help2man,
   cargo-cyclonedx,
+  # The commit, or null where what is built isn't committed.
+  revision,
 }:
 let
   # What is shipped.
@@ -71,6 +73,11 @@ let
       }
       ''
         install -D --target-directory $out/bin ${all}/bin/${name}
+        ${lib.optionalString (revision != null && stdenv.hostPlatform.isLinux) ''
+          # Into the program that is compiled, which another commit may share. A Mac runs none
+          # that was changed after it was signed.
+          sed -i 's/miniapp-revision:-\{40\}/miniapp-revision:${revision}/' $out/bin/${name}
+        ''}
         ${lib.optionalString runs ''
           help2man --no-info --name ${lib.escapeShellArg description} --output ${name}.1 $out/bin/${name}
           installManPage ${name}.1

@@ -21,15 +21,20 @@
   process-compose,
   prometheus,
   rabbitmq-server,
+  skopeo,
   sqlx-cli,
   tilt,
   toolchain,
   jaeger,
   formatter,
 }:
+let
+  # With the sources of std, for rust-analyzer.
+  complete = toolchain.override { extensions = [ "rust-src" ]; };
+in
 mkShell {
   packages = [
-    toolchain
+    complete
     rust-analyzer
     cargo-audit
     cargo-cyclonedx
@@ -42,11 +47,13 @@ mkShell {
     kind
     kubectl
     kustomize
+    skopeo
     tilt
     # What services need, and what looks at them.
     mailpit
     postgresql_17
     process-compose
+    prometheus
     prometheus.cli
     rabbitmq-server
     # Tests start epmd, by which RabbitMQ's nodes find each other, themselves.
@@ -59,9 +66,7 @@ mkShell {
   ]
   ++ lib.optional (jaeger != null) jaeger;
 
-  RUST_SRC_PATH = "${
-    toolchain.override { extensions = [ "rust-src" ]; }
-  }/lib/rustlib/src/rust/library";
+  RUST_SRC_PATH = "${complete}/lib/rustlib/src/rust/library";
 
   shellHook = ''
     cat <<'END'

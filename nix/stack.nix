@@ -35,6 +35,7 @@ let
     export HOME=$STATE/rabbitmq
     export ERL_EPMD_ADDRESS=127.0.0.1
     export RABBITMQ_NODENAME=miniapp@localhost
+    export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
     export RABBITMQ_MNESIA_BASE=$HOME/data
     export RABBITMQ_LOG_BASE=$HOME
     export RABBITMQ_LOGS=-
@@ -123,6 +124,8 @@ let
 
   configuration = file "process-compose.yaml" {
     version = "0.5";
+    # Workers hand back what they have begun while the servers are there.
+    ordered_shutdown = true;
     environment = [
       "MINIAPP__DATABASE__URL=postgres://miniapp@127.0.0.1/miniapp"
       "MINIAPP__BROKER__URL=amqp://guest:guest@127.0.0.1"

@@ -14,6 +14,9 @@ use super::Platform;
 use super::skew;
 use crate::ports;
 
+/// The file with the certificates that programs trust, where the system has no usual one.
+const ROOTS: &str = "SSL_CERT_FILE";
+
 /// A way to run the program: which file, and with what settings. Its clones share one
 /// home, with the data directory in it.
 #[derive(Clone, Debug)]
@@ -119,7 +122,9 @@ impl Program {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.home().display().to_string();
         let common = [("PATH".to_owned(), path), ("HOME".to_owned(), home)];
-        common.into_iter().chain(self.environment.clone())
+        // Where certificates are, on a machine that has them at no usual place.
+        let roots = std::env::var(ROOTS).ok().map(|file| (ROOTS.to_owned(), file));
+        common.into_iter().chain(roots).chain(self.environment.clone())
     }
 
     /// The file.
