@@ -160,6 +160,10 @@ async fn run_workers(
         worker::run(&config.worker, deps, shutdown.clone())
     });
     join_all(workers).await;
+    if config.worker.replicas == 0 {
+        // They run elsewhere, and the tasks are still looked after.
+        shutdown.begun().await;
+    }
     drained.begin();
     Ok(upkeep.await?)
 }

@@ -74,6 +74,16 @@ async fn ctrl_c_stops_an_idle_platform_without_a_fuss() {
 }
 
 #[tokio::test]
+async fn workers_may_all_be_elsewhere() {
+    let platform = program().set("worker.replicas", 0).start().await;
+    somebody(&platform).await;
+    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    platform.signal(Signal::INT);
+    let ended = platform.ended().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[tokio::test]
 async fn ctrl_c_twice_waits_for_nothing() {
     let platform = program().start().await;
     let user = somebody(&platform).await;
