@@ -92,7 +92,7 @@ impl News {
     }
 
     /// Tells of each until the broker fails; the others have to wait for it.
-    async fn try_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
+    pub(crate) async fn try_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
         let mut works = true;
         for (session, epoch) in changes {
             works = works && self.try_announce(session, epoch).await;

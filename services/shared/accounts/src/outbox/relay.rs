@@ -119,7 +119,8 @@ impl Relay {
             let relay = Arc::clone(self);
             attempts.spawn(async move { relay.attempt(duty).await });
         }
-        attempts.join_all().await;
+        // The claim of one that panics runs out, and it is tried again.
+        while attempts.join_next().await.is_some() {}
         Ok(count)
     }
 

@@ -35,9 +35,18 @@ impl Accounts {
         let audit = self.entry(Action::SetRoles, caller).about(&account);
         let news = Duty::SessionsChanged { account: id };
         let news = self.0.ledger.write(&news, self.0.clock.now())?;
-        let changed = self.0.store.set_roles(id, roles, news, audit).await?;
-        self.0.wake.notify_one();
-        changed.ok_or(Error::Refused(Code::UserNotFound))
+        let (this, roles) = (self.clone(), roles.to_vec());
+        let change = async move {
+            let changed = this.0.store.set_roles(id, &roles, news, audit).await?;
+            // The duty would wait behind mails; it is for a process that ends before this.
+            let sessions = this.0.store.sessions(id).await.unwrap_or_default();
+            let active = sessions.iter().filter(|session| session.ended_at.is_none());
+            let news = active.map(|session| (session.id, Some(session.epoch)));
+            this.0.news.try_all(news.collect::<Vec<_>>()).await;
+            this.0.wake.notify_one();
+            changed.ok_or(Error::Refused(Code::UserNotFound))
+        };
+        self.to_the_end(change).await
     }
 
     /// A page of the audit log, newest first.
