@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tasks::Claim;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Why an attempt is to stop. The first reason stays.
@@ -89,6 +89,17 @@ impl Attempt {
         self.progress.lock().newest = Some((progress, message));
     }
 
+    /// Waits until the lease has run out, which it doesn't while it is renewed.
+    pub async fn forfeited(&self) {
+        loop {
+            let until = self.lease_until();
+            sleep_until(until).await;
+            if self.lease_until() <= until {
+                return;
+            }
+        }
+    }
+
     /// The progress to be stored at `now`; if it is too early for that, when it is time.
     pub fn due_progress(
         &self,
@@ -103,5 +114,25 @@ impl Attempt {
         let newest = progress.newest.take().ok_or(None)?;
         progress.stored_at = Some(now);
         Ok(newest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_ends_when_it_is_not_renewed() {
+        let seconds = Duration::from_secs;
+        let began = Instant::now();
+        let claim = Claim { task_id: Uuid::nil(), token: 1 };
+        let attempt = Attempt::new(claim, 1, seconds(60), 0, began + seconds(10));
+        tokio::join!(attempt.forfeited(), async {
+            tokio::time::sleep(seconds(5)).await;
+            attempt.renewed(began + seconds(15));
+        });
+        assert_eq!(began.elapsed(), seconds(15));
     }
 }

@@ -43,13 +43,7 @@ async fn renew(runner: &Runner, patience: Duration) -> Result<(), StoreError> {
     let answer = answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer".into())));
     let renewed: HashMap<Claim, bool> = match answer {
         Ok(renewed) => renewed.iter().map(|one| (one.claim, one.cancel_requested)).collect(),
-        Err(error) => {
-            let now = Instant::now();
-            for attempt in attempts.iter().filter(|attempt| attempt.lease_until() <= now) {
-                attempt.stop(Stop::LeaseLost);
-            }
-            return Err(error);
-        }
+        Err(error) => return Err(error),
     };
     for attempt in attempts {
         match renewed.get(&attempt.claim) {

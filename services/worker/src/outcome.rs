@@ -46,15 +46,18 @@ impl Outcome {
             ended = &mut run => return Self::ended(ended, attempt),
             () = attempt.stopped() => {}
             () = sleep(attempt.ttl) => attempt.stop(Stop::Expired),
+            () = attempt.forfeited() => attempt.stop(Stop::LeaseLost),
         }
         // Whatever it says now, it was told to stop and counts as stopped.
         let _ = timeout(NOTICE, run).await;
         Self::Stopped(attempt.stop_reason().unwrap_or(Stop::Expired))
     }
 
-    /// There is no code for the task's kind.
+    /// There is no code for the task's kind here. Some worker has it, or the task wouldn't have
+    /// been taken: a newer one, while the older are being replaced.
     pub fn unknown_kind(kind: &str) -> Self {
-        Self::Failed(error("unknown_kind", &format!("No worker knows the kind {kind:?}")))
+        let message = format!("The worker doesn't know the kind {kind:?}");
+        Self::Retry(error("unknown_kind", &message))
     }
 
     /// Its name in logs, spans and metrics.

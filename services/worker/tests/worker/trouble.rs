@@ -57,3 +57,22 @@ async fn an_outcome_waits_for_the_store() {
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
     assert_eq!(platform.story(id).await, [Created, Started, Finished]);
 }
+
+#[tokio::test]
+async fn what_can_not_be_renewed_is_stopped_when_its_lease_ends() {
+    let mut platform = Platform::start().await;
+    platform.config.lease = Duration::from_secs(2);
+    let _worker = platform.worker();
+    let id = platform.submit("gate", json!(null)).await;
+    platform.gate.until(|counts| counts.begun == 1).await;
+
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(platform.file());
+    let mut other = file.connect().await.expect("a connection");
+    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("a lock");
+    platform.gate.until(|counts| counts.stopped == 1).await;
+    lock.rollback().await.expect("freed");
+
+    platform.gate.open(1);
+    let task = platform.ended(id).await;
+    assert_eq!((task.state.status, task.state.attempt), (Status::Finished, 2));
+}
