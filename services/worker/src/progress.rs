@@ -9,9 +9,11 @@ use crate::runner::Runner;
 
 /// The shortest time between two stored progresses of an attempt.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many of an attempt are stored at most, since each is an event of the task.
+const MOST: u32 = 5_000;
 
-/// Stores the newest progress of each attempt, at most once a second each, those that are
-/// due at the same time together.
+/// Stores the newest progress of each attempt, at most once a second each, and seldomer where
+/// it may run for hours; those that are due at the same time together.
 pub(crate) async fn run(runner: &Runner) {
     loop {
         runner.progressed.notified().await;
@@ -27,7 +29,7 @@ async fn store(runner: &Runner) -> Option<Instant> {
     let mut next: Option<Instant> = None;
     let mut writes = Vec::new();
     for attempt in runner.running.all() {
-        match attempt.due_progress(now, PAUSE) {
+        match attempt.due_progress(now, PAUSE.max(attempt.ttl / MOST)) {
             Ok((progress, message)) => {
                 writes.push(runner.tasks.progress(attempt.claim, progress, Some(message)));
             }

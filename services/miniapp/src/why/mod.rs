@@ -165,7 +165,7 @@ fn failed(case: Case<'_>) -> (String, String) {
             ),
         ),
         "unknown_kind" => (
-            format!("It failed because no worker knows the kind `{}`.", task.kind),
+            format!("It failed because no worker that had it knows the kind `{}`.", task.kind),
             format!(
                 "`miniapp kinds` shows those there are; with a worker that knows it, {restart}."
             ),

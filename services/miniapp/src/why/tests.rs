@@ -114,7 +114,12 @@ fn each_end_has_its_words() {
         (&only, &[], "its only attempt failed", "dead letters"),
         (&failure("address_refused", 1), &[], "for good on attempt 1 of 3", "Submit it again"),
         (&failure("lease_lost", 3), &[], "as poison: it broke", "memory"),
-        (&failure("unknown_kind", 1), &[], "no worker knows the kind `echo`", "miniapp kinds"),
+        (
+            &failure("unknown_kind", 1),
+            &[],
+            "no worker that had it knows the kind `echo`",
+            "miniapp kinds",
+        ),
     ];
     for (task, events, because, next) in cases {
         let told = explained(task, events, &[], 10);

@@ -172,6 +172,12 @@ impl Platform {
         self.until("the queue is empty", is_empty).await;
     }
 
+    /// Waits until so many messages lie where operators look for those that nobody can read.
+    pub async fn has_parked(&self, count: u64) {
+        let has = async || self.broker.depth(Queue::Parked).await.is_ok_and(|depth| depth == count);
+        self.until("the messages are parked", has).await;
+    }
+
     pub async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
         let polling = async {
             while !reached().await {
