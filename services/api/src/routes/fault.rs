@@ -10,7 +10,8 @@ pub(crate) fn task(error: Error) -> Problem {
         Error::NotFound => Problem::new(Code::TaskNotFound),
         Error::KeyReused => Problem::new(Code::IdempotencyKeyReused),
         Error::Refused(refusal) => match refusal {
-            Refusal::Deleted => Problem::new(Code::TaskNotFound),
+            // What didn't fail is no dead letter.
+            Refusal::Deleted | Refusal::NotFailed => Problem::new(Code::TaskNotFound),
             Refusal::NotFinished => Problem::new(Code::TaskNotFinished),
             Refusal::AlreadyFinished => Problem::new(Code::TaskAlreadyFinished),
             // Only for commands of workers.

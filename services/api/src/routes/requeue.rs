@@ -3,10 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use contracts::problem::Code;
-use contracts::task::{Status, Task};
+use contracts::task::Task;
 use http::StatusCode;
 use kit::http::{Id, Problem, admins_only};
-use tasks::Filter;
 
 use super::{fault, shown};
 use crate::state::Api;
@@ -32,14 +31,6 @@ pub(super) async fn requeue(
 ) -> Result<Response, Problem> {
     admins_only(caller.is_admin)?;
     let id = id.or(Code::TaskNotFound)?;
-    let filter = Filter { id: Some(id), limit: 1, ..Filter::default() };
-    let found = api.tasks.list(&filter).await.map_err(fault::store)?.pop();
-    match shown::found(found)?.state.status {
-        Status::Failed => {}
-        // One that ended well, or by its owner's wish, is no dead letter.
-        Status::Finished | Status::Canceled => return Err(Problem::new(Code::TaskNotFound)),
-        Status::Awaiting | Status::Executing => return Err(Problem::new(Code::TaskNotFinished)),
-    }
     let task = api.tasks.requeue(id).await.map_err(fault::task)?;
     shown::task(StatusCode::OK, &task)
 }

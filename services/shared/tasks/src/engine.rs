@@ -202,7 +202,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
     /// Forgets tasks that ended before `ended` and removed ones from before `removed`, at
-    /// most `limit`; how many there were.
+    /// most `limit`; how many there were. Workers that said nothing since `removed` were
+    /// killed, and are forgotten, too.
     async fn purge(
         &self,
         ended: Timestamp,

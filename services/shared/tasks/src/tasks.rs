@@ -185,7 +185,7 @@ impl Tasks {
 
     /// Restarts anybody's failed task.
     pub async fn requeue(&self, id: Uuid) -> Result<Task, Error> {
-        self.apply(None, id, Command::Restart).await
+        self.apply(None, id, Command::Requeue).await
     }
 
     /// Removes a task, stopping it first.

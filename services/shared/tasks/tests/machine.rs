@@ -47,6 +47,7 @@ enum Move {
     ExpireLease,
     Cancel,
     Restart,
+    Requeue,
     Delete,
 }
 
@@ -64,6 +65,7 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::ExpireLease),
         2 => Just(Move::Cancel),
         2 => Just(Move::Restart),
+        1 => Just(Move::Requeue),
         1 => Just(Move::Delete),
     ]
 }
@@ -98,6 +100,7 @@ impl Move {
             Self::ExpireLease => Command::ExpireLease { until: now },
             Self::Cancel => Command::Cancel,
             Self::Restart => Command::Restart,
+            Self::Requeue => Command::Requeue,
             Self::Delete => Command::Delete,
         }
     }
@@ -121,8 +124,11 @@ impl Move {
                 state.status == Status::Executing && state.lease_until.is_some_and(|at| at <= now)
             }
             Self::Cancel if state.status.is_terminal() => return Err(Refusal::AlreadyFinished),
-            Self::Restart if !state.status.is_terminal() => return Err(Refusal::NotFinished),
-            Self::Cancel | Self::Restart | Self::Delete => true,
+            Self::Restart | Self::Requeue if !state.status.is_terminal() => {
+                return Err(Refusal::NotFinished);
+            }
+            Self::Requeue if state.status != Status::Failed => return Err(Refusal::NotFailed),
+            Self::Cancel | Self::Restart | Self::Requeue | Self::Delete => true,
         };
         if legal { Ok(()) } else { Err(Refusal::Stale) }
     }

@@ -326,6 +326,7 @@ impl Engine for MemoryStore {
             kept.rows.remove(id);
             kept.keys.retain(|_, (task, _)| task != id);
         }
+        kept.workers.retain(|_, worker| worker.last_seen_at > removed);
         Ok(old.len() as u64)
     }
 

@@ -80,6 +80,8 @@ pub enum Command {
     Cancel,
     /// The owner wants it run again.
     Restart,
+    /// An admin gives it another chance, because it failed.
+    Requeue,
     /// The owner wants it gone.
     Delete,
 }
@@ -96,6 +98,9 @@ pub enum Refusal {
     /// Only a task that ended can be restarted.
     #[error("the task has not ended yet")]
     NotFinished,
+    /// Only a task that failed can be requeued.
+    #[error("the task has not failed")]
+    NotFailed,
     /// A task that ended can't be canceled.
     #[error("the task has already ended")]
     AlreadyFinished,
@@ -184,7 +189,7 @@ impl Task {
                 }
                 let mut next = held.awaiting(now);
                 next.attempt = next.attempt.saturating_sub(1);
-                next.message = Some("Handed back by a worker that shuts down".into());
+                next.message = Some("Handed back unfinished by its worker".into());
                 Ok(next.after(EventType::Released))
             }
             Command::ExpireLease { until } => match state.lease_until {
@@ -192,8 +197,11 @@ impl Task {
                 _ => Err(Refusal::Stale),
             },
             Command::Cancel => state.cancel(now),
-            Command::Restart if state.status.is_terminal() => Ok(state.restarted(now)),
-            Command::Restart => Err(Refusal::NotFinished),
+            Command::Restart | Command::Requeue if !state.status.is_terminal() => {
+                Err(Refusal::NotFinished)
+            }
+            Command::Requeue if state.status != Status::Failed => Err(Refusal::NotFailed),
+            Command::Restart | Command::Requeue => Ok(state.restarted(now)),
             Command::Delete => Ok(state.removed(now)),
         }
     }

@@ -117,7 +117,8 @@ pub(super) async fn purge(
          old AS MATERIALIZED (SELECT id FROM ended UNION SELECT id FROM removed LIMIT $3), \
          gone AS (DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id, pages), \
          pages AS (DELETE FROM task_timeline_pages USING gone \
-         WHERE task_id = gone.id AND gone.pages > 0) SELECT count(*) FROM gone";
+         WHERE task_id = gone.id AND gone.pages > 0), \
+         silent AS (DELETE FROM workers WHERE last_seen_at <= $2) SELECT count(*) FROM gone";
     let statement =
         || sqlx::query(PURGE).bind(micros(ended)).bind(micros(removed)).bind(i64::from(limit));
     count(database, statement).await

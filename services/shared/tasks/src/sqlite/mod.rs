@@ -129,7 +129,7 @@ impl Engine for SqliteEngine {
     ) -> Result<u64, StoreError> {
         // The search takes longer the more is kept, so the writer only hears what it found.
         let old = upkeep::old(&self.readers, ended, removed, limit).await?;
-        if old.is_empty() {
+        if old.is_empty() && !upkeep::any_silent(&self.readers, removed).await? {
             return Ok(0);
         }
         upkeep::purge(&mut *self.writer.lock().await?, &old, ended, removed).await

@@ -178,7 +178,14 @@ pub(super) async fn old(
     Ok(query.fetch_all(pool).await?)
 }
 
-/// Forgets those of `tasks` that are still old enough; how many those were.
+/// Whether there are workers that said nothing since `removed`.
+pub(super) async fn any_silent(pool: &SqlitePool, removed: Timestamp) -> Result<bool, StoreError> {
+    const SILENT: &str = "SELECT EXISTS (SELECT 1 FROM workers WHERE last_seen_at <= ?)";
+    Ok(sqlx::query_scalar(SILENT).bind(micros(removed)).fetch_one(pool).await?)
+}
+
+/// Forgets those of `tasks` that are still old enough, and workers that said nothing since
+/// `removed`; how many tasks those were.
 pub(super) async fn purge(
     connection: &mut SqliteConnection,
     tasks: &[Uuid],
@@ -186,6 +193,7 @@ pub(super) async fn purge(
     removed: Timestamp,
 ) -> Result<u64, StoreError> {
     const PAGES: &str = "DELETE FROM task_timeline_pages WHERE task_id = ?";
+    const SILENT: &str = "DELETE FROM workers WHERE last_seen_at <= ?";
     let mut purged = 0;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for tasks in tasks.chunks(MOST_ROWS) {
@@ -199,6 +207,7 @@ pub(super) async fn purge(
             }
         }
     }
+    transaction.execute(sqlx::query(SILENT).bind(micros(removed))).await?;
     transaction.commit().await?;
     Ok(purged)
 }

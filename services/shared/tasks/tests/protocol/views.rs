@@ -6,7 +6,7 @@ use testkit::audit;
 use uuid::Uuid;
 
 use crate::support::{
-    World, claim, get, kinds, raw, ready, submit, submit_claimed, timeline, try_claim,
+    World, claim, error, get, kinds, raw, ready, submit, submit_claimed, timeline, try_claim,
 };
 
 async fn check(tasks: &Tasks, task: &Task) {
@@ -131,7 +131,11 @@ async fn tasks_of_others_are_not_there() {
         assert!(matches!(tasks.restart(stranger, task.id).await, Err(Error::NotFound)));
     }
     assert_eq!(kinds(&tasks, &task).await, [EventType::Created]);
-    // An admin requeues anybody's.
+    // An admin requeues anybody's, but only what failed.
     tasks.cancel(owner, task.id).await.expect("waiting");
-    assert_eq!(tasks.requeue(task.id).await.expect("ended").state.generation, 2);
+    let canceled = tasks.requeue(task.id).await;
+    assert!(matches!(canceled, Err(Error::Refused(Refusal::NotFailed))), "{canceled:?}");
+    let (task, claim) = submit_claimed(&tasks, owner).await;
+    tasks.fail(claim, error()).await.expect("held");
+    assert_eq!(tasks.requeue(task.id).await.expect("failed").state.generation, 2);
 }

@@ -209,6 +209,9 @@ pub(super) async fn workers_report_and_leave([engine, other]: Processes) -> Resu
     engine.forget_worker("a").await?;
     engine.forget_worker("nobody").await?;
     ensure!(other.workers(at(0)).await? == all[1..]);
+    // Who is killed takes no leave.
+    engine.purge(at(0), at(5), 1).await?;
+    ensure!(other.workers(at(0)).await? == all[1..2]);
     Ok(())
 }
 
