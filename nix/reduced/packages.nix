@@ -67,7 +67,15 @@ lib.genAttrs programs program
     cli = program "promtool";
   };
   darwin.signingUtils = program "signing-utils";
-  referencesByPopularity = _: final.writeText "references" "";
+  # All of them, in any order.
+  referencesByPopularity =
+    path:
+    final.runCommand "references" {
+      exportReferencesGraph = [
+        "graph"
+        path
+      ];
+    } "grep '^/nix/store/' graph | grep -v '\\.drv$' | sort -u >$out";
   mkShell = final.callPackage ./core/pkgs/build-support/mkshell { };
   rustPlatform.buildRustPackage = { pname, ... }: program pname;
   writableTmpDirAsHomeHook = final.makeSetupHook { name = "writable-tmpdir-as-home-hook"; } (
@@ -124,7 +132,7 @@ lib.genAttrs programs program
         go.GOARCH = lib.head (lib.splitString "-" final.stdenv.hostPlatform.system);
         writePython3 =
           name: _: file:
-          final.runCommand name { } "install -D ${file} $out";
+          final.runCommand name { } "{ echo '#!/usr/bin/env python3'; cat ${file}; } >$out; chmod +x $out";
       }
     )
     // {

@@ -55,7 +55,6 @@ pub struct Busy;
 #[derive(Clone, Debug)]
 pub struct Passwords {
     turns: Arc<Semaphore>,
-    longest_wait: Duration,
     /// Checked where there is no account, so that its absence takes as long.
     nobody: Hash,
 }
@@ -65,19 +64,12 @@ impl Passwords {
     pub fn new(concurrency: usize) -> anyhow::Result<Self> {
         let nobody = hash(&Password::typed(&uuid::Uuid::new_v4().to_string()))?;
         let turns = Arc::new(Semaphore::new(concurrency.max(1)));
-        Ok(Self { turns, longest_wait: LONGEST_WAIT, nobody })
-    }
-
-    /// Waits at most this long for a turn.
-    #[must_use]
-    pub fn waiting_at_most(mut self, longest_wait: Duration) -> Self {
-        self.longest_wait = longest_wait;
-        self
+        Ok(Self { turns, nobody })
     }
 
     /// Waits for a turn.
     pub async fn turn(&self) -> Result<Turn, Busy> {
-        let turn = tokio::time::timeout(self.longest_wait, self.turns.clone().acquire_owned());
+        let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.clone().acquire_owned());
         let permit = turn.await.map_err(|_| Busy)?.map_err(|_| Busy)?;
         Ok(Turn { permit, nobody: self.nobody.clone() })
     }
