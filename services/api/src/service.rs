@@ -70,13 +70,9 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     broker::health::add(&health, broker.clone());
     let listener = kit::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
-    let drained = Shutdown::new();
-    let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
-    let served = run(&config, Deps { tasks, broker, clock }, listener, &health, shutdown).await;
-    // What the last requests did is still dispatched.
-    drained.begin();
-    upkeep.await?;
-    served
+    let deps = Deps { tasks, broker: broker.clone(), clock };
+    let serving = run(&config, deps, listener, &health, shutdown);
+    upkeep.during(broker, retention, serving).await?
 }
 
 /// The description of the service.

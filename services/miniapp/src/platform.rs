@@ -153,19 +153,18 @@ async fn run_workers(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let retention = Retention::from(&config.tasks);
-    let drained = Shutdown::new();
-    let upkeep = tokio::spawn(upkeep.run(deps.broker.clone(), retention, drained.clone()));
     let workers = (0..config.worker.replicas).map(|_| {
         let deps = worker::Deps { seed: rand::random(), ..deps.clone() };
         worker::run(&config.worker, deps, shutdown.clone())
     });
-    join_all(workers).await;
-    if config.worker.replicas == 0 {
-        // They run elsewhere, and the tasks are still looked after.
-        shutdown.begun().await;
-    }
-    drained.begin();
-    Ok(upkeep.await?)
+    let working = async {
+        join_all(workers).await;
+        if config.worker.replicas == 0 {
+            // They run elsewhere, and the tasks are still looked after.
+            shutdown.begun().await;
+        }
+    };
+    Ok(upkeep.during(deps.broker.clone(), retention, working).await?)
 }
 
 impl Addresses {

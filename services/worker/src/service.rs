@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use kit::Boot;
 use kit::clock::SystemClock;
-use kit::lifecycle::Shutdown;
 use tasks::{Retention, Tasks};
 
 use crate::Deps;
@@ -36,13 +35,9 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     broker::health::add(&health, broker.clone());
 
     let retention = Retention::from(&config.tasks);
-    let drained = Shutdown::new();
-    let upkeep = tokio::spawn(upkeep.run(broker.clone(), retention, drained.clone()));
     let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
     health.started();
-    let seed = rand::random();
-    crate::run(&config.worker, Deps { tasks, broker, clock, kinds, seed }, shutdown).await;
-    // What running tasks said to the end is still told.
-    drained.begin();
-    Ok(upkeep.await?)
+    let deps = Deps { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
+    let working = crate::run(&config.worker, deps, shutdown);
+    Ok(upkeep.during(broker, retention, working).await?)
 }

@@ -59,6 +59,11 @@ impl<Q: Send + 'static, A: Send + 'static> Combiner<Q, A> {
         Self { requests }
     }
 
+    /// Whether requests are still answered: they aren't once the runner has panicked.
+    pub fn is_running(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
     /// The answer to `request`; `None` if the runner is gone or panicked.
     pub async fn call(&self, request: Q) -> Option<A> {
         self.call_among(request).await.map(|(answer, _)| answer)

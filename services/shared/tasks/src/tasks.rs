@@ -245,6 +245,9 @@ impl Tasks {
     /// failed, as on a full disk, nothing new is accepted but everything can be read.
     pub async fn condition(&self) -> Result<Condition, StoreError> {
         self.engine.ping().await?;
+        if !self.writes.is_running() {
+            return Err(stopped());
+        }
         let refused = self.refused.lock().as_ref().map(ToString::to_string);
         Ok(refused.map_or(Condition::Fine, Condition::Degraded))
     }

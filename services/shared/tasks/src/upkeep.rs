@@ -10,6 +10,7 @@ use kit::config;
 use kit::lifecycle::Shutdown;
 use kit::trouble::{Retries, Trouble};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::domain::Command;
@@ -61,6 +62,30 @@ pub struct Upkeep {
 impl Upkeep {
     pub(crate) fn new(tasks: Tasks, due: mpsc::Receiver<Due>, news: NewsReceiver) -> Self {
         Self { tasks, due, news }
+    }
+
+    /// Runs as long as `work`, and a little longer: what it did last is still dispatched.
+    ///
+    /// # Errors
+    ///
+    /// It broke, and `work` was given up: a process in which tasks don't move is of no use.
+    pub async fn during<T>(
+        self,
+        broker: Arc<dyn Broker>,
+        retention: Retention,
+        work: impl Future<Output = T>,
+    ) -> Result<T, JoinError> {
+        let drained = Shutdown::new();
+        let mut upkeep = tokio::spawn(self.run(broker, retention, drained.clone()));
+        tokio::pin!(work);
+        let done = tokio::select! {
+            done = &mut work => done,
+            // Nobody has told it to end.
+            Err(fault) = &mut upkeep => return Err(fault),
+        };
+        drained.begin();
+        upkeep.await?;
+        Ok(done)
     }
 
     /// Dispatches, reaps, tells, forgets and reads the dead letters until the shutdown is

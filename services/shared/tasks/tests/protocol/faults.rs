@@ -14,8 +14,8 @@ use testkit::audit;
 use uuid::Uuid;
 
 use crate::support::{
-    Fault, Faulty, LEASE, World, claim, error, eventually, get, key, kinds, new_task, next, raw,
-    ready, submit, submit_claimed, timeline, try_claim,
+    Fault, Faulty, LEASE, RETENTION, World, claim, error, eventually, get, key, kinds, new_task,
+    next, raw, ready, submit, submit_claimed, timeline, try_claim, within,
 };
 
 fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
@@ -221,4 +221,25 @@ async fn upkeep_outlives_an_outage_of_the_store() {
     for task in [&running, &waiting] {
         audit::check(&get(&process.tasks, task).await, &timeline(&process.tasks, task).await, 0);
     }
+}
+
+#[tokio::test]
+async fn what_breaks_is_not_hidden() {
+    let world = World::new();
+    let (engine, tasks, upkeep) = faulty(&world).await;
+    let served = upkeep.during(world.broker.clone(), RETENTION, async {
+        submit(&tasks, Uuid::new_v4()).await;
+        tasks.condition().await.expect("works");
+        "all of it"
+    });
+    assert_eq!(served.await.expect("works"), "all of it");
+
+    let (broken, _tasks, upkeep) = faulty(&world).await;
+    broken.breaks();
+    let ended = upkeep.during(world.broker.clone(), RETENTION, std::future::pending::<()>());
+    assert!(within("the end of what broke", ended).await.expect_err("broken").is_panic());
+
+    engine.plan(|| panic!("on purpose"));
+    is_unavailable(&tasks.submit(new_task(Uuid::new_v4())).await);
+    tasks.condition().await.expect_err("nothing is written any more");
 }

@@ -27,6 +27,7 @@ pub struct Faulty {
     inner: Arc<dyn Engine>,
     plan: Mutex<Plan>,
     is_away: AtomicBool,
+    is_broken: AtomicBool,
     refused: AtomicUsize,
 }
 
@@ -37,6 +38,7 @@ impl Faulty {
             inner,
             plan: Mutex::new(plan),
             is_away: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
         })
     }
@@ -57,12 +59,18 @@ impl Faulty {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
+    /// From now on it panics whenever it is asked.
+    pub fn breaks(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
     /// How often it was asked while it was away.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }
 
     fn inner(&self) -> Result<&dyn Engine, StoreError> {
+        assert!(!self.is_broken.load(Ordering::SeqCst), "broken on purpose");
         if self.is_away.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(away());
