@@ -5,12 +5,13 @@ use std::time::Duration;
 use accounts::mail::InboxMail;
 use broker::{Received, Subscription, Topic};
 use contracts::message::RawTaskEvents;
-use contracts::task::{EventType, Task};
+use contracts::task::EventType;
 use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
 use kit::trace::Tree;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
+use tasks::Task;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -175,9 +176,8 @@ impl Teller<'_> {
     /// Tells how a task ended, unless the store can't be asked, which is no reason to end.
     async fn task(&self, owner: Uuid, id: Uuid) {
         let Ok(Some(task)) = self.platform.tasks.get(owner, id).await else { return };
-        let task = task.view();
         self.line(ended_line(self.ui, &task));
-        let id = task.trace_id.as_deref().and_then(|id| TraceId::from_hex(id).ok());
+        let id = task.spec.trace.trace_id().and_then(|id| TraceId::from_hex(id).ok());
         let trace = match id {
             Some(id) => self.telemetry.spans().settled(id, PATIENCE).await,
             None => None,
@@ -206,19 +206,20 @@ fn ends(body: &[u8]) -> Vec<(Uuid, Uuid)> {
 
 /// How a task ended, in a line.
 fn ended_line(ui: Ui, task: &Task) -> String {
-    let ended = task.execution_finished_at.unwrap_or(task.created_at);
+    let Task { id, spec, state, .. } = task;
+    let ended = state.finished_at.unwrap_or(spec.created_at);
     // When it was restarted, the task itself doesn't say.
-    let begun = task.execution_started_at.filter(|_| task.generation > 1);
-    let took = between(begun.unwrap_or(task.created_at), ended);
-    let attempts = match task.attempt {
+    let begun = state.started_at.filter(|_| state.generation > 1);
+    let took = between(begun.unwrap_or(spec.created_at), ended);
+    let attempts = match state.attempt {
         0 | 1 => String::new(),
         more => format!(" and {}", count(more as usize, "attempt")),
     };
-    let status = status_line(ui.palette, task.status, task.status_message.as_deref());
-    let id = ui.palette.paint(Tone::Dim, task.task_id);
+    let status = status_line(ui.palette, state.status, state.message.as_deref());
+    let id = ui.palette.paint(Tone::Dim, id);
     format!(
         "{} ({}) after {took}{attempts}: {status}  {id}",
-        ui.palette.paint(Tone::Strong, shortened(&task.description, 60)),
-        task.kind
+        ui.palette.paint(Tone::Strong, shortened(&spec.description, 60)),
+        spec.kind
     )
 }

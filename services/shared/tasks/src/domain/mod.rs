@@ -134,35 +134,4 @@ impl Task {
             worker: state.worker.as_deref().map(str::to_owned),
         }
     }
-
-    /// The task as its owner sees it.
-    pub fn view(&self) -> contracts::task::Task {
-        let Self { spec, state, .. } = self;
-        contracts::task::Task {
-            task_id: self.id,
-            kind: spec.kind.clone(),
-            description: spec.description.clone(),
-            data: parsed(&spec.data),
-            ttl: spec.ttl,
-            status: state.status,
-            status_message: state.message.clone(),
-            progress: state.progress,
-            result: state.result.as_deref().map(parsed),
-            error: state.error.clone(),
-            attempt: state.attempt,
-            max_attempts: spec.max_attempts,
-            generation: state.generation,
-            created_at: spec.created_at,
-            run_at: state.run_at,
-            execution_started_at: state.started_at,
-            execution_finished_at: state.finished_at,
-            worker: state.worker.as_deref().map(str::to_owned),
-            trace_id: spec.trace.trace_id().map(str::to_owned),
-        }
-    }
-}
-
-/// Raw JSON was checked when it came in; null stands for what a hand broke in the store.
-fn parsed(raw: &RawValue) -> serde_json::Value {
-    serde_json::from_str(raw.get()).unwrap_or_default()
 }
