@@ -73,10 +73,9 @@ let
       }
       ''
         install -D --target-directory $out/bin ${all}/bin/${name}
-        ${lib.optionalString (revision != null && stdenv.hostPlatform.isLinux) ''
-          # Into the program that is compiled, which another commit may share. A Mac runs none
-          # that was changed after it was signed.
-          sed -i 's/miniapp-revision:-\{40\}/miniapp-revision:${revision}/' $out/bin/${name}
+        ${lib.optionalString (revision != null) ''
+          # The program that is compiled may be another commit's, too.
+          bash ${../dev/stamp} ${revision} $out/bin/${name}
         ''}
         ${lib.optionalString runs ''
           help2man --no-info --name ${lib.escapeShellArg description} --output ${name}.1 $out/bin/${name}

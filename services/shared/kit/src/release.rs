@@ -8,7 +8,7 @@ const MARK: &[u8] = b"miniapp-revision:";
 const REVISION: usize = 40;
 
 /// Builds that know their commit write it over the dashes, once all is compiled: a commit that
-/// changes no code then compiles nothing. `dev/release` and `nix/programs.nix` do.
+/// changes no code then compiles nothing. `dev/stamp` does that.
 static STAMP: [u8; MARK.len() + REVISION] =
     *b"miniapp-revision:----------------------------------------";
 
