@@ -69,6 +69,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// What others have to know of it: its id, and the epoch of its tokens unless it has ended.
+    pub(crate) fn standing(&self) -> (Uuid, Option<u32>) {
+        (self.id, self.ended_at.is_none().then_some(self.epoch))
+    }
+
     /// As its owner sees it, who asks from session `current`.
     pub fn shown_to(self, current: Uuid) -> account::Session {
         let Self { id, created_at, last_used_at, expires_at, ip, user_agent, .. } = self;

@@ -240,8 +240,8 @@ impl Relay {
 
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
         for session in self.store.sessions(account).await? {
-            let epoch = session.ended_at.is_none().then_some(session.epoch);
-            self.news.announce(session.id, epoch).await?;
+            let (id, epoch) = session.standing();
+            self.news.announce(id, epoch).await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::audit::{Action, Caller, Entry};
 use crate::error::Error;
 use crate::outbox::{Duty, Ledger};
 use crate::secret::{PlatformSecret, SecretError};
+use crate::session::Session;
 use crate::store::{Store, StoreError};
 
 impl Accounts {
@@ -40,9 +41,9 @@ impl Accounts {
             let changed = this.0.store.set_roles(id, &roles, news, audit).await?;
             // The duty would wait behind mails; it is for a process that ends before this.
             let sessions = this.0.store.sessions(id).await.unwrap_or_default();
-            let active = sessions.iter().filter(|session| session.ended_at.is_none());
-            let news = active.map(|session| (session.id, Some(session.epoch)));
-            this.0.news.try_all(news.collect::<Vec<_>>()).await;
+            let active =
+                sessions.iter().map(Session::standing).filter(|(_, epoch)| epoch.is_some());
+            this.0.news.try_all(active.collect::<Vec<_>>()).await;
             this.0.wake.notify_one();
             changed.ok_or(Error::Refused(Code::UserNotFound))
         };
