@@ -13,6 +13,8 @@ use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -75,11 +77,6 @@ impl Platform {
         let stop = shutdown.clone();
         let running = tokio::spawn(async move { worker::run(&config, deps, stop).await });
         Worker { shutdown, running }
-    }
-
-    /// Where the store keeps its file.
-    pub fn file(&self) -> std::path::PathBuf {
-        self.files.path().join("tasks.db")
     }
 
     /// The telemetry of the test process.
@@ -168,14 +165,21 @@ impl Platform {
 
     /// Waits until no message waits.
     pub async fn queue_is_empty(&self) {
-        let is_empty = async || self.broker.depth(Queue::Tasks).await.is_ok_and(|depth| depth == 0);
-        self.until("the queue is empty", is_empty).await;
+        self.depth_becomes(Queue::Tasks, 0).await;
     }
 
-    /// Waits until so many messages lie where operators look for those that nobody can read.
-    pub async fn has_parked(&self, count: u64) {
-        let has = async || self.broker.depth(Queue::Parked).await.is_ok_and(|depth| depth == count);
-        self.until("the messages are parked", has).await;
+    /// Waits until so many messages wait in a queue.
+    pub async fn depth_becomes(&self, queue: Queue, count: u64) {
+        let is_so = async || self.broker.depth(queue).await.is_ok_and(|depth| depth == count);
+        self.until(&format!("{count} messages are in {queue:?}"), is_so).await;
+    }
+
+    /// Keeps everybody else from writing until the connection is closed.
+    pub async fn lock_store(&self) -> SqliteConnection {
+        let file = SqliteConnectOptions::new().filename(self.files.path().join("tasks.db"));
+        let mut other = file.connect().await.expect("a connection");
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
+        other
     }
 
     pub async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {

@@ -1,6 +1,6 @@
 //! Tasks that run.
 
-use broker::Message;
+use broker::{Message, Queue};
 use contracts::message::TaskReady;
 use contracts::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
 use contracts::task::Status;
@@ -69,7 +69,7 @@ async fn what_is_not_readable_is_parked() {
     for body in [json!("nonsense"), json!({ "v": "99", "taskId": Uuid::nil() }), json!(null)] {
         platform.publish(Message::new(Uuid::new_v4(), &body)).await;
     }
-    platform.has_parked(3).await;
+    platform.depth_becomes(Queue::Parked, 3).await;
     let id = platform.submit("echo", json!(1)).await;
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
 }

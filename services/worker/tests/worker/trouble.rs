@@ -5,7 +5,7 @@ use std::time::Duration;
 use contracts::task::EventType::{Created, Finished, Started};
 use contracts::task::Status;
 use serde_json::json;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 
 use crate::platform::Platform;
 
@@ -45,14 +45,12 @@ async fn an_outcome_waits_for_the_store() {
     platform.gate.until(|counts| counts.begun == 1).await;
 
     // Longer than the store waits for another's lock, so that the commit fails first.
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(platform.file());
-    let mut other = file.connect().await.expect("a connection");
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("a lock");
+    let lock = platform.lock_store().await;
     platform.gate.open(1);
     platform.gate.until(|counts| counts.ended == 1).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(platform.task(id).await.state.status, Status::Executing);
-    lock.rollback().await.expect("freed");
+    lock.close().await.expect("freed");
 
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
     assert_eq!(platform.story(id).await, [Created, Started, Finished]);
@@ -66,11 +64,9 @@ async fn what_can_not_be_renewed_is_stopped_when_its_lease_ends() {
     let id = platform.submit("gate", json!(null)).await;
     platform.gate.until(|counts| counts.begun == 1).await;
 
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(platform.file());
-    let mut other = file.connect().await.expect("a connection");
-    let lock = other.begin_with("BEGIN IMMEDIATE").await.expect("a lock");
+    let lock = platform.lock_store().await;
     platform.gate.until(|counts| counts.stopped == 1).await;
-    lock.rollback().await.expect("freed");
+    lock.close().await.expect("freed");
 
     platform.gate.open(1);
     let task = platform.ended(id).await;
