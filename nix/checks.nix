@@ -32,7 +32,7 @@ let
     CARGO_PROFILE = "dev";
     # The benchmark reads what only Linux tells of other processes.
     cargoExtraArgs =
-      "--locked --workspace" + lib.optionalString (!stdenv.hostPlatform.isLinux) " --exclude bench";
+      "--locked --workspace" + lib.optionalString (!stdenv.hostPlatform.isLinux) " --exclude miniapp-bench";
   };
   # For tools that take no such arguments.
   unbuilt = {

@@ -21,6 +21,7 @@ let
     miniapp = "accounts, tokens and background tasks as one platform";
   };
   names = lib.attrNames descriptions;
+  package = name: if name == "miniapp" then name else "miniapp-${name}";
   inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
 
   # The code and what it may embed, so that no other file causes a build.
@@ -29,7 +30,9 @@ let
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      (lib.fileset.fileFilter (file: !file.hasExt "md") ../crates)
       (lib.fileset.fileFilter (file: !file.hasExt "md") ../services)
+      ../dev/bench
     ];
   };
 
@@ -39,7 +42,7 @@ let
     strictDeps = true;
     CARGO_PROFILE = "dist";
     # The same in both steps: other features would be other dependencies.
-    cargoExtraArgs = "--locked " + lib.concatMapStringsSep " " (name: "--package ${name}") names;
+    cargoExtraArgs = "--locked " + lib.concatMapStringsSep " " (name: "--package ${package name}") names;
     doCheck = false;
   };
 
@@ -109,11 +112,11 @@ each
     buildPhaseCargoCommand = "cargo cyclonedx --format json --spec-version 1.5";
     installPhaseCommand = ''
       mkdir $out
-      for name in ${toString names}; do
-        # As dev/release has it: where it was built is no part of it.
-        sed 's#path+file://[^"]*/services/#path+file:///miniapp/services/#g' \
-          services/$name/$name.cdx.json >$out/$name.cdx.json
-      done
+      ${lib.concatMapStrings (name: ''
+        # As in dev/release, without the folder of the build.
+        sed 's#path+file://[^"]*/\(crates\|services\)/#path+file:///miniapp/\1/#g' \
+          services/${name}/${package name}.cdx.json >$out/${name}.cdx.json
+      '') names}
     '';
   };
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use api::token::Check;
 use axum::routing::get;
 use axum::{Json, Router};
-use broker::{Broker, MemoryBroker, Message, Topic};
-use contracts::account::{Jwks, Role};
-use contracts::message::SessionChanged;
 use kit::clock::{Clock, SystemClock, new_id};
 use kit::token::{Claims, ISSUER, SigningKey, jwk};
+use miniapp_api::token::Check;
+use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
+use miniapp_types::account::{Jwks, Role};
+use miniapp_types::message::SessionChanged;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;

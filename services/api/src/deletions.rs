@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use broker::spans::Processing;
-use broker::{Broker, Delivery, Queue};
-use contracts::message::AccountDeleted;
 use kit::Service;
 use kit::trouble::Trouble;
-use tasks::Tasks;
+use miniapp_broker::spans::Processing;
+use miniapp_broker::{Broker, Delivery, Queue};
+use miniapp_tasks::Tasks;
+use miniapp_types::message::AccountDeleted;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span, info_span};
 
@@ -74,9 +74,9 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
 
 #[cfg(test)]
 mod tests {
-    use broker::{Broker as _, Message, Queue};
     use bytes::Bytes;
-    use contracts::message::AccountDeleted;
+    use miniapp_broker::{Broker as _, Message, Queue};
+    use miniapp_types::message::AccountDeleted;
     use uuid::Uuid;
 
     use crate::testing::{Platform, eventually};

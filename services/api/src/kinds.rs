@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tasks::{StoreError, Tasks};
+use miniapp_tasks::{StoreError, Tasks};
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 

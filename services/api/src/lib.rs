@@ -1,7 +1,7 @@
 //! Tasks over HTTP, with live events.
 //!
 //! A request passes the check of its [token], then its endpoint in `routes`, which asks
-//! [`tasks::Tasks`]. Beside that a process listens to the broker: to auth's news of
+//! [`miniapp_tasks::Tasks`]. Beside that a process listens to the broker: to auth's news of
 //! sessions, to the news of tasks for the `live` streams, and to news of accounts that
 //! are gone.
 

@@ -8,5 +8,5 @@ use kit::Service;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    kit::run(Service::Api, api::serve)
+    kit::run(Service::Api, miniapp_api::serve)
 }

@@ -1,7 +1,7 @@
 //! The description of the service.
 
-use contracts::problem::{self, Code};
 use kit::openapi::{self, BearerToken};
+use miniapp_types::problem::{self, Code};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::UtoipaMethodRouter;

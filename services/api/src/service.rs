@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
-use broker::Broker;
 use kit::Boot;
 use kit::clock::{Clock, SystemClock};
 use kit::config::Config;
 use kit::health::Health;
 use kit::http::{RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
-use tasks::{Retention, Tasks};
+use miniapp_broker::Broker;
+use miniapp_tasks::{Retention, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -46,7 +46,7 @@ pub async fn run(
     let router = router(api.clone(), &RouterOptions::new(kit::Service::Api, config))?;
     health.started();
     // Both end with this function, after the last request.
-    let _numbers = tasks::metrics::watch(&api.tasks, &broker);
+    let _numbers = miniapp_tasks::metrics::watch(&api.tasks, &broker);
     let _background = attend(&api, &broker);
     let options = ServerOptions::from(config);
     kit::http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
@@ -55,7 +55,7 @@ pub async fn run(
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.address())?;
+    let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
         "no worker is reached by {}, which lives within a process: run miniapp, or set \
@@ -63,11 +63,11 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
-    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = tasks::open_engine(&config.database).await.with_context(at_database)?;
+    let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
-    broker::health::add(&health, broker.clone());
+    miniapp_broker::health::add(&health, broker.clone());
     let listener = kit::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
     let deps = Deps { tasks, broker: broker.clone(), clock };

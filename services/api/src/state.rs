@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use kit::clock::Clock;
-use tasks::Tasks;
+use miniapp_tasks::Tasks;
 
 use crate::kinds::KnownKinds;
 use crate::live::Hub;

@@ -5,7 +5,7 @@ use std::path::Path;
 #[test]
 fn the_description_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
-    let current = api::openapi().to_pretty_json().expect("JSON") + "\n";
+    let current = miniapp_api::openapi().to_pretty_json().expect("JSON") + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(&path, &current).expect("written");
     }

@@ -1,9 +1,9 @@
 //! Bodies with new passwords.
 
-use accounts::Accounts;
 use axum::extract::{FromRequest, Request};
-use contracts::fields::FromFields;
 use kit::http::{Problem, json};
+use miniapp_accounts::Accounts;
+use miniapp_types::fields::FromFields;
 
 use crate::fault::Fault;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use accounts::{Error, StoreError};
 use axum::response::{IntoResponse, Response};
-use contracts::problem::Code;
 use kit::http::Problem;
+use miniapp_accounts::{Error, StoreError};
+use miniapp_types::problem::Code;
 
 /// What an endpoint fails with.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl IntoResponse for Fault {
 
 #[cfg(test)]
 mod tests {
-    use contracts::problem::FieldError;
+    use miniapp_types::problem::FieldError;
 
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
             (Error::Refused(Code::LoginTaken), 409, ""),
             (Error::InvalidFields(vec![field]), 422, ""),
             (Error::TooOften { retry_after: seconds }, 429, "5"),
-            (Error::Busy(accounts::password::Busy), 503, "1"),
+            (Error::Busy(miniapp_accounts::password::Busy), 503, "1"),
             (Error::Store(StoreError::Unavailable("secret".to_owned())), 503, "1"),
             (Error::Store(StoreError::Broken("secret".to_owned())), 500, ""),
         ];

@@ -8,5 +8,5 @@ use kit::Service;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    kit::run(Service::Auth, auth::serve)
+    kit::run(Service::Auth, miniapp_auth::serve)
 }

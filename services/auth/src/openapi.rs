@@ -1,10 +1,10 @@
 //! The description of the service.
 
-use contracts::account::{
+use kit::openapi::BearerToken;
+use miniapp_types::account::{
     ChangePassword, ConfirmReset, Register, SendCode, UpdateAccount, VerifyEmail,
 };
-use contracts::problem::{Code, Problem};
-use kit::openapi::BearerToken;
+use miniapp_types::problem::{Code, Problem};
 use utoipa::OpenApi as _;
 
 #[derive(utoipa::OpenApi)]

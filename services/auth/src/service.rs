@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use accounts::mail::Mailer;
-use accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use anyhow::Context as _;
 use axum::Router;
 use kit::Boot;
@@ -14,6 +12,8 @@ use kit::health::{Condition, Health};
 use kit::http::{PerIp, RouterOptions, ServerOptions};
 use kit::lifecycle::Shutdown;
 use kit::trouble::Retries;
+use miniapp_accounts::mail::Mailer;
+use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -65,7 +65,7 @@ impl Auth {
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.address())?;
+    let broker = miniapp_broker::open(&config.broker.address())?;
     if !broker.is_durable() {
         tracing::warn!(
             broker = %config.broker.url,
@@ -75,7 +75,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     }
     let store = open_store(&config).await;
     let store = store.with_context(|| format!("can't open {}", config.database.url))?;
-    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
@@ -119,7 +119,7 @@ fn add_checks(health: &Health, parts: &Parts) {
         let mailer = mailer.clone();
         async move { Ok(mail_condition(&*mailer).await) }
     });
-    broker::health::add(health, parts.broker.clone());
+    miniapp_broker::health::add(health, parts.broker.clone());
 }
 
 /// Whoever has an account can sign in without mail, and what is owed goes out later: no

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use accounts::mail::{InboxMail, Mail};
-use accounts::{Accounts, Parts, Store, open_mailer, open_store};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use broker::{Broker, MemoryBroker, Received, Subscription, Topic};
-use contracts::account::{Secret, Tokens};
-use contracts::message::SessionChanged;
-use contracts::problem::Problem;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request};
 use kit::clock::ManualClock;
 use kit::config::Config;
 use kit::http::Peer;
+use miniapp_accounts::mail::{InboxMail, Mail};
+use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store};
+use miniapp_broker::{Broker, MemoryBroker, Received, Subscription, Topic};
+use miniapp_types::account::{Secret, Tokens};
+use miniapp_types::message::SessionChanged;
+use miniapp_types::problem::Problem;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::broadcast;

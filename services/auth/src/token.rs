@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 
-use accounts::{Accounts, Caller, Identity};
 use axum::extract::FromRequestParts;
-use contracts::account::Role;
 use http::request::Parts;
 use kit::http::{Client, Problem, bearer};
+use miniapp_accounts::{Accounts, Caller, Identity};
+use miniapp_types::account::Role;
 
 use crate::fault::Fault;
 

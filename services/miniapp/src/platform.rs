@@ -5,10 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use accounts::mail::InboxMail;
 use anyhow::Context as _;
-use auth::Auth;
-use broker::Broker;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use kit::Boot;
@@ -16,10 +13,13 @@ use kit::clock::{Clock, SystemClock};
 use kit::config::Config;
 use kit::data_dir::DataDir;
 use kit::lifecycle::Shutdown;
-use tasks::{Retention, Tasks, Upkeep};
+use miniapp_accounts::mail::InboxMail;
+use miniapp_auth::Auth;
+use miniapp_broker::Broker;
+use miniapp_tasks::{Retention, Tasks, Upkeep};
+use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
-use worker::kinds::Kinds;
 
 /// How many mails whoever watches may be behind before some are missed.
 const MAILS: usize = 64;
@@ -67,9 +67,9 @@ impl Platform {
         let mut config = Config::clone(&config);
         config.auth.url = addresses.auth_url();
 
-        let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+        let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
         let clock = clock.with_context(|| format!("can't open {}", config.database.url))?;
-        let broker = broker::open(&config.broker.address())?;
+        let broker = miniapp_broker::open(&config.broker.address())?;
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;
@@ -79,13 +79,16 @@ impl Platform {
         let mut parts = JoinSet::new();
         parts.spawn(auth.run(auth_listener, shutdown.clone()));
         parts.spawn({
-            let deps =
-                api::Deps { tasks: tasks.clone(), broker: broker.clone(), clock: clock.clone() };
+            let deps = miniapp_api::Deps {
+                tasks: tasks.clone(),
+                broker: broker.clone(),
+                clock: clock.clone(),
+            };
             let (config, shutdown) = (config.clone(), shutdown.clone());
-            async move { api::run(&config, deps, api_listener, &health, shutdown).await }
+            async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }
         });
         let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
-        let deps = worker::Deps {
+        let deps = miniapp_worker::Deps {
             tasks: tasks.clone(),
             broker: broker.clone(),
             clock: clock.clone(),
@@ -129,17 +132,18 @@ async fn open_accounts(
     clock: &Arc<dyn Clock>,
     broker: &Arc<dyn Broker>,
     mails: &broadcast::Sender<InboxMail>,
-) -> anyhow::Result<accounts::Parts> {
-    let store = accounts::open_store(config).await;
+) -> anyhow::Result<miniapp_accounts::Parts> {
+    let store = miniapp_accounts::open_store(config).await;
     let store = store.with_context(|| format!("can't open {}", config.database.url))?;
     let (broker, clock) = (broker.clone(), clock.clone());
-    let mailer = accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
-    Ok(accounts::Parts { store, broker, mailer, clock })
+    let mailer =
+        miniapp_accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
+    Ok(miniapp_accounts::Parts { store, broker, mailer, clock })
 }
 
 async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Tasks, Upkeep)> {
     let url = &config.database.url;
-    let engine = tasks::open_engine(&config.database).await;
+    let engine = miniapp_tasks::open_engine(&config.database).await;
     let engine = engine.with_context(|| format!("can't open {url}"))?;
     Ok(Tasks::new(engine, clock.clone()))
 }
@@ -148,14 +152,14 @@ async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
 /// to the end is still told.
 async fn run_workers(
     config: Arc<Config>,
-    deps: worker::Deps,
+    deps: miniapp_worker::Deps,
     upkeep: Upkeep,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let retention = Retention::from(&config.tasks);
     let workers = (0..config.worker.replicas).map(|_| {
-        let deps = worker::Deps { seed: rand::random(), ..deps.clone() };
-        worker::run(&config.worker, deps, shutdown.clone())
+        let deps = miniapp_worker::Deps { seed: rand::random(), ..deps.clone() };
+        miniapp_worker::run(&config.worker, deps, shutdown.clone())
     });
     let working = async {
         join_all(workers).await;

@@ -1,7 +1,7 @@
 //! Tasks, events and workers for the tests.
 
-use contracts::task::{Event, EventType, Status, Task, Worker};
 use jiff::{SignedDuration, Timestamp};
+use miniapp_types::task::{Event, EventType, Status, Task, Worker};
 use uuid::Uuid;
 
 /// So many seconds after everything began.

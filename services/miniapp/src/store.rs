@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use accounts::{Store, open_store};
 use anyhow::{Context as _, bail};
 use kit::config::Config;
-use tasks::{Engine, open_engine};
+use miniapp_accounts::{Store, open_store};
+use miniapp_tasks::{Engine, open_engine};
 
 /// Opens the accounts in the database that `config` names, which must be there.
 pub async fn accounts(config: &Config) -> anyhow::Result<Arc<dyn Store>> {

@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use miniapp_tasks::Claim;
 use parking_lot::Mutex;
-use tasks::Claim;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 

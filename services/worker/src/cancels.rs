@@ -1,7 +1,7 @@
 //! Hearing at once that a running task is to stop.
 
-use broker::{Broker, Received, Subscription, Topic};
-use contracts::message::TaskCancels;
+use miniapp_broker::{Broker, Received, Subscription, Topic};
+use miniapp_types::message::TaskCancels;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 

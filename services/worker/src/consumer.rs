@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, Consumer, Queue};
 use kit::trace::{Cause, within};
+use miniapp_broker::{Broker, Consumer, Queue};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -84,7 +84,7 @@ pub(crate) async fn run(
 async fn take(
     runner: &Runner,
     consumer: &mut dyn Consumer,
-    mut handle: impl FnMut(broker::Delivery),
+    mut handle: impl FnMut(miniapp_broker::Delivery),
 ) {
     loop {
         tokio::select! {

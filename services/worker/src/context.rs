@@ -98,7 +98,7 @@ impl Context {
 #[cfg(test)]
 pub(crate) mod tests {
     use kit::clock::ManualClock;
-    use tasks::Claim;
+    use miniapp_tasks::Claim;
     use tokio::time::Instant;
 
     use super::*;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contracts::task::Worker;
 use jiff::Timestamp;
+use miniapp_types::task::Worker;
 use tokio::time::sleep;
 
 use crate::runner::Runner;

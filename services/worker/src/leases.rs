@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tasks::{Claim, StoreError};
+use miniapp_tasks::{Claim, StoreError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 

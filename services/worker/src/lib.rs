@@ -24,14 +24,14 @@ mod spans;
 
 use std::sync::Arc;
 
-use broker::Broker;
 use kit::clock::Clock;
 use kit::config;
 use kit::lifecycle::Shutdown;
+use miniapp_broker::Broker;
+use miniapp_tasks::Tasks;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
-use tasks::Tasks;
 use tokio::sync::Notify;
 
 use crate::kinds::Kinds;

@@ -8,5 +8,5 @@ use kit::Service;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    kit::run(Service::Worker, worker::serve)
+    kit::run(Service::Worker, miniapp_worker::serve)
 }

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use contracts::task::TaskError;
 use futures_util::FutureExt as _;
+use miniapp_types::task::TaskError;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::Delivery;
-use contracts::message::TaskReady;
-use contracts::task::Status;
 use jiff::SignedDuration;
 use kit::clock::Clock;
 use kit::lifecycle::Shutdown;
 use kit::metrics::Exemplar;
 use kit::trouble::Retries;
+use miniapp_broker::Delivery;
+use miniapp_tasks::{Claim, Error, Task, Tasks, in_batch};
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::Status;
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
-use tasks::{Claim, Error, Task, Tasks, in_batch};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;

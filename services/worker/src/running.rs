@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use miniapp_tasks::Claim;
 use parking_lot::Mutex;
-use tasks::Claim;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use kit::Boot;
 use kit::clock::SystemClock;
-use tasks::{Retention, Tasks};
+use miniapp_tasks::{Retention, Tasks};
 
 use crate::Deps;
 use crate::kinds::Kinds;
@@ -13,7 +13,7 @@ use crate::kinds::Kinds;
 /// Runs one worker on what the configuration names, until it is told to stop.
 pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let Boot { config, shutdown, health, .. } = boot;
-    let broker = broker::open(&config.broker.address())?;
+    let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
         "nothing reaches this worker by {}, which lives within a process: run miniapp, or set \
@@ -21,9 +21,9 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
-    let clock = postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = tasks::open_engine(&config.database).await.with_context(at_database)?;
+    let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     health.add("tasks", {
         let tasks = tasks.clone();
@@ -32,7 +32,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
             async move { Ok(tasks.condition().await?) }
         }
     });
-    broker::health::add(&health, broker.clone());
+    miniapp_broker::health::add(&health, broker.clone());
 
     let retention = Retention::from(&config.tasks);
     let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use broker::spans::Processing;
-use broker::{Broker, Delivery, Queue};
 use kit::Service;
 use kit::trace::{Past, now};
-use tasks::{Claim, Task, Tasks, attempt_id};
+use miniapp_broker::spans::Processing;
+use miniapp_broker::{Broker, Delivery, Queue};
+use miniapp_tasks::{Claim, Task, Tasks, attempt_id};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 

@@ -3,8 +3,8 @@
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use contracts::message::EventHead;
-use contracts::task::Event;
+use miniapp_types::message::EventHead;
+use miniapp_types::task::Event;
 use uuid::Uuid;
 
 /// An event's place in a [`Chunk`].

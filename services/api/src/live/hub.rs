@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use broker::{Broker, Message, Received, Topic};
-use contracts::message::{EventHead, EventTrace, RawTaskEvents};
-use contracts::trace::TraceContext;
 use kit::Service;
 use kit::trace::{Parent, Past, now};
 use kit::trouble::Trouble;
+use miniapp_broker::{Broker, Message, Received, Topic};
+use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
+use miniapp_types::trace::TraceContext;
 use parking_lot::RwLock;
 use tokio::time::sleep;
 use uuid::Uuid;

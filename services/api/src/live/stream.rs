@@ -7,12 +7,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use contracts::problem::Code;
-use contracts::task::{Event, EventType};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use kit::clock::new_id;
 use kit::http::Problem;
+use miniapp_types::problem::Code;
+use miniapp_types::task::{Event, EventType};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 

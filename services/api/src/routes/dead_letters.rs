@@ -2,11 +2,11 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::page::Page;
-use contracts::problem::Code;
-use contracts::task::{Status, TaskPage};
 use kit::http::{Problem, Query, admins_only};
-use tasks::Filter;
+use miniapp_tasks::Filter;
+use miniapp_types::page::Page;
+use miniapp_types::problem::Code;
+use miniapp_types::task::{Status, TaskPage};
 
 use super::page;
 use crate::state::Api;

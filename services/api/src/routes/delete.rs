@@ -1,9 +1,9 @@
 //! `DELETE /api/tasks/{id}`: removes a task.
 
 use axum::extract::State;
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::{Id, Problem};
+use miniapp_types::problem::Code;
 
 use super::fault;
 use crate::state::Api;

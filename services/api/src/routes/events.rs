@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use contracts::problem::Code;
-use contracts::task::{EventType, Timeline};
 use http::StatusCode;
 use kit::http::{Id, Problem};
+use miniapp_types::problem::Code;
+use miniapp_types::task::{EventType, Timeline};
 
 use super::watch::{LastEventId, WantsStream};
 use super::{fault, shown};

@@ -1,8 +1,8 @@
 //! What clients hear when tasks can't be had or changed.
 
-use contracts::problem::Code;
 use kit::http::Problem;
-use tasks::{Error, Refusal, StoreError};
+use miniapp_tasks::{Error, Refusal, StoreError};
+use miniapp_types::problem::Code;
 
 /// The problem of a request about tasks that failed.
 pub(crate) fn task(error: Error) -> Problem {

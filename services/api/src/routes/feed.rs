@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::Problem;
+use miniapp_types::problem::Code;
 
 use super::watch::LastEventId;
 use crate::live::{Source, Stream};

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse as _, Response};
-use contracts::problem::Code;
-use contracts::task::Task;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use kit::http::{Id, Problem};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Task;
 
 use super::{fault, shown};
 use crate::state::Api;

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::problem::Code;
-use contracts::task::Kinds;
 use kit::http::Problem;
+use miniapp_types::problem::Code;
+use miniapp_types::task::Kinds;
 
 use super::{fault, shown};
 use crate::state::Api;

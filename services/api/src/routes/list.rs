@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::fields::{Fields, FromFields};
-use contracts::page::Page;
-use contracts::problem::Code;
-use contracts::task::{Status, TaskPage};
 use kit::http::{Problem, Query};
-use tasks::Filter;
+use miniapp_tasks::Filter;
+use miniapp_types::fields::{Fields, FromFields};
+use miniapp_types::page::Page;
+use miniapp_types::problem::Code;
+use miniapp_types::task::{Status, TaskPage};
 use uuid::Uuid;
 
 use super::page;

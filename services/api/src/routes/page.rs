@@ -1,11 +1,11 @@
 //! Pages of tasks.
 
 use axum::response::Response;
-use contracts::page::{Page, cursor};
 use kit::http::Problem;
+use miniapp_tasks::domain::Shown;
+use miniapp_tasks::{Filter, Task, Tasks};
+use miniapp_types::page::{Page, cursor};
 use serde::Serialize;
-use tasks::domain::Shown;
-use tasks::{Filter, Task, Tasks};
 
 use super::{fault, shown};
 
@@ -13,7 +13,7 @@ use super::{fault, shown};
 /// people, this one is for memory, which a page takes until the slowest client has it.
 const MOST_BYTES: u32 = 1 << 20;
 
-/// [`contracts::task::TaskPage`], written from what the store gave.
+/// [`miniapp_types::task::TaskPage`], written from what the store gave.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownPage<'a> {

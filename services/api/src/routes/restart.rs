@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::problem::Code;
-use contracts::task::Task;
 use http::StatusCode;
 use kit::http::{Id, Problem};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Task;
 
 use super::{fault, shown};
 use crate::state::Api;

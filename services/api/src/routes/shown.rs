@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use contracts::problem::Code;
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use kit::http::Problem;
+use miniapp_tasks::Task;
+use miniapp_types::problem::Code;
 use serde::Serialize;
-use tasks::Task;
 
 /// The room that a task without data and result takes as JSON, more or less.
 const TASK: usize = 640;

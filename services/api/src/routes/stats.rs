@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::problem::Code;
-use contracts::task::Stats;
 use kit::http::Problem;
+use miniapp_types::problem::Code;
+use miniapp_types::task::Stats;
 
 use super::{fault, shown};
 use crate::state::Api;

@@ -1,12 +1,12 @@
 //! What a request for a new task says in its body and headers.
 
 use axum::extract::{FromRequest, Request};
-use contracts::fields::{BodyFault, FromFields as _};
-use contracts::problem::FieldError;
-use contracts::task::SubmitTask;
 use http::HeaderMap;
 use http::header::HeaderName;
 use kit::http::{Problem, json};
+use miniapp_types::fields::{BodyFault, FromFields as _};
+use miniapp_types::problem::FieldError;
+use miniapp_types::task::SubmitTask;
 
 use super::fault;
 use crate::state::Api;

@@ -2,19 +2,19 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::problem::Code;
-use contracts::task::{MAX_DATA_BYTES, SubmitTask, Task};
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use kit::clock::truncated;
 use kit::http::Problem;
+use miniapp_tasks::NewTask;
+use miniapp_tasks::engine::IdempotencyKey;
+use miniapp_types::problem::Code;
+use miniapp_types::task::{MAX_DATA_BYTES, SubmitTask, Task};
 use ring::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tasks::NewTask;
-use tasks::engine::IdempotencyKey;
 
 use super::submission::{Submission, USUAL_KIND};
 use super::{fault, shown};

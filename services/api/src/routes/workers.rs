@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use contracts::problem::Code;
-use contracts::task::Workers;
 use kit::http::Problem;
+use miniapp_types::problem::Code;
+use miniapp_types::task::Workers;
 
 use super::{fault, shown};
 use crate::state::Api;
@@ -33,8 +33,8 @@ pub(super) async fn workers(
 mod tests {
     use std::time::Duration;
 
-    use contracts::task::Worker;
     use kit::clock::Clock as _;
+    use miniapp_types::task::Worker;
 
     use crate::testing::Platform;
 

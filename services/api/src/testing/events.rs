@@ -1,8 +1,8 @@
 //! Reading a stream of events.
 
 use axum::body::{Body, BodyDataStream};
-use contracts::task::{Event, EventType};
 use futures_util::StreamExt as _;
+use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 
 use super::LIMIT;

@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use broker::{Broker, MemoryBroker};
-use contracts::message::TaskReady;
-use contracts::task::{Kind, TaskError};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use jiff::SignedDuration;
@@ -19,17 +16,20 @@ use kit::clock::ManualClock;
 use kit::config::{Database, EngineUrl, Synchronous};
 use kit::http::RouterOptions;
 use kit::lifecycle::Shutdown;
+use miniapp_broker::{Broker, MemoryBroker};
+use miniapp_tasks::{Claim, Retention, Tasks, open_engine};
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::{Kind, TaskError};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-use tasks::{Claim, Retention, Tasks, open_engine};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
 pub(crate) use answer::Answer;
-pub(crate) use auth::{FakeAuth, Token};
 pub(crate) use events::Events;
+pub(crate) use miniapp_auth::{FakeAuth, Token};
 
 use crate::service;
 use crate::state::Api;

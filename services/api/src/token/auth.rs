@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contracts::account::{Jwks, Secret, Validate};
-use contracts::problem::{Code, Problem};
 use http::StatusCode;
 use kit::Service;
 use kit::config::variable_of;
 use kit::http::Outgoing;
+use miniapp_types::account::{Jwks, Secret, Validate};
+use miniapp_types::problem::{Code, Problem};
 use parking_lot::Mutex;
 use reqwest::{RequestBuilder, Response};
 use tokio::time::Instant;

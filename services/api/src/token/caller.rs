@@ -1,7 +1,7 @@
 //! Who holds a token.
 
-use contracts::account::{Role, Secret};
 use kit::token::Claims;
+use miniapp_types::account::{Role, Secret};
 use uuid::Uuid;
 
 /// What a verified token says about its holder.

@@ -19,13 +19,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::Broker;
-use contracts::problem::Code;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use kit::clock::Clock;
 use kit::http::Problem;
 use kit::token::{TokenFault, Unverified};
+use miniapp_broker::Broker;
+use miniapp_types::problem::Code;
 use parking_lot::{Mutex, RwLock};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;

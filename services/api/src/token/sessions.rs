@@ -8,11 +8,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use broker::spans::Processing;
-use broker::{Broker, Received, Subscription, Topic};
-use contracts::message::SessionChanged;
 use kit::Service;
 use kit::trouble::Trouble;
+use miniapp_broker::spans::Processing;
+use miniapp_broker::{Broker, Received, Subscription, Topic};
+use miniapp_types::message::SessionChanged;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;

@@ -8,8 +8,8 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::MemoryBroker;
 use kit::clock::ManualClock;
+use miniapp_broker::MemoryBroker;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -1,12 +1,12 @@
 //! `GET /audit`: who did what, or tried to.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::AuditPage;
-use contracts::page::Page;
-use contracts::problem::Code;
 use kit::http::{Query, admins_only};
+use miniapp_accounts::Accounts;
+use miniapp_types::account::AuditPage;
+use miniapp_types::page::Page;
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Bearer;

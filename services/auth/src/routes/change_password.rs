@@ -1,11 +1,11 @@
 //! `POST /users/me/password`: sets a new password.
 
-use accounts::Accounts;
-use accounts::requests::NewPassword;
 use axum::extract::State;
-use contracts::account::ChangePassword;
-use contracts::problem::Code;
 use http::StatusCode;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::NewPassword;
+use miniapp_types::account::ChangePassword;
+use miniapp_types::problem::Code;
 
 use crate::body::Judged;
 use crate::fault::Fault;

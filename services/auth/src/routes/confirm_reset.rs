@@ -1,11 +1,11 @@
 //! `POST /password-reset/confirm`: sets a new password with a code.
 
-use accounts::Accounts;
-use accounts::requests::ResetConfirmation;
 use axum::extract::State;
-use contracts::account::ConfirmReset;
-use contracts::problem::Code;
 use http::StatusCode;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::ResetConfirmation;
+use miniapp_types::account::ConfirmReset;
+use miniapp_types::problem::Code;
 
 use crate::body::Judged;
 use crate::fault::Fault;

@@ -1,8 +1,8 @@
 //! `DELETE /users/me`: removes the caller's account.
 
-use accounts::Accounts;
 use axum::extract::State;
 use http::StatusCode;
+use miniapp_accounts::Accounts;
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
@@ -27,8 +27,8 @@ pub(super) async fn delete_account(
 
 #[cfg(test)]
 mod tests {
-    use broker::{Broker as _, Queue, Topic};
-    use contracts::message::AccountDeleted;
+    use miniapp_broker::{Broker as _, Queue, Topic};
+    use miniapp_types::message::AccountDeleted;
     use serde_json::json;
 
     use crate::testing::{App, PASSWORD};

@@ -1,10 +1,10 @@
 //! `DELETE /sessions/{id}`: ends one of the caller's sessions.
 
-use accounts::Accounts;
 use axum::extract::State;
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::Id;
+use miniapp_accounts::Accounts;
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
@@ -33,7 +33,7 @@ pub(super) async fn end_session(
 
 #[cfg(test)]
 mod tests {
-    use broker::Topic;
+    use miniapp_broker::Topic;
     use uuid::Uuid;
 
     use crate::testing::App;

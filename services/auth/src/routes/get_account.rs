@@ -1,7 +1,7 @@
 //! `GET /users/me`: the caller's account.
 
 use axum::Json;
-use contracts::account::Account;
+use miniapp_types::account::Account;
 
 use crate::token::Bearer;
 

@@ -1,10 +1,10 @@
 //! `GET /.well-known/jwks.json`: the public keys.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::Jwks;
 use http::header::{CACHE_CONTROL, HeaderName};
+use miniapp_accounts::Accounts;
+use miniapp_types::account::Jwks;
 
 /// A new key is published longer than this before it signs.
 const FOR_A_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");

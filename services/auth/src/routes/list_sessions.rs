@@ -1,9 +1,9 @@
 //! `GET /sessions`: the caller's sessions.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::Sessions;
+use miniapp_accounts::Accounts;
+use miniapp_types::account::Sessions;
 
 use crate::fault::Fault;
 use crate::token::Bearer;

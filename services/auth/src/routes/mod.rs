@@ -23,10 +23,10 @@ mod verify_email;
 #[cfg(test)]
 mod tests;
 
-use accounts::Accounts;
 use axum::middleware::from_fn_with_state;
 use kit::http::PerIp;
 use kit::openapi::{BODY, TOKEN, with_problems, with_problems_at};
+use miniapp_accounts::Accounts;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

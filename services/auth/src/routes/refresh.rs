@@ -1,11 +1,11 @@
 //! `POST /refresh`: gets a session's next tokens.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{Refresh, Tokens};
-use contracts::problem::Code;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_types::account::{Refresh, Tokens};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Asker;
@@ -42,7 +42,7 @@ pub(super) async fn refresh(
 mod tests {
     use std::time::Duration;
 
-    use broker::Topic;
+    use miniapp_broker::Topic;
     use serde_json::json;
 
     use crate::testing::App;

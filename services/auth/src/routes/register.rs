@@ -1,12 +1,12 @@
 //! `POST /register`: makes an account.
 
-use accounts::Accounts;
-use accounts::requests::Registration;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{Account, Register};
-use contracts::problem::Code;
 use http::StatusCode;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::Registration;
+use miniapp_types::account::{Account, Register};
+use miniapp_types::problem::Code;
 
 use crate::body::Judged;
 use crate::fault::Fault;

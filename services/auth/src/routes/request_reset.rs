@@ -1,13 +1,13 @@
 //! `POST /password-reset`: sends a code for a new password.
 
-use accounts::Accounts;
-use accounts::requests::Addressee;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{CodeSent, SendCode};
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::Addressee;
+use miniapp_types::account::{CodeSent, SendCode};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Asker;

@@ -1,13 +1,13 @@
 //! `POST /send-verification-code`: sends a code to an address.
 
-use accounts::Accounts;
-use accounts::requests::Addressee;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{CodeSent, SendCode};
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::Addressee;
+use miniapp_types::account::{CodeSent, SendCode};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Asker;

@@ -1,11 +1,11 @@
 //! `PUT /users/{id}/roles`: changes what an account may do.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{Account, SetRoles};
-use contracts::problem::Code;
 use kit::http::{Body, Id, admins_only};
+use miniapp_accounts::Accounts;
+use miniapp_types::account::{Account, SetRoles};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
@@ -38,7 +38,7 @@ pub(super) async fn set_roles(
 
 #[cfg(test)]
 mod tests {
-    use broker::Topic;
+    use miniapp_broker::Topic;
     use serde_json::json;
     use uuid::Uuid;
 

@@ -1,11 +1,11 @@
 //! `POST /sign-in`: begins a session.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{SignIn, Tokens};
-use contracts::problem::Code;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_types::account::{SignIn, Tokens};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Asker;

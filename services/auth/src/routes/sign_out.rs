@@ -1,8 +1,8 @@
 //! `POST /sign-out`: ends the session.
 
-use accounts::Accounts;
 use axum::extract::State;
 use http::StatusCode;
+use miniapp_accounts::Accounts;
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};
@@ -27,7 +27,7 @@ pub(super) async fn sign_out(
 
 #[cfg(test)]
 mod tests {
-    use broker::Topic;
+    use miniapp_broker::Topic;
     use serde_json::json;
 
     use crate::testing::App;

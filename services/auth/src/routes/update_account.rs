@@ -1,12 +1,12 @@
 //! `PUT /users/me`: changes the caller's account.
 
-use accounts::Accounts;
-use accounts::store::AccountChanges;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{Account, UpdateAccount};
-use contracts::problem::Code;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::store::AccountChanges;
+use miniapp_types::account::{Account, UpdateAccount};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::{Asker, Bearer};

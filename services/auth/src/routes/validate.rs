@@ -1,13 +1,13 @@
 //! `POST /validate`: says whether a token is valid.
 
-use accounts::Accounts;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{TokenInfo, Validate};
-use contracts::problem::Code;
 use http::StatusCode;
 use kit::http::Body;
 use kit::openapi::{BODY, TOKEN};
+use miniapp_accounts::Accounts;
+use miniapp_types::account::{TokenInfo, Validate};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 

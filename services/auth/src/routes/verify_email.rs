@@ -1,12 +1,12 @@
 //! `POST /verify-email`: confirms an address by the code that was sent there.
 
-use accounts::Accounts;
-use accounts::requests::Verification;
 use axum::Json;
 use axum::extract::State;
-use contracts::account::{EmailVerified, VerifyEmail};
-use contracts::problem::Code;
 use kit::http::Body;
+use miniapp_accounts::Accounts;
+use miniapp_accounts::requests::Verification;
+use miniapp_types::account::{EmailVerified, VerifyEmail};
+use miniapp_types::problem::Code;
 
 use crate::fault::Fault;
 use crate::token::Asker;

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
-use contracts::account::Secret;
-use contracts::problem::Problem;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use miniapp_types::account::Secret;
+use miniapp_types::problem::Problem;
 use tokio::net::TcpStream;
 
 /// What the requests of a run have in common.

@@ -18,8 +18,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use contracts::account::Secret;
 use kit::config::Synchronous;
+use miniapp_types::account::Secret;
 use sqlx::sqlite::SqliteSynchronous;
 
 pub use bounds::Bounds;

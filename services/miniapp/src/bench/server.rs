@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use contracts::account::{Register, Secret};
+use miniapp_types::account::{Register, Secret};
 use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::task::Stats;
+use miniapp_types::task::Stats;
 use uuid::Uuid;
 
 use super::http::{Connection, Target};

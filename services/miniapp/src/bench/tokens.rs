@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use accounts::FIRST_EPOCH;
 use anyhow::Context as _;
-use api::token::Check;
-use broker::{Broker, MemoryBroker, Message, Topic};
-use contracts::message::SessionChanged;
 use kit::clock::{Clock, SystemClock, new_id};
+use miniapp_accounts::FIRST_EPOCH;
+use miniapp_api::token::Check;
+use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
+use miniapp_types::message::SessionChanged;
 
 use super::load::Times;
 use crate::client::Client;

@@ -1,6 +1,6 @@
 //! Auth's endpoints.
 
-use contracts::account::{
+use miniapp_types::account::{
     Account, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode, SignIn, TokenInfo,
     Tokens, Validate, VerifyEmail,
 };

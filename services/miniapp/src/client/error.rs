@@ -1,6 +1,6 @@
 //! What can go wrong between the client and the platform, in words that help.
 
-use contracts::problem::{Code, Problem};
+use miniapp_types::problem::{Code, Problem};
 use reqwest::Url;
 
 /// Why a call to the platform didn't succeed.
@@ -136,7 +136,7 @@ fn told(problem: &Problem, retry_after: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use contracts::problem::FieldError;
+    use miniapp_types::problem::FieldError;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use contracts::task::Event;
+use miniapp_types::task::Event;
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use uuid::Uuid;

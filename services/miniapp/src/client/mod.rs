@@ -10,7 +10,7 @@ mod tasks;
 
 use std::time::Duration;
 
-use contracts::problem::{Code, Problem};
+use miniapp_types::problem::{Code, Problem};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use contracts::account::Secret;
+use miniapp_types::account::Secret;
 use parking_lot::Mutex;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The API's endpoints.
 
-use contracts::task::{Kinds, Stats, Status, SubmitTask, Task, TaskPage, Timeline, Workers};
+use miniapp_types::task::{Kinds, Stats, Status, SubmitTask, Task, TaskPage, Timeline, Workers};
 use reqwest::{Method, Url};
 use uuid::Uuid;
 

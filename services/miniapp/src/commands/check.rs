@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 use kit::config::Config;
+use miniapp_tasks::engine::Checked;
 use serde_json::json;
-use tasks::engine::Checked;
 
 use crate::context::Context;
 use crate::store;

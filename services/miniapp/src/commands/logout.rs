@@ -1,6 +1,6 @@
 //! `miniapp logout`: signs out and forgets the tokens.
 
-use contracts::problem::Code;
+use miniapp_types::problem::Code;
 use serde_json::json;
 
 use crate::context::Context;

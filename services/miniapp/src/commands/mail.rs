@@ -1,8 +1,8 @@
 //! `miniapp mail`: what the embedded inbox has kept.
 
-use accounts::mail::InboxMail;
 use anyhow::Context as _;
 use kit::config::Config;
+use miniapp_accounts::mail::InboxMail;
 use serde_json::json;
 
 use crate::context::Context;

@@ -1,9 +1,9 @@
 //! `miniapp migrate`: makes the tables, or changes them to what this version needs.
 
-use accounts::open_store;
 use anyhow::Context as _;
 use kit::config::Config;
-use tasks::open_engine;
+use miniapp_accounts::open_store;
+use miniapp_tasks::open_engine;
 
 use crate::context::Context;
 

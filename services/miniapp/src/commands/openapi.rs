@@ -23,8 +23,8 @@ enum Described {
 /// Runs the command.
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let document = match args.service {
-        Described::Auth => auth::openapi(),
-        Described::Api => api::openapi(),
+        Described::Auth => miniapp_auth::openapi(),
+        Described::Api => miniapp_api::openapi(),
     };
     Ok(context.ui.line(document.to_pretty_json()?)?)
 }

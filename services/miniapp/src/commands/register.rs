@@ -1,8 +1,8 @@
 //! `miniapp register`: makes an account and signs in.
 
 use anyhow::ensure;
-use contracts::account::{Register, Secret};
-use contracts::problem::Code;
+use miniapp_types::account::{Register, Secret};
+use miniapp_types::problem::Code;
 
 use super::login::report;
 use crate::client::{Client, ClientError};

@@ -1,7 +1,7 @@
 //! `miniapp stats`: how many tasks stand where.
 
-use contracts::task::Status;
 use jiff::SignedDuration;
+use miniapp_types::task::Status;
 use strum::IntoEnumIterator as _;
 
 use crate::context::Context;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use contracts::task::Task;
 use kit::Service;
 use kit::config::Config;
 use kit::trace::{Trace, Tree};
+use miniapp_types::task::Task;
 use opentelemetry::trace::TraceId;
 use reqwest::Url;
 use serde_json::{Value, json};

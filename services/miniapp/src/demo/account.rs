@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use accounts::mail::InboxMail;
 use anyhow::Context as _;
-use contracts::account::{Register, Secret};
+use miniapp_accounts::mail::InboxMail;
+use miniapp_types::account::{Register, Secret};
 use reqwest::Url;
 
 use super::Demo;

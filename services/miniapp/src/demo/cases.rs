@@ -1,6 +1,6 @@
 //! What the demo runs, and how each is to end.
 
-use contracts::task::{Status, SubmitTask};
+use miniapp_types::task::{Status, SubmitTask};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 

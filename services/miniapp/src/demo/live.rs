@@ -4,8 +4,8 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contracts::task::{Event, EventType, Task};
 use indicatif::MultiProgress;
+use miniapp_types::task::{Event, EventType, Task};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 

@@ -8,9 +8,9 @@ mod summary;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use contracts::task::{Event, Task};
 use kit::telemetry::Telemetry;
 use kit::trace::Tree;
+use miniapp_types::task::{Event, Task};
 use opentelemetry::trace::TraceId;
 
 use crate::client::{Client, Submission};
@@ -94,7 +94,7 @@ impl Demo<'_> {
             self.trace(&retried.task).await?;
         }
         let stopped = outcomes.iter().find(|outcome| {
-            outcome.case.ends != contracts::task::Status::Finished && !outcome.case.canceled
+            outcome.case.ends != miniapp_types::task::Status::Finished && !outcome.case.canceled
         });
         if let Some(stopped) = stopped {
             self.title(&format!("Why the task that {} ended", stopped.case.name))?;

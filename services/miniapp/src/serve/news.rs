@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use accounts::mail::InboxMail;
-use broker::{Received, Subscription, Topic};
-use contracts::message::RawTaskEvents;
-use contracts::task::EventType;
 use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
 use kit::trace::Tree;
+use miniapp_accounts::mail::InboxMail;
+use miniapp_broker::{Received, Subscription, Topic};
+use miniapp_tasks::Task;
+use miniapp_types::message::RawTaskEvents;
+use miniapp_types::task::EventType;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
-use tasks::Task;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;

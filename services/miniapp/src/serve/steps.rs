@@ -1,6 +1,6 @@
 //! The way from nothing to a finished task, as lines that can be pasted.
 
-use accounts::mail::Mail;
+use miniapp_accounts::mail::Mail;
 use serde_json::json;
 
 use crate::platform::Addresses;

@@ -1,7 +1,7 @@
 //! A progress bar that follows a task's events.
 
-use contracts::task::{Event, EventType, Status};
 use indicatif::{ProgressBar, ProgressStyle};
+use miniapp_types::task::{Event, EventType, Status};
 
 use super::{Palette, status_line};
 

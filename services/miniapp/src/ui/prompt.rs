@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use console::Term;
-use contracts::account::Secret;
+use miniapp_types::account::Secret;
 
 /// Whether somebody sits there.
 pub fn can_ask() -> bool {

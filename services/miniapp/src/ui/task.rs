@@ -1,7 +1,7 @@
 //! Tasks and events as people see them.
 
-use contracts::task::{Event, EventType, Status, Task};
 use jiff::Timestamp;
+use miniapp_types::task::{Event, EventType, Status, Task};
 use serde_json::Value;
 
 use super::words::{between, moment, relative, shortened, span};

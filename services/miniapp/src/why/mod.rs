@@ -7,9 +7,9 @@ mod story;
 mod tests;
 mod waiting;
 
-use contracts::task::{Event, EventType, Status, Task, Worker};
 use jiff::{SignedDuration, Timestamp};
-use tasks::domain::TTL_EXCEEDED;
+use miniapp_tasks::domain::TTL_EXCEEDED;
+use miniapp_types::task::{Event, EventType, Status, Task, Worker};
 
 use crate::ui::words::{between, count, span};
 

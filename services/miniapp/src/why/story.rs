@@ -1,6 +1,6 @@
 //! What went before.
 
-use contracts::task::{Event, EventType};
+use miniapp_types::task::{Event, EventType};
 
 use super::Case;
 use crate::ui::words::{between, count};

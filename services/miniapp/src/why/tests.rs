@@ -1,4 +1,4 @@
-use contracts::task::TaskError;
+use miniapp_types::task::TaskError;
 
 use super::*;
 use crate::samples::{at, event, task, worker};

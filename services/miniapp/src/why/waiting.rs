@@ -1,6 +1,6 @@
 //! Why a task isn't running yet.
 
-use contracts::task::{EventType, Worker};
+use miniapp_types::task::{EventType, Worker};
 
 use super::Case;
 use crate::ui::words::{between, count, moment};

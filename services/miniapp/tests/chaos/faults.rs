@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use testkit::http::{Answer, client};
-use testkit::platform::Signal;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::Signal;
 use tokio::time::timeout;
 
 use crate::plan::{Fault, Plan, Strike};

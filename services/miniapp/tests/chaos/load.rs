@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use contracts::task::Task;
 use futures_util::future::join_all;
 use kit::clock::{Clock as _, SystemClock};
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::User;
+use miniapp_types::task::Task;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 use reqwest::RequestBuilder;
-use testkit::http::Answer;
-use testkit::platform::User;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 

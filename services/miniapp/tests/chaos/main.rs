@@ -90,7 +90,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_accepted_task_ends_once_whatever_breaks() {
-    if testkit::only_embedded() {
+    if miniapp_test_support::only_embedded() {
         return;
     }
     let count = number("MINIAPP_CHAOS_TASKS").unwrap_or(TASKS);

@@ -5,10 +5,10 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use miniapp_test_support::proxy::Direction;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
-use testkit::proxy::Direction;
 
 use crate::topology::{APIS, Link, WORKERS, Who};
 

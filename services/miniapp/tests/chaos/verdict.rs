@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use broker::Queue;
+use miniapp_broker::Queue;
+use miniapp_test_support::http::{Answer, client};
 use sqlx::Row as _;
-use testkit::http::{Answer, client};
 
 use crate::load::{Submission, settles};
 use crate::topology::Who;
@@ -120,7 +120,7 @@ async fn queues_are_empty(world: &World) {
     let is_empty = is_empty.await.is_some();
     world.findings.hold(is_empty, "queues are empty", || format!("{left:?}"));
     // What the server counts for its management may be some seconds old.
-    let Ok(broker) = broker::open(&world.host) else { return };
+    let Ok(broker) = miniapp_broker::open(&world.host) else { return };
     for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
         let depth = broker.depth(queue).await;
         world

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use contracts::task::Status;
 use jiff::Timestamp;
+use miniapp_tasks::Task;
+use miniapp_tasks::domain::{MAX_LOST_LEASES, TTL_EXCEEDED};
+use miniapp_types::task::Status;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde_json::{Value, json};
-use tasks::Task;
-use tasks::domain::{MAX_LOST_LEASES, TTL_EXCEEDED};
 
 /// How many attempts tasks have.
 const ATTEMPTS: u32 = 3;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use kit::config::EngineUrl;
 use kit::lifecycle::Shutdown;
-use testkit::platform::{Program, Separate, Service, User};
-use testkit::postgres::{self, Durability};
-use testkit::proxy::Proxy;
-use testkit::rabbit;
+use miniapp_test_support::platform::{Program, Separate, Service, User};
+use miniapp_test_support::postgres::{self, Durability};
+use miniapp_test_support::proxy::Proxy;
+use miniapp_test_support::rabbit;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, sleep_until};
 

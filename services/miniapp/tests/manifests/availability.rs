@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use broker::Queue;
 use kit::config::Config;
 use kit::http::ServerOptions;
+use miniapp_broker::Queue;
 use serde_json::{Value, json};
 
 use crate::object::{Object, Pod, list, selects, text};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::ports;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::ports;
 
 use crate::load::Load;
 use crate::programs::{Program, optional};
@@ -33,7 +33,9 @@ async fn what_services_send_is_called_as_what_they_show() {
     let names = ["otelcol-contrib", "otelcol"];
     let collector =
         optional("MINIAPP_OTELCOL", &names).or_else(|| optional("MINIAPP_JAEGER", &["jaeger"]));
-    let Some(collector) = collector.filter(|_| !testkit::only_embedded()) else { return };
+    let Some(collector) = collector.filter(|_| !miniapp_test_support::only_embedded()) else {
+        return;
+    };
     let directory = tempfile::tempdir().expect("a directory");
     let [grpc, shown] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
     let running = start(&collector, &grpc, &shown, directory.path());

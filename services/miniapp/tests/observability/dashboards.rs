@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use miniapp_test_support::eventually;
 use serde_json::Value;
-use testkit::eventually;
 
 use crate::load::Load;
 use crate::programs::folder;
@@ -87,7 +87,7 @@ fn dashboards_are_as_grafana_wants_them() {
 
 #[tokio::test]
 async fn no_panel_is_empty_on_a_platform_in_use() {
-    if testkit::only_embedded() {
+    if miniapp_test_support::only_embedded() {
         return;
     }
     // Nobody takes what they send, for there are numbers about that, too.

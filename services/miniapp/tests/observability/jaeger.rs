@@ -1,8 +1,8 @@
 //! Jaeger with its configurations.
 
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::ports;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::ports;
 
 use crate::programs::{Running, optional};
 

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use contracts::task::Status;
 use futures_util::future::join_all;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{PASSWORD, Program, Separate, Service, User, task};
+use miniapp_test_support::postgres::{Durability, Server as Postgres};
+use miniapp_test_support::rabbit::{Options, Server as Rabbit};
+use miniapp_types::task::Status;
 use serde_json::{Value, json};
-use testkit::http::{Answer, client};
-use testkit::platform::{PASSWORD, Program, Separate, Service, User, task};
-use testkit::postgres::{Durability, Server as Postgres};
-use testkit::rabbit::{Options, Server as Rabbit};
 
 /// One auth, one API and two workers on servers of their own.
 pub struct Load {

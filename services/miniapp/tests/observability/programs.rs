@@ -20,7 +20,7 @@ pub fn folder() -> PathBuf {
 
 /// A program of Prometheus. `None`: only what needs no servers is to be tested.
 pub fn of_prometheus(name: &str) -> Option<Program> {
-    if testkit::only_embedded() {
+    if miniapp_test_support::only_embedded() {
         return None;
     }
     let program = in_path(name).unwrap_or_else(|| {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::net::SocketAddr;
 
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::ports;
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::ports;
 use url::Url;
 
 use crate::programs::{Running, folder, of_prometheus};

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Platform, User, task};
+use miniapp_test_support::postgres::Server;
+use miniapp_types::task::{EventType, Status};
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Platform, User, task};
-use testkit::postgres::Server;
 use uuid::Uuid;
 
 use crate::support::{program, somebody};

@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use contracts::problem::Code;
-use contracts::task::Status;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Platform, Program, User, task};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Status;
 #[cfg(target_os = "linux")]
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Platform, Program, User, task};
 
 use crate::support::{program, somebody};
 

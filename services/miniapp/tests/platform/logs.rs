@@ -1,10 +1,10 @@
 //! What is logged: one line a request, each with its trace.
 
-use contracts::task::Status;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{Platform, Program};
+use miniapp_types::task::Status;
 use serde_json::{Value, json};
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::platform::{Platform, Program};
 use uuid::Uuid;
 
 fn program() -> Program {

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use contracts::task::{EventType, Status, Task};
 use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::platform::{Engines, User, task};
+use miniapp_types::task::{EventType, Status, Task};
 use serde_json::{Value, json};
-use testkit::eventually;
-use testkit::platform::{Engines, User, task};
 
 use crate::support::{program_on, somebody};
 
-testkit::on_all_engines!(
+miniapp_test_support::on_all_engines!(
     every_accepted_task_ends_once_though_the_process_is_killed_twice,
     what_was_answered_before_the_kill_is_there_after_it,
 );

@@ -1,10 +1,10 @@
 //! What nobody may read in a log.
 
-use contracts::task::Status;
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::PASSWORD;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::collector::Collector;
-use testkit::http::Answer;
-use testkit::platform::PASSWORD;
 
 use crate::support::program;
 

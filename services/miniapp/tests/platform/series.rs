@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use contracts::task::Status;
 use futures_util::future::join_all;
+use miniapp_test_support::http::{Answer, client, method};
+use miniapp_test_support::platform::{Engines, Platform, Program, User, task};
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::http::{Answer, client, method};
-use testkit::platform::{Engines, Platform, Program, User, task};
 use uuid::Uuid;
 
-testkit::on_all_engines!(load_adds_counts_and_no_series);
+miniapp_test_support::on_all_engines!(load_adds_counts_and_no_series);
 
 /// More than there are, and far fewer than one for each task, user or path of the load.
 const MOST: usize = 2500;

@@ -3,9 +3,9 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Finished, Program};
 use serde_json::Value;
-use testkit::http::Answer;
-use testkit::platform::{Finished, Program};
 
 use crate::disk::Mount;
 use crate::support::program;

@@ -1,14 +1,14 @@
 //! Stopping: what runs may end, what can't is handed back.
 
-use contracts::task::{EventType, Status};
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Engines, Signal};
+use miniapp_types::task::{EventType, Status};
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Engines, Signal};
 
 use crate::support::{program, program_on, somebody};
 
-testkit::on_all_engines!(
+miniapp_test_support::on_all_engines!(
     running_tasks_end_before_the_process_does,
     what_takes_too_long_is_handed_back_and_costs_no_attempt,
 );

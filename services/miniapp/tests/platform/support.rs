@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
 
-use testkit::platform::{Engines, Platform, Program, User};
+use miniapp_test_support::platform::{Engines, Platform, Program, User};
 use tokio::sync::Mutex;
 
 /// The program that is tested.

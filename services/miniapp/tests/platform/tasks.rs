@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use contracts::problem::Code;
-use contracts::task::{EventType, Kinds, Status, Task};
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Engines, task};
+use miniapp_types::problem::Code;
+use miniapp_types::task::{EventType, Kinds, Status, Task};
 use serde_json::{Value, json};
-use testkit::http::Answer;
-use testkit::platform::{Engines, task};
 
 use crate::support::{shared_on, somebody};
 
-testkit::on_all_engines!(
+miniapp_test_support::on_all_engines!(
     an_address_becomes_an_account_and_its_tasks_of_every_kind_finish,
     a_running_task_is_stopped_by_its_owner_and_run_again,
     a_task_that_runs_past_its_ttl_is_stopped,

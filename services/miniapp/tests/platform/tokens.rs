@@ -1,15 +1,15 @@
 //! Tokens, and how fast the API hears of their end.
 
-use contracts::problem::Code;
-use contracts::task::Status;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Engines, PASSWORD, User};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Engines, PASSWORD, User};
 
 use crate::support::{program, program_on, shared, shared_on, somebody};
 
-testkit::on_all_engines!(
+miniapp_test_support::on_all_engines!(
     a_refresh_ends_the_token_before_and_serves_once,
     a_forgotten_password_is_replaced_and_all_sessions_end,
     tokens_outlive_a_restart,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use contracts::problem::Code;
-use contracts::task::Status;
 use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, Wire};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Status;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::{Answer, Wire};
 
 use crate::support::{program, shared, somebody};
 
@@ -113,7 +113,7 @@ async fn thousands_of_idle_connections_leave_the_platform_alive() {
     // The other listeners don't notice; here one more is turned away in words.
     Answer::to(platform.ask_admin("/readyz")).await.expect(200);
     Answer::to(user.auth("GET", "/users/me")).await.expect(200);
-    let fresh = testkit::http::client();
+    let fresh = miniapp_test_support::http::client();
     let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
     if let Ok(answer) = Answer::try_to(asked).await
         && answer.status != 200

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use testkit::PATIENCE;
-use testkit::platform::{Platform, Program};
+use miniapp_test_support::PATIENCE;
+use miniapp_test_support::platform::{Platform, Program};
 use tokio::time::Instant;
 
 use crate::{blocks, read, root};

@@ -25,7 +25,7 @@ fn folders(path: &str) -> Vec<String> {
 fn every_service_and_crate_is_on_the_map() {
     let maps = blocks(&read("README.md"), "text");
     let map = maps.last().expect("a map");
-    for name in folders("services").into_iter().chain(folders("services/shared")) {
+    for name in folders("services").into_iter().chain(folders("crates")) {
         let is_named = map.lines().any(|line| line.trim_start().starts_with(&format!("{name}/")));
         assert!(is_named, "{name} isn't on the map");
     }
@@ -46,7 +46,7 @@ fn files_that_are_named_are_there() {
 /// Whether it is there, in the repository or among the services.
 fn exists(path: &str) -> bool {
     let root = root();
-    ["", "services", "services/shared"].iter().any(|folder| root.join(folder).join(path).exists())
+    ["", "services", "crates"].iter().any(|folder| root.join(folder).join(path).exists())
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kit::config::DEFAULTS;
 use crate::Made;
 
 const MADE: Made = Made {
-    begin: "<!-- settings: made from services/shared/kit/config.default.toml; UPDATE_README=1 makes it anew -->\n",
+    begin: "<!-- settings: made from crates/kit/config.default.toml; UPDATE_README=1 makes it anew -->\n",
     end: "<!-- end of settings -->",
 };
 

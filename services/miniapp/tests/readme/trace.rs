@@ -1,11 +1,11 @@
 //! The trace that the README shows is one of a real task.
 
-use contracts::task::Status;
 use kit::trace::{Trace, Tree};
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::Program;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::platform::Program;
 
 use crate::Made;
 

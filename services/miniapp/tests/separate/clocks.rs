@@ -1,13 +1,13 @@
 //! Machines whose clocks are minutes apart: the database's is the one that counts.
 #![cfg(target_os = "linux")]
 
-use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use kit::clock::{Clock as _, SystemClock};
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Program, Separate, task};
+use miniapp_types::task::{EventType, Status};
 use serde_json::json;
-use testkit::http::Answer;
-use testkit::platform::{Program, Separate, task};
 
 use crate::support::{all_work, each_finishes_once, shared, somebody};
 

@@ -2,15 +2,15 @@
 
 use std::collections::HashSet;
 
-use contracts::task::Status;
 use futures_util::future::join_all;
 use kit::config::EngineUrl;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Separate, User, task};
+use miniapp_test_support::postgres::Server;
+use miniapp_types::task::Status;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Separate, User, task};
-use testkit::postgres::Server;
 use uuid::Uuid;
 
 use crate::support::{all_wait, all_work, each_finishes_once, readiness, shared, somebody};

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use broker::{Message, Queue};
 use bytes::Bytes;
-use contracts::message::TaskReady;
-use contracts::task::Status;
 use futures_util::future::join_all;
+use miniapp_broker::{Message, Queue};
+use miniapp_test_support::eventually;
+use miniapp_test_support::platform::Separate;
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::Status;
 use serde_json::{Value, json};
-use testkit::eventually;
-use testkit::platform::Separate;
 use uuid::Uuid;
 
 use crate::support::{each_finishes_once, shared, somebody};

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{Separate, User};
+use miniapp_types::task::{EventType, Status};
 use serde_json::{Value, json};
-use testkit::eventually;
-use testkit::http::{Answer, client};
-use testkit::platform::{Separate, User};
 
 use crate::support::{Broker, alone, each_finishes_once, readiness, shared, somebody};
 

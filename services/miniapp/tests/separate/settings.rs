@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use miniapp_test_support::certificate::Certificate;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{Program, Separate};
+use miniapp_test_support::postgres::Server;
 use serde_json::{Value, json};
-use testkit::certificate::Certificate;
-use testkit::http::{Answer, client};
-use testkit::platform::{Program, Separate};
-use testkit::postgres::Server;
 
 use crate::support::{all_wait, all_work, shared};
 

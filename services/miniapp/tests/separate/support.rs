@@ -1,14 +1,14 @@
 //! What the tests share.
 
-use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use kit::config::EngineUrl;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Program, Separate, Service, User};
+use miniapp_test_support::postgres::{self, Durability};
+use miniapp_test_support::rabbit::{Options, Server};
+use miniapp_types::task::{EventType, Status};
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Program, Separate, Service, User};
-use testkit::postgres::{self, Durability};
-use testkit::rabbit::{Options, Server};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ pub async fn alone() -> Option<Broker<RwLockWriteGuard<'static, ()>>> {
 
 async fn server() -> Option<&'static Server> {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    if testkit::only_embedded() {
+    if miniapp_test_support::only_embedded() {
         return None;
     }
     let options = Options { has_management: true, ..Options::default() };
@@ -57,11 +57,13 @@ async fn server() -> Option<&'static Server> {
 }
 
 async fn database() -> EngineUrl {
-    static SERVER: OnceCell<postgres::Server> = OnceCell::const_new();
+    static SERVER: OnceCell<miniapp_postgres::Server> = OnceCell::const_new();
     let start = async || {
         // Six processes a platform, and several platforms.
         let settings = ["max_connections=400"];
-        postgres::Server::start(Durability::Crash, &settings).await.expect("a PostgreSQL server")
+        miniapp_postgres::Server::start(Durability::Crash, &settings)
+            .await
+            .expect("a PostgreSQL server")
     };
     SERVER.get_or_init(start).await.database().await.expect("a database")
 }
@@ -84,8 +86,8 @@ impl<Access> Broker<Access> {
     }
 
     /// A client of the same virtual host.
-    pub fn client(&self) -> std::sync::Arc<dyn broker::Broker> {
-        broker::open(&self.url).expect("a broker")
+    pub fn client(&self) -> std::sync::Arc<dyn miniapp_broker::Broker> {
+        miniapp_broker::open(&self.url).expect("a broker")
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use broker::Queue;
-use contracts::task::{EventType, Status};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use kit::clock::{Clock as _, SystemClock};
+use miniapp_broker::Queue;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Separate, Signal, User, task};
+use miniapp_types::task::{EventType, Status};
 use serde_json::json;
-use testkit::eventually;
-use testkit::http::Answer;
-use testkit::platform::{Separate, Signal, User, task};
 use uuid::Uuid;
 
 use crate::support::{each_finishes_once, shared, somebody};

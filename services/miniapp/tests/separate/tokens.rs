@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::problem::Code;
 use futures_util::future::join_all;
-use testkit::http::Answer;
-use testkit::platform::User;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::User;
+use miniapp_types::problem::Code;
 use tokio::time::sleep;
 
 use crate::support::{alone, shared, somebody};

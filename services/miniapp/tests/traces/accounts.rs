@@ -1,12 +1,12 @@
 //! Accounts, sessions and mail, and requests between the services.
 
-use contracts::task::Status;
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{PASSWORD, Separate};
+use miniapp_test_support::traces::Trace;
+use miniapp_types::task::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
-use testkit::collector::Collector;
-use testkit::http::{Answer, client};
-use testkit::platform::{PASSWORD, Separate};
-use testkit::traces::Trace;
 
 use crate::separate::program;
 use crate::support::{is_told, trace_of, traced};

@@ -1,9 +1,9 @@
 //! What the traces of tasks have to show, whoever kept them.
 
-use contracts::task::Task;
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::traces::{Span, Trace};
+use miniapp_types::task::Task;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use testkit::collector::Collector;
-use testkit::traces::{Span, Trace};
 
 use crate::support::{Names, Stories, is_told, trace_of};
 

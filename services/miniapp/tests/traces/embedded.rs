@@ -1,9 +1,9 @@
 //! The platform in one process.
 
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::traces::Trace;
 use serde_json::json;
-use testkit::collector::Collector;
-use testkit::http::Answer;
-use testkit::traces::Trace;
 
 use crate::checks::expect_stories;
 use crate::support::{Names, Stories, is_told, trace_of, traced};
@@ -47,7 +47,7 @@ async fn what_was_told_last_is_sent_at_the_end() {
     let platform = program.start().await;
     let user = platform.sign_up("ada").await;
     let task = user.submit("echo", &json!(1)).await;
-    user.until(task.task_id, contracts::task::Status::Finished).await;
+    user.until(task.task_id, miniapp_types::task::Status::Finished).await;
     platform.stop().await;
     assert!(is_told(&collector.trace(trace_of(&task)), 1));
 }

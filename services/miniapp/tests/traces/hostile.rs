@@ -1,11 +1,11 @@
 //! What callers may say about traces.
 
-use contracts::task::Status;
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::http::{Answer, Wire};
+use miniapp_test_support::platform::task;
+use miniapp_test_support::traces::Trace;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::collector::Collector;
-use testkit::http::{Answer, Wire};
-use testkit::platform::task;
-use testkit::traces::Trace;
 
 use crate::support::{is_told, trace_of, traced};
 

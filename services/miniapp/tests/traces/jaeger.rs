@@ -1,11 +1,11 @@
 //! What the real Jaeger makes of the spans.
 
-use contracts::task::Status;
+use miniapp_test_support::eventually;
+use miniapp_test_support::jaeger::Jaeger;
+use miniapp_test_support::platform::Separate;
+use miniapp_test_support::traces::Trace;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::eventually;
-use testkit::jaeger::Jaeger;
-use testkit::platform::Separate;
-use testkit::traces::Trace;
 
 use crate::checks::{attempts, expect_lost_attempt, expect_story};
 use crate::separate::{NAMES, program};

@@ -1,11 +1,11 @@
 //! The services as processes of their own, on PostgreSQL and RabbitMQ.
 
-use contracts::task::Status;
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::platform::{Program, Separate};
+use miniapp_test_support::postgres::Server as Postgres;
+use miniapp_test_support::rabbit::Server as Rabbit;
+use miniapp_types::task::Status;
 use serde_json::json;
-use testkit::collector::Collector;
-use testkit::platform::{Program, Separate};
-use testkit::postgres::Server as Postgres;
-use testkit::rabbit::Server as Rabbit;
 
 use crate::checks::expect_stories;
 use crate::support::{Names, Stories, is_told, trace_of, traced};
@@ -16,7 +16,7 @@ pub const NAMES: Names =
 /// The program on servers of its own, which sends its spans to `collector`. `None`: only
 /// embedded engines are to be tested.
 pub async fn program(collector: &str) -> Option<Program> {
-    if testkit::only_embedded() {
+    if miniapp_test_support::only_embedded() {
         return None;
     }
     let database = Postgres::shared().await.expect("servers are tested").database().await;

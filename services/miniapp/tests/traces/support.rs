@@ -1,12 +1,12 @@
 //! What the tests share.
 
-use contracts::task::{Status, Task};
 use jiff::SignedDuration;
 use kit::clock::{Clock as _, SystemClock};
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Program, User, task};
+use miniapp_test_support::traces::{Span, Trace};
+use miniapp_types::task::{Status, Task};
 use serde_json::{Value, json};
-use testkit::http::Answer;
-use testkit::platform::{Program, User, task};
-use testkit::traces::{Span, Trace};
 use uuid::Uuid;
 
 /// The program, which sends its spans to `collector` and soon.

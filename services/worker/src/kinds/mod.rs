@@ -9,7 +9,7 @@
 //! use async_trait::async_trait;
 //! use serde_json::json;
 //! use serde_json::value::RawValue;
-//! use worker::kinds::{Answer, Context, Description, Kind, answer, read};
+//! use miniapp_worker::kinds::{Answer, Context, Description, Kind, answer, read};
 //!
 //! /// Turns a text around.
 //! pub struct Reverse;
@@ -57,7 +57,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
 pub use crate::context::Context;
-pub use contracts::task::Kind as Description;
+pub use miniapp_types::task::Kind as Description;
 
 /// A kind of task.
 #[async_trait]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::task::MAX_TTL;
+use miniapp_types::task::MAX_TTL;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker as _, Queue};
 use jiff::SignedDuration;
+use miniapp_broker::{Broker as _, Queue};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{Process, Role};

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::trace::TraceContext;
 use jiff::SignedDuration;
 use kit::clock::Clock as _;
+use miniapp_tasks::engine::IdempotencyKey;
+use miniapp_tasks::{Error, NewTask, Refusal, Task, Tasks};
+use miniapp_types::trace::TraceContext;
 use serde_json::value::to_raw_value;
-use tasks::engine::IdempotencyKey;
-use tasks::{Error, NewTask, Refusal, Task, Tasks};
 use tokio::time::sleep;
 use uuid::Uuid;
 

@@ -1,11 +1,11 @@
 //! The rules that a live database is asked for hold of what the stories leave in it.
 
-use contracts::task::Status;
-use tasks::Engine;
-use tasks::domain::Task;
-use tasks::engine::{Change, Insert};
-use tasks::sqlite::SqliteEngine;
-use testkit::Row;
+use miniapp_tasks::Engine;
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::engine::{Change, Insert};
+use miniapp_tasks::sqlite::SqliteEngine;
+use miniapp_test_support::Row;
+use miniapp_types::task::Status;
 use tokio::runtime::Builder;
 
 use crate::play;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use contracts::task::Kind as Description;
+use miniapp_types::task::Kind as Description;
+use miniapp_worker::kinds::{Answer, Context, Kind, KindError, answer, read};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use worker::kinds::{Answer, Context, Kind, KindError, answer, read};
 
 use crate::process::Life;
 

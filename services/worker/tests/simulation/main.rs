@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use contracts::task::EventType;
+use miniapp_types::task::EventType;
 use parking_lot::Mutex;
 use strum::IntoEnumIterator as _;
 use tokio::runtime::Builder;

@@ -7,14 +7,14 @@ use jiff::{SignedDuration, Timestamp};
 use kit::clock::Clock;
 use kit::config::Config;
 use kit::lifecycle::Shutdown;
+use miniapp_tasks::{Retention, Tasks};
+use miniapp_worker::Deps;
+use miniapp_worker::kinds::Kinds;
 use parking_lot::Mutex;
-use tasks::{Retention, Tasks};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use worker::Deps;
-use worker::kinds::Kinds;
 
 use crate::kind::Steps;
 use crate::ports::{Link, StorePort};
@@ -154,7 +154,7 @@ impl Process {
                     seed: world.draw(0..u64::MAX),
                 };
                 let shutdown = shutdown.clone();
-                tokio::spawn(async move { worker::run(&config, deps, shutdown).await })
+                tokio::spawn(async move { miniapp_worker::run(&config, deps, shutdown).await })
             }
         };
         life.parts.lock().push(main.abort_handle());

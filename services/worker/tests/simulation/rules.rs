@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use contracts::task::{EventType, Status};
 use jiff::{SignedDuration, Timestamp};
+use miniapp_tasks::Task;
+use miniapp_test_support::{Row, audit};
+use miniapp_types::task::{EventType, Status};
 use parking_lot::Mutex;
-use tasks::Task;
-use testkit::{Row, audit};
 use uuid::Uuid;
 
 use crate::process::Life;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use miniapp_worker::kinds::{Answer, Context, Description, Kind, Kinds, answer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
-use worker::kinds::{Answer, Context, Description, Kind, Kinds, answer};
 
 fn describe(name: &str) -> Description {
     Description {

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, MemoryBroker, Message, Queue};
-use contracts::task::{Event, EventType, Status};
 use jiff::SignedDuration;
 use kit::Service;
 use kit::clock::{Clock, SystemClock};
 use kit::config::{self, Config, Database, EngineUrl, Synchronous};
 use kit::lifecycle::Shutdown;
 use kit::telemetry::Telemetry;
+use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
+use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
+use miniapp_types::task::{Event, EventType, Status};
+use miniapp_worker::Deps;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use worker::Deps;
 
 use crate::kinds::{Gate, kinds};
 
@@ -75,7 +75,7 @@ impl Platform {
         };
         let (config, shutdown) = (self.config.clone(), Shutdown::new());
         let stop = shutdown.clone();
-        let running = tokio::spawn(async move { worker::run(&config, deps, stop).await });
+        let running = tokio::spawn(async move { miniapp_worker::run(&config, deps, stop).await });
         Worker { shutdown, running }
     }
 
@@ -119,7 +119,7 @@ impl Platform {
             max_attempts: 2,
             run_at: None,
             key: None,
-            trace: contracts::trace::TraceContext::default(),
+            trace: miniapp_types::trace::TraceContext::default(),
         };
         with(&mut task);
         self.tasks.submit(task).await.expect("accepted").task.id
@@ -143,7 +143,7 @@ impl Platform {
     }
 
     async fn list(&self) -> Vec<Task> {
-        let filter = tasks::Filter { limit: 200, ..tasks::Filter::default() };
+        let filter = miniapp_tasks::Filter { limit: 200, ..tasks::Filter::default() };
         self.tasks.list(&filter).await.expect("an answer")
     }
 

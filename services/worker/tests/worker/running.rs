@@ -1,10 +1,10 @@
 //! Tasks that run.
 
-use broker::{Message, Queue};
-use contracts::message::TaskReady;
-use contracts::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
-use contracts::task::Status;
 use kit::trace::EndedSpan;
+use miniapp_broker::{Message, Queue};
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
+use miniapp_types::task::Status;
 use opentelemetry::trace::{SpanKind, TraceId};
 use serde_json::json;
 use uuid::Uuid;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use contracts::task::EventType::{
+use miniapp_types::task::EventType::{
     CancelRequested, Canceled, Created, Finished, LeaseLost, Released, Restarted, Started,
 };
-use contracts::task::Status;
+use miniapp_types::task::Status;
 use serde_json::json;
 
 use crate::platform::Platform;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contracts::task::EventType::{Created, Finished, Started};
-use contracts::task::Status;
+use miniapp_types::task::EventType::{Created, Finished, Started};
+use miniapp_types::task::Status;
 use serde_json::json;
 use sqlx::Connection as _;
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::task::Event;
-use contracts::task::EventType::Created;
 use futures_util::future::join_all;
+use miniapp_types::task::Event;
+use miniapp_types::task::EventType::Created;
 use uuid::Uuid;
 
 use super::start;

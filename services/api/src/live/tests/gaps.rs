@@ -1,8 +1,8 @@
 //! Streams whose news are missing, double, or more than they take.
 
-use broker::{Broker as _, Message, Received, Topic};
-use contracts::message::TaskEvents;
-use contracts::task::EventType::{self, Created, Finished, Progress, Started};
+use miniapp_broker::{Broker as _, Message, Received, Topic};
+use miniapp_types::message::TaskEvents;
+use miniapp_types::task::EventType::{self, Created, Finished, Progress, Started};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ mod clients;
 mod gaps;
 mod timeline;
 
-use contracts::task::Event;
-use contracts::task::EventType::{self, Created};
+use miniapp_types::task::Event;
+use miniapp_types::task::EventType::{self, Created};
 use uuid::Uuid;
 
 use crate::testing::{Events, Platform, Token};

@@ -1,7 +1,7 @@
 //! A task's and an account's streams tell what happens, in its order.
 
-use contracts::task::EventType::{Created, Deleted, Finished, Restarted, Started};
 use http::Method;
+use miniapp_types::task::EventType::{Created, Deleted, Finished, Restarted, Started};
 
 use super::{kinds, start};
 

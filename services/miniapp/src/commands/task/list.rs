@@ -1,7 +1,7 @@
 //! `miniapp task list`: the caller's tasks, newest first.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use contracts::task::{Status, TaskPage};
+use miniapp_types::task::{Status, TaskPage};
 use strum::IntoEnumIterator as _;
 
 use crate::client::TaskQuery;

@@ -10,7 +10,7 @@ mod submit;
 mod watch;
 
 use clap::Subcommand;
-use contracts::task::Task;
+use miniapp_types::task::Task;
 
 use crate::context::Context;
 use crate::failure::Ended;

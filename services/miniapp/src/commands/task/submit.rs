@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use contracts::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
 use jiff::{SignedDuration, Timestamp};
+use miniapp_types::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::watch;

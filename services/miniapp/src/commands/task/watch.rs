@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use contracts::task::{Event, Status, Task};
+use miniapp_types::task::{Event, Status, Task};
 use uuid::Uuid;
 
 use super::TaskRef;

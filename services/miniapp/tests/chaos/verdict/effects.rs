@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contracts::task::{Event, EventType, Status};
+use miniapp_types::task::{Event, EventType, Status};
 use serde_json::Value;
 use uuid::Uuid;
 

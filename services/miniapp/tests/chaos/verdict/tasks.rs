@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use contracts::task::{Event, EventType, Status};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::SignedDuration;
 use kit::config::{Database, Synchronous};
-use tasks::Task;
-use tasks::domain::TTL_EXCEEDED;
-use testkit::audit;
+use miniapp_tasks::Task;
+use miniapp_tasks::domain::TTL_EXCEEDED;
+use miniapp_test_support::audit;
+use miniapp_types::task::{Event, EventType, Status};
 use uuid::Uuid;
 
 use crate::load::Submission;
@@ -49,7 +49,7 @@ impl Stored {
             synchronous: Synchronous::Full,
             connections: u32::try_from(READS)?,
         };
-        let engine = tasks::open_engine(&settings).await?;
+        let engine = miniapp_tasks::open_engine(&settings).await?;
         let (_, name) = world.database.rest().rsplit_once('/').context("a database")?;
         let mut connection = world.postgres.lock().await.connect(name).await?;
         let ids: Vec<Uuid> =

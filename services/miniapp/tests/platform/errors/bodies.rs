@@ -1,8 +1,8 @@
 //! Bodies that can't be accepted, sent to every endpoint that takes one.
 
-use contracts::problem::Code;
+use miniapp_test_support::http::Answer;
+use miniapp_types::problem::Code;
 use serde_json::{Value, json};
-use testkit::http::Answer;
 
 use super::endpoints::{ENDPOINTS, Endpoint, Sample};
 use super::{Callers, code, faulty, is_unmoved, request, with};
@@ -245,7 +245,7 @@ async fn faults_of_a_query_are_named() {
             ("unheardOf=1", vec!["unheardOf"]),
             ("limit=0&cursor=%00&unheardOf=1", vec!["limit", "cursor", "unheardOf"]),
         ] {
-            let request = testkit::http::client().get(format!("{url}?{query}"));
+            let request = miniapp_test_support::http::client().get(format!("{url}?{query}"));
             let answer = Answer::to(request.bearer_auth(&admin.access)).await;
             assert_eq!(code(&answer), Some(Code::InvalidFields), "{answer:?}");
             let mut told = faulty(&answer);

@@ -5,11 +5,11 @@ mod endpoints;
 mod paths;
 mod tokens;
 
-use contracts::problem::Code;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Platform, User};
+use miniapp_types::problem::Code;
 use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
-use testkit::http::Answer;
-use testkit::platform::{Platform, User};
 
 use crate::support::{shared, somebody};
 use endpoints::{Access, ENDPOINTS, Endpoint, Service};

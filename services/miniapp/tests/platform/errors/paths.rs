@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::problem::Code;
-use testkit::http::{Answer, client, method};
+use miniapp_test_support::http::{Answer, client, method};
+use miniapp_types::problem::Code;
 
 use super::endpoints::{ENDPOINTS, Service};
 use super::{Callers, code, is_unmoved, request};

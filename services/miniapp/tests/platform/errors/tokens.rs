@@ -1,8 +1,8 @@
 //! Requests without a token, with a bad one, and of those who may not ask.
 
-use contracts::problem::Code;
+use miniapp_test_support::http::{Answer, client, method};
+use miniapp_types::problem::Code;
 use reqwest::header::HeaderValue;
-use testkit::http::{Answer, client, method};
 
 use super::endpoints::{Access, ENDPOINTS, Endpoint, Service};
 use super::{Callers, code, is_unmoved};

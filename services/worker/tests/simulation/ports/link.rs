@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use broker::{
+use miniapp_broker::{
     Broker, BrokerError, Consumer, Delivery, Message, Queue, Received, Settle, Subscription, Topic,
 };
 use tokio::time::sleep;

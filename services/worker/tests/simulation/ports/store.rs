@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use contracts::task::{Event, Kind, Stats, Worker};
 use jiff::Timestamp;
-use tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
-use tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
-use testkit::Row;
+use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
+use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
+use miniapp_test_support::Row;
+use miniapp_types::task::{Event, Kind, Stats, Worker};
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -1,0 +1,159 @@
+//! The keys at hand: opened, ready to sign and verify.
+
+use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use kit::token::{Claims, PublicKeys, SigningKey, jwk};
+use miniapp_types::account::Jwks;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use zeroize::Zeroizing;
+
+use super::schedule::NextKey;
+use super::{KeyError, SealedKey};
+use crate::seal::Sealer;
+
+/// Opened keys, by the time from which they sign.
+#[derive(Default)]
+pub(super) struct KeyRing {
+    signers: Vec<Signer>,
+    jwks: Jwks,
+    public: PublicKeys,
+}
+
+struct Signer {
+    key: SigningKey,
+    signs_from: Timestamp,
+}
+
+impl KeyRing {
+    pub(super) fn open(sealer: &Sealer, stored: &[SealedKey]) -> Result<Self, KeyError> {
+        let mut signers = stored
+            .iter()
+            .map(|stored| {
+                let seed = sealer.open(stored.kid.as_bytes(), &stored.sealed);
+                let seed = seed.ok_or(KeyError::OtherSecret)?;
+                let seed =
+                    seed.as_slice().try_into().context("a signing key has another length")?;
+                let key = SigningKey::new(&stored.kid, seed);
+                Ok(Signer { key, signs_from: stored.signs_from })
+            })
+            .collect::<Result<Vec<_>, KeyError>>()?;
+        signers.sort_by_key(|signer| signer.signs_from);
+        let published = stored.iter().map(|stored| jwk(&stored.kid, &stored.public));
+        let jwks = Jwks { keys: published.collect() };
+        let public = PublicKeys::new(&jwks);
+        Ok(Self { signers, jwks, public })
+    }
+
+    pub(super) fn jwks(&self) -> &Jwks {
+        &self.jwks
+    }
+
+    pub(super) fn public(&self) -> &PublicKeys {
+        &self.public
+    }
+
+    pub(super) fn sign(&self, claims: &Claims, now: Timestamp) -> anyhow::Result<String> {
+        // A clock that was set back may stand before even the oldest key's time.
+        let signer = self.signers.iter().rfind(|signer| signer.signs_from <= now);
+        let signer = signer.or(self.signers.first()).context("there is no signing key")?;
+        signer.key.sign(claims)
+    }
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.signers.iter().map(|signer| signer.key.kid())).finish()
+    }
+}
+
+/// Makes a key and seals it.
+pub(super) fn make(sealer: &Sealer, next: &NextKey) -> anyhow::Result<SealedKey> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SystemRandom::new().fill(&mut *seed).map_err(|_| anyhow!("the system gives no randomness"))?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&*seed)
+        .map_err(|_| anyhow!("a new seed makes no key"))?;
+    let public: [u8; 32] = pair.public_key().as_ref().try_into()?;
+    let kid = BASE64_URL_SAFE_NO_PAD.encode(&digest(&SHA256, &public).as_ref()[..12]);
+    let NextKey { follows, signs_from } = next.clone();
+    Ok(SealedKey { sealed: sealer.seal(kid.as_bytes(), &*seed)?, kid, follows, public, signs_from })
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::token::{ISSUER, TokenFault, Unverified};
+    use miniapp_types::account::Role;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::secret::PlatformSecret;
+
+    fn sealer(secret: &str) -> Sealer {
+        let secret = PlatformSecret::new(&secret.repeat(32)).expect("a secret");
+        Sealer::new(&secret, "signing keys").expect("a sealer")
+    }
+
+    fn key(signs_from: i64) -> SealedKey {
+        let signs_from = Timestamp::from_second(signs_from).expect("a time");
+        make(&sealer("a"), &NextKey { follows: String::new(), signs_from }).expect("a key")
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            iss: ISSUER.to_owned(),
+            sub: Uuid::from_u128(1),
+            sid: Uuid::from_u128(2),
+            epoch: 3,
+            login: "ada".to_owned(),
+            roles: vec![Role::User],
+            iat: 100,
+            exp: 200,
+            jti: Uuid::from_u128(4),
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn a_token_is_verified_with_the_published_keys_alone() {
+        let ring = KeyRing::open(&sealer("a"), &[key(0)]).expect("a ring");
+        let token = ring.sign(&claims(), at(100)).expect("a token");
+        let public = PublicKeys::new(ring.jwks());
+        assert_eq!(public.verify(&token, at(199)), Ok(claims()));
+        assert_eq!(public.verify(&token, at(200)), Err(TokenFault::Expired));
+        assert_eq!(ring.public().verify(&token, at(199)), Ok(claims()));
+    }
+
+    #[test]
+    fn tokens_of_other_keys_are_refused() {
+        let [ring, other] =
+            [(); 2].map(|()| KeyRing::open(&sealer("a"), &[key(0)]).expect("a ring"));
+        let token = ring.sign(&claims(), at(100)).expect("a token");
+        assert_eq!(other.public().verify(&token, at(100)), Err(TokenFault::Invalid));
+        assert_eq!(KeyRing::default().public().verify(&token, at(100)), Err(TokenFault::Invalid));
+    }
+
+    #[test]
+    fn keys_take_turns() {
+        let keys = [key(0), key(1000)];
+        let ring = KeyRing::open(&sealer("a"), &keys).expect("a ring");
+        let kid_at = |second| {
+            let token = ring.sign(&claims(), at(second)).expect("a token");
+            Unverified::read(&token).expect("one of ours").kid
+        };
+        assert_eq!(kid_at(999), keys[0].kid);
+        assert_eq!(kid_at(1000), keys[1].kid);
+        assert_eq!(kid_at(-5), keys[0].kid);
+    }
+
+    #[test]
+    fn another_secret_opens_no_key() {
+        let opened = KeyRing::open(&sealer("b"), &[key(0)]);
+        assert!(matches!(opened, Err(KeyError::OtherSecret)));
+    }
+}

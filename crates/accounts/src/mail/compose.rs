@@ -1,0 +1,158 @@
+//! Every mail that accounts write, in text and HTML.
+
+use std::time::Duration;
+
+use miniapp_types::account::Secret;
+use uuid::Uuid;
+
+use super::Mail;
+use crate::email::Email;
+
+/// What a mail has to say.
+#[derive(Clone, Debug)]
+pub enum Letter<'a> {
+    /// The code that proves the address.
+    Verification {
+        /// The code.
+        code: &'a Secret,
+        /// How long it is good for.
+        expires_in: Duration,
+    },
+    /// Someone wants to register with an address that has an account.
+    AlreadyRegistered,
+    /// The code that lets its holder set a new password.
+    Reset {
+        /// The code.
+        code: &'a Secret,
+        /// How long it is good for.
+        expires_in: Duration,
+    },
+    /// The password was changed or reset.
+    PasswordChanged,
+}
+
+/// The parts that all mails have in common, so that text and HTML always say the same.
+struct Draft {
+    subject: &'static str,
+    before: String,
+    code: Option<String>,
+    after: &'static str,
+}
+
+impl Letter<'_> {
+    /// Writes the mail.
+    pub fn to(&self, id: Uuid, email: &Email) -> Mail {
+        let Draft { subject, before, code, after } = self.draft();
+        let text_code = code.as_ref().map(|code| format!("    {code}\n\n")).unwrap_or_default();
+        let html_code = code.as_ref().map(|code| code_block(code)).unwrap_or_default();
+        let [html_subject, html_before, html_after] = [subject, &before, after].map(escaped);
+        Mail {
+            id,
+            to: email.to_string(),
+            subject: subject.to_owned(),
+            text: format!("Hello,\n\n{before}\n\n{text_code}{after}\n\nMiniApp\n"),
+            html: format!(
+                "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+                 <title>{html_subject}</title>\
+                 <body style=\"font-family:sans-serif;line-height:1.5\">\
+                 <p>Hello,</p><p>{html_before}</p>{html_code}<p>{html_after}</p><p>MiniApp</p></body></html>"
+            ),
+        }
+    }
+
+    fn draft(&self) -> Draft {
+        match self {
+            Self::Verification { code, expires_in } => Draft {
+                subject: "Your MiniApp verification code",
+                before: format!(
+                    "this code confirms your address for the next {}:",
+                    minutes(*expires_in)
+                ),
+                code: Some(code.expose().to_owned()),
+                after: "If you didn't ask for it, nothing happens when you ignore this mail.",
+            },
+            Self::AlreadyRegistered => Draft {
+                subject: "You already have a MiniApp account",
+                before: "someone, probably you, asked for a code to register with this address. \
+                         It has an account already, so there is no code to send: sign in, or reset \
+                         the password if it is lost."
+                    .to_owned(),
+                code: None,
+                after: "If it wasn't you, nothing happens when you ignore this mail.",
+            },
+            Self::Reset { code, expires_in } => Draft {
+                subject: "Your MiniApp code for a new password",
+                before: format!(
+                    "with this code you can set a new password in the next {}:",
+                    minutes(*expires_in)
+                ),
+                code: Some(code.expose().to_owned()),
+                after: "If you didn't ask for it, ignore this mail: your password stays as it is.",
+            },
+            Self::PasswordChanged => Draft {
+                subject: "Your MiniApp password was changed",
+                before: "the password of your account was changed, and other sessions have ended."
+                    .to_owned(),
+                code: None,
+                after: "If it wasn't you, reset the password now.",
+            },
+        }
+    }
+}
+
+fn code_block(code: &str) -> String {
+    format!("<p style=\"font-size:2em;letter-spacing:.2em\"><strong>{}</strong></p>", escaped(code))
+}
+
+/// The text as HTML shows it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+fn minutes(duration: Duration) -> String {
+    match duration.as_secs().div_ceil(60) {
+        0 | 1 => "minute".to_owned(),
+        minutes => format!("{minutes} minutes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mail(letter: &Letter<'_>) -> Mail {
+        let email = Email::parse("ada@example.com").expect("an address");
+        letter.to(Uuid::nil(), &email)
+    }
+
+    #[test]
+    fn a_code_stands_in_both_parts_and_nowhere_else() {
+        let code = Secret::new("048213");
+        let expires_in = Duration::from_mins(10);
+        for letter in [
+            Letter::Verification { code: &code, expires_in },
+            Letter::Reset { code: &code, expires_in },
+        ] {
+            let mail = mail(&letter);
+            assert_eq!(mail.code(), Some("048213"));
+            assert!(mail.html.contains("048213") && mail.text.contains("10 minutes"));
+            assert!(!mail.subject.contains("048213"));
+            assert!(!format!("{mail:?}{letter:?}").contains("048213"));
+        }
+    }
+
+    #[test]
+    fn html_says_what_the_text_says() {
+        assert_eq!(escaped("<b> & \"c\""), "&lt;b&gt; &amp; &quot;c&quot;");
+        let code = Secret::new("<1&2>");
+        let letter = Letter::Reset { code: &code, expires_in: Duration::from_mins(10) };
+        let Mail { text, html, .. } = mail(&letter);
+        assert!(text.contains("<1&2>") && html.contains(">&lt;1&amp;2&gt;<"), "{html}");
+    }
+
+    #[test]
+    fn notices_have_no_code() {
+        assert_eq!(mail(&Letter::AlreadyRegistered).code(), None);
+        assert_eq!(mail(&Letter::PasswordChanged).code(), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! Does what is owed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kit::Service;
+use kit::clock::{self, Clock};
+use kit::lifecycle::Shutdown;
+use kit::trace::{Cause, Parent, Past, Times, within};
+use kit::trouble::Trouble;
+use miniapp_broker::spans::Publishing;
+use miniapp_broker::{Broker, Message, Queue};
+use miniapp_types::message::AccountDeleted;
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
+
+use super::{Duty, DutyKind, Ledger, StoredDuty};
+use crate::mail::{Mail, MailError, Mailer};
+use crate::metrics::{self, Sending};
+use crate::news::News;
+use crate::store::{Store, StoreError};
+
+/// How many duties are done at a time.
+const BATCH: u32 = 20;
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// How long a duty is left alone once someone tries it: should that one vanish, another
+/// takes it after this time.
+const CLAIM: Duration = Duration::from_mins(1);
+/// How often replicas and other processes are looked after.
+const POLL: Duration = Duration::from_secs(1);
+/// The longest wait between attempts.
+const LONGEST_DELAY: Duration = Duration::from_mins(5);
+/// How long a deletion is remembered once told, for brokers that forget.
+const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+
+/// Does what is owed, as soon as it is due.
+pub struct Relay {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) mailer: Arc<dyn Mailer>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) news: News,
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    Done,
+    /// It never will be done; why.
+    GivenUp(String),
+}
+
+impl Relay {
+    /// Works until told to stop; tries what is due once more then.
+    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        if !self.broker.is_durable() {
+            self.remember_deletions().await;
+        }
+        let work = async { tokio::join!(self.news.run(&shutdown), self.settle_debts(&shutdown)) };
+        tokio::pin!(work);
+        tokio::select! {
+            _ = &mut work => return,
+            () = self.try_mailer() => {}
+        }
+        work.await;
+    }
+
+    /// Tells at the start already should mail not work.
+    async fn try_mailer(&self) {
+        if let Err(error) = self.mailer.ping().await {
+            tracing::warn!(%error, "mail waits until it can be sent");
+        }
+    }
+
+    async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
+        let mut trouble = Trouble::with("looking up which mails and messages are due");
+        loop {
+            let is_last = shutdown.has_begun();
+            let done = match self.pass().await {
+                Ok(done) => {
+                    trouble.over();
+                    done
+                }
+                Err(error) => {
+                    trouble.tell(&error);
+                    0
+                }
+            };
+            if is_last {
+                return;
+            }
+            if done > 0 {
+                continue;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = shutdown.begun() => {}
+            }
+        }
+    }
+
+    /// Tries everything that is due once; how many that was.
+    pub async fn pass(self: &Arc<Self>) -> Result<usize, StoreError> {
+        self.news.tell_again().await;
+        let now = self.clock.now();
+        let due = self.store.claim_duties(now, now + CLAIM, BATCH).await?;
+        let count = due.len();
+        let mut attempts = JoinSet::new();
+        for duty in due {
+            let relay = Arc::clone(self);
+            attempts.spawn(async move { relay.attempt(duty).await });
+        }
+        // The claim of one that panics runs out, and it is tried again.
+        while attempts.join_next().await.is_some() {}
+        Ok(count)
+    }
+
+    /// Owes all recent deletions again: a broker that forgot them can't tell.
+    async fn remember_deletions(&self) {
+        let now = self.clock.now();
+        match self.store.reopen_duties(DutyKind::AccountDeleted, now).await {
+            Ok(count) if count > 0 => tracing::info!(count, "telling of recent deletions again"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "can't tell of recent deletions again"),
+        }
+    }
+
+    async fn attempt(&self, duty: StoredDuty) {
+        let span = self.span_of(&duty);
+        let (id, kind, attempts) = (duty.id, duty.kind, duty.attempts);
+        let work = async {
+            let tried = tokio::time::timeout(ATTEMPT, self.try_it(&duty)).await;
+            let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
+                Ok(Attempt::Done) => self.finish(id, kind).await,
+                Ok(Attempt::GivenUp(reason)) => {
+                    failed("given_up");
+                    tracing::warn!(reason, "gave up a mail or message");
+                    self.store.finish_duty(id, None).await
+                }
+                Err(error) => {
+                    failed("postponed");
+                    let delay = delay_after(attempts);
+                    tracing::warn!(error = format!("{error:#}"), ?delay, "will try again");
+                    self.store.postpone_duty(id, self.clock.now() + delay).await
+                }
+            };
+            if let Err(error) = settled {
+                // Its claim runs out, and it is done once more.
+                tracing::warn!(%error, "can't note what became of a mail or message");
+            }
+        };
+        within(Cause::of(&duty.trace), work.instrument(span)).await;
+    }
+
+    /// The doing of a duty, in the trace of the request that caused it.
+    fn span_of(&self, duty: &StoredDuty) -> Span {
+        let Some(parent) = Parent::of(&duty.trace) else { return Span::none() };
+        let times = Times::of(&*self.clock);
+        // Later attempts wait for reasons of their own, which are in the log.
+        if let Some(owed_at) = clock::time_of(duty.id).filter(|_| duty.attempts == 0) {
+            let owed_at = times.at(owed_at).min(times.now());
+            Past::internal("wait in outbox", &parent, owed_at, times.now())
+                .of(Service::Auth)
+                .with("duty.kind", duty.kind.name())
+                .record();
+        }
+        let name = match duty.kind {
+            DutyKind::Mail => "send mail",
+            DutyKind::AccountDeleted => "tell of a deleted account",
+            DutyKind::SessionsChanged => "tell of sessions",
+        };
+        let span = tracing::info_span!(
+            "duty",
+            otel.name = name,
+            otel.status_code = Empty,
+            error.type = Empty,
+            service.name = Service::Auth.name(),
+            duty.id = %duty.id,
+            duty.kind = %duty.kind,
+            duty.attempt = duty.attempts + 1,
+        );
+        kit::trace::set_parent(&span, &duty.trace);
+        span
+    }
+
+    async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {
+        if stored.not_after.is_some_and(|end| end <= self.clock.now()) {
+            if stored.kind == DutyKind::Mail {
+                metrics::mailed(Sending::Expired);
+            }
+            return Ok(Attempt::GivenUp("it came too late to be of use".to_owned()));
+        }
+        let content = self.ledger.read(stored).context("its content can't be read here")?;
+        let done = match content {
+            Duty::Mail(mail) => match self.send(&mail).await {
+                Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
+                sent => sent.map_err(Into::into),
+            },
+            Duty::Withheld(_) => Ok(()),
+            Duty::AccountDeleted { account } => self.publish_deletion(stored.id, account).await,
+            Duty::SessionsChanged { account } => self.announce_sessions(account).await,
+        };
+        done.map(|()| Attempt::Done)
+    }
+
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        let began = Instant::now();
+        let sent = self.mailer.send(mail).await;
+        metrics::mail_took(began.elapsed());
+        metrics::mailed(match sent {
+            Ok(()) => Sending::Sent,
+            Err(MailError::Later(_)) => Sending::Deferred,
+            Err(MailError::Refused(_)) => Sending::Refused,
+        });
+        sent
+    }
+
+    async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
+        let mut message = Message::new(id, &AccountDeleted::V1 { user_id })
+            .about(user_id)
+            .in_trace(kit::trace::current_context());
+        let (queue, system) = (Queue::AccountDeletions, self.broker.system());
+        let publishing = Publishing::begin(system, queue, &mut message);
+        let answers = self.broker.publish(queue, vec![message]).await;
+        let answer = answers.into_iter().next().context("the broker didn't answer")?;
+        if let Some(publishing) = publishing {
+            publishing.end(&answer, |past| past.of(Service::Auth));
+        }
+        Ok(answer?)
+    }
+
+    async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
+        for session in self.store.sessions(account).await? {
+            let (id, epoch) = session.standing();
+            self.news.announce(id, epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, id: Uuid, kind: DutyKind) -> Result<(), StoreError> {
+        let is_remembered = kind == DutyKind::AccountDeleted && !self.broker.is_durable();
+        let remembered = is_remembered.then(|| self.clock.now() + REMEMBERED);
+        self.store.finish_duty(id, remembered).await
+    }
+}
+
+/// Notes in the current span how it failed.
+fn failed(how: &str) {
+    let span = Span::current();
+    span.record("error.type", how);
+    span.record("otel.status_code", "ERROR");
+}
+
+/// Doubles from a second on, with a quarter of chance so that many don't come back at
+/// once.
+fn delay_after(attempts: u32) -> Duration {
+    let seconds = 1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX);
+    let delay = Duration::from_secs(seconds).min(LONGEST_DELAY);
+    delay.mul_f64(rand::rng().random_range(0.75..1.25))
+}

@@ -1,0 +1,258 @@
+//! The store for many processes: a PostgreSQL database.
+
+mod accounts;
+mod audit;
+mod codes;
+mod duties;
+mod keys;
+mod passwords;
+mod rows;
+mod sessions;
+mod transact;
+
+use std::ops::ControlFlow;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kit::config::Database as Settings;
+use miniapp_postgres::{Database, Fault};
+use miniapp_types::account::{Account, Role};
+use sqlx::migrate::Migrator;
+use uuid::Uuid;
+
+use self::transact::transact;
+use crate::audit::Entry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::keys::SealedKey;
+use crate::mail::InboxMail;
+use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::password::Hash;
+use crate::session::{NewSession, RefreshHash, Rotation, Session};
+use crate::store::{
+    AccountChanges, Credentials, FailureKey, Identifier, IssueCode, Issued, NewAccount, Outdated,
+    PasswordChange, PasswordReset, Registered, Result, Store, StoreError, Updated,
+};
+
+/// An account store in a PostgreSQL database.
+pub struct PostgresStore {
+    database: Database,
+}
+
+impl PostgresStore {
+    /// The store in the database that `settings` name, which may come later: tables are
+    /// made, or brought up to date, with the first use that finds it there.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
+        // Other crates keep their tables, and their own count of migrations, beside these.
+        migrations.dangerous_set_table_name("accounts_migrations");
+        Ok(Self { database: Database::new(settings, Some(migrations))?.named("accounts") })
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        if fault.is_passing() {
+            Self::Unavailable(fault.to_string())
+        } else {
+            Self::Broken(fault.to_string())
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Ok(self.database.ping().await?)
+    }
+
+    async fn issue_code(&self, issue: IssueCode) -> Result<Issued> {
+        transact!(self, |tx| codes::issue(tx, &issue))
+    }
+
+    async fn spend_try(
+        &self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        tries: u32,
+    ) -> Result<Option<Mac>> {
+        codes::spend_try(&self.database, email, purpose, now, tries).await
+    }
+
+    async fn verify_email(
+        &self,
+        email: &Email,
+        code: &Mac,
+        until: Timestamp,
+        audit: Entry,
+    ) -> Result<bool> {
+        transact!(self, |tx| codes::verify_email(tx, email, code, until, &audit))
+    }
+
+    async fn register(&self, new: NewAccount) -> Result<Registered> {
+        transact!(self, |tx| accounts::register(tx, &new))
+    }
+
+    async fn account(&self, id: Uuid) -> Result<Option<Account>> {
+        accounts::by_id(&self.database, id).await
+    }
+
+    async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>> {
+        accounts::credentials(&self.database, of).await
+    }
+
+    async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>> {
+        accounts::list(&self.database, before, limit).await
+    }
+
+    async fn update_account(
+        &self,
+        id: Uuid,
+        changes: AccountChanges,
+        audit: Entry,
+    ) -> Result<Updated> {
+        transact!(self, |tx| accounts::update(tx, id, &changes, &audit))
+    }
+
+    async fn set_roles(
+        &self,
+        id: Uuid,
+        roles: &[Role],
+        news: StoredDuty,
+        audit: Entry,
+    ) -> Result<Option<Account>> {
+        transact!(self, |tx| accounts::set_roles(tx, id, roles, &news, &audit))
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<Uuid>>> {
+        transact!(self, |tx| passwords::change(tx, &change))
+    }
+
+    async fn reset_password(&self, reset: PasswordReset) -> Result<Option<Vec<Uuid>>> {
+        transact!(self, |tx| passwords::reset(tx, &reset))
+    }
+
+    async fn delete_account(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        news: StoredDuty,
+        audit: Entry,
+    ) -> Result<Option<Vec<Uuid>>> {
+        transact!(self, |tx| accounts::delete(tx, id, now, &news, &audit))
+    }
+
+    async fn open_session(
+        &self,
+        new: NewSession,
+        password: &Hash,
+        failures: &FailureKey,
+        audit: Entry,
+    ) -> Result<Option<Vec<Uuid>>> {
+        transact!(self, |tx| sessions::open(tx, &new, password, failures, &audit))
+    }
+
+    async fn rotate_session(
+        &self,
+        used: &RefreshHash,
+        next: &RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+        audit: Entry,
+    ) -> Result<Rotation> {
+        transact!(self, |tx| sessions::rotate(tx, used, next, now, expires_at, &audit))
+    }
+
+    async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>> {
+        sessions::living(&self.database, id).await
+    }
+
+    async fn sessions(&self, account: Uuid) -> Result<Vec<Session>> {
+        sessions::of_account(&self.database, account).await
+    }
+
+    async fn end_session(
+        &self,
+        account: Uuid,
+        id: Uuid,
+        now: Timestamp,
+        audit: Entry,
+    ) -> Result<bool> {
+        transact!(self, |tx| sessions::end(tx, account, id, now, &audit))
+    }
+
+    async fn failures(
+        &self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>> {
+        passwords::failures(&self.database, key, since, limit).await
+    }
+
+    async fn note_failure(&self, key: &FailureKey, audit: Entry) -> Result<()> {
+        transact!(self, |tx| passwords::note_failure(tx, key, &audit))
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        keys::all(&self.database).await
+    }
+
+    async fn add_signing_key(&self, key: &SealedKey) -> Result<bool> {
+        keys::add(&self.database, key).await
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<()> {
+        keys::remove(&self.database, kid).await
+    }
+
+    async fn claim_duties(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredDuty>> {
+        duties::claim(&self.database, now, until, limit).await
+    }
+
+    async fn owed(&self) -> Result<Vec<Owed>> {
+        duties::owed(&self.database).await
+    }
+
+    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {
+        duties::finish(&self.database, id, remembered_until).await
+    }
+
+    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
+        duties::postpone(&self.database, id, due_at).await
+    }
+
+    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
+        duties::reopen(&self.database, kind, due_at).await
+    }
+
+    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool> {
+        duties::keep_mail(&self.database, mail).await
+    }
+
+    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
+        duties::kept_mails(&self.database, limit).await
+    }
+
+    async fn audit(&self, entry: Entry) -> Result<()> {
+        transact!(self, |tx| audit::note(tx, &entry))
+    }
+
+    async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Entry>> {
+        audit::list(&self.database, before, limit).await
+    }
+
+    async fn purge(&self, outdated: Outdated) -> Result<u64> {
+        audit::purge(&self.database, outdated).await
+    }
+}

@@ -1,0 +1,74 @@
+//! Looking at sessions and ending them.
+
+use miniapp_types::account::{self, TokenInfo};
+use miniapp_types::problem::Code;
+use uuid::Uuid;
+
+use super::Accounts;
+use crate::audit::{Action, Caller};
+use crate::error::Error;
+use crate::session::Identity;
+
+impl Accounts {
+    /// Ends the session that the token belongs to.
+    pub async fn sign_out(&self, owner: &Identity, caller: &Caller) -> Result<(), Error> {
+        // Where it has ended since the token was checked, there is nothing left to do.
+        self.end(owner, owner.session, Action::SignOut, caller).await?;
+        Ok(())
+    }
+
+    /// Ends one of the caller's sessions.
+    pub async fn end_session(
+        &self,
+        owner: &Identity,
+        id: Uuid,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        if self.end(owner, id, Action::RevokeSession, caller).await? {
+            return Ok(());
+        }
+        let entry = self.entry(Action::RevokeSession, caller).about(&owner.account);
+        self.noting(entry, Err(Code::SessionNotFound.into())).await
+    }
+
+    /// The caller's sessions.
+    pub async fn sessions(&self, owner: &Identity) -> Result<account::Sessions, Error> {
+        let now = self.0.clock.now();
+        let stored = self.0.store.sessions(owner.account.user_id).await?;
+        let living = stored.into_iter().filter(|s| s.ended_at.is_none() && s.expires_at > now);
+        Ok(account::Sessions { sessions: living.map(|s| s.shown_to(owner.session)).collect() })
+    }
+
+    /// What a token says about its holder.
+    pub async fn introspect(&self, token: &str) -> Result<TokenInfo, Error> {
+        let Identity { account, session, expires } = self.authenticate(token).await?;
+        Ok(TokenInfo {
+            active: true,
+            sub: account.user_id,
+            login: account.login,
+            roles: account.roles,
+            exp: expires,
+            session_id: session,
+        })
+    }
+
+    async fn end(
+        &self,
+        owner: &Identity,
+        id: Uuid,
+        action: Action,
+        caller: &Caller,
+    ) -> Result<bool, Error> {
+        let audit = self.entry(action, caller).about(&owner.account);
+        let (account, now) = (owner.account.user_id, self.0.clock.now());
+        let this = self.clone();
+        let end = async move {
+            let ended = this.0.store.end_session(account, id, now, audit).await?;
+            if ended {
+                this.0.news.ended([id]).await;
+            }
+            Ok(ended)
+        };
+        self.to_the_end(end).await
+    }
+}

@@ -1,0 +1,346 @@
+//! Mail through a real server, read as whoever gets it reads it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use kit::clock::{Clock as _, ManualClock};
+use kit::config::Config;
+use miniapp_accounts::mail::{Mail, MailError, Mailer};
+use miniapp_accounts::{Accounts, Caller, Email, Parts, open_mailer, open_store};
+use miniapp_broker::MemoryBroker;
+use miniapp_test_support::smtp::{Encryption, Fault, Options, Server, Stage, USER};
+use tempfile::TempDir;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+/// The user and the password as a URL holds them.
+const CREDENTIALS: &str = "ada%40example.com:p%40ss%2Fw%3Ard@";
+const CODE: &str = "048213";
+
+/// What sends, and the accounts on top of it.
+struct Sender {
+    config: Config,
+    mailer: Arc<dyn Mailer>,
+    accounts: Accounts,
+    clock: Arc<ManualClock>,
+    _files: TempDir,
+}
+
+impl Sender {
+    /// One that sends to `url` and gives up after a second.
+    async fn to(url: &str) -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        let directory = files.path().display().to_string();
+        let settings = [
+            ("MINIAPP__DATA_DIR", directory.as_str()),
+            ("MINIAPP__DATABASE__SYNCHRONOUS", "normal"),
+            ("MINIAPP__MAIL__URL", url),
+            ("MINIAPP__MAIL__FROM", "Gr\u{fc}\u{df}e MiniApp <no-reply@miniapp.example>"),
+            ("MINIAPP__MAIL__TIMEOUT", "1s"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::load_from(None, settings).expect("a configuration");
+        let clock = Arc::new(ManualClock::default());
+        let store = open_store(&config).await.expect("a store");
+        let (watchers, _) = broadcast::channel(1);
+        let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers);
+        let mailer = mailer.expect("a mailer");
+        let broker = Arc::new(MemoryBroker::new());
+        let parts = Parts { store, broker, mailer: mailer.clone(), clock: clock.clone() };
+        let accounts = Accounts::open(&config, parts).await.expect("accounts");
+        Self { config, mailer, accounts, clock, _files: files }
+    }
+
+    /// One that sends to a server as simple as can be.
+    async fn simply_to(server: &Server) -> Self {
+        Self::to(&url("smtp", server.address(), "", "")).await
+    }
+
+    async fn send(&self) -> Result<(), MailError> {
+        self.mailer.send(&mail("bob@example.com")).await
+    }
+
+    /// Why a mail doesn't leave now.
+    async fn delay(&self) -> String {
+        match self.send().await {
+            Err(MailError::Later(reason)) => one_line(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Why a mail never leaves.
+    async fn refusal(&self) -> String {
+        match self.send().await {
+            Err(MailError::Refused(reason)) => one_line(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn owe_a_code(&self) {
+        let email = Email::parse("bob@example.com").expect("an address");
+        self.accounts.send_verification_code(email, &Caller::default()).await.expect("owed");
+    }
+
+    /// Tries what is owed once; how much that was.
+    async fn pass(&self) -> usize {
+        self.accounts.relay().pass().await.expect("a pass")
+    }
+}
+
+fn one_line(reason: String) -> String {
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+    reason
+}
+
+fn url(scheme: &str, address: SocketAddr, credentials: &str, query: &str) -> String {
+    format!("{scheme}://{credentials}localhost:{}{query}", address.port())
+}
+
+fn trusting(server: &Server) -> String {
+    format!("?cacertfile={}", server.authority().display())
+}
+
+fn mail(to: &str) -> Mail {
+    Mail {
+        id: Uuid::new_v4(),
+        to: to.to_owned(),
+        subject: "Your code, sch\u{f6}n".to_owned(),
+        text: format!("Hello,\n\n.\n..a line with dots\n    {CODE}\n\nGr\u{fc}\u{df}e\n"),
+        html: format!("<p>Gr\u{fc}\u{df}e</p>\n.\n<strong>{CODE}</strong>\n"),
+    }
+}
+
+async fn server(options: Options) -> Server {
+    Server::start(options).await.expect("a server")
+}
+
+async fn simple_server() -> Server {
+    server(Options::default()).await
+}
+
+#[tokio::test]
+async fn a_mail_arrives_as_it_was_written() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    let sent = mail("bob@example.com");
+    sender.mailer.send(&sent).await.expect("sent");
+    let [mail] = server.mails().try_into().expect("one mail");
+    assert_eq!(mail.sender, "no-reply@miniapp.example");
+    assert_eq!(mail.recipients, ["bob@example.com"]);
+    let name = Some("Gr\u{fc}\u{df}e MiniApp".to_owned());
+    assert_eq!(mail.from, (name, "no-reply@miniapp.example".to_owned()));
+    assert_eq!((mail.to.as_str(), &mail.subject), ("bob@example.com", &sent.subject));
+    assert_eq!(mail.message_id, format!("{}@miniapp.example", sent.id));
+    assert_eq!(mail.date, sender.clock.now().as_second());
+    assert_eq!(mail.parts, ["multipart/alternative", "text/plain", "text/html"]);
+    assert_eq!(
+        (mail.text.as_str(), mail.html.as_str()),
+        (sent.text.trim_end(), sent.html.trim_end())
+    );
+    assert!(mail.raw.is_ascii() && mail.raw.lines().all(|line| line.len() <= 998));
+}
+
+#[tokio::test]
+async fn every_way_to_a_server() {
+    let (none, offered, from_start) =
+        (Encryption::None, Encryption::Offered, Encryption::FromStart);
+    for (scheme, encryption, mechanisms, query) in [
+        ("smtp", none, "", ""),
+        ("smtp", none, "PLAIN", "?tls=none"),
+        ("smtp", offered, "", ""),
+        ("smtp", offered, "PLAIN LOGIN", ""),
+        ("smtp", offered, "LOGIN", "&tls=required"),
+        ("smtps", from_start, "", ""),
+        ("smtps", from_start, "LOGIN", ""),
+    ] {
+        let case = format!("{scheme} {encryption:?} {mechanisms} {query}");
+        let server = server(Options { encryption, mechanisms, ..Options::default() }).await;
+        let credentials = if mechanisms.is_empty() { "" } else { CREDENTIALS };
+        let query = if encryption == none { query.to_owned() } else { trusting(&server) + query };
+        let sender = Sender::to(&url(scheme, server.address(), credentials, &query)).await;
+        sender.mailer.ping().await.expect(&case);
+        sender.send().await.expect(&case);
+        let [mail] = server.mails().try_into().expect("one mail");
+        assert_eq!(mail.is_encrypted, encryption != none, "{case}");
+        assert_eq!(mail.user.as_deref(), (!mechanisms.is_empty()).then_some(USER), "{case}");
+        assert_eq!(server.connections(), 1, "{case}");
+        assert!(!format!("{:?}", sender.config).contains("p%40ss"), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn connections_are_few_and_used_again() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    for _ in 0..3 {
+        sender.send().await.expect("sent");
+    }
+    assert_eq!(server.connections(), 1);
+    let sent = join_all((0..20).map(|_| sender.send())).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    assert_eq!(server.mails().len(), 23);
+    assert!(server.connections() <= 4, "{}", server.connections());
+}
+
+#[tokio::test]
+async fn what_is_refused_for_now_goes_later() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    for stage in [Stage::Sender, Stage::Recipient, Stage::Content] {
+        server.fail(stage, Fault::Say("451 4.3.0 try again"));
+        let reason = sender.delay().await;
+        assert!(reason.contains("451 4.3.0 try again"), "{stage:?}: {reason}");
+    }
+    server.work();
+    sender.send().await.expect("sent");
+    assert_eq!(server.connections(), 1);
+    // What has to do with us and not with the mail can be put right.
+    for line in ["550 5.7.1 <no-reply@miniapp.example> is not yours", "530 5.7.0 sign in"] {
+        server.fail(Stage::Sender, Fault::Say(line));
+        let reason = sender.delay().await;
+        assert!(reason.contains("mail.from") && !reason.contains('@'), "{reason}");
+    }
+    server.fail(Stage::Recipient, Fault::Say("530 5.7.0 sign in"));
+    sender.delay().await;
+    server.fail(Stage::Connect, Fault::Say("421 too busy"));
+    let other = Sender::simply_to(&server).await;
+    assert!(other.delay().await.contains("421 too busy"));
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_told_without_address_and_code() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    server.fail(Stage::Recipient, Fault::Say("550 5.1.1 <bob@example.com>: no such user"));
+    let reason = sender.refusal().await;
+    assert!(reason.contains("the recipient: 550 5.1.1 [address] no such user"), "{reason}");
+    server.fail(Stage::Content, Fault::Say("554 5.7.1 we don't like 048213"));
+    let reason = sender.refusal().await;
+    assert!(reason.contains("554 5.7.1 we don't like [hidden]"), "{reason}");
+    assert_eq!(server.mails(), []);
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_holds_up_one_mail_and_no_other() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    sender.send().await.expect("sent");
+    for stage in [Stage::Sender, Stage::Recipient, Stage::Content] {
+        server.fail(stage, Fault::Hang);
+        let reason = sender.delay().await;
+        assert!(reason.contains("in time"), "{stage:?}: {reason}");
+        server.work();
+        sender.send().await.expect("sent");
+    }
+    assert_eq!((server.mails().len(), server.connections()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_mail_whose_answer_was_lost_comes_again_as_the_same() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    sender.owe_a_code().await;
+    server.fail(Stage::Content, Fault::HangUp);
+    assert_eq!(sender.pass().await, 1);
+    server.work();
+    sender.clock.advance(Duration::from_secs(2));
+    assert_eq!(sender.pass().await, 1);
+    let [first, second] = server.mails().try_into().expect("two mails");
+    assert_eq!(first.message_id, second.message_id);
+    assert_eq!(first.text, second.text);
+}
+
+#[tokio::test]
+async fn the_outbox_gives_up_what_is_refused_and_waits_for_the_rest() {
+    let server = simple_server().await;
+    let sender = Sender::simply_to(&server).await;
+    server.fail(Stage::Recipient, Fault::Say("450 4.2.1 greylisted"));
+    sender.owe_a_code().await;
+    assert_eq!((sender.pass().await, sender.pass().await), (1, 0));
+    server.fail(Stage::Recipient, Fault::Say("550 5.1.1 no such user"));
+    sender.clock.advance(Duration::from_secs(2));
+    assert_eq!(sender.pass().await, 1);
+    server.work();
+    sender.clock.advance(Duration::from_mins(5));
+    assert_eq!((sender.pass().await, server.mails().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_server_may_come_later_and_go() {
+    let server = simple_server().await;
+    let address = server.address();
+    drop(server);
+    let sender = Sender::to(&url("smtp", address, "", "")).await;
+    assert!(sender.mailer.ping().await.is_err());
+    sender.owe_a_code().await;
+    assert_eq!(sender.pass().await, 1);
+    let start = || async { Server::start_at(address, Options::default()).await };
+    let server = start().await.expect("a server");
+    sender.mailer.ping().await.expect("it is there");
+    sender.clock.advance(Duration::from_secs(2));
+    assert_eq!(sender.pass().await, 1);
+    let [mail] = server.mails().try_into().expect("one mail");
+    assert_eq!(mail.subject, "Your MiniApp verification code");
+    // The connection that was kept is dead.
+    drop(server);
+    sender.delay().await;
+    let server =
+        miniapp_test_support::eventually("the port is free", async || start().await.ok()).await;
+    sender.send().await.expect("sent");
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_told_once_and_not_tried_again_at_once() {
+    let options = Options { mechanisms: "PLAIN", ..Options::default() };
+    let server = server(options).await;
+    let sender = Sender::to(&url("smtp", server.address(), "eve:s3cr3t@", "?tls=none")).await;
+    for _ in 0..3 {
+        let reason = sender.delay().await;
+        assert!(reason.contains("user and password of mail.url (535)"), "{reason}");
+        assert!(!reason.contains("s3cr3t") && sender.mailer.ping().await.is_err(), "{reason}");
+    }
+    assert_eq!((server.sign_ins(), server.connections()), (1, 1));
+    let sender = Sender::to(&url("smtp", server.address(), "", "")).await;
+    assert!(sender.delay().await.contains("530 5.7.0 sign in first"));
+}
+
+#[tokio::test]
+async fn tls_that_does_not_fit_is_told() {
+    let options = |encryption| Options { encryption, ..Options::default() };
+    let plain = server(options(Encryption::None)).await;
+    let offering = server(options(Encryption::Offered)).await;
+    let tls = server(options(Encryption::FromStart)).await;
+    for (server, scheme, credentials, query, told) in [
+        (&offering, "smtp", "", "", "certificate"),
+        (&tls, "smtps", "", "", "certificate"),
+        (&plain, "smtps", "", "", "which smtps:// takes for a TLS port"),
+        (&plain, "smtp", CREDENTIALS, "", "doesn't offer STARTTLS"),
+        (&plain, "smtp", "", "?tls=required", "doesn't offer STARTTLS"),
+        (&tls, "smtp", "", "", "has to begin with smtps://"),
+    ] {
+        let url = url(scheme, server.address(), credentials, query);
+        let reason = Sender::to(&url).await.delay().await;
+        assert!(reason.contains(told), "{url}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_beyond_ascii() {
+    for is_international in [true, false] {
+        let server = server(Options { is_international, ..Options::default() }).await;
+        let sender = Sender::simply_to(&server).await;
+        // Every server takes the domain.
+        sender.mailer.send(&mail("bob@b\u{fc}cher.example")).await.expect("sent");
+        assert_eq!(server.mails()[0].recipients, ["bob@xn--bcher-kva.example"]);
+        let sent = sender.mailer.send(&mail("b\u{f6}b@example.com")).await;
+        if is_international {
+            sent.expect("sent");
+            assert_eq!(server.mails()[1].recipients, ["b\u{f6}b@example.com"]);
+        } else {
+            assert!(matches!(sent, Err(MailError::Refused(_))), "{sent:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Our messages as AMQP has them.
+
+use jiff::Timestamp;
+use kit::trace::extract_from;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use uuid::Uuid;
+
+use crate::Message;
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const BAGGAGE: &str = "baggage";
+/// When a message went out, in microseconds since 1970: AMQP's own timestamp knows seconds.
+const PUBLISHED: &str = "x-published-at";
+/// How often a message has come back from the dead letters.
+const RETURNS: &str = "x-returns";
+/// AMQP's number for what is kept on disk.
+const PERSISTENT: u8 = 2;
+
+/// What travels beside the body of `message`.
+pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
+    let mut properties = BasicProperties::default()
+        .with_message_id(short(message.id))
+        .with_content_type("application/json".into());
+    if let Some(conversation) = message.conversation {
+        properties = properties.with_correlation_id(short(conversation));
+    }
+    if is_kept {
+        properties = properties.with_delivery_mode(PERSISTENT);
+    }
+    let trace = &message.trace;
+    let mut headers = FieldTable::default();
+    for (name, value) in [
+        (TRACEPARENT, &trace.traceparent),
+        (TRACESTATE, &trace.tracestate),
+        (BAGGAGE, &trace.baggage),
+    ] {
+        if let Some(value) = value {
+            headers.insert(name.into(), AMQPValue::LongString(value.as_bytes().into()));
+        }
+    }
+    if let Some(at) = message.published_at {
+        headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(at.as_microsecond()));
+    }
+    if message.returns > 0 {
+        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(message.returns.into()));
+    }
+    if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
+}
+
+/// What can be read of a message that may be anybody's; the body is left to its reader.
+pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
+    let text = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let number = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongLongInt(number) => Some(*number),
+        _ => None,
+    };
+    Message {
+        returns: number(RETURNS).and_then(|count| count.try_into().ok()).unwrap_or_default(),
+        published_at: number(PUBLISHED).and_then(|at| Timestamp::from_microsecond(at).ok()),
+        id: id_of(properties).unwrap_or_default(),
+        conversation: uuid(properties.correlation_id().as_ref()),
+        body: body.into(),
+        trace: extract_from(text),
+    }
+}
+
+/// The id of a message, where it is one of ours.
+pub(super) fn id_of(properties: &BasicProperties) -> Option<Uuid> {
+    uuid(properties.message_id().as_ref())
+}
+
+fn uuid(text: Option<&ShortString>) -> Option<Uuid> {
+    text?.as_str().parse().ok()
+}
+
+fn short(id: Uuid) -> ShortString {
+    id.as_hyphenated().to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use miniapp_types::trace::TraceContext;
+
+    use super::*;
+
+    #[test]
+    fn a_message_survives_the_way() {
+        let trace = TraceContext {
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            tracestate: Some("vendor=1".into()),
+            baggage: Some("key=value".into()),
+        };
+        let sent = Message::new(Uuid::from_u128(1), &7).about(Uuid::from_u128(2)).in_trace(trace);
+        let at = Timestamp::from_microsecond(1_234_567_890_123_456).ok();
+        let sent = Message { returns: 2, published_at: at, ..sent };
+        let received = message(&properties(&sent, true), sent.body.to_vec());
+        assert_eq!(received.id, sent.id);
+        assert_eq!(received.conversation, sent.conversation);
+        assert_eq!(received.body, sent.body);
+        assert_eq!(received.trace, sent.trace);
+        assert_eq!(received.returns, 2);
+        assert_eq!(received.published_at, at);
+    }
+
+    #[test]
+    fn only_work_is_kept() {
+        let sent = Message::new(Uuid::from_u128(1), &7);
+        assert_eq!(*properties(&sent, true).delivery_mode(), Some(PERSISTENT));
+        assert_eq!(*properties(&sent, false).delivery_mode(), None);
+    }
+
+    #[test]
+    fn a_stranger_is_read_as_far_as_it_goes() {
+        let mut headers = FieldTable::default();
+        headers.insert(TRACEPARENT.into(), AMQPValue::LongLongInt(7));
+        headers.insert(TRACESTATE.into(), AMQPValue::LongString([0xff, 0xfe].as_slice().into()));
+        headers.insert(BAGGAGE.into(), AMQPValue::ShortString("key=value".into()));
+        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(-1));
+        headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(i64::MAX));
+        let properties = BasicProperties::default()
+            .with_message_id("order 17".into())
+            .with_correlation_id("nothing of ours".into())
+            .with_headers(headers);
+        let received = message(&properties, b"<xml/>".to_vec());
+        assert_eq!(received.id, Uuid::nil());
+        assert_eq!(received.conversation, None);
+        assert_eq!(received.returns, 0);
+        assert_eq!(received.published_at, None);
+        assert_eq!(&received.body[..], b"<xml/>");
+        assert_eq!(received.trace, TraceContext::default());
+    }
+
+    #[test]
+    fn a_hostile_trace_is_left_out() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let zeros = "00-00000000000000000000000000000000-0000000000000000-01";
+        let trace_of = |parent: &str, rest: &str| {
+            let mut headers = FieldTable::default();
+            for (name, text) in [(TRACEPARENT, parent), (TRACESTATE, rest), (BAGGAGE, rest)] {
+                headers.insert(name.into(), AMQPValue::LongString(text.as_bytes().into()));
+            }
+            message(&BasicProperties::default().with_headers(headers), Vec::new()).trace
+        };
+        for bad in ["", "nonsense", zeros, &parent[..54], &parent.to_uppercase()] {
+            assert_eq!(trace_of(bad, "key=value"), TraceContext::default(), "{bad}");
+        }
+        let received = trace_of(parent, &"x".repeat(1 << 20));
+        assert_eq!(received.traceparent.as_deref(), Some(parent));
+        assert_eq!((received.tracestate, received.baggage), (None, None));
+    }
+}

@@ -1,0 +1,69 @@
+//! The engine on RabbitMQ, tried on a real server.
+
+mod conformance;
+mod faults;
+mod outages;
+mod queues;
+
+use kit::config::EngineUrl;
+use lapin::{Channel, Connection, ConnectionProperties};
+use miniapp_broker::{Broker, BrokerError, Consumer, Delivery, Message, Queue, RabbitBroker};
+use miniapp_test_support::rabbit::Server;
+use miniapp_test_support::{PATIENCE, eventually};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+static ACCESS: RwLock<()> = RwLock::const_new(());
+
+/// The server, with others at it. `None`: only embedded engines are to be tested.
+async fn shared() -> Option<(&'static Server, RwLockReadGuard<'static, ()>)> {
+    Some((Server::shared().await?, ACCESS.read().await))
+}
+
+/// The server for oneself, to do to it what others would notice.
+async fn alone() -> Option<(&'static Server, RwLockWriteGuard<'static, ()>)> {
+    Some((Server::shared().await?, ACCESS.write().await))
+}
+
+fn open(url: &EngineUrl) -> RabbitBroker {
+    RabbitBroker::open(url).unwrap()
+}
+
+fn message(number: usize) -> Message {
+    Message::new(Uuid::new_v4(), &number)
+}
+
+fn messages(count: usize) -> Vec<Message> {
+    (0..count).map(message).collect()
+}
+
+async fn publish(broker: &RabbitBroker, messages: Vec<Message>) -> Result<(), BrokerError> {
+    broker.publish(Queue::Tasks, messages).await.into_iter().collect()
+}
+
+async fn next(consumer: &mut dyn Consumer) -> Delivery {
+    within("a delivery", consumer.next()).await.unwrap()
+}
+
+async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// Waits until the broker can be used.
+async fn works(broker: &RabbitBroker) {
+    eventually("the broker works", async || broker.ping().await.ok()).await;
+}
+
+/// Why the broker can't be used.
+async fn fault(broker: &RabbitBroker) -> String {
+    within("an answer", broker.ping()).await.unwrap_err().to_string()
+}
+
+/// A connection past the engine.
+async fn raw(url: &EngineUrl) -> (Connection, Channel) {
+    let connection = Connection::connect(url.expose(), ConnectionProperties::default());
+    let connection = connection.await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    (connection, channel)
+}

@@ -1,0 +1,141 @@
+//! Reading bodies, with a limit to everything.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use http_body_util::BodyExt as _;
+use miniapp_types::body::JsonBody;
+use miniapp_types::fields::FromFields;
+use miniapp_types::problem::Code;
+
+use super::Problem;
+
+/// What a body may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimits {
+    /// Bytes that are read at most.
+    pub size: usize,
+    /// How long it may take to arrive.
+    pub timeout: Duration,
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { size: 1 << 20, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// The JSON body as a `T`. What is wrong with it is told as http.md's table of errors
+/// says, all faults of its fields at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        Ok(Self(T::from_body(json(request).await?)?))
+    }
+}
+
+/// The JSON body as it is, for whoever reads its fields elsewhere.
+pub async fn json(request: Request) -> Result<JsonBody, Problem> {
+    if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
+        return Err(Problem::new(Code::UnsupportedMediaType));
+    }
+    let body = read(request).await?;
+    // The text of the fault says where, and could say what: it stays here.
+    serde_json::from_slice(&body).map_err(|fault| {
+        let (line, column) = (fault.line(), fault.column());
+        let detail = if fault.is_eof() {
+            "the body ends too early".to_owned()
+        } else {
+            format!("the body can't be read from line {line}, column {column} on")
+        };
+        Problem::new(Code::MalformedBody).detail(detail)
+    })
+}
+
+/// Reads a whole body within the request's limits.
+pub async fn read(request: Request) -> Result<Bytes, Problem> {
+    let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
+    if declared_length(request.headers()).is_some_and(|length| length > limits.size as u64) {
+        return Err(too_large(limits.size));
+    }
+    let mut body = request.into_body();
+    let reading = async {
+        // Most bodies arrive in one piece, which is then used as it is.
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                Problem::new(Code::MalformedBody).detail("the body could not be read to its end")
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + rest.len() + data.len() > limits.size {
+                return Err(too_large(limits.size));
+            }
+            if first.is_empty() {
+                first = data;
+            } else {
+                rest.extend_from_slice(&data);
+            }
+        }
+        Ok(if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() })
+    };
+    tokio::time::timeout(limits.timeout, reading)
+        .await
+        .unwrap_or_else(|_| Err(unread(Problem::new(Code::RequestTimeout))))
+}
+
+fn too_large(limit: usize) -> Problem {
+    unread(Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes")))
+}
+
+/// Says that the connection ends with this answer, because the rest of the body stays in
+/// it: a client must not send its next request there.
+fn unread(problem: Problem) -> Problem {
+    problem.header(CONNECTION, HeaderValue::from_static("close"))
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// `application/json` or a relative of it, in UTF-8.
+fn is_json(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else { return false };
+    let mut parts = text.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let is_utf8 = parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    is_json && is_utf8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_many_names() {
+        let fine = [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/merge-patch+json",
+        ];
+        for name in fine {
+            assert!(is_json(&HeaderValue::from_static(name)), "{name}");
+        }
+        for name in ["", "text/plain", "application/jsonp", "application/json; charset=latin1"] {
+            assert!(!is_json(&HeaderValue::from_static(name)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Ids in paths.
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+use miniapp_types::problem::Code;
+use uuid::Uuid;
+
+use super::Problem;
+
+/// The `{id}` of the path. What is no UUID names nothing: `id.or(Code::TaskNotFound)?`.
+#[derive(Clone, Copy, Debug)]
+pub struct Id(Option<Uuid>);
+
+impl Id {
+    /// The id, or a problem with the code for "no such thing".
+    pub fn or(self, code: Code) -> Result<Uuid, Problem> {
+        self.0.ok_or_else(|| Problem::new(code))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // A segment that isn't UTF-8 is refused there, and names nothing either.
+        let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
+            return Ok(Self(None));
+        };
+        let text = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
+        Ok(Self(text.and_then(parse)))
+    }
+}
+
+/// Only the form that we write: hyphens, no braces, no URN.
+fn parse(text: &str) -> Option<Uuid> {
+    (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_usual_form_is_an_id() {
+        let id = "01900000-0000-7000-8000-000000000001";
+        assert_eq!(parse(id).map(|id| id.to_string()).as_deref(), Some(id));
+        for text in
+            ["", "7", "01900000000070008000000000000001", "{01900000-0000-7000-8000-0000000001}"]
+        {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Limits by address.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use governor::clock::{Clock as _, QuantaClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+use miniapp_types::problem::Code;
+
+use super::{Client, Problem};
+
+/// How often those are dropped that haven't asked for a while.
+const SWEEP_EVERY: u32 = 4096;
+
+/// Counts requests by address, for `axum::middleware::from_fn_with_state`.
+#[derive(Clone, Debug)]
+pub struct PerIp(Option<Arc<Limiter>>);
+
+#[derive(Debug)]
+struct Limiter {
+    clock: QuantaClock,
+    seen: DefaultKeyedRateLimiter<IpAddr>,
+    checks: AtomicU32,
+}
+
+impl PerIp {
+    /// Allows `per_minute` requests a minute from one address, all at once or spread;
+    /// any number with 0.
+    pub fn new(per_minute: u32) -> Self {
+        Self(NonZeroU32::new(per_minute).map(|limit| {
+            Arc::new(Limiter {
+                clock: QuantaClock::default(),
+                seen: DefaultKeyedRateLimiter::keyed(Quota::per_minute(limit)),
+                checks: AtomicU32::new(0),
+            })
+        }))
+    }
+
+    /// Counts a request from `address`; a problem once there are too many.
+    pub fn check(&self, address: IpAddr) -> Result<(), Problem> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        if limiter.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            limiter.seen.retain_recent();
+        }
+        limiter.seen.check_key(&network(address)).map_err(|refused| {
+            let wait = refused.wait_time_from(limiter.clock.now());
+            Problem::new(Code::TooManyRequests).retry_after(wait)
+        })
+    }
+
+    /// The middleware.
+    pub async fn limit(
+        State(limiter): State<Self>,
+        client: Client,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Problem> {
+        if let Some(address) = client.address {
+            limiter.check(address)?;
+        }
+        Ok(next.run(request).await)
+    }
+}
+
+/// Who has one address of IPv6 has the network of 64 bits around it.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn each_address_has_its_own_allowance() {
+        let limiter = PerIp::new(3);
+        let refused = (0..4).map(|_| limiter.check(address("192.0.2.1")).is_err());
+        assert_eq!(refused.collect::<Vec<_>>(), [false, false, false, true]);
+        assert!(limiter.check(address("192.0.2.2")).is_ok());
+        assert!(limiter.check(address("::ffff:192.0.2.1")).is_err());
+        let problem = limiter.check(address("192.0.2.1")).expect_err("too many");
+        assert_eq!(problem.code(), Code::TooManyRequests);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one() {
+        let limiter = PerIp::new(1);
+        assert!(limiter.check(address("2001:db8::1")).is_ok());
+        assert!(limiter.check(address("2001:db8::2")).is_err());
+        assert!(limiter.check(address("2001:db8:0:1::2")).is_ok());
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let limiter = PerIp::new(0);
+        assert!((0..1000).all(|_| limiter.check(address("192.0.2.1")).is_ok()));
+    }
+}

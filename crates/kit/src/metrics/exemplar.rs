@@ -1,0 +1,58 @@
+//! Examples of what was measured, by their traces.
+
+use std::fmt::{self, Write as _};
+
+use miniapp_types::trace::TraceContext;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceId};
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::trace;
+
+/// The span that something was measured in. There are exemplars of recorded traces alone:
+/// others can't be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exemplar {
+    pub(super) trace: TraceId,
+    pub(super) span: SpanId,
+}
+
+impl Exemplar {
+    /// The span that `context` names, if it is recorded.
+    pub fn of(context: &SpanContext) -> Option<Self> {
+        let is_recorded = context.is_valid() && context.is_sampled();
+        is_recorded.then(|| Self { trace: context.trace_id(), span: context.span_id() })
+    }
+
+    /// `span`, if it is recorded.
+    pub fn of_span(span: &Span) -> Option<Self> {
+        if span.is_none() {
+            return None;
+        }
+        Self::of(span.context().span().span_context())
+    }
+
+    /// The span that is named in a message or a row, if it is recorded.
+    pub fn of_context(context: &TraceContext) -> Option<Self> {
+        if !trace::is_sampled(context) {
+            return None;
+        }
+        Self::of(&trace::span_context(context)?)
+    }
+}
+
+impl EncodeLabelSet for Exemplar {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut add = |key: &str, value: &dyn fmt::Display| {
+            let mut label = encoder.encode_label();
+            let mut label = label.encode_label_key()?;
+            label.write_str(key)?;
+            let mut label = label.encode_label_value()?;
+            write!(label, "{value}")?;
+            label.finish()
+        };
+        add("trace_id", &self.trace)?;
+        add("span_id", &self.span)
+    }
+}

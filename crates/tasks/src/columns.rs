@@ -1,0 +1,107 @@
+//! Reading tasks from rows, whatever the database.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use miniapp_types::task::TaskError;
+use miniapp_types::trace::TraceContext;
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
+use uuid::Uuid;
+
+use crate::domain::{Spec, State, Task};
+use crate::engine::StoreError;
+use crate::stored::{raw, status, time, unsigned};
+
+/// What can be read from a database's column.
+pub(crate) trait Value<'r, D: Database>: Decode<'r, D> + Type<D> {}
+
+impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Value<'r, D> for T {}
+
+/// Reads a row from left to right.
+pub(crate) struct Columns<'r, R> {
+    row: &'r R,
+    index: usize,
+}
+
+impl<'r, R> Columns<'r, R>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    bool: Value<'r, R::Database>,
+    f64: Value<'r, R::Database>,
+    i16: Value<'r, R::Database>,
+    i32: Value<'r, R::Database>,
+    i64: Value<'r, R::Database>,
+    &'r str: Value<'r, R::Database>,
+    String: Value<'r, R::Database>,
+    Uuid: Value<'r, R::Database>,
+{
+    pub fn of(row: &'r R) -> Self {
+        Self { row, index: 0 }
+    }
+
+    pub fn read<T: Value<'r, R::Database>>(&mut self) -> Result<T, StoreError> {
+        self.index += 1;
+        Ok(self.row.try_get(self.index - 1)?)
+    }
+
+    /// A number that isn't negative.
+    pub fn count(&mut self) -> Result<u32, StoreError> {
+        Ok(u32::try_from(self.read::<i32>()?).unwrap_or(0))
+    }
+
+    pub fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        self.read::<Option<i64>>()?.map(time).transpose()
+    }
+
+    pub fn trace(&mut self) -> Result<TraceContext, StoreError> {
+        Ok(TraceContext {
+            traceparent: self.read::<Option<&str>>()?.map(Into::into),
+            tracestate: self.read::<Option<&str>>()?.map(Into::into),
+            baggage: self.read::<Option<&str>>()?.map(Into::into),
+        })
+    }
+
+    /// The task in a row of [`columns!`](crate::stored::columns).
+    pub fn task(mut self) -> Result<Task, StoreError> {
+        let id = self.read()?;
+        let owner = self.read()?;
+        let spec = Spec {
+            kind: self.read()?,
+            description: self.read()?,
+            data: raw(self.read()?)?,
+            ttl: self.count()?,
+            max_attempts: self.count()?,
+            created_at: time(self.read()?)?,
+            trace: self.trace()?,
+        };
+        let status = status(self.read()?)?;
+        let message = self.read()?;
+        let progress = self.read()?;
+        let result = self.read::<Option<String>>()?.map(raw).transpose()?.map(Arc::from);
+        let code: Option<String> = self.read()?;
+        let error_message: Option<String> = self.read()?;
+        let state = State {
+            status,
+            message,
+            progress,
+            result,
+            error: code.map(|code| TaskError { code, message: error_message.unwrap_or_default() }),
+            attempt: self.count()?,
+            generation: self.count()?,
+            version: unsigned(self.read()?),
+            claim: unsigned(self.read()?),
+            lease_until: self.time()?,
+            lost_leases: self.count()?,
+            worker: self.read::<Option<&str>>()?.map(Into::into),
+            changed_at: time(self.read()?)?,
+            run_at: self.time()?,
+            started_at: self.time()?,
+            finished_at: self.time()?,
+            ready_at: self.time()?,
+            cancel_requested: self.read()?,
+            deleted: self.read()?,
+        };
+        Ok(Task { id, owner, spec: Arc::new(spec), state })
+    }
+}

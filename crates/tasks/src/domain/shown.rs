@@ -1,0 +1,102 @@
+//! A task as its owner sees it, written without reading its JSON again.
+
+use jiff::Timestamp;
+use miniapp_types::task::{Status, TaskError};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::Task;
+
+/// Serializes as a [`miniapp_types::task::Task`] does, from what a [`Task`] holds: `data` and
+/// `result` are passed on as they are.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown<'a> {
+    task_id: Uuid,
+    kind: &'a str,
+    description: &'a str,
+    data: &'a RawValue,
+    ttl: u32,
+    status: Status,
+    status_message: Option<&'a str>,
+    progress: f64,
+    result: Option<&'a RawValue>,
+    error: Option<&'a TaskError>,
+    attempt: u32,
+    max_attempts: u32,
+    generation: u32,
+    created_at: Timestamp,
+    run_at: Option<Timestamp>,
+    execution_started_at: Option<Timestamp>,
+    execution_finished_at: Option<Timestamp>,
+    worker: Option<&'a str>,
+    trace_id: Option<&'a str>,
+}
+
+impl Task {
+    /// The task as its owner sees it, to be serialized.
+    pub fn shown(&self) -> Shown<'_> {
+        let Self { spec, state, .. } = self;
+        Shown {
+            task_id: self.id,
+            kind: &spec.kind,
+            description: &spec.description,
+            data: &spec.data,
+            ttl: spec.ttl,
+            status: state.status,
+            status_message: state.message.as_deref(),
+            progress: state.progress,
+            result: state.result.as_deref(),
+            error: state.error.as_ref(),
+            attempt: state.attempt,
+            max_attempts: spec.max_attempts,
+            generation: state.generation,
+            created_at: spec.created_at,
+            run_at: state.run_at,
+            execution_started_at: state.started_at,
+            execution_finished_at: state.finished_at,
+            worker: state.worker.as_deref(),
+            trace_id: spec.trace.trace_id(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use miniapp_types::trace::TraceContext;
+
+    use super::*;
+    use crate::domain::Spec;
+
+    #[test]
+    fn it_is_the_task_that_clients_read() {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
+        let spec = Spec {
+            kind: "echo".into(),
+            description: "\"quoted\"\n".into(),
+            data: raw(r#"{"a":[1,null]}"#),
+            ttl: 5,
+            max_attempts: 3,
+            created_at: Timestamp::UNIX_EPOCH,
+            trace: TraceContext { traceparent: Some(traceparent.into()), ..Default::default() },
+        };
+        let mut task = Task::new(Uuid::from_u128(1), Uuid::from_u128(2), spec, None);
+        let same = |task: &Task| {
+            let shown = serde_json::to_value(task.shown()).expect("plain data");
+            let read: miniapp_types::task::Task =
+                serde_json::from_value(shown.clone()).expect("read");
+            assert_eq!(shown, serde_json::to_value(read).expect("plain data"));
+        };
+        same(&task);
+        task.state.result = Some(Arc::from(raw("[true]")));
+        task.state.error = Some(TaskError { code: "c".into(), message: "m".into() });
+        task.state.worker = Some("w".into());
+        task.state.run_at = Some(Timestamp::UNIX_EPOCH);
+        task.state.message = Some("said".into());
+        same(&task);
+    }
+}

@@ -1,0 +1,164 @@
+//! Numbers about tasks.
+
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
+use kit::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge};
+use kit::metrics::{Histogram, Histograms, LONG, SHORT};
+use miniapp_broker::{Broker, Queue};
+use miniapp_types::task::EventType;
+use prometheus_client::encoding::EncodeLabelSet;
+use strum::IntoEnumIterator as _;
+
+use crate::domain::Task;
+use crate::engine::{Backlog, StoreError};
+use crate::{Tasks, relay};
+
+/// Up to how many tasks are counted in each state: enough for every alarm.
+const COUNTED: u32 = 100_000;
+
+/// What commits and upkeep count.
+pub(crate) struct Counters {
+    events: Family<Happened, Counter>,
+    start_delay: Histogram,
+    lease_losses: Family<Fate, Counter>,
+    /// How long batches take to be written.
+    pub writes: Histogram,
+}
+
+/// See [`Counters`].
+pub(crate) static COUNTERS: LazyLock<Counters> = LazyLock::new(|| {
+    let help = "What happened to tasks, as this process committed it";
+    let known = EventType::iter().map(Happened::from);
+    let events = metrics::counters("miniapp_task_events", help, known);
+    let help = "Leases that ran out, by what became of the task";
+    let known = [Fate::REPEATED, Fate::ENDED];
+    let lease_losses = metrics::counters("miniapp_task_lease_losses", help, known);
+    let help = "From when a task may run to its start";
+    let start_delay = metrics::histogram("miniapp_task_start_delay", help, LONG);
+    let help = "How long statements took that the hot paths wait for";
+    let operations: Histograms<Operation> =
+        metrics::histograms("db_client_operation_duration", help, SHORT);
+    let writes = operations.with(&Operation { db_operation_name: "write_tasks" });
+    Counters { events, start_delay, lease_losses, writes }
+});
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Happened {
+    event: &'static str,
+}
+
+impl From<EventType> for Happened {
+    fn from(event: EventType) -> Self {
+        Self { event: event.into() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fate {
+    fate: &'static str,
+}
+
+impl Fate {
+    const REPEATED: Self = Self { fate: "repeated" };
+    const ENDED: Self = Self { fate: "ended" };
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    db_operation_name: &'static str,
+}
+
+impl Counters {
+    /// Something was committed.
+    pub fn happened(&self, event: EventType) {
+        self.events.get_or_create(&event.into()).inc();
+    }
+
+    /// `task`, as it waited, was claimed at `at`.
+    pub fn claimed(&self, task: &Task, at: Timestamp) {
+        let Some(ready_at) = task.state.ready_at else { return };
+        let waited = at.duration_since(ready_at).try_into().unwrap_or_default();
+        self.start_delay.observe(waited, Exemplar::of_context(&task.spec.trace));
+    }
+
+    /// The lease of what is `task` now ran out.
+    pub fn lease_lost(&self, task: &Task) {
+        let is_over = task.state.status.is_terminal();
+        self.lease_losses.get_or_create(if is_over { &Fate::ENDED } else { &Fate::REPEATED }).inc();
+    }
+}
+
+/// What the store and the broker have to be asked for.
+struct Gauges {
+    tasks: Family<InState, Gauge>,
+    ages: Family<InState, FloatGauge>,
+    workers: Family<[(&'static str, &'static str); 0], Gauge>,
+    messages: Family<InQueue, Gauge>,
+}
+
+static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
+    tasks: metrics::gauges("miniapp_tasks", "Tasks that haven't ended, counted up to 100000"),
+    ages: metrics::ages("miniapp_tasks_oldest_age", "How long the first task has been in a state"),
+    workers: metrics::gauges("miniapp_workers", "Workers that have reported of late"),
+    messages: metrics::gauges("miniapp_broker_queue_messages", "Messages that wait in a queue"),
+});
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InQueue {
+    queue: &'static str,
+}
+
+/// Tells of all tasks of the store and all queues of the broker whenever the metrics are
+/// read. Everybody who does that tells the same, so it is for one kind of process.
+pub fn watch(tasks: &Tasks, broker: &Arc<dyn Broker>) -> Asking {
+    let (tasks, broker) = (tasks.clone(), broker.clone());
+    metrics::ask(move || {
+        let (tasks, broker) = (tasks.clone(), broker.clone());
+        async move { tokio::join!(ask_store(&tasks), ask_broker(&*broker)).0 }
+    })
+}
+
+async fn ask_store(tasks: &Tasks) {
+    let Gauges { tasks: counts, ages, workers, .. } = &*GAUGES;
+    let now = tasks.clock().now();
+    let asked = async {
+        let backlog = tasks.engine().backlog(now, relay::held_until(now), COUNTED).await?;
+        Ok::<_, StoreError>((backlog, tasks.workers().await?.len()))
+    };
+    let Ok((backlog, live)) = asked.await else {
+        counts.clear();
+        ages.clear();
+        return workers.clear();
+    };
+    let Backlog { delayed, outbox, queued, running, outbox_since, queued_since } = backlog;
+    for (state, count) in
+        [("delayed", delayed), ("outbox", outbox), ("queued", queued), ("running", running)]
+    {
+        counts.get_or_create(&InState { state }).set(count.cast_signed());
+    }
+    for (state, since) in [("outbox", outbox_since), ("queued", queued_since)] {
+        let age = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
+        ages.get_or_create(&InState { state }).set(age.max(0.0));
+    }
+    workers.get_or_create(&[]).set(i64::try_from(live).unwrap_or(i64::MAX));
+}
+
+async fn ask_broker(broker: &dyn Broker) {
+    for queue in Queue::iter() {
+        let queue_name = InQueue { queue: queue.name() };
+        match broker.depth(queue).await {
+            Ok(count) => {
+                GAUGES.messages.get_or_create(&queue_name).set(count.cast_signed());
+            }
+            Err(_) => {
+                GAUGES.messages.remove(&queue_name);
+            }
+        }
+    }
+}

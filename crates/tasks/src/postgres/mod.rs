@@ -1,0 +1,157 @@
+//! The store for many processes: a PostgreSQL database.
+//!
+//! A batch of writes is one statement, so one round trip and one commit. Every statement
+//! may be sent twice: after a lost answer the second one finds what the first one did.
+
+mod batch;
+mod read;
+mod upkeep;
+mod values;
+mod workers;
+mod write;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use kit::config::Database as Settings;
+use miniapp_postgres::{Database, Fault};
+use miniapp_types::task::{Event, Kind, Stats, Worker};
+use sqlx::migrate::Migrator;
+use uuid::Uuid;
+
+use crate::domain::Task;
+use crate::engine::{
+    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
+    Written,
+};
+
+/// A task store in a PostgreSQL database.
+pub struct PostgresEngine {
+    database: Database,
+}
+
+impl PostgresEngine {
+    /// The store in the database that `settings` name, which may come later: tables are
+    /// made, or brought up to date, with the first use that finds it there.
+    pub fn new(settings: &Settings) -> Result<Self, StoreError> {
+        let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
+        // Other crates keep their tables, and their own count of migrations, beside these.
+        migrations.dangerous_set_table_name("tasks_migrations");
+        Ok(Self { database: Database::new(settings, Some(migrations))?.named("tasks") })
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        if fault.is_passing() {
+            Self::Unavailable(fault.to_string())
+        } else {
+            Self::Broken(fault.to_string())
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresEngine {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        read::load(&self.database, ids).await
+    }
+
+    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+        write::write(&self.database, inserts, changes).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        read::list(&self.database, filter).await
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        read::timeline(&self.database, id).await
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        read::events_after(&self.database, owner, after, limit).await
+    }
+
+    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+        write::renew(&self.database, claims, until).await
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::expired(&self.database, now, limit).await
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+        upkeep::take_due(&self.database, take).await
+    }
+
+    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+        upkeep::dispatched(&self.database, tasks, now).await
+    }
+
+    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        upkeep::dispatch_again(&self.database, before, now).await
+    }
+
+    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::owned(&self.database, owner, limit).await
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        upkeep::purge(&self.database, ended, removed, limit).await
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        read::stats(&self.database, owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        read::backlog(&self.database, now, held_until, most).await
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        workers::report(&self.database, worker).await
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        workers::forget(&self.database, name).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        workers::live(&self.database, since).await
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        workers::announce_kinds(&self.database, kinds).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        workers::kinds(&self.database).await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        read::check(&self.database, now).await
+    }
+
+    fn system(&self) -> &'static str {
+        "postgresql"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.database.ping().await?)
+    }
+}

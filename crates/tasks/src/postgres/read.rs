@@ -1,0 +1,306 @@
+//! Queries.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use miniapp_postgres::Database;
+use miniapp_types::task::{ByStatus, Event, Stats, Status};
+use sqlx::{AssertSqlSafe, Row as _};
+use uuid::Uuid;
+
+use super::values::text;
+use crate::columns::Columns;
+use crate::domain::Task;
+use crate::engine::{Backlog, Checked, Filter, StoreError};
+use crate::rules::{self, RULES};
+use crate::stored::{columns, micros, unsigned};
+use crate::timeline;
+
+/// See [`crate::Engine::load`].
+pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+    const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
+    let rows = database.rows(|| sqlx::query(LOAD).bind(ids)).await?;
+    rows.iter().map(|row| Columns::of(row).task()).collect()
+}
+
+/// See [`crate::Engine::list`].
+pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+    let sql = list_text(filter);
+    // An id and the one before it, as numbers.
+    let last =
+        filter.before.map_or(Uuid::max(), |id| Uuid::from_u128(id.as_u128().saturating_sub(1)));
+    let statement = || {
+        let mut statement = sqlx::query(AssertSqlSafe(sql.as_str()));
+        let enough = filter.enough.map_or(i64::MAX, i64::from);
+        statement = statement.bind(last).bind(i64::from(filter.limit)).bind(enough);
+        if let Some(owner) = filter.owner {
+            statement = statement.bind(owner);
+        }
+        if let Some(id) = filter.id {
+            statement = statement.bind(id);
+        }
+        match &filter.kind {
+            Some(kind) => statement.bind(text(kind)),
+            None => statement,
+        }
+    };
+    database.rows(statement).await?.iter().map(|row| Columns::of(row).task()).collect()
+}
+
+/// One text for each combination of filters, so that each can be prepared.
+///
+/// The plan is made without the values, and it has to be good for owners of a million
+/// tasks and of one. So the conditions and the order are those of one index from its first
+/// column on, and no other index gives that order.
+///
+/// What is large lies outside of its row, and its size in the row: so a page knows what fits
+/// before that is read.
+fn list_text(filter: &Filter) -> String {
+    let part = match filter.status {
+        None => "",
+        Some(Status::Awaiting) => " AND status = 0 AND ready_at IS NOT NULL",
+        // Few at any time: all of them are looked at.
+        Some(Status::Executing) => " AND status = 1",
+        Some(Status::Finished) => " AND status = 2",
+        Some(Status::Canceled) => " AND status = 3",
+        Some(Status::Failed) => " AND status = 4",
+    };
+    let (with, from) = match filter.status {
+        Some(Status::Executing) => (
+            "running AS MATERIALIZED (SELECT * FROM tasks WHERE lease_until IS NOT NULL), ",
+            "running",
+        ),
+        _ => ("", "tasks"),
+    };
+    let mut numbers = 4..;
+    let mut next = || numbers.next().unwrap_or_default();
+    let (range, order) = match filter.owner.map(|_| next()) {
+        Some(owner) => {
+            (format!("owner >= ${owner} AND (owner, id) <= (${owner}, $1)"), "owner DESC, id DESC")
+        }
+        None => ("id <= $1".to_owned(), "id DESC"),
+    };
+    let id = filter.id.map(|_| format!(" AND id = ${}", next())).unwrap_or_default();
+    let kind = filter.kind.as_ref().map(|_| format!(" AND kind = ${}", next())).unwrap_or_default();
+    format!(
+        "WITH {with}page AS MATERIALIZED (SELECT {columns}, octet_length(data) \
+         + coalesce(octet_length(result), 0) AS bytes FROM {from} \
+         WHERE NOT deleted AND {range}{part}{id}{kind} ORDER BY {order} LIMIT $2), \
+         sums AS (SELECT *, sum(bytes) OVER (ORDER BY id DESC) - bytes AS newer FROM page) \
+         SELECT {columns} FROM sums WHERE newer < $3 ORDER BY id DESC",
+        columns = columns!()
+    )
+}
+
+/// See [`crate::Engine::timeline`].
+pub(super) async fn timeline(
+    database: &Database,
+    id: Uuid,
+) -> Result<Option<Vec<Event>>, StoreError> {
+    // Both tables in one statement, so that a page that turns meanwhile isn't missed.
+    const LINES: &str = "SELECT page, lines FROM task_timeline_pages WHERE task_id = $1 \
+         UNION ALL SELECT pages, timeline FROM tasks WHERE id = $1 ORDER BY 1";
+    let rows = database.rows(|| sqlx::query(LINES).bind(id)).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut events = Vec::new();
+    for row in &rows {
+        for event in timeline::events(id, row.try_get(1)?) {
+            events.push(event?);
+        }
+    }
+    Ok(Some(events))
+}
+
+/// See [`crate::Engine::events_after`].
+pub(super) async fn events_after(
+    database: &Database,
+    owner: Uuid,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let since = Since::just_before(after);
+    let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
+    let statement =
+        || sqlx::query(TOUCHED).bind(owner).bind(since.microseconds).bind(since.id.to_string());
+    database
+        .each(statement, |row| {
+            let mut next = Columns::of(row);
+            let id = next.read()?;
+            let (pages, timeline): (Option<&str>, &str) = (next.read()?, next.read()?);
+            let lines = [pages.unwrap_or_default(), timeline];
+            let events = lines.into_iter().flat_map(|lines| timeline::events(id, lines));
+            following.add(events.collect::<Result<_, _>>()?);
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(following.events.into_values().collect())
+}
+
+/// The timelines of an owner's tasks that something happened to since the time `$2`, with
+/// those pages that may hold events after `$3`. One statement, so one snapshot: an event
+/// is never told without those that were committed earlier.
+///
+/// What happened to a waiting task last happened before it became ready; those that wait
+/// for a later time are looked at one by one, by the id in their last line.
+const TOUCHED: &str = "WITH touched AS ( \
+     SELECT id, pages, timeline FROM tasks WHERE owner = $1 AND ready_at >= $2 \
+     AND (timeline = '' OR substr(split_part(timeline, E'\\n', -2), 3, 36) >= $3 COLLATE \"C\") \
+     UNION ALL SELECT id, pages, timeline FROM tasks \
+     WHERE owner = $1 AND lease_until IS NOT NULL \
+     UNION ALL SELECT id, pages, timeline FROM tasks \
+     WHERE owner = $1 AND finished_at >= $2) \
+     SELECT id, CASE WHEN pages > 0 \
+     AND (timeline = '' OR substr(timeline, 3, 36) >= $3 COLLATE \"C\") \
+     THEN (SELECT string_agg(lines, '' ORDER BY page) FROM task_timeline_pages \
+     WHERE task_id = id) END, timeline FROM touched";
+
+/// From when on something has to be looked at.
+struct Since {
+    microseconds: i64,
+    /// The first id of that time.
+    id: Uuid,
+}
+
+impl Since {
+    /// A little before an event, whose id begins with its time. What follows on it in its
+    /// task may have an earlier one, from another process's clock; and a task ends at the
+    /// time of its transaction's decision, before the id of that event is made.
+    fn just_before(event: Uuid) -> Self {
+        const MILLISECONDS: i64 = 1000;
+        let (seconds, nanoseconds) = event.get_timestamp().map_or((0, 0), |at| at.to_unix());
+        let seconds = i64::try_from(seconds).unwrap_or(0);
+        let milliseconds =
+            (seconds * 1000 + i64::from(nanoseconds / 1_000_000) - MILLISECONDS).max(0);
+        let bits = u128::try_from(milliseconds).unwrap_or(0) << 80;
+        Self { microseconds: milliseconds * 1000, id: Uuid::from_u128(bits) }
+    }
+}
+
+/// The first few events after one, in the order of their ids.
+///
+/// Ids are made before they are committed: another process may commit an earlier one a
+/// moment later. Who goes on reading begins a little before the newest one that it has,
+/// and drops what it knows.
+struct Following {
+    after: Uuid,
+    limit: usize,
+    events: BTreeMap<Uuid, Event>,
+}
+
+impl Following {
+    /// Adds what a task's timeline tells. Within a task its order counts, whatever the
+    /// clocks said that ids are made of.
+    fn add(&mut self, mut events: Vec<Event>) {
+        let place = events.iter().position(|event| event.id == self.after);
+        let rest = events.drain(place.map_or(0, |place| place + 1)..);
+        for event in rest.filter(|event| place.is_some() || event.id > self.after) {
+            self.events.insert(event.id, event);
+            if self.events.len() > self.limit {
+                self.events.pop_last();
+            }
+        }
+    }
+}
+
+/// See [`crate::Engine::stats`].
+pub(super) async fn stats(
+    database: &Database,
+    owner: Option<Uuid>,
+    now: Timestamp,
+) -> Result<Stats, StoreError> {
+    let minute_ago = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
+    let scope = if owner.is_some() { " AND owner = $3" } else { "" };
+    // Each part has an index of its own, so that what is counted is read from there.
+    let sql = format!(
+        "SELECT * FROM (SELECT count(*), count(*) FILTER (WHERE ready_at <= $1), min(ready_at) \
+         FROM tasks WHERE ready_at IS NOT NULL{scope}) AS waiting, \
+         (SELECT count(*) FROM tasks WHERE lease_until IS NOT NULL{scope}) AS running, \
+         (SELECT count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status = 3), \
+         count(*) FILTER (WHERE status = 4), \
+         count(*) FILTER (WHERE status = 2 AND finished_at >= $2) \
+         FROM tasks WHERE finished_at IS NOT NULL AND NOT deleted{scope}) AS ended"
+    );
+    let statement = || {
+        let statement = sqlx::query(AssertSqlSafe(sql.as_str()));
+        let statement = statement.bind(micros(now)).bind(micros(minute_ago));
+        if let Some(owner) = owner { statement.bind(owner) } else { statement }
+    };
+    let row = database.row(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let mut next = Columns::of(&row);
+    let awaiting = unsigned(next.read()?);
+    let queue_depth = unsigned(next.read()?);
+    let oldest = next.time()?.filter(|oldest| *oldest <= now);
+    let mut count = || next.read().map(unsigned);
+    let by_status = ByStatus {
+        awaiting,
+        executing: count()?,
+        finished: count()?,
+        canceled: count()?,
+        failed: count()?,
+    };
+    Ok(Stats {
+        by_status,
+        queue_depth,
+        oldest_wait_seconds: oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64()),
+        finished_per_minute: count()?,
+    })
+}
+
+/// See [`crate::Engine::backlog`].
+pub(super) async fn backlog(
+    database: &Database,
+    now: Timestamp,
+    held_until: Timestamp,
+    most: u32,
+) -> Result<Backlog, StoreError> {
+    // Each part is read from the index that it has to itself, in the order of that.
+    const COUNT: &str = "SELECT * FROM \
+         (SELECT count(*) FILTER (WHERE ready_at > $1), count(*) FILTER (WHERE ready_at <= $1), \
+         min(ready_at) FILTER (WHERE ready_at <= $1) FROM (SELECT ready_at FROM tasks \
+         WHERE due_at <= $2 ORDER BY due_at LIMIT $3) AS first) AS due, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE due_at > $2 ORDER BY due_at LIMIT $3) \
+         AS first) AS later, \
+         (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
+         WHERE dispatched_at IS NOT NULL ORDER BY dispatched_at LIMIT $3) AS first) AS sent, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE lease_until IS NOT NULL \
+         ORDER BY lease_until LIMIT $3) AS first) AS running";
+    let statement = || {
+        let statement = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until));
+        statement.bind(i64::from(most))
+    };
+    let row = database.row(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let mut next = Columns::of(&row);
+    let soon = unsigned(next.read()?);
+    Ok(Backlog {
+        outbox: unsigned(next.read()?),
+        outbox_since: next.time()?,
+        delayed: soon + unsigned(next.read()?),
+        queued: unsigned(next.read()?),
+        queued_since: next.time()?,
+        running: unsigned(next.read()?),
+    })
+}
+
+/// See [`crate::Engine::check`].
+pub(super) async fn check(database: &Database, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+    let sql = rules::counts(now);
+    let counts = database.row(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
+    let counts = counts.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let mut checked = Vec::with_capacity(RULES.len());
+    for (column, rule) in RULES.iter().enumerate() {
+        let broken = unsigned(counts.try_get(column)?);
+        let mut examples = Vec::new();
+        if broken > 0 {
+            let sql = rule.examples(now);
+            for row in database.rows(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
+                examples.push(row.try_get(0)?);
+            }
+        }
+        checked.push(Checked { rule: rule.name, broken, examples });
+    }
+    Ok(checked)
+}

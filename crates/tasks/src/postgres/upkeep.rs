@@ -1,0 +1,137 @@
+//! What the relay and the reaper ask for.
+
+use jiff::{SignedDuration, Timestamp};
+use miniapp_postgres::Database;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use crate::columns::Columns;
+use crate::engine::{Due, StoreError, TakeDue};
+use crate::stored::{micros, signed, unsigned};
+
+/// See [`crate::Engine::expired`].
+pub(super) async fn expired(
+    database: &Database,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Uuid>, StoreError> {
+    const EXPIRED: &str =
+        "SELECT id FROM tasks WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2";
+    let statement = || sqlx::query(EXPIRED).bind(micros(now)).bind(i64::from(limit));
+    ids(database.rows(statement).await?.iter())
+}
+
+/// See [`crate::Engine::take_due`].
+pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+    // Delayed and near its time, or forgotten by the process that should have dispatched it
+    // at once. What another process is about to take or to change is left to it.
+    const TAKE: &str = "WITH due AS MATERIALIZED (SELECT id FROM tasks \
+         WHERE due_at <= $1 AND (run_at > created_at OR due_at <= $2) \
+         ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+         UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
+         RETURNING tasks.id, generation, version, ready_at, changed_at, attempt, \
+         traceparent, tracestate, baggage";
+    let near = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
+    let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
+    let held = take.now.saturating_add(take.lookahead + take.hold).unwrap_or(Timestamp::MAX);
+    let statement = || {
+        sqlx::query(TAKE)
+            .bind(micros(near))
+            .bind(micros(overdue))
+            .bind(micros(held))
+            .bind(i64::from(take.limit))
+    };
+    let rows = database.rows(statement).await?;
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::of(row);
+            Ok(Due {
+                id: next.read()?,
+                generation: next.count()?,
+                version: unsigned(next.read()?),
+                at: next.time()?.unwrap_or_default(),
+                since: next.time()?.unwrap_or_default(),
+                attempt: next.count()?,
+                trace: next.trace()?,
+            })
+        })
+        .collect()
+}
+
+/// See [`crate::Engine::dispatched`].
+pub(super) async fn dispatched(
+    database: &Database,
+    tasks: &[(Uuid, u64)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Most have been claimed meanwhile: the join finds those out by reading.
+    const NOTE: &str = "UPDATE tasks SET due_at = NULL, dispatched_at = $3 \
+         FROM unnest($1::uuid[], $2::bigint[]) AS sent (id, version) \
+         WHERE tasks.id = sent.id AND tasks.version = sent.version AND due_at IS NOT NULL";
+    let mut tasks = tasks.to_vec();
+    tasks.sort_unstable();
+    let (ids, versions): (Vec<Uuid>, Vec<i64>) =
+        tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip();
+    let statement = || sqlx::query(NOTE).bind(&ids).bind(&versions).bind(micros(now));
+    database.rows(statement).await?;
+    Ok(())
+}
+
+/// See [`crate::Engine::dispatch_again`].
+pub(super) async fn dispatch_again(
+    database: &Database,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    // Overdue at once, so that the relay's next look finds them.
+    const AGAIN: &str = "WITH again AS (UPDATE tasks SET due_at = least(ready_at, $2), \
+         dispatched_at = NULL WHERE dispatched_at <= $1 AND due_at IS NULL \
+         AND ready_at IS NOT NULL RETURNING 1) SELECT count(*) FROM again";
+    let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
+    count(database, || sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue))).await
+}
+
+/// See [`crate::Engine::owned`].
+pub(super) async fn owned(
+    database: &Database,
+    owner: Uuid,
+    limit: u32,
+) -> Result<Vec<Uuid>, StoreError> {
+    const OWNED: &str = "SELECT id FROM tasks WHERE owner = $1 AND NOT deleted LIMIT $2";
+    let statement = || sqlx::query(OWNED).bind(owner).bind(i64::from(limit));
+    ids(database.rows(statement).await?.iter())
+}
+
+/// See [`crate::Engine::purge`].
+pub(super) async fn purge(
+    database: &Database,
+    ended: Timestamp,
+    removed: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id FROM tasks \
+         WHERE status >= 2 AND finished_at <= $1 \
+         ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
+         removed AS MATERIALIZED (SELECT id FROM tasks WHERE deleted AND finished_at <= $2 \
+         ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
+         old AS MATERIALIZED (SELECT id FROM ended UNION SELECT id FROM removed LIMIT $3), \
+         gone AS (DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id, pages), \
+         pages AS (DELETE FROM task_timeline_pages USING gone \
+         WHERE task_id = gone.id AND gone.pages > 0), \
+         silent AS (DELETE FROM workers WHERE last_seen_at <= $2) SELECT count(*) FROM gone";
+    let statement =
+        || sqlx::query(PURGE).bind(micros(ended)).bind(micros(removed)).bind(i64::from(limit));
+    count(database, statement).await
+}
+
+async fn count<'q>(
+    database: &Database,
+    statement: impl Fn() -> miniapp_postgres::Statement<'q>,
+) -> Result<u64, StoreError> {
+    let row = database.row(statement).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned))
+}
+
+fn ids<'r>(rows: impl Iterator<Item = &'r sqlx::postgres::PgRow>) -> Result<Vec<Uuid>, StoreError> {
+    rows.map(|row| Ok(row.try_get(0)?)).collect()
+}

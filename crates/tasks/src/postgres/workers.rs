@@ -1,0 +1,69 @@
+//! What workers say about themselves.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use miniapp_postgres::Database;
+use miniapp_types::task::{Kind, Worker};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row as _;
+
+use super::values::text;
+use crate::engine::StoreError;
+use crate::stored::micros;
+
+/// See [`crate::Engine::report_worker`].
+pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), StoreError> {
+    const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES ($1, $2, $3) \
+         ON CONFLICT (name) DO UPDATE \
+         SET last_seen_at = excluded.last_seen_at, report = excluded.report";
+    let (seen, report) = (micros(worker.last_seen_at), json(worker)?);
+    let statement = || sqlx::query(REPORT).bind(text(&worker.name)).bind(seen).bind(&report);
+    database.rows(statement).await?;
+    Ok(())
+}
+
+/// See [`crate::Engine::forget_worker`].
+pub(super) async fn forget(database: &Database, name: &str) -> Result<(), StoreError> {
+    const FORGET: &str = "DELETE FROM workers WHERE name = $1";
+    database.rows(|| sqlx::query(FORGET).bind(text(name))).await?;
+    Ok(())
+}
+
+/// See [`crate::Engine::workers`].
+pub(super) async fn live(database: &Database, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= $1 ORDER BY name";
+    let rows = database.rows(|| sqlx::query(LIVE).bind(micros(since))).await?;
+    rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
+}
+
+/// See [`crate::Engine::announce_kinds`].
+pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Result<(), StoreError> {
+    const ANNOUNCE: &str = "INSERT INTO task_kinds (name, description) \
+         SELECT * FROM unnest($1::text[], $2::text[]) \
+         ON CONFLICT (name) DO UPDATE SET description = excluded.description \
+         WHERE task_kinds.description <> excluded.description";
+    // Each once, and in one order for all who announce at the same time.
+    let kinds = kinds.iter().map(|kind| Ok((kind.name.as_str(), json(kind)?)));
+    let kinds: BTreeMap<&str, String> = kinds.collect::<Result<_, StoreError>>()?;
+    let (names, descriptions): (Vec<&str>, Vec<&str>) =
+        kinds.iter().map(|(name, description)| (*name, description.as_str())).unzip();
+    database.rows(|| sqlx::query(ANNOUNCE).bind(&names).bind(&descriptions)).await?;
+    Ok(())
+}
+
+/// See [`crate::Engine::kinds`].
+pub(super) async fn kinds(database: &Database) -> Result<Vec<Kind>, StoreError> {
+    const KINDS: &str = "SELECT description FROM task_kinds ORDER BY name";
+    let rows = database.rows(|| sqlx::query(KINDS)).await?;
+    rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Broken(error.to_string()))
+}
+
+fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::Broken(error.to_string()))
+}

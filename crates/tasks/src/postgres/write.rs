@@ -1,0 +1,202 @@
+//! Batches of tasks into the database.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use miniapp_postgres::{Database, Fault};
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::batch::Batch;
+use crate::columns::Columns;
+use crate::domain::Task;
+use crate::engine::{
+    Change, Claim, IdempotencyKey, Insert, Inserted, Renewed, StoreError, Written,
+};
+use crate::stored::{columns, micros, signed, unsigned};
+
+/// How often to ask who has a key that is taken when a task is stored, and free right
+/// after.
+const ROUNDS: usize = 5;
+
+/// See [`crate::Engine::write`].
+pub(super) async fn write(
+    database: &Database,
+    inserts: &[Insert],
+    changes: &[Change],
+) -> Result<Written, StoreError> {
+    let mut stored = store(database, inserts.iter().collect(), changes).await?;
+    let missing = changes.iter().filter(|change| !stored.contains(&change.task.id));
+    let newest = missing.filter_map(|change| Some((change.task.id, change.events.last()?.id)));
+    stored.extend(done_before(database, newest).await?);
+    let missing = inserts.iter().filter(|insert| !stored.contains(&insert.task.id)).collect();
+    let mut settled = settle(database, missing).await?;
+    let mut outcome = |insert: &Insert| settled.remove(&insert.task.id).unwrap_or(Inserted::New);
+    Ok(Written {
+        inserts: inserts.iter().map(&mut outcome).collect(),
+        changes: changes.iter().map(|change| stored.contains(&change.task.id)).collect(),
+    })
+}
+
+/// One statement; the tasks that it wrote.
+async fn store(
+    database: &Database,
+    inserts: Vec<&Insert>,
+    changes: &[Change],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let batch = Batch::new(inserts, changes);
+    if batch.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = match database.rows(|| batch.statement()).await {
+        Err(fault @ Fault::Violated(_)) => {
+            // If it was sent twice, and the first one was done, the tasks are its own.
+            let first = batch.inserts().map(|insert| (insert.task.id, insert.event.id));
+            let done = done_before(database, first).await?;
+            return if done.is_empty() { Err(fault.into()) } else { Ok(done) };
+        }
+        answer => answer?,
+    };
+    let mut stored = HashSet::with_capacity(rows.len());
+    let mut long = Vec::new();
+    for row in &rows {
+        let id: Uuid = row.try_get(0)?;
+        stored.insert(id);
+        if row.try_get(1)? {
+            long.push(id);
+        }
+    }
+    if !long.is_empty() {
+        turn_pages(database, &long).await;
+    }
+    Ok(stored)
+}
+
+/// Moves long timelines to pages. It changes nothing that anybody sees, so it may fail:
+/// the next change of the task comes here again.
+async fn turn_pages(database: &Database, ids: &[Uuid]) {
+    const TURN: &str = "WITH long AS MATERIALIZED (\
+         SELECT id, pages, timeline FROM tasks WHERE id = ANY($1) AND timeline <> '' \
+         ORDER BY id FOR UPDATE SKIP LOCKED), \
+         kept AS (INSERT INTO task_timeline_pages SELECT * FROM long) \
+         UPDATE tasks SET pages = tasks.pages + 1, timeline = '' FROM long WHERE tasks.id = long.id";
+    if let Err(fault) = database.rows(|| sqlx::query(TURN).bind(ids)).await {
+        tracing::debug!(%fault, "timelines stay long for now");
+    }
+}
+
+/// Those of some tasks whose timelines have an event: what it is part of was done.
+async fn done_before(
+    database: &Database,
+    events: impl Iterator<Item = (Uuid, Uuid)>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    const DONE: &str = "WITH sent (id, event) AS (SELECT * FROM unnest($1::uuid[], $2::text[])) \
+         SELECT tasks.id FROM sent JOIN tasks ON tasks.id = sent.id \
+         WHERE strpos(timeline, event) > 0 UNION \
+         SELECT task_id FROM sent JOIN task_timeline_pages ON task_id = sent.id \
+         WHERE strpos(lines, event) > 0";
+    let (ids, events): (Vec<Uuid>, Vec<String>) =
+        events.map(|(id, event)| (id, event.to_string())).unzip();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = database.rows(|| sqlx::query(DONE).bind(&ids).bind(&events)).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// What became of tasks that weren't stored, by their ids. One whose key has come free
+/// meanwhile is stored after all.
+async fn settle(
+    database: &Database,
+    mut open: Vec<&Insert>,
+) -> Result<HashMap<Uuid, Inserted>, StoreError> {
+    let mut settled = HashMap::new();
+    for _ in 0..ROUNDS {
+        if open.is_empty() {
+            return Ok(settled);
+        }
+        for there in in_the_way(database, &open).await? {
+            for insert in &open {
+                if let Some(outcome) = there.outcome_of(insert) {
+                    settled.insert(insert.task.id, outcome);
+                }
+            }
+        }
+        open.retain(|insert| !settled.contains_key(&insert.task.id));
+        let stored = store(database, open.clone(), &[]).await?;
+        open.retain(|insert| !stored.contains(&insert.task.id));
+    }
+    Err(StoreError::Unavailable("a key is taken and free in turns".into()))
+}
+
+/// A task that another one couldn't be stored for.
+struct There {
+    task: Task,
+    key: IdempotencyKey,
+}
+
+impl There {
+    /// What became of `insert`, if it is about this one.
+    fn outcome_of(&self, insert: &Insert) -> Option<Inserted> {
+        let is_about = insert.task.owner == self.task.owner
+            && insert.key.as_ref().is_some_and(|key| key.key == self.key.key);
+        if !is_about {
+            return None;
+        }
+        if insert.task.id == self.task.id {
+            // Its own self: the statement was done before, only its answer got lost.
+            return Some(Inserted::New);
+        }
+        let task = Box::new(self.task.clone());
+        Some(Inserted::KeyKnown { task, digest: self.key.digest })
+    }
+}
+
+/// The tasks that have the key of one of `inserts`.
+async fn in_the_way(database: &Database, inserts: &[&Insert]) -> Result<Vec<There>, StoreError> {
+    const FIND: &str = concat!(
+        "SELECT ",
+        columns!(),
+        ", idempotency_key, body_digest FROM unnest($1::uuid[], $2::text[]) AS sent (by, key) \
+         JOIN tasks ON owner = by AND idempotency_key = key"
+    );
+    let (owners, keys): (Vec<Uuid>, Vec<&str>) = inserts
+        .iter()
+        .filter_map(|insert| Some((insert.task.owner, insert.key.as_ref()?.key.as_str())))
+        .unzip();
+    let rows = database.rows(|| sqlx::query(FIND).bind(&owners).bind(&keys)).await?;
+    rows.iter()
+        .map(|row| {
+            let digest: &[u8] = row.try_get("body_digest")?;
+            let digest = digest.try_into();
+            let digest = digest.map_err(|_| StoreError::Broken("a digest's length".into()))?;
+            let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
+            Ok(There { task: Columns::of(row).task()?, key })
+        })
+        .collect()
+}
+
+/// See [`crate::Engine::renew`].
+pub(super) async fn renew(
+    database: &Database,
+    claims: &[Claim],
+    until: Timestamp,
+) -> Result<Vec<Renewed>, StoreError> {
+    const RENEW: &str = "UPDATE tasks SET lease_until = $3, version = version + 1 \
+         FROM unnest($1::uuid[], $2::bigint[]) AS held (id, claim) \
+         WHERE tasks.id = held.id AND tasks.claim = held.claim AND status = 1 \
+         RETURNING tasks.id, tasks.claim, cancel_requested";
+    let mut claims: Vec<Claim> = claims.to_vec();
+    claims.sort_unstable_by_key(|claim| claim.task_id);
+    let (ids, tokens): (Vec<Uuid>, Vec<i64>) =
+        claims.iter().map(|claim| (claim.task_id, signed(claim.token))).unzip();
+    let statement = || sqlx::query(RENEW).bind(&ids).bind(&tokens).bind(micros(until));
+    let rows = database.rows(statement).await?;
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::of(row);
+            let claim = Claim { task_id: next.read()?, token: unsigned(next.read()?) };
+            Ok(Renewed { claim, cancel_requested: next.read()? })
+        })
+        .collect()
+}

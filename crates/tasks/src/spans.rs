@@ -1,0 +1,170 @@
+//! What a trace shows of a task's way between the services: waits, messages, commits.
+
+use std::cell::Cell;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use kit::clock::Clock;
+use kit::trace::{Parent, Past, SpanId, SpanKind, Times, is_sampled, now, span_id_of};
+use miniapp_broker::spans::Publishing;
+use miniapp_broker::{BrokerError, Message, Queue};
+use miniapp_types::message::EventTrace;
+use uuid::Uuid;
+
+use crate::Task;
+use crate::engine::{Due, StoreError};
+use crate::writer::Write;
+
+/// The id of the span of the attempt that holds the `claim`th claim on a task. It can be
+/// told by whoever makes the attempt, by the next one, which links to it, and by whoever
+/// finds out that it is lost.
+pub fn attempt_id(task_id: Uuid, claim: u64) -> SpanId {
+    span_id_of(task_id, claim)
+}
+
+tokio::task_local! {
+    /// With how many requests the latest change of the running code was committed.
+    static BATCH: Cell<usize>;
+}
+
+/// Does `work`, and tells how many requests were committed together with its last change: 0
+/// if it made none.
+pub async fn in_batch<T>(work: impl Future<Output = T>) -> (T, usize) {
+    let counted = async { (work.await, BATCH.with(Cell::get)) };
+    BATCH.scope(Cell::new(0), counted).await
+}
+
+/// A change of the running code was committed with so many requests `together`.
+pub(crate) fn note_batch(together: usize) {
+    // Fails where nobody asked.
+    let _ = BATCH.try_with(|batch| batch.set(together));
+}
+
+/// A change of a task on its way to the store, for a request that is recorded.
+pub(crate) struct Committing {
+    parent: Parent,
+    from: SystemTime,
+    operation: &'static str,
+}
+
+impl Committing {
+    /// Begins where the running code belongs to a span that is recorded.
+    pub fn begin(write: &Write) -> Option<Self> {
+        let operation = match write {
+            Write::Submit(..) => "INSERT",
+            Write::Apply { .. } => "UPDATE",
+        };
+        Some(Self { parent: Parent::current()?, from: now(), operation })
+    }
+
+    /// The store has answered, to so many requests `together`.
+    pub fn end(self, system: &'static str, together: usize, error: Option<&str>) {
+        let Self { parent, from, operation } = self;
+        let past = stored(operation, &parent, from, system)
+            .with_some("db.operation.batch.size", i64::try_from(together).ok());
+        match error {
+            Some(error) => past.failed(error),
+            None => past,
+        }
+        .record();
+    }
+}
+
+/// What the store answers to a query, which a request that is recorded tells of.
+pub(crate) async fn reading<T>(
+    system: &'static str,
+    query: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let Some(parent) = Parent::current() else { return query.await };
+    let from = now();
+    let answer = query.await;
+    let past = stored("SELECT", &parent, from, system);
+    if answer.is_err() { past.failed("store") } else { past }.record();
+    answer
+}
+
+/// A call of the store that ended now.
+fn stored(
+    operation: &'static str,
+    parent: &Parent,
+    from: SystemTime,
+    system: &'static str,
+) -> Past {
+    Past::new(&format!("{operation} tasks"), SpanKind::Client, parent, from, now())
+        .with("db.system.name", system)
+        .with("db.operation.name", operation)
+        .with("db.collection.name", "tasks")
+}
+
+/// Messages of the relay on their way to the broker, those whose traces are recorded.
+pub(crate) struct Dispatching {
+    times: Option<Times>,
+    /// Each with its place among the messages.
+    publishing: Vec<(usize, Publishing)>,
+}
+
+impl Dispatching {
+    /// Begins with messages that are about to be published, each in its task's trace.
+    pub fn begin(clock: &dyn Clock, system: &'static str, messages: &mut [Message]) -> Self {
+        let publishing: Vec<_> = messages
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(place, message)| {
+                Some((place, Publishing::begin(system, Queue::Tasks, message)?))
+            })
+            .collect();
+        let times = (!publishing.is_empty()).then(|| Times::of(clock));
+        Self { times, publishing }
+    }
+
+    /// The broker has answered.
+    pub fn end<'d>(self, dues: impl Iterator<Item = &'d Due>, answers: &[Result<(), BrokerError>]) {
+        let Some(times) = self.times else { return };
+        let mut publishing = self.publishing.into_iter().peekable();
+        for (place, (due, answer)) in dues.zip(answers).enumerate() {
+            let Some((_, publishing)) = publishing.next_if(|(its, _)| *its == place) else {
+                continue;
+            };
+            let described =
+                |past: Past| past.with("task.id", due.id).with("task.generation", due.generation);
+            waits(due, times, &publishing, described);
+            publishing.end(answer, described);
+        }
+    }
+}
+
+/// Where the time went between the commit that made a task due and the message about it.
+fn waits(due: &Due, times: Times, publishing: &Publishing, described: impl Fn(Past) -> Past) {
+    let (parent, end) = (publishing.parent(), publishing.from());
+    let (since, at) = (times.at(due.since).min(end), times.at(due.at).min(end));
+    if due.at > due.since {
+        let name = if due.attempt > 0 { "wait for retry" } else { "wait until due" };
+        described(Past::internal(name, parent, since, at)).record();
+    }
+    described(Past::internal("wait in outbox", parent, since.max(at), end)).record();
+}
+
+/// What those who watch a task need, to tell how its events got to them. Events are told of
+/// as they commit.
+pub(crate) fn event_trace(task: &Task) -> Option<EventTrace> {
+    let traceparent = &task.spec.trace.traceparent;
+    let traceparent = traceparent.as_ref().filter(|_| is_sampled(&task.spec.trace))?;
+    let committed_at = Timestamp::try_from(now()).ok()?;
+    Some(EventTrace { traceparent: traceparent.clone(), committed_at })
+}
+
+/// An attempt whose worker has vanished: what it would have told, in what is known of it.
+pub(crate) fn attempt_lost(task: &Task, clock: &dyn Clock) {
+    let Some(parent) = Parent::of(&task.spec.trace) else { return };
+    let times = Times::of(clock);
+    let from = task.state.started_at.map_or(times.now(), |at| times.at(at));
+    Past::internal("attempt lost", &parent, from, times.now())
+        .with_id(attempt_id(task.id, task.state.claim))
+        .with("task.id", task.id)
+        .with("task.kind", &task.spec.kind)
+        .with("task.generation", task.state.generation)
+        .with("task.attempt", task.state.attempt)
+        .with_some("task.worker", task.state.worker.as_deref())
+        .failed("lease_lost")
+        .record();
+}

@@ -1,0 +1,182 @@
+//! The embedded store: a SQLite file in WAL mode, one connection that writes, a few that
+//! read.
+
+mod batched;
+mod read;
+mod upkeep;
+mod write;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use miniapp_sqlite::{Fault, WriteLock};
+use miniapp_types::task::{Event, Kind, Stats, Worker};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use uuid::Uuid;
+
+use crate::domain::Task;
+use crate::engine::{
+    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
+    Written,
+};
+
+/// A task store in a SQLite file.
+pub struct SqliteEngine {
+    writer: WriteLock,
+    readers: SqlitePool,
+}
+
+impl SqliteEngine {
+    /// Opens the file that a `sqlite://PATH` URL names, made and brought up to date where
+    /// needed. With `fsync` a commit survives the loss of power, without it only that of
+    /// the process.
+    pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
+        let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
+        // Other crates keep their tables, and their own count of migrations, in this file.
+        migrations.dangerous_set_table_name("tasks_migrations");
+        let tune = |options: SqliteConnectOptions| {
+            options
+                .pragma("cache_size", "-8000")
+                .pragma("temp_store", "memory")
+                // Fewer checkpoints: each costs the writer several syncs of the file.
+                .pragma("wal_autocheckpoint", "4000")
+                .statement_cache_capacity(128)
+        };
+        let (writer, readers) = miniapp_sqlite::open(url, fsync, tune, &migrations).await?;
+        Ok(Self { writer, readers })
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(text) => Self::Unavailable(text),
+            Fault::Broken(text) => Self::Broken(text),
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+#[async_trait]
+impl Engine for SqliteEngine {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        read::load(&self.readers, ids).await
+    }
+
+    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+        write::write(&mut *self.writer.lock().await?, inserts, changes).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        read::list(&self.readers, filter).await
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        read::timeline(&self.readers, id).await
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        read::events_after(&self.readers, owner, after, limit).await
+    }
+
+    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+        write::renew(&mut *self.writer.lock().await?, claims, until).await
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::expired(&self.readers, now, limit).await
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+        if !upkeep::any_due(&self.readers, take).await? {
+            return Ok(Vec::new());
+        }
+        upkeep::take_due(&mut *self.writer.lock().await?, take).await
+    }
+
+    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+        // Most have been claimed meanwhile: the writer shall only hear of the others.
+        let waiting = upkeep::still_due(&self.readers, tasks).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        upkeep::dispatched(&mut *self.writer.lock().await?, &waiting, now).await
+    }
+
+    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        upkeep::dispatch_again(&mut *self.writer.lock().await?, before, now).await
+    }
+
+    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::owned(&self.readers, owner, limit).await
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        // The search takes longer the more is kept, so the writer only hears what it found.
+        let old = upkeep::old(&self.readers, ended, removed, limit).await?;
+        if old.is_empty() && !upkeep::any_silent(&self.readers, removed).await? {
+            return Ok(0);
+        }
+        upkeep::purge(&mut *self.writer.lock().await?, &old, ended, removed).await
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        read::stats(&self.readers, owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        read::backlog(&self.readers, now, held_until, most).await
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        upkeep::report_worker(&mut *self.writer.lock().await?, worker).await
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        upkeep::forget_worker(&mut *self.writer.lock().await?, name).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        upkeep::workers(&self.readers, since).await
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        upkeep::announce_kinds(&mut *self.writer.lock().await?, kinds).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        upkeep::kinds(&self.readers).await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        read::check(&self.readers, now).await
+    }
+
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        upkeep::ping(&self.readers).await
+    }
+}

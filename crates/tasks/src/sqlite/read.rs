@@ -1,0 +1,253 @@
+//! Queries.
+
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use miniapp_types::task::{ByStatus, Event, Stats, Status};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
+use uuid::Uuid;
+
+use crate::columns::Columns;
+use crate::domain::Task;
+use crate::engine::{Backlog, Checked, Filter, StoreError};
+use crate::rules::{self, RULES};
+use crate::stored::{self, columns, micros, time, unsigned};
+use crate::timeline;
+
+/// See [`crate::Engine::load`].
+pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+    const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
+    // Few sizes, so that the statements stay prepared; a missing one matches nothing.
+    let marks = "?, ".repeat(ids.len().next_power_of_two() - 1);
+    let mut query = sqlx::query(AssertSqlSafe(format!("{HEAD}{marks}?)")));
+    for id in ids {
+        query = query.bind(id);
+    }
+    query.fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
+}
+
+/// See [`crate::Engine::list`].
+pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+    // First the sizes, which are told without reading what is large.
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "WITH page AS MATERIALIZED (SELECT id AS listed, octet_length(data) \
+         + coalesce(octet_length(result), 0) AS bytes FROM tasks WHERE deleted = 0",
+    );
+    if let Some(owner) = filter.owner {
+        query.push(" AND owner = ").push_bind(owner);
+    }
+    if let Some(id) = filter.id {
+        query.push(" AND id = ").push_bind(id);
+    }
+    if let Some(status) = filter.status {
+        // In the text, so that an index over a part of the tasks can be used.
+        query.push(match status {
+            Status::Awaiting => " AND status = 0 AND ready_at IS NOT NULL",
+            Status::Executing => " AND status = 1 AND lease_until IS NOT NULL",
+            Status::Finished => " AND +status = 2",
+            Status::Canceled => " AND status = 3",
+            Status::Failed => " AND status = 4",
+        });
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(before) = filter.before {
+        query.push(" AND id < ").push_bind(before);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(filter.limit);
+    query.push(concat!(
+        "), sums AS (SELECT listed, sum(bytes) OVER (ORDER BY listed DESC) - bytes AS newer \
+         FROM page) SELECT ",
+        columns!(),
+        " FROM sums CROSS JOIN tasks ON id = listed WHERE newer < "
+    ));
+    query.push_bind(filter.enough.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
+    query.build().fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
+}
+
+/// See [`crate::Engine::timeline`].
+pub(super) async fn timeline(
+    executor: impl SqliteExecutor<'_>,
+    id: Uuid,
+) -> Result<Option<Vec<Event>>, StoreError> {
+    // Both tables in one statement, so that a page that turns meanwhile isn't missed.
+    const LINES: &str = "SELECT lines FROM (\
+         SELECT page, lines FROM task_timeline_pages WHERE task_id = ?1 \
+         UNION ALL SELECT pages, timeline FROM tasks WHERE id = ?1) ORDER BY page";
+    let pages = sqlx::query_scalar::<_, String>(LINES).bind(id).fetch_all(executor).await?;
+    if pages.is_empty() {
+        return Ok(None);
+    }
+    pages.iter().flat_map(|lines| timeline::events(id, lines)).collect::<Result<_, _>>().map(Some)
+}
+
+/// See [`crate::Engine::events_after`].
+pub(super) async fn events_after(
+    pool: &SqlitePool,
+    owner: Uuid,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    // What isn't over, and what ended since; an event's id begins with its time.
+    const TOUCHED: &str = "SELECT id, pages, timeline FROM tasks \
+         WHERE owner = ?1 AND ready_at IS NOT NULL \
+         UNION ALL SELECT id, pages, timeline FROM tasks \
+         WHERE +owner = ?1 AND lease_until IS NOT NULL \
+         UNION ALL SELECT id, pages, timeline FROM tasks \
+         WHERE owner = ?1 AND status IN (2, 3, 4) AND finished_at >= ?2";
+    let (seconds, nanos) = after.get_timestamp().map_or((0, 0), |at| at.to_unix());
+    let since = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+        + i64::from(nanos / 1_000);
+    let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
+    let mut long: Vec<Uuid> = Vec::new();
+    // One snapshot: an event is never told before those that were committed earlier.
+    let mut snapshot = pool.begin().await?;
+    let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(&mut *snapshot);
+    while let Some(row) = rows.try_next().await? {
+        let id: Uuid = row.try_get(0)?;
+        let pages: i64 = row.try_get(1)?;
+        let lines: String = row.try_get(2)?;
+        let events: Vec<Event> = timeline::events(id, &lines).collect::<Result<_, _>>()?;
+        if pages > 0 && events.first().is_none_or(|event| event.id > after) {
+            long.push(id);
+        } else {
+            following.add(events);
+        }
+    }
+    drop(rows);
+    for id in long {
+        following.add(timeline(&mut *snapshot, id).await?.unwrap_or_default());
+    }
+    Ok(following.events.into_values().collect())
+}
+
+/// The first few events after one, in their order.
+struct Following {
+    after: Uuid,
+    limit: usize,
+    events: BTreeMap<Uuid, Event>,
+}
+
+impl Following {
+    fn add(&mut self, events: Vec<Event>) {
+        for event in events.into_iter().filter(|event| event.id > self.after) {
+            self.events.insert(event.id, event);
+            if self.events.len() > self.limit {
+                self.events.pop_last();
+            }
+        }
+    }
+}
+
+/// See [`crate::Engine::stats`].
+pub(super) async fn stats(
+    pool: &SqlitePool,
+    owner: Option<Uuid>,
+    now: Timestamp,
+) -> Result<Stats, StoreError> {
+    let minute_ago = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
+    let scoped = |query: &mut QueryBuilder<Sqlite>| {
+        if let Some(owner) = owner {
+            query.push(" AND owner = ").push_bind(owner);
+        }
+    };
+    let mut by_status = ByStatus::default();
+    // One snapshot: a task that moves on meanwhile must not be counted twice.
+    let mut snapshot = pool.begin().await?;
+    // Each part has an index of its own, so that what is counted is read from there.
+    for part in [
+        "ready_at IS NOT NULL",
+        "lease_until IS NOT NULL",
+        "finished_at IS NOT NULL AND deleted = 0",
+    ] {
+        let mut counts = QueryBuilder::new("SELECT status, count(*) FROM tasks WHERE ");
+        counts.push(part);
+        scoped(&mut counts);
+        counts.push(" GROUP BY status");
+        for (status, count) in
+            counts.build_query_as::<(i16, i64)>().fetch_all(&mut *snapshot).await?
+        {
+            *place(&mut by_status, status)? = unsigned(count);
+        }
+    }
+    let mut waiting = QueryBuilder::new(
+        "SELECT count(*), min(ready_at) FROM tasks WHERE ready_at IS NOT NULL AND ready_at <= ",
+    );
+    waiting.push_bind(micros(now));
+    scoped(&mut waiting);
+    let (depth, oldest): (i64, Option<i64>) =
+        waiting.build_query_as().fetch_one(&mut *snapshot).await?;
+    let mut finished = QueryBuilder::new(
+        "SELECT count(*) FROM tasks WHERE status = 2 AND deleted = 0 AND finished_at >= ",
+    );
+    finished.push_bind(micros(minute_ago));
+    scoped(&mut finished);
+    let (finished,): (i64,) = finished.build_query_as().fetch_one(&mut *snapshot).await?;
+    let waited = oldest.map(time).transpose()?.map(|oldest| now.duration_since(oldest));
+    Ok(Stats {
+        by_status,
+        queue_depth: unsigned(depth),
+        oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
+        finished_per_minute: unsigned(finished),
+    })
+}
+
+/// See [`crate::Engine::backlog`].
+pub(super) async fn backlog(
+    pool: &SqlitePool,
+    now: Timestamp,
+    held_until: Timestamp,
+    most: u32,
+) -> Result<Backlog, StoreError> {
+    const COUNT: &str = "SELECT * FROM \
+         (SELECT count(*) FILTER (WHERE ready_at > ?1), count(*) FILTER (WHERE ready_at <= ?1), \
+         min(ready_at) FILTER (WHERE ready_at <= ?1) FROM (SELECT ready_at FROM tasks \
+         WHERE due_at <= ?2 ORDER BY due_at LIMIT ?3)), \
+         (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE due_at > ?2 LIMIT ?3)), \
+         (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
+         WHERE ready_at <= ?1 AND due_at IS NULL LIMIT ?3)), \
+         (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL LIMIT ?3))";
+    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until)).bind(most);
+    let row = query.fetch_one(pool).await?;
+    let count = |column| Ok::<_, StoreError>(unsigned(row.try_get(column)?));
+    let since = |column| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
+    Ok(Backlog {
+        outbox: count(1)?,
+        outbox_since: since(2)?,
+        delayed: count(0)? + count(3)?,
+        queued: count(4)?,
+        queued_since: since(5)?,
+        running: count(6)?,
+    })
+}
+
+/// See [`crate::Engine::check`].
+pub(super) async fn check(pool: &SqlitePool, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+    // One snapshot: examples are of what was counted.
+    let mut snapshot = pool.begin().await?;
+    let counts = sqlx::query(AssertSqlSafe(rules::counts(now))).fetch_one(&mut *snapshot).await?;
+    let mut checked = Vec::with_capacity(RULES.len());
+    for (column, rule) in RULES.iter().enumerate() {
+        let broken = unsigned(counts.try_get(column)?);
+        let examples = if broken == 0 {
+            Vec::new()
+        } else {
+            let examples = sqlx::query_scalar(AssertSqlSafe(rule.examples(now)));
+            examples.fetch_all(&mut *snapshot).await?
+        };
+        checked.push(Checked { rule: rule.name, broken, examples });
+    }
+    Ok(checked)
+}
+
+fn place(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {
+    Ok(match stored::status(code)? {
+        Status::Awaiting => &mut counts.awaiting,
+        Status::Executing => &mut counts.executing,
+        Status::Finished => &mut counts.finished,
+        Status::Canceled => &mut counts.canceled,
+        Status::Failed => &mut counts.failed,
+    })
+}

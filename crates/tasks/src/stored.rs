@@ -1,0 +1,66 @@
+//! What the stored forms of a task have in common, whatever the database.
+
+use jiff::Timestamp;
+use miniapp_types::task::Status;
+use serde_json::value::RawValue;
+
+use crate::engine::StoreError;
+
+/// The columns of a task, in the order in which they are read.
+macro_rules! columns {
+    () => {
+        "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
+         tracestate, baggage, status, message, progress, result, error_code, error_message, \
+         attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, \
+         run_at, started_at, finished_at, ready_at, cancel_requested, deleted"
+    };
+}
+pub(crate) use columns;
+
+/// The stored form of a time.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_microsecond()
+}
+
+/// The time in a stored form.
+pub(crate) fn time(micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|error| StoreError::Broken(error.to_string()))
+}
+
+/// Databases' integers are signed; counters stay far below the limit.
+pub(crate) fn signed(counter: u64) -> i64 {
+    i64::try_from(counter).unwrap_or(i64::MAX)
+}
+
+/// See [`signed`].
+pub(crate) fn unsigned(counter: i64) -> u64 {
+    u64::try_from(counter).unwrap_or(0)
+}
+
+/// The stored form of a status.
+pub(crate) fn status_code(status: Status) -> i16 {
+    match status {
+        Status::Awaiting => 0,
+        Status::Executing => 1,
+        Status::Finished => 2,
+        Status::Canceled => 3,
+        Status::Failed => 4,
+    }
+}
+
+/// The status in a stored form.
+pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
+    Ok(match code {
+        0 => Status::Awaiting,
+        1 => Status::Executing,
+        2 => Status::Finished,
+        3 => Status::Canceled,
+        4 => Status::Failed,
+        other => return Err(StoreError::Broken(format!("{other} is no status"))),
+    })
+}
+
+/// The JSON in a stored form.
+pub(crate) fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
+    RawValue::from_string(json).map_err(|error| StoreError::Broken(error.to_string()))
+}

@@ -1,0 +1,268 @@
+//! What only a store in a server has to stand: lost answers, crashes, several clocks, and
+//! plans that are made while its tables are empty.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kit::clock::{Clock, ManualClock, id_at, new_id};
+use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
+use miniapp_tasks::postgres::PostgresEngine;
+use miniapp_tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
+use miniapp_test_support::postgres::Server;
+use miniapp_test_support::task::{self, LEASE, raw};
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::Status;
+use miniapp_types::trace::TraceContext;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+fn insert(owner: Uuid, key: Option<&str>, clock: &dyn Clock) -> Insert {
+    let key = key.map(|key| IdempotencyKey { key: key.into(), digest: [7; 32] });
+    task::insert(&task::new(owner, clock.now()).expect("a task"), key)
+}
+
+fn change(task: &Task, command: Command, at: Timestamp) -> Change {
+    task::change(task, command, at).expect("legal")
+}
+
+fn claim(task: &Task, at: Timestamp) -> Change {
+    change(task, task::claim(task), at)
+}
+
+async fn engine(server: &Server) -> PostgresEngine {
+    PostgresEngine::new(&server.settings().await.expect("a database")).expect("an engine")
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_twice_is_done_once() {
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let [before, plain, keyed] = [None, None, Some("a key")].map(|key| insert(owner, key, &clock));
+    engine.write(std::slice::from_ref(&before), &[]).await.expect("written");
+    let changes = [claim(&before.task, clock.now())];
+    for inserts in [vec![plain.clone()], vec![keyed.clone()], vec![keyed, plain]] {
+        for _ in 0..2 {
+            let written = engine.write(&inserts, &changes).await.expect("written");
+            assert!(written.inserts.iter().all(|insert| matches!(insert, Inserted::New)));
+            assert_eq!(written.changes, [true]);
+        }
+    }
+    let listed = engine.list(&Filter { owner: Some(owner), limit: 10, ..Filter::default() }).await;
+    assert_eq!(listed.expect("listed").len(), 3);
+    let timeline = engine.timeline(before.task.id).await.expect("read").expect("a task");
+    assert_eq!(timeline.len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_written_survives_a_crash_and_writing_goes_on() {
+    let Some(server) = Server::alone(&[]).await else { return };
+    let engine = engine(&server).await;
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let first = insert(owner, None, &clock);
+    engine.write(std::slice::from_ref(&first), &[]).await.expect("written");
+    server.restart().await.expect("a restart");
+    let second = insert(owner, None, &clock);
+    let changes = [claim(&first.task, clock.now())];
+    let written = engine.write(&[second], &changes).await.expect("written");
+    assert_eq!(written.changes, [true]);
+
+    server.crash().expect("a crash");
+    let lost = engine.write(&[insert(owner, None, &clock)], &[]).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    server.resume().await.expect("a start");
+    let ids = engine.owned(owner, 10).await.expect("read");
+    assert_eq!(ids.len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
+    let clock = ManualClock::default();
+    let new = insert(new_id(&clock), None, &clock);
+    engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
+    let claimed = claim(&new.task, clock.now());
+    engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
+    let progress = Command::Progress { claim: 1, progress: 0.5, message: Some("a\0b".into()) };
+    let progress = change(&claimed.task, progress, clock.now());
+    let written = engine.write(&[insert(new_id(&clock), None, &clock)], &[progress]).await;
+    assert_eq!(written.expect("written").changes, [true]);
+    let loaded = engine.load(&[new.task.id]).await.expect("read");
+    assert_eq!(loaded[0].state.message.as_deref(), Some("a\u{FFFD}b"));
+}
+
+#[tokio::test]
+async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
+    let Some(server) = Server::shared().await else { return };
+    let engine = engine(server).await;
+    let clock = ManualClock::default();
+    let new = insert(new_id(&clock), None, &clock);
+    engine.write(std::slice::from_ref(&new), &[]).await.expect("written");
+    // Claimed by a process whose clock, of which ids are made, is a little behind.
+    let behind = clock.now() - SignedDuration::from_millis(300);
+    let mut claimed = claim(&new.task, behind);
+    claimed.events[0].id = id_at(behind);
+    assert!(claimed.events[0].id < new.event.id);
+    engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
+    let told = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
+    assert_eq!(told, claimed.events);
+    let told = engine.events_after(new.task.owner, claimed.events[0].id, 10).await.expect("read");
+    assert_eq!(told, []);
+}
+
+#[tokio::test]
+async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier() {
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
+    let [fast, slow] = [(); 2].map(|()| PostgresEngine::new(&settings).expect("an engine"));
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    let begin = new_id(&clock);
+    let decided_first = insert(owner, None, &clock);
+    clock.advance(Duration::from_millis(5));
+    let committed_first = insert(owner, None, &clock);
+    fast.write(std::slice::from_ref(&committed_first), &[]).await.expect("written");
+    let told = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(told, std::slice::from_ref(&committed_first.event));
+    slow.write(std::slice::from_ref(&decided_first), &[]).await.expect("written");
+    // After the newest id, the late one is missed; from where the reader was, it is told.
+    let after = committed_first.event.id;
+    assert_eq!(fast.events_after(owner, after, 10).await.expect("read"), []);
+    let told = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(told, [decided_first.event, committed_first.event]);
+}
+
+/// However many tasks others have, and whatever the statistics say about owners.
+#[tokio::test]
+async fn counting_ones_own_tasks_reads_no_others() {
+    const OTHERS: &str = "INSERT INTO tasks (id, owner, created_at, changed_at, finished_at, \
+         status, ttl, max_attempts, kind, description, data, timeline) \
+         SELECT gen_random_uuid(), lpad((n % 5)::text, 32, '0')::uuid, n, n, n, 2, 1, 1, 'echo', \
+         'one of many', '1', repeat('x', 300) FROM generate_series(1, 20000) AS n; ANALYZE tasks";
+    const SCANS: &str = "SELECT indexrelname = 'tasks_old', sum(idx_scan)::bigint \
+         FROM pg_stat_user_indexes WHERE relname = 'tasks' GROUP BY 1 ORDER BY 1";
+    let Some(server) = Server::shared().await else { return };
+    let settings = server.settings().await.expect("a database");
+    let name = settings.url.rest().rsplit('/').next().expect("a name");
+    let engine = PostgresEngine::new(&settings).expect("an engine");
+    engine.ping().await.expect("tables");
+    server.execute(name, OTHERS).await.expect("tasks");
+    let clock = ManualClock::default();
+    let owner = new_id(&clock);
+    engine.stats(Some(owner), clock.now()).await.expect("counted");
+
+    // The counts come with the end of the connections that made them.
+    drop(engine);
+    let mut connection = server.connect(name).await.expect("a connection");
+    let of_all = loop {
+        let rows = sqlx::query(SCANS).fetch_all(&mut connection).await.expect("counts");
+        let scans: Vec<i64> = rows.iter().map(|row| row.get(1)).collect();
+        if scans[0] > 0 {
+            break scans[1];
+        }
+    };
+    assert_eq!(of_all, 0);
+}
+
+/// Every statement is prepared while there is nothing, then there are many tasks.
+#[tokio::test]
+async fn no_statement_reads_the_whole_table() {
+    const SCANS: &str = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables \
+                         WHERE relname = 'tasks'";
+    let Some(server) = Server::alone(&["autovacuum=off"]).await else { return };
+    let settings = server.settings().await.expect("a database");
+    let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
+    let engine = Arc::new(PostgresEngine::new(&settings).expect("an engine"));
+    let clock = Arc::new(ManualClock::default());
+    let (tasks, upkeep) = Tasks::new(engine.clone(), clock.clone());
+    for round in 0..3 {
+        everything(&tasks, engine.as_ref(), clock.as_ref(), 20 + 200 * round).await;
+    }
+    drop((tasks, upkeep, engine));
+
+    // The counts come with the end of the connections that made them.
+    let mut connection = server.connect(&name).await.expect("a connection");
+    let scans = loop {
+        let row = sqlx::query(SCANS).fetch_one(&mut connection).await.expect("counts");
+        if row.get::<i64, _>(1) > 0 {
+            break row.get::<i64, _>(0);
+        }
+    };
+    // Each index was made from a scan; there are no others.
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'tasks'";
+    let indexes: i64 =
+        sqlx::query_scalar(indexes).fetch_one(&mut connection).await.expect("a count");
+    assert_eq!(scans, indexes);
+}
+
+/// One of each thing that is asked of an engine, with so many tasks.
+async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, count: usize) {
+    let owner = new_id(clock);
+    let worker: Arc<str> = "a worker".into();
+    let mut submitted = Vec::new();
+    for index in 0..count {
+        let key = index
+            .is_multiple_of(10)
+            .then(|| IdempotencyKey { key: index.to_string(), digest: [1; 32] });
+        submitted.push(tasks.submit(NewTask {
+            owner,
+            kind: "echo".into(),
+            description: "one of many".into(),
+            data: raw("1").expect("JSON"),
+            ttl: 30,
+            max_attempts: 1,
+            run_at: None,
+            key,
+            trace: TraceContext::default(),
+        }));
+    }
+    let submitted = futures_util::future::join_all(submitted).await;
+    let submitted: Vec<Task> =
+        submitted.into_iter().map(|submitted| submitted.expect("accepted").task).collect();
+    let first = new_id(clock);
+    for (index, task) in submitted.iter().enumerate() {
+        let version = task.state.version;
+        let ready = TaskReady::V1 { task_id: task.id, generation: 1, version };
+        match index % 8 {
+            0 | 1 => {
+                let (claim, _) =
+                    tasks.claim(&ready, &worker, LEASE).await.expect("asked").expect("claimed");
+                tasks.renew(&[claim], LEASE).await.expect("renewed");
+                if index % 8 == 0 {
+                    tasks.finish(claim, raw("2").expect("JSON")).await.expect("finished");
+                }
+            }
+            2 => drop(tasks.cancel(owner, task.id).await.expect("canceled")),
+            3 => tasks.delete(owner, task.id).await.expect("removed"),
+            4 => engine.dispatched(&[(task.id, version)], clock.now()).await.expect("noted"),
+            _ => {}
+        }
+    }
+    for owner in [None, Some(owner)] {
+        let statuses = [Status::Awaiting, Status::Executing, Status::Finished, Status::Canceled];
+        for status in statuses.into_iter().map(Some).chain([None, Some(Status::Failed)]) {
+            let filter = Filter { owner, status, limit: 10, ..Filter::default() };
+            // Nobody asks for everybody's tasks by status, but for those that failed.
+            if owner.is_some() || matches!(status, None | Some(Status::Failed)) {
+                tasks.list(&filter).await.expect("listed");
+            }
+        }
+        tasks.stats(owner).await.expect("counted");
+    }
+    tasks.get(owner, first).await.expect("read");
+    tasks.timeline(owner, submitted[0].id).await.expect("read");
+    tasks.events_after(owner, first, 100).await.expect("read");
+    engine.owned(owner, 100).await.expect("read");
+    clock.advance(Duration::from_mins(1));
+    let now = clock.now();
+    engine.expired(now, 100).await.expect("read");
+    let second = SignedDuration::from_secs(1);
+    let take = TakeDue { now, lookahead: second, overdue: second, hold: second, limit: 100 };
+    engine.take_due(&take).await.expect("taken");
+    engine.dispatch_again(now, now).await.expect("due again");
+    engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("forgotten");
+}

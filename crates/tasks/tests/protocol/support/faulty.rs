@@ -1,0 +1,191 @@
+//! A store that fails when told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
+use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
+use miniapp_types::task::{Event, Kind, Stats, Worker};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+/// How a write fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It isn't done.
+    Before,
+    /// It is done, but the answer gets lost.
+    After,
+}
+
+type Plan = Box<dyn FnMut() -> Option<Fault> + Send>;
+
+/// An engine with faults.
+pub struct Faulty {
+    inner: Arc<dyn Engine>,
+    plan: Mutex<Plan>,
+    is_away: AtomicBool,
+    is_broken: AtomicBool,
+    refused: AtomicUsize,
+}
+
+impl Faulty {
+    pub fn new(inner: Arc<dyn Engine>) -> Arc<Self> {
+        let plan: Plan = Box::new(|| None);
+        Arc::new(Self {
+            inner,
+            plan: Mutex::new(plan),
+            is_away: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
+        })
+    }
+
+    /// The next write fails, those after it don't.
+    pub fn fail_once(&self, fault: Fault) {
+        let mut fault = Some(fault);
+        self.plan(move || fault.take());
+    }
+
+    /// Each write asks `plan` how to fail.
+    pub fn plan(&self, plan: impl FnMut() -> Option<Fault> + Send + 'static) {
+        *self.plan.lock() = Box::new(plan);
+    }
+
+    /// From now on nothing works, or all.
+    pub fn is_away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// From now on it panics whenever it is asked.
+    pub fn breaks(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// How often it was asked while it was away.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    fn inner(&self) -> Result<&dyn Engine, StoreError> {
+        assert!(!self.is_broken.load(Ordering::SeqCst), "broken on purpose");
+        if self.is_away.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(away());
+        }
+        Ok(&*self.inner)
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("on purpose".into())
+}
+
+#[async_trait]
+impl Engine for Faulty {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        self.inner()?.load(ids).await
+    }
+
+    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+        let fault = (self.plan.lock())();
+        if fault == Some(Fault::Before) {
+            return Err(away());
+        }
+        let written = self.inner()?.write(inserts, changes).await?;
+        if fault == Some(Fault::After) { Err(away()) } else { Ok(written) }
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        self.inner()?.list(filter).await
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        self.inner()?.timeline(id).await
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.inner()?.events_after(owner, after, limit).await
+    }
+
+    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+        self.inner()?.renew(claims, until).await
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.inner()?.expired(now, limit).await
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+        self.inner()?.take_due(take).await
+    }
+
+    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+        self.inner()?.dispatched(tasks, now).await
+    }
+
+    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner()?.dispatch_again(before, now).await
+    }
+
+    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.inner()?.owned(owner, limit).await
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.inner()?.purge(ended, removed, limit).await
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        self.inner()?.stats(owner, now).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        held_until: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        self.inner()?.backlog(now, held_until, most).await
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        self.inner()?.report_worker(worker).await
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        self.inner()?.forget_worker(name).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        self.inner()?.workers(since).await
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        self.inner()?.announce_kinds(kinds).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        self.inner()?.kinds().await
+    }
+
+    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        self.inner()?.check(now).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner()?.ping().await
+    }
+}

@@ -1,0 +1,200 @@
+//! A platform in small: processes on one store and one broker, and a clock for all.
+
+mod durable;
+mod faulty;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kit::clock::ManualClock;
+use kit::lifecycle::Shutdown;
+use miniapp_broker::{
+    Broker, Consumer, Delivery, MemoryBroker, Queue, Received, Subscription, Topic,
+};
+use miniapp_tasks::engine::IdempotencyKey;
+use miniapp_tasks::sqlite::SqliteEngine;
+use miniapp_tasks::{Claim, Engine, NewTask, Retention, Task, Tasks, Upkeep};
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::{Event, EventType, TaskError};
+use miniapp_types::trace::TraceContext;
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use durable::Durable;
+pub use faulty::{Fault, Faulty};
+
+pub const LEASE: SignedDuration = SignedDuration::from_secs(15);
+pub const RETENTION: Retention =
+    Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
+/// How long a condition may take to come true before it counts as never.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What outlives a process.
+pub struct World {
+    directory: TempDir,
+    pub clock: Arc<ManualClock>,
+    pub broker: Arc<MemoryBroker>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            clock: Arc::new(ManualClock::default()),
+            broker: Arc::new(MemoryBroker::new()),
+        }
+    }
+
+    /// Another engine on the store.
+    pub async fn engine(&self) -> Arc<dyn Engine> {
+        let url = format!("sqlite://{}", self.directory.path().join("tasks.db").display());
+        Arc::new(SqliteEngine::open(&url, false).await.expect("a store"))
+    }
+
+    /// Tasks of another process that does nothing by itself.
+    pub async fn idle(&self) -> (Tasks, Upkeep) {
+        Tasks::new(self.engine().await, self.clock.clone())
+    }
+
+    /// Another process. The broker is one that outlives processes.
+    pub async fn process(&self) -> Process {
+        self.process_on(self.engine().await)
+    }
+
+    pub fn process_on(&self, engine: Arc<dyn Engine>) -> Process {
+        let (tasks, upkeep) = Tasks::new(engine, self.clock.clone());
+        let stop = Shutdown::new();
+        let broker = Arc::new(Durable(self.broker.clone()));
+        let upkeep = tokio::spawn(upkeep.run(broker, RETENTION, stop.clone()));
+        Process { tasks, stop, upkeep }
+    }
+
+    pub async fn consume(&self, prefetch: u16) -> Box<dyn Consumer> {
+        self.broker.consume(Queue::Tasks, prefetch).await.expect("a consumer")
+    }
+
+    pub async fn subscribe(&self, topic: Topic) -> Box<dyn Subscription> {
+        self.broker.subscribe(topic).await.expect("a subscription")
+    }
+}
+
+/// A running process.
+pub struct Process {
+    pub tasks: Tasks,
+    stop: Shutdown,
+    upkeep: JoinHandle<()>,
+}
+
+impl Process {
+    /// Ends it as told.
+    pub async fn stop(self) {
+        self.stop.begin();
+        within("the end of a process", self.upkeep).await.expect("no panic");
+    }
+}
+
+pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(LIMIT, wait).await;
+    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// Asks until it is so.
+pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(what, asking).await;
+}
+
+pub fn new_task(owner: Uuid) -> NewTask {
+    NewTask {
+        owner,
+        kind: "echo".into(),
+        description: "a task of a test".into(),
+        data: raw("{\"n\":1}"),
+        ttl: 60,
+        max_attempts: 3,
+        run_at: None,
+        key: None,
+        trace: TraceContext::default(),
+    }
+}
+
+pub fn key(text: &str, digest: u8) -> IdempotencyKey {
+    IdempotencyKey { key: text.to_owned(), digest: [digest; 32] }
+}
+
+pub fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).expect("JSON")
+}
+
+pub fn error() -> TaskError {
+    TaskError { code: "broken".into(), message: "It broke".into() }
+}
+
+pub async fn submit(tasks: &Tasks, owner: Uuid) -> Task {
+    tasks.submit(new_task(owner)).await.expect("accepted").task
+}
+
+/// The message about `task` as it is.
+pub fn ready(task: &Task) -> TaskReady {
+    let (generation, version) = (task.state.generation, task.state.version);
+    TaskReady::V1 { task_id: task.id, generation, version }
+}
+
+pub async fn try_claim(tasks: &Tasks, ready: &TaskReady) -> Option<(Claim, Task)> {
+    tasks.claim(ready, &"worker".into(), LEASE).await.expect("a store")
+}
+
+pub async fn claim(tasks: &Tasks, task: &Task) -> Claim {
+    try_claim(tasks, &ready(task)).await.expect("claimable").0
+}
+
+/// A task that a worker holds.
+pub async fn submit_claimed(tasks: &Tasks, owner: Uuid) -> (Task, Claim) {
+    let task = submit(tasks, owner).await;
+    let (claim, task) = try_claim(tasks, &ready(&task)).await.expect("claimable");
+    (task, claim)
+}
+
+pub async fn get(tasks: &Tasks, task: &Task) -> Task {
+    tasks.get(task.owner, task.id).await.expect("a store").expect("a task")
+}
+
+pub async fn timeline(tasks: &Tasks, task: &Task) -> Vec<Event> {
+    tasks.timeline(task.owner, task.id).await.expect("a store").expect("a timeline")
+}
+
+pub async fn kinds(tasks: &Tasks, task: &Task) -> Vec<EventType> {
+    timeline(tasks, task).await.iter().map(|event| event.kind).collect()
+}
+
+/// The next message about a task.
+pub async fn next(consumer: &mut dyn Consumer) -> (TaskReady, Delivery) {
+    let delivery = within("a message", consumer.next()).await.expect("a consumer");
+    (delivery.message.read().expect("a message about a task"), delivery)
+}
+
+/// The next news, if there was no gap before.
+pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscription) -> T {
+    match within("news", subscription.next()).await {
+        Some(Received::Message(message)) => message.read().expect("news of the topic"),
+        other => panic!("{other:?} instead of news"),
+    }
+}
+
+/// What random choices begin with: `MINIAPP_TEST_SEED`, or something new. How threads meet
+/// is chance all the same.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("MINIAPP_TEST_SEED") {
+        Ok(seed) => seed.parse().expect("MINIAPP_TEST_SEED is a number"),
+        Err(_) => rand::random(),
+    };
+    println!("MINIAPP_TEST_SEED={seed}");
+    seed
+}

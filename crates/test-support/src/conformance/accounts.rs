@@ -1,0 +1,239 @@
+//! What every [`Store`] of accounts has to do.
+
+mod account;
+mod codes;
+mod duties;
+mod keys;
+mod passwords;
+mod sessions;
+mod upkeep;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use kit::clock;
+use miniapp_accounts::audit::{Action, Caller, Entry};
+use miniapp_accounts::code::{Mac, Purpose};
+use miniapp_accounts::outbox::{DutyKind, StoredDuty};
+use miniapp_accounts::password::Hash;
+use miniapp_accounts::session::{NewSession, RefreshHash};
+use miniapp_accounts::store::{Identifier, IssueCode, Issued, NewAccount, Registered, Sending};
+use miniapp_accounts::{Email, Login, Store};
+use miniapp_types::account::{Account, Role, Secret};
+use miniapp_types::trace::TraceContext;
+use uuid::Uuid;
+
+type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// One thing that an engine has to do.
+pub struct Case {
+    /// What it has to do.
+    pub name: &'static str,
+    test: fn(Arc<dyn Store>) -> Outcome,
+}
+
+impl Case {
+    /// Tries it on an empty store that nobody else uses.
+    pub async fn check(&self, store: Arc<dyn Store>) -> Result<()> {
+        (self.test)(store).await.with_context(|| self.name)
+    }
+}
+
+macro_rules! cases {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        &[$(Case {
+            name: stringify!($test),
+            test: |store| Box::pin($module::$test(store)),
+        }),*]
+    };
+}
+
+/// All of it.
+pub const CASES: &[Case] = cases![
+    codes::a_code_can_be_tried_a_few_times,
+    codes::a_new_code_replaces_the_one_before,
+    codes::an_old_code_is_dead,
+    codes::a_code_verifies_once,
+    codes::codes_of_purposes_dont_mix,
+    codes::an_address_cools_down,
+    codes::an_address_has_its_share_a_day,
+    codes::known_addresses_get_another_mail,
+    codes::one_of_many_at_once_uses_a_code_up,
+    account::an_account_is_registered_and_found,
+    account::a_verification_serves_one_registration,
+    account::a_verification_grows_old,
+    account::a_refused_registration_changes_nothing,
+    account::logins_that_look_the_same_are_one,
+    account::one_of_many_at_once_gets_the_login,
+    account::accounts_are_listed_newest_first,
+    account::an_account_is_changed_in_parts,
+    account::a_login_can_be_changed_and_is_free_again,
+    account::roles_change_and_tokens_with_them,
+    account::a_deleted_account_is_gone,
+    passwords::a_changed_password_ends_other_sessions,
+    passwords::only_the_password_in_force_can_be_changed,
+    passwords::a_reset_ends_all_sessions,
+    passwords::a_code_resets_once,
+    passwords::failures_are_counted_in_their_window,
+    passwords::a_success_forgets_failures,
+    sessions::a_session_begins_and_is_found,
+    sessions::a_session_needs_the_password_in_force,
+    sessions::the_oldest_sessions_make_room,
+    sessions::a_refresh_makes_the_next_epoch,
+    sessions::a_used_token_ends_its_session,
+    sessions::one_of_many_at_once_refreshes,
+    sessions::refused_tokens_are_told_apart,
+    sessions::a_session_ends_once_and_by_its_owner,
+    keys::a_key_is_kept_as_it_is,
+    keys::a_key_has_one_successor,
+    duties::a_duty_is_done_once_by_one,
+    duties::a_claim_runs_out,
+    duties::a_duty_can_wait,
+    duties::what_is_owed_is_counted,
+    duties::remembered_duties_can_be_due_again,
+    duties::a_duty_is_kept_as_it_is,
+    duties::a_mail_is_kept_once,
+    upkeep::it_answers,
+    upkeep::the_audit_log_is_read_in_pages,
+    upkeep::the_old_is_removed_and_nothing_else,
+];
+
+/// Tries every case on a store of its own and panics with the list of those that failed.
+pub async fn check<F>(make: impl Fn() -> F)
+where
+    F: Future<Output = Arc<dyn Store>>,
+{
+    let mut failures = Vec::new();
+    for case in CASES {
+        if let Err(error) = case.check(make().await).await {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    assert!(failures.is_empty(), "the store fails:\n{}", failures.join("\n"));
+}
+
+/// When the tests begin.
+fn start() -> Timestamp {
+    Timestamp::from_second(1_900_000_000).unwrap_or_default()
+}
+
+/// So many seconds after the tests began.
+fn at(seconds: u64) -> Timestamp {
+    start() + Duration::from_secs(seconds)
+}
+
+fn email(text: &str) -> Result<Email> {
+    Email::parse(text).with_context(|| format!("{text} is no address"))
+}
+
+fn login(text: &str) -> Result<Login> {
+    Login::parse(text).map_err(|fault| anyhow::anyhow!("{text} {fault}"))
+}
+
+fn entry(action: Action, seconds: u64) -> Entry {
+    Entry::new(action, at(seconds), &Caller::default())
+}
+
+fn duty(kind: DutyKind, seconds: u64) -> StoredDuty {
+    StoredDuty {
+        id: clock::id_at(at(seconds)),
+        kind,
+        payload: vec![1, 2, 3],
+        trace: TraceContext::default(),
+        due_at: at(seconds),
+        not_after: None,
+        attempts: 0,
+    }
+}
+
+/// A request for a code that allows three a day, one a minute.
+fn issue(address: &str, purpose: Purpose, seconds: u64, code: Mac) -> Result<IssueCode> {
+    let now = at(seconds);
+    let sending = Sending { code: Some(code), mail: Some(duty(DutyKind::Mail, seconds)) };
+    Ok(IssueCode {
+        email: email(address)?,
+        purpose,
+        now,
+        expires_at: now + Duration::from_mins(10),
+        cooled_since: now - Duration::from_mins(1),
+        counted_since: now - Duration::from_hours(24),
+        most: 3,
+        known: sending.clone(),
+        unknown: sending,
+        audit: entry(Action::SendCode, seconds),
+    })
+}
+
+/// Brings the address to where it can be registered, until an hour has passed.
+async fn verify(store: &dyn Store, address: &str, seconds: u64) -> Result<()> {
+    let code = [7; 32];
+    let mut request = issue(address, Purpose::Verification, seconds, code)?;
+    request.known.code = Some(code);
+    ensure!(store.issue_code(request).await? == Issued::Sent, "no code was sent");
+    let audit = entry(Action::VerifyEmail, seconds);
+    let until = at(seconds + 3600);
+    ensure!(store.verify_email(&email(address)?, &code, until, audit).await?, "not verified");
+    Ok(())
+}
+
+fn new_account(name: &str, address: &str, seconds: u64) -> Result<NewAccount> {
+    Ok(NewAccount {
+        id: clock::id_at(at(seconds)),
+        email: email(address)?,
+        login: login(name)?,
+        password: Hash::stored(format!("hash of {name}")),
+        roles: vec![Role::User],
+        birth_date: None,
+        phone_number: None,
+        now: at(seconds),
+        audit: entry(Action::Register, seconds),
+    })
+}
+
+/// Registers `NAME` with the address `NAME@example.com`.
+async fn register(store: &dyn Store, name: &str, seconds: u64) -> Result<Account> {
+    let address = format!("{name}@example.com");
+    verify(store, &address, seconds).await?;
+    match store.register(new_account(name, &address, seconds)?).await? {
+        Registered::Done(account) => Ok(account),
+        other => bail!("{name} was not registered: {other:?}"),
+    }
+}
+
+async fn password_of(store: &dyn Store, account: &Account) -> Result<Hash> {
+    let of = Identifier::Email(email(&account.email)?);
+    Ok(store.credentials(&of).await?.context("no credentials")?.password)
+}
+
+fn refresh(text: &str) -> RefreshHash {
+    RefreshHash::of(&Secret::new(text))
+}
+
+fn new_session(account: &Account, token: &str, seconds: u64, most: u32) -> NewSession {
+    NewSession {
+        id: clock::id_at(at(seconds)),
+        account: account.user_id,
+        refresh: refresh(token),
+        now: at(seconds),
+        expires_at: at(seconds + 3600),
+        caller: Caller { ip: Some([192, 0, 2, 1].into()), user_agent: Some("tests".to_owned()) },
+        most,
+    }
+}
+
+/// Begins a session of at most ten that ends after an hour.
+async fn open(store: &dyn Store, account: &Account, token: &str, seconds: u64) -> Result<Uuid> {
+    let new = new_session(account, token, seconds, 10);
+    let (id, password) = (new.id, password_of(store, account).await?);
+    let audit = entry(Action::SignIn, seconds);
+    store.open_session(new, &password, &[0; 32], audit).await?.context("no session began")?;
+    Ok(id)
+}
+
+/// The living session's epoch.
+async fn epoch(store: &dyn Store, id: Uuid) -> Result<Option<u32>> {
+    Ok(store.session(id).await?.map(|(session, _)| session.epoch))
+}

@@ -1,0 +1,215 @@
+//! Accounts.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::civil::date;
+use miniapp_accounts::Store;
+use miniapp_accounts::audit::Action;
+use miniapp_accounts::outbox::DutyKind;
+use miniapp_accounts::store::{AccountChanges, Identifier, Registered, Updated};
+use miniapp_types::account::{Account, Role};
+use uuid::Uuid;
+
+use super::{at, duty, email, entry, epoch, login, new_account, open, register, verify};
+
+pub(super) async fn an_account_is_registered_and_found(store: Arc<dyn Store>) -> Result<()> {
+    verify(&*store, "ada@example.com", 0).await?;
+    let mut new = new_account("Ada.L", "ada@example.com", 1)?;
+    new.birth_date = Some(date(1815, 12, 10));
+    new.phone_number = Some("+44 20 7946 0000".to_owned());
+    new.roles = vec![Role::User, Role::Admin];
+    let expected = Account {
+        user_id: new.id,
+        login: "Ada.L".to_owned(),
+        email: "ada@example.com".to_owned(),
+        roles: vec![Role::User, Role::Admin],
+        birth_date: Some(date(1815, 12, 10)),
+        phone_number: Some("+44 20 7946 0000".to_owned()),
+        created_at: at(1),
+    };
+    let registered = store.register(new).await?;
+    ensure!(registered == Registered::Done(expected.clone()), "{registered:?}");
+    let found = store.account(expected.user_id).await?;
+    ensure!(found.as_ref() == Some(&expected), "by id: {found:?}");
+    for of in [
+        Identifier::LoginKey(login("ADA.l")?.key().to_owned()),
+        Identifier::Email(email("ADA@example.com")?),
+    ] {
+        let found = store.credentials(&of).await?.with_context(|| format!("{of:?}"))?;
+        ensure!(found.account == expected, "{of:?}: {found:?}");
+        ensure!(found.password.as_str() == "hash of Ada.L", "another password");
+    }
+    ensure!(store.account(Uuid::nil()).await?.is_none(), "an account out of nothing");
+    let nobody = Identifier::LoginKey("nobody".to_owned());
+    ensure!(store.credentials(&nobody).await?.is_none(), "credentials out of nothing");
+    Ok(())
+}
+
+pub(super) async fn a_verification_serves_one_registration(store: Arc<dyn Store>) -> Result<()> {
+    let early = store.register(new_account("ada", "ada@example.com", 0)?).await?;
+    ensure!(early == Registered::NotVerified, "{early:?}");
+    register(&*store, "ada", 0).await?;
+    let again = store.register(new_account("bob", "ada@example.com", 1)?).await?;
+    ensure!(again == Registered::NotVerified, "{again:?}");
+    verify(&*store, "ada@example.com", 60).await?;
+    let taken = store.register(new_account("bob", "ada@example.com", 61)?).await?;
+    ensure!(taken == Registered::EmailTaken, "{taken:?}");
+    Ok(())
+}
+
+pub(super) async fn a_verification_grows_old(store: Arc<dyn Store>) -> Result<()> {
+    verify(&*store, "ada@example.com", 0).await?;
+    let late = store.register(new_account("ada", "ada@example.com", 3600)?).await?;
+    ensure!(late == Registered::NotVerified, "{late:?}");
+    let in_time = store.register(new_account("ada", "ada@example.com", 3599)?).await?;
+    ensure!(matches!(in_time, Registered::Done(_)), "{in_time:?}");
+    Ok(())
+}
+
+pub(super) async fn a_refused_registration_changes_nothing(store: Arc<dyn Store>) -> Result<()> {
+    register(&*store, "ada", 0).await?;
+    verify(&*store, "bob@example.com", 1).await?;
+    let entries = store.audit_log(None, 100).await?.len();
+    let taken = store.register(new_account("ADA", "bob@example.com", 2)?).await?;
+    ensure!(taken == Registered::LoginTaken, "{taken:?}");
+    ensure!(store.audit_log(None, 100).await?.len() == entries, "it was noted as done");
+    let other = store.register(new_account("bob", "bob@example.com", 3)?).await?;
+    ensure!(matches!(other, Registered::Done(_)), "the verification is gone: {other:?}");
+    Ok(())
+}
+
+pub(super) async fn logins_that_look_the_same_are_one(store: Arc<dyn Store>) -> Result<()> {
+    register(&*store, "paypal", 0).await?;
+    // Other cases, a digit for a letter, and Cyrillic letters for all.
+    let alike = ["PayPal", "paypa1", "paypaI", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"];
+    for (index, name) in (1..).zip(alike) {
+        let address = format!("a{index}@example.com");
+        verify(&*store, &address, index).await?;
+        let taken = store.register(new_account(name, &address, index)?).await?;
+        ensure!(taken == Registered::LoginTaken, "{name}: {taken:?}");
+    }
+    register(&*store, "paypool", 10).await?;
+    Ok(())
+}
+
+pub(super) async fn one_of_many_at_once_gets_the_login(store: Arc<dyn Store>) -> Result<()> {
+    let mut tries = tokio::task::JoinSet::new();
+    for index in 0..8 {
+        let address = format!("a{index}@example.com");
+        verify(&*store, &address, index).await?;
+        let (store, new) = (store.clone(), new_account("ada", &address, 10)?);
+        tries.spawn(async move { store.register(new).await });
+    }
+    let mut done = 0;
+    for outcome in tries.join_all().await {
+        match outcome? {
+            Registered::Done(_) => done += 1,
+            Registered::LoginTaken => {}
+            other => bail!("{other:?}"),
+        }
+    }
+    ensure!(done == 1, "{done} have the login");
+    Ok(())
+}
+
+pub(super) async fn accounts_are_listed_newest_first(store: Arc<dyn Store>) -> Result<()> {
+    for (index, name) in (0..).zip(["ada", "bob", "cyd", "dan"]) {
+        register(&*store, name, index).await?;
+    }
+    let logins = |accounts: &[Account]| -> Vec<String> {
+        accounts.iter().map(|account| account.login.clone()).collect()
+    };
+    let first = store.accounts(None, 3).await?;
+    ensure!(logins(&first) == ["dan", "cyd", "bob"], "{:?}", logins(&first));
+    let rest = store.accounts(first.last().map(|last| last.user_id), 3).await?;
+    ensure!(logins(&rest) == ["ada"], "{:?}", logins(&rest));
+    Ok(())
+}
+
+pub(super) async fn an_account_is_changed_in_parts(store: Arc<dyn Store>) -> Result<()> {
+    let account = register(&*store, "ada", 0).await?;
+    let update = async |changes: AccountChanges| -> Result<Account> {
+        let audit = entry(Action::UpdateAccount, 1).about(&account);
+        match store.update_account(account.user_id, changes, audit).await? {
+            Updated::Done(account) => Ok(account),
+            other => bail!("{other:?}"),
+        }
+    };
+    let birth_date = Some(Some(date(1815, 12, 10)));
+    let changed = update(AccountChanges { birth_date, ..AccountChanges::default() }).await?;
+    ensure!(changed == Account { birth_date: Some(date(1815, 12, 10)), ..account.clone() });
+    let phone_number = Some(Some("+1 555 0100".to_owned()));
+    let changed = update(AccountChanges { phone_number, ..AccountChanges::default() }).await?;
+    ensure!(changed.birth_date.is_some() && changed.phone_number.is_some(), "{changed:?}");
+    let birth_date = Some(None);
+    let changed = update(AccountChanges { birth_date, ..AccountChanges::default() }).await?;
+    ensure!(changed.birth_date.is_none() && changed.phone_number.is_some(), "{changed:?}");
+    ensure!(store.account(account.user_id).await? == Some(changed), "it isn't stored");
+    let audit = entry(Action::UpdateAccount, 2);
+    let unknown = store.update_account(Uuid::nil(), AccountChanges::default(), audit).await?;
+    ensure!(unknown == Updated::Unknown, "{unknown:?}");
+    Ok(())
+}
+
+pub(super) async fn a_login_can_be_changed_and_is_free_again(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let bob = register(&*store, "bob", 1).await?;
+    let rename = async |account: &Account, name: &str| -> Result<Updated> {
+        let changes = AccountChanges { login: Some(login(name)?), ..AccountChanges::default() };
+        let audit = entry(Action::UpdateAccount, 2).about(account);
+        Ok(store.update_account(account.user_id, changes, audit).await?)
+    };
+    let taken = rename(&bob, "ADA").await?;
+    ensure!(taken == Updated::LoginTaken, "{taken:?}");
+    let own = rename(&ada, "Ada").await?;
+    ensure!(
+        matches!(&own, Updated::Done(a) if a.login == "Ada"),
+        "its own in another case: {own:?}"
+    );
+    rename(&ada, "countess").await?;
+    let free = rename(&bob, "ada").await?;
+    ensure!(matches!(free, Updated::Done(_)), "still taken: {free:?}");
+    let by_old = store.credentials(&Identifier::LoginKey("bob".to_owned())).await?;
+    ensure!(by_old.is_none(), "found by a login of before");
+    Ok(())
+}
+
+pub(super) async fn roles_change_and_tokens_with_them(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let session = open(&*store, &ada, "t", 1).await?;
+    store.claim_duties(at(1), at(1000), 10).await?;
+    let roles = [Role::User, Role::Admin];
+    let news = duty(DutyKind::SessionsChanged, 2);
+    let audit = entry(Action::SetRoles, 2).about(&ada);
+    let changed = store.set_roles(ada.user_id, &roles, news.clone(), audit).await?;
+    ensure!(changed.is_some_and(|account| account.roles == roles), "other roles");
+    ensure!(epoch(&*store, session).await? == Some(2), "the old access token is still valid");
+    let owed = store.claim_duties(at(2), at(1000), 10).await?;
+    ensure!(owed.len() == 1 && owed[0].id == news.id, "{owed:?}");
+    let (news, audit) = (duty(DutyKind::SessionsChanged, 3), entry(Action::SetRoles, 3));
+    let unknown = store.set_roles(Uuid::nil(), &roles, news, audit).await?;
+    ensure!(unknown.is_none(), "{unknown:?}");
+    ensure!(store.claim_duties(at(3), at(1000), 10).await?.is_empty(), "news of nothing");
+    Ok(())
+}
+
+pub(super) async fn a_deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let session = open(&*store, &ada, "t", 1).await?;
+    store.claim_duties(at(1), at(1000), 10).await?;
+    for expected in [Some(vec![session]), None] {
+        let news = duty(DutyKind::AccountDeleted, 2);
+        let audit = entry(Action::DeleteAccount, 2).about(&ada);
+        let ended = store.delete_account(ada.user_id, at(2), news, audit).await?;
+        ensure!(ended == expected, "{ended:?}");
+    }
+    ensure!(store.account(ada.user_id).await?.is_none(), "still there");
+    ensure!(store.session(session).await?.is_none(), "its session lives");
+    let owed = store.claim_duties(at(2), at(1000), 10).await?;
+    ensure!(owed.len() == 1 && owed[0].kind == DutyKind::AccountDeleted, "{owed:?}");
+    // Login and address are free again.
+    let next = register(&*store, "ada", 100).await?;
+    ensure!(next.user_id != ada.user_id, "the same account");
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The outbox, and mail that stays.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use kit::clock;
+use miniapp_accounts::Store;
+use miniapp_accounts::code::Purpose;
+use miniapp_accounts::mail::{InboxMail, Mail};
+use miniapp_accounts::outbox::{DutyKind, Owed, StoredDuty};
+use miniapp_accounts::store::Issued;
+use miniapp_types::trace::TraceContext;
+use uuid::Uuid;
+
+use super::{at, duty, issue};
+
+/// Puts a duty into the store, the way any operation does.
+async fn owe(store: &dyn Store, duty: StoredDuty, name: &str) -> Result<()> {
+    let mut request = issue(&format!("{name}@example.com"), Purpose::Verification, 0, [0; 32])?;
+    request.unknown.mail = Some(duty);
+    ensure!(store.issue_code(request).await? == Issued::Sent, "not sent");
+    Ok(())
+}
+
+async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<StoredDuty>> {
+    Ok(store.claim_duties(at(seconds), at(seconds + 60), limit).await?)
+}
+
+pub(super) async fn a_duty_is_done_once_by_one(store: Arc<dyn Store>) -> Result<()> {
+    for index in 0..10 {
+        owe(&*store, duty(DutyKind::Mail, index), &format!("a{index}")).await?;
+    }
+    let early = claim(&*store, 4, 3).await?;
+    ensure!(early.len() == 3, "{} of at most 3", early.len());
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let store = store.clone();
+        claims.spawn(async move { claim(&*store, 4, 10).await });
+    }
+    let mut ids: Vec<Uuid> = early.iter().map(|duty| duty.id).collect();
+    for claimed in claims.join_all().await {
+        ids.extend(claimed?.iter().map(|duty| duty.id));
+    }
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    ensure!((count, ids.len()) == (5, 5), "{count} claims of {} duties; 5 are due", ids.len());
+    for id in ids {
+        store.finish_duty(id, None).await?;
+    }
+    ensure!(claim(&*store, 1000, 10).await?.len() == 5, "done ones are due again");
+    Ok(())
+}
+
+pub(super) async fn a_claim_runs_out(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, duty(DutyKind::Mail, 0), "ada").await?;
+    for (seconds, attempts) in [(0, Some(0)), (59, None), (60, Some(1)), (120, Some(2))] {
+        let claimed = claim(&*store, seconds, 10).await?;
+        let found = claimed.first().map(|duty| duty.attempts);
+        ensure!(found == attempts, "{found:?} attempts after {seconds} seconds");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_duty_can_wait(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, duty(DutyKind::Mail, 0), "ada").await?;
+    let claimed = claim(&*store, 0, 10).await?;
+    store.postpone_duty(claimed[0].id, at(5)).await?;
+    ensure!(claim(&*store, 4, 10).await?.is_empty(), "too early");
+    ensure!(claim(&*store, 5, 10).await?.len() == 1, "too late");
+    Ok(())
+}
+
+pub(super) async fn what_is_owed_is_counted(store: Arc<dyn Store>) -> Result<()> {
+    ensure!(store.owed().await?.is_empty(), "something in an empty store");
+    for (kind, seconds, name) in [
+        (DutyKind::Mail, 9, "ada"),
+        (DutyKind::Mail, 7, "bob"),
+        (DutyKind::AccountDeleted, 8, "cyd"),
+        (DutyKind::AccountDeleted, 1, "dan"),
+    ] {
+        let id = clock::id_at(at(seconds));
+        owe(&*store, StoredDuty { id, ..duty(kind, seconds) }, name).await?;
+    }
+    // Who takes one over doesn't make it younger; what is done counts no more.
+    let claimed = claim(&*store, 1, 1).await?;
+    store.finish_duty(claimed[0].id, Some(at(900))).await?;
+    claim(&*store, 7, 1).await?;
+    let mut owed = store.owed().await?;
+    owed.sort_by_key(|owed| owed.since);
+    let expected = [
+        Owed { kind: DutyKind::Mail, count: 2, since: at(7) },
+        Owed { kind: DutyKind::AccountDeleted, count: 1, since: at(8) },
+    ];
+    ensure!(owed == expected, "{owed:?}");
+    Ok(())
+}
+
+pub(super) async fn remembered_duties_can_be_due_again(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, duty(DutyKind::AccountDeleted, 0), "ada").await?;
+    owe(&*store, duty(DutyKind::Mail, 0), "bob").await?;
+    owe(&*store, duty(DutyKind::AccountDeleted, 0), "cyd").await?;
+    let claimed = claim(&*store, 0, 10).await?;
+    ensure!(claimed.len() == 3, "{claimed:?}");
+    let deletions: Vec<_> =
+        claimed.iter().filter(|duty| duty.kind == DutyKind::AccountDeleted).collect();
+    store.finish_duty(deletions[0].id, Some(at(5000))).await?;
+    ensure!(claim(&*store, 10, 10).await?.is_empty(), "a remembered one is due");
+    let count = store.reopen_duties(DutyKind::AccountDeleted, at(10)).await?;
+    ensure!(count == 1, "{count} were remembered");
+    let again = claim(&*store, 10, 10).await?;
+    ensure!(again.len() == 1 && again[0].id == deletions[0].id, "{again:?}");
+    ensure!(again[0].attempts == 0, "{again:?}");
+    Ok(())
+}
+
+pub(super) async fn a_duty_is_kept_as_it_is(store: Arc<dyn Store>) -> Result<()> {
+    let mut owed = duty(DutyKind::Mail, 3);
+    owed.payload = (0..=255).collect();
+    owed.not_after = Some(at(600));
+    owed.trace = TraceContext {
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        tracestate: Some("vendor=1".into()),
+        baggage: Some("k=v".into()),
+    };
+    owe(&*store, owed.clone(), "ada").await?;
+    let claimed = claim(&*store, 3, 10).await?;
+    owed.due_at = at(63);
+    ensure!(claimed == [owed], "{claimed:?}");
+    Ok(())
+}
+
+pub(super) async fn a_mail_is_kept_once(store: Arc<dyn Store>) -> Result<()> {
+    let mails: Vec<InboxMail> = (0..3)
+        .map(|index| InboxMail {
+            at: at(index),
+            mail: Mail {
+                id: clock::id_at(at(index)),
+                to: "ada@example.com".to_owned(),
+                subject: format!("mail {index}"),
+                text: "text\n".to_owned(),
+                html: "<p>\u{e9}</p>".to_owned(),
+            },
+        })
+        .collect();
+    for mail in &mails {
+        ensure!(store.keep_mail(mail).await?, "not kept");
+        ensure!(!store.keep_mail(mail).await?, "kept twice");
+    }
+    let kept = store.kept_mails(2).await?;
+    ensure!(kept == [mails[2].clone(), mails[1].clone()], "{kept:?}");
+    Ok(())
+}

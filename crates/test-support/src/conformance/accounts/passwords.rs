@@ -1,0 +1,123 @@
+//! New passwords and failed ones.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use miniapp_accounts::Store;
+use miniapp_accounts::audit::Action;
+use miniapp_accounts::code::Purpose;
+use miniapp_accounts::outbox::DutyKind;
+use miniapp_accounts::password::Hash;
+use miniapp_accounts::store::{FailureKey, PasswordChange, PasswordReset};
+use miniapp_types::account::Account;
+use uuid::Uuid;
+
+use super::{at, duty, email, entry, epoch, issue, new_session, open, password_of, register};
+
+fn change(account: &Account, old: &str, keep: Uuid) -> PasswordChange {
+    PasswordChange {
+        account: account.user_id,
+        old: Hash::stored(old),
+        new: Hash::stored("new hash"),
+        keep,
+        now: at(10),
+        notice: duty(DutyKind::Mail, 10),
+        audit: entry(Action::ChangePassword, 10).about(account),
+    }
+}
+
+pub(super) async fn a_changed_password_ends_other_sessions(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let bob = register(&*store, "bob", 0).await?;
+    let mine = open(&*store, &ada, "a", 1).await?;
+    let other = open(&*store, &ada, "b", 2).await?;
+    let foreign = open(&*store, &bob, "c", 3).await?;
+    let ended = store.change_password(change(&ada, "hash of ada", mine)).await?;
+    ensure!(ended == Some(vec![other]), "{ended:?}");
+    ensure!(password_of(&*store, &ada).await?.as_str() == "new hash", "not changed");
+    ensure!(password_of(&*store, &bob).await?.as_str() == "hash of bob", "changed for all");
+    ensure!(epoch(&*store, mine).await?.is_some(), "the session that stays has ended");
+    ensure!(epoch(&*store, other).await?.is_none(), "another session lives");
+    ensure!(epoch(&*store, foreign).await?.is_some(), "someone else's session has ended");
+    Ok(())
+}
+
+pub(super) async fn only_the_password_in_force_can_be_changed(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let session = open(&*store, &ada, "a", 1).await?;
+    let other = open(&*store, &ada, "b", 2).await?;
+    let ended = store.change_password(change(&ada, "an older hash", session)).await?;
+    ensure!(ended.is_none(), "{ended:?}");
+    ensure!(password_of(&*store, &ada).await?.as_str() == "hash of ada", "changed");
+    ensure!(epoch(&*store, other).await?.is_some(), "a session has ended");
+    Ok(())
+}
+
+async fn with_reset_code(store: &dyn Store) -> Result<PasswordReset> {
+    let code = [3; 32];
+    store.issue_code(issue("ada@example.com", Purpose::Reset, 5, code)?).await?;
+    Ok(PasswordReset {
+        email: email("ada@example.com")?,
+        code,
+        new: Hash::stored("new hash"),
+        now: at(10),
+        notice: duty(DutyKind::Mail, 10),
+        audit: entry(Action::ResetPassword, 10),
+    })
+}
+
+pub(super) async fn a_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let one = open(&*store, &ada, "a", 1).await?;
+    let other = open(&*store, &ada, "b", 2).await?;
+    let reset = with_reset_code(&*store).await?;
+    let mut ended = store.reset_password(reset).await?.context("refused")?;
+    ended.sort();
+    ensure!(ended == [one, other], "{ended:?}");
+    ensure!(password_of(&*store, &ada).await?.as_str() == "new hash", "not set");
+    Ok(())
+}
+
+pub(super) async fn a_code_resets_once(store: Arc<dyn Store>) -> Result<()> {
+    register(&*store, "ada", 0).await?;
+    let reset = with_reset_code(&*store).await?;
+    let mut wrong = reset.clone();
+    wrong.code = [4; 32];
+    ensure!(store.reset_password(wrong).await?.is_none(), "a wrong code resets");
+    ensure!(store.reset_password(reset.clone()).await?.is_some(), "the right code doesn't");
+    ensure!(store.reset_password(reset).await?.is_none(), "it does twice");
+    Ok(())
+}
+
+async fn failures(store: &dyn Store, key: &FailureKey, since: u64) -> Result<Vec<Timestamp>> {
+    Ok(store.failures(key, at(since), 3).await?)
+}
+
+pub(super) async fn failures_are_counted_in_their_window(store: Arc<dyn Store>) -> Result<()> {
+    let key = [1; 32];
+    ensure!(failures(&*store, &key, 0).await?.is_empty(), "failures out of nothing");
+    for seconds in [10, 20, 30, 40] {
+        store.note_failure(&key, entry(Action::SignIn, seconds)).await?;
+    }
+    let all = failures(&*store, &key, 0).await?;
+    ensure!(all == [at(40), at(30), at(20)], "{all:?}");
+    let some = failures(&*store, &key, 30).await?;
+    ensure!(some == [at(40)], "{some:?}");
+    ensure!(failures(&*store, &[2; 32], 0).await?.is_empty(), "someone else's failures");
+    ensure!(store.audit_log(None, 100).await?.len() == 4, "they aren't in the audit log");
+    Ok(())
+}
+
+pub(super) async fn a_success_forgets_failures(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    for key in [[1; 32], [2; 32]] {
+        store.note_failure(&key, entry(Action::SignIn, 5)).await?;
+    }
+    let password = password_of(&*store, &ada).await?;
+    let new = new_session(&ada, "t", 6, 1);
+    store.open_session(new, &password, &[1; 32], entry(Action::SignIn, 6)).await?;
+    ensure!(failures(&*store, &[1; 32], 0).await?.is_empty(), "still counted");
+    ensure!(failures(&*store, &[2; 32], 0).await?.len() == 1, "someone else's are forgotten");
+    Ok(())
+}

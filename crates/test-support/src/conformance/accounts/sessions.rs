@@ -1,0 +1,156 @@
+//! Sessions.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use miniapp_accounts::Store;
+use miniapp_accounts::audit::Action;
+use miniapp_accounts::password::Hash;
+use miniapp_accounts::session::Rotation;
+use uuid::Uuid;
+
+use super::{at, entry, epoch, new_session, open, password_of, refresh, register};
+
+async fn rotate(store: &dyn Store, used: &str, next: &str, seconds: u64) -> Result<Rotation> {
+    let (used, next) = (refresh(used), refresh(next));
+    let audit = entry(Action::Refresh, seconds);
+    Ok(store.rotate_session(&used, &next, at(seconds), at(seconds + 3600), audit).await?)
+}
+
+pub(super) async fn a_session_begins_and_is_found(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "t", 1).await?;
+    let (session, account) = store.session(id).await?.context("not found")?;
+    ensure!(account == ada, "another account");
+    ensure!((session.id, session.account, session.epoch) == (id, ada.user_id, 1), "{session:?}");
+    ensure!((session.created_at, session.last_used_at) == (at(1), at(1)), "{session:?}");
+    ensure!((session.expires_at, session.ended_at) == (at(3601), None), "{session:?}");
+    ensure!(session.ip.as_deref() == Some("192.0.2.1"), "{session:?}");
+    ensure!(session.user_agent.as_deref() == Some("tests"), "{session:?}");
+    let listed = store.sessions(ada.user_id).await?;
+    ensure!(listed == [session], "{listed:?}");
+    ensure!(store.session(Uuid::nil()).await?.is_none(), "a session out of nothing");
+    Ok(())
+}
+
+pub(super) async fn a_session_needs_the_password_in_force(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let old = Hash::stored("an older hash");
+    let new = new_session(&ada, "t", 1, 1);
+    let opened = store.open_session(new, &old, &[0; 32], entry(Action::SignIn, 1)).await?;
+    ensure!(opened.is_none(), "{opened:?}");
+    ensure!(store.sessions(ada.user_id).await?.is_empty(), "a session began");
+    Ok(())
+}
+
+pub(super) async fn the_oldest_sessions_make_room(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let bob = register(&*store, "bob", 0).await?;
+    let foreign = open(&*store, &bob, "foreign", 1).await?;
+    let mut ids = Vec::new();
+    for (index, token) in (1..).zip(["a", "b", "c"]) {
+        ids.push(open(&*store, &ada, token, index).await?);
+    }
+    let password = password_of(&*store, &ada).await?;
+    let new = new_session(&ada, "d", 10, 2);
+    let id = new.id;
+    let ended = store.open_session(new, &password, &[0; 32], entry(Action::SignIn, 10)).await?;
+    let mut ended = ended.context("none began")?;
+    ended.sort();
+    ensure!(ended == ids[..2], "{ended:?} of {ids:?}");
+    for (session, lives) in
+        [(ids[0], false), (ids[1], false), (ids[2], true), (id, true), (foreign, true)]
+    {
+        ensure!(epoch(&*store, session).await?.is_some() == lives, "{session} lives: {}", !lives);
+    }
+    Ok(())
+}
+
+pub(super) async fn a_refresh_makes_the_next_epoch(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "first", 1).await?;
+    let Rotation::Rotated { session, account } = rotate(&*store, "first", "second", 100).await?
+    else {
+        bail!("not refreshed");
+    };
+    ensure!(*account == ada, "another account");
+    ensure!((session.id, session.epoch) == (id, 2), "{session:?}");
+    ensure!((session.created_at, session.last_used_at) == (at(1), at(100)), "{session:?}");
+    ensure!(session.expires_at == at(3700), "{session:?}");
+    ensure!(epoch(&*store, id).await? == Some(2), "it isn't stored");
+    let again = rotate(&*store, "second", "third", 3699).await?;
+    ensure!(matches!(again, Rotation::Rotated { session, .. } if session.epoch == 3));
+    let log = store.audit_log(None, 1).await?;
+    ensure!(log[0].account == Some(ada.user_id) && log[0].login.is_some(), "{log:?}");
+    Ok(())
+}
+
+pub(super) async fn a_used_token_ends_its_session(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "first", 1).await?;
+    rotate(&*store, "first", "second", 2).await?;
+    rotate(&*store, "second", "third", 3).await?;
+    let reused = rotate(&*store, "first", "x", 4).await?;
+    ensure!(reused == Rotation::Reused { session: id, ended: true }, "{reused:?}");
+    ensure!(epoch(&*store, id).await?.is_none(), "the session lives");
+    let newest = rotate(&*store, "third", "y", 5).await?;
+    ensure!(newest == Rotation::Ended, "{newest:?}");
+    let again = rotate(&*store, "second", "z", 6).await?;
+    ensure!(again == Rotation::Reused { session: id, ended: false }, "{again:?}");
+    Ok(())
+}
+
+pub(super) async fn one_of_many_at_once_refreshes(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "first", 1).await?;
+    let mut tries = tokio::task::JoinSet::new();
+    for index in 0..16 {
+        let store = store.clone();
+        tries.spawn(async move { rotate(&*store, "first", &format!("next {index}"), 2).await });
+    }
+    let (mut rotated, mut ended) = (0, 0);
+    for outcome in tries.join_all().await {
+        match outcome? {
+            Rotation::Rotated { .. } => rotated += 1,
+            Rotation::Reused { session, ended: by_this } if session == id => {
+                ended += u32::from(by_this);
+            }
+            other => bail!("{other:?}"),
+        }
+    }
+    ensure!((rotated, ended) == (1, 1), "{rotated} refreshed, {ended} ended it");
+    Ok(())
+}
+
+pub(super) async fn refused_tokens_are_told_apart(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "ended", 1).await?;
+    open(&*store, &ada, "old", 2).await?;
+    store.end_session(ada.user_id, id, at(3), entry(Action::SignOut, 3)).await?;
+    for (token, expected) in
+        [("ended", Rotation::Ended), ("old", Rotation::Expired), ("unknown", Rotation::Unknown)]
+    {
+        let refused = rotate(&*store, token, "next", 3602).await?;
+        ensure!(refused == expected, "{token}: {refused:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn a_session_ends_once_and_by_its_owner(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let bob = register(&*store, "bob", 0).await?;
+    let id = open(&*store, &ada, "t", 1).await?;
+    for (account, expected) in [(&bob, false), (&ada, true), (&ada, false)] {
+        let audit = entry(Action::RevokeSession, 2).about(account);
+        let ended = store.end_session(account.user_id, id, at(2), audit).await?;
+        ensure!(ended == expected, "{} ended it: {ended}", account.login);
+    }
+    ensure!(epoch(&*store, id).await?.is_none(), "it lives");
+    let listed = store.sessions(ada.user_id).await?;
+    ensure!(listed.len() == 1 && listed[0].ended_at == Some(at(2)), "{listed:?}");
+    let old = open(&*store, &ada, "old", 10).await?;
+    let audit = entry(Action::RevokeSession, 5000);
+    let ended = store.end_session(ada.user_id, old, at(5000), audit).await?;
+    ensure!(!ended, "one that had expired was ended");
+    Ok(())
+}

@@ -1,0 +1,192 @@
+use std::collections::HashSet;
+
+use anyhow::{Result, ensure};
+use jiff::SignedDuration;
+use kit::clock::id_at;
+use miniapp_tasks::domain::{Spec, Task};
+use miniapp_tasks::engine::{Due, TakeDue};
+use miniapp_tasks::{Command, Engine};
+use miniapp_types::trace::TraceContext;
+use uuid::Uuid;
+
+use super::{
+    Processes, add, add_claimed, add_finished, apply, at, claim, fail, finish, ids, is_stored,
+    spec, store,
+};
+
+const LOOKAHEAD: u64 = 1;
+const OVERDUE: u64 = 2;
+const HOLD: u64 = 10;
+/// When at the latest a task that was taken and forgotten is due again.
+const AGAIN: u64 = HOLD + LOOKAHEAD + OVERDUE;
+
+fn seconds(count: u64) -> SignedDuration {
+    SignedDuration::from_secs(count.cast_signed())
+}
+
+/// Takes what is due so many seconds after the tests began.
+pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Vec<Due>> {
+    let (lookahead, overdue, hold) = (seconds(LOOKAHEAD), seconds(OVERDUE), seconds(HOLD));
+    Ok(engine.take_due(&TakeDue { now: at(now), lookahead, overdue, hold, limit }).await?)
+}
+
+/// Exactly `expected` can be taken, in any order.
+async fn takes(engine: &dyn Engine, now: u64, expected: &[&Task]) -> Result<()> {
+    let taken = take(engine, now, 1000).await?;
+    let found: HashSet<Uuid> = taken.iter().map(|due| due.id).collect();
+    ensure!(found.len() == taken.len(), "one was taken twice");
+    let expected: HashSet<Uuid> = ids(expected.iter().copied()).into_iter().collect();
+    ensure!(found == expected, "{} instead of {} at {now}", found.len(), expected.len());
+    Ok(())
+}
+
+async fn add_delayed(engine: &dyn Engine, now: u64, run_at: u64) -> Result<Task> {
+    let task = Task::new(id_at(at(now)), Uuid::new_v4(), spec("echo", now)?, Some(at(run_at)));
+    store(engine, &task).await?;
+    Ok(task)
+}
+
+/// The process that stored it dispatches it without asking, so others wait a while.
+pub(super) async fn a_task_of_now_is_taken_when_overdue([engine, other]: Processes) -> Result<()> {
+    let task = add(&*engine, Uuid::new_v4(), 10).await?;
+    let past = add_delayed(&*engine, 10, 5).await?;
+    for (engine, now) in [(&engine, 10), (&other, 11)] {
+        takes(&**engine, now, &[]).await?;
+    }
+    takes(&*other, 10 + OVERDUE, &[&task, &past]).await?;
+    is_stored(&*engine, &task).await
+}
+
+pub(super) async fn a_delayed_task_is_taken_before_its_time([engine, _]: Processes) -> Result<()> {
+    let task = add_delayed(&*engine, 10, 100).await?;
+    takes(&*engine, 50, &[]).await?;
+    takes(&*engine, 100 - LOOKAHEAD - 1, &[]).await?;
+    takes(&*engine, 100 - LOOKAHEAD, &[&task]).await?;
+
+    let retried = add_claimed(&*engine, Uuid::new_v4(), 200).await?;
+    let retried = apply(&*engine, &retried, fail(&retried, Some(60)), 201).await?;
+    takes(&*engine, 201, &[&task]).await?;
+    takes(&*engine, 261 - LOOKAHEAD, &[&task, &retried]).await
+}
+
+pub(super) async fn what_is_taken_is_left_to_the_taker([engine, other]: Processes) -> Result<()> {
+    let now = add(&*engine, Uuid::new_v4(), 0).await?;
+    let delayed = add_delayed(&*engine, 0, 10).await?;
+    takes(&*engine, 10, &[&now, &delayed]).await?;
+    for later in [10, 11, 10 + HOLD - LOOKAHEAD - 1] {
+        takes(&*engine, later, &[]).await?;
+        takes(&*other, later, &[]).await?;
+    }
+    takes(&*other, 10 + AGAIN, &[&now, &delayed]).await?;
+    // It isn't a change, or messages that are under way would be stale.
+    is_stored(&*engine, &now).await?;
+    is_stored(&*engine, &delayed).await
+}
+
+pub(super) async fn the_longest_due_are_taken_first([engine, _]: Processes) -> Result<()> {
+    let mut expected = Vec::new();
+    for created in [3, 1, 2, 5, 4] {
+        expected.push(add(&*engine, Uuid::new_v4(), created).await?);
+    }
+    expected.sort_by_key(|task| task.spec.created_at);
+    for pair in expected.chunks(2) {
+        let taken: HashSet<Uuid> =
+            take(&*engine, 9, 2).await?.into_iter().map(|due| due.id).collect();
+        ensure!(taken == ids(pair).into_iter().collect(), "not the oldest");
+    }
+    ensure!(take(&*engine, 9, 2).await?.is_empty());
+    Ok(())
+}
+
+pub(super) async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Result<()> {
+    let trace = TraceContext {
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        tracestate: Some("vendor=1".into()),
+        baggage: Some("key=value".into()),
+    };
+    let spec = Spec { trace: trace.clone(), ..spec("echo", 0)? };
+    let task = Task::new(id_at(at(0)), Uuid::new_v4(), spec, None);
+    store(&*engine, &task).await?;
+    let task = apply(&*engine, &task, Command::Cancel, 1).await?;
+    let task = apply(&*engine, &task, Command::Restart, 2).await?;
+    let taken = take(&*engine, 10, 10).await?;
+    let [due] = taken.as_slice() else { anyhow::bail!("{} are due", taken.len()) };
+    ensure!((due.id, due.generation, due.version) == (task.id, 2, task.state.version));
+    ensure!(due.at == at(2), "due at {}", due.at);
+    ensure!(due.trace == trace, "in another trace");
+    Ok(())
+}
+
+pub(super) async fn what_was_dispatched_is_not_due([engine, other]: Processes) -> Result<()> {
+    let mut sent = Vec::new();
+    for _ in 0..300 {
+        sent.push(add(&*engine, Uuid::new_v4(), 0).await?);
+    }
+    let open = add(&*engine, Uuid::new_v4(), 0).await?;
+    takes(&*engine, 1, &[]).await?;
+    let notes: Vec<(Uuid, u64)> = sent.iter().map(|task| (task.id, task.state.version)).collect();
+    engine.dispatched(&notes, at(1)).await?;
+    takes(&*other, 100, &[&open]).await?;
+    engine.dispatched(&[(open.id, open.state.version)], at(101)).await?;
+    takes(&*other, 1000, &[]).await?;
+    for task in sent.iter().chain([&open]) {
+        is_stored(&*engine, task).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes) -> Result<()> {
+    let first = add(&*engine, Uuid::new_v4(), 0).await?;
+    let sent = (first.id, first.state.version);
+    let task = apply(&*engine, &first, claim(&first), 1).await?;
+    let task = apply(&*engine, &task, fail(&task, Some(5)), 2).await?;
+    engine.dispatched(&[sent, (Uuid::new_v4(), 1)], at(3)).await?;
+    takes(&*engine, 100, &[&task]).await
+}
+
+pub(super) async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    add_claimed(&*engine, owner, 0).await?;
+    let ended = add_finished(&*engine, owner, 0).await?;
+    for command in [Command::Cancel, Command::Delete] {
+        let task = add(&*engine, owner, 0).await?;
+        apply(&*engine, &task, command, 1).await?;
+    }
+    takes(&*engine, 1000, &[]).await?;
+
+    // Whatever makes it wait again makes it due again.
+    let restarted = apply(&*engine, &ended, Command::Restart, 1001).await?;
+    let released = add_claimed(&*engine, owner, 1000).await?;
+    let release = Command::Release { claim: released.state.claim };
+    let released = apply(&*engine, &released, release, 1001).await?;
+    let lost = add_claimed(&*engine, owner, 1000).await?;
+    let lost = apply(&*engine, &lost, Command::ExpireLease { until: at(2000) }, 1001).await?;
+    takes(&*engine, 1001 + OVERDUE, &[&restarted, &released, &lost]).await?;
+    for task in [restarted, released, lost] {
+        let task = apply(&*engine, &task, claim(&task), 1004).await?;
+        apply(&*engine, &task, finish(&task)?, 1005).await?;
+    }
+    takes(&*engine, 2000, &[]).await
+}
+
+pub(super) async fn lost_messages_are_due_again([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut sent = Vec::new();
+    for created in 0..5 {
+        let task = add(&*engine, owner, created).await?;
+        engine.dispatched(&[(task.id, task.state.version)], at(10 + created)).await?;
+        sent.push(task);
+    }
+    let claimed = apply(&*engine, &sent[0], claim(&sent[0]), 20).await?;
+    apply(&*engine, &sent[1], Command::Cancel, 20).await?;
+    ensure!(engine.dispatch_again(at(9), at(100)).await? == 0, "too early");
+    ensure!(engine.dispatch_again(at(13), at(100)).await? == 2);
+    takes(&*engine, 100, &[&sent[2], &sent[3]]).await?;
+    ensure!(engine.dispatch_again(at(13), at(100)).await? == 0, "again, though not sent again");
+    ensure!(engine.dispatch_again(at(100), at(100)).await? == 1);
+    takes(&*engine, 100, &[&sent[4]]).await?;
+    for task in [&claimed, &sent[2], &sent[3], &sent[4]] {
+        is_stored(&*engine, task).await?;
+    }
+    Ok(())
+}

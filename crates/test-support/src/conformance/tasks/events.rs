@@ -1,0 +1,165 @@
+use anyhow::{Context, Result, ensure};
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::engine::Change;
+use miniapp_tasks::{Command, Engine};
+use miniapp_types::task::{Event, EventType};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{
+    Processes, add, add_claimed, add_finished, apply, change, claim, fail, finish, progress,
+};
+
+const MANY: u32 = 10_000;
+
+/// The events of all of `tasks` by their ids.
+async fn told<'t>(
+    engine: &dyn Engine,
+    tasks: impl IntoIterator<Item = &'t Task>,
+) -> Result<Vec<Event>> {
+    let mut told = Vec::new();
+    for task in tasks {
+        told.extend(engine.timeline(task.id).await?.context("no timeline")?);
+    }
+    told.sort_by_key(|event| event.id);
+    Ok(told)
+}
+
+/// After each of the events, and before the first, all that follow are told.
+async fn is_told(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result<()> {
+    ensure!(engine.events_after(owner, Uuid::nil(), MANY).await? == expected, "not all");
+    for (index, event) in expected.iter().enumerate() {
+        let found = engine.events_after(owner, event.id, MANY).await?;
+        let rest = &expected[index + 1..];
+        ensure!(found == rest, "after {event:?}:\n  {found:?}\ninstead of\n  {rest:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn events_are_told_oldest_first([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let (first, second) = (add(&*engine, owner, 0).await?, add(&*engine, owner, 1).await?);
+    add_finished(&*engine, Uuid::new_v4(), 1).await?;
+    let second = apply(&*engine, &second, claim(&second), 2).await?;
+    let first = apply(&*engine, &first, claim(&first), 3).await?;
+    let first = apply(&*engine, &first, fail(&first, Some(60)), 4).await?;
+    apply(&*engine, &second, progress(&second, "a quarter"), 5).await?;
+    let expected = told(&*engine, [&first, &second]).await?;
+    ensure!(expected.len() == 6);
+    is_told(&*engine, owner, &expected).await?;
+    ensure!(engine.events_after(Uuid::new_v4(), Uuid::nil(), MANY).await?.is_empty());
+    Ok(())
+}
+
+pub(super) async fn events_are_told_in_pages([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut tasks = Vec::new();
+    for seconds in 0..20 {
+        tasks.push(add_finished(&*engine, owner, seconds).await?);
+        tasks.push(add_claimed(&*engine, owner, seconds).await?);
+    }
+    let expected = told(&*engine, &tasks).await?;
+    let (mut found, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let page = engine.events_after(owner, after, 7).await?;
+        ensure!(page.len() <= 7, "a page of {}", page.len());
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        found.extend(page);
+    }
+    ensure!(found == expected, "the pages don't make the whole");
+    Ok(())
+}
+
+pub(super) async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut tasks = Vec::new();
+    for _ in 0..6 {
+        tasks.push(add_claimed(&*engine, owner, 0).await?);
+    }
+    let ends = [
+        finish(&tasks[0])?,
+        fail(&tasks[1], None),
+        Command::ExceedTtl { claim: tasks[2].state.claim },
+        Command::Delete,
+        Command::Cancel,
+        Command::ExpireLease { until: super::at(1000) },
+    ];
+    for (seconds, (task, end)) in (10..).zip(tasks.iter_mut().zip(ends)) {
+        *task = apply(&*engine, task, end, seconds).await?;
+    }
+    // Removed a while after its end.
+    tasks[0] = apply(&*engine, &tasks[0], Command::Delete, 100).await?;
+    let expected = told(&*engine, &tasks).await?;
+    ensure!(expected.len() == 6 * 3 + 1);
+    is_told(&*engine, owner, &expected).await
+}
+
+pub(super) async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut task = add_finished(&*engine, owner, 0).await?;
+    for seconds in [10, 20] {
+        task = apply(&*engine, &task, Command::Restart, seconds).await?;
+        is_told(&*engine, owner, &told(&*engine, [&task]).await?).await?;
+        task = apply(&*engine, &task, claim(&task), seconds + 1).await?;
+        task = apply(&*engine, &task, fail(&task, None), seconds + 2).await?;
+        is_told(&*engine, owner, &told(&*engine, [&task]).await?).await?;
+    }
+    Ok(())
+}
+
+/// Ids of a moment sort by more than its time, and ends of a moment are told after one
+/// another.
+pub(super) async fn events_of_one_moment_are_all_told([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        tasks.push(add_finished(&*engine, owner, 5).await?);
+    }
+    is_told(&*engine, owner, &told(&*engine, &tasks).await?).await
+}
+
+/// Stores a task with hundreds of long events, the last of which ends it.
+async fn add_long(engine: &dyn Engine, owner: Uuid) -> Result<Task> {
+    let mut task = add_claimed(engine, owner, 0).await?;
+    let (from_version, mut events) = (task.state.version, Vec::new());
+    for number in 0..300 {
+        let message = format!("step {number}, {}", "and on ".repeat(30));
+        let step = change(&task, progress(&task, &message), number)?;
+        task = step.task;
+        events.extend(step.events);
+        if events.len() == 50 {
+            let part = Change {
+                task: task.clone(),
+                from_version: from_version + number - 49,
+                events: std::mem::take(&mut events),
+            };
+            ensure!(engine.write(&[], &[part]).await?.changes == [true]);
+        }
+    }
+    apply(engine, &task, finish(&task)?, 300).await
+}
+
+pub(super) async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let task = add_long(&*engine, owner).await?;
+    let expected = told(&*engine, [&task]).await?;
+    ensure!(expected.len() == 303);
+    ensure!(expected.last().is_some_and(|event| event.kind == EventType::Finished));
+    is_told(&*engine, owner, &expected).await
+}
+
+pub(super) async fn many_can_read_long_timelines_at_once([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let tasks = [add_long(&*engine, owner).await?, add_long(&*engine, owner).await?];
+    let expected = told(&*engine, &tasks).await?;
+    let mut readers = JoinSet::new();
+    for _ in 0..20 {
+        let engine = engine.clone();
+        readers.spawn(async move { engine.events_after(owner, Uuid::nil(), MANY).await });
+    }
+    while let Some(read) = readers.join_next().await {
+        ensure!(read?? == expected, "one read something else");
+    }
+    Ok(())
+}

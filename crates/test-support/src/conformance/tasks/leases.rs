@@ -1,0 +1,99 @@
+use std::collections::HashSet;
+
+use anyhow::{Result, ensure};
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::{Claim, Command, Renewed};
+use uuid::Uuid;
+
+use super::{
+    Processes, add, add_claimed, apply, at, change, claim, finish, held, is_stored, stored,
+};
+
+pub(super) async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
+    let before = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    let renewed = engine.renew(&[held(&before)], at(30)).await?;
+    ensure!(renewed == [Renewed { claim: held(&before), cancel_requested: false }]);
+    let mut after = before.clone();
+    after.state.lease_until = Some(at(30));
+    after.state.version += 1;
+    is_stored(&*engine, &after).await?;
+
+    // Whoever read the task before has to look again.
+    let late = change(&before, finish(&before)?, 1)?;
+    ensure!(engine.write(&[], &[late]).await?.changes == [false], "written over a renewal");
+    apply(&*engine, &after, finish(&after)?, 2).await.map(drop)
+}
+
+pub(super) async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let ended = add_claimed(&*engine, owner, 0).await?;
+    let ended = apply(&*engine, &ended, finish(&ended)?, 1).await?;
+    let removed = add_claimed(&*engine, owner, 0).await?;
+    let removed = apply(&*engine, &removed, Command::Delete, 1).await?;
+    let waiting = add_claimed(&*engine, owner, 0).await?;
+    let waiting = apply(&*engine, &waiting, Command::ExpireLease { until: at(100) }, 20).await?;
+    let again = add_claimed(&*engine, owner, 0).await?;
+    let again = apply(&*engine, &again, Command::ExpireLease { until: at(100) }, 20).await?;
+    let again = apply(&*engine, &again, claim(&again), 21).await?;
+    let overtaken = Claim { task_id: again.id, token: again.state.claim - 1 };
+    let nowhere = Claim { task_id: Uuid::new_v4(), token: 1 };
+
+    let lost = [held(&ended), held(&removed), held(&waiting), overtaken, nowhere];
+    ensure!(engine.renew(&lost, at(60)).await?.is_empty(), "a lost claim was renewed");
+    for task in [&ended, &removed, &waiting, &again] {
+        is_stored(&*engine, task).await?;
+    }
+    let both = engine.renew(&[overtaken, held(&again), nowhere], at(60)).await?;
+    ensure!(both == [Renewed { claim: held(&again), cancel_requested: false }]);
+    Ok(())
+}
+
+pub(super) async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> Result<()> {
+    let task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    apply(&*other, &task, Command::Cancel, 1).await?;
+    for seconds in [30, 35] {
+        let renewed = engine.renew(&[held(&task)], at(seconds)).await?;
+        ensure!(renewed == [Renewed { claim: held(&task), cancel_requested: true }]);
+    }
+    Ok(())
+}
+
+pub(super) async fn many_leases_are_renewed_together([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let tasks = (0..400).map(|_| super::new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
+    super::store_all(&*engine, &tasks).await?;
+    let claims =
+        tasks.iter().map(|task| change(task, claim(task), 1)).collect::<Result<Vec<_>>>()?;
+    engine.write(&[], &claims).await?;
+    let claims: Vec<Claim> = claims.iter().map(|change| held(&change.task)).collect();
+    let renewed: HashSet<Claim> =
+        engine.renew(&claims, at(60)).await?.into_iter().map(|renewed| renewed.claim).collect();
+    ensure!(renewed == claims.iter().copied().collect());
+    ensure!(engine.expired(at(59), 1000).await?.is_empty());
+    ensure!(engine.expired(at(60), 1000).await?.len() == claims.len());
+    Ok(())
+}
+
+pub(super) async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    add(&*engine, owner, 0).await?;
+    super::add_finished(&*engine, owner, 0).await?;
+    let early = add_claimed(&*engine, owner, 0).await?;
+    let late = add_claimed(&*engine, owner, 10).await?;
+    ensure!(engine.expired(at(14), 10).await?.is_empty(), "before its time");
+    ensure!(engine.expired(at(16), 10).await? == [early.id]);
+    ensure!(engine.expired(at(26), 10).await?.len() == 2);
+    ensure!(engine.expired(at(26), 1).await? == [early.id], "the oldest comes first");
+
+    let early = apply(&*engine, &early, Command::ExpireLease { until: at(16) }, 16).await?;
+    ensure!(engine.expired(at(26), 10).await? == [late.id]);
+    engine.renew(&[held(&late)], at(40)).await?;
+    ensure!(engine.expired(at(26), 10).await?.is_empty());
+    // The same task runs out again.
+    let early = apply(&*engine, &early, claim(&early), 20).await?;
+    ensure!(engine.expired(at(36), 10).await? == [early.id]);
+    let late = stored(&*engine, late.id).await?;
+    apply(&*engine, &late, finish(&late)?, 30).await?;
+    ensure!(engine.expired(at(100), 10).await? == [early.id]);
+    Ok(())
+}

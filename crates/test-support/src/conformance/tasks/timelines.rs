@@ -1,0 +1,117 @@
+use anyhow::{Context, Result, ensure};
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::engine::Change;
+use miniapp_tasks::{Command, Engine};
+use miniapp_types::task::Event;
+use uuid::Uuid;
+
+use super::{
+    Processes, add_claimed, change, claim, fail, finish, insert, is_stored, new_task, progress,
+};
+
+async fn timeline(engine: &dyn Engine, id: Uuid) -> Result<Vec<Event>> {
+    engine.timeline(id).await?.context("no timeline")
+}
+
+/// Writes a change and notes its events.
+async fn note(
+    engine: &dyn Engine,
+    task: &mut Task,
+    change: Change,
+    told: &mut Vec<Event>,
+) -> Result<()> {
+    let written = engine.write(&[], std::slice::from_ref(&change)).await?;
+    ensure!(written.changes == [true], "a change was not stored");
+    *task = change.task;
+    told.extend(change.events);
+    Ok(())
+}
+
+pub(super) async fn a_timeline_tells_everything_in_order([engine, other]: Processes) -> Result<()> {
+    let mut task = new_task(Uuid::new_v4(), 0)?;
+    let accepted = insert(&task, None);
+    engine.write(std::slice::from_ref(&accepted), &[]).await?;
+    let mut told = vec![accepted.event];
+    let steps: [fn(&Task) -> Result<Command>; 7] = [
+        |task| Ok(claim(task)),
+        |task| Ok(progress(task, "two\nlines, \"quoted\" \u{1F980}")),
+        |task| Ok(fail(task, Some(5))),
+        |task| Ok(claim(task)),
+        finish,
+        |_| Ok(Command::Restart),
+        |_| Ok(Command::Delete),
+    ];
+    for (seconds, command) in (1..).zip(steps) {
+        let change = change(&task, command(&task)?, seconds)?;
+        note(&*engine, &mut task, change, &mut told).await?;
+        for engine in [&engine, &other] {
+            let found = timeline(&**engine, task.id).await?;
+            ensure!(found == told, "found\n  {found:?}\nwhere there should be\n  {told:?}");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn a_missing_task_has_no_timeline([engine, _]: Processes) -> Result<()> {
+    ensure!(engine.timeline(Uuid::new_v4()).await?.is_none());
+    Ok(())
+}
+
+/// Some kilobytes of events a change, until there are far more than a row should hold.
+async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Result<()> {
+    for round in 0..150 {
+        let mut events = Vec::new();
+        let from_version = task.state.version;
+        for number in 0..10 {
+            let message = format!("step {number} of round {round}, {}", "and on ".repeat(30));
+            let step = change(task, progress(task, &message), round)?;
+            *task = step.task;
+            events.extend(step.events);
+        }
+        let combined = Change { task: task.clone(), from_version, events };
+        note(engine, task, combined, told).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result<()> {
+    let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    let neighbour = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    let mut told = timeline(&*engine, task.id).await?;
+    grow(&*engine, &mut task, &mut told).await?;
+    for engine in [&engine, &other] {
+        let found = timeline(&**engine, task.id).await?;
+        ensure!(found.len() == told.len(), "{} events of {}", found.len(), told.len());
+        ensure!(found == told, "the events are not the same or not in order");
+    }
+    // The end of a long life, removal and all.
+    for command in [finish(&task)?, Command::Restart, Command::Delete] {
+        let change = change(&task, command, 200)?;
+        note(&*engine, &mut task, change, &mut told).await?;
+        is_stored(&*engine, &task).await?;
+    }
+    ensure!(timeline(&*engine, task.id).await? == told, "the end is not in order");
+    ensure!(timeline(&*engine, neighbour.id).await?.len() == 2, "a neighbour got some");
+    Ok(())
+}
+
+/// Whoever reads while a timeline grows sees a beginning of it without holes.
+pub(super) async fn a_growing_timeline_is_read_whole([engine, other]: Processes) -> Result<()> {
+    let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    let id = task.id;
+    let mut told = timeline(&*engine, id).await?;
+    let reader = tokio::spawn(async move {
+        let mut known = Vec::new();
+        while !known.last().is_some_and(|event: &Event| event.status.is_terminal()) {
+            let found = timeline(&*other, id).await?;
+            ensure!(found.starts_with(&known), "{} events, then {}", known.len(), found.len());
+            known = found;
+        }
+        Ok(known)
+    });
+    grow(&*engine, &mut task, &mut told).await?;
+    let change = change(&task, finish(&task)?, 200)?;
+    note(&*engine, &mut task, change, &mut told).await?;
+    ensure!(reader.await?? == told, "a hole in the whole");
+    Ok(())
+}

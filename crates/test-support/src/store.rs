@@ -1,0 +1,379 @@
+//! Tasks in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, Inserted, TakeDue, Written};
+use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError};
+use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status, Worker};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+/// An engine without a disk, a thread or a time of its own, so that whatever runs on it can
+/// be repeated. Clones share what they hold.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    rows: BTreeMap<Uuid, Row>,
+    /// By owner and key: the task and the digest of its body.
+    keys: HashMap<(Uuid, String), (Uuid, [u8; 32])>,
+    workers: BTreeMap<String, Worker>,
+    kinds: BTreeMap<String, Kind>,
+}
+
+/// A task with all that is kept about it.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The task.
+    pub task: Task,
+    /// Its timeline, oldest first.
+    pub events: Vec<Event>,
+    /// How often a lease was renewed, which no event tells.
+    pub renewals: u64,
+    /// When a message about it has to go out.
+    pub due_at: Option<Timestamp>,
+    /// When one did.
+    pub dispatched_at: Option<Timestamp>,
+}
+
+impl MemoryStore {
+    /// All that is kept about a task.
+    pub fn row(&self, id: Uuid) -> Option<Row> {
+        self.0.lock().rows.get(&id).cloned()
+    }
+
+    /// Everything, in the order of the ids.
+    pub fn rows(&self) -> Vec<Row> {
+        self.0.lock().rows.values().cloned().collect()
+    }
+}
+
+impl Kept {
+    fn insert(&mut self, insert: &Insert) -> Inserted {
+        if let Some(key) = &insert.key {
+            let named = (insert.task.owner, key.key.clone());
+            if let Some((id, digest)) = self.keys.get(&named) {
+                let task = Box::new(self.rows[id].task.clone());
+                return Inserted::KeyKnown { task, digest: *digest };
+            }
+            self.keys.insert(named, (insert.task.id, key.digest));
+        }
+        let row = Row {
+            task: insert.task.clone(),
+            events: vec![insert.event.clone()],
+            renewals: 0,
+            due_at: insert.task.state.ready_at,
+            dispatched_at: None,
+        };
+        self.rows.insert(insert.task.id, row);
+        Inserted::New
+    }
+
+    fn change(&mut self, change: &Change) -> bool {
+        let Some(row) = self.rows.get_mut(&change.task.id) else { return false };
+        if row.task.state.version != change.from_version {
+            return false;
+        }
+        row.task.state = change.task.state.clone();
+        row.events.extend(change.events.iter().cloned());
+        row.due_at = row.task.state.ready_at;
+        row.dispatched_at = None;
+        if row.task.state.deleted {
+            self.keys.retain(|_, (id, _)| *id != change.task.id);
+        }
+        true
+    }
+
+    fn backlog(&self, now: Timestamp, most: u32) -> Backlog {
+        let mut counted = Backlog::default();
+        for row in self.rows.values() {
+            let ready_at = row.task.state.ready_at;
+            match (ready_at, row.due_at) {
+                (Some(ready_at), Some(_)) if ready_at > now => counted.delayed += 1,
+                (Some(_), Some(_)) => {
+                    counted.outbox += 1;
+                    counted.outbox_since = earlier(counted.outbox_since, ready_at);
+                }
+                (Some(_), None) => {
+                    counted.queued += 1;
+                    counted.queued_since = earlier(counted.queued_since, row.dispatched_at);
+                }
+                (None, _) => counted.running += u64::from(row.task.state.lease_until.is_some()),
+            }
+        }
+        let parts = [&mut counted.delayed, &mut counted.outbox, &mut counted.queued];
+        for count in parts.into_iter().chain([&mut counted.running]) {
+            *count = (*count).min(most.into());
+        }
+        counted
+    }
+
+    fn count(&self, owner: Option<Uuid>, now: Timestamp) -> Stats {
+        let is_asked_for = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
+        let mut counted = Stats {
+            by_status: ByStatus::default(),
+            queue_depth: 0,
+            oldest_wait_seconds: 0.0,
+            finished_per_minute: 0,
+        };
+        for Row { task, .. } in self.rows.values().filter(is_asked_for) {
+            let state = &task.state;
+            if state.deleted {
+                continue;
+            }
+            *match state.status {
+                Status::Awaiting => &mut counted.by_status.awaiting,
+                Status::Executing => &mut counted.by_status.executing,
+                Status::Finished => &mut counted.by_status.finished,
+                Status::Canceled => &mut counted.by_status.canceled,
+                Status::Failed => &mut counted.by_status.failed,
+            } += 1;
+            if let Some(ready_at) = state.ready_at.filter(|at| *at <= now) {
+                let waited = now.duration_since(ready_at).as_secs_f64();
+                counted.queue_depth += 1;
+                counted.oldest_wait_seconds = counted.oldest_wait_seconds.max(waited);
+            }
+            let minute_ago = before(now, SignedDuration::from_mins(1));
+            let is_of_late = state.finished_at.is_some_and(|at| at >= minute_ago);
+            counted.finished_per_minute +=
+                u64::from(state.status == Status::Finished && is_of_late);
+        }
+        counted
+    }
+}
+
+fn before(now: Timestamp, ago: SignedDuration) -> Timestamp {
+    now.saturating_sub(ago).unwrap_or(Timestamp::MIN)
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+fn first<T>(mut all: Vec<T>, limit: u32) -> Vec<T> {
+    all.truncate(limit as usize);
+    all
+}
+
+#[async_trait]
+impl Engine for MemoryStore {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        let kept = self.0.lock();
+        Ok(ids.iter().filter_map(|id| kept.rows.get(id)).map(|row| row.task.clone()).collect())
+    }
+
+    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+        let mut kept = self.0.lock();
+        // All or nothing, like a transaction that a constraint stops.
+        if inserts.iter().any(|insert| kept.rows.contains_key(&insert.task.id)) {
+            return Err(StoreError::Broken("the task is there already".into()));
+        }
+        let inserts = inserts.iter().map(|insert| kept.insert(insert)).collect();
+        let changes = changes.iter().map(|change| kept.change(change)).collect();
+        Ok(Written { inserts, changes })
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        let Filter { owner, id, status, kind, before, limit, enough } = filter;
+        let is_asked_for = |task: &&Task| {
+            !task.state.deleted
+                && owner.is_none_or(|owner| task.owner == owner)
+                && id.is_none_or(|id| task.id == id)
+                && status.is_none_or(|status| task.state.status == status)
+                && kind.as_ref().is_none_or(|kind| task.spec.kind == *kind)
+                && before.is_none_or(|before| task.id < before)
+        };
+        let kept = self.0.lock();
+        let newest_first = kept.rows.values().rev().map(|row| &row.task);
+        let mut bytes = 0;
+        let has_room = |task: &&Task| {
+            let has_room = enough.is_none_or(|enough| bytes < enough as usize);
+            let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
+            bytes += task.spec.data.get().len() + result;
+            has_room
+        };
+        let listed = newest_first.filter(is_asked_for).take(*limit as usize);
+        Ok(listed.take_while(has_room).cloned().collect())
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        Ok(self.0.lock().rows.get(&id).map(|row| row.events.clone()))
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let kept = self.0.lock();
+        let rows = kept.rows.values().filter(|row| row.task.owner == owner);
+        let events = rows.flat_map(|row| &row.events).filter(|event| event.id > after);
+        let mut events: Vec<Event> = events.cloned().collect();
+        events.sort_by_key(|event| event.id);
+        Ok(first(events, limit))
+    }
+
+    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+        let mut kept = self.0.lock();
+        let mut renewed = Vec::new();
+        for &claim in claims {
+            let Some(row) = kept.rows.get_mut(&claim.task_id) else { continue };
+            let state = &mut row.task.state;
+            if state.status == Status::Executing && state.claim == claim.token {
+                state.lease_until = Some(until);
+                state.version += 1;
+                row.renewals += 1;
+                renewed.push(Renewed { claim, cancel_requested: state.cancel_requested });
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        let kept = self.0.lock();
+        let leased = |row: &Row| Some((row.task.state.lease_until?, row.task.id));
+        let mut expired: Vec<_> = kept.rows.values().filter_map(leased).collect();
+        expired.retain(|(until, _)| *until <= now);
+        expired.sort();
+        Ok(first(expired.into_iter().map(|(_, id)| id).collect(), limit))
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+        let TakeDue { now, lookahead, overdue, hold, limit } = *take;
+        let near = now.saturating_add(lookahead).unwrap_or(Timestamp::MAX);
+        let forgotten = before(now, overdue);
+        let held = now.saturating_add(lookahead + hold).unwrap_or(Timestamp::MAX);
+        let mut kept = self.0.lock();
+        let mut due: Vec<(Timestamp, Uuid)> = Vec::new();
+        for (id, row) in &kept.rows {
+            let is_delayed = row.task.state.run_at > Some(row.task.spec.created_at);
+            let is_due = |at: &Timestamp| *at <= near && (is_delayed || *at <= forgotten);
+            due.extend(row.due_at.filter(is_due).map(|at| (at, *id)));
+        }
+        due.sort();
+        let taken = first(due, limit).into_iter().filter_map(|(_, id)| {
+            let row = kept.rows.get_mut(&id)?;
+            row.due_at = Some(held);
+            let Task { state, spec, .. } = &row.task;
+            Some(Due {
+                id,
+                generation: state.generation,
+                version: state.version,
+                at: state.ready_at?,
+                since: state.changed_at,
+                attempt: state.attempt,
+                trace: spec.trace.clone(),
+            })
+        });
+        Ok(taken.collect())
+    }
+
+    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+        let mut kept = self.0.lock();
+        for (id, version) in tasks {
+            if let Some(row) = kept.rows.get_mut(id)
+                && row.task.state.version == *version
+                && row.due_at.take().is_some()
+            {
+                row.dispatched_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+
+    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let overdue = self::before(now, SignedDuration::from_mins(1));
+        let mut again = 0;
+        for row in self.0.lock().rows.values_mut() {
+            if let Some(ready_at) = row.task.state.ready_at
+                && row.due_at.is_none()
+                && row.dispatched_at.is_some_and(|at| at <= before)
+            {
+                row.due_at = Some(ready_at.min(overdue));
+                row.dispatched_at = None;
+                again += 1;
+            }
+        }
+        Ok(again)
+    }
+
+    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        let filter = Filter { owner: Some(owner), limit, ..Filter::default() };
+        Ok(self.list(&filter).await?.into_iter().map(|task| task.id).collect())
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut kept = self.0.lock();
+        let is_old = |row: &&Row| {
+            let limit = if row.task.state.deleted { ended.max(removed) } else { ended };
+            row.task.state.finished_at.is_some_and(|at| at <= limit)
+        };
+        let old = kept.rows.values().filter(is_old).map(|row| row.task.id).collect();
+        let old = first(old, limit);
+        for id in &old {
+            kept.rows.remove(id);
+            kept.keys.retain(|_, (task, _)| task != id);
+        }
+        kept.workers.retain(|_, worker| worker.last_seen_at > removed);
+        Ok(old.len() as u64)
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        Ok(self.0.lock().count(owner, now))
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        _: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        Ok(self.0.lock().backlog(now, most))
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        self.0.lock().workers.insert(worker.name.clone(), worker.clone());
+        Ok(())
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        self.0.lock().workers.remove(name);
+        Ok(())
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        let kept = self.0.lock();
+        Ok(kept.workers.values().filter(|worker| worker.last_seen_at >= since).cloned().collect())
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        let named = kinds.iter().map(|kind| (kind.name.clone(), kind.clone()));
+        self.0.lock().kinds.extend(named);
+        Ok(())
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        Ok(self.0.lock().kinds.values().cloned().collect())
+    }
+
+    /// Nothing: its rows can be put into a database that is asked for the rules.
+    async fn check(&self, _: Timestamp) -> Result<Vec<Checked>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
