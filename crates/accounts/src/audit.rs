@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use kit::clock;
+use miniapp_runtime::clock;
 use miniapp_types::account::{self, Account};
 use miniapp_types::problem::Code;
 use uuid::Uuid;

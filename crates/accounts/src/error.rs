@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::token::TokenFault;
+use miniapp_token::TokenFault;
 use miniapp_types::problem::{Code, FieldError};
 
 use crate::password::Busy;

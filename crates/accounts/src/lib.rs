@@ -5,7 +5,7 @@
 //! (mails, messages) commits with the change that causes it and is done by the
 //! [`Relay`]; what time does (rotating keys, forgetting) is done by [`upkeep`].
 //!
-//! Whoever only verifies tokens takes [`kit::token`] with the published keys.
+//! Whoever only verifies tokens takes [`miniapp_token`] with the published keys.
 
 pub mod audit;
 pub mod code;

@@ -3,8 +3,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use kit::clock::Clock;
-use kit::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge, Histogram, SHORT};
+use miniapp_runtime::clock::Clock;
+use miniapp_telemetry::metrics::{
+    self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge, Histogram, SHORT,
+};
 use miniapp_types::problem::Code;
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::Service;
-use kit::clock::{self, Clock};
-use kit::lifecycle::Shutdown;
 use miniapp_broker::spans::Publishing;
 use miniapp_broker::{Broker, BrokerError, Message, Topic};
+use miniapp_runtime::clock::{self, Clock};
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
@@ -51,7 +51,7 @@ impl News {
         let change = SessionChanged::V1 { session_id, epoch, at };
         let mut message = Message::new(clock::id_at(at), &change)
             .about(session_id)
-            .in_trace(kit::trace::current_context());
+            .in_trace(miniapp_telemetry::trace::current_context());
         let broker = &self.0.broker;
         let publishing = Publishing::begin(broker.system(), Topic::Sessions, &mut message);
         let answer = broker.broadcast(Topic::Sessions, message).await;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kit::clock::Clock;
-use kit::config::{Config, Synchronous};
+use miniapp_config::{Config, Synchronous};
+use miniapp_runtime::clock::Clock;
 use tokio::sync::broadcast;
 
 use crate::mail::{InboxMail, InboxMailer, Mailer, SmtpMailer};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kit::clock::Clock;
-use kit::lifecycle::Shutdown;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::lifecycle::Shutdown;
 
 use crate::service::{Accounts, FAILURE_WINDOW};
 use crate::store::{Outdated, StoreError};

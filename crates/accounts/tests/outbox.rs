@@ -4,9 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use kit::lifecycle::Shutdown;
 use miniapp_accounts::mail::MailError;
 use miniapp_broker::{Broker as _, Queue, Received, Topic};
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_types::message::{AccountDeleted, SessionChanged};
 
 use support::{Platform, caller};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kit::clock::{Clock as _, ManualClock};
-use kit::config::Config;
 use miniapp_accounts::mail::{Mail, MailError, Mailer};
 use miniapp_accounts::{Accounts, Caller, Email, Parts, open_mailer, open_store};
 use miniapp_broker::MemoryBroker;
+use miniapp_config::Config;
+use miniapp_runtime::clock::{Clock as _, ManualClock};
 use miniapp_test_support::smtp::{Encryption, Fault, Options, Server, Stage, USER};
 use tempfile::TempDir;
 use tokio::sync::broadcast;

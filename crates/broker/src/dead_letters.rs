@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kit::metrics::{self, Counter, Family};
+use miniapp_telemetry::metrics::{self, Counter, Family};
 use miniapp_types::message::{AccountDeleted, TaskReady};
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::{sleep, timeout};

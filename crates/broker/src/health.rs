@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kit::health::{Condition, Health};
+use miniapp_runtime::health::{Condition, Health};
 use tokio::time::timeout;
 
 use crate::{Broker, BrokerError};

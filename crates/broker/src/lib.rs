@@ -26,7 +26,7 @@ pub mod spans;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::config::EngineUrl;
+use miniapp_config::EngineUrl;
 
 use crate::metered::Metered;
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use kit::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT};
+use miniapp_telemetry::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT};
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
 
@@ -144,7 +144,7 @@ impl Consumer for MeteredConsumer {
 
 #[cfg(test)]
 mod tests {
-    use kit::metrics::{Format, exposition};
+    use miniapp_telemetry::metrics::{Format, exposition};
     use uuid::Uuid;
 
     use super::*;

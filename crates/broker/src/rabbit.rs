@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kit::config::EngineUrl;
+use miniapp_config::EngineUrl;
 use tokio::time::timeout;
 
 use self::address::Address;

@@ -9,9 +9,11 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use kit::Service;
-use kit::clock::truncated;
-use kit::trace::{Open, Parent, Past, SpanId, SpanKind, context_below, new_span_id, now};
+use miniapp_runtime::clock::truncated;
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{
+    Open, Parent, Past, SpanId, SpanKind, context_below, new_span_id, now,
+};
 use uuid::Uuid;
 
 use crate::destination::Destination;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kit::clock::{Clock, Forward};
-use kit::config::Database as Settings;
+use miniapp_config::Database as Settings;
+use miniapp_runtime::clock::{Clock, Forward};
 use sqlx::Row as _;
 
 use crate::Fault;

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
-use kit::config::{Database as Settings, Synchronous, variable_of};
+use miniapp_config::{Database as Settings, Synchronous, variable_of};
 use parking_lot::Mutex;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};

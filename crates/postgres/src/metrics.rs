@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kit::metrics::{self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, SHORT};
+use miniapp_telemetry::metrics::{
+    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, SHORT,
+};
 use prometheus_client::encoding::EncodeLabelSet;
 use tracing::Span;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kit::clock::{Clock, ManualClock, SystemClock};
-use kit::config::{Database as Settings, EngineUrl, Synchronous};
+use miniapp_config::{Database as Settings, EngineUrl, Synchronous};
 use miniapp_postgres::{Database, DatabaseClock, Fault};
+use miniapp_runtime::clock::{Clock, ManualClock, SystemClock};
 use miniapp_test_support::certificate::Certificate;
 use miniapp_test_support::postgres::Server;
 use sqlx::Row as _;

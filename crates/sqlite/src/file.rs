@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::data_dir;
+use miniapp_runtime::data_dir;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,

@@ -3,9 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
-use kit::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge};
-use kit::metrics::{Histogram, Histograms, LONG, SHORT};
 use miniapp_broker::{Broker, Queue};
+use miniapp_telemetry::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge};
+use miniapp_telemetry::metrics::{Histogram, Histograms, LONG, SHORT};
 use miniapp_types::task::EventType;
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::IntoEnumIterator as _;

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::clock::{Clock, new_id};
-use kit::lifecycle::Shutdown;
 use miniapp_broker::{Broker, Message, Topic};
+use miniapp_runtime::clock::{Clock, new_id};
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_types::message::{OwnedEvent, TaskCancels, TaskEvents};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::config::{Database, Synchronous};
+use miniapp_config::{Database, Synchronous};
 
 use crate::engine::{Engine, StoreError};
 use crate::postgres::PostgresEngine;

@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use kit::clock::Clock;
-use kit::trace::{Parent, Past, SpanId, SpanKind, Times, is_sampled, now, span_id_of};
 use miniapp_broker::spans::Publishing;
 use miniapp_broker::{BrokerError, Message, Queue};
+use miniapp_runtime::clock::Clock;
+use miniapp_telemetry::trace::{
+    Parent, Past, SpanId, SpanKind, Times, is_sampled, now, span_id_of,
+};
 use miniapp_types::message::EventTrace;
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ mod attempts;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::{Clock, new_id};
-use kit::health::Condition;
+use miniapp_runtime::clock::{Clock, new_id};
+use miniapp_runtime::health::Condition;
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;

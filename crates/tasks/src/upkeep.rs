@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use kit::config;
-use kit::lifecycle::Shutdown;
-use kit::trouble::{Retries, Trouble};
 use miniapp_broker::{Broker, Queue};
+use miniapp_config as config;
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::trouble::{Retries, Trouble};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};

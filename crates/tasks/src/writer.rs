@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kit::clock::Clock;
+use miniapp_runtime::clock::Clock;
 use miniapp_types::message::OwnedEvent;
 use miniapp_types::task::{Event, EventType};
 use parking_lot::Mutex;

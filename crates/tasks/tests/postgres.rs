@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::{Clock, ManualClock, id_at, new_id};
+use miniapp_runtime::clock::{Clock, ManualClock, id_at, new_id};
 use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};

@@ -2,7 +2,7 @@
 //! breaks one is found.
 
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::{Clock as _, ManualClock};
+use miniapp_runtime::clock::{Clock as _, ManualClock};
 use miniapp_tasks::domain::{State, Task};
 use miniapp_tasks::engine::{Change, Checked};
 use miniapp_tasks::postgres::PostgresEngine;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use kit::config::{Database, EngineUrl, Synchronous};
+use miniapp_config::{Database, EngineUrl, Synchronous};
 use parking_lot::Mutex;
 use rustix::process::Pid;
 use sqlx::postgres::{PgConnectOptions, PgConnection};

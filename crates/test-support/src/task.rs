@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_tasks::Command;
 use miniapp_tasks::domain::{Spec, State, Task};
 use miniapp_tasks::engine::{Change, IdempotencyKey, Insert};

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use kit::config::EngineUrl;
 use miniapp::bench::Subject;
+use miniapp_config::EngineUrl;
 use miniapp_test_support::platform::{Program, Separate};
 use miniapp_test_support::postgres::{self, Durability};
 use miniapp_test_support::rabbit::{self, Options};

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use kit::Service;
-use kit::trouble::Trouble;
 use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Delivery, Queue};
+use miniapp_runtime::trouble::Trouble;
 use miniapp_tasks::Tasks;
+use miniapp_telemetry::Service;
 use miniapp_types::message::AccountDeleted;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span, info_span};

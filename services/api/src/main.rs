@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use kit::Service;
+use miniapp_telemetry::Service;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    kit::run(Service::Api, miniapp_api::serve)
+    miniapp_program::run(Service::Api, miniapp_api::serve)
 }

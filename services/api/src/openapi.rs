@@ -1,6 +1,6 @@
 //! The description of the service.
 
-use kit::openapi::{self, BearerToken};
+use miniapp_http::openapi::{self, BearerToken};
 use miniapp_types::problem::{self, Code};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;

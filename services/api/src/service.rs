@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
-use kit::Boot;
-use kit::clock::{Clock, SystemClock};
-use kit::config::Config;
-use kit::health::Health;
-use kit::http::{RouterOptions, ServerOptions};
-use kit::lifecycle::Shutdown;
 use miniapp_broker::Broker;
+use miniapp_config::Config;
+use miniapp_http::{RouterOptions, ServerOptions};
+use miniapp_program::Boot;
+use miniapp_runtime::clock::{Clock, SystemClock};
+use miniapp_runtime::health::Health;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -43,13 +43,13 @@ pub async fn run(
     let check = Check::new(&config.auth.url, clock.clone())?;
     add_checks(health, &tasks, &check);
     let api = Api::new(tasks, check, clock, broker.is_durable());
-    let router = router(api.clone(), &RouterOptions::new(kit::Service::Api, config))?;
+    let router = router(api.clone(), &RouterOptions::new(miniapp_telemetry::Service::Api, config))?;
     health.started();
     // Both end with this function, after the last request.
     let _numbers = miniapp_tasks::metrics::watch(&api.tasks, &broker);
     let _background = attend(&api, &broker);
     let options = ServerOptions::from(config);
-    kit::http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
+    miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
 
 /// Runs the service on what the configuration names, until it is told to stop.
@@ -68,7 +68,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     miniapp_broker::health::add(&health, broker.clone());
-    let listener = kit::listen(config.api.listen, "api.listen").await?;
+    let listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
     let deps = Deps { tasks, broker: broker.clone(), clock };
     let serving = run(&config, deps, listener, &health, shutdown);
@@ -83,8 +83,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// All that is served.
 pub(crate) fn router(api: Api, options: &RouterOptions) -> anyhow::Result<Router> {
     let (router, openapi) = routes::router().with_state(api).split_for_parts();
-    let router = router.merge(kit::http::docs(&openapi).context("can't describe the service")?);
-    Ok(kit::http::finish(router, options))
+    let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
+    Ok(miniapp_http::finish(router, options))
 }
 
 /// Listens to the broker, for as long as what it returns lives.

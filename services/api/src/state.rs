@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use kit::clock::Clock;
+use miniapp_runtime::clock::Clock;
 use miniapp_tasks::Tasks;
 
 use crate::kinds::KnownKinds;

@@ -1,13 +1,13 @@
 //! Bodies with new passwords.
 
 use axum::extract::{FromRequest, Request};
-use kit::http::{Problem, json};
 use miniapp_accounts::Accounts;
+use miniapp_http::{Problem, json};
 use miniapp_types::fields::FromFields;
 
 use crate::fault::Fault;
 
-/// As [`kit::http::Body`], but read off the async threads, when it is its turn: to judge
+/// As [`miniapp_http::Body`], but read off the async threads, when it is its turn: to judge
 /// a new password can take as long as to hash it.
 pub(crate) struct Judged<T>(pub T);
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use kit::http::Problem;
 use miniapp_accounts::{Error, StoreError};
+use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 
 /// What an endpoint fails with.

@@ -1,6 +1,6 @@
 //! The description of the service.
 
-use kit::openapi::BearerToken;
+use miniapp_http::openapi::BearerToken;
 use miniapp_types::account::{
     ChangePassword, ConfirmReset, Register, SendCode, UpdateAccount, VerifyEmail,
 };

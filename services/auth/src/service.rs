@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use kit::Boot;
-use kit::clock::SystemClock;
-use kit::config::Config;
-use kit::health::{Condition, Health};
-use kit::http::{PerIp, RouterOptions, ServerOptions};
-use kit::lifecycle::Shutdown;
-use kit::trouble::Retries;
 use miniapp_accounts::mail::Mailer;
 use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
+use miniapp_config::Config;
+use miniapp_http::{PerIp, RouterOptions, ServerOptions};
+use miniapp_program::Boot;
+use miniapp_runtime::clock::SystemClock;
+use miniapp_runtime::health::{Condition, Health};
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::trouble::Retries;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -54,7 +54,7 @@ impl Auth {
         let drained = Shutdown::new();
         let background = attend(&self.accounts, &drained);
         let _numbers = self.accounts.watch();
-        let served = kit::http::serve(listener, self.router, self.options, shutdown).await;
+        let served = miniapp_http::serve(listener, self.router, self.options, shutdown).await;
         // What the last requests owe is still tried.
         drained.begin();
         background.join_all().await;
@@ -82,7 +82,7 @@ pub async fn serve(boot: Boot) -> anyhow::Result<()> {
     let parts = Parts { store, broker, mailer, clock };
     let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
     let Some(auth) = opened.await.transpose()? else { return Ok(()) };
-    let listener = kit::listen(config.auth.listen, "auth.listen").await?;
+    let listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
     health.started();
     auth.run(listener, shutdown).await
 }
@@ -97,8 +97,8 @@ pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Rou
     let per_ip = PerIp::new(config.limits.per_ip);
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
-    let router = router.merge(kit::http::docs(&openapi).context("can't describe the service")?);
-    Ok(kit::http::finish(router, &RouterOptions::new(kit::Service::Auth, config)))
+    let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
+    Ok(miniapp_http::finish(router, &RouterOptions::new(miniapp_telemetry::Service::Auth, config)))
 }
 
 fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {

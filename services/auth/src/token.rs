@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use kit::http::{Client, Problem, bearer};
 use miniapp_accounts::{Accounts, Caller, Identity};
+use miniapp_http::{Client, Problem, bearer};
 use miniapp_types::account::Role;
 
 use crate::fault::Fault;

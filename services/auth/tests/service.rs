@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use kit::clock::SystemClock;
-use kit::config::Config;
-use kit::health::{Health, Status};
-use kit::lifecycle::Shutdown;
 use miniapp_accounts::mail::InboxMail;
 use miniapp_accounts::{Parts, open_mailer, open_store};
 use miniapp_auth::Auth;
 use miniapp_broker::MemoryBroker;
+use miniapp_config::Config;
+use miniapp_runtime::clock::SystemClock;
+use miniapp_runtime::health::{Health, Status};
+use miniapp_runtime::lifecycle::Shutdown;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use kit::release::version;
+use miniapp_telemetry::release::version;
 use reqwest::Url;
 
 use crate::commands::{

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use kit::clock::{Clock as _, SystemClock};
-use kit::config::Config;
+use miniapp_config::Config;
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
 use crate::cli::Global;

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use kit::config::ConfigError;
+use miniapp_config::ConfigError;
 use serde_json::json;
 
 use crate::client::ClientError;

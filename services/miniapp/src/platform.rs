@@ -8,14 +8,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use kit::Boot;
-use kit::clock::{Clock, SystemClock};
-use kit::config::Config;
-use kit::data_dir::DataDir;
-use kit::lifecycle::Shutdown;
 use miniapp_accounts::mail::InboxMail;
 use miniapp_auth::Auth;
 use miniapp_broker::Broker;
+use miniapp_config::Config;
+use miniapp_program::Boot;
+use miniapp_runtime::clock::{Clock, SystemClock};
+use miniapp_runtime::data_dir::DataDir;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{Retention, Tasks, Upkeep};
 use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
@@ -59,8 +59,8 @@ impl Platform {
     /// Starts everything on files in `directory`; returns once it listens.
     pub async fn start(boot: Boot, directory: DataDir) -> anyhow::Result<(Self, Running)> {
         let Boot { config, shutdown, health, admin, .. } = boot;
-        let auth_listener = kit::listen(config.auth.listen, "auth.listen").await?;
-        let api_listener = kit::listen(config.api.listen, "api.listen").await?;
+        let auth_listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
+        let api_listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
         let addresses =
             Addresses { api: api_listener.local_addr()?, auth: auth_listener.local_addr()?, admin };
         // The API's auth is the one beside it, wherever that came to listen.

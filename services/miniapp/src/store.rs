@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use kit::config::Config;
 use miniapp_accounts::{Store, open_store};
+use miniapp_config::Config;
 use miniapp_tasks::{Engine, open_engine};
 
 /// Opens the accounts in the database that `config` names, which must be there.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::trace::{Cause, within};
 use miniapp_broker::{Broker, Consumer, Queue};
+use miniapp_telemetry::trace::{Cause, within};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;

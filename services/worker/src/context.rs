@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kit::clock::Clock;
+use miniapp_runtime::clock::Clock;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 use tokio::sync::Notify;
@@ -97,7 +97,7 @@ impl Context {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use kit::clock::ManualClock;
+    use miniapp_runtime::clock::ManualClock;
     use miniapp_tasks::Claim;
     use tokio::time::Instant;
 

@@ -24,10 +24,10 @@ mod spans;
 
 use std::sync::Arc;
 
-use kit::clock::Clock;
-use kit::config;
-use kit::lifecycle::Shutdown;
 use miniapp_broker::Broker;
+use miniapp_config as config;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::Tasks;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;

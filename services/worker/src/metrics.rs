@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use kit::metrics::{self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, LONG, SHORT};
+use miniapp_telemetry::metrics::{
+    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, LONG, SHORT,
+};
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
 
@@ -99,7 +101,7 @@ pub(crate) fn retried(kind: &str) {
 mod tests {
     use std::time::Duration;
 
-    use kit::metrics::{Format, exposition};
+    use miniapp_telemetry::metrics::{Format, exposition};
 
     use super::*;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kit::clock::Clock;
-use kit::lifecycle::Shutdown;
-use kit::metrics::Exemplar;
-use kit::trouble::Retries;
 use miniapp_broker::Delivery;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::trouble::Retries;
 use miniapp_tasks::{Claim, Error, Task, Tasks, in_batch};
+use miniapp_telemetry::metrics::Exemplar;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;

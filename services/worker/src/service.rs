@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use kit::Boot;
-use kit::clock::SystemClock;
+use miniapp_program::Boot;
+use miniapp_runtime::clock::SystemClock;
 use miniapp_tasks::{Retention, Tasks};
 
 use crate::Deps;

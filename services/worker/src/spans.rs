@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use kit::Service;
-use kit::trace::{Past, now};
 use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_tasks::{Claim, Task, Tasks, attempt_id};
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{Past, now};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
@@ -158,7 +158,7 @@ impl Traced {
 impl Steps {
     fn stored(&mut self, name: &'static str, batch: usize) {
         let stored = self.processing.step(name, self.at);
-        let stored = stored.kind(kit::trace::SpanKind::Client);
+        let stored = stored.kind(miniapp_telemetry::trace::SpanKind::Client);
         let stored = stored
             .with("db.system.name", self.database)
             .with("db.operation.name", "UPDATE")

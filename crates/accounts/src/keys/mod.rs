@@ -10,8 +10,8 @@ mod schedule;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kit::clock::Clock;
-use kit::token::{Claims, TokenFault};
+use miniapp_runtime::clock::Clock;
+use miniapp_token::{Claims, TokenFault};
 use miniapp_types::account::Jwks;
 use parking_lot::RwLock;
 
@@ -114,7 +114,7 @@ impl SigningKeys {
         ring.sign(claims, self.clock.now())
     }
 
-    /// What a token says; see [`PublicKeys::verify`](kit::token::PublicKeys::verify).
+    /// What a token says; see [`PublicKeys::verify`](miniapp_token::PublicKeys::verify).
     pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
         let ring = self.ring.read().clone();
         ring.public().verify(token, self.clock.now())

@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use kit::token::{Claims, PublicKeys, SigningKey, jwk};
+use miniapp_token::{Claims, PublicKeys, SigningKey, jwk};
 use miniapp_types::account::Jwks;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -84,7 +84,7 @@ pub(super) fn make(sealer: &Sealer, next: &NextKey) -> anyhow::Result<SealedKey>
 
 #[cfg(test)]
 mod tests {
-    use kit::token::{ISSUER, TokenFault, Unverified};
+    use miniapp_token::{ISSUER, TokenFault, Unverified};
     use miniapp_types::account::Role;
     use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kit::clock::Clock;
+use miniapp_runtime::clock::Clock;
 use tokio::sync::broadcast;
 
 use super::{Mail, MailError, Mailer};

@@ -9,7 +9,7 @@ mod relay;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kit::clock;
+use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -111,7 +111,7 @@ impl Ledger {
             Duty::AccountDeleted { .. } => DutyKind::AccountDeleted,
             Duty::SessionsChanged { .. } => DutyKind::SessionsChanged,
         };
-        let trace = kit::trace::current_context();
+        let trace = miniapp_telemetry::trace::current_context();
         Ok(StoredDuty { id, kind, payload, trace, due_at: now, not_after: None, attempts: 0 })
     }
 

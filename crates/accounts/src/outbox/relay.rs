@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kit::Service;
-use kit::clock::{self, Clock};
-use kit::lifecycle::Shutdown;
-use kit::trace::{Cause, Parent, Past, Times, within};
-use kit::trouble::Trouble;
 use miniapp_broker::spans::Publishing;
 use miniapp_broker::{Broker, Message, Queue};
+use miniapp_runtime::clock::{self, Clock};
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::trouble::Trouble;
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{Cause, Parent, Past, Times, within};
 use miniapp_types::message::AccountDeleted;
 use rand::RngExt as _;
 use tokio::sync::Notify;
@@ -188,7 +188,7 @@ impl Relay {
             duty.kind = %duty.kind,
             duty.attempt = duty.attempts + 1,
         );
-        kit::trace::set_parent(&span, &duty.trace);
+        miniapp_telemetry::trace::set_parent(&span, &duty.trace);
         span
     }
 
@@ -227,7 +227,7 @@ impl Relay {
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
         let mut message = Message::new(id, &AccountDeleted::V1 { user_id })
             .about(user_id)
-            .in_trace(kit::trace::current_context());
+            .in_trace(miniapp_telemetry::trace::current_context());
         let (queue, system) = (Queue::AccountDeletions, self.broker.system());
         let publishing = Publishing::begin(system, queue, &mut message);
         let answers = self.broker.publish(queue, vec![message]).await;

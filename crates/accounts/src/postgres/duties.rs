@@ -1,8 +1,8 @@
 //! The outbox, and mail that stays here.
 
 use jiff::Timestamp;
-use kit::clock::time_of;
 use miniapp_postgres::Database;
+use miniapp_runtime::clock::time_of;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kit::config::Database as Settings;
+use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, Fault};
 use miniapp_types::account::{Account, Role};
 use sqlx::migrate::Migrator;

@@ -1,7 +1,7 @@
 //! What administrators do with the accounts of all.
 
-use kit::clock::Clock;
-use kit::config::Config;
+use miniapp_config::Config;
+use miniapp_runtime::clock::Clock;
 use miniapp_types::account::{Account, AccountPage, AuditPage, Role};
 use miniapp_types::page::{Page, cursor};
 use miniapp_types::problem::Code;

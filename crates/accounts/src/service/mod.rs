@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kit::clock::Clock;
-use kit::config::Config;
-use kit::metrics::Asking;
 use miniapp_broker::Broker;
+use miniapp_config::Config;
+use miniapp_runtime::clock::Clock;
+use miniapp_telemetry::metrics::Asking;
 use miniapp_types::account::Jwks;
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyFault, FromFields};

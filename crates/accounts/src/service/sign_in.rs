@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kit::clock;
-use kit::token::{Claims, ISSUER};
+use miniapp_runtime::clock;
+use miniapp_token::{Claims, ISSUER};
 use miniapp_types::account::{Account, Secret, Tokens};
 use miniapp_types::problem::Code;
 use ring::digest::{SHA256, digest};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::clock;
+use miniapp_runtime::clock;
 use miniapp_types::account::{Account, CodeSent, EmailVerified, Role, Secret};
 use miniapp_types::problem::Code;
 

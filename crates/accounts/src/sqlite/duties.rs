@@ -1,7 +1,7 @@
 //! The outbox, and mail that stays here.
 
 use jiff::Timestamp;
-use kit::clock::time_of;
+use miniapp_runtime::clock::time_of;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kit::Service;
-use kit::trace::{Parent, Past, SpanKind, now};
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{Parent, Past, SpanKind, now};
 use miniapp_types::account::{Account, Role};
 use std::sync::Arc;
 use uuid::Uuid;

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kit::clock::ManualClock;
-use kit::config::Config;
 use miniapp_accounts::mail::{Mail, MailError, Mailer};
 use miniapp_accounts::requests::{Registration, Verification};
 use miniapp_accounts::{Accounts, Caller, Email, Identity, OpenError, Parts, Store, open_store};
 use miniapp_broker::{Broker, MemoryBroker, Queue};
+use miniapp_config::Config;
+use miniapp_runtime::clock::ManualClock;
 use miniapp_types::account::{Account, Secret};
 use miniapp_types::fields::FromFields as _;
 use miniapp_types::message::AccountDeleted;

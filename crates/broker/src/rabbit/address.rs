@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use kit::config::EngineUrl;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
+use miniapp_config::EngineUrl;
 
 use crate::BrokerError;
 

@@ -1,9 +1,9 @@
 //! Our messages as AMQP has them.
 
 use jiff::Timestamp;
-use kit::trace::extract_from;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use miniapp_telemetry::trace::extract_from;
 use uuid::Uuid;
 
 use crate::Message;

@@ -1,8 +1,8 @@
 //! What went wrong, in words for whoever runs the services.
 
-use kit::config::variable_of;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
+use miniapp_config::variable_of;
 
 use super::address::Address;
 use crate::BrokerError;

@@ -1,9 +1,9 @@
 //! What is wrong with the server or the configuration is said in one clear line.
 
-use kit::config::EngineUrl;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use miniapp_broker::{Broker, BrokerError, Queue, RabbitBroker};
+use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
 
 use crate::{alone, fault, message, open, publish, raw, shared, works};
@@ -66,7 +66,7 @@ async fn a_certificate_of_strangers() {
     assert!(fault.contains("certificate"), "{fault}");
 
     let ca_file = Some(server.authority().display().to_string());
-    let settings = kit::config::Broker { url: EngineUrl::new(url), ca_file };
+    let settings = miniapp_config::Broker { url: EngineUrl::new(url), ca_file };
     open(&settings.address()).ping().await.unwrap();
 }
 

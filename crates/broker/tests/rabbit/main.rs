@@ -5,9 +5,9 @@ mod faults;
 mod outages;
 mod queues;
 
-use kit::config::EngineUrl;
 use lapin::{Channel, Connection, ConnectionProperties};
 use miniapp_broker::{Broker, BrokerError, Consumer, Delivery, Message, Queue, RabbitBroker};
+use miniapp_config::EngineUrl;
 use miniapp_test_support::rabbit::Server;
 use miniapp_test_support::{PATIENCE, eventually};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use kit::config::EngineUrl;
 use miniapp_broker::{
     Broker, BrokerError, Consumer, Queue, RabbitBroker, Received, Subscription, Topic,
 };
+use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
 use miniapp_test_support::rabbit::Server;
 use uuid::Uuid;

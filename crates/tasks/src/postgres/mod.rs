@@ -12,7 +12,7 @@ mod write;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use kit::config::Database as Settings;
+use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, Fault};
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use sqlx::migrate::Migrator;

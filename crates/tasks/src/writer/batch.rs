@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use jiff::Timestamp;
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 

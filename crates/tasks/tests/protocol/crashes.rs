@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kit::lifecycle::Shutdown;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{Error, Task, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::Status;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::Clock;
 use miniapp_broker::{Broker, Queue};
+use miniapp_runtime::clock::Clock;
 use miniapp_tasks::{NewTask, Task};
 use miniapp_types::message::TaskReady;
 use miniapp_types::trace::TraceContext;

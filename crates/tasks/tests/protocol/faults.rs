@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use kit::clock::Clock as _;
-use kit::health::Condition;
 use miniapp_broker::{Broker, Queue};
+use miniapp_runtime::clock::Clock as _;
+use miniapp_runtime::health::Condition;
 use miniapp_tasks::{Error, Filter, NewTask, Refusal, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::{EventType, Status};

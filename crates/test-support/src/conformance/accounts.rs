@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use kit::clock;
 use miniapp_accounts::audit::{Action, Caller, Entry};
 use miniapp_accounts::code::{Mac, Purpose};
 use miniapp_accounts::outbox::{DutyKind, StoredDuty};
@@ -22,6 +21,7 @@ use miniapp_accounts::password::Hash;
 use miniapp_accounts::session::{NewSession, RefreshHash};
 use miniapp_accounts::store::{Identifier, IssueCode, Issued, NewAccount, Registered, Sending};
 use miniapp_accounts::{Email, Login, Store};
+use miniapp_runtime::clock;
 use miniapp_types::account::{Account, Role, Secret};
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;

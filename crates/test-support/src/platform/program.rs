@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 
-use kit::config::variable_of;
+use miniapp_config::variable_of;
 use tempfile::TempDir;
 
 use super::Platform;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use kit::config::EngineUrl;
 use miniapp::bench::Times;
 use miniapp_broker::{Broker, Queue};
+use miniapp_config::EngineUrl;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::messages::message;

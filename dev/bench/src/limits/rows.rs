@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
-use kit::config::{Database, EngineUrl, Synchronous};
+use miniapp_config::{Database, EngineUrl, Synchronous};
 use miniapp_tasks::Engine as _;
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_test_support::postgres::Server;

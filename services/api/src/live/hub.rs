@@ -5,10 +5,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kit::Service;
-use kit::trace::{Parent, Past, now};
-use kit::trouble::Trouble;
 use miniapp_broker::{Broker, Message, Received, Topic};
+use miniapp_runtime::trouble::Trouble;
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{Parent, Past, now};
 use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
 use miniapp_types::trace::TraceContext;
 use parking_lot::RwLock;

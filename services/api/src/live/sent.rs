@@ -96,7 +96,7 @@ fn earlier_than(id: Uuid) -> Uuid {
 mod tests {
     use std::time::Duration;
 
-    use kit::clock::{Clock as _, ManualClock, new_id};
+    use miniapp_runtime::clock::{Clock as _, ManualClock, new_id};
 
     use super::*;
 

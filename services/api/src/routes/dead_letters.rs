@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use kit::http::{Problem, Query, admins_only};
+use miniapp_http::{Problem, Query, admins_only};
 use miniapp_tasks::Filter;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use kit::http::{Id, Problem};
+use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 
 use super::fault;

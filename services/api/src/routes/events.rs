@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use kit::http::{Id, Problem};
+use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::{EventType, Timeline};
 

@@ -1,6 +1,6 @@
 //! What clients hear when tasks can't be had or changed.
 
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_tasks::{Error, Refusal, StoreError};
 use miniapp_types::problem::Code;
 

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 
 use super::watch::LastEventId;

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use kit::http::{Id, Problem};
+use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 

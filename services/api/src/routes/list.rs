@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use kit::http::{Problem, Query};
+use miniapp_http::{Problem, Query};
 use miniapp_tasks::Filter;
 use miniapp_types::fields::{Fields, FromFields};
 use miniapp_types::page::Page;

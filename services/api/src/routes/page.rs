@@ -1,7 +1,7 @@
 //! Pages of tasks.
 
 use axum::response::Response;
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_tasks::domain::Shown;
 use miniapp_tasks::{Filter, Task, Tasks};
 use miniapp_types::page::{Page, cursor};

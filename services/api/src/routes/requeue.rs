@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use kit::http::{Id, Problem, admins_only};
+use miniapp_http::{Id, Problem, admins_only};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_tasks::Task;
 use miniapp_types::problem::Code;
 use serde::Serialize;
@@ -14,7 +14,7 @@ const TASK: usize = 640;
 
 /// A task with its `ETag`.
 pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem> {
-    kit::trace::relate("task.id", task.id, &task.spec.trace);
+    miniapp_telemetry::trace::relate("task.id", task.id, &task.spec.trace);
     let mut response = json(size(task), &task.shown())?;
     *response.status_mut() = status;
     response.headers_mut().insert(ETAG, etag(task)?);

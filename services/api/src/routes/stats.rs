@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Stats;
 

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::HeaderName;
-use kit::http::{Problem, json};
+use miniapp_http::{Problem, json};
 use miniapp_types::fields::{BodyFault, FromFields as _};
 use miniapp_types::problem::FieldError;
 use miniapp_types::task::SubmitTask;

@@ -5,8 +5,8 @@ use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
-use kit::clock::truncated;
-use kit::http::Problem;
+use miniapp_http::Problem;
+use miniapp_runtime::clock::truncated;
 use miniapp_tasks::NewTask;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_types::problem::Code;
@@ -92,7 +92,7 @@ pub(super) async fn submit(
         // A time in the past means now.
         run_at: run_at.filter(|at| *at > api.clock.now()),
         key,
-        trace: kit::trace::current_context(),
+        trace: miniapp_telemetry::trace::current_context(),
     };
     let submitted = api.tasks.submit(new).await.map_err(fault::task)?;
     let status = if submitted.fresh { StatusCode::CREATED } else { StatusCode::OK };

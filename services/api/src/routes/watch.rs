@@ -6,7 +6,7 @@ use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderName};
 use http::request::Parts;
-use kit::http::Problem;
+use miniapp_http::Problem;
 use uuid::Uuid;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use kit::http::Problem;
+use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Workers;
 
@@ -33,7 +33,7 @@ pub(super) async fn workers(
 mod tests {
     use std::time::Duration;
 
-    use kit::clock::Clock as _;
+    use miniapp_runtime::clock::Clock as _;
     use miniapp_types::task::Worker;
 
     use crate::testing::Platform;

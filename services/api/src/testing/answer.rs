@@ -3,7 +3,7 @@
 use axum::body::to_bytes;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use kit::http::X_TRACE_ID;
+use miniapp_http::X_TRACE_ID;
 use serde_json::Value;
 
 #[derive(Debug)]

@@ -12,11 +12,11 @@ use axum::body::Body;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use jiff::SignedDuration;
-use kit::clock::ManualClock;
-use kit::config::{Database, EngineUrl, Synchronous};
-use kit::http::RouterOptions;
-use kit::lifecycle::Shutdown;
 use miniapp_broker::{Broker, MemoryBroker};
+use miniapp_config::{Database, EngineUrl, Synchronous};
+use miniapp_http::RouterOptions;
+use miniapp_runtime::clock::ManualClock;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{Claim, Retention, Tasks, open_engine};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Kind, TaskError};
@@ -28,8 +28,8 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 pub(crate) use answer::Answer;
+pub(crate) use auth::{FakeAuth, Token};
 pub(crate) use events::Events;
-pub(crate) use miniapp_auth::{FakeAuth, Token};
 
 use crate::service;
 use crate::state::Api;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::StatusCode;
-use kit::Service;
-use kit::config::variable_of;
-use kit::http::Outgoing;
+use miniapp_config::variable_of;
+use miniapp_http::Outgoing;
+use miniapp_telemetry::Service;
 use miniapp_types::account::{Jwks, Secret, Validate};
 use miniapp_types::problem::{Code, Problem};
 use parking_lot::Mutex;

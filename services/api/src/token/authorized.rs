@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use kit::http::{Problem, bearer};
+use miniapp_http::{Problem, bearer};
 
 use super::Caller;
 use crate::state::Api;

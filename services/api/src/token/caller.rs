@@ -1,6 +1,6 @@
 //! Who holds a token.
 
-use kit::token::Claims;
+use miniapp_token::Claims;
 use miniapp_types::account::{Role, Secret};
 use uuid::Uuid;
 

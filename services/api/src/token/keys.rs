@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kit::token::{PublicKey, PublicKeys};
+use miniapp_token::{PublicKey, PublicKeys};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};

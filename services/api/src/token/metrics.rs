@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use kit::metrics::{self, Counter, Family};
+use miniapp_telemetry::metrics::{self, Counter, Family};
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 

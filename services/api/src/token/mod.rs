@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use kit::clock::Clock;
-use kit::http::Problem;
-use kit::token::{TokenFault, Unverified};
 use miniapp_broker::Broker;
+use miniapp_http::Problem;
+use miniapp_runtime::clock::Clock;
+use miniapp_token::{TokenFault, Unverified};
 use miniapp_types::problem::Code;
 use parking_lot::{Mutex, RwLock};
 use ring::digest::{SHA256, digest};

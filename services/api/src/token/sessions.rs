@@ -8,10 +8,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use kit::Service;
-use kit::trouble::Trouble;
 use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Received, Subscription, Topic};
+use miniapp_runtime::trouble::Trouble;
+use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};

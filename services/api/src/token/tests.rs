@@ -8,8 +8,8 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::clock::ManualClock;
 use miniapp_broker::MemoryBroker;
+use miniapp_runtime::clock::ManualClock;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use kit::http::Id;
 use miniapp_accounts::Accounts;
+use miniapp_http::Id;
 use miniapp_types::problem::Code;
 
 use crate::fault::Fault;

@@ -29,8 +29,8 @@ pub(super) async fn jwks(
 mod tests {
     use std::time::Duration;
 
-    use kit::clock::Clock as _;
-    use kit::token::{PublicKeys, TokenFault};
+    use miniapp_runtime::clock::Clock as _;
+    use miniapp_token::{PublicKeys, TokenFault};
 
     use crate::testing::App;
 

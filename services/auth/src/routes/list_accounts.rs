@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use kit::http::{Query, admins_only};
 use miniapp_accounts::Accounts;
+use miniapp_http::{Query, admins_only};
 use miniapp_types::account::AccountPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;

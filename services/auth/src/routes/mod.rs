@@ -24,9 +24,9 @@ mod verify_email;
 mod tests;
 
 use axum::middleware::from_fn_with_state;
-use kit::http::PerIp;
-use kit::openapi::{BODY, TOKEN, with_problems, with_problems_at};
 use miniapp_accounts::Accounts;
+use miniapp_http::PerIp;
+use miniapp_http::openapi::{BODY, TOKEN, with_problems, with_problems_at};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use kit::http::Body;
 use miniapp_accounts::Accounts;
+use miniapp_http::Body;
 use miniapp_types::account::{Refresh, Tokens};
 use miniapp_types::problem::Code;
 

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use kit::http::Body;
 use miniapp_accounts::Accounts;
 use miniapp_accounts::requests::Addressee;
+use miniapp_http::Body;
 use miniapp_types::account::{CodeSent, SendCode};
 use miniapp_types::problem::Code;
 

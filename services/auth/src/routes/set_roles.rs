@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use kit::http::{Body, Id, admins_only};
 use miniapp_accounts::Accounts;
+use miniapp_http::{Body, Id, admins_only};
 use miniapp_types::account::{Account, SetRoles};
 use miniapp_types::problem::Code;
 

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use kit::http::Body;
 use miniapp_accounts::Accounts;
 use miniapp_accounts::store::AccountChanges;
+use miniapp_http::Body;
 use miniapp_types::account::{Account, UpdateAccount};
 use miniapp_types::problem::Code;
 

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use kit::http::Body;
-use kit::openapi::{BODY, TOKEN};
 use miniapp_accounts::Accounts;
+use miniapp_http::Body;
+use miniapp_http::openapi::{BODY, TOKEN};
 use miniapp_types::account::{TokenInfo, Validate};
 use miniapp_types::problem::Code;
 

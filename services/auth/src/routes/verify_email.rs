@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use kit::http::Body;
 use miniapp_accounts::Accounts;
 use miniapp_accounts::requests::Verification;
+use miniapp_http::Body;
 use miniapp_types::account::{EmailVerified, VerifyEmail};
 use miniapp_types::problem::Code;
 

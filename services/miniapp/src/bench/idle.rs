@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::{Clock as _, SystemClock};
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_types::task::{Event, EventType};
 use serde::Deserialize;
 use uuid::Uuid;

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use kit::config::Synchronous;
+use miniapp_config::Synchronous;
 use miniapp_types::account::Secret;
 use sqlx::sqlite::SqliteSynchronous;
 

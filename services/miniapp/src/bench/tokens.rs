@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use kit::clock::{Clock, SystemClock, new_id};
 use miniapp_accounts::FIRST_EPOCH;
 use miniapp_api::token::Check;
 use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
+use miniapp_runtime::clock::{Clock, SystemClock, new_id};
 use miniapp_types::message::SessionChanged;
 
 use super::load::Times;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::metrics::{self, Format};
+use miniapp_telemetry::metrics::{self, Format};
 use tokio::task::JoinHandle;
 
 use super::http::{Connection, Target};

@@ -1,7 +1,7 @@
 //! `miniapp admin`: what needs the database itself rather than an account.
 
-use kit::config::Config;
 use miniapp_accounts::grant_admin;
+use miniapp_config::Config;
 
 use crate::context::Context;
 use crate::store;

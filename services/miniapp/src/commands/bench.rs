@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use kit::config::{Config, EngineUrl};
+use miniapp_config::{Config, EngineUrl};
 use reqwest::Url;
 use tokio::net::lookup_host;
 

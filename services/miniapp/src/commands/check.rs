@@ -1,7 +1,7 @@
 //! `miniapp check`: whether the tasks in the database keep to the rules.
 
 use anyhow::bail;
-use kit::config::Config;
+use miniapp_config::Config;
 use miniapp_tasks::engine::Checked;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! `miniapp config`: the configuration in force, and where each value comes from.
 
-use kit::config::{Config, DEFAULTS, Source};
+use miniapp_config::{Config, DEFAULTS, Source};
 use serde_json::json;
 
 use crate::context::Context;

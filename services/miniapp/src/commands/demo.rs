@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use kit::config::{Config, ConfigError};
-use kit::data_dir::DataDir;
-use kit::{Boot, Service};
+use miniapp_config::{Config, ConfigError};
+use miniapp_program::Boot;
+use miniapp_runtime::data_dir::DataDir;
+use miniapp_telemetry::Service;
 use tempfile::TempDir;
 
 use crate::context::Context;
@@ -19,7 +20,7 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let shown = prepare().and_then(|(_temporary, config, directory)| {
-        kit::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory))
+        miniapp_program::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory))
     });
     failure::exit(ui, &shown.map(|()| Ended::Well))
 }

@@ -1,8 +1,8 @@
 //! `miniapp mail`: what the embedded inbox has kept.
 
 use anyhow::Context as _;
-use kit::config::Config;
 use miniapp_accounts::mail::InboxMail;
+use miniapp_config::Config;
 use serde_json::json;
 
 use crate::context::Context;

@@ -1,8 +1,8 @@
 //! `miniapp migrate`: makes the tables, or changes them to what this version needs.
 
 use anyhow::Context as _;
-use kit::config::Config;
 use miniapp_accounts::open_store;
+use miniapp_config::Config;
 use miniapp_tasks::open_engine;
 
 use crate::context::Context;

@@ -4,9 +4,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use kit::config::{Config, Setting, Source};
-use kit::data_dir::DataDir;
-use kit::{Boot, Service};
+use miniapp_config::{Config, Setting, Source};
+use miniapp_program::Boot;
+use miniapp_runtime::data_dir::DataDir;
+use miniapp_telemetry::Service;
 
 use crate::context::Context;
 use crate::failure::{self, Ended};
@@ -18,7 +19,9 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let served = prepare(context).and_then(|(config, directory)| {
-        kit::run_with(Service::Miniapp, config, move |boot| platform(ui, boot, directory))
+        miniapp_program::run_with(Service::Miniapp, config, move |boot| {
+            platform(ui, boot, directory)
+        })
     });
     failure::exit(ui, &served.map(|()| Ended::Well))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kit::Service;
-use kit::config::Config;
-use kit::trace::{Trace, Tree};
+use miniapp_config::Config;
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{Trace, Tree};
 use miniapp_types::task::Task;
 use opentelemetry::trace::TraceId;
 use reqwest::Url;
@@ -85,7 +85,7 @@ async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result
             Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
         }
     }
-    let admin = reachable(config.admin_listen(Service::Miniapp));
+    let admin = reachable(config.admin_listen(Service::Miniapp.admin_port()));
     match read(&format!("http://{admin}/traces/{id}")).await {
         Ok(answer) => return Ok(Trace::from_json(&answer)),
         Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),

@@ -8,8 +8,8 @@ mod summary;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use kit::telemetry::Telemetry;
-use kit::trace::Tree;
+use miniapp_telemetry::Telemetry;
+use miniapp_telemetry::trace::Tree;
 use miniapp_types::task::{Event, Task};
 use opentelemetry::trace::TraceId;
 

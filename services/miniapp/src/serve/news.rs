@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kit::lifecycle::Shutdown;
-use kit::telemetry::Telemetry;
-use kit::trace::Tree;
 use miniapp_accounts::mail::InboxMail;
 use miniapp_broker::{Received, Subscription, Topic};
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::Task;
+use miniapp_telemetry::Telemetry;
+use miniapp_telemetry::trace::Tree;
 use miniapp_types::message::RawTaskEvents;
 use miniapp_types::task::EventType;
 use opentelemetry::trace::TraceId;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kit::clock::{Clock as _, SystemClock};
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::User;
 use miniapp_types::task::Task;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use kit::config::Config;
-use kit::http::ServerOptions;
 use miniapp_broker::Queue;
+use miniapp_config::Config;
+use miniapp_http::ServerOptions;
 use serde_json::{Value, json};
 
 use crate::object::{Object, Pod, list, selects, text};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use kit::Service;
-use kit::config::Config;
+use miniapp_config::Config;
+use miniapp_telemetry::Service;
 use serde_json::Value;
 
 use crate::object::{Object, Pod, list, map, text};
@@ -52,7 +52,9 @@ fn services_listen_where_their_pods_are_called() {
                 Service::Api => Some(config.api.listen),
                 _ => None,
             };
-            for (name, address) in [("http", http), ("admin", Some(config.admin_listen(service)))] {
+            for (name, address) in
+                [("http", http), ("admin", Some(config.admin_listen(service.admin_port())))]
+            {
                 let port = address.map(|address| u64::from(address.port()));
                 assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name());
                 let is_open = address.is_none_or(|address| address.ip().is_unspecified());

@@ -142,7 +142,7 @@ async fn a_database_that_crashes_under_load_costs_no_task() {
 }
 
 /// How many tasks are stored, if the server tells.
-async fn count(server: &Server, url: &kit::config::EngineUrl) -> Option<usize> {
+async fn count(server: &Server, url: &miniapp_config::EngineUrl) -> Option<usize> {
     let name = url.rest().rsplit('/').next()?;
     let mut connection = server.connect(name).await.ok()?;
     let count = sqlx::query_scalar("SELECT count(*) FROM tasks").fetch_one(&mut connection);

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use kit::config::DEFAULTS;
+use miniapp_config::DEFAULTS;
 
 use crate::Made;
 
 const MADE: Made = Made {
-    begin: "<!-- settings: made from crates/kit/config.default.toml; UPDATE_README=1 makes it anew -->\n",
+    begin: "<!-- settings: made from crates/config/config.default.toml; UPDATE_README=1 makes it anew -->\n",
     end: "<!-- end of settings -->",
 };
 
@@ -44,7 +44,7 @@ fn the_table_of_settings_is_what_the_defaults_say() {
 #[test]
 fn every_setting_is_in_the_table() {
     let directory = std::env::temp_dir();
-    let config = kit::config::Config::defaults_in(&directory).expect("the defaults");
+    let config = miniapp_config::Config::defaults_in(&directory).expect("the defaults");
     let table = table();
     for setting in config.settings() {
         assert!(table.contains(&format!("| `{}` |", setting.key)), "{}", setting.key);

@@ -1,6 +1,6 @@
 //! The trace that the README shows is one of a real task.
 
-use kit::trace::{Trace, Tree};
+use miniapp_telemetry::trace::{Trace, Tree};
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::{Answer, client};
 use miniapp_test_support::platform::Program;

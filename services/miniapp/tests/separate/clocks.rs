@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use kit::clock::{Clock as _, SystemClock};
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Program, Separate, task};
 use miniapp_types::task::{EventType, Status};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
-use kit::config::EngineUrl;
+use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Separate, User, task};

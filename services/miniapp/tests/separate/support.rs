@@ -1,7 +1,7 @@
 //! What the tests share.
 
 use futures_util::future::join_all;
-use kit::config::EngineUrl;
+use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Program, Separate, Service, User};
@@ -57,13 +57,11 @@ async fn server() -> Option<&'static Server> {
 }
 
 async fn database() -> EngineUrl {
-    static SERVER: OnceCell<miniapp_postgres::Server> = OnceCell::const_new();
+    static SERVER: OnceCell<postgres::Server> = OnceCell::const_new();
     let start = async || {
         // Six processes a platform, and several platforms.
         let settings = ["max_connections=400"];
-        miniapp_postgres::Server::start(Durability::Crash, &settings)
-            .await
-            .expect("a PostgreSQL server")
+        postgres::Server::start(Durability::Crash, &settings).await.expect("a PostgreSQL server")
     };
     SERVER.get_or_init(start).await.database().await.expect("a database")
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use kit::clock::{Clock as _, SystemClock};
 use miniapp_broker::Queue;
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Separate, Signal, User, task};

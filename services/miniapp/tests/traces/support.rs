@@ -1,7 +1,7 @@
 //! What the tests share.
 
 use jiff::SignedDuration;
-use kit::clock::{Clock as _, SystemClock};
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Program, User, task};
 use miniapp_test_support::traces::{Span, Trace};

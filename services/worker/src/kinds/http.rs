@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use async_trait::async_trait;
-use kit::Service;
-use kit::http::Outgoing;
+use miniapp_http::Outgoing;
+use miniapp_telemetry::Service;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde::Serialize;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kit::clock::Clock as _;
+use miniapp_runtime::clock::Clock as _;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::{Error, NewTask, Refusal, Task, Tasks};
 use miniapp_types::trace::TraceContext;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::Clock;
-use kit::config::Config;
-use kit::lifecycle::Shutdown;
+use miniapp_config::Config;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
 use miniapp_worker::Deps;
 use miniapp_worker::kinds::Kinds;

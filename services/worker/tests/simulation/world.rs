@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kit::clock::Clock;
-use kit::lifecycle::Shutdown;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_test_support::{MemoryStore, Row};
 use miniapp_types::task::EventType;
 use parking_lot::Mutex;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kit::Service;
-use kit::clock::{Clock, SystemClock};
-use kit::config::{self, Config, Database, EngineUrl, Synchronous};
-use kit::lifecycle::Shutdown;
-use kit::telemetry::Telemetry;
 use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
+use miniapp_config::{self as config, Config, Database, EngineUrl, Synchronous};
+use miniapp_runtime::clock::{Clock, SystemClock};
+use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
+use miniapp_telemetry::Service;
+use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
 use miniapp_worker::Deps;
 use serde_json::Value;
@@ -82,7 +82,7 @@ impl Platform {
     /// The telemetry of the test process.
     pub fn telemetry(&self) -> Telemetry {
         let config = Config::defaults_in(self.files.path()).expect("the defaults");
-        kit::telemetry::init(Service::Worker, &config).expect("telemetry")
+        miniapp_telemetry::init(Service::Worker, &config).expect("telemetry")
     }
 
     /// Takes every claim for lost, as if all workers had been silent for long.
@@ -143,7 +143,7 @@ impl Platform {
     }
 
     async fn list(&self) -> Vec<Task> {
-        let filter = miniapp_tasks::Filter { limit: 200, ..tasks::Filter::default() };
+        let filter = miniapp_tasks::Filter { limit: 200, ..miniapp_tasks::Filter::default() };
         self.tasks.list(&filter).await.expect("an answer")
     }
 

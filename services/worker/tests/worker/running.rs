@@ -1,7 +1,7 @@
 //! Tasks that run.
 
-use kit::trace::EndedSpan;
 use miniapp_broker::{Message, Queue};
+use miniapp_telemetry::trace::EndedSpan;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
 use miniapp_types::task::Status;

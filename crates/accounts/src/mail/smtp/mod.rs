@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
-use kit::clock::Clock;
-use kit::config;
 use lettre::message::Mailbox;
+use miniapp_config as config;
+use miniapp_runtime::clock::Clock;
 use tokio::time::{Instant, timeout_at};
 
 use self::connections::{Connection, Connections};

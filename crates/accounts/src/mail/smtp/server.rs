@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use anyhow::{Context as _, bail, ensure};
-use kit::config::EngineUrl;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::{SUBMISSION_PORT, SUBMISSIONS_PORT};
+use miniapp_config::EngineUrl;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 

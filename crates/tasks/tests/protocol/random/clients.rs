@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kit::clock::Clock;
+use miniapp_runtime::clock::Clock;
 use miniapp_tasks::{Error, NewTask, Tasks};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use kit::clock;
 use miniapp_accounts::Store;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::mail::{InboxMail, Mail};
 use miniapp_accounts::outbox::{DutyKind, Owed, StoredDuty};
 use miniapp_accounts::store::Issued;
+use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 

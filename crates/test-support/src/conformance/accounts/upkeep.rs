@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use kit::clock;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::{Action, Caller, Entry};
 use miniapp_accounts::mail::{InboxMail, Mail};
 use miniapp_accounts::session::Rotation;
 use miniapp_accounts::store::{Outdated, Registered};
+use miniapp_runtime::clock;
 use miniapp_types::problem::Code;
 
 use super::{at, entry, new_account, open, refresh, register, verify};

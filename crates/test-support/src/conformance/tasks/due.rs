@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 use jiff::SignedDuration;
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::{Spec, Task};
 use miniapp_tasks::engine::{Due, TakeDue};
 use miniapp_tasks::{Command, Engine};

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::{Spec, Task};
 use miniapp_tasks::{Command, Engine, Filter};
 use miniapp_types::task::Status;

@@ -1,6 +1,6 @@
 use anyhow::{Result, ensure};
 use jiff::SignedDuration;
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::Task;
 use miniapp_tasks::engine::{Backlog, TakeDue};
 use miniapp_tasks::{Command, Engine, Filter};

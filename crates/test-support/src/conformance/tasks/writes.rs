@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use kit::clock::id_at;
+use miniapp_runtime::clock::id_at;
 use miniapp_tasks::Command;
 use miniapp_tasks::domain::{Spec, Task};
 use miniapp_tasks::engine::{Change, Insert};

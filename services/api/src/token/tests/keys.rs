@@ -28,7 +28,7 @@ async fn made_up_keys_do_not_trouble_auth() {
     let (before, began) = (world.auth.fetches(), Instant::now());
     for number in 0..200 {
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("x{number}")});
-        let text = miniapp_auth::signed(&header, &miniapp_auth::claims(&good.text), 9);
+        let text = auth::signed(&header, &auth::claims(&good.text), 9);
         let token = Token { text, ..good.clone() };
         assert_eq!(world.refusal(&token).await, Some(Refusal::Invalid));
     }

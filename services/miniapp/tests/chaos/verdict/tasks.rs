@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::SignedDuration;
-use kit::config::{Database, Synchronous};
+use miniapp_config::{Database, Synchronous};
 use miniapp_tasks::Task;
 use miniapp_tasks::domain::TTL_EXCEEDED;
 use miniapp_test_support::audit;

@@ -1,0 +1,249 @@
+//! Errors as clients see them.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use miniapp_types::fields::BodyFault;
+use miniapp_types::problem::{self, Code, FieldError};
+
+use miniapp_telemetry::trace;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An error of a request: RFC 9457, with a stable code and the trace's id. What caused
+/// a fault of ours is logged and never told.
+#[derive(Debug)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    code: Code,
+    status: StatusCode,
+    detail: Option<Cow<'static, str>>,
+    errors: Vec<FieldError>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    cause: Option<Cause>,
+}
+
+/// What caused a fault of ours: for the line in the log that tells of the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub Arc<str>);
+
+impl Problem {
+    /// A problem with its code's status and title.
+    pub fn new(code: Code) -> Self {
+        let status = StatusCode::from_u16(code.status());
+        Self(Box::new(Parts {
+            code,
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            detail: None,
+            errors: Vec::new(),
+            headers: Vec::new(),
+            cause: None,
+        }))
+    }
+
+    /// A fault of ours. The source goes to the log, the client gets the trace's id.
+    pub fn internal(source: impl Into<anyhow::Error>) -> Self {
+        Self::new(Code::Internal).caused_by(&source.into())
+    }
+
+    /// A dependency is down. The source goes to the log.
+    pub fn unavailable(source: impl Into<anyhow::Error>) -> Self {
+        let problem = Self::new(Code::Unavailable).caused_by(&source.into());
+        problem.retry_after(Duration::from_secs(1))
+    }
+
+    fn caused_by(mut self, source: &anyhow::Error) -> Self {
+        self.0.cause = Some(Cause(format!("{source:#}").into()));
+        self
+    }
+
+    /// Fields that can't be accepted.
+    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        Self::new(Code::InvalidFields).errors(errors)
+    }
+
+    /// One field that can't be accepted.
+    pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
+        Self::invalid_fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+
+    /// What happened this time.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Every fault of a refused body or query.
+    #[must_use]
+    pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// When to come back, in whole seconds rounded up.
+    #[must_use]
+    pub fn retry_after(self, delay: Duration) -> Self {
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+        self.header(RETRY_AFTER, seconds.max(1).into())
+    }
+
+    /// Another status than the code's own.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
+    /// A header of the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// How to prove who one is, where that is what's missing (RFC 6750).
+    fn challenge(&self) -> Option<HeaderValue> {
+        if self.0.status != StatusCode::UNAUTHORIZED {
+            return None;
+        }
+        Some(HeaderValue::from_static(match self.0.code {
+            Code::TokenMissing | Code::CredentialsInvalid => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        }))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let challenge = self.challenge();
+        let Parts { code, status, detail, errors, headers, cause } = *self.0;
+        let document = problem::Problem {
+            kind: format!("urn:miniapp:problem:{code}"),
+            title: code.title().to_owned(),
+            status: status.as_u16(),
+            detail: detail.map(Cow::into_owned),
+            code,
+            trace_id: trace::current_trace_id().map(|id| id.to_string()).unwrap_or_default(),
+            errors,
+        };
+        // Strings and numbers alone: there is nothing in it that JSON can't say.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response.headers_mut().extend(headers);
+        response.extensions_mut().insert(code);
+        if let Some(cause) = cause {
+            response.extensions_mut().insert(cause);
+        }
+        response
+    }
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.detail.as_deref().unwrap_or(self.0.code.title()))
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<Code> for Problem {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::NotAnObject => {
+                Self::new(Code::MalformedBody).detail("the body must be a JSON object")
+            }
+            BodyFault::Fields(errors) => Self::invalid_fields(errors),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(source: anyhow::Error) -> Self {
+        Self::internal(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn shown(problem: Problem) -> (http::response::Parts, Value) {
+        let (parts, body) = problem.into_response().into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a body");
+        (parts, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_a_document_with_a_stable_code() {
+        let problem = Problem::invalid_field("ttl", "is required").detail("no");
+        let (parts, body) = shown(problem).await;
+        assert_eq!(parts.status, 422);
+        assert_eq!(parts.headers[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:miniapp:problem:invalid_fields",
+                "title": "Some fields are not acceptable",
+                "status": 422,
+                "detail": "no",
+                "code": "invalid_fields",
+                "traceId": "",
+                "errors": [{"field": "ttl", "message": "is required"}],
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn an_internal_fault_keeps_its_source() {
+        let (parts, body) = shown(Problem::internal(anyhow::anyhow!("the password is x"))).await;
+        assert_eq!(parts.status, 500);
+        assert!(!body.to_string().contains("password"));
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_says_how_to_bring_one() {
+        let challenge = async |problem| {
+            let (parts, _) = shown(problem).await;
+            let value = parts.headers.get(WWW_AUTHENTICATE)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let invalid = Some("Bearer error=\"invalid_token\"".to_owned());
+        assert_eq!(challenge(Problem::new(Code::TokenMissing)).await, Some("Bearer".to_owned()));
+        assert_eq!(challenge(Problem::new(Code::TokenRevoked)).await, invalid);
+        let introspected = Problem::new(Code::TokenRevoked).status(StatusCode::BAD_REQUEST);
+        assert_eq!(challenge(introspected).await, None);
+    }
+
+    #[tokio::test]
+    async fn retry_after_is_rounded_up() {
+        let problem = Problem::new(Code::TooManyRequests).retry_after(Duration::from_millis(1001));
+        let (parts, _) = shown(problem).await;
+        assert_eq!(parts.headers[RETRY_AFTER], "2");
+    }
+}

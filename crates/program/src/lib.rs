@@ -1,0 +1,7 @@
+//! How every program starts and stops: arguments, configuration, telemetry, signals, and the
+//! admin listener.
+
+pub mod admin;
+mod bootstrap;
+
+pub use bootstrap::{Boot, listen, run, run_with};

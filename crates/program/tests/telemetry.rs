@@ -1,0 +1,130 @@
+//! Telemetry as a process has it: one test, because a process has one.
+
+#[path = "../../http/tests/support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get as on_get;
+use http::{HeaderValue, Request};
+use miniapp_config::Config;
+use miniapp_http::{RouterOptions, finish};
+use miniapp_runtime::health::Health;
+use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_telemetry::Service;
+use miniapp_telemetry::trace::{self, Parent, Past, Tree};
+use miniapp_types::trace::TraceContext;
+use opentelemetry::trace::{SpanKind, TraceId};
+use support::{ask, get};
+use tracing::Instrument as _;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+async fn handler() -> String {
+    let submitted = async {
+        if let Some(parent) = Parent::current() {
+            let began = trace::now();
+            let ended = began + Duration::from_millis(7);
+            Past::internal("wait", &parent, began, ended).with("queue", "tasks").record();
+        }
+        trace::current_context()
+    };
+    let context = submitted.instrument(tracing::info_span!("submit")).await;
+    context.traceparent.map(Into::into).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_request_leaves_a_trace() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = Config::defaults_in(directory.path()).expect("valid");
+    config.log.level = "warn".to_owned();
+    let telemetry = miniapp_telemetry::init(Service::Api, &config).expect("the first");
+    miniapp_telemetry::init(Service::Auth, &config).expect("the same again");
+
+    let router = Router::new()
+        .route("/things/{id}", on_get(handler))
+        .route("/panic", on_get(async || -> () { panic!("on purpose") }));
+    let router = finish(router, &RouterOptions::default());
+
+    // A new trace, recorded.
+    let answer = ask(&router, get("/things/7?secret=1")).await;
+    let parent = String::from_utf8(answer.body.clone()).expect("text");
+    assert_eq!(&parent[3..35], answer.header("x-trace-id"));
+    assert!(parent.ends_with("-01"), "{parent}");
+    let id = TraceId::from_hex(answer.header("x-trace-id")).expect("an id");
+    let spans = telemetry.spans();
+    let kept = spans.settled(id, Duration::from_mins(1)).await.expect("kept");
+    let named = |name: &str| kept.spans.iter().find(|span| span.name == name).expect(name);
+    let (request, submit, wait) = (named("GET /things/{id}"), named("submit"), named("wait"));
+    assert_eq!((submit.parent, wait.parent), (request.id, submit.id));
+    assert_eq!(request.kind, SpanKind::Server);
+    assert_eq!(wait.end, wait.start + Duration::from_millis(7));
+    let said = |key: &str| request.said(key).unwrap_or_default();
+    assert_eq!(said("http.request.method"), "GET");
+    assert_eq!(said("http.route"), "/things/{id}");
+    assert_eq!(said("url.path"), "/things/7");
+    assert_eq!(said("http.response.status_code"), "200");
+    assert!(!format!("{kept:?}").contains("secret"));
+    let drawn = Tree::new(&kept, 80).to_string();
+    assert!(drawn.starts_with("GET /things/{id}") && drawn.contains("└─ wait"), "{drawn}");
+
+    // The caller's trace, recorded because the caller records it.
+    let request = Request::get("/panic").header("traceparent", PARENT);
+    let request = request.body(axum::body::Body::empty()).expect("a request");
+    let answer = ask(&router, request).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-trace-id")), (500, &PARENT[3..35]));
+    answer.problem();
+    let id = TraceId::from_hex(&PARENT[3..35]).expect("an id");
+    let kept = spans.settled(id, Duration::from_mins(1)).await.expect("kept");
+    assert!(kept.spans[0].failed);
+    assert_eq!(kept.spans[0].parent.to_string(), &PARENT[36..52]);
+
+    // The caller's trace, not recorded: known by its id all the same.
+    let unsampled = PARENT.replace("-01", "-00").replace("4bf9", "aaaa");
+    let mut request = get("/things/7");
+    let value = HeaderValue::from_str(&unsampled).expect("a value");
+    request.headers_mut().insert("traceparent", value);
+    let answer = ask(&router, request).await;
+    let parent = String::from_utf8(answer.body.clone()).expect("text");
+    assert_eq!((&parent[3..35], &parent[53..]), (&unsampled[3..35], "00"));
+    let id = TraceId::from_hex(&unsampled[3..35]).expect("an id");
+    assert!(spans.get(id).is_none());
+
+    a_message_goes_on_with_its_trace(&telemetry).await;
+    what_is_logged_can_be_changed().await;
+}
+
+async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemetry) {
+    let sent = TraceContext {
+        traceparent: Some(PARENT.replace("4bf9", "bbbb").into()),
+        tracestate: Some("a=1".into()),
+        baggage: Some("user=1".into()),
+    };
+    let span = tracing::info_span!("process", otel.kind = "consumer");
+    trace::set_parent(&span, &sent);
+    let earlier = TraceContext { traceparent: Some(PARENT.into()), ..TraceContext::default() };
+    trace::add_link(&span, &earlier);
+    let inner =
+        async { trace::current_context() }.instrument(tracing::info_span!(parent: &span, "inner"));
+    let context = inner.await;
+    assert_eq!(context.trace_id(), sent.trace_id());
+    assert_eq!((&context.tracestate, &context.baggage), (&sent.tracestate, &sent.baggage));
+    drop(span);
+    let id = TraceId::from_hex(sent.trace_id().expect("an id")).expect("an id");
+    let kept = telemetry.spans().settled(id, Duration::from_mins(1)).await.expect("kept");
+    assert_eq!(kept.spans.last().map(|span| span.kind.clone()), Some(SpanKind::Consumer));
+    assert_eq!(trace::current_trace_id(), None);
+}
+
+async fn what_is_logged_can_be_changed() {
+    let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
+    assert_eq!(ask(&router, get("/log-level")).await.body, b"warn\n");
+    let put = |filter: &'static str| {
+        Request::put("/log-level").body(axum::body::Body::from(filter)).expect("a request")
+    };
+    assert_eq!(ask(&router, put("off,miniapp_http=error")).await.status, 200);
+    assert_eq!(ask(&router, get("/log-level")).await.body, b"miniapp_http=error,off\n");
+    assert_eq!(ask(&router, put("info,=")).await.status, 400);
+    assert_eq!(ask(&router, put("warn")).await.body, b"warn\n");
+}

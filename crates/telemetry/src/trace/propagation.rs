@@ -1,0 +1,290 @@
+//! W3C Trace Context and Baggage, in headers and in stored rows.
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use miniapp_types::trace::TraceContext;
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+};
+use percent_encoding::percent_decode_str;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The header with what a caller says about itself.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// What the standards ask everyone to be able to pass on; more is dropped.
+const LONGEST_TRACESTATE: usize = 512;
+const LONGEST_BAGGAGE: usize = 8192;
+
+/// A caller's baggage, carried through this process as it came.
+#[derive(Debug)]
+struct Baggage(Arc<str>);
+
+/// The trace context of a request.
+pub fn extract(headers: &HeaderMap) -> TraceContext {
+    extract_from(|name| headers.get(name)?.to_str().ok())
+}
+
+/// The trace context that `field` gives by the names of its parts, for what has headers of
+/// another kind. What isn't well-formed is left out, and so is what is too long.
+pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext {
+    let field = |name: &HeaderName| field(name.as_str());
+    let Some(traceparent) = field(&TRACEPARENT).filter(|text| parse(text).is_some()) else {
+        return TraceContext::default();
+    };
+    TraceContext {
+        traceparent: Some(traceparent.into()),
+        tracestate: field(&TRACESTATE)
+            .filter(|state| state.len() <= LONGEST_TRACESTATE)
+            .map(Into::into),
+        baggage: field(&BAGGAGE).filter(|items| items.len() <= LONGEST_BAGGAGE).map(Into::into),
+    }
+}
+
+/// Adds `context` to the headers of a request or message.
+pub fn inject(context: &TraceContext, headers: &mut HeaderMap) {
+    let fields = [
+        (TRACEPARENT, &context.traceparent),
+        (TRACESTATE, &context.tracestate),
+        (BAGGAGE, &context.baggage),
+    ];
+    for (name, text) in fields {
+        if let Some(value) = text.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The context that a request's headers name, if they name one.
+pub fn context_of(headers: &HeaderMap) -> Option<Context> {
+    headers.contains_key(&TRACEPARENT).then(|| from_headers(&extract(headers))).flatten()
+}
+
+pub(super) fn from_headers(headers: &TraceContext) -> Option<Context> {
+    let context = Context::new().with_remote_span_context(span_context(headers)?);
+    Some(match headers.baggage.as_deref() {
+        Some(baggage) => context.with_value(Baggage(baggage.into())),
+        None => context,
+    })
+}
+
+/// The span that `headers` name, as one elsewhere.
+pub(crate) fn span_context(headers: &TraceContext) -> Option<SpanContext> {
+    let (trace_id, span_id, flags) = parse(headers.traceparent.as_deref()?)?;
+    let state = headers.tracestate.as_deref().and_then(|state| TraceState::from_str(state).ok());
+    Some(SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default()))
+}
+
+/// The same for another span of the trace.
+pub(super) fn with_span_id(headers: &TraceContext, id: SpanId) -> TraceContext {
+    let span = headers.traceparent.as_deref().and_then(parse);
+    let traceparent = span.map(|(trace_id, _, flags)| {
+        written(&SpanContext::new(trace_id, id, flags, false, TraceState::NONE))
+    });
+    TraceContext { traceparent, ..headers.clone() }
+}
+
+/// What `key` stands for in `baggage`, percent-encoding undone.
+pub fn baggage_item(baggage: &str, key: &str) -> Option<String> {
+    let items = baggage.split(',').filter_map(|item| item.split(';').next()?.split_once('='));
+    let (_, value) = items.into_iter().find(|(name, _)| name.trim() == key)?;
+    Some(percent_decode_str(value.trim()).decode_utf8_lossy().into_owned())
+}
+
+pub(super) fn to_headers(context: &Context) -> TraceContext {
+    let span = context.span();
+    let span = span.span_context();
+    if !span.is_valid() {
+        return TraceContext::default();
+    }
+    let state = span.trace_state().header();
+    TraceContext {
+        traceparent: Some(written(span)),
+        tracestate: (!state.is_empty()).then(|| state.into()),
+        baggage: context.get::<Baggage>().map(|baggage| (&*baggage.0).into()),
+    }
+}
+
+pub(super) fn is_sampled(context: &TraceContext) -> bool {
+    let flags = context.traceparent.as_deref().and_then(|parent| parent.as_bytes().get(53..55));
+    flags.and_then(hexadecimal::<1>).is_some_and(|[flags]| flags & 1 == 1)
+}
+
+/// Reads `version-traceid-spanid-flags`, and of later versions what we know of them.
+pub(super) fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
+    let text = traceparent.as_bytes();
+    let [version] = hexadecimal(text.get(0..2)?)?;
+    let is_whole = match version {
+        0 => text.len() == 55,
+        0xff => false,
+        _ => text.len() == 55 || text.get(55) == Some(&b'-'),
+    };
+    if !is_whole || [2, 35, 52].iter().any(|dash| text[*dash] != b'-') {
+        return None;
+    }
+    let trace_id = TraceId::from_bytes(hexadecimal(&text[3..35])?);
+    let span_id = SpanId::from_bytes(hexadecimal(&text[36..52])?);
+    let [flags] = hexadecimal(&text[53..55])?;
+    let is_valid = trace_id != TraceId::INVALID && span_id != SpanId::INVALID;
+    is_valid.then(|| (trace_id, span_id, TraceFlags::new(flags) & TraceFlags::SAMPLED))
+}
+
+fn written(span: &SpanContext) -> Box<str> {
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    push_hexadecimal(&mut text, &span.trace_id().to_bytes());
+    text.push('-');
+    push_hexadecimal(&mut text, &span.span_id().to_bytes());
+    text.push_str(if span.is_sampled() { "-01" } else { "-00" });
+    text.into_boxed_str()
+}
+
+/// Appends the digits of `bytes`; on the path of every request, so without formatting.
+pub fn push_hexadecimal(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+}
+
+/// Lower-case digits alone, as the standard has it.
+fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn a_context_travels_unchanged() {
+        let given = headers(&[
+            ("traceparent", PARENT),
+            ("tracestate", "a=1,b=2"),
+            ("baggage", "user=x%20y;p=1, k=v"),
+        ]);
+        let context = extract(&given);
+        assert!(is_sampled(&context));
+        let carried = to_headers(&from_headers(&context).expect("well-formed"));
+        assert_eq!(carried, context);
+        let mut sent = HeaderMap::new();
+        inject(&carried, &mut sent);
+        assert_eq!(sent, given);
+    }
+
+    #[test]
+    fn hostile_parents_are_left_out() {
+        let zeros = "00000000000000000000000000000000";
+        let bad = [
+            String::new(),
+            "00".to_owned(),
+            PARENT.to_uppercase(),
+            format!("{PARENT}-x"),
+            format!("{PARENT} "),
+            PARENT.replace("00-4", "ff-4"),
+            PARENT.replace("00-4", "0g-4"),
+            PARENT.replace('-', "_"),
+            PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", zeros),
+            PARENT.replace("00f067aa0ba902b7", &zeros[..16]),
+            PARENT.replace("-01", "-0x"),
+            "0".repeat(60_000),
+            format!("00-{}-{}-01", "é".repeat(16), "b".repeat(16)),
+        ];
+        for parent in bad {
+            assert_eq!(parse(&parent), None, "{parent}");
+            let mut given = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(parent.as_bytes()) {
+                given.insert(TRACEPARENT, value);
+            }
+            assert_eq!(extract(&given), TraceContext::default());
+            assert!(context_of(&given).is_none());
+        }
+    }
+
+    #[test]
+    fn later_versions_are_read_as_far_as_they_are_known() {
+        let later = PARENT.replace("00-4", "01-4");
+        assert!(parse(&later).is_some());
+        assert!(parse(&format!("{later}-more")).is_some());
+        assert!(parse(&format!("{later}more")).is_none());
+        let (_, _, flags) = parse(&PARENT.replace("-01", "-ff")).expect("flags");
+        assert_eq!(flags, TraceFlags::SAMPLED);
+    }
+
+    #[test]
+    fn what_is_too_long_or_malformed_is_not_passed_on() {
+        let long = format!("a={}", "x".repeat(LONGEST_BAGGAGE));
+        let given =
+            headers(&[("traceparent", PARENT), ("tracestate", &long[..600]), ("baggage", &long)]);
+        let context = extract(&given);
+        assert_eq!((context.tracestate, context.baggage), (None, None));
+        let malformed = TraceContext {
+            traceparent: Some(PARENT.into()),
+            tracestate: Some("no state".into()),
+            baggage: None,
+        };
+        let carried = to_headers(&from_headers(&malformed).expect("the parent is fine"));
+        assert_eq!(carried.tracestate, None);
+    }
+
+    #[test]
+    fn another_span_of_a_trace_takes_everything_else_along() {
+        let context = TraceContext {
+            traceparent: Some(PARENT.into()),
+            tracestate: Some("a=1".into()),
+            baggage: Some("k=v".into()),
+        };
+        let below = with_span_id(&context, SpanId::from(0xab));
+        let expected = PARENT.replace("00f067aa0ba902b7", "00000000000000ab");
+        assert_eq!(below.traceparent.as_deref(), Some(expected.as_str()));
+        assert_eq!((below.tracestate, below.baggage), (context.tracestate, context.baggage));
+        assert_eq!(
+            with_span_id(&TraceContext::default(), SpanId::from(1)),
+            TraceContext::default()
+        );
+    }
+
+    #[test]
+    fn baggage_is_read_by_its_keys() {
+        let baggage = "user = x%20y;secret=1, k=v,,=,nothing, user=2";
+        assert_eq!(baggage_item(baggage, "user").as_deref(), Some("x y"));
+        assert_eq!(baggage_item(baggage, "k").as_deref(), Some("v"));
+        assert_eq!(baggage_item(baggage, "secret"), None);
+        assert_eq!(baggage_item("", "k"), None);
+    }
+
+    #[test]
+    fn what_isnt_recorded_is_known_by_its_flags() {
+        let context = |parent: &str| TraceContext {
+            traceparent: Some(parent.into()),
+            ..TraceContext::default()
+        };
+        assert!(is_sampled(&context(PARENT)));
+        assert!(!is_sampled(&context(&PARENT.replace("-01", "-00"))));
+        assert!(!is_sampled(&context("00")));
+        assert!(!is_sampled(&TraceContext::default()));
+    }
+}
