@@ -20,7 +20,6 @@ pub struct Caller {
 /// What can be done with an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
-#[expect(missing_docs, reason = "each says it by its name")]
 pub enum Action {
     SendCode,
     VerifyEmail,
