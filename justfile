@@ -1,0 +1,43 @@
+# The commands that people need most; `just --list` shows them. Nothing else depends on just.
+
+# Run the whole platform in one process
+run *arguments:
+    cargo run -- {{arguments}}
+
+# Show every feature once, on a temporary platform
+demo:
+    cargo run -- demo
+
+# Run the tests that need no servers, in about a minute
+quick:
+    ./test quick
+
+# Run all checks and tests; names choose some of them
+test *names:
+    ./test {{names}}
+
+# Format the code
+format:
+    cargo fmt --all
+
+# Check formatting, lints, dependencies and licences
+lint:
+    ./test format lint
+    cargo deny --locked check
+
+# Regenerate the API descriptions and the generated parts of the documentation
+update:
+    UPDATE_OPENAPI=1 cargo test --package miniapp-api --package miniapp-auth --test openapi
+    UPDATE_DOCS=1 cargo test --package miniapp --test readme
+
+# Build the book into target/book and open it
+book:
+    mdbook build docs --open
+
+# Measure the platform on PostgreSQL and RabbitMQ
+bench *arguments:
+    ./bench {{arguments}}
+
+# Build the release binaries into dist/
+release:
+    dev/release
