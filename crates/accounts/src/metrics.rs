@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::metrics::{
-    self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge, Histogram, SHORT,
+    self, CollectorGuard, Counter, Exemplar, Family, FloatGauge, Gauge, Histogram, SHORT_BUCKETS,
 };
 use miniapp_types::problem::Code;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -32,7 +32,11 @@ static MAILS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
 });
 
 static MAIL_TIMES: LazyLock<Histogram> = LazyLock::new(|| {
-    metrics::histogram("miniapp_mail_duration", "How long the mail server took for a mail", SHORT)
+    metrics::histogram(
+        "miniapp_mail_duration",
+        "How long the mail server took for a mail",
+        SHORT_BUCKETS,
+    )
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,7 +85,7 @@ pub(crate) fn mailed(sending: Sending) {
 
 /// The mail server was busy with a mail for so long.
 pub(crate) fn mail_took(took: Duration) {
-    MAIL_TIMES.observe(took, Exemplar::of_span(&Span::current()));
+    MAIL_TIMES.observe(took, Exemplar::from_span(&Span::current()));
 }
 
 struct Gauges {
@@ -91,7 +95,10 @@ struct Gauges {
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
     duties: metrics::gauges("miniapp_duties", "Mails and messages that are owed"),
-    ages: metrics::ages("miniapp_duties_oldest_age", "How long the first of them has been owed"),
+    ages: metrics::duration_gauges(
+        "miniapp_duties_oldest_age",
+        "How long the first of them has been owed",
+    ),
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,11 +107,11 @@ struct OfKind {
 }
 
 /// Tells of all that is owed whenever the metrics are read.
-pub(crate) fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Asking {
+pub(crate) fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> CollectorGuard {
     for forced in [&SIGN_INS, &REFRESHES, &MAILS] {
         LazyLock::force(forced);
     }
-    metrics::ask(move || {
+    metrics::register_collector(move || {
         let (store, clock) = (store.clone(), clock.clone());
         async move {
             let Gauges { duties, ages } = &*GAUGES;

@@ -56,7 +56,7 @@ impl News {
         let publishing = Publishing::begin(broker.system(), Topic::Sessions, &mut message);
         let answer = broker.broadcast(Topic::Sessions, message).await;
         if let Some(publishing) = publishing {
-            publishing.end(&answer, |past| past.of(Service::Auth));
+            publishing.end(&answer, |span| span.with_service(Service::Auth));
         }
         answer
     }

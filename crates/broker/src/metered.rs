@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use miniapp_telemetry::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT};
+use miniapp_telemetry::metrics::{self, Counter, Exemplar, Family, Histograms, SHORT_BUCKETS};
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ static CONSUMED: LazyLock<Family<Consumed, Counter>> = LazyLock::new(|| {
 
 static PUBLISHED: LazyLock<Histograms<Operation>> = LazyLock::new(|| {
     let help = "How long messages that were published together took to be confirmed";
-    metrics::histograms("messaging_client_operation_duration", help, SHORT)
+    metrics::histograms("messaging_client_operation_duration", help, SHORT_BUCKETS)
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,7 +54,7 @@ impl<B: Broker> Broker for Metered<B> {
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
         let began = Instant::now();
         // One of those that are recorded stands for all.
-        let exemplar = messages.iter().find_map(|one| Exemplar::of_context(&one.trace));
+        let exemplar = messages.iter().find_map(|one| Exemplar::from_trace_context(&one.trace));
         let answers = self.0.publish(queue, messages).await;
         count(Destination::from(queue).published(), began, &answers, exemplar);
         answers
@@ -72,7 +72,7 @@ impl<B: Broker> Broker for Metered<B> {
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
         let began = Instant::now();
-        let exemplar = Exemplar::of_context(&message.trace);
+        let exemplar = Exemplar::from_trace_context(&message.trace);
         let answer = self.0.broadcast(topic, message).await;
         let answers = std::slice::from_ref(&answer);
         count(Destination::from(topic).published(), began, answers, exemplar);
@@ -144,7 +144,7 @@ impl Consumer for MeteredConsumer {
 
 #[cfg(test)]
 mod tests {
-    use miniapp_telemetry::metrics::{Format, exposition};
+    use miniapp_telemetry::metrics::{Format, encode};
     use uuid::Uuid;
 
     use super::*;
@@ -161,7 +161,7 @@ mod tests {
         broker.0.pause();
         broker.publish(Queue::Parked, vec![message()]).await;
 
-        let written = exposition(Format::Prometheus).await.expect("written");
+        let written = encode(Format::Prometheus).await.expect("written");
         for line in [
             "messaging_client_sent_messages_total{messaging_destination_name=\"parked\",\
              error_type=\"\"} 2",

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use miniapp_runtime::clock::truncated;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{
-    Open, Parent, Past, SpanId, SpanKind, context_below, new_span_id, now,
+    CompletedSpan, PendingSpan, SpanHandle, SpanId, SpanKind, child_context, new_span_id, now,
 };
 use uuid::Uuid;
 
@@ -37,20 +37,25 @@ impl Subject {
     }
 
     /// Says what is known of every operation with the message.
-    fn described(self, past: Past, operation: &'static str, of_type: &'static str) -> Past {
+    fn described(
+        self,
+        span: CompletedSpan,
+        operation: &'static str,
+        of_type: &'static str,
+    ) -> CompletedSpan {
         let name = if of_type == "send" {
             self.destination.published()
         } else {
             self.destination.consumed()
         };
         let key = self.destination.key().filter(|_| self.system == RABBITMQ);
-        past.with("messaging.system", self.system)
-            .with("messaging.operation.name", operation)
-            .with("messaging.operation.type", of_type)
-            .with("messaging.destination.name", name)
-            .with_some("messaging.rabbitmq.destination.routing_key", key)
-            .with("messaging.message.id", self.id)
-            .with_some("messaging.message.conversation_id", self.conversation)
+        span.with_attribute("messaging.system", self.system)
+            .with_attribute("messaging.operation.name", operation)
+            .with_attribute("messaging.operation.type", of_type)
+            .with_attribute("messaging.destination.name", name)
+            .with_optional_attribute("messaging.rabbitmq.destination.routing_key", key)
+            .with_attribute("messaging.message.id", self.id)
+            .with_optional_attribute("messaging.message.conversation_id", self.conversation)
     }
 }
 
@@ -58,11 +63,11 @@ impl Subject {
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
 pub struct Publishing {
-    parent: Parent,
+    parent: SpanHandle,
     id: SpanId,
     from: SystemTime,
     subject: Subject,
-    _open: Open,
+    _pending: PendingSpan,
 }
 
 impl Publishing {
@@ -73,14 +78,14 @@ impl Publishing {
         destination: impl Into<Destination>,
         message: &mut Message,
     ) -> Option<Self> {
-        let parent = Parent::of(&message.trace)?;
+        let parent = SpanHandle::from_context(&message.trace)?;
         let (id, from) = (new_span_id(), now());
-        message.trace = context_below(&message.trace, id);
+        message.trace = child_context(&message.trace, id);
         // As exactly as it is sent, lest the wait that follows begin earlier.
         message.published_at = Timestamp::try_from(from).ok().map(truncated);
         let from = message.published_at.map_or(from, Into::into);
         let subject = Subject::of(system, destination.into(), message);
-        Some(Self { _open: parent.open(), parent, id, from, subject })
+        Some(Self { _pending: parent.pending_span(), parent, id, from, subject })
     }
 
     /// When it began.
@@ -89,20 +94,24 @@ impl Publishing {
     }
 
     /// What caused it.
-    pub fn parent(&self) -> &Parent {
+    pub fn parent(&self) -> &SpanHandle {
         &self.parent
     }
 
     /// The broker has answered. `describe` adds what its publisher knows.
-    pub fn end(self, answer: &Result<(), BrokerError>, describe: impl FnOnce(Past) -> Past) {
+    pub fn end(
+        self,
+        answer: &Result<(), BrokerError>,
+        describe: impl FnOnce(CompletedSpan) -> CompletedSpan,
+    ) {
         let Self { parent, id, from, subject, .. } = &self;
         let name = format!("publish {}", subject.destination.published());
-        let past = Past::new(&name, SpanKind::Producer, parent, *from, now()).with_id(*id);
-        let past = describe(subject.described(past, "publish", "send"));
+        let span = CompletedSpan::new(&name, SpanKind::Producer, parent, *from, now()).with_id(*id);
+        let span = describe(subject.described(span, "publish", "send"));
         match answer {
-            Ok(()) => past,
-            Err(BrokerError::Unavailable(_)) => past.failed("unavailable"),
-            Err(BrokerError::Refused(_)) => past.failed("refused"),
+            Ok(()) => span,
+            Err(BrokerError::Unavailable(_)) => span.with_error("unavailable"),
+            Err(BrokerError::Refused(_)) => span.with_error("refused"),
         }
         .record();
     }
@@ -114,13 +123,13 @@ impl Publishing {
 pub struct Processing {
     /// Whose part of the process it is.
     service: Service,
-    publishing: Parent,
+    publishing: SpanHandle,
     id: SpanId,
     published_at: Option<SystemTime>,
     delivered_at: SystemTime,
     subject: Subject,
     tag: Option<u64>,
-    _open: Open,
+    _pending: PendingSpan,
 }
 
 impl Processing {
@@ -131,7 +140,7 @@ impl Processing {
         destination: impl Into<Destination>,
         message: &Message,
     ) -> Option<Self> {
-        let publishing = Parent::of(&message.trace)?;
+        let publishing = SpanHandle::from_context(&message.trace)?;
         Some(Self {
             service,
             id: new_span_id(),
@@ -139,7 +148,7 @@ impl Processing {
             delivered_at: now(),
             subject: Subject::of(system, destination.into(), message),
             tag: None,
-            _open: publishing.open(),
+            _pending: publishing.pending_span(),
             publishing,
         })
     }
@@ -166,40 +175,44 @@ impl Processing {
     }
 
     /// The span, as the parent of what belongs to it.
-    pub fn as_parent(&self) -> Parent {
-        self.publishing.beside(self.id)
+    pub fn as_parent(&self) -> SpanHandle {
+        self.publishing.sibling(self.id)
     }
 
     /// A span below it, of something that ended now.
-    pub fn step(&self, name: &str, from: SystemTime) -> Past {
-        Past::internal(name, &self.as_parent(), from, now()).of(self.service)
+    pub fn step(&self, name: &str, from: SystemTime) -> CompletedSpan {
+        CompletedSpan::internal(name, &self.as_parent(), from, now()).with_service(self.service)
     }
 
     /// The span of telling the broker what became of the message, which ended now.
-    pub fn settled(&self, operation: &'static str, from: SystemTime) -> Past {
+    pub fn settled(&self, operation: &'static str, from: SystemTime) -> CompletedSpan {
         let name = format!("{operation} {}", self.subject.destination.consumed());
-        let past = Past::new(&name, SpanKind::Client, &self.as_parent(), from, now());
-        self.tagged(self.subject.described(past.of(self.service), operation, "settle"))
+        let span = CompletedSpan::new(&name, SpanKind::Client, &self.as_parent(), from, now());
+        self.tagged(self.subject.described(span.with_service(self.service), operation, "settle"))
     }
 
     /// All is done. `describe` adds what the consumer knows.
-    pub fn end(self, describe: impl FnOnce(Past) -> Past) {
+    pub fn end(self, describe: impl FnOnce(CompletedSpan) -> CompletedSpan) {
         let Self { service, publishing, delivered_at, subject, .. } = &self;
         let name = format!("process {}", subject.destination.consumed());
-        let past = Past::new(&name, SpanKind::Consumer, publishing, *delivered_at, now());
-        let past = subject.described(past.with_id(self.id).of(*service), "process", "process");
-        describe(self.tagged(past)).record();
+        let span = CompletedSpan::new(&name, SpanKind::Consumer, publishing, *delivered_at, now());
+        let span =
+            subject.described(span.with_id(self.id).with_service(*service), "process", "process");
+        describe(self.tagged(span)).record();
         if let Some(published_at) = self.published_at {
             // By the clocks of two machines it may have come before it went.
             let from = published_at.min(*delivered_at);
-            Past::internal("wait in queue", publishing, from, *delivered_at)
-                .of(*service)
-                .with("messaging.destination.name", subject.destination.consumed())
+            CompletedSpan::internal("wait in queue", publishing, from, *delivered_at)
+                .with_service(*service)
+                .with_attribute("messaging.destination.name", subject.destination.consumed())
                 .record();
         }
     }
 
-    fn tagged(&self, past: Past) -> Past {
-        past.with_some("messaging.rabbitmq.message.delivery_tag", self.tag.map(u64::cast_signed))
+    fn tagged(&self, span: CompletedSpan) -> CompletedSpan {
+        span.with_optional_attribute(
+            "messaging.rabbitmq.message.delivery_tag",
+            self.tag.map(u64::cast_signed),
+        )
     }
 }

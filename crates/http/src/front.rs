@@ -26,7 +26,7 @@ use super::problem::Cause;
 use super::{BodyLimits, Peer, Problem, Proxies, metrics};
 use miniapp_telemetry::metrics::Exemplar;
 use miniapp_telemetry::otlp::SERVICE;
-use miniapp_telemetry::trace::{self, InRequest};
+use miniapp_telemetry::trace::{self, RequestScope};
 
 /// The trace of the request, on every answer.
 pub const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -106,7 +106,7 @@ where
         }
         request.extensions_mut().insert(self.front.limits);
         let inner = {
-            let _within = InRequest::enter(trace_id, recorded.is_some(), self.front.service);
+            let _within = RequestScope::enter(trace_id, recorded.is_some(), self.front.service);
             span.in_scope(|| self.inner.call(request))
         };
         let Front { logged, service, .. } = self.front;
@@ -156,7 +156,7 @@ struct Asked {
 fn begin_span(request: &Request) -> (Span, Option<Context>, TraceId) {
     // Names and attributes are for those spans alone that are recorded.
     let span = tracing::info_span!("request", otel.kind = "server");
-    let parent = trace::context_of(request.headers());
+    let parent = trace::context_from_headers(request.headers());
     let parent_trace = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
     if let Some(parent) = parent {
         trace::set_parent_context(&span, parent);
@@ -195,7 +195,7 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let _within = InRequest::enter(*this.trace_id, this.recorded.is_some(), *this.service);
+        let _within = RequestScope::enter(*this.trace_id, this.recorded.is_some(), *this.service);
         let _entered = this.span.enter();
         // The future is not polled again after a panic, so nobody sees it half done.
         let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(context)));
@@ -219,7 +219,7 @@ fn add_headers(response: &mut Response, trace_id: TraceId) {
         headers.entry(name).or_insert(value);
     }
     let mut id = String::with_capacity(32);
-    trace::push_hexadecimal(&mut id, &trace_id.to_bytes());
+    trace::push_hex(&mut id, &trace_id.to_bytes());
     if let Ok(value) = HeaderValue::try_from(id) {
         headers.insert(X_TRACE_ID, value);
     }
@@ -263,7 +263,8 @@ impl Asked {
         let took = self.at.elapsed();
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
         let method = known_method(&self.method);
-        let exemplar = recorded.and_then(|recorded| Exemplar::of(recorded.span().span_context()));
+        let exemplar = recorded
+            .and_then(|recorded| Exemplar::from_span_context(recorded.span().span_context()));
         metrics::answered(method, route, status, took, exemplar);
         if let Some(recorded) = recorded {
             let span = recorded.span();

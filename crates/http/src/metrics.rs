@@ -6,11 +6,11 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 
-use miniapp_telemetry::metrics::{self, Exemplar, Gauge, Histograms, SHORT};
+use miniapp_telemetry::metrics::{self, Exemplar, Gauge, Histograms, SHORT_BUCKETS};
 
 static REQUESTS: LazyLock<Histograms<Request>> = LazyLock::new(|| {
     let help = "How long requests took to be answered";
-    metrics::histograms("http_server_request_duration", help, SHORT)
+    metrics::histograms("http_server_request_duration", help, SHORT_BUCKETS)
 });
 
 static ACTIVE: LazyLock<Gauge> = LazyLock::new(|| {

@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri};
 use miniapp_types::trace::TraceContext;
 
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{self, Parent, Past, SpanId, SpanKind};
+use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, SpanId, SpanKind};
 
 /// A request to someone else, on behalf of the running code.
 #[must_use = "the span is recorded when it ends"]
@@ -19,7 +19,7 @@ pub struct Outgoing {
 #[derive(Debug)]
 struct Recorded {
     service: Service,
-    parent: Parent,
+    parent: SpanHandle,
     id: SpanId,
     from: SystemTime,
     method: String,
@@ -30,9 +30,9 @@ impl Outgoing {
     /// Begins with a request that `service` is about to send.
     pub fn begin(service: Service, method: &http::Method, uri: &str) -> Self {
         let context = trace::current_context();
-        let Some(parent) = Parent::current() else { return Self { context, recorded: None } };
+        let Some(parent) = SpanHandle::current() else { return Self { context, recorded: None } };
         let id = trace::new_span_id();
-        let context = trace::context_below(&context, id);
+        let context = trace::child_context(&context, id);
         let uri = uri.parse().unwrap_or_default();
         let (method, from) = (method.as_str().to_owned(), trace::now());
         Self { context, recorded: Some(Recorded { service, parent, id, from, method, uri }) }
@@ -57,25 +57,25 @@ impl Outgoing {
         let Some(Recorded { service, parent, id, from, method, uri }) = self.recorded else {
             return;
         };
-        let past = Past::new(&method, SpanKind::Client, &parent, from, trace::now());
+        let span = CompletedSpan::new(&method, SpanKind::Client, &parent, from, trace::now());
         let port = uri.port_u16().or(match uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
             _ => None,
         });
-        let past = past
-            .of(service)
+        let span = span
+            .with_service(service)
             .with_id(id)
-            .with("http.request.method", &method)
-            .with_some("url.full", full(&uri).as_deref())
-            .with_some("server.address", uri.host())
-            .with_some("server.port", port.map(i64::from));
+            .with_attribute("http.request.method", &method)
+            .with_optional_attribute("url.full", full(&uri).as_deref())
+            .with_optional_attribute("server.address", uri.host())
+            .with_optional_attribute("server.port", port.map(i64::from));
         match answered {
             Ok(status) => {
-                let past = past.with("http.response.status_code", i64::from(status));
-                if status >= 400 { past.failed(&status.to_string()) } else { past }
+                let span = span.with_attribute("http.response.status_code", i64::from(status));
+                if status >= 400 { span.with_error(&status.to_string()) } else { span }
             }
-            Err(error) => past.failed(error),
+            Err(error) => span.with_error(error),
         }
         .record();
     }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use miniapp_telemetry::metrics::{
-    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, SHORT,
+    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, SHORT_BUCKETS,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use tracing::Span;
@@ -19,7 +19,7 @@ static MOST: LazyLock<Family<Pool, Gauge>> = LazyLock::new(|| {
 
 static WAITS: LazyLock<Histograms<Pool>> = LazyLock::new(|| {
     let help = "How long it took to get a connection";
-    metrics::histograms("db_client_connection_wait_time", help, SHORT)
+    metrics::histograms("db_client_connection_wait_time", help, SHORT_BUCKETS)
 });
 
 static TIMEOUTS: LazyLock<Family<Pool, Counter>> = LazyLock::new(|| {
@@ -69,7 +69,7 @@ impl Numbers {
 
     /// A connection was to be had, after so long.
     pub fn waited(&self, took: Duration) {
-        self.waits.observe(took, Exemplar::of_span(&Span::current()));
+        self.waits.observe(took, Exemplar::from_span(&Span::current()));
     }
 
     /// Counts one as used for as long as what it gives lives.

@@ -70,7 +70,7 @@ async fn ready(State(process): State<Process>) -> Response {
 
 async fn numbers(headers: HeaderMap) -> Result<Response, Problem> {
     let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
-    let written = metrics::exposition(format).await.map_err(Problem::internal)?;
+    let written = metrics::encode(format).await.map_err(Problem::internal)?;
     Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], written).into_response())
 }
 

@@ -32,7 +32,7 @@ const USAGE: u8 = 2;
 
 /// What a program has at hand when it begins.
 #[derive(Clone, Debug)]
-pub struct Boot {
+pub struct AppContext {
     /// What is set.
     pub config: Arc<Config>,
     /// When to stop.
@@ -57,7 +57,7 @@ struct Arguments {
 
 /// Runs a service from its arguments to its exit code: configuration, logs, traces,
 /// signals, the admin listener, then `serve`.
-pub fn run<F>(service: Service, serve: impl FnOnce(Boot) -> F) -> ExitCode
+pub fn run<F>(service: Service, serve: impl FnOnce(AppContext) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -81,7 +81,7 @@ where
 pub fn run_with<F>(
     service: Service,
     config: Config,
-    serve: impl FnOnce(Boot) -> F,
+    serve: impl FnOnce(AppContext) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -95,7 +95,7 @@ where
         let health = Health::starting();
         let address = listener.local_addr().context("can't tell where the admin listener is")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
-        let boot = Boot {
+        let context = AppContext {
             config: Arc::new(config),
             shutdown: shutdown.clone(),
             health,
@@ -103,7 +103,7 @@ where
             telemetry: flushed.0.clone(),
         };
         let served = tokio::select! {
-            served = serve(boot) => served,
+            served = serve(context) => served,
             () = left_behind(&shutdown) => Err(anyhow::anyhow!("stopped at once, as asked")),
         };
         admin.abort();
@@ -137,7 +137,7 @@ async fn left_behind(shutdown: &Shutdown) {
 
 fn prepare(service: Service, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
     let telemetry = telemetry::init(service, config)?;
-    metrics::describe(service);
+    metrics::register_build_info(service);
     // Whoever came first has chosen; there is only this one in the program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     raise_descriptor_limit();

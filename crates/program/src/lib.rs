@@ -4,4 +4,4 @@
 pub mod admin;
 mod bootstrap;
 
-pub use bootstrap::{Boot, listen, run, run_with};
+pub use bootstrap::{AppContext, listen, run, run_with};

@@ -15,18 +15,18 @@ const AS_SERVICE: &str = "KIT_TEST_AS_SERVICE";
 
 fn main() -> ExitCode {
     match std::env::var(AS_SERVICE).as_deref() {
-        Ok("stubborn") => miniapp_program::run(Service::Api, |boot| async move {
+        Ok("stubborn") => miniapp_program::run(Service::Api, |context| async move {
             println!("ready");
-            boot.shutdown.begun().await;
+            context.shutdown.begun().await;
             println!("asked");
             std::future::pending().await
         }),
         Ok("failing") => {
             miniapp_program::run(Service::Api, |_| async { anyhow::bail!("the disk\nis full") })
         }
-        Ok(_) => miniapp_program::run(Service::Api, |boot| async move {
-            println!("ready {}", boot.config.worker.concurrency);
-            boot.shutdown.begun().await;
+        Ok(_) => miniapp_program::run(Service::Api, |context| async move {
+            println!("ready {}", context.config.worker.concurrency);
+            context.shutdown.begun().await;
             Ok(())
         }),
         Err(_) => {

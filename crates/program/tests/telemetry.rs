@@ -13,7 +13,7 @@ use miniapp_http::{RouterOptions, finish};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{self, Parent, Past, Tree};
+use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, Tree};
 use miniapp_types::trace::TraceContext;
 use opentelemetry::trace::{SpanKind, TraceId};
 use support::{ask, get};
@@ -23,10 +23,12 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 async fn handler() -> String {
     let submitted = async {
-        if let Some(parent) = Parent::current() {
+        if let Some(parent) = SpanHandle::current() {
             let began = trace::now();
             let ended = began + Duration::from_millis(7);
-            Past::internal("wait", &parent, began, ended).with("queue", "tasks").record();
+            CompletedSpan::internal("wait", &parent, began, ended)
+                .with_attribute("queue", "tasks")
+                .record();
         }
         trace::current_context()
     };
@@ -54,13 +56,13 @@ async fn a_request_leaves_a_trace() {
     assert!(parent.ends_with("-01"), "{parent}");
     let id = TraceId::from_hex(answer.header("x-trace-id")).expect("an id");
     let spans = telemetry.spans();
-    let kept = spans.settled(id, Duration::from_mins(1)).await.expect("kept");
+    let kept = spans.wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
     let named = |name: &str| kept.spans.iter().find(|span| span.name == name).expect(name);
     let (request, submit, wait) = (named("GET /things/{id}"), named("submit"), named("wait"));
     assert_eq!((submit.parent, wait.parent), (request.id, submit.id));
     assert_eq!(request.kind, SpanKind::Server);
     assert_eq!(wait.end, wait.start + Duration::from_millis(7));
-    let said = |key: &str| request.said(key).unwrap_or_default();
+    let said = |key: &str| request.attribute(key).unwrap_or_default();
     assert_eq!(said("http.request.method"), "GET");
     assert_eq!(said("http.route"), "/things/{id}");
     assert_eq!(said("url.path"), "/things/7");
@@ -76,7 +78,7 @@ async fn a_request_leaves_a_trace() {
     assert_eq!((answer.status.as_u16(), answer.header("x-trace-id")), (500, &PARENT[3..35]));
     answer.problem();
     let id = TraceId::from_hex(&PARENT[3..35]).expect("an id");
-    let kept = spans.settled(id, Duration::from_mins(1)).await.expect("kept");
+    let kept = spans.wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
     assert!(kept.spans[0].failed);
     assert_eq!(kept.spans[0].parent.to_string(), &PARENT[36..52]);
 
@@ -112,7 +114,8 @@ async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemet
     assert_eq!((&context.tracestate, &context.baggage), (&sent.tracestate, &sent.baggage));
     drop(span);
     let id = TraceId::from_hex(sent.trace_id().expect("an id")).expect("an id");
-    let kept = telemetry.spans().settled(id, Duration::from_mins(1)).await.expect("kept");
+    let kept =
+        telemetry.spans().wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
     assert_eq!(kept.spans.last().map(|span| span.kind.clone()), Some(SpanKind::Consumer));
     assert_eq!(trace::current_trace_id(), None);
 }

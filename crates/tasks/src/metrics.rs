@@ -4,8 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use miniapp_broker::{Broker, Queue};
-use miniapp_telemetry::metrics::{self, Asking, Counter, Exemplar, Family, FloatGauge, Gauge};
-use miniapp_telemetry::metrics::{Histogram, Histograms, LONG, SHORT};
+use miniapp_telemetry::metrics::{
+    self, CollectorGuard, Counter, Exemplar, Family, FloatGauge, Gauge,
+};
+use miniapp_telemetry::metrics::{Histogram, Histograms, LONG_BUCKETS, SHORT_BUCKETS};
 use miniapp_types::task::EventType;
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::IntoEnumIterator as _;
@@ -35,10 +37,10 @@ pub(crate) static COUNTERS: LazyLock<Counters> = LazyLock::new(|| {
     let known = [Fate::REPEATED, Fate::ENDED];
     let lease_losses = metrics::counters("miniapp_task_lease_losses", help, known);
     let help = "From when a task may run to its start";
-    let start_delay = metrics::histogram("miniapp_task_start_delay", help, LONG);
+    let start_delay = metrics::histogram("miniapp_task_start_delay", help, LONG_BUCKETS);
     let help = "How long statements took that the hot paths wait for";
     let operations: Histograms<Operation> =
-        metrics::histograms("db_client_operation_duration", help, SHORT);
+        metrics::histograms("db_client_operation_duration", help, SHORT_BUCKETS);
     let writes = operations.with(&Operation { db_operation_name: "write_tasks" });
     Counters { events, start_delay, lease_losses, writes }
 });
@@ -79,7 +81,7 @@ impl Counters {
     pub fn claimed(&self, task: &Task, at: Timestamp) {
         let Some(ready_at) = task.state.ready_at else { return };
         let waited = at.duration_since(ready_at).try_into().unwrap_or_default();
-        self.start_delay.observe(waited, Exemplar::of_context(&task.spec.trace));
+        self.start_delay.observe(waited, Exemplar::from_trace_context(&task.spec.trace));
     }
 
     /// The lease of what is `task` now ran out.
@@ -99,7 +101,10 @@ struct Gauges {
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
     tasks: metrics::gauges("miniapp_tasks", "Tasks that haven't ended, counted up to 100000"),
-    ages: metrics::ages("miniapp_tasks_oldest_age", "How long the first task has been in a state"),
+    ages: metrics::duration_gauges(
+        "miniapp_tasks_oldest_age",
+        "How long the first task has been in a state",
+    ),
     workers: metrics::gauges("miniapp_workers", "Workers that have reported of late"),
     messages: metrics::gauges("miniapp_broker_queue_messages", "Messages that wait in a queue"),
 });
@@ -116,9 +121,9 @@ struct InQueue {
 
 /// Tells of all tasks of the store and all queues of the broker whenever the metrics are
 /// read. Everybody who does that tells the same, so it is for one kind of process.
-pub fn watch(tasks: &Tasks, broker: &Arc<dyn Broker>) -> Asking {
+pub fn watch(tasks: &Tasks, broker: &Arc<dyn Broker>) -> CollectorGuard {
     let (tasks, broker) = (tasks.clone(), broker.clone());
-    metrics::ask(move || {
+    metrics::register_collector(move || {
         let (tasks, broker) = (tasks.clone(), broker.clone());
         async move { tokio::join!(ask_store(&tasks), ask_broker(&*broker)).0 }
     })

@@ -8,7 +8,7 @@ use miniapp_broker::spans::Publishing;
 use miniapp_broker::{BrokerError, Message, Queue};
 use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::trace::{
-    Parent, Past, SpanId, SpanKind, Times, is_sampled, now, span_id_of,
+    CompletedSpan, SpanClock, SpanHandle, SpanId, SpanKind, derived_span_id, is_sampled, now,
 };
 use miniapp_types::message::EventTrace;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::writer::Write;
 /// told by whoever makes the attempt, by the next one, which links to it, and by whoever
 /// finds out that it is lost.
 pub fn attempt_id(task_id: Uuid, claim: u64) -> SpanId {
-    span_id_of(task_id, claim)
+    derived_span_id(task_id, claim)
 }
 
 tokio::task_local! {
@@ -44,7 +44,7 @@ pub(crate) fn note_batch(together: usize) {
 
 /// A change of a task on its way to the store, for a request that is recorded.
 pub(crate) struct Committing {
-    parent: Parent,
+    parent: SpanHandle,
     from: SystemTime,
     operation: &'static str,
 }
@@ -56,17 +56,17 @@ impl Committing {
             Write::Submit(..) => "INSERT",
             Write::Apply { .. } => "UPDATE",
         };
-        Some(Self { parent: Parent::current()?, from: now(), operation })
+        Some(Self { parent: SpanHandle::current()?, from: now(), operation })
     }
 
     /// The store has answered, to so many requests `together`.
     pub fn end(self, system: &'static str, together: usize, error: Option<&str>) {
         let Self { parent, from, operation } = self;
-        let past = stored(operation, &parent, from, system)
-            .with_some("db.operation.batch.size", i64::try_from(together).ok());
+        let span = stored(operation, &parent, from, system)
+            .with_optional_attribute("db.operation.batch.size", i64::try_from(together).ok());
         match error {
-            Some(error) => past.failed(error),
-            None => past,
+            Some(error) => span.with_error(error),
+            None => span,
         }
         .record();
     }
@@ -77,30 +77,30 @@ pub(crate) async fn reading<T>(
     system: &'static str,
     query: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let Some(parent) = Parent::current() else { return query.await };
+    let Some(parent) = SpanHandle::current() else { return query.await };
     let from = now();
     let answer = query.await;
-    let past = stored("SELECT", &parent, from, system);
-    if answer.is_err() { past.failed("store") } else { past }.record();
+    let span = stored("SELECT", &parent, from, system);
+    if answer.is_err() { span.with_error("store") } else { span }.record();
     answer
 }
 
 /// A call of the store that ended now.
 fn stored(
     operation: &'static str,
-    parent: &Parent,
+    parent: &SpanHandle,
     from: SystemTime,
     system: &'static str,
-) -> Past {
-    Past::new(&format!("{operation} tasks"), SpanKind::Client, parent, from, now())
-        .with("db.system.name", system)
-        .with("db.operation.name", operation)
-        .with("db.collection.name", "tasks")
+) -> CompletedSpan {
+    CompletedSpan::new(&format!("{operation} tasks"), SpanKind::Client, parent, from, now())
+        .with_attribute("db.system.name", system)
+        .with_attribute("db.operation.name", operation)
+        .with_attribute("db.collection.name", "tasks")
 }
 
 /// Messages of the relay on their way to the broker, those whose traces are recorded.
 pub(crate) struct Dispatching {
-    times: Option<Times>,
+    times: Option<SpanClock>,
     /// Each with its place among the messages.
     publishing: Vec<(usize, Publishing)>,
 }
@@ -115,7 +115,7 @@ impl Dispatching {
                 Some((place, Publishing::begin(system, Queue::Tasks, message)?))
             })
             .collect();
-        let times = (!publishing.is_empty()).then(|| Times::of(clock));
+        let times = (!publishing.is_empty()).then(|| SpanClock::new(clock));
         Self { times, publishing }
     }
 
@@ -127,8 +127,10 @@ impl Dispatching {
             let Some((_, publishing)) = publishing.next_if(|(its, _)| *its == place) else {
                 continue;
             };
-            let described =
-                |past: Past| past.with("task.id", due.id).with("task.generation", due.generation);
+            let described = |span: CompletedSpan| {
+                span.with_attribute("task.id", due.id)
+                    .with_attribute("task.generation", due.generation)
+            };
             waits(due, times, &publishing, described);
             publishing.end(answer, described);
         }
@@ -136,14 +138,19 @@ impl Dispatching {
 }
 
 /// Where the time went between the commit that made a task due and the message about it.
-fn waits(due: &Due, times: Times, publishing: &Publishing, described: impl Fn(Past) -> Past) {
+fn waits(
+    due: &Due,
+    times: SpanClock,
+    publishing: &Publishing,
+    described: impl Fn(CompletedSpan) -> CompletedSpan,
+) {
     let (parent, end) = (publishing.parent(), publishing.from());
-    let (since, at) = (times.at(due.since).min(end), times.at(due.at).min(end));
+    let (since, at) = (times.to_span_time(due.since).min(end), times.to_span_time(due.at).min(end));
     if due.at > due.since {
         let name = if due.attempt > 0 { "wait for retry" } else { "wait until due" };
-        described(Past::internal(name, parent, since, at)).record();
+        described(CompletedSpan::internal(name, parent, since, at)).record();
     }
-    described(Past::internal("wait in outbox", parent, since.max(at), end)).record();
+    described(CompletedSpan::internal("wait in outbox", parent, since.max(at), end)).record();
 }
 
 /// What those who watch a task need, to tell how its events got to them. Events are told of
@@ -157,16 +164,16 @@ pub(crate) fn event_trace(task: &Task) -> Option<EventTrace> {
 
 /// An attempt whose worker has vanished: what it would have told, in what is known of it.
 pub(crate) fn attempt_lost(task: &Task, clock: &dyn Clock) {
-    let Some(parent) = Parent::of(&task.spec.trace) else { return };
-    let times = Times::of(clock);
-    let from = task.state.started_at.map_or(times.now(), |at| times.at(at));
-    Past::internal("attempt lost", &parent, from, times.now())
+    let Some(parent) = SpanHandle::from_context(&task.spec.trace) else { return };
+    let times = SpanClock::new(clock);
+    let from = task.state.started_at.map_or(times.now(), |at| times.to_span_time(at));
+    CompletedSpan::internal("attempt lost", &parent, from, times.now())
         .with_id(attempt_id(task.id, task.state.claim))
-        .with("task.id", task.id)
-        .with("task.kind", &task.spec.kind)
-        .with("task.generation", task.state.generation)
-        .with("task.attempt", task.state.attempt)
-        .with_some("task.worker", task.state.worker.as_deref())
-        .failed("lease_lost")
+        .with_attribute("task.id", task.id)
+        .with_attribute("task.kind", &task.spec.kind)
+        .with_attribute("task.generation", task.state.generation)
+        .with_attribute("task.attempt", task.state.attempt)
+        .with_optional_attribute("task.worker", task.state.worker.as_deref())
+        .with_error("lease_lost")
         .record();
 }

@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-use crate::trace::Cause;
+use crate::trace::CorrelationIds;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 
 /// How lines look.
@@ -43,7 +43,7 @@ impl<W> LogLayer<W> {
     /// The nearest span that has a trace, else what the work was caused by.
     fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(&self, context: &Context<'_, S>) -> Option<Ids> {
         self.span(context).or_else(|| {
-            let Cause { trace, span } = Cause::current()?;
+            let CorrelationIds { trace, span } = CorrelationIds::current()?;
             Some(Ids { trace: trace.to_string(), span: span.to_string() })
         })
     }

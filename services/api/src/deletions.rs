@@ -29,7 +29,7 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
                     let span = removal(processing.as_ref());
                     settle(tasks, delivery).instrument(span).await;
                     if let Some(processing) = processing {
-                        processing.end(|past| past);
+                        processing.end(|span| span);
                     }
                 }
             }
@@ -48,7 +48,7 @@ fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<Processing> {
 fn removal(processing: Option<&Processing>) -> Span {
     let Some(processing) = processing else { return Span::none() };
     let span = info_span!("remove tasks", service.name = Service::Api.name());
-    processing.as_parent().adopt(&span);
+    processing.as_parent().set_as_parent_of(&span);
     span
 }
 

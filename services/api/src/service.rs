@@ -7,7 +7,7 @@ use axum::Router;
 use miniapp_broker::Broker;
 use miniapp_config::Config;
 use miniapp_http::{RouterOptions, ServerOptions};
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::lifecycle::Shutdown;
@@ -53,8 +53,8 @@ pub async fn run(
 }
 
 /// Runs the service on what the configuration names, until it is told to stop.
-pub async fn serve(boot: Boot) -> anyhow::Result<()> {
-    let Boot { config, shutdown, health, .. } = boot;
+pub async fn serve(context: AppContext) -> anyhow::Result<()> {
+    let AppContext { config, shutdown, health, .. } = context;
     let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),

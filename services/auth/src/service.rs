@@ -9,7 +9,7 @@ use miniapp_accounts::mail::Mailer;
 use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use miniapp_config::Config;
 use miniapp_http::{PerIp, RouterOptions, ServerOptions};
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
 use miniapp_runtime::health::{Condition, Health};
 use miniapp_runtime::lifecycle::Shutdown;
@@ -63,8 +63,8 @@ impl Auth {
 }
 
 /// Runs the service on what the configuration names, until it is told to stop.
-pub async fn serve(boot: Boot) -> anyhow::Result<()> {
-    let Boot { config, shutdown, health, .. } = boot;
+pub async fn serve(context: AppContext) -> anyhow::Result<()> {
+    let AppContext { config, shutdown, health, .. } = context;
     let broker = miniapp_broker::open(&config.broker.address())?;
     if !broker.is_durable() {
         tracing::warn!(

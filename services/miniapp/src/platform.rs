@@ -12,7 +12,7 @@ use miniapp_accounts::mail::InboxMail;
 use miniapp_auth::Auth;
 use miniapp_broker::Broker;
 use miniapp_config::Config;
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::lifecycle::Shutdown;
@@ -57,8 +57,8 @@ pub struct Addresses {
 
 impl Platform {
     /// Starts everything on files in `directory`; returns once it listens.
-    pub async fn start(boot: Boot, directory: DataDir) -> anyhow::Result<(Self, Running)> {
-        let Boot { config, shutdown, health, admin, .. } = boot;
+    pub async fn start(context: AppContext, directory: DataDir) -> anyhow::Result<(Self, Running)> {
+        let AppContext { config, shutdown, health, admin, .. } = context;
         let auth_listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
         let api_listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
         let addresses =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miniapp_broker::{Broker, Consumer, Queue};
-use miniapp_telemetry::trace::{Cause, within};
+use miniapp_telemetry::trace::{CorrelationIds, in_trace};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -41,7 +41,7 @@ pub(crate) async fn run(
                 let taking = take(runner, consumer.as_mut(), |delivery| {
                     let (runner, abandoned) = (runner.clone(), abandoned.clone());
                     let turns = turns.clone();
-                    let cause = Cause::of(&delivery.message.trace);
+                    let cause = CorrelationIds::from_context(&delivery.message.trace);
                     let mut traced = Traced::begin(broker, &runner.tasks, &delivery);
                     let handling = async move {
                         if let Ok(_turn) = timeout(TURN, turns.acquire()).await {
@@ -52,7 +52,7 @@ pub(crate) async fn run(
                             traced.settled("nack");
                         }
                     };
-                    let handling = within(cause, handling);
+                    let handling = in_trace(cause, handling);
                     attempts.spawn(async move { abandoned.run_until_cancelled(handling).await });
                 });
                 taking.await;

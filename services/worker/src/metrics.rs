@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use miniapp_telemetry::metrics::{
-    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, LONG, SHORT,
+    self, Counter, Exemplar, Family, Gauge, Histogram, Histograms, LONG_BUCKETS, SHORT_BUCKETS,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::time::Instant;
@@ -12,12 +12,12 @@ use crate::kinds::Kinds;
 
 static EXECUTIONS: LazyLock<Histograms<Execution>> = LazyLock::new(|| {
     let help = "How long attempts at tasks took, by what became of them";
-    metrics::histograms("miniapp_task_execution_duration", help, LONG)
+    metrics::histograms("miniapp_task_execution_duration", help, LONG_BUCKETS)
 });
 
 static CLAIMS: LazyLock<Histogram> = LazyLock::new(|| {
     let help = "From a message in a worker's hands to the start of the task's code";
-    metrics::histogram("miniapp_task_claim_to_start", help, SHORT)
+    metrics::histogram("miniapp_task_claim_to_start", help, SHORT_BUCKETS)
 });
 
 static RETRIES: LazyLock<Family<Kind, Counter>> = LazyLock::new(|| {
@@ -101,7 +101,7 @@ pub(crate) fn retried(kind: &str) {
 mod tests {
     use std::time::Duration;
 
-    use miniapp_telemetry::metrics::{Format, exposition};
+    use miniapp_telemetry::metrics::{Format, encode};
 
     use super::*;
 
@@ -110,7 +110,7 @@ mod tests {
         let asked_at = Instant::now().checked_sub(Duration::from_secs(1)).expect("a time");
         let counted = Counted::begin(asked_at, None);
         counted.end("metrics_test", "finished", None);
-        let written = exposition(Format::Prometheus).await.expect("written");
+        let written = encode(Format::Prometheus).await.expect("written");
         for line in [
             "miniapp_task_execution_duration_seconds_count{kind=\"metrics_test\",\
              outcome=\"finished\"} 1",

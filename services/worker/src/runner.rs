@@ -104,7 +104,7 @@ impl Runner {
             return traced.forfeit();
         }
         let span = traced.attempt(task);
-        let exemplar = Exemplar::of_span(&span);
+        let exemplar = Exemplar::from_span(&span);
         let counted = Counted::begin(asked_at, exemplar);
         let kind = self.kinds.get(&spec.kind);
         let outcome = async {

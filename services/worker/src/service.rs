@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
 use miniapp_tasks::{Retention, Tasks};
 
@@ -11,8 +11,8 @@ use crate::Deps;
 use crate::kinds::Kinds;
 
 /// Runs one worker on what the configuration names, until it is told to stop.
-pub async fn serve(boot: Boot) -> anyhow::Result<()> {
-    let Boot { config, shutdown, health, .. } = boot;
+pub async fn serve(context: AppContext) -> anyhow::Result<()> {
+    let AppContext { config, shutdown, health, .. } = context;
     let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),

@@ -8,7 +8,7 @@ use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_tasks::{Claim, Task, Tasks, attempt_id};
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{Past, now};
+use miniapp_telemetry::trace::{CompletedSpan, now};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
@@ -25,7 +25,7 @@ struct Steps {
     database: &'static str,
     /// When the step before ended.
     at: SystemTime,
-    over: Vec<Past>,
+    over: Vec<CompletedSpan>,
     claimed: Option<Claimed>,
     outcome: Option<(&'static str, Option<String>)>,
     /// Its claim is lost, or will be; whoever finds that out tells of the attempt.
@@ -42,12 +42,12 @@ struct Claimed {
 }
 
 impl Claimed {
-    fn describe(self, past: Past) -> Past {
-        past.with("task.id", self.claim.task_id)
-            .with("task.kind", &self.kind)
-            .with("task.generation", self.generation)
-            .with("task.attempt", self.attempt)
-            .with_some("task.worker", self.worker.as_deref())
+    fn describe(self, span: CompletedSpan) -> CompletedSpan {
+        span.with_attribute("task.id", self.claim.task_id)
+            .with_attribute("task.kind", &self.kind)
+            .with_attribute("task.generation", self.generation)
+            .with_attribute("task.attempt", self.attempt)
+            .with_optional_attribute("task.worker", self.worker.as_deref())
     }
 }
 
@@ -93,7 +93,7 @@ impl Traced {
         }
         let slot_at = steps.at;
         let waited = steps.processing.step("wait for slot", steps.processing.delivered_at());
-        steps.over.push(waited.until(slot_at));
+        steps.over.push(waited.with_end(slot_at));
         steps.stored("claim", batch);
     }
 
@@ -112,7 +112,7 @@ impl Traced {
             task.outcome = Empty,
             error.type = Empty,
         );
-        steps.processing.as_parent().adopt(&span);
+        steps.processing.as_parent().set_as_parent_of(&span);
         span
     }
 
@@ -158,12 +158,12 @@ impl Traced {
 impl Steps {
     fn stored(&mut self, name: &'static str, batch: usize) {
         let stored = self.processing.step(name, self.at);
-        let stored = stored.kind(miniapp_telemetry::trace::SpanKind::Client);
+        let stored = stored.with_kind(miniapp_telemetry::trace::SpanKind::Client);
         let stored = stored
-            .with("db.system.name", self.database)
-            .with("db.operation.name", "UPDATE")
-            .with("db.collection.name", "tasks")
-            .with_some(
+            .with_attribute("db.system.name", self.database)
+            .with_attribute("db.operation.name", "UPDATE")
+            .with_attribute("db.collection.name", "tasks")
+            .with_optional_attribute(
                 "db.operation.batch.size",
                 i64::try_from(batch).ok().filter(|size| *size > 0),
             );
@@ -180,22 +180,24 @@ impl Drop for Traced {
             return;
         }
         // Until the last step is told of, too.
-        let _open = processing.as_parent().open();
-        processing.end(|mut past| {
+        let _pending = processing.as_parent().pending_span();
+        processing.end(|mut span| {
             if let Some(claimed) = claimed {
                 let Claim { task_id, token } = claimed.claim;
-                past = claimed.describe(past);
+                span = claimed.describe(span);
                 if let Some(before) = token.checked_sub(1).filter(|token| *token > 0) {
-                    past = past.linked(attempt_id(task_id, before));
+                    span = span.with_link(attempt_id(task_id, before));
                 }
             }
             match outcome {
-                Some((outcome, Some(error))) => past.with("task.outcome", outcome).failed(&error),
-                Some((outcome, None)) => past.with("task.outcome", outcome),
-                None => past,
+                Some((outcome, Some(error))) => {
+                    span.with_attribute("task.outcome", outcome).with_error(&error)
+                }
+                Some((outcome, None)) => span.with_attribute("task.outcome", outcome),
+                None => span,
             }
         });
-        over.into_iter().for_each(Past::record);
+        over.into_iter().for_each(CompletedSpan::record);
     }
 }
 

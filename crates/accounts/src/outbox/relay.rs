@@ -10,7 +10,7 @@ use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::lifecycle::Shutdown;
 use miniapp_runtime::trouble::Trouble;
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{Cause, Parent, Past, Times, within};
+use miniapp_telemetry::trace::{CompletedSpan, CorrelationIds, SpanClock, SpanHandle, in_trace};
 use miniapp_types::message::AccountDeleted;
 use rand::RngExt as _;
 use tokio::sync::Notify;
@@ -158,19 +158,19 @@ impl Relay {
                 tracing::warn!(%error, "can't note what became of a mail or message");
             }
         };
-        within(Cause::of(&duty.trace), work.instrument(span)).await;
+        in_trace(CorrelationIds::from_context(&duty.trace), work.instrument(span)).await;
     }
 
     /// The doing of a duty, in the trace of the request that caused it.
     fn span_of(&self, duty: &StoredDuty) -> Span {
-        let Some(parent) = Parent::of(&duty.trace) else { return Span::none() };
-        let times = Times::of(&*self.clock);
+        let Some(parent) = SpanHandle::from_context(&duty.trace) else { return Span::none() };
+        let times = SpanClock::new(&*self.clock);
         // Later attempts wait for reasons of their own, which are in the log.
         if let Some(owed_at) = clock::time_of(duty.id).filter(|_| duty.attempts == 0) {
-            let owed_at = times.at(owed_at).min(times.now());
-            Past::internal("wait in outbox", &parent, owed_at, times.now())
-                .of(Service::Auth)
-                .with("duty.kind", duty.kind.name())
+            let owed_at = times.to_span_time(owed_at).min(times.now());
+            CompletedSpan::internal("wait in outbox", &parent, owed_at, times.now())
+                .with_service(Service::Auth)
+                .with_attribute("duty.kind", duty.kind.name())
                 .record();
         }
         let name = match duty.kind {
@@ -233,7 +233,7 @@ impl Relay {
         let answers = self.broker.publish(queue, vec![message]).await;
         let answer = answers.into_iter().next().context("the broker didn't answer")?;
         if let Some(publishing) = publishing {
-            publishing.end(&answer, |past| past.of(Service::Auth));
+            publishing.end(&answer, |span| span.with_service(Service::Auth));
         }
         Ok(answer?)
     }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{Parent, Past, now};
+use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyFault, FromFields};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -131,7 +131,7 @@ impl Turn {
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let permit = self.permit;
-        let traced = Parent::current().map(|parent| (parent, now()));
+        let traced = SpanHandle::current().map(|parent| (parent, now()));
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);
@@ -139,7 +139,9 @@ impl Turn {
         });
         let done = done.await?;
         if let Some((parent, from)) = traced {
-            Past::internal("work on a password", &parent, from, now()).of(Service::Auth).record();
+            CompletedSpan::internal("work on a password", &parent, from, now())
+                .with_service(Service::Auth)
+                .record();
         }
         done
     }

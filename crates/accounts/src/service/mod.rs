@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use miniapp_broker::Broker;
 use miniapp_config::Config;
 use miniapp_runtime::clock::Clock;
-use miniapp_telemetry::metrics::Asking;
+use miniapp_telemetry::metrics::CollectorGuard;
 use miniapp_types::account::Jwks;
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyFault, FromFields};
@@ -186,7 +186,7 @@ impl Accounts {
 
     /// Tells of what is owed whenever the metrics are read, for as long as what it gives
     /// lives.
-    pub fn watch(&self) -> Asking {
+    pub fn watch(&self) -> CollectorGuard {
         metrics::watch(self.0.store.clone(), self.0.clock.clone())
     }
 

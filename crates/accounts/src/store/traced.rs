@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{Parent, Past, SpanKind, now};
+use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, SpanKind, now};
 use miniapp_types::account::{Account, Role};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -30,17 +30,17 @@ impl Traced {
         operation: &'static str,
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let Some(parent) = Parent::current() else { return work.await };
+        let Some(parent) = SpanHandle::current() else { return work.await };
         let from = now();
         let answer = work.await;
-        let past = Past::new(operation, SpanKind::Client, &parent, from, now())
-            .of(Service::Auth)
-            .with("db.system.name", self.0.system())
-            .with("db.operation.name", operation);
+        let span = CompletedSpan::new(operation, SpanKind::Client, &parent, from, now())
+            .with_service(Service::Auth)
+            .with_attribute("db.system.name", self.0.system())
+            .with_attribute("db.operation.name", operation);
         match &answer {
-            Ok(_) => past,
-            Err(StoreError::Unavailable(_)) => past.failed("unavailable"),
-            Err(StoreError::Broken(_)) => past.failed("broken"),
+            Ok(_) => span,
+            Err(StoreError::Unavailable(_)) => span.with_error("unavailable"),
+            Err(StoreError::Broken(_)) => span.with_error("broken"),
         }
         .record();
         answer

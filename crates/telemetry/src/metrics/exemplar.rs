@@ -20,25 +20,25 @@ pub struct Exemplar {
 
 impl Exemplar {
     /// The span that `context` names, if it is recorded.
-    pub fn of(context: &SpanContext) -> Option<Self> {
+    pub fn from_span_context(context: &SpanContext) -> Option<Self> {
         let is_recorded = context.is_valid() && context.is_sampled();
         is_recorded.then(|| Self { trace: context.trace_id(), span: context.span_id() })
     }
 
     /// `span`, if it is recorded.
-    pub fn of_span(span: &Span) -> Option<Self> {
+    pub fn from_span(span: &Span) -> Option<Self> {
         if span.is_none() {
             return None;
         }
-        Self::of(span.context().span().span_context())
+        Self::from_span_context(span.context().span().span_context())
     }
 
     /// The span that is named in a message or a row, if it is recorded.
-    pub fn of_context(context: &TraceContext) -> Option<Self> {
+    pub fn from_trace_context(context: &TraceContext) -> Option<Self> {
         if !trace::is_sampled(context) {
             return None;
         }
-        Self::of(&trace::span_context(context)?)
+        Self::from_span_context(&trace::span_context(context)?)
     }
 }
 

@@ -11,12 +11,12 @@ use miniapp_runtime::clock::{Clock as _, SystemClock};
 
 /// Bounds for what a request waits for: from a tenth of a millisecond, where embedded
 /// engines answer, to ten seconds.
-pub const SHORT: &[f64] = &[
+pub const SHORT_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0,
 ];
 /// Bounds for the work of tasks: from a millisecond to an hour.
-pub const LONG: &[f64] =
+pub const LONG_BUCKETS: &[f64] =
     &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
 /// Spans of time that are counted by their length.

@@ -9,7 +9,7 @@
 //! ids, no addresses, nothing that clients make up. What a single case looks like is told
 //! by its trace, to which the [`Exemplar`]s of a histogram lead.
 
-mod asked;
+mod collect;
 mod exemplar;
 mod histogram;
 mod process;
@@ -23,9 +23,9 @@ use prometheus_client::encoding::{EncodeLabelSet, prometheus_text, text};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-pub use asked::{Asking, ask};
+pub use collect::{CollectorGuard, register_collector};
 pub use exemplar::Exemplar;
-pub use histogram::{Histogram, Histograms, LONG, SHORT};
+pub use histogram::{Histogram, Histograms, LONG_BUCKETS, SHORT_BUCKETS};
 pub use prometheus_client::encoding;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
@@ -79,13 +79,13 @@ impl Format {
 }
 
 /// All numbers as text. What has to be asked for is asked first.
-pub async fn exposition(format: Format) -> Result<String, fmt::Error> {
-    asked::refresh().await;
-    written(format)
+pub async fn encode(format: Format) -> Result<String, fmt::Error> {
+    collect::refresh().await;
+    encode_cached(format)
 }
 
 /// All numbers as text, those that have to be asked for as they were when somebody last asked.
-pub fn written(format: Format) -> Result<String, fmt::Error> {
+pub fn encode_cached(format: Format) -> Result<String, fmt::Error> {
     let mut written = String::with_capacity(64 * 1024);
     let registry = REGISTRY.read();
     match format {
@@ -96,7 +96,7 @@ pub fn written(format: Format) -> Result<String, fmt::Error> {
 }
 
 /// Says which program this is. To be called once.
-pub fn describe(service: Service) {
+pub fn register_build_info(service: Service) {
     let info = [
         ("service", service.name()),
         ("version", env!("CARGO_PKG_VERSION")),
@@ -137,7 +137,7 @@ pub fn gauges<L: Labels>(name: &str, help: &str) -> Family<L, Gauge> {
 
 /// Spans of time that come and go, one for each set of labels. `name` is without the
 /// `_seconds` that is shown behind it.
-pub fn ages<L: Labels>(name: &str, help: &str) -> Family<L, FloatGauge> {
+pub fn duration_gauges<L: Labels>(name: &str, help: &str) -> Family<L, FloatGauge> {
     let ages = Family::default();
     REGISTRY.write().register_with_unit(name, help, Unit::Seconds, ages.clone());
     ages

@@ -18,11 +18,19 @@ fn span(flags: TraceFlags) -> SpanContext {
 async fn both_formats_say_the_same_and_one_has_exemplars() {
     let times = histograms("metrics_test_duration", "How long tests take", &[0.1, 1.0]);
     let red = Color { color: "red" };
-    times.observe(&red, Duration::from_millis(50), Exemplar::of(&span(TraceFlags::SAMPLED)));
-    times.observe(&red, Duration::from_secs(3), Exemplar::of(&span(TraceFlags::default())));
+    times.observe(
+        &red,
+        Duration::from_millis(50),
+        Exemplar::from_span_context(&span(TraceFlags::SAMPLED)),
+    );
+    times.observe(
+        &red,
+        Duration::from_secs(3),
+        Exemplar::from_span_context(&span(TraceFlags::default())),
+    );
     counters("metrics_test_things", "Things", []).get_or_create(&red).inc_by(3);
 
-    let plain = exposition(Format::Prometheus).await.expect("written");
+    let plain = encode(Format::Prometheus).await.expect("written");
     for line in [
         "# HELP metrics_test_duration_seconds How long tests take.",
         "# TYPE metrics_test_duration_seconds histogram",
@@ -36,7 +44,7 @@ async fn both_formats_say_the_same_and_one_has_exemplars() {
     }
     assert!(!plain.contains("trace_id"), "{plain}");
 
-    let open = exposition(Format::OpenMetrics).await.expect("written");
+    let open = encode(Format::OpenMetrics).await.expect("written");
     let with_exemplar = format!(
         "metrics_test_duration_seconds_bucket{{le=\"0.1\",color=\"red\"}} 1 \
          # {{trace_id=\"{:032x}\",span_id=\"{:016x}\"}} 0.05 ",
@@ -52,7 +60,7 @@ async fn both_formats_say_the_same_and_one_has_exemplars() {
 
 #[tokio::test]
 async fn the_process_is_described() {
-    let written = exposition(Format::Prometheus).await.expect("written");
+    let written = encode(Format::Prometheus).await.expect("written");
     for name in [
         "process_start_time_seconds",
         "process_resident_memory_bytes",
@@ -70,22 +78,22 @@ async fn the_process_is_described() {
 #[tokio::test(start_paused = true)]
 async fn who_has_to_be_asked_is_asked_now_and_then_and_never_waited_for_long() {
     let answers = counter("metrics_test_answers", "Answers");
-    let asking = ask({
+    let asking = register_collector({
         let answers = answers.clone();
         move || {
             answers.inc();
             async {}
         }
     });
-    let _silent = ask(std::future::pending);
+    let _silent = register_collector(std::future::pending);
     for (seconds, asked) in [(0, 1), (1, 1), (6, 2)] {
         tokio::time::advance(Duration::from_secs(seconds)).await;
-        exposition(Format::Prometheus).await.expect("written");
+        encode(Format::Prometheus).await.expect("written");
         assert_eq!(answers.get(), asked);
     }
     drop(asking);
     tokio::time::advance(Duration::from_secs(9)).await;
-    exposition(Format::Prometheus).await.expect("written");
+    encode(Format::Prometheus).await.expect("written");
     assert_eq!(answers.get(), 2, "nobody is left to be asked");
 }
 

@@ -16,7 +16,7 @@ use prost::Message as _;
 use uuid::fmt::Hyphenated;
 
 use super::wire::{Limits, MOST, Writer};
-use crate::trace::{Past, Said};
+use crate::trace::{AttributeValue, CompletedSpan};
 
 /// The attribute that says to which part of the process a span belongs. It is told as the
 /// name of the service.
@@ -89,14 +89,14 @@ impl Fields {
         Self { bytes, limits }
     }
 
-    pub fn say(&mut self, key: &str, said: Said<'_>) {
+    pub fn say(&mut self, key: &str, said: AttributeValue<'_>) {
         let mut to = Writer::new(&mut self.bytes, self.limits);
         match said {
-            Said::Text(text) => to.said(9, key, |to| to.value_text(text)),
-            Said::Number(number) => {
+            AttributeValue::Text(text) => to.said(9, key, |to| to.value_text(text)),
+            AttributeValue::Number(number) => {
                 to.said(9, key, |to| to.value_number(3, number.cast_unsigned()));
             }
-            Said::Id(id) => {
+            AttributeValue::Id(id) => {
                 let mut text = [0; Hyphenated::LENGTH];
                 let text = id.hyphenated().encode_lower(&mut text);
                 to.said(9, key, |to| to.value_text(text));
@@ -115,8 +115,8 @@ impl Fields {
 }
 
 /// Appends the fields of a span that is over.
-pub(super) fn past(to: &mut Writer<'_>, past: &Past) {
-    let Past { parent, fields, .. } = past;
+pub(super) fn past(to: &mut Writer<'_>, past: &CompletedSpan) {
+    let CompletedSpan { parent, fields, .. } = past;
     to.bytes(1, &parent.trace_id().to_bytes());
     to.bytes(2, &past.id.to_bytes());
     to.trace_state(3, parent.trace_state());
@@ -196,7 +196,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::trace::beside;
+    use crate::trace::sibling_context;
 
     fn whole() -> SpanData {
         let state = TraceState::from_str("a=1,b=2").expect("a state");
@@ -277,7 +277,7 @@ mod tests {
         let mut data = whole();
         let parent = data.span_context.clone();
         let id = SpanId::from(0x2122_2324_2526_2728);
-        data.span_context = beside(&parent, id);
+        data.span_context = sibling_context(&parent, id);
         data.parent_span_id = parent.span_id();
         data.parent_span_is_remote = false;
         data.attributes = vec![
@@ -289,18 +289,19 @@ mod tests {
         data.dropped_attributes_count = 0;
         data.events = SpanEvents::default();
         data.links = SpanLinks::default();
-        data.links.links = vec![Link::new(beside(&parent, SpanId::from(5)), Vec::new(), 0)];
+        data.links.links =
+            vec![Link::new(sibling_context(&parent, SpanId::from(5)), Vec::new(), 0)];
         data.status = Status::error("");
 
         let mut fields = Fields::new("process t", Limits { length: 9 });
-        fields.say("task.id", Said::Id(task));
-        fields.say("attempt", Said::Number(-3));
-        fields.say("long", Said::Text(&"ü".repeat(50)));
-        fields.say("empty", Said::Text(""));
-        fields.link(&beside(&parent, SpanId::from(5)));
+        fields.say("task.id", AttributeValue::Id(task));
+        fields.say("attempt", AttributeValue::Number(-3));
+        fields.say("long", AttributeValue::Text(&"ü".repeat(50)));
+        fields.say("empty", AttributeValue::Text(""));
+        fields.link(&sibling_context(&parent, SpanId::from(5)));
         data.attributes[0] = KeyValue::new("task.id", task.to_string()[..9].to_owned());
         data.name = "process t".into();
-        let over = Past {
+        let over = CompletedSpan {
             service: None,
             parent,
             id,

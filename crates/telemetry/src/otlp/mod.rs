@@ -27,9 +27,9 @@ use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
 
 use self::queue::Queue;
-use self::sender::{Complaint, Flush, Sender};
+use self::sender::{DropReporter, Flush, Sender};
 use crate::Service;
-use crate::trace::Past;
+use crate::trace::CompletedSpan;
 use miniapp_config as config;
 
 pub(crate) use client::Client;
@@ -74,7 +74,7 @@ impl Exporter {
             flushes: asked_for,
             delay: settings.batch_delay,
             resources: Service::ALL.map(|service| encode::resource(&resource(service))),
-            complaint: Complaint::default(),
+            drop_reporter: DropReporter::default(),
             buffer: Vec::new(),
         };
         lost::count("queue_full", 0);
@@ -94,7 +94,7 @@ impl Exporter {
     }
 
     /// The same for one that is over.
-    pub fn put_past(&self, service: Service, span: &Past) {
+    pub fn enqueue_completed(&self, service: Service, span: &CompletedSpan) {
         self.put_fields(service, |to| encode::past(to, span));
     }
 

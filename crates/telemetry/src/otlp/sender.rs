@@ -33,7 +33,7 @@ pub(super) struct Sender {
     pub delay: Duration,
     /// What is said about each service, as it is sent.
     pub resources: [Vec<u8>; Service::COUNT],
-    pub complaint: Complaint,
+    pub drop_reporter: DropReporter,
     /// Where requests are written.
     pub buffer: Vec<u8>,
 }
@@ -83,7 +83,7 @@ impl Sender {
                     }
                 }
             };
-            self.complaint.tell(refused);
+            self.drop_reporter.tell(refused);
             // Nobody else holds it once it is sent.
             self.buffer = request.try_into_mut().map(Vec::from).unwrap_or_default();
         }
@@ -115,11 +115,11 @@ impl Sender {
 
 /// Tells of lost spans, once in a while.
 #[derive(Debug, Default)]
-pub(super) struct Complaint {
+pub(super) struct DropReporter {
     told: Option<(Instant, u64)>,
 }
 
-impl Complaint {
+impl DropReporter {
     /// Spans may have been lost, by what `refused` says or because there was no room.
     fn tell(&mut self, refused: Option<String>) {
         let lost = lost::so_far();

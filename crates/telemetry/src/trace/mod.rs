@@ -1,12 +1,12 @@
 //! The trace that the running code belongs to, and how it travels on.
 
+mod completed;
+mod correlated;
 mod json;
-mod past;
 mod propagation;
 mod sink;
 mod store;
 mod tree;
-mod within;
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -19,16 +19,19 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::Service;
 
+pub(crate) use completed::sibling_context;
+pub use completed::{
+    AttributeValue, CompletedSpan, PendingSpan, SpanClock, SpanHandle, child_context,
+    derived_span_id, new_span_id, now,
+};
+pub use correlated::{Correlated, CorrelationIds, in_trace};
 pub use opentelemetry::trace::{SpanId, SpanKind};
-pub(crate) use past::beside;
-pub use past::{Open, Parent, Past, Said, Times, context_below, new_span_id, now, span_id_of};
 pub(crate) use propagation::span_context;
 pub use propagation::{BAGGAGE, extract, extract_from, inject};
-pub use propagation::{baggage_item, context_of, push_hexadecimal};
+pub use propagation::{baggage_item, context_from_headers, push_hex};
 pub(crate) use sink::{SINK, Sink};
 pub use store::{EndedSpan, SpanStore, Trace};
 pub use tree::Tree;
-pub use within::{Cause, Within, within};
 
 thread_local! {
     /// The trace of the request that this thread is working on, set around each poll:
@@ -72,8 +75,8 @@ pub fn is_sampled(context: &TraceContext) -> bool {
 
 /// Says of the current span, if it is recorded, that it is about `value`, as `key` names it,
 /// and has to do with what `context` names, where that is in another trace.
-pub fn relate(key: &'static str, value: impl Display, context: &TraceContext) {
-    let Some(parent) = Parent::current() else { return };
+pub fn link_current_span(key: &'static str, value: impl Display, context: &TraceContext) {
+    let Some(parent) = SpanHandle::current() else { return };
     let span = Span::current();
     span.set_attribute(key, value.to_string());
     let other = propagation::span_context(context);
@@ -114,16 +117,16 @@ fn request_service() -> Option<Service> {
 
 /// The work of one request: sets its trace for as long as it lives.
 #[derive(Debug)]
-pub struct InRequest(Request);
+pub struct RequestScope(Request);
 
-impl InRequest {
+impl RequestScope {
     /// Sets the trace of the current thread until the guard is dropped.
     pub fn enter(trace: TraceId, is_recorded: bool, service: Option<Service>) -> Self {
         Self(REQUEST.replace(Request { trace, is_recorded, service }))
     }
 }
 
-impl Drop for InRequest {
+impl Drop for RequestScope {
     fn drop(&mut self) {
         REQUEST.set(self.0);
     }

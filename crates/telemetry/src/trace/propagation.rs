@@ -60,7 +60,7 @@ pub fn inject(context: &TraceContext, headers: &mut HeaderMap) {
 }
 
 /// The context that a request's headers name, if they name one.
-pub fn context_of(headers: &HeaderMap) -> Option<Context> {
+pub fn context_from_headers(headers: &HeaderMap) -> Option<Context> {
     headers.contains_key(&TRACEPARENT).then(|| from_headers(&extract(headers))).flatten()
 }
 
@@ -136,15 +136,15 @@ pub(super) fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> 
 fn written(span: &SpanContext) -> Box<str> {
     let mut text = String::with_capacity(55);
     text.push_str("00-");
-    push_hexadecimal(&mut text, &span.trace_id().to_bytes());
+    push_hex(&mut text, &span.trace_id().to_bytes());
     text.push('-');
-    push_hexadecimal(&mut text, &span.span_id().to_bytes());
+    push_hex(&mut text, &span.span_id().to_bytes());
     text.push_str(if span.is_sampled() { "-01" } else { "-00" });
     text.into_boxed_str()
 }
 
 /// Appends the digits of `bytes`; on the path of every request, so without formatting.
-pub fn push_hexadecimal(text: &mut String, bytes: &[u8]) {
+pub fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         text.push(DIGITS[usize::from(byte >> 4)].into());
@@ -220,7 +220,7 @@ mod tests {
                 given.insert(TRACEPARENT, value);
             }
             assert_eq!(extract(&given), TraceContext::default());
-            assert!(context_of(&given).is_none());
+            assert!(context_from_headers(&given).is_none());
         }
     }
 

@@ -8,7 +8,7 @@ use opentelemetry::trace::{Span as _, TraceId};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::{EndedSpan, Past, SpanStore};
+use super::{CompletedSpan, EndedSpan, SpanStore};
 use crate::Service;
 use crate::otlp::{self, Exporter};
 
@@ -37,10 +37,10 @@ impl Sink {
     }
 
     /// Takes a span that is over.
-    pub fn take_past(&self, span: &Past) {
+    pub fn export_completed(&self, span: &CompletedSpan) {
         let service = span.service.unwrap_or(self.service);
         if let Some(exporter) = &self.exporter {
-            exporter.put_past(service, span);
+            exporter.enqueue_completed(service, span);
         }
         if let Some(store) = &self.store {
             store.add(span.parent.trace_id(), EndedSpan::of(service, span));

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Past, beside};
+use super::{CompletedSpan, sibling_context};
 use crate::Service;
 
 /// How many traces are kept, and spans of one.
@@ -46,7 +46,7 @@ pub struct EndedSpan {
 
 impl EndedSpan {
     /// What was said about it under `key`, as a text.
-    pub fn said(&self, key: &str) -> Option<String> {
+    pub fn attribute(&self, key: &str) -> Option<String> {
         let found = self.attributes.iter().find(|attribute| attribute.key.as_str() == key);
         found.map(|attribute| attribute.value.as_str().into_owned())
     }
@@ -90,7 +90,7 @@ impl SpanStore {
     }
 
     /// The trace as soon as none of its spans is open, or as it is after `patience`.
-    pub async fn settled(&self, id: TraceId, patience: Duration) -> Option<Trace> {
+    pub async fn wait_until_complete(&self, id: TraceId, patience: Duration) -> Option<Trace> {
         let settled = async {
             loop {
                 let ended = self.0.ended.notified();
@@ -149,7 +149,7 @@ impl Kept {
 }
 
 impl EndedSpan {
-    pub(super) fn of(service: Service, span: &Past) -> Self {
+    pub(super) fn of(service: Service, span: &CompletedSpan) -> Self {
         let told = span.fields.read();
         let said = told.attributes.into_iter().map(|said| {
             let value = match said.value.and_then(|value| value.value) {
@@ -162,7 +162,7 @@ impl EndedSpan {
         });
         let links = told.links.iter().filter_map(|link| {
             let id = SpanId::from_bytes(link.span_id.as_slice().try_into().ok()?);
-            Some(beside(&span.parent, id))
+            Some(sibling_context(&span.parent, id))
         });
         Self {
             service: service.name().into(),
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::otlp::{Fields, Limits};
-    use crate::trace::Said;
+    use crate::trace::AttributeValue;
     use crate::trace::sink::Sink;
 
     fn provider() -> (SpanStore, SdkTracerProvider) {
@@ -218,7 +218,7 @@ mod tests {
         let id = span.span_context().trace_id();
         let waiting = tokio::spawn({
             let store = store.clone();
-            async move { store.settled(id, Duration::from_mins(1)).await }
+            async move { store.wait_until_complete(id, Duration::from_mins(1)).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
@@ -232,13 +232,13 @@ mod tests {
         let (_, provider) = provider();
         let parent = provider.tracer("test").start("cause").span_context().clone();
         let mut fields = Fields::new("wait", Limits::NONE);
-        fields.say("queue", Said::Text("tasks"));
-        fields.say("attempt", Said::Number(-3));
-        fields.link(&beside(&parent, SpanId::from(5)));
+        fields.say("queue", AttributeValue::Text("tasks"));
+        fields.say("attempt", AttributeValue::Number(-3));
+        fields.link(&sibling_context(&parent, SpanId::from(5)));
         let (from, id) = (SystemTime::UNIX_EPOCH, SpanId::from(6));
         let to = from + Duration::from_secs(1);
         let kind = SpanKind::Client;
-        let past = Past {
+        let past = CompletedSpan {
             service: None,
             parent: parent.clone(),
             id,
@@ -252,9 +252,9 @@ mod tests {
         assert_eq!((kept.service.as_ref(), kept.name.as_str()), ("worker", "wait"));
         assert_eq!((kept.id, kept.parent), (id, parent.span_id()));
         assert_eq!((kept.start, kept.end, kept.failed), (from, to, true));
-        assert_eq!(kept.said("queue").as_deref(), Some("tasks"));
-        assert_eq!(kept.said("attempt").as_deref(), Some("-3"));
-        assert_eq!(kept.links, [beside(&parent, SpanId::from(5))]);
+        assert_eq!(kept.attribute("queue").as_deref(), Some("tasks"));
+        assert_eq!(kept.attribute("attempt").as_deref(), Some("-3"));
+        assert_eq!(kept.links, [sibling_context(&parent, SpanId::from(5))]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,7 +262,7 @@ mod tests {
         let (store, provider) = provider();
         let span = provider.tracer("test").start("work");
         let id = span.span_context().trace_id();
-        let trace = store.settled(id, Duration::from_secs(1)).await.expect("kept");
+        let trace = store.wait_until_complete(id, Duration::from_secs(1)).await.expect("kept");
         assert!(trace.spans.is_empty());
     }
 

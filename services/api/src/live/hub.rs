@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use miniapp_broker::{Broker, Message, Received, Topic};
 use miniapp_runtime::trouble::Trouble;
 use miniapp_telemetry::Service;
-use miniapp_telemetry::trace::{Parent, Past, now};
+use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
 use miniapp_types::trace::TraceContext;
 use parking_lot::RwLock;
@@ -135,15 +135,15 @@ impl Hub {
 fn note_arrival(head: &EventHead, trace: &EventTrace) {
     let context =
         TraceContext { traceparent: Some(trace.traceparent.clone()), ..TraceContext::default() };
-    let Some(task) = Parent::of(&context) else { return };
+    let Some(task) = SpanHandle::from_context(&context) else { return };
     let now = now();
     // By the clocks of two machines it may be heard of before it happens.
     let committed_at = SystemTime::from(trace.committed_at).min(now);
     let kind: &'static str = head.kind.into();
-    Past::internal(&format!("tell of {kind}"), &task, committed_at, now)
-        .of(Service::Api)
-        .with("task.id", head.task_id)
-        .with("event.id", head.id)
+    CompletedSpan::internal(&format!("tell of {kind}"), &task, committed_at, now)
+        .with_service(Service::Api)
+        .with_attribute("task.id", head.task_id)
+        .with_attribute("event.id", head.id)
         .record();
 }
 

@@ -220,7 +220,7 @@ impl Sessions {
             }
         }
         if let Some(processing) = processing {
-            processing.end(|past| past);
+            processing.end(|span| span);
         }
     }
 }

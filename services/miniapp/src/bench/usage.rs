@@ -23,7 +23,7 @@ pub struct Usage {
 /// Asks the admin listener at `address`.
 pub async fn usage(address: SocketAddr) -> anyhow::Result<Usage> {
     let target = Target::new(address, None)?;
-    ask(&mut Connection::open(&target).await?, &target).await
+    register_collector(&mut Connection::open(&target).await?, &target).await
 }
 
 /// Watches for the most memory.
@@ -36,7 +36,7 @@ impl Watch {
         let mut connection = Connection::open(&target).await?;
         let (most, seen) = tokio::sync::watch::channel(0.0);
         let watching = tokio::spawn(async move {
-            while let Ok(usage) = ask(&mut connection, &target).await {
+            while let Ok(usage) = register_collector(&mut connection, &target).await {
                 most.send_if_modified(|most| {
                     let more = usage.megabytes > *most;
                     *most = most.max(usage.megabytes);
@@ -91,7 +91,7 @@ impl Meter {
     }
 }
 
-async fn ask(connection: &mut Connection, target: &Target) -> anyhow::Result<Usage> {
+async fn register_collector(connection: &mut Connection, target: &Target) -> anyhow::Result<Usage> {
     let text = connection.ask(target.get("/metrics")).await?;
     Ok(read(&String::from_utf8_lossy(&text)))
 }
@@ -109,7 +109,7 @@ fn read(text: &str) -> Usage {
 
 /// What this process, the load generator, has taken.
 fn own_usage() -> Usage {
-    metrics::written(Format::Prometheus).map(|text| read(&text)).unwrap_or_default()
+    metrics::encode_cached(Format::Prometheus).map(|text| read(&text)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use miniapp_config::{Config, ConfigError};
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_telemetry::Service;
 use tempfile::TempDir;
@@ -20,7 +20,9 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let shown = prepare().and_then(|(_temporary, config, directory)| {
-        miniapp_program::run_with(Service::Miniapp, config, move |boot| show(ui, boot, directory))
+        miniapp_program::run_with(Service::Miniapp, config, move |context| {
+            show(ui, context, directory)
+        })
     });
     failure::exit(ui, &shown.map(|()| Ended::Well))
 }
@@ -49,9 +51,9 @@ fn config(directory: &Path) -> Result<Config, ConfigError> {
     Config::load_from(None, settings.map(|(name, value)| (name.to_owned(), value.to_owned())))
 }
 
-async fn show(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
-    let (telemetry, shutdown) = (boot.telemetry.clone(), boot.shutdown.clone());
-    let (platform, running) = Platform::start(boot, directory).await?;
+async fn show(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
+    let (telemetry, shutdown) = (context.telemetry.clone(), context.shutdown.clone());
+    let (platform, running) = Platform::start(context, directory).await?;
     let ended = running.ended();
     tokio::pin!(ended);
     let shown = tokio::select! {

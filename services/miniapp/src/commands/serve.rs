@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use miniapp_config::{Config, Setting, Source};
-use miniapp_program::Boot;
+use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_telemetry::Service;
 
@@ -19,8 +19,8 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let served = prepare(context).and_then(|(config, directory)| {
-        miniapp_program::run_with(Service::Miniapp, config, move |boot| {
-            platform(ui, boot, directory)
+        miniapp_program::run_with(Service::Miniapp, config, move |context| {
+            platform(ui, context, directory)
         })
     });
     failure::exit(ui, &served.map(|()| Ended::Well))
@@ -40,9 +40,9 @@ fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
     Ok((config, directory))
 }
 
-async fn platform(ui: Ui, boot: Boot, directory: DataDir) -> anyhow::Result<()> {
-    let (telemetry, shutdown) = (boot.telemetry.clone(), boot.shutdown.clone());
-    let starting = Box::pin(Platform::start(boot, directory));
+async fn platform(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
+    let (telemetry, shutdown) = (context.telemetry.clone(), context.shutdown.clone());
+    let starting = Box::pin(Platform::start(context, directory));
     let started = shutdown.token().run_until_cancelled_owned(starting);
     let Some((platform, running)) = started.await.transpose()? else { return Ok(()) };
     tokio::select! {

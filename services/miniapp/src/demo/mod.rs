@@ -107,7 +107,7 @@ impl Demo<'_> {
     async fn trace(&self, task: &Task) -> anyhow::Result<()> {
         let id = task.trace_id.as_deref().and_then(|id| TraceId::from_hex(id).ok());
         let id = id.context("the task has no trace")?;
-        let trace = self.telemetry.spans().settled(id, PATIENCE).await;
+        let trace = self.telemetry.spans().wait_until_complete(id, PATIENCE).await;
         let trace = trace.context("the trace was not kept")?;
         let tree = Tree::new(&trace, self.ui.width().saturating_sub(2));
         for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {

@@ -179,7 +179,7 @@ impl Teller<'_> {
         self.line(ended_line(self.ui, &task));
         let id = task.spec.trace.trace_id().and_then(|id| TraceId::from_hex(id).ok());
         let trace = match id {
-            Some(id) => self.telemetry.spans().settled(id, PATIENCE).await,
+            Some(id) => self.telemetry.spans().wait_until_complete(id, PATIENCE).await,
             None => None,
         };
         if let Some(trace) = trace {

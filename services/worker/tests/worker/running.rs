@@ -186,7 +186,7 @@ async fn a_trace_shows_the_attempt_within_its_message() {
     let attempt = spans.iter().find(|span| span.name == "run flaky").expect("ended before");
     assert_eq!(attempt.parent, process.id);
     assert!(attempt.failed);
-    let has = |key: &str, value: &str| attempt.said(key).as_deref() == Some(value);
+    let has = |key: &str, value: &str| attempt.attribute(key).as_deref() == Some(value);
     assert!(has("task.id", &id.to_string()) && has("task.attempt", "1"));
     assert!(has("task.outcome", "failed") && has("error.type", "flaky"));
 }

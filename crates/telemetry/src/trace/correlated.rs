@@ -11,24 +11,24 @@ use super::propagation;
 
 thread_local! {
     /// What the work that this thread is on was caused by, set around each poll.
-    static CAUSE: Cell<Option<Cause>> = const { Cell::new(None) };
+    static CAUSE: Cell<Option<CorrelationIds>> = const { Cell::new(None) };
 }
 
 /// Ids of a trace, and of the span that caused something in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cause {
+pub struct CorrelationIds {
     pub(crate) trace: TraceId,
     pub(crate) span: SpanId,
 }
 
-impl Cause {
+impl CorrelationIds {
     /// What a message or a row names.
-    pub fn of(context: &TraceContext) -> Option<Self> {
+    pub fn from_context(context: &TraceContext) -> Option<Self> {
         let (trace, span, _) = propagation::parse(context.traceparent.as_deref()?)?;
         Some(Self { trace, span })
     }
 
-    /// What the running code was caused by, where [`within`] says so.
+    /// What the running code was caused by, where [`in_trace`] says so.
     pub(crate) fn current() -> Option<Self> {
         CAUSE.get()
     }
@@ -36,21 +36,21 @@ impl Cause {
 
 /// Does `work` in the trace of its cause: what it logs can be found by that, also where no
 /// span is recorded.
-pub fn within<F: Future>(cause: Option<Cause>, work: F) -> Within<F> {
-    Within { work, cause }
+pub fn in_trace<F: Future>(cause: Option<CorrelationIds>, work: F) -> Correlated<F> {
+    Correlated { work, cause }
 }
 
 pin_project_lite::pin_project! {
-    /// See [`within`].
+    /// See [`in_trace`].
     #[derive(Debug)]
-    pub struct Within<F> {
+    pub struct Correlated<F> {
         #[pin]
         work: F,
-        cause: Option<Cause>,
+        cause: Option<CorrelationIds>,
     }
 }
 
-impl<F: Future> Future for Within<F> {
+impl<F: Future> Future for Correlated<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -61,7 +61,7 @@ impl<F: Future> Future for Within<F> {
 }
 
 /// Puts back what was before, also after a panic.
-struct Entered(Option<Cause>);
+struct Entered(Option<CorrelationIds>);
 
 impl Drop for Entered {
     fn drop(&mut self) {

@@ -22,16 +22,16 @@ use miniapp_runtime::clock::Clock;
 
 /// A span that is recorded, as the parent of others.
 #[derive(Clone, Debug)]
-pub struct Parent {
+pub struct SpanHandle {
     context: SpanContext,
     /// Whose it is, where that is known to be the same for what is below it.
     service: Option<Service>,
 }
 
-impl Parent {
+impl SpanHandle {
     /// The span that `context` names; `None` if its trace isn't recorded, which costs
     /// nothing to find out.
-    pub fn of(context: &TraceContext) -> Option<Self> {
+    pub fn from_context(context: &TraceContext) -> Option<Self> {
         if !propagation::is_sampled(context) || SINK.get().is_none() {
             return None;
         }
@@ -59,31 +59,31 @@ impl Parent {
 
     /// Another span of the same trace and in this process, as the parent of others.
     #[must_use]
-    pub fn beside(&self, id: SpanId) -> Self {
-        Self { context: beside(&self.context, id), service: self.service }
+    pub fn sibling(&self, id: SpanId) -> Self {
+        Self { context: sibling_context(&self.context, id), service: self.service }
     }
 
     /// Makes `span` its child. To be called before that is entered.
-    pub fn adopt(&self, span: &Span) {
+    pub fn set_as_parent_of(&self, span: &Span) {
         let parent = Context::new().with_remote_span_context(self.context.clone());
         super::set_parent_context(span, parent);
     }
 
     /// Says that there is more to come of this trace, until what this returns is dropped.
-    pub fn open(&self) -> Open {
+    pub fn pending_span(&self) -> PendingSpan {
         let trace = self.trace_id();
         if let Some(sink) = SINK.get() {
             sink.begin(trace);
         }
-        Open(trace)
+        PendingSpan(trace)
     }
 }
 
 /// Something is under way that a span will tell of.
 #[derive(Debug)]
-pub struct Open(TraceId);
+pub struct PendingSpan(TraceId);
 
-impl Drop for Open {
+impl Drop for PendingSpan {
     fn drop(&mut self) {
         if let Some(sink) = SINK.get() {
             sink.end(self.0);
@@ -94,7 +94,7 @@ impl Drop for Open {
 /// A span that is over. What it says is written once, to the bytes that are sent.
 #[derive(Clone, Debug)]
 #[must_use = "it is to be recorded"]
-pub struct Past {
+pub struct CompletedSpan {
     pub(crate) service: Option<Service>,
     pub(crate) parent: SpanContext,
     pub(crate) id: SpanId,
@@ -108,7 +108,7 @@ pub struct Past {
 
 /// Something that a span says.
 #[derive(Clone, Copy, Debug)]
-pub enum Said<'s> {
+pub enum AttributeValue<'s> {
     /// A text.
     Text(&'s str),
     /// A number.
@@ -117,43 +117,43 @@ pub enum Said<'s> {
     Id(Uuid),
 }
 
-impl<'s> From<&'s str> for Said<'s> {
+impl<'s> From<&'s str> for AttributeValue<'s> {
     fn from(text: &'s str) -> Self {
         Self::Text(text)
     }
 }
 
-impl<'s> From<&'s String> for Said<'s> {
+impl<'s> From<&'s String> for AttributeValue<'s> {
     fn from(text: &'s String) -> Self {
         Self::Text(text)
     }
 }
 
-impl From<i64> for Said<'_> {
+impl From<i64> for AttributeValue<'_> {
     fn from(number: i64) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<u32> for Said<'_> {
+impl From<u32> for AttributeValue<'_> {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
     }
 }
 
-impl From<Uuid> for Said<'_> {
+impl From<Uuid> for AttributeValue<'_> {
     fn from(id: Uuid) -> Self {
         Self::Id(id)
     }
 }
 
-impl Past {
+impl CompletedSpan {
     /// A span below `parent`. What ended before it began, by clocks that aren't the same,
     /// took no time.
     pub fn new(
         name: &str,
         kind: SpanKind,
-        parent: &Parent,
+        parent: &SpanHandle,
         from: SystemTime,
         to: SystemTime,
     ) -> Self {
@@ -172,18 +172,18 @@ impl Past {
     }
 
     /// A span within a process.
-    pub fn internal(name: &str, parent: &Parent, from: SystemTime, to: SystemTime) -> Self {
+    pub fn internal(name: &str, parent: &SpanHandle, from: SystemTime, to: SystemTime) -> Self {
         Self::new(name, SpanKind::Internal, parent, from, to)
     }
 
     /// Says what role it had.
-    pub fn kind(mut self, kind: SpanKind) -> Self {
+    pub fn with_kind(mut self, kind: SpanKind) -> Self {
         self.kind = kind;
         self
     }
 
     /// Says that it ended earlier.
-    pub fn until(mut self, to: SystemTime) -> Self {
+    pub fn with_end(mut self, to: SystemTime) -> Self {
         self.to = to.max(self.from);
         self
     }
@@ -195,47 +195,55 @@ impl Past {
     }
 
     /// Says whose it is, where a process has several parts.
-    pub fn of(mut self, service: Service) -> Self {
+    pub fn with_service(mut self, service: Service) -> Self {
         self.service = Some(service);
         self
     }
 
     /// Says something about it.
-    pub fn with<'s>(mut self, key: &'static str, value: impl Into<Said<'s>>) -> Self {
+    pub fn with_attribute<'s>(
+        mut self,
+        key: &'static str,
+        value: impl Into<AttributeValue<'s>>,
+    ) -> Self {
         self.fields.say(key, value.into());
         self
     }
 
     /// Says something about it, if there is something to say.
-    pub fn with_some<'s>(self, key: &'static str, value: Option<impl Into<Said<'s>>>) -> Self {
+    pub fn with_optional_attribute<'s>(
+        self,
+        key: &'static str,
+        value: Option<impl Into<AttributeValue<'s>>>,
+    ) -> Self {
         match value {
-            Some(value) => self.with(key, value),
+            Some(value) => self.with_attribute(key, value),
             None => self,
         }
     }
 
     /// Says that it has to do with another span of its trace, which isn't its parent.
-    pub fn linked(mut self, id: SpanId) -> Self {
-        self.fields.link(&beside(&self.parent, id));
+    pub fn with_link(mut self, id: SpanId) -> Self {
+        self.fields.link(&sibling_context(&self.parent, id));
         self
     }
 
     /// Says that it failed, and in which of few ways.
-    pub fn failed<'s>(mut self, error: impl Into<Said<'s>>) -> Self {
+    pub fn with_error<'s>(mut self, error: impl Into<AttributeValue<'s>>) -> Self {
         self.has_failed = true;
-        self.with("error.type", error)
+        self.with_attribute("error.type", error)
     }
 
     /// Hands it on to whoever looks at spans.
     pub fn record(self) {
         if let Some(sink) = SINK.get() {
-            sink.take_past(&self);
+            sink.export_completed(&self);
         }
     }
 }
 
 /// Another span of the trace of `context`, and of this process.
-pub(crate) fn beside(context: &SpanContext, id: SpanId) -> SpanContext {
+pub(crate) fn sibling_context(context: &SpanContext, id: SpanId) -> SpanContext {
     let (trace, flags) = (context.trace_id(), context.trace_flags());
     SpanContext::new(trace, id, flags, false, context.trace_state().clone())
 }
@@ -247,7 +255,7 @@ pub fn new_span_id() -> SpanId {
 
 /// The id of the `number`th span about `id`: whoever knows the two knows the span, without
 /// its id being kept anywhere.
-pub fn span_id_of(id: Uuid, number: u64) -> SpanId {
+pub fn derived_span_id(id: Uuid, number: u64) -> SpanId {
     let (high, low) = id.as_u64_pair();
     SpanId::from(mixed(high ^ mixed(low ^ mixed(number))).max(1))
 }
@@ -262,7 +270,7 @@ fn mixed(value: u64) -> u64 {
 }
 
 /// `context` as it goes on to what `id`, a span below its own, causes.
-pub fn context_below(context: &TraceContext, id: SpanId) -> TraceContext {
+pub fn child_context(context: &TraceContext, id: SpanId) -> TraceContext {
     propagation::with_span_id(context, id)
 }
 
@@ -273,15 +281,15 @@ pub fn now() -> SystemTime {
 
 /// Turns times of another clock into those that spans tell.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
-    told: Timestamp,
+pub struct SpanClock {
+    other: Timestamp,
     now: SystemTime,
 }
 
-impl Times {
+impl SpanClock {
     /// Compares what `clock` says with the time of spans.
-    pub fn of(clock: &dyn Clock) -> Self {
-        Self { told: clock.now(), now: now() }
+    pub fn new(clock: &dyn Clock) -> Self {
+        Self { other: clock.now(), now: now() }
     }
 
     /// The time when this was made.
@@ -290,8 +298,8 @@ impl Times {
     }
 
     /// What the other clock calls `at`.
-    pub fn at(&self, at: Timestamp) -> SystemTime {
-        let ago = self.told.duration_since(at);
+    pub fn to_span_time(&self, at: Timestamp) -> SystemTime {
+        let ago = self.other.duration_since(at);
         let span = ago.unsigned_abs();
         let moved =
             if ago.is_negative() { self.now.checked_add(span) } else { self.now.checked_sub(span) };
@@ -314,20 +322,20 @@ mod tests {
         let task = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
         let other = Uuid::from_u128(task.as_u128() + 1);
         let ids: HashSet<SpanId> = (0..1000)
-            .flat_map(|number| [span_id_of(task, number), span_id_of(other, number)])
+            .flat_map(|number| [derived_span_id(task, number), derived_span_id(other, number)])
             .collect();
         assert_eq!(ids.len(), 2000);
-        assert_eq!(span_id_of(task, 7), span_id_of(task, 7));
+        assert_eq!(derived_span_id(task, 7), derived_span_id(task, 7));
         assert!(!ids.contains(&SpanId::INVALID));
     }
 
     #[test]
     fn times_of_another_clock_keep_their_distance() {
         let clock = ManualClock::default();
-        let times = Times::of(&clock);
+        let times = SpanClock::new(&clock);
         let second = SignedDuration::from_secs(1);
-        assert_eq!(times.at(clock.now()), times.now());
-        assert_eq!(times.at(clock.now() + second), times.now() + Duration::from_secs(1));
-        assert_eq!(times.at(clock.now() - second), times.now() - Duration::from_secs(1));
+        assert_eq!(times.to_span_time(clock.now()), times.now());
+        assert_eq!(times.to_span_time(clock.now() + second), times.now() + Duration::from_secs(1));
+        assert_eq!(times.to_span_time(clock.now() - second), times.now() - Duration::from_secs(1));
     }
 }

@@ -25,24 +25,24 @@ struct Question {
 }
 
 /// As long as this lives, its numbers are asked for.
-pub struct Asking(#[expect(dead_code, reason = "its end is what counts")] Arc<Question>);
+pub struct CollectorGuard(#[expect(dead_code, reason = "its end is what counts")] Arc<Question>);
 
-impl Debug for Asking {
+impl Debug for CollectorGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asking").finish_non_exhaustive()
+        f.debug_struct("CollectorGuard").finish_non_exhaustive()
     }
 }
 
 /// Has `ask` set some gauges whenever the metrics are read, every few seconds at most. Where
 /// there is no answer it has to take them away: old numbers would pass for new ones.
-pub fn ask<F>(ask: impl Fn() -> F + Send + Sync + 'static) -> Asking
+pub fn register_collector<F>(collect: impl Fn() -> F + Send + Sync + 'static) -> CollectorGuard
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let ask = Box::new(move || -> Answer { Box::pin(ask()) });
+    let ask = Box::new(move || -> Answer { Box::pin(collect()) });
     let question = Arc::new(Question { ask, asked_at: tokio::sync::Mutex::default() });
     ASKED.lock().push(Arc::downgrade(&question));
-    Asking(question)
+    CollectorGuard(question)
 }
 
 /// Asks for everything that is too old.
