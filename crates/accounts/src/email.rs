@@ -39,7 +39,7 @@ impl Email {
         let text = fields.text(name, 1..=MAX_EMAIL)?;
         let email = Self::parse(&text);
         if email.is_none() {
-            fields.fault(name, "must be an e-mail address such as ada@example.com");
+            fields.reject(name, "must be an e-mail address such as ada@example.com");
         }
         email
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use miniapp_token::TokenFault;
+use miniapp_token::TokenError;
 use miniapp_types::problem::{Code, FieldError};
 
 use crate::password::Busy;
@@ -58,8 +58,8 @@ impl From<Code> for Error {
     }
 }
 
-impl From<TokenFault> for Error {
-    fn from(fault: TokenFault) -> Self {
+impl From<TokenError> for Error {
+    fn from(fault: TokenError) -> Self {
         Self::Refused(fault.into())
     }
 }

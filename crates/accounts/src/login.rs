@@ -42,7 +42,7 @@ impl Login {
     pub fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         // Composing may shorten what is written with separate marks.
         let text = fields.text(name, 1..=4 * MAX_LOGIN)?;
-        Self::parse(&text).map_err(|fault| fields.fault(name, fault)).ok()
+        Self::parse(&text).map_err(|fault| fields.reject(name, fault)).ok()
     }
 
     /// The login as its owner wrote it.

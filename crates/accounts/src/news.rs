@@ -7,7 +7,7 @@ use std::time::Duration;
 use miniapp_broker::spans::Publishing;
 use miniapp_broker::{Broker, BrokerError, Message, Topic};
 use miniapp_runtime::clock::{self, Clock};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::Mutex;

@@ -3,7 +3,7 @@
 use jiff::civil::{Date, date};
 use miniapp_types::account::{MAX_PASSWORD, Secret};
 use miniapp_types::body::JsonBody;
-use miniapp_types::fields::{BodyFault, Fields, FromFields};
+use miniapp_types::fields::{BodyError, Fields, FromFields};
 
 use crate::email::Email;
 use crate::login::Login;
@@ -26,8 +26,8 @@ impl FromFields for Addressee {
         Email::read(fields, "email").map(Self)
     }
 
-    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyFault> {
-        Fields::read_body(body.into().or_bare_text("email"))
+    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyError> {
+        Fields::read_body(body.into().wrap_bare_text("email"))
     }
 }
 
@@ -74,7 +74,7 @@ impl FromFields for Registration {
         let confirm =
             fields.optional(|f| f.text("passwordConfirm", 0..=4 * MAX_PASSWORD), "passwordConfirm");
         if confirm.is_some() && confirm != typed {
-            fields.fault("passwordConfirm", "must be the same as password");
+            fields.reject("passwordConfirm", "must be the same as password");
         }
         let birth_date = fields.optional(read_birth_date, "birthDate");
         let phone_number = fields.optional(read_phone_number, "phoneNumber");
@@ -137,7 +137,7 @@ fn read_code(fields: &mut Fields) -> Option<Secret> {
 fn read_birth_date(fields: &mut Fields) -> Option<Date> {
     let date = fields.date("birthDate")?;
     if date < EARLIEST_BIRTH {
-        fields.fault("birthDate", format_args!("must not be before {EARLIEST_BIRTH}"));
+        fields.reject("birthDate", format_args!("must not be before {EARLIEST_BIRTH}"));
         return None;
     }
     Some(date)
@@ -151,7 +151,7 @@ fn read_phone_number(fields: &mut Fields) -> Option<String> {
         && text.chars().all(|c| c.is_ascii_digit() || "+ -()./".contains(c))
         && text.rfind('+').is_none_or(|position| position == 0);
     if !is_number {
-        fields.fault("phoneNumber", "must be a phone number such as +44 20 7946 0000");
+        fields.reject("phoneNumber", "must be a phone number such as +44 20 7946 0000");
         return None;
     }
     Some(text)
@@ -165,8 +165,8 @@ mod tests {
 
     fn faulty_fields<T: FromFields>(body: Value) -> Vec<String> {
         match T::from_body(body) {
-            Err(BodyFault::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
-            Err(BodyFault::NotAnObject) => vec!["not an object".to_owned()],
+            Err(BodyError::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
+            Err(BodyError::NotAnObject) => vec!["not an object".to_owned()],
             Ok(_) => Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use miniapp_runtime::clock::Clock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 
 use crate::service::{Accounts, FAILURE_WINDOW};
 use crate::store::{Outdated, StoreError};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use miniapp_accounts::mail::MailError;
 use miniapp_broker::{Broker as _, Queue, Received, Topic};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::message::{AccountDeleted, SessionChanged};
 
 use support::{Platform, caller};

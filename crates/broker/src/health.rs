@@ -30,7 +30,7 @@ async fn condition(
     match timeout(PATIENCE, broker.ping()).await.unwrap_or_else(|_| Err(silent())) {
         Ok(()) => {
             was_reached.store(true, Ordering::Relaxed);
-            Ok(Condition::Fine)
+            Ok(Condition::Healthy)
         }
         Err(error) if was_reached.load(Ordering::Relaxed) => {
             Ok(Condition::Degraded(error.to_string()))
@@ -51,10 +51,10 @@ mod tests {
         broker.pause();
         assert!(condition().await.is_err());
         broker.resume();
-        assert_eq!(condition().await.ok(), Some(Condition::Fine));
+        assert_eq!(condition().await.ok(), Some(Condition::Healthy));
         broker.pause();
         assert!(matches!(condition().await, Ok(Condition::Degraded(_))));
         broker.resume();
-        assert_eq!(condition().await.ok(), Some(Condition::Fine));
+        assert_eq!(condition().await.ok(), Some(Condition::Healthy));
     }
 }

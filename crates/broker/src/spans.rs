@@ -9,7 +9,7 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use miniapp_runtime::clock::truncated;
+use miniapp_runtime::clock::truncate_to_micros;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{
     CompletedSpan, PendingSpan, SpanHandle, SpanId, SpanKind, child_context, new_span_id, now,
@@ -82,7 +82,7 @@ impl Publishing {
         let (id, from) = (new_span_id(), now());
         message.trace = child_context(&message.trace, id);
         // As exactly as it is sent, lest the wait that follows begin earlier.
-        message.published_at = Timestamp::try_from(from).ok().map(truncated);
+        message.published_at = Timestamp::try_from(from).ok().map(truncate_to_micros);
         let from = message.published_at.map_or(from, Into::into);
         let subject = Subject::of(system, destination.into(), message);
         Some(Self { _pending: parent.pending_span(), parent, id, from, subject })

@@ -8,7 +8,7 @@ use figment::value::{Dict, Map, Num, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use super::fault::ConfigError;
+use super::error::ConfigError;
 use super::settings::{Setting, Source};
 use super::values::EngineUrl;
 

@@ -4,7 +4,7 @@
 //! there is refused. A file goes over them and the environment over the file; one
 //! environment serves every process.
 
-mod fault;
+mod error;
 mod layers;
 mod sections;
 mod settings;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use fault::ConfigError;
+pub use error::ConfigError;
 pub use layers::variable_of;
 pub use sections::{
     Admin, Api, Auth, Broker, Codes, Database, Limits, Log, LogFormat, Mail, MetricsExporter,

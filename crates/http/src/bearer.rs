@@ -24,7 +24,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
 
 /// A problem unless who asks is an administrator. To be asked once the body has been
 /// read: its faults are told first.
-pub fn admins_only(is_admin: bool) -> Result<(), Problem> {
+pub fn require_admin(is_admin: bool) -> Result<(), Problem> {
     if is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
 }
 

@@ -37,16 +37,16 @@ impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        Ok(Self(T::from_body(json(request).await?)?))
+        Ok(Self(T::from_body(read_json(request).await?)?))
     }
 }
 
 /// The JSON body as it is, for whoever reads its fields elsewhere.
-pub async fn json(request: Request) -> Result<JsonBody, Problem> {
+pub async fn read_json(request: Request) -> Result<JsonBody, Problem> {
     if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
-    let body = read(request).await?;
+    let body = read_body(request).await?;
     // The text of the fault says where, and could say what: it stays here.
     serde_json::from_slice(&body).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
@@ -60,7 +60,7 @@ pub async fn json(request: Request) -> Result<JsonBody, Problem> {
 }
 
 /// Reads a whole body within the request's limits.
-pub async fn read(request: Request) -> Result<Bytes, Problem> {
+pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
     if declared_length(request.headers()).is_some_and(|length| length > limits.size as u64) {
         return Err(too_large(limits.size));

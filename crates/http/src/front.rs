@@ -45,18 +45,18 @@ const DEFAULT_HEADERS: [(HeaderName, HeaderValue); 5] = [
 
 /// How much a listener says about its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Logged {
+pub enum RequestLog {
     /// A line for each.
     #[default]
-    All,
+    Normal,
     /// A line for each, where details are wanted: for probes.
-    Quietly,
+    Quiet,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Front {
     pub(super) limits: BodyLimits,
-    pub(super) logged: Logged,
+    pub(super) request_log: RequestLog,
     /// Whose requests these are, where a process has several parts.
     pub(super) service: Option<miniapp_telemetry::Service>,
     /// Which of a caller's baggage is told of.
@@ -109,9 +109,9 @@ where
             let _within = RequestScope::enter(trace_id, recorded.is_some(), self.front.service);
             span.in_scope(|| self.inner.call(request))
         };
-        let Front { logged, service, .. } = self.front;
+        let Front { request_log, service, .. } = self.front;
         let active = metrics::Active::begin();
-        Answer { inner, span, recorded, trace_id, asked, logged, service, active }
+        Answer { inner, span, recorded, trace_id, asked, request_log, service, active }
     }
 }
 
@@ -181,7 +181,7 @@ pin_project_lite::pin_project! {
         recorded: Option<Context>,
         trace_id: TraceId,
         asked: Asked,
-        logged: Logged,
+        request_log: RequestLog,
         service: Option<miniapp_telemetry::Service>,
         active: metrics::Active,
     }
@@ -207,7 +207,7 @@ where
             Err(_) => Problem::new(Code::Internal).into_response(),
         };
         add_headers(&mut response, *this.trace_id);
-        this.asked.tell(&response, this.recorded.as_ref(), *this.logged);
+        this.asked.tell(&response, this.recorded.as_ref(), *this.request_log);
         Poll::Ready(Ok(response))
     }
 }
@@ -258,7 +258,7 @@ impl Asked {
         }
     }
 
-    fn tell(&self, response: &Response, recorded: Option<&Context>, logged: Logged) {
+    fn tell(&self, response: &Response, recorded: Option<&Context>, request_log: RequestLog) {
         let status = response.status();
         let took = self.at.elapsed();
         let route = self.route.as_ref().map_or("", MatchedPath::as_str);
@@ -292,11 +292,11 @@ impl Asked {
         }
         // One line a request. Who looks for trouble finds it by its level: ours is an error, that
         // of what we depend on a warning.
-        match (logged, status) {
-            (Logged::Quietly, _) => line!(Level::DEBUG),
-            (Logged::All, StatusCode::INTERNAL_SERVER_ERROR) => line!(Level::ERROR),
-            (Logged::All, _) if status.is_server_error() => line!(Level::WARN),
-            (Logged::All, _) => line!(Level::INFO),
+        match (request_log, status) {
+            (RequestLog::Quiet, _) => line!(Level::DEBUG),
+            (RequestLog::Normal, StatusCode::INTERNAL_SERVER_ERROR) => line!(Level::ERROR),
+            (RequestLog::Normal, _) if status.is_server_error() => line!(Level::WARN),
+            (RequestLog::Normal, _) => line!(Level::INFO),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bearer;
 mod body;
 mod client;
+mod client_span;
 mod connection;
 mod docs;
 mod front;
@@ -10,7 +11,7 @@ mod id;
 mod linger;
 mod metrics;
 pub mod openapi;
-mod outgoing;
+
 mod places;
 mod problem;
 mod proxies;
@@ -19,16 +20,16 @@ mod rate;
 mod router;
 mod server;
 
-pub use bearer::{admins_only, bearer};
-pub use body::{Body, BodyLimits, json, read};
+pub use bearer::{bearer, require_admin};
+pub use body::{Body, BodyLimits, read_body, read_json};
 pub use client::{Client, Peer};
+pub use client_span::ClientSpan;
 pub use docs::docs;
-pub use front::{Logged, X_TRACE_ID};
+pub use front::{RequestLog, X_TRACE_ID};
 pub use id::Id;
-pub use outgoing::Outgoing;
 pub use problem::Problem;
 pub use proxies::Proxies;
 pub use query::Query;
-pub use rate::PerIp;
+pub use rate::IpRateLimit;
 pub use router::{RouterOptions, finish};
 pub use server::{ServerOptions, serve};

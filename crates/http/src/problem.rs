@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
-use miniapp_types::fields::BodyFault;
+use miniapp_types::fields::BodyError;
 use miniapp_types::problem::{self, Code, FieldError};
 
 use miniapp_telemetry::trace;
@@ -169,13 +169,13 @@ impl From<Code> for Problem {
     }
 }
 
-impl From<BodyFault> for Problem {
-    fn from(fault: BodyFault) -> Self {
+impl From<BodyError> for Problem {
+    fn from(fault: BodyError) -> Self {
         match fault {
-            BodyFault::NotAnObject => {
+            BodyError::NotAnObject => {
                 Self::new(Code::MalformedBody).detail("the body must be a JSON object")
             }
-            BodyFault::Fields(errors) => Self::invalid_fields(errors),
+            BodyError::Fields(errors) => Self::invalid_fields(errors),
         }
     }
 }

@@ -19,7 +19,7 @@ const SWEEP_EVERY: u32 = 4096;
 
 /// Counts requests by address, for `axum::middleware::from_fn_with_state`.
 #[derive(Clone, Debug)]
-pub struct PerIp(Option<Arc<Limiter>>);
+pub struct IpRateLimit(Option<Arc<Limiter>>);
 
 #[derive(Debug)]
 struct Limiter {
@@ -28,7 +28,7 @@ struct Limiter {
     checks: AtomicU32,
 }
 
-impl PerIp {
+impl IpRateLimit {
     /// Allows `per_minute` requests a minute from one address, all at once or spread;
     /// any number with 0.
     pub fn new(per_minute: u32) -> Self {
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_allowance() {
-        let limiter = PerIp::new(3);
+        let limiter = IpRateLimit::new(3);
         let refused = (0..4).map(|_| limiter.check(address("192.0.2.1")).is_err());
         assert_eq!(refused.collect::<Vec<_>>(), [false, false, false, true]);
         assert!(limiter.check(address("192.0.2.2")).is_ok());
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_counts_as_one() {
-        let limiter = PerIp::new(1);
+        let limiter = IpRateLimit::new(1);
         assert!(limiter.check(address("2001:db8::1")).is_ok());
         assert!(limiter.check(address("2001:db8::2")).is_err());
         assert!(limiter.check(address("2001:db8:0:1::2")).is_ok());
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn zero_is_no_limit() {
-        let limiter = PerIp::new(0);
+        let limiter = IpRateLimit::new(0);
         assert!((0..1000).all(|_| limiter.check(address("192.0.2.1")).is_ok()));
     }
 }

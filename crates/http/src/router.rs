@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use miniapp_types::problem::Code;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use super::front::{Front, Logged, X_TRACE_ID};
+use super::front::{Front, RequestLog, X_TRACE_ID};
 use super::{BodyLimits, Problem, Proxies};
 use miniapp_config::Config;
 use miniapp_telemetry::Service;
@@ -21,7 +21,7 @@ pub struct RouterOptions {
     /// Web origins that may call; none by default.
     pub cors_origins: Vec<String>,
     /// How much is said about requests.
-    pub logged: Logged,
+    pub request_log: RequestLog,
     /// Whose requests these are, for processes with several parts.
     pub service: Option<Service>,
     /// Which of a caller's baggage spans tell of.
@@ -36,7 +36,7 @@ impl RouterOptions {
         Self {
             body: BodyLimits { size: config.limits.body, timeout: config.limits.body_timeout },
             cors_origins: config.api.cors_origins.clone(),
-            logged: Logged::All,
+            request_log: RequestLog::Normal,
             service: Some(service),
             baggage_keys: config.telemetry.baggage_keys.clone().into(),
             proxies: Proxies::new(&config.limits.trusted_proxies),
@@ -56,7 +56,7 @@ pub fn finish(router: Router, options: &RouterOptions) -> Router {
     }
     router.layer(Front {
         limits: options.body,
-        logged: options.logged,
+        request_log: options.request_log,
         service: options.service,
         baggage_keys: options.baggage_keys.clone(),
         proxies: options.proxies.clone(),

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Timeouts};
 use super::places::Places;
 use miniapp_config::Config;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 
 /// Connections that are told at a time that there are too many; above that they are
 /// closed without a word.

@@ -9,7 +9,7 @@ use axum::body::Body as HttpBody;
 use axum::routing::{get as on_get, post};
 use http::{Method, Request, StatusCode};
 use miniapp_http::{
-    Body, BodyLimits, Client, Id, PerIp, Problem, Query, RouterOptions, docs, finish,
+    Body, BodyLimits, Client, Id, IpRateLimit, Problem, Query, RouterOptions, docs, finish,
 };
 use miniapp_types::problem::Code;
 use support::{Answered, Note, ask, get};
@@ -256,7 +256,7 @@ async fn the_description_is_read_without_any_other_host() {
 
 #[tokio::test]
 async fn an_address_that_asks_too_often_has_to_wait() {
-    let limited = axum::middleware::from_fn_with_state(PerIp::new(2), PerIp::limit);
+    let limited = axum::middleware::from_fn_with_state(IpRateLimit::new(2), IpRateLimit::limit);
     let router = finish(
         Router::new().route("/", on_get(async || "fine")).layer(limited),
         &RouterOptions::default(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use miniapp_config::Database as Settings;
-use miniapp_runtime::clock::{Clock, Forward};
+use miniapp_runtime::clock::{Clock, MonotonicTime};
 use sqlx::Row as _;
 
 use crate::Fault;
@@ -42,7 +42,7 @@ pub struct DatabaseClock {
     began: Instant,
     /// The database's time at `began`, in microseconds since 1970.
     began_at: AtomicI64,
-    forward: Forward,
+    monotonic: MonotonicTime,
     machine: Arc<dyn Clock>,
 }
 
@@ -52,7 +52,7 @@ impl DatabaseClock {
         let clock = Arc::new(Self {
             began: Instant::now(),
             began_at: AtomicI64::new(machine.now().as_microsecond()),
-            forward: Forward::default(),
+            monotonic: MonotonicTime::default(),
             machine,
         });
         let mut known = clock.compare(&database).await.is_ok();
@@ -113,7 +113,7 @@ impl DatabaseClock {
 impl Clock for DatabaseClock {
     fn now(&self) -> Timestamp {
         let told = self.began_at.load(Ordering::Relaxed) + micros(self.began.elapsed());
-        Timestamp::from_microsecond(self.forward.tell(told)).unwrap_or(Timestamp::MAX)
+        Timestamp::from_microsecond(self.monotonic.observe(told)).unwrap_or(Timestamp::MAX)
     }
 }
 

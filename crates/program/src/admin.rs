@@ -10,9 +10,9 @@ use miniapp_types::problem::Code;
 use opentelemetry::trace::TraceId;
 use tokio::net::TcpListener;
 
-use miniapp_http::{Logged, Problem, RouterOptions, ServerOptions};
+use miniapp_http::{Problem, RequestLog, RouterOptions, ServerOptions};
 use miniapp_runtime::health::{Health, Report, Status};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry as telemetry;
 use miniapp_telemetry::metrics::{self, Format};
 
@@ -51,7 +51,7 @@ pub fn router(health: Health, shutdown: Shutdown) -> Router {
         .route("/log-level", get(log_filter).put(set_log_filter))
         .route("/traces/{id}", get(trace))
         .with_state(Process { health, shutdown });
-    let options = RouterOptions { logged: Logged::Quietly, ..RouterOptions::default() };
+    let options = RouterOptions { request_log: RequestLog::Quiet, ..RouterOptions::default() };
     miniapp_http::finish(router, &options)
 }
 
@@ -88,7 +88,7 @@ async fn log_filter() -> Result<String, Problem> {
 
 async fn set_log_filter(request: Request) -> Result<String, Problem> {
     let log = telemetry()?;
-    let body = miniapp_http::read(request).await?;
+    let body = miniapp_http::read_body(request).await?;
     let no_filter =
         Problem::new(Code::MalformedBody).detail("a filter is like info,miniapp_http=debug");
     let filter = std::str::from_utf8(&body).ok().filter(|filter| !filter.trim().is_empty());

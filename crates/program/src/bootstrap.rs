@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use crate::admin;
 use miniapp_config::{Config, variable_of};
 use miniapp_runtime::health::Health;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::metrics;
 use miniapp_telemetry::release;

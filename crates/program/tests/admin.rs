@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderValue;
 use miniapp_runtime::health::{Condition, Health};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use support::{ask, get, within};
 use tokio::net::TcpListener;
 

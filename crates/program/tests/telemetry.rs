@@ -11,7 +11,7 @@ use http::{HeaderValue, Request};
 use miniapp_config::Config;
 use miniapp_http::{RouterOptions, finish};
 use miniapp_runtime::health::Health;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, Tree};
 use miniapp_types::trace::TraceContext;

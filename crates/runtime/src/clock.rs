@@ -21,26 +21,26 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place where the time enters")]
     fn now(&self) -> Timestamp {
-        static FORWARD: Forward = Forward::new();
-        let now = FORWARD.tell(Timestamp::now().as_microsecond());
+        static LATEST: MonotonicTime = MonotonicTime::new();
+        let now = LATEST.observe(Timestamp::now().as_microsecond());
         Timestamp::from_microsecond(now).unwrap_or(Timestamp::MAX)
     }
 }
 
 /// Keeps a clock from going back where it is corrected a little.
 #[derive(Debug)]
-pub struct Forward {
+pub struct MonotonicTime {
     latest: AtomicI64,
 }
 
-impl Forward {
+impl MonotonicTime {
     /// Begins with whatever time is told first.
     pub const fn new() -> Self {
         Self { latest: AtomicI64::new(i64::MIN) }
     }
 
     /// What to tell when the clock says `told`, in microseconds.
-    pub fn tell(&self, told: i64) -> i64 {
+    pub fn observe(&self, told: i64) -> i64 {
         let latest = self.latest.fetch_max(told, Ordering::Relaxed);
         let now = not_back(latest, told);
         if now < latest {
@@ -51,7 +51,7 @@ impl Forward {
     }
 }
 
-impl Default for Forward {
+impl Default for MonotonicTime {
     fn default() -> Self {
         Self::new()
     }
@@ -103,7 +103,7 @@ impl Clock for ManualClock {
 }
 
 /// The same moment in whole microseconds.
-pub fn truncated(at: Timestamp) -> Timestamp {
+pub fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 

@@ -39,7 +39,7 @@ pub enum DataDirError {
 
 impl DataDir {
     /// Makes the directory where it is missing, for its owner alone, and claims it.
-    pub fn claim(path: &Path) -> Result<Self, DataDirError> {
+    pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         create(path).map_err(unusable)?;
         let lock = OpenOptions::new()
@@ -131,12 +131,12 @@ mod tests {
     fn only_one_has_a_directory() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a/b");
-        let first = DataDir::claim(&path).expect("free");
+        let first = DataDir::lock(&path).expect("free");
         assert_eq!((first.path(), mode(&path)), (&*path, 0o700));
-        let text = DataDir::claim(&path).expect_err("in use").to_string();
+        let text = DataDir::lock(&path).expect_err("in use").to_string();
         assert!(text.contains("another process") && text.lines().count() == 1, "{text}");
         drop(first);
-        assert!(DataDir::claim(&path).is_ok());
+        assert!(DataDir::lock(&path).is_ok());
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("file");
         std::fs::write(&file, "").expect("written");
-        let text = DataDir::claim(&file.join("sub")).expect_err("no directory").to_string();
+        let text = DataDir::lock(&file.join("sub")).expect_err("no directory").to_string();
         assert!(text.contains("MINIAPP__DATA_DIR") && text.lines().count() == 1, "{text}");
     }
 

@@ -57,14 +57,14 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// It works.
-    Fine,
+    Healthy,
     /// It works in part, and why not wholly; the process is of use all the same.
     Degraded(String),
 }
 
 impl From<()> for Condition {
     fn from((): ()) -> Self {
-        Self::Fine
+        Self::Healthy
     }
 }
 
@@ -136,7 +136,7 @@ impl Health {
 
     async fn checked(&self, name: &'static str, ask: Ask) -> Check {
         let (status, error) = match tokio::time::timeout(PATIENCE, ask()).await {
-            Ok(Ok(Condition::Fine)) => (Status::Ok, None),
+            Ok(Ok(Condition::Healthy)) => (Status::Ok, None),
             Ok(Ok(Condition::Degraded(reason))) => (Status::Degraded, Some(reason)),
             Ok(Err(error)) => (Status::Failing, Some(format!("{error:#}"))),
             Err(_) => (Status::Failing, Some("no answer in time".to_owned())),

@@ -1,8 +1,9 @@
-//! What the components of a service are given: time, the request to stop, health checks,
+//! What every long-running component needs: a clock, the shutdown signal, health checks,
 //! retries, and a directory for private files.
 
+pub mod backoff;
 pub mod clock;
 pub mod data_dir;
 pub mod health;
-pub mod lifecycle;
-pub mod trouble;
+pub mod retry;
+pub mod shutdown;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use miniapp_broker::{Broker, Message, Topic};
 use miniapp_runtime::clock::{Clock, new_id};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::message::{OwnedEvent, TaskCancels, TaskEvents};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};

@@ -18,8 +18,8 @@ use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker, BrokerError, Message, Queue};
 use miniapp_runtime::clock::new_id;
-use miniapp_runtime::lifecycle::Shutdown;
-use miniapp_runtime::trouble::Trouble;
+use miniapp_runtime::retry::RetryLogger;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::message::TaskReady;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -107,7 +107,7 @@ impl Relay {
         let mut under_way = FuturesUnordered::new();
         let mut gathered = Vec::with_capacity(TOGETHER);
         let mut is_told = true;
-        let mut trouble = Trouble::with("looking for due tasks");
+        let mut retry_log = RetryLogger::new("looking for due tasks");
         while is_told || !self.ready.is_empty() || !under_way.is_empty() {
             while under_way.len() < UNDER_WAY && !self.ready.is_empty() && !self.is_paused() {
                 let dues = self.take_ready();
@@ -123,8 +123,8 @@ impl Relay {
                 Some(published) = under_way.next() => self.settle(published),
                 () = wake => self.ripen(),
                 _ = look.tick(), if !stop.has_begun() => match self.look().await {
-                    Ok(()) => trouble.over(),
-                    Err(error) => trouble.tell(&error),
+                    Ok(()) => retry_log.recovered(),
+                    Err(error) => retry_log.failed(&error),
                 },
                 count = told.recv_many(&mut gathered, TOGETHER), if is_told && has_room => {
                     is_told = count > 0;

@@ -249,7 +249,7 @@ impl Tasks {
             return Err(stopped());
         }
         let refused = self.refused.lock().as_ref().map(ToString::to_string);
-        Ok(refused.map_or(Condition::Fine, Condition::Degraded))
+        Ok(refused.map_or(Condition::Healthy, Condition::Degraded))
     }
 
     /// What OpenTelemetry calls the database behind it.

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker, Queue};
 use miniapp_config as config;
-use miniapp_runtime::lifecycle::Shutdown;
-use miniapp_runtime::trouble::{Retries, Trouble};
+use miniapp_runtime::retry::{Retry, RetryLogger};
+use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -130,12 +130,12 @@ where
 {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut trouble = Trouble::with(what);
+    let mut retry_log = RetryLogger::new(what);
     loop {
         ticks.tick().await;
         match work().await {
-            Ok(()) => trouble.over(),
-            Err(error) => trouble.tell(&error),
+            Ok(()) => retry_log.recovered(),
+            Err(error) => retry_log.failed(&error),
         }
     }
 }
@@ -144,7 +144,7 @@ where
 /// be used.
 async fn restore(tasks: &Tasks) {
     // Nobody else does it, so there is nobody to be out of step with.
-    let mut retries = Retries::of("bringing back waiting tasks", 0);
+    let mut retry = Retry::new("bringing back waiting tasks", 0);
     loop {
         let now = tasks.clock().now();
         let restored = async {
@@ -154,7 +154,7 @@ async fn restore(tasks: &Tasks) {
         match restored.await {
             Ok(0) => return,
             Ok(count) => return tracing::info!(count, "waiting tasks are dispatched again"),
-            Err(error) => sleep(retries.failed(&error)).await,
+            Err(error) => sleep(retry.failed(&error)).await,
         }
     }
 }

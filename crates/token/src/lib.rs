@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 pub use signer::{SigningKey, jwk};
-pub use verifier::{PublicKey, PublicKeys, Unverified};
+pub use verifier::{PublicKey, PublicKeys, UnverifiedToken};
 
 /// Who every access token says it is from.
 pub const ISSUER: &str = "miniapp";
@@ -57,7 +57,7 @@ fn known_roles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Role>, 
 
 /// Why a token alone, without a look at its session, isn't valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenFault {
+pub enum TokenError {
     /// Malformed, forged, or signed with a key that nobody knows.
     #[error("the token is malformed or forged")]
     Invalid,
@@ -66,11 +66,11 @@ pub enum TokenFault {
     Expired,
 }
 
-impl From<TokenFault> for Code {
-    fn from(fault: TokenFault) -> Self {
+impl From<TokenError> for Code {
+    fn from(fault: TokenError) -> Self {
         match fault {
-            TokenFault::Invalid => Self::TokenInvalid,
-            TokenFault::Expired => Self::TokenExpired,
+            TokenError::Invalid => Self::TokenInvalid,
+            TokenError::Expired => Self::TokenExpired,
         }
     }
 }

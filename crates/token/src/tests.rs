@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 
-const INVALID: Result<Claims, TokenFault> = Err(TokenFault::Invalid);
+const INVALID: Result<Claims, TokenError> = Err(TokenError::Invalid);
 
 fn pair(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key")
@@ -91,9 +91,9 @@ fn all_are_invalid(tokens: impl IntoIterator<Item = String>) {
 #[test]
 fn what_was_signed_is_read_until_its_time_is_over() {
     let (keys, token) = (keys(&[2, 1]), good());
-    assert_eq!(Unverified::read(&token).expect("one of ours").kid, "key-1");
+    assert_eq!(UnverifiedToken::parse(&token).expect("one of ours").kid, "key-1");
     assert_eq!(keys.verify(&token, at(199)), Ok(claims()));
-    assert_eq!(keys.verify(&token, at(200)), Err(TokenFault::Expired));
+    assert_eq!(keys.verify(&token, at(200)), Err(TokenError::Expired));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use miniapp_types::account::{Jwk, Jwks, MAX_TOKEN};
 
-use super::{Claims, ISSUER, TYPE, TokenFault, provider};
+use super::{Claims, ISSUER, TYPE, TokenError, provider};
 
 const PUBLIC_KEY: usize = 32;
 
@@ -66,40 +66,40 @@ impl PublicKeys {
     }
 
     /// What the token says, if one of the keys has signed it and its time isn't over.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenFault> {
-        let token = Unverified::read(token)?;
-        let key = self.get(&token.kid).ok_or(TokenFault::Invalid)?;
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
+        let token = UnverifiedToken::parse(token)?;
+        let key = self.get(&token.kid).ok_or(TokenError::Invalid)?;
         token.verify(key, now)
     }
 }
 
 /// A token that is one of ours by its header.
 #[derive(Clone, Debug)]
-pub struct Unverified<'a> {
+pub struct UnverifiedToken<'a> {
     /// The key that it claims to be signed with.
     pub kid: String,
     text: &'a str,
 }
 
-impl<'a> Unverified<'a> {
+impl<'a> UnverifiedToken<'a> {
     /// Reads the header of a token.
-    pub fn read(text: &'a str) -> Result<Self, TokenFault> {
+    pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN {
-            return Err(TokenFault::Invalid);
+            return Err(TokenError::Invalid);
         }
-        let header = decode_header(text).map_err(|_| TokenFault::Invalid)?;
+        let header = decode_header(text).map_err(|_| TokenError::Invalid)?;
         // Extensions that have to be understood aren't: there are none here.
         let is_ours = header.alg == Algorithm::EdDSA
             && header.typ.as_deref() == Some(TYPE)
             && header.crit.is_none();
-        let kid = header.kid.filter(|_| is_ours).ok_or(TokenFault::Invalid)?;
+        let kid = header.kid.filter(|_| is_ours).ok_or(TokenError::Invalid)?;
         Ok(Self { kid, text })
     }
 
     /// What the token says, if `key` has signed it and its time isn't over.
-    pub fn verify(&self, key: &PublicKey, now: Timestamp) -> Result<Claims, TokenFault> {
+    pub fn verify(&self, key: &PublicKey, now: Timestamp) -> Result<Claims, TokenError> {
         let decoded = decode::<Claims>(self.text, &key.0, &VALIDATION);
-        let claims = decoded.map_err(|_| TokenFault::Invalid)?.claims;
-        if claims.exp <= now.as_second() { Err(TokenFault::Expired) } else { Ok(claims) }
+        let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
+        if claims.exp <= now.as_second() { Err(TokenError::Expired) } else { Ok(claims) }
     }
 }

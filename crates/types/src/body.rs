@@ -29,7 +29,7 @@ pub struct Object {
     /// Each by its name, as it was written.
     pub fields: BTreeMap<String, Box<RawValue>>,
     /// Names that came more than once: which value is meant can't be told.
-    pub doubled: Vec<String>,
+    pub duplicates: Vec<String>,
 }
 
 impl JsonBody {
@@ -41,7 +41,7 @@ impl JsonBody {
 
     /// The object that a bare JSON string stands for.
     #[must_use]
-    pub fn or_bare_text(self, field: &str) -> Self {
+    pub fn wrap_bare_text(self, field: &str) -> Self {
         match self {
             Self::Text(text) => {
                 Value::Object(Map::from_iter([(field.to_owned(), text.into())])).into()
@@ -58,7 +58,7 @@ impl From<Value> for JsonBody {
                 // A value is JSON already: writing it can't fail.
                 let written = |(name, value)| Some((name, to_raw_value(&value).ok()?));
                 let fields = object.into_iter().filter_map(written).collect();
-                Self::Object(Object { fields, doubled: Vec::new() })
+                Self::Object(Object { fields, duplicates: Vec::new() })
             }
             Value::String(text) => Self::Text(text),
             _ => Self::Other,
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for BodyVisitor {
         while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
             match object.fields.entry(name) {
                 Entry::Vacant(place) => _ = place.insert(value),
-                Entry::Occupied(first) => object.doubled.push(first.key().clone()),
+                Entry::Occupied(first) => object.duplicates.push(first.key().clone()),
             }
         }
         Ok(JsonBody::Object(object))

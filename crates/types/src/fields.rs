@@ -17,11 +17,11 @@ use crate::body::{JsonBody, Object, compact};
 use crate::problem::FieldError;
 
 /// How many names of fields that shouldn't be there are told.
-const MOST_NAMES: usize = 20;
+const MAX_REPORTED_NAMES: usize = 20;
 
 /// Why a body can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BodyFault {
+pub enum BodyError {
     /// It is JSON, but not an object.
     NotAnObject,
     /// Its fields are at fault, each listed.
@@ -34,7 +34,7 @@ pub trait FromFields: Sized {
     fn read(fields: &mut Fields) -> Option<Self>;
 
     /// Reads a whole body. Overridden where something else than an object is welcome.
-    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyFault> {
+    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyError> {
         Fields::read_body(body)
     }
 }
@@ -42,17 +42,17 @@ pub trait FromFields: Sized {
 /// Reads the pairs of a query string, where every value is a text and may come once.
 pub fn read_query<T: FromFields>(
     pairs: impl IntoIterator<Item = (String, String)>,
-) -> Result<T, BodyFault> {
+) -> Result<T, BodyError> {
     let mut fields = Fields::default();
     for (name, value) in pairs {
-        let doubled = match fields.unread.entry(name) {
+        let duplicate = match fields.unread.entry(name) {
             Entry::Vacant(place) => {
                 place.insert(Field::Text(value));
                 continue;
             }
             Entry::Occupied(first) => first.key().clone(),
         };
-        fields.doubled(&doubled);
+        fields.reject_duplicate(&duplicate);
     }
     let read = T::read(&mut fields);
     fields.finish(read)
@@ -102,18 +102,18 @@ impl Field {
 impl Fields {
     /// Begins with all fields of `object`.
     pub fn new(object: Object) -> Self {
-        let Object { fields, doubled } = object;
+        let Object { fields, duplicates } = object;
         let unread = fields.into_iter().map(|(name, raw)| (name, Field::Json(raw))).collect();
         let mut fields = Self { unread, faults: Vec::new() };
-        for name in doubled.iter().take(MOST_NAMES) {
-            fields.doubled(name);
+        for name in duplicates.iter().take(MAX_REPORTED_NAMES) {
+            fields.reject_duplicate(name);
         }
         fields
     }
 
     /// Reads a body that has to be an object.
-    pub fn read_body<T: FromFields>(body: impl Into<JsonBody>) -> Result<T, BodyFault> {
-        let JsonBody::Object(object) = body.into() else { return Err(BodyFault::NotAnObject) };
+    pub fn read_body<T: FromFields>(body: impl Into<JsonBody>) -> Result<T, BodyError> {
+        let JsonBody::Object(object) = body.into() else { return Err(BodyError::NotAnObject) };
         let mut fields = Self::new(object);
         let read = T::read(&mut fields);
         fields.finish(read)
@@ -133,7 +133,7 @@ impl Fields {
     }
 
     /// Notes a fault that the reader found by itself.
-    pub fn fault(&mut self, field: &str, message: impl Display) {
+    pub fn reject(&mut self, field: &str, message: impl Display) {
         self.faults.push(FieldError { field: field.to_owned(), message: message.to_string() });
     }
 
@@ -141,17 +141,17 @@ impl Fields {
     /// not every store can keep it.
     pub fn text(&mut self, name: &str, length: RangeInclusive<usize>) -> Option<String> {
         let Value::String(text) = self.required(name)? else {
-            self.fault(name, "must be a string");
+            self.reject(name, "must be a string");
             return None;
         };
         let characters = text.chars().count();
         if text.contains('\0') {
-            self.fault(name, "must not contain NUL");
+            self.reject(name, "must not contain NUL");
         } else if characters < *length.start() && *length.start() == 1 {
-            self.fault(name, "must not be empty");
+            self.reject(name, "must not be empty");
         } else if !length.contains(&characters) {
             let (min, max) = (length.start(), length.end());
-            self.fault(name, format_args!("must have {min} to {max} characters"));
+            self.reject(name, format_args!("must have {min} to {max} characters"));
         } else {
             return Some(text);
         }
@@ -162,12 +162,12 @@ impl Fields {
     /// same number.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = self.present(name)?.number() else {
-            self.fault(name, "must be a whole number");
+            self.reject(name, "must be a whole number");
             return None;
         };
         let (min, max) = (*range.start(), *range.end());
         if number.fract() != 0.0 || !(f64::from(min)..=f64::from(max)).contains(&number) {
-            self.fault(name, format_args!("must be a whole number from {min} to {max}"));
+            self.reject(name, format_args!("must be a whole number from {min} to {max}"));
             return None;
         }
         #[expect(
@@ -199,7 +199,7 @@ impl Fields {
             _ => None,
         };
         if texts.is_none() {
-            self.fault(name, "must be a list of strings");
+            self.reject(name, "must be a list of strings");
         }
         texts
     }
@@ -208,7 +208,7 @@ impl Fields {
     /// the space between its parts.
     pub fn json(&mut self, name: &str) -> Option<Box<RawValue>> {
         let Some(field) = self.unread.remove(name) else {
-            self.fault(name, "is required");
+            self.reject(name, "is required");
             return None;
         };
         if field.value().is_none() {
@@ -247,13 +247,13 @@ impl Fields {
     }
 
     /// What was read, unless a fault was noted or a field is left that nobody knows.
-    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, BodyFault> {
-        for unknown in std::mem::take(&mut self.unread).keys().take(MOST_NAMES) {
-            self.fault(&shortened(unknown), "is unknown");
+    pub fn finish<T>(mut self, read: Option<T>) -> Result<T, BodyError> {
+        for unknown in std::mem::take(&mut self.unread).keys().take(MAX_REPORTED_NAMES) {
+            self.reject(&shortened(unknown), "is unknown");
         }
         match read {
             Some(read) if self.faults.is_empty() => Ok(read),
-            _ => Err(BodyFault::Fields(self.faults)),
+            _ => Err(BodyError::Fields(self.faults)),
         }
     }
 
@@ -269,24 +269,24 @@ impl Fields {
     fn present(&mut self, name: &str) -> Option<Field> {
         let field = self.unread.remove(name).filter(|field| !field.is_null());
         if field.is_none() {
-            self.fault(name, "is required");
+            self.reject(name, "is required");
         }
         field
     }
 
-    fn doubled(&mut self, name: &str) {
-        self.fault(&shortened(name), "is given more than once");
+    fn reject_duplicate(&mut self, name: &str) {
+        self.reject(&shortened(name), "is given more than once");
     }
 
     fn unreadable(&mut self, name: &str) {
-        self.fault(name, "can't be read: it is nested too deeply, or holds a number too large");
+        self.reject(name, "can't be read: it is nested too deeply, or holds a number too large");
     }
 
     fn parsed<T: std::str::FromStr>(&mut self, name: &str, otherwise: &str) -> Option<T> {
         let value = self.required(name)?;
         let parsed = value.as_str().and_then(|text| text.parse().ok());
         if parsed.is_none() {
-            self.fault(name, otherwise);
+            self.reject(name, otherwise);
         }
         parsed
     }

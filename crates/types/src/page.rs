@@ -19,23 +19,23 @@ pub struct Page {
 
 impl Page {
     /// The most that are given at once.
-    pub const LONGEST: u32 = 200;
+    pub const MAX_LIMIT: u32 = 200;
     /// How many are given where nothing else is said.
-    pub const USUAL: u32 = 50;
+    pub const DEFAULT_LIMIT: u32 = 50;
 }
 
 impl FromFields for Page {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let limit = fields.optional(|fields| fields.integer("limit", 1..=Self::LONGEST), "limit");
+        let limit = fields.optional(|fields| fields.integer("limit", 1..=Self::MAX_LIMIT), "limit");
         let cursor = fields.optional(|fields| fields.text("cursor", 1..=500), "cursor");
         let before = cursor.and_then(|cursor| {
             let before = Uuid::try_parse(&cursor).ok();
             if before.is_none() {
-                fields.fault("cursor", "must be the nextCursor of a page");
+                fields.reject("cursor", "must be the nextCursor of a page");
             }
             before
         });
-        Some(Self { limit: limit.unwrap_or(Self::USUAL), before })
+        Some(Self { limit: limit.unwrap_or(Self::DEFAULT_LIMIT), before })
     }
 }
 
@@ -48,9 +48,9 @@ pub fn cursor(last: Uuid) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fields::{BodyFault, read_query};
+    use crate::fields::{BodyError, read_query};
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Page, BodyFault> {
+    fn read(pairs: &[(&str, &str)]) -> Result<Page, BodyError> {
         read_query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
@@ -69,7 +69,7 @@ mod tests {
             ([("limit", "201"), ("cursor", "")], ["limit", "cursor"]),
             ([("limit", "1.5"), ("page", "2")], ["limit", "page"]),
         ] {
-            let Err(BodyFault::Fields(faults)) = read(&pairs) else { panic!("{pairs:?}") };
+            let Err(BodyError::Fields(faults)) = read(&pairs) else { panic!("{pairs:?}") };
             let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
             assert_eq!(fields, expected);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Delivery, Queue};
-use miniapp_runtime::trouble::Trouble;
+use miniapp_runtime::retry::RetryLogger;
 use miniapp_tasks::Tasks;
 use miniapp_telemetry::Service;
 use miniapp_types::message::AccountDeleted;
@@ -19,11 +19,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Removes the tasks of deleted accounts until it is dropped.
 pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
-    let mut trouble = Trouble::with("taking news of deleted accounts");
+    let mut retry_log = RetryLogger::new("taking news of deleted accounts");
     loop {
         match broker.consume(Queue::AccountDeletions, TOGETHER).await {
             Ok(mut consumer) => {
-                trouble.over();
+                retry_log.recovered();
                 while let Some(delivery) = consumer.next().await {
                     let processing = process(broker, &delivery);
                     let span = removal(processing.as_ref());
@@ -33,7 +33,7 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
                     }
                 }
             }
-            Err(error) => trouble.tell(&error),
+            Err(error) => retry_log.failed(&error),
         }
         sleep(PAUSE).await;
     }
@@ -63,9 +63,9 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
             return delivery.reject().await;
         }
     };
-    let mut trouble = Trouble::with("removing a deleted account's tasks");
+    let mut retry_log = RetryLogger::new("removing a deleted account's tasks");
     while let Err(error) = tasks.delete_all(user).await {
-        trouble.tell(&error);
+        retry_log.failed(&error);
         sleep(PAUSE).await;
     }
     tracing::info!(user.id = %user, "the tasks of a deleted account are gone");

@@ -10,7 +10,7 @@ use miniapp_http::{RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::health::Health;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use miniapp_accounts::Accounts;
-use miniapp_http::{Problem, json};
+use miniapp_http::{Problem, read_json};
 use miniapp_types::fields::FromFields;
 
 use crate::fault::Fault;
@@ -15,7 +15,7 @@ impl<T: FromFields + Send + 'static> FromRequest<Accounts> for Judged<T> {
     type Rejection = Fault;
 
     async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, Fault> {
-        let body = json(request).await?;
+        let body = read_json(request).await?;
         let read = accounts.read_body(body).await?;
         Ok(Self(read.map_err(Problem::from)?))
     }

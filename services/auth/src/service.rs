@@ -8,12 +8,12 @@ use axum::Router;
 use miniapp_accounts::mail::Mailer;
 use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
 use miniapp_config::Config;
-use miniapp_http::{PerIp, RouterOptions, ServerOptions};
+use miniapp_http::{IpRateLimit, RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
 use miniapp_runtime::health::{Condition, Health};
-use miniapp_runtime::lifecycle::Shutdown;
-use miniapp_runtime::trouble::Retries;
+use miniapp_runtime::retry::Retry;
+use miniapp_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -37,14 +37,14 @@ impl Auth {
     /// needs, it adds to `health`.
     pub async fn open(config: &Config, parts: Parts, health: &Health) -> anyhow::Result<Self> {
         add_checks(health, &parts);
-        let mut retries = Retries::of("opening the accounts", rand::random());
+        let mut retry = Retry::new("opening the accounts", rand::random());
         let accounts = loop {
             match Accounts::open(config, parts.clone()).await {
-                Err(error) if error.is_passing() => sleep(retries.failed(&error)).await,
+                Err(error) if error.is_passing() => sleep(retry.failed(&error)).await,
                 opened => break opened?,
             }
         };
-        retries.over();
+        retry.recovered();
         let router = router(&accounts, config)?;
         Ok(Self { accounts, router, options: ServerOptions::from(config) })
     }
@@ -89,12 +89,12 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
 
 /// The description of the service.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes::router(&PerIp::new(0)).into_openapi()
+    routes::router(&IpRateLimit::new(0)).into_openapi()
 }
 
 /// All that is served.
 pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Router> {
-    let per_ip = PerIp::new(config.limits.per_ip);
+    let per_ip = IpRateLimit::new(config.limits.per_ip);
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
     let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
@@ -126,7 +126,7 @@ fn add_checks(health: &Health, parts: &Parts) {
 /// reason to send requests elsewhere.
 async fn mail_condition(mailer: &dyn Mailer) -> Condition {
     match tokio::time::timeout(MAIL_PATIENCE, mailer.ping()).await {
-        Ok(Ok(())) => Condition::Fine,
+        Ok(Ok(())) => Condition::Healthy,
         Ok(Err(error)) => Condition::Degraded(error.to_string()),
         Err(_) => Condition::Degraded("the mail server doesn't answer".to_owned()),
     }

@@ -12,7 +12,7 @@ use miniapp_broker::MemoryBroker;
 use miniapp_config::Config;
 use miniapp_runtime::clock::SystemClock;
 use miniapp_runtime::health::{Health, Status};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde_json::{Value, json};

@@ -15,7 +15,7 @@ use miniapp_config::Config;
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Tasks, Upkeep};
 use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;

@@ -10,18 +10,18 @@ use crate::runner::Runner;
 /// Listens for cancels. Where some may have been missed, `renew` has the leases renewed,
 /// which tells of them too.
 pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
-    let mut retries = runner.retries("listening for cancels");
+    let mut retry = runner.retries("listening for cancels");
     loop {
         let ended = match broker.subscribe(Topic::TaskCancels).await {
             Ok(mut subscription) => {
-                retries.over();
+                retry.recovered();
                 renew.notify_one();
                 listen(runner, subscription.as_mut(), renew).await;
                 "the stream of news ended".to_owned()
             }
             Err(error) => error.to_string(),
         };
-        sleep(retries.failed(&ended)).await;
+        sleep(retry.failed(&ended)).await;
     }
 }
 

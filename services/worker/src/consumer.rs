@@ -31,12 +31,12 @@ pub(crate) async fn run(
     // again, while what came over the old one still runs.
     let turns = Arc::new(Semaphore::new(usize::from(concurrency)));
     let abandoned = runner.shutdown.hard_token().child_token();
-    let mut retries = runner.retries("taking tasks from the broker");
+    let mut retry = runner.retries("taking tasks from the broker");
     let mut consumer = None;
     while !runner.shutdown.has_begun() {
         let ended = match broker.consume(Queue::Tasks, concurrency).await {
             Ok(subscribed) => {
-                retries.over();
+                retry.recovered();
                 let consumer = consumer.insert(subscribed);
                 let taking = take(runner, consumer.as_mut(), |delivery| {
                     let (runner, abandoned) = (runner.clone(), abandoned.clone());
@@ -61,7 +61,7 @@ pub(crate) async fn run(
             Err(error) => error.to_string(),
         };
         if !runner.shutdown.has_begun() {
-            let pause = sleep(retries.failed(&ended));
+            let pause = sleep(retry.failed(&ended));
             runner.shutdown.token().run_until_cancelled(pause).await;
         }
     }

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Announces the kinds, then reports again and again.
 pub(crate) async fn run(runner: &Runner, capacity: u16) {
     let started_at = runner.clock.now();
-    let mut retries = runner.retries("reporting this worker");
+    let mut retry = runner.retries("reporting this worker");
     let mut announced = false;
     loop {
         let reported = async {
@@ -26,10 +26,10 @@ pub(crate) async fn run(runner: &Runner, capacity: u16) {
         };
         let wait = match reported.await {
             Ok(()) => {
-                retries.over();
+                retry.recovered();
                 EVERY
             }
-            Err(error) => retries.failed(&error),
+            Err(error) => retry.failed(&error),
         };
         sleep(wait).await;
     }

@@ -14,7 +14,7 @@ use crate::runner::Runner;
 /// The answers also tell of cancels whose broadcast got lost.
 pub(crate) async fn run(runner: &Runner, now: &Notify) {
     let pause = runner.lease / 3;
-    let mut retries = runner.retries("renewing leases");
+    let mut retry = runner.retries("renewing leases");
     let mut wait = pause;
     loop {
         tokio::select! {
@@ -24,10 +24,10 @@ pub(crate) async fn run(runner: &Runner, now: &Notify) {
         }
         wait = match renew(runner, pause).await {
             Ok(()) => {
-                retries.over();
+                retry.recovered();
                 pause
             }
-            Err(error) => retries.failed(&error).min(pause),
+            Err(error) => retry.failed(&error).min(pause),
         };
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use miniapp_broker::Broker;
 use miniapp_config as config;
 use miniapp_runtime::clock::Clock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Tasks;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;

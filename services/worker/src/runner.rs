@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use miniapp_broker::Delivery;
 use miniapp_runtime::clock::Clock;
-use miniapp_runtime::lifecycle::Shutdown;
-use miniapp_runtime::trouble::Retries;
+use miniapp_runtime::retry::Retry;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Error, Task, Tasks, in_batch};
 use miniapp_telemetry::metrics::Exemplar;
 use miniapp_types::message::TaskReady;
@@ -74,7 +74,7 @@ impl Runner {
     /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
     /// and the worker stops.
     async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
-        let mut retries = self.retries("claiming a task");
+        let mut retry = self.retries("claiming a task");
         let mut is_first = true;
         let since = self.clock.now();
         loop {
@@ -87,7 +87,7 @@ impl Runner {
             match claimed {
                 Ok(claimed) => return Some(claimed),
                 Err(error) => {
-                    let pause = sleep(retries.failed(&error));
+                    let pause = sleep(retry.failed(&error));
                     self.shutdown.token().run_until_cancelled(pause).await?;
                 }
             }
@@ -128,7 +128,7 @@ impl Runner {
     /// out of this worker's hands for long: by then it runs elsewhere. Answers whether the
     /// claim was lost.
     async fn commit(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
-        let mut retries = self.retries("committing an outcome");
+        let mut retry = self.retries("committing an outcome");
         loop {
             let error = match self.write(attempt, outcome).await {
                 Ok(()) => return matches!(outcome, Outcome::Stopped(Stop::LeaseLost)),
@@ -139,7 +139,7 @@ impl Runner {
                     return matches!(refusal, Error::Refused(_));
                 }
             };
-            let pause = retries.failed(&error);
+            let pause = retry.failed(&error);
             if Instant::now() + pause > attempt.lease_until() + self.lease {
                 let task_id = attempt.claim.task_id;
                 tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome");
@@ -178,8 +178,8 @@ impl Runner {
     }
 
     /// Follows something that this worker tries until it works.
-    pub fn retries(&self, what: &'static str) -> Retries {
-        Retries::of(what, self.rng.lock().random())
+    pub fn retries(&self, what: &'static str) -> Retry {
+        Retry::new(what, self.rng.lock().random())
     }
 
     /// The lease in the facade's type.

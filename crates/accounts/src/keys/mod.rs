@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock::Clock;
-use miniapp_token::{Claims, TokenFault};
+use miniapp_token::{Claims, TokenError};
 use miniapp_types::account::Jwks;
 use parking_lot::RwLock;
 
@@ -115,7 +115,7 @@ impl SigningKeys {
     }
 
     /// What a token says; see [`PublicKeys::verify`](miniapp_token::PublicKeys::verify).
-    pub fn verify(&self, token: &str) -> Result<Claims, TokenFault> {
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let ring = self.ring.read().clone();
         ring.public().verify(token, self.clock.now())
     }

@@ -84,7 +84,7 @@ pub(super) fn make(sealer: &Sealer, next: &NextKey) -> anyhow::Result<SealedKey>
 
 #[cfg(test)]
 mod tests {
-    use miniapp_token::{ISSUER, TokenFault, Unverified};
+    use miniapp_token::{ISSUER, TokenError, UnverifiedToken};
     use miniapp_types::account::Role;
     use uuid::Uuid;
 
@@ -125,7 +125,7 @@ mod tests {
         let token = ring.sign(&claims(), at(100)).expect("a token");
         let public = PublicKeys::new(ring.jwks());
         assert_eq!(public.verify(&token, at(199)), Ok(claims()));
-        assert_eq!(public.verify(&token, at(200)), Err(TokenFault::Expired));
+        assert_eq!(public.verify(&token, at(200)), Err(TokenError::Expired));
         assert_eq!(ring.public().verify(&token, at(199)), Ok(claims()));
     }
 
@@ -134,8 +134,8 @@ mod tests {
         let [ring, other] =
             [(); 2].map(|()| KeyRing::open(&sealer("a"), &[key(0)]).expect("a ring"));
         let token = ring.sign(&claims(), at(100)).expect("a token");
-        assert_eq!(other.public().verify(&token, at(100)), Err(TokenFault::Invalid));
-        assert_eq!(KeyRing::default().public().verify(&token, at(100)), Err(TokenFault::Invalid));
+        assert_eq!(other.public().verify(&token, at(100)), Err(TokenError::Invalid));
+        assert_eq!(KeyRing::default().public().verify(&token, at(100)), Err(TokenError::Invalid));
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         let ring = KeyRing::open(&sealer("a"), &keys).expect("a ring");
         let kid_at = |second| {
             let token = ring.sign(&claims(), at(second)).expect("a token");
-            Unverified::read(&token).expect("one of ours").kid
+            UnverifiedToken::parse(&token).expect("one of ours").kid
         };
         assert_eq!(kid_at(999), keys[0].kid);
         assert_eq!(kid_at(1000), keys[1].kid);

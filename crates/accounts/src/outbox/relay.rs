@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use miniapp_broker::spans::Publishing;
 use miniapp_broker::{Broker, Message, Queue};
 use miniapp_runtime::clock::{self, Clock};
-use miniapp_runtime::lifecycle::Shutdown;
-use miniapp_runtime::trouble::Trouble;
+use miniapp_runtime::retry::RetryLogger;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, CorrelationIds, SpanClock, SpanHandle, in_trace};
 use miniapp_types::message::AccountDeleted;
@@ -81,16 +81,16 @@ impl Relay {
     }
 
     async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
-        let mut trouble = Trouble::with("looking up which mails and messages are due");
+        let mut retry_log = RetryLogger::new("looking up which mails and messages are due");
         loop {
             let is_last = shutdown.has_begun();
             let done = match self.pass().await {
                 Ok(done) => {
-                    trouble.over();
+                    retry_log.recovered();
                     done
                 }
                 Err(error) => {
-                    trouble.tell(&error);
+                    retry_log.failed(&error);
                     0
                 }
             };

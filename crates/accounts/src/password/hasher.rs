@@ -10,7 +10,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::body::JsonBody;
-use miniapp_types::fields::{BodyFault, FromFields};
+use miniapp_types::fields::{BodyError, FromFields};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Password;
@@ -121,7 +121,7 @@ impl Turn {
     pub async fn read<T: FromFields + Send + 'static>(
         self,
         body: JsonBody,
-    ) -> anyhow::Result<Result<T, BodyFault>> {
+    ) -> anyhow::Result<Result<T, BodyError>> {
         self.work(move || Ok(T::from_body(body))).await
     }
 

@@ -38,7 +38,7 @@ impl Password {
         let text = Zeroizing::new(fields.text(name, MIN_PASSWORD..=MAX_PASSWORD)?);
         let password = Self::typed(&text);
         if let Err(fault) = password.judge(names) {
-            fields.fault(name, fault);
+            fields.reject(name, fault);
             return None;
         }
         Some(password)
@@ -76,7 +76,7 @@ const PERSONAL: &str = "must not be made of the login or the e-mail address";
 
 #[cfg(test)]
 mod tests {
-    use miniapp_types::fields::{BodyFault, FromFields};
+    use miniapp_types::fields::{BodyError, FromFields};
     use serde_json::json;
 
     use super::*;
@@ -91,7 +91,7 @@ mod tests {
 
     fn fault(password: &str) -> Option<String> {
         match Wanted::from_body(json!({ "password": password })) {
-            Err(BodyFault::Fields(mut faults)) => faults.pop().map(|fault| fault.message),
+            Err(BodyError::Fields(mut faults)) => faults.pop().map(|fault| fault.message),
             _ => None,
         }
     }

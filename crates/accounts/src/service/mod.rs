@@ -18,7 +18,7 @@ use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::metrics::CollectorGuard;
 use miniapp_types::account::Jwks;
 use miniapp_types::body::JsonBody;
-use miniapp_types::fields::{BodyFault, FromFields};
+use miniapp_types::fields::{BodyError, FromFields};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
 
@@ -170,7 +170,7 @@ impl Accounts {
     pub async fn read_body<T: FromFields + Send + 'static>(
         &self,
         body: JsonBody,
-    ) -> Result<Result<T, BodyFault>, Error> {
+    ) -> Result<Result<T, BodyError>, Error> {
         Ok(self.0.passwords.turn().await?.read(body).await?)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Error, Task, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::Status;

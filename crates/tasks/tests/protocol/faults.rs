@@ -44,7 +44,7 @@ async fn a_submit_can_be_tried_again() {
 
         let submitted = tasks.submit(keyed()).await.expect("accepted");
         assert_eq!(submitted.fresh, count == 0);
-        assert_eq!(tasks.condition().await.expect("a store"), Condition::Fine);
+        assert_eq!(tasks.condition().await.expect("a store"), Condition::Healthy);
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), 1);
         audit::check(&submitted.task, &timeline(&tasks, &submitted.task).await, 0);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Filter, Task, Tasks};
 use miniapp_test_support::audit;
 use parking_lot::Mutex;

@@ -20,13 +20,13 @@ impl FromFields for SetRoles {
     fn read(fields: &mut Fields) -> Option<Self> {
         let names = fields.texts("roles")?;
         if names.is_empty() {
-            fields.fault("roles", "must name at least one role");
+            fields.reject("roles", "must name at least one role");
         }
         let mut roles = Vec::new();
         for (index, name) in names.iter().enumerate().take(100) {
             match name.parse() {
                 Ok(role) => roles.push(role),
-                Err(_) => fields.fault(&format!("roles[{index}]"), "must be user or admin"),
+                Err(_) => fields.reject(&format!("roles[{index}]"), "must be user or admin"),
             }
         }
         roles.sort();

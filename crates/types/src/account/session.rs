@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{MAX_EMAIL, MAX_PASSWORD, MAX_TOKEN, Role, Secret};
 use crate::body::JsonBody;
-use crate::fields::{BodyFault, Fields, FromFields};
+use crate::fields::{BodyError, Fields, FromFields};
 
 /// The body of `POST /sign-in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -97,8 +97,8 @@ impl FromFields for Validate {
         Some(Self { token })
     }
 
-    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyFault> {
-        Fields::read_body(body.into().or_bare_text("token"))
+    fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyError> {
+        Fields::read_body(body.into().wrap_bare_text("token"))
     }
 }
 

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fields::{BodyFault, FromFields};
+use crate::fields::{BodyError, FromFields};
 
 fn faulty_fields<T: FromFields>(body: Value) -> Vec<String> {
     match T::from_body(body) {
-        Err(BodyFault::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
-        Err(BodyFault::NotAnObject) => vec!["not an object".to_owned()],
+        Err(BodyError::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
+        Err(BodyError::NotAnObject) => vec!["not an object".to_owned()],
         Ok(_) => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use crate::task::SubmitTask;
 
 fn faults(body: Value) -> Vec<(String, String)> {
     match SubmitTask::from_body(body) {
-        Err(BodyFault::Fields(faults)) => {
+        Err(BodyError::Fields(faults)) => {
             faults.into_iter().map(|fault| (fault.field, fault.message)).collect()
         }
         other => panic!("expected field faults, got {other:?}"),
@@ -30,10 +30,10 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn only_objects_are_bodies() {
-    assert_eq!(SubmitTask::from_body(json!([1])).err(), Some(BodyFault::NotAnObject));
+    assert_eq!(SubmitTask::from_body(json!([1])).err(), Some(BodyError::NotAnObject));
 }
 
-fn written(text: &str) -> Result<SubmitTask, BodyFault> {
+fn written(text: &str) -> Result<SubmitTask, BodyError> {
     SubmitTask::from_body(serde_json::from_str::<JsonBody>(text).expect("JSON"))
 }
 
@@ -44,7 +44,7 @@ fn a_number_is_what_it_means_however_it_is_written() {
         assert_eq!(ttl(text).expect(text).ttl, 5, "{text}");
     }
     for text in ["5.5", "-5", "1e999", "-1e999", "1e-999", "99999999999999999999", "\"5\"", "[5]"] {
-        let Err(BodyFault::Fields(faults)) = ttl(text) else { panic!("{text}") };
+        let Err(BodyError::Fields(faults)) = ttl(text) else { panic!("{text}") };
         assert_eq!(faults.len(), 1, "{text}");
         assert_eq!(faults[0].field, "ttl", "{text}");
     }
@@ -65,7 +65,7 @@ fn what_nobody_could_read_is_a_fault_of_its_field() {
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
     for data in [deep.as_str(), "1e999", r#""\ud800""#] {
         let body = format!(r#"{{"description":{data},"ttl":1,"data":{data},"runAt":{data}}}"#);
-        let Err(BodyFault::Fields(faults)) = written(&body) else { panic!("{data:.20}") };
+        let Err(BodyError::Fields(faults)) = written(&body) else { panic!("{data:.20}") };
         let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, ["description", "data", "runAt"], "{data:.20}");
     }
@@ -74,7 +74,7 @@ fn what_nobody_could_read_is_a_fault_of_its_field() {
 #[test]
 fn a_field_comes_once() {
     let body = r#"{"ttl":1,"description":"d","data":1,"ttl":2,"x":1,"x":1}"#;
-    let Err(BodyFault::Fields(faults)) = written(body) else { panic!("readable") };
+    let Err(BodyError::Fields(faults)) = written(body) else { panic!("readable") };
     let told: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(told, ["ttl", "x", "x"]);
 }
@@ -90,7 +90,7 @@ impl FromFields for Page {
     }
 }
 
-fn query(pairs: &[(&str, &str)]) -> Result<Page, BodyFault> {
+fn query(pairs: &[(&str, &str)]) -> Result<Page, BodyError> {
     read_query(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
 }
 
@@ -105,7 +105,7 @@ fn a_query_holds_numbers_as_texts() {
 #[test]
 fn every_fault_of_a_query_is_told() {
     let pairs = [("limit", "x"), ("cursor", ""), ("cursor", "2"), ("y", "1")];
-    let Err(BodyFault::Fields(faults)) = query(&pairs) else { panic!("readable") };
+    let Err(BodyError::Fields(faults)) = query(&pairs) else { panic!("readable") };
     let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
     assert_eq!(fields, ["cursor", "limit", "cursor", "y"]);
     assert!(query(&[("limit", "201")]).is_err());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use miniapp_broker::{Broker, Message, Received, Topic};
-use miniapp_runtime::trouble::Trouble;
+use miniapp_runtime::retry::RetryLogger;
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
@@ -48,11 +48,11 @@ pub(super) struct Watch {
 impl Hub {
     /// Listens to the broker until it is dropped.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
-        let mut trouble = Trouble::with("listening to news of tasks");
+        let mut retry_log = RetryLogger::new("listening to news of tasks");
         loop {
             match broker.subscribe(Topic::TaskEvents).await {
                 Ok(mut subscription) => {
-                    trouble.over();
+                    retry_log.recovered();
                     self.miss();
                     while let Some(received) = subscription.next().await {
                         match received {
@@ -62,7 +62,7 @@ impl Hub {
                         }
                     }
                 }
-                Err(error) => trouble.tell(&error),
+                Err(error) => retry_log.failed(&error),
             }
             sleep(PAUSE).await;
         }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use miniapp_http::{Problem, Query, admins_only};
+use miniapp_http::{Problem, Query, require_admin};
 use miniapp_tasks::Filter;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
@@ -29,7 +29,7 @@ pub(super) async fn dead_letters(
     Authorized(caller): Authorized,
     Query(wanted): Query<Page>,
 ) -> Result<Response, Problem> {
-    admins_only(caller.is_admin)?;
+    require_admin(caller.is_admin)?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
     page::of(filter, wanted, &api.tasks).await
 }

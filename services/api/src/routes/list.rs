@@ -37,7 +37,7 @@ impl FromFields for Wanted {
             let read = status.parse().ok();
             if read.is_none() {
                 let message = "must be Awaiting, Executing, Finished, Canceled or Failed";
-                fields.fault("status", message);
+                fields.reject("status", message);
             }
             read
         });

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use miniapp_http::{Id, Problem, admins_only};
+use miniapp_http::{Id, Problem, require_admin};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
@@ -29,7 +29,7 @@ pub(super) async fn requeue(
     Authorized(caller): Authorized,
     id: Id,
 ) -> Result<Response, Problem> {
-    admins_only(caller.is_admin)?;
+    require_admin(caller.is_admin)?;
     let id = id.or(Code::TaskNotFound)?;
     let task = api.tasks.requeue(id).await.map_err(fault::task)?;
     shown::task(StatusCode::OK, &task)

@@ -3,8 +3,8 @@
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::HeaderName;
-use miniapp_http::{Problem, json};
-use miniapp_types::fields::{BodyFault, FromFields as _};
+use miniapp_http::{Problem, read_json};
+use miniapp_types::fields::{BodyError, FromFields as _};
 use miniapp_types::problem::FieldError;
 use miniapp_types::task::SubmitTask;
 
@@ -30,13 +30,13 @@ impl FromRequest<Api> for Submission {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let key = key(request.headers());
-        let body = json(request).await?;
+        let body = read_json(request).await?;
         let kind = body.text("kind");
         let is_known = api.kinds.allow(kind.as_deref().unwrap_or(USUAL_KIND), &api.tasks).await;
         let (task, mut faults) = match SubmitTask::from_body(body) {
             Ok(task) => (Some(task), Vec::new()),
-            Err(BodyFault::Fields(faults)) => (None, faults),
-            Err(fault @ BodyFault::NotAnObject) => return Err(fault.into()),
+            Err(BodyError::Fields(faults)) => (None, faults),
+            Err(fault @ BodyError::NotAnObject) => return Err(fault.into()),
         };
         match is_known {
             Ok(false) if faults.iter().all(|fault| fault.field != "kind") => {

@@ -6,7 +6,7 @@ use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use miniapp_http::Problem;
-use miniapp_runtime::clock::truncated;
+use miniapp_runtime::clock::truncate_to_micros;
 use miniapp_tasks::NewTask;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_types::problem::Code;
@@ -69,7 +69,7 @@ pub(super) async fn submit(
     }
     let kind = kind.unwrap_or_else(|| USUAL_KIND.to_owned());
     let max_attempts = max_attempts.unwrap_or(USUAL_ATTEMPTS);
-    let run_at = run_at.map(truncated);
+    let run_at = run_at.map(truncate_to_micros);
     let key = key.map(|key| {
         let asked = Asked {
             kind: &kind,

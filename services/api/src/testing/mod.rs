@@ -16,7 +16,7 @@ use miniapp_broker::{Broker, MemoryBroker};
 use miniapp_config::{Database, EngineUrl, Synchronous};
 use miniapp_http::RouterOptions;
 use miniapp_runtime::clock::ManualClock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Retention, Tasks, open_engine};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Kind, TaskError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::StatusCode;
 use miniapp_config::variable_of;
-use miniapp_http::Outgoing;
+use miniapp_http::ClientSpan;
 use miniapp_telemetry::Service;
 use miniapp_types::account::{Jwks, Secret, Validate};
 use miniapp_types::problem::{Code, Problem};
@@ -106,7 +106,7 @@ impl Auth {
 async fn sent(request: RequestBuilder) -> reqwest::Result<Response> {
     let (client, request) = request.build_split();
     let mut request = request?;
-    let outgoing = Outgoing::begin(Service::Api, request.method(), request.url().as_str());
+    let outgoing = ClientSpan::start(Service::Api, request.method(), request.url().as_str());
     request.headers_mut().extend(outgoing.headers());
     let answer = client.execute(request).await;
     outgoing.end(match &answer {

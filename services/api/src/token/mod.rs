@@ -24,7 +24,7 @@ use futures_util::future::{BoxFuture, Shared};
 use miniapp_broker::Broker;
 use miniapp_http::Problem;
 use miniapp_runtime::clock::Clock;
-use miniapp_token::{TokenFault, Unverified};
+use miniapp_token::{TokenError, UnverifiedToken};
 use miniapp_types::problem::Code;
 use parking_lot::{Mutex, RwLock};
 use ring::digest::{SHA256, digest};
@@ -64,11 +64,11 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl From<TokenFault> for Refusal {
-    fn from(fault: TokenFault) -> Self {
+impl From<TokenError> for Refusal {
+    fn from(fault: TokenError) -> Self {
         match fault {
-            TokenFault::Invalid => Self::Invalid,
-            TokenFault::Expired => Self::Expired,
+            TokenError::Invalid => Self::Invalid,
+            TokenError::Expired => Self::Expired,
         }
     }
 }
@@ -174,7 +174,7 @@ impl Check {
     }
 
     async fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Arc<Caller>, Refusal> {
-        let unverified = Unverified::read(token)?;
+        let unverified = UnverifiedToken::parse(token)?;
         let retirements = self.0.keys.retirements();
         let key = self.0.keys.find(&unverified.kid).await?;
         let claims = unverified.verify(&key, self.0.clock.now())?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use miniapp_broker::spans::Processing;
 use miniapp_broker::{Broker, Received, Subscription, Topic};
-use miniapp_runtime::trouble::Trouble;
+use miniapp_runtime::retry::RetryLogger;
 use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::RwLock;
@@ -154,16 +154,16 @@ impl Sessions {
     /// Listens to the news until it is dropped.
     pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
         // It has to be heard again soon, so the waits don't grow.
-        let mut trouble = Trouble::with("listening to news of sessions");
+        let mut retry_log = RetryLogger::new("listening to news of sessions");
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
-                    trouble.over();
+                    retry_log.recovered();
                     self.link.write().unbroken_since = Some(Instant::now());
                     self.listen(broker.system(), &mut *subscription).await;
                     self.link.write().unbroken_since = None;
                 }
-                Err(error) => trouble.tell(&error),
+                Err(error) => retry_log.failed(&error),
             }
             sleep(HEARTBEAT).await;
         }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Query, admins_only};
+use miniapp_http::{Query, require_admin};
 use miniapp_types::account::AuditPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
@@ -29,7 +29,7 @@ pub(super) async fn audit(
     bearer: Bearer,
     Query(page): Query<Page>,
 ) -> Result<Json<AuditPage>, Fault> {
-    admins_only(bearer.is_admin())?;
+    require_admin(bearer.is_admin())?;
     Ok(Json(accounts.audit_log(page).await?))
 }
 

@@ -30,7 +30,7 @@ mod tests {
     use std::time::Duration;
 
     use miniapp_runtime::clock::Clock as _;
-    use miniapp_token::{PublicKeys, TokenFault};
+    use miniapp_token::{PublicKeys, TokenError};
 
     use crate::testing::App;
 
@@ -73,7 +73,7 @@ mod tests {
         // Now it does, and tokens of the old one stay good.
         app.clock.advance(Duration::from_mins(10));
         let new = app.refresh(&old).await;
-        assert_eq!(before.verify(&new.access, app.clock.now()), Err(TokenFault::Invalid));
+        assert_eq!(before.verify(&new.access, app.clock.now()), Err(TokenError::Invalid));
         for token in [&old.access, &new.access] {
             assert!(both.verify(token, app.clock.now()).is_ok());
         }

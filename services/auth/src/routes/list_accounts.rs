@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Query, admins_only};
+use miniapp_http::{Query, require_admin};
 use miniapp_types::account::AccountPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
@@ -28,7 +28,7 @@ pub(super) async fn list_accounts(
     bearer: Bearer,
     Query(page): Query<Page>,
 ) -> Result<Json<AccountPage>, Fault> {
-    admins_only(bearer.is_admin())?;
+    require_admin(bearer.is_admin())?;
     Ok(Json(accounts.list(page).await?))
 }
 

@@ -25,7 +25,7 @@ mod tests;
 
 use axum::middleware::from_fn_with_state;
 use miniapp_accounts::Accounts;
-use miniapp_http::PerIp;
+use miniapp_http::IpRateLimit;
 use miniapp_http::openapi::{BODY, TOKEN, with_problems, with_problems_at};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -34,9 +34,9 @@ use crate::openapi;
 
 /// All of them, with their description. Those that anybody may ask are limited by
 /// address.
-pub(crate) fn router(per_ip: &PerIp) -> OpenApiRouter<Accounts> {
+pub(crate) fn router(per_ip: &IpRateLimit) -> OpenApiRouter<Accounts> {
     OpenApiRouter::with_openapi(openapi::document())
-        .merge(open().layer(from_fn_with_state(per_ip.clone(), PerIp::limit)))
+        .merge(open().layer(from_fn_with_state(per_ip.clone(), IpRateLimit::limit)))
         .merge(unlimited())
         .merge(with_token())
 }

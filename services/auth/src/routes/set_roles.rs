@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Body, Id, admins_only};
+use miniapp_http::{Body, Id, require_admin};
 use miniapp_types::account::{Account, SetRoles};
 use miniapp_types::problem::Code;
 
@@ -31,7 +31,7 @@ pub(super) async fn set_roles(
     id: Id,
     Body(body): Body<SetRoles>,
 ) -> Result<Json<Account>, Fault> {
-    admins_only(bearer.is_admin())?;
+    require_admin(bearer.is_admin())?;
     let id = id.or(Code::UserNotFound)?;
     Ok(Json(accounts.set_roles(id, &body.roles, &caller).await?))
 }

@@ -36,7 +36,7 @@ fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
         // A line for each request would bury the mails and traces that people look for.
         "warn".clone_into(&mut config.log.level);
     }
-    let directory = DataDir::claim(&config.data_dir)?;
+    let directory = DataDir::lock(&config.data_dir)?;
     Ok((config, directory))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use miniapp_accounts::mail::InboxMail;
 use miniapp_broker::{Received, Subscription, Topic};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Task;
 use miniapp_telemetry::Telemetry;
 use miniapp_telemetry::trace::Tree;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_config::EngineUrl;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_test_support::platform::{Program, Separate, Service, User};
 use miniapp_test_support::postgres::{self, Durability};
 use miniapp_test_support::proxy::Proxy;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use async_trait::async_trait;
-use miniapp_http::Outgoing;
+use miniapp_http::ClientSpan;
 use miniapp_telemetry::Service;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
@@ -59,8 +59,8 @@ impl Http {
         let mut request = data.into_request(attempt)?;
         self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
         let client = self.client()?;
-        let outgoing = Outgoing::begin(Service::Worker, request.method(), request.url().as_str());
-        for (name, value) in outgoing.headers_for_strangers() {
+        let outgoing = ClientSpan::start(Service::Worker, request.method(), request.url().as_str());
+        for (name, value) in outgoing.headers_without_baggage() {
             // What the task says of itself goes before.
             if let Some(name) = name {
                 request.headers_mut().entry(name).or_insert(value);

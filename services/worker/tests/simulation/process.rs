@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Config;
 use miniapp_runtime::clock::Clock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
 use miniapp_worker::Deps;
 use miniapp_worker::kinds::Kinds;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_runtime::clock::Clock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_test_support::{MemoryStore, Row};
 use miniapp_types::task::EventType;
 use parking_lot::Mutex;

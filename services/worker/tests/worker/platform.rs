@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
 use miniapp_config::{self as config, Config, Database, EngineUrl, Synchronous};
 use miniapp_runtime::clock::{Clock, SystemClock};
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use miniapp_telemetry::Service;
 use miniapp_telemetry::Telemetry;

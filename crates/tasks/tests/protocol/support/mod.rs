@@ -11,7 +11,7 @@ use miniapp_broker::{
     Broker, Consumer, Delivery, MemoryBroker, Queue, Received, Subscription, Topic,
 };
 use miniapp_runtime::clock::ManualClock;
-use miniapp_runtime::lifecycle::Shutdown;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Claim, Engine, NewTask, Retention, Task, Tasks, Upkeep};

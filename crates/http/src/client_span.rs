@@ -11,7 +11,7 @@ use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, SpanId, SpanKind
 /// A request to someone else, on behalf of the running code.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct ClientSpan {
     context: TraceContext,
     recorded: Option<Recorded>,
 }
@@ -26,9 +26,9 @@ struct Recorded {
     uri: Uri,
 }
 
-impl Outgoing {
+impl ClientSpan {
     /// Begins with a request that `service` is about to send.
-    pub fn begin(service: Service, method: &http::Method, uri: &str) -> Self {
+    pub fn start(service: Service, method: &http::Method, uri: &str) -> Self {
         let context = trace::current_context();
         let Some(parent) = SpanHandle::current() else { return Self { context, recorded: None } };
         let id = trace::new_span_id();
@@ -46,7 +46,7 @@ impl Outgoing {
     }
 
     /// The same for a receiver that has no business with what a caller said about itself.
-    pub fn headers_for_strangers(&self) -> HeaderMap {
+    pub fn headers_without_baggage(&self) -> HeaderMap {
         let mut headers = self.headers();
         headers.remove(trace::BAGGAGE);
         headers
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn without_a_trace_nothing_is_sent_along() {
-        let outgoing = Outgoing::begin(Service::Api, &http::Method::GET, "http://host/");
+        let outgoing = ClientSpan::start(Service::Api, &http::Method::GET, "http://host/");
         assert!(outgoing.headers().is_empty());
         outgoing.end(Ok(200));
     }
