@@ -13,28 +13,28 @@ use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 use tracing::Span;
 
 use crate::error::Error;
-use crate::outbox::DutyKind;
+use crate::outbox::OutboxKind;
 use crate::store::Store;
 
 static SIGN_INS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
-    let help = "Sign-ins with a password, by how they ended";
+    let help = "Sign-ins with a password, by outcome";
     metrics::counters("miniapp_sign_ins", help, known(Code::CredentialsInvalid))
 });
 
 static REFRESHES: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
-    let help = "Refreshes of tokens, by how they ended";
+    let help = "Token refreshes, by outcome";
     metrics::counters("miniapp_token_refreshes", help, known(Code::TokenInvalid))
 });
 
 static MAILS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
     let known = Sending::iter().map(|outcome| Ended { outcome: outcome.into() });
-    metrics::counters("miniapp_mails", "Attempts to send a mail, by how they ended", known)
+    metrics::counters("miniapp_mails", "Attempts to send a mail, by outcome", known)
 });
 
 static MAIL_TIMES: LazyLock<Histogram> = LazyLock::new(|| {
     metrics::histogram(
         "miniapp_mail_duration",
-        "How long the mail server took for a mail",
+        "Time the mail server took to accept a mail",
         SHORT_BUCKETS,
     )
 });
@@ -89,15 +89,15 @@ pub(crate) fn mail_took(took: Duration) {
 }
 
 struct Gauges {
-    duties: Family<OfKind, Gauge>,
+    messages: Family<OfKind, Gauge>,
     ages: Family<OfKind, FloatGauge>,
 }
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
-    duties: metrics::gauges("miniapp_duties", "Mails and messages that are owed"),
+    messages: metrics::gauges("miniapp_outbox_messages", "Mails and messages in the outbox"),
     ages: metrics::duration_gauges(
-        "miniapp_duties_oldest_age",
-        "How long the first of them has been owed",
+        "miniapp_outbox_oldest_age",
+        "Age of the oldest mail or message in the outbox",
     ),
 });
 
@@ -114,17 +114,17 @@ pub(crate) fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> CollectorGu
     metrics::register_collector(move || {
         let (store, clock) = (store.clone(), clock.clone());
         async move {
-            let Gauges { duties, ages } = &*GAUGES;
-            let Ok(owed) = store.owed().await else {
-                duties.clear();
+            let Gauges { messages, ages } = &*GAUGES;
+            let Ok(owed) = store.outbox_backlog().await else {
+                messages.clear();
                 return ages.clear();
             };
             let now = clock.now();
-            for kind in DutyKind::iter() {
+            for kind in OutboxKind::iter() {
                 let owed = owed.iter().find(|owed| owed.kind == kind);
                 let labels = OfKind { kind: kind.name() };
                 let count = owed.map_or(0, |owed| owed.count.cast_signed());
-                duties.get_or_create(&labels).set(count);
+                messages.get_or_create(&labels).set(count);
                 let age = owed.map_or(0.0, |owed| now.duration_since(owed.since).as_secs_f64());
                 ages.get_or_create(&labels).set(age.max(0.0));
             }

@@ -18,7 +18,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 
@@ -26,7 +26,7 @@ pub use records::{
     AccountChanges, Credentials, FailureKey, Identifier, IssueCode, Issued, NewAccount, Outdated,
     PasswordChange, PasswordReset, Registered, Sending, Updated,
 };
-pub(crate) use traced::Traced;
+pub(crate) use traced::TracedStore;
 
 /// Why the database didn't do as told.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: Uuid,
         roles: &[Role],
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Account>>;
 
@@ -115,7 +115,7 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: Uuid,
         now: Timestamp,
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>>;
 
@@ -179,30 +179,34 @@ pub trait Store: Send + Sync + 'static {
     /// Takes duties that are due, the oldest first, and puts them off until `until`, so
     /// that nobody else does them meanwhile. Counts an attempt for each; what it gives
     /// has the count before.
-    async fn claim_duties(
+    async fn claim_outbox_messages(
         &self,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<StoredDuty>>;
+    ) -> Result<Vec<OutboxRow>>;
 
     /// How much is owed, of those kinds of which there is something.
-    async fn owed(&self) -> Result<Vec<Owed>>;
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>>;
 
     /// A duty is done: forgets it, or remembers it until then.
-    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()>;
+    async fn finish_outbox_message(
+        &self,
+        id: Uuid,
+        remembered_until: Option<Timestamp>,
+    ) -> Result<()>;
 
     /// A duty is due again at that time.
-    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
 
     /// All remembered duties of the kind are due once more; how many there are.
-    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64>;
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
 
     /// Keeps a mail; false where it was kept before.
-    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool>;
+    async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
 
     /// Kept mails, newest first.
-    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
 
     /// Adds to the audit log.
     async fn audit(&self, entry: Entry) -> Result<()>;

@@ -25,14 +25,14 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
         if round.is_multiple_of(PURGE_EVERY)
             && let Err(error) = accounts.purge().await
         {
-            tracing::warn!(%error, "can't remove what is too old");
+            tracing::warn!(%error, "failed to delete expired rows");
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             () = shutdown.begun() => return,
         }
-        if let Err(error) = accounts.tend_keys().await {
-            tracing::warn!(%error, "can't look after the signing keys");
+        if let Err(error) = accounts.maintain_keys().await {
+            tracing::warn!(%error, "failed to maintain the signing keys");
         }
     }
 }

@@ -31,7 +31,7 @@ async fn replicas_agree_on_the_next_key() {
     let platform = Platform::new().await;
     let other = platform.replica(&[]).await.expect("a replica");
     platform.clock.advance(Duration::from_hours(24 * 30));
-    let (one, two) = tokio::join!(platform.accounts.tend_keys(), other.tend_keys());
+    let (one, two) = tokio::join!(platform.accounts.maintain_keys(), other.maintain_keys());
     one.and(two).expect("keys");
     let keys = platform.accounts.jwks();
     assert_eq!(keys.keys.len(), 2);
@@ -63,5 +63,5 @@ async fn an_administrator_is_made_on_the_database() {
     let session = platform.store.session(before.session).await.expect("a store");
     assert_eq!(session.map(|(session, _)| session.epoch), Some(2));
     // The running service tells of it.
-    assert_eq!(platform.pass().await, 1);
+    assert_eq!(platform.run_once().await, 1);
 }

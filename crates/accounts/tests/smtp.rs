@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_accounts::mail::{Mail, MailError, Mailer};
-use miniapp_accounts::{Accounts, Caller, Email, Parts, open_mailer, open_store};
+use miniapp_accounts::{Accounts, Caller, Dependencies, Email, open_mailer, open_store};
 use miniapp_broker::MemoryBroker;
 use miniapp_config::Config;
 use miniapp_runtime::clock::{Clock as _, ManualClock};
@@ -48,7 +48,7 @@ impl Sender {
         let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers);
         let mailer = mailer.expect("a mailer");
         let broker = Arc::new(MemoryBroker::new());
-        let parts = Parts { store, broker, mailer: mailer.clone(), clock: clock.clone() };
+        let parts = Dependencies { store, broker, mailer: mailer.clone(), clock: clock.clone() };
         let accounts = Accounts::open(&config, parts).await.expect("accounts");
         Self { config, mailer, accounts, clock, _files: files }
     }
@@ -84,8 +84,8 @@ impl Sender {
     }
 
     /// Tries what is owed once; how much that was.
-    async fn pass(&self) -> usize {
-        self.accounts.relay().pass().await.expect("a pass")
+    async fn run_once(&self) -> usize {
+        self.accounts.relay().run_once().await.expect("a pass")
     }
 }
 
@@ -243,10 +243,10 @@ async fn a_mail_whose_answer_was_lost_comes_again_as_the_same() {
     let sender = Sender::simply_to(&server).await;
     sender.owe_a_code().await;
     server.fail(Stage::Content, Fault::HangUp);
-    assert_eq!(sender.pass().await, 1);
+    assert_eq!(sender.run_once().await, 1);
     server.work();
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.pass().await, 1);
+    assert_eq!(sender.run_once().await, 1);
     let [first, second] = server.mails().try_into().expect("two mails");
     assert_eq!(first.message_id, second.message_id);
     assert_eq!(first.text, second.text);
@@ -258,13 +258,13 @@ async fn the_outbox_gives_up_what_is_refused_and_waits_for_the_rest() {
     let sender = Sender::simply_to(&server).await;
     server.fail(Stage::Recipient, Fault::Say("450 4.2.1 greylisted"));
     sender.owe_a_code().await;
-    assert_eq!((sender.pass().await, sender.pass().await), (1, 0));
+    assert_eq!((sender.run_once().await, sender.run_once().await), (1, 0));
     server.fail(Stage::Recipient, Fault::Say("550 5.1.1 no such user"));
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.pass().await, 1);
+    assert_eq!(sender.run_once().await, 1);
     server.work();
     sender.clock.advance(Duration::from_mins(5));
-    assert_eq!((sender.pass().await, server.mails().len()), (0, 0));
+    assert_eq!((sender.run_once().await, server.mails().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -275,12 +275,12 @@ async fn a_server_may_come_later_and_go() {
     let sender = Sender::to(&url("smtp", address, "", "")).await;
     assert!(sender.mailer.ping().await.is_err());
     sender.owe_a_code().await;
-    assert_eq!(sender.pass().await, 1);
+    assert_eq!(sender.run_once().await, 1);
     let start = || async { Server::start_at(address, Options::default()).await };
     let server = start().await.expect("a server");
     sender.mailer.ping().await.expect("it is there");
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.pass().await, 1);
+    assert_eq!(sender.run_once().await, 1);
     let [mail] = server.mails().try_into().expect("one mail");
     assert_eq!(mail.subject, "Your MiniApp verification code");
     // The connection that was kept is dead.

@@ -5,16 +5,16 @@ use miniapp_accounts::Accounts;
 use miniapp_http::{Problem, read_json};
 use miniapp_types::fields::FromFields;
 
-use crate::fault::Fault;
+use crate::error::ApiError;
 
 /// As [`miniapp_http::Body`], but read off the async threads, when it is its turn: to judge
 /// a new password can take as long as to hash it.
-pub(crate) struct Judged<T>(pub T);
+pub(crate) struct ValidatedBody<T>(pub T);
 
-impl<T: FromFields + Send + 'static> FromRequest<Accounts> for Judged<T> {
-    type Rejection = Fault;
+impl<T: FromFields + Send + 'static> FromRequest<Accounts> for ValidatedBody<T> {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, Fault> {
+    async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, ApiError> {
         let body = read_json(request).await?;
         let read = accounts.read_body(body).await?;
         Ok(Self(read.map_err(Problem::from)?))

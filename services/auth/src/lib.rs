@@ -5,7 +5,7 @@
 //! messages that are owed, and looks after the signing keys.
 
 mod body;
-mod fault;
+mod error;
 mod openapi;
 mod routes;
 mod service;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use miniapp_accounts::mail::Mailer;
-use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store, upkeep};
+use miniapp_accounts::{Accounts, Dependencies, Store, open_mailer, open_store, upkeep};
 use miniapp_config::Config;
 use miniapp_http::{IpRateLimit, RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
@@ -35,7 +35,11 @@ pub struct Auth {
 impl Auth {
     /// Opens the service, as soon as its store can be used: that may start later. What it
     /// needs, it adds to `health`.
-    pub async fn open(config: &Config, parts: Parts, health: &Health) -> anyhow::Result<Self> {
+    pub async fn open(
+        config: &Config,
+        parts: Dependencies,
+        health: &Health,
+    ) -> anyhow::Result<Self> {
         add_checks(health, &parts);
         let mut retry = Retry::new("opening the accounts", rand::random());
         let accounts = loop {
@@ -79,7 +83,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
-    let parts = Parts { store, broker, mailer, clock };
+    let parts = Dependencies { store, broker, mailer, clock };
     let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
     let Some(auth) = opened.await.transpose()? else { return Ok(()) };
     let listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
@@ -108,7 +112,7 @@ fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {
     background
 }
 
-fn add_checks(health: &Health, parts: &Parts) {
+fn add_checks(health: &Health, parts: &Dependencies) {
     let store: Arc<dyn Store> = parts.store.clone();
     health.add("accounts", move || {
         let store = store.clone();

@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request};
 use miniapp_accounts::mail::{InboxMail, Mail};
-use miniapp_accounts::{Accounts, Parts, Store, open_mailer, open_store};
+use miniapp_accounts::{Accounts, Dependencies, Store, open_mailer, open_store};
 use miniapp_broker::{Broker, MemoryBroker, Received, Subscription, Topic};
 use miniapp_config::Config;
 use miniapp_http::Peer;
@@ -64,8 +64,12 @@ impl App {
         let (watchers, _) = broadcast::channel(1);
         let mailer =
             open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
-        let parts =
-            Parts { store: store.clone(), broker: broker.clone(), mailer, clock: clock.clone() };
+        let parts = Dependencies {
+            store: store.clone(),
+            broker: broker.clone(),
+            mailer,
+            clock: clock.clone(),
+        };
         let accounts = Accounts::open(&config, parts).await.expect("accounts");
         let router = crate::service::router(&accounts, &config).expect("a router");
         Self { accounts, broker, clock, router, store, _files: files }
@@ -120,13 +124,13 @@ impl App {
 
     /// Does everything that is owed.
     pub async fn deliver(&self) {
-        while self.accounts.relay().pass().await.expect("a pass") > 0 {}
+        while self.accounts.relay().run_once().await.expect("a pass") > 0 {}
     }
 
     /// All mails, newest first.
     pub async fn mails(&self) -> Vec<Mail> {
         self.deliver().await;
-        let kept = self.store.kept_mails(1000).await.expect("mails");
+        let kept = self.store.inbox_mails(1000).await.expect("mails");
         kept.into_iter().map(|InboxMail { mail, .. }| mail).collect()
     }
 
@@ -181,15 +185,15 @@ impl App {
     }
 
     /// Listens to news of sessions from now on.
-    pub async fn listen(&self, topic: Topic) -> News {
-        News(self.broker.subscribe(topic).await.expect("a subscription"))
+    pub async fn listen(&self, topic: Topic) -> SessionEvents {
+        SessionEvents(self.broker.subscribe(topic).await.expect("a subscription"))
     }
 }
 
-/// News of sessions.
-pub(crate) struct News(Box<dyn Subscription>);
+/// Session events.
+pub(crate) struct SessionEvents(Box<dyn Subscription>);
 
-impl News {
+impl SessionEvents {
     /// The next session and its epoch; nothing where it has ended.
     pub async fn next(&mut self) -> (Uuid, Option<u32>) {
         match self.0.next().await.expect("news") {

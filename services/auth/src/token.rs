@@ -8,23 +8,23 @@ use miniapp_accounts::{Accounts, Caller, Identity};
 use miniapp_http::{Client, Problem, bearer};
 use miniapp_types::account::Role;
 
-use crate::fault::Fault;
+use crate::error::ApiError;
 
 /// The account and the session that a valid token came from.
 #[derive(Clone, Debug)]
-pub(crate) struct Bearer(pub Identity);
+pub(crate) struct AuthenticatedUser(pub Identity);
 
-impl Bearer {
+impl AuthenticatedUser {
     /// Whether the account is an administrator's.
     pub fn is_admin(&self) -> bool {
         self.0.account.roles.contains(&Role::Admin)
     }
 }
 
-impl FromRequestParts<Accounts> for Bearer {
-    type Rejection = Fault;
+impl FromRequestParts<Accounts> for AuthenticatedUser {
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, accounts: &Accounts) -> Result<Self, Fault> {
+    async fn from_request_parts(parts: &mut Parts, accounts: &Accounts) -> Result<Self, ApiError> {
         let token = bearer(&parts.headers).map_err(Problem::new)?;
         Ok(Self(accounts.authenticate(token).await?))
     }
@@ -32,9 +32,9 @@ impl FromRequestParts<Accounts> for Bearer {
 
 /// Where the request comes from, for the audit log.
 #[derive(Clone, Debug)]
-pub(crate) struct Asker(pub Caller);
+pub(crate) struct ClientInfo(pub Caller);
 
-impl<S: Send + Sync> FromRequestParts<S> for Asker {
+impl<S: Send + Sync> FromRequestParts<S> for ClientInfo {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {

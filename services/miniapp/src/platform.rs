@@ -132,13 +132,13 @@ async fn open_accounts(
     clock: &Arc<dyn Clock>,
     broker: &Arc<dyn Broker>,
     mails: &broadcast::Sender<InboxMail>,
-) -> anyhow::Result<miniapp_accounts::Parts> {
+) -> anyhow::Result<miniapp_accounts::Dependencies> {
     let store = miniapp_accounts::open_store(config).await;
     let store = store.with_context(|| format!("can't open {}", config.database.url))?;
     let (broker, clock) = (broker.clone(), clock.clone());
     let mailer =
         miniapp_accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
-    Ok(miniapp_accounts::Parts { store, broker, mailer, clock })
+    Ok(miniapp_accounts::Dependencies { store, broker, mailer, clock })
 }
 
 async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Tasks, Upkeep)> {

@@ -89,13 +89,13 @@ impl SigningKeys {
             let key = ring::make(&self.sealer, &next)?;
             // Where a replica was faster, its key counts.
             if self.store.add_signing_key(&key).await? {
-                tracing::info!(kid = key.kid, signs_from = %key.signs_from, "made a signing key");
+                tracing::info!(kid = key.kid, signs_from = %key.signs_from, "signing key created");
             }
             stored = self.store.signing_keys().await?;
         }
         for kid in self.schedule.outdated(&stored, now) {
             self.store.remove_signing_key(&kid).await?;
-            tracing::info!(kid, "removed a signing key that signs no more");
+            tracing::info!(kid, "signing key removed");
             stored.retain(|key| key.kid != kid);
         }
         let ring = KeyRing::open(&self.sealer, &stored)?;

@@ -42,7 +42,7 @@ impl Mailer for InboxMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let kept = InboxMail { at: self.clock.now(), mail: mail.clone() };
         let later = |error: crate::StoreError| MailError::Later(error.to_string());
-        if self.store.keep_mail(&kept).await.map_err(later)? {
+        if self.store.add_inbox_mail(&kept).await.map_err(later)? {
             // That nobody watches is fine.
             let _ = self.watchers.send(kept);
         }

@@ -1,6 +1,6 @@
 //! What is owed to others: mails and messages.
 //!
-//! A duty commits together with the change that causes it, and ends only when whoever
+//! A message commits together with the change that causes it, and ends only when whoever
 //! it is for has taken it over; so it is done at least once. Its content is sealed in
 //! the store, for a mail may hold a code.
 
@@ -23,7 +23,7 @@ pub use relay::Relay;
 /// Something owed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "duty", rename_all = "snake_case")]
-pub(crate) enum Duty {
+pub(crate) enum OutboxMessage {
     /// A mail is to be sent.
     Mail(Mail),
     /// A mail is not to be sent, to an address that gets none: for whoever asked for it
@@ -48,29 +48,29 @@ pub(crate) enum Duty {
     strum::IntoStaticStr,
 )]
 #[strum(serialize_all = "snake_case")]
-pub enum DutyKind {
+pub enum OutboxKind {
     /// A mail.
     Mail,
-    /// News of a deleted account.
+    /// EventPublisher of a deleted account.
     AccountDeleted,
-    /// News of an account's sessions.
+    /// EventPublisher of an account's sessions.
     SessionsChanged,
 }
 
-impl DutyKind {
+impl OutboxKind {
     /// Its name in the store.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// A duty as it is stored.
+/// A message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredDuty {
+pub struct OutboxRow {
     /// Its id.
     pub id: Uuid,
     /// What it is about.
-    pub kind: DutyKind,
+    pub kind: OutboxKind,
     /// The sealed content.
     pub payload: Vec<u8>,
     /// The trace of the request that caused it.
@@ -85,9 +85,9 @@ pub struct StoredDuty {
 
 /// How much of one kind is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owed {
+pub struct OutboxBacklog {
     /// The kind.
-    pub kind: DutyKind,
+    pub kind: OutboxKind,
     /// How many duties there are.
     pub count: u64,
     /// Since when there is the first of them.
@@ -95,34 +95,38 @@ pub struct Owed {
 }
 
 /// Writes duties down and reads them.
-pub(crate) struct Ledger(Sealer);
+pub(crate) struct OutboxCodec(Sealer);
 
-impl Ledger {
+impl OutboxCodec {
     pub(crate) fn new(secret: &PlatformSecret) -> anyhow::Result<Self> {
         Ok(Self(Sealer::new(secret, "outbox")?))
     }
 
     /// A duty of the running request that is due now.
-    pub(crate) fn write(&self, duty: &Duty, now: Timestamp) -> anyhow::Result<StoredDuty> {
+    pub(crate) fn write(
+        &self,
+        message: &OutboxMessage,
+        now: Timestamp,
+    ) -> anyhow::Result<OutboxRow> {
         let id = clock::id_at(now);
-        let payload = self.0.seal(id.as_bytes(), &serde_json::to_vec(duty)?)?;
-        let kind = match duty {
-            Duty::Mail(_) | Duty::Withheld(_) => DutyKind::Mail,
-            Duty::AccountDeleted { .. } => DutyKind::AccountDeleted,
-            Duty::SessionsChanged { .. } => DutyKind::SessionsChanged,
+        let payload = self.0.seal(id.as_bytes(), &serde_json::to_vec(message)?)?;
+        let kind = match message {
+            OutboxMessage::Mail(_) | OutboxMessage::Withheld(_) => OutboxKind::Mail,
+            OutboxMessage::AccountDeleted { .. } => OutboxKind::AccountDeleted,
+            OutboxMessage::SessionsChanged { .. } => OutboxKind::SessionsChanged,
         };
         let trace = miniapp_telemetry::trace::current_context();
-        Ok(StoredDuty { id, kind, payload, trace, due_at: now, not_after: None, attempts: 0 })
+        Ok(OutboxRow { id, kind, payload, trace, due_at: now, not_after: None, attempts: 0 })
     }
 
     /// The content, unless it was sealed with another secret or by a newer version.
-    fn read(&self, stored: &StoredDuty) -> Option<Duty> {
+    fn read(&self, stored: &OutboxRow) -> Option<OutboxMessage> {
         let plain = self.0.open(stored.id.as_bytes(), &stored.payload)?;
         serde_json::from_slice(&plain).ok()
     }
 }
 
-impl StoredDuty {
+impl OutboxRow {
     /// It is pointless after `lifetime`.
     #[must_use]
     pub(crate) fn within(mut self, lifetime: Duration) -> Self {

@@ -20,10 +20,10 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use super::{Duty, DutyKind, Ledger, StoredDuty};
+use super::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
+use crate::event_publisher::EventPublisher;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::metrics::{self, Sending};
-use crate::news::News;
 use crate::store::{Store, StoreError};
 
 /// How many duties are done at a time.
@@ -46,8 +46,8 @@ pub struct Relay {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) mailer: Arc<dyn Mailer>,
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) news: News,
+    pub(crate) codec: Arc<OutboxCodec>,
+    pub(crate) news: EventPublisher,
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -62,9 +62,9 @@ impl Relay {
     /// Works until told to stop; tries what is due once more then.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         if !self.broker.is_durable() {
-            self.remember_deletions().await;
+            self.republish_deletions().await;
         }
-        let work = async { tokio::join!(self.news.run(&shutdown), self.settle_debts(&shutdown)) };
+        let work = async { tokio::join!(self.news.run(&shutdown), self.drain(&shutdown)) };
         tokio::pin!(work);
         tokio::select! {
             _ = &mut work => return,
@@ -76,15 +76,15 @@ impl Relay {
     /// Tells at the start already should mail not work.
     async fn try_mailer(&self) {
         if let Err(error) = self.mailer.ping().await {
-            tracing::warn!(%error, "mail waits until it can be sent");
+            tracing::warn!(%error, "mail server unavailable; mail stays in the outbox");
         }
     }
 
-    async fn settle_debts(self: &Arc<Self>, shutdown: &Shutdown) {
-        let mut retry_log = RetryLogger::new("looking up which mails and messages are due");
+    async fn drain(self: &Arc<Self>, shutdown: &Shutdown) {
+        let mut retry_log = RetryLogger::new("claiming outbox messages");
         loop {
             let is_last = shutdown.has_begun();
-            let done = match self.pass().await {
+            let done = match self.run_once().await {
                 Ok(done) => {
                     retry_log.recovered();
                     done
@@ -109,15 +109,15 @@ impl Relay {
     }
 
     /// Tries everything that is due once; how many that was.
-    pub async fn pass(self: &Arc<Self>) -> Result<usize, StoreError> {
-        self.news.tell_again().await;
+    pub async fn run_once(self: &Arc<Self>) -> Result<usize, StoreError> {
+        self.news.republish().await;
         let now = self.clock.now();
-        let due = self.store.claim_duties(now, now + CLAIM, BATCH).await?;
+        let due = self.store.claim_outbox_messages(now, now + CLAIM, BATCH).await?;
         let count = due.len();
         let mut attempts = JoinSet::new();
-        for duty in due {
+        for message in due {
             let relay = Arc::clone(self);
-            attempts.spawn(async move { relay.attempt(duty).await });
+            attempts.spawn(async move { relay.attempt(message).await });
         }
         // The claim of one that panics runs out, and it is tried again.
         while attempts.join_next().await.is_some() {}
@@ -125,58 +125,64 @@ impl Relay {
     }
 
     /// Owes all recent deletions again: a broker that forgot them can't tell.
-    async fn remember_deletions(&self) {
+    async fn republish_deletions(&self) {
         let now = self.clock.now();
-        match self.store.reopen_duties(DutyKind::AccountDeleted, now).await {
-            Ok(count) if count > 0 => tracing::info!(count, "telling of recent deletions again"),
+        match self.store.reopen_outbox_messages(OutboxKind::AccountDeleted, now).await {
+            Ok(count) if count > 0 => {
+                tracing::info!(count, "republishing recent account deletions")
+            }
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "can't tell of recent deletions again"),
+            Err(error) => tracing::warn!(%error, "failed to republish recent account deletions"),
         }
     }
 
-    async fn attempt(&self, duty: StoredDuty) {
-        let span = self.span_of(&duty);
-        let (id, kind, attempts) = (duty.id, duty.kind, duty.attempts);
+    async fn attempt(&self, message: OutboxRow) {
+        let span = self.span_of(&message);
+        let (id, kind, attempts) = (message.id, message.kind, message.attempts);
         let work = async {
-            let tried = tokio::time::timeout(ATTEMPT, self.try_it(&duty)).await;
-            let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("it took too long"))) {
+            let tried = tokio::time::timeout(ATTEMPT, self.try_it(&message)).await;
+            let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("timed out"))) {
                 Ok(Attempt::Done) => self.finish(id, kind).await,
                 Ok(Attempt::GivenUp(reason)) => {
                     failed("given_up");
-                    tracing::warn!(reason, "gave up a mail or message");
-                    self.store.finish_duty(id, None).await
+                    tracing::warn!(reason, "outbox message abandoned");
+                    self.store.finish_outbox_message(id, None).await
                 }
                 Err(error) => {
                     failed("postponed");
                     let delay = delay_after(attempts);
-                    tracing::warn!(error = format!("{error:#}"), ?delay, "will try again");
-                    self.store.postpone_duty(id, self.clock.now() + delay).await
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        ?delay,
+                        "outbox message failed; retrying"
+                    );
+                    self.store.postpone_outbox_message(id, self.clock.now() + delay).await
                 }
             };
             if let Err(error) = settled {
                 // Its claim runs out, and it is done once more.
-                tracing::warn!(%error, "can't note what became of a mail or message");
+                tracing::warn!(%error, "failed to record the result of an outbox message");
             }
         };
-        in_trace(CorrelationIds::from_context(&duty.trace), work.instrument(span)).await;
+        in_trace(CorrelationIds::from_context(&message.trace), work.instrument(span)).await;
     }
 
-    /// The doing of a duty, in the trace of the request that caused it.
-    fn span_of(&self, duty: &StoredDuty) -> Span {
-        let Some(parent) = SpanHandle::from_context(&duty.trace) else { return Span::none() };
+    /// The doing of a message, in the trace of the request that caused it.
+    fn span_of(&self, message: &OutboxRow) -> Span {
+        let Some(parent) = SpanHandle::from_context(&message.trace) else { return Span::none() };
         let times = SpanClock::new(&*self.clock);
         // Later attempts wait for reasons of their own, which are in the log.
-        if let Some(owed_at) = clock::time_of(duty.id).filter(|_| duty.attempts == 0) {
+        if let Some(owed_at) = clock::time_of(message.id).filter(|_| message.attempts == 0) {
             let owed_at = times.to_span_time(owed_at).min(times.now());
             CompletedSpan::internal("wait in outbox", &parent, owed_at, times.now())
                 .with_service(Service::Auth)
-                .with_attribute("duty.kind", duty.kind.name())
+                .with_attribute("duty.kind", message.kind.name())
                 .record();
         }
-        let name = match duty.kind {
-            DutyKind::Mail => "send mail",
-            DutyKind::AccountDeleted => "tell of a deleted account",
-            DutyKind::SessionsChanged => "tell of sessions",
+        let name = match message.kind {
+            OutboxKind::Mail => "send mail",
+            OutboxKind::AccountDeleted => "publish account deletion",
+            OutboxKind::SessionsChanged => "publish session changes",
         };
         let span = tracing::info_span!(
             "duty",
@@ -184,30 +190,33 @@ impl Relay {
             otel.status_code = Empty,
             error.type = Empty,
             service.name = Service::Auth.name(),
-            duty.id = %duty.id,
-            duty.kind = %duty.kind,
-            duty.attempt = duty.attempts + 1,
+            duty.id = %message.id,
+            duty.kind = %message.kind,
+            duty.attempt = message.attempts + 1,
         );
-        miniapp_telemetry::trace::set_parent(&span, &duty.trace);
+        miniapp_telemetry::trace::set_parent(&span, &message.trace);
         span
     }
 
-    async fn try_it(&self, stored: &StoredDuty) -> anyhow::Result<Attempt> {
+    async fn try_it(&self, stored: &OutboxRow) -> anyhow::Result<Attempt> {
         if stored.not_after.is_some_and(|end| end <= self.clock.now()) {
-            if stored.kind == DutyKind::Mail {
+            if stored.kind == OutboxKind::Mail {
                 metrics::mailed(Sending::Expired);
             }
-            return Ok(Attempt::GivenUp("it came too late to be of use".to_owned()));
+            return Ok(Attempt::GivenUp("expired".to_owned()));
         }
-        let content = self.ledger.read(stored).context("its content can't be read here")?;
+        let content =
+            self.codec.read(stored).context("its payload can't be decrypted or parsed")?;
         let done = match content {
-            Duty::Mail(mail) => match self.send(&mail).await {
+            OutboxMessage::Mail(mail) => match self.send(&mail).await {
                 Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
                 sent => sent.map_err(Into::into),
             },
-            Duty::Withheld(_) => Ok(()),
-            Duty::AccountDeleted { account } => self.publish_deletion(stored.id, account).await,
-            Duty::SessionsChanged { account } => self.announce_sessions(account).await,
+            OutboxMessage::Withheld(_) => Ok(()),
+            OutboxMessage::AccountDeleted { account } => {
+                self.publish_deletion(stored.id, account).await
+            }
+            OutboxMessage::SessionsChanged { account } => self.announce_sessions(account).await,
         };
         done.map(|()| Attempt::Done)
     }
@@ -241,15 +250,15 @@ impl Relay {
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
         for session in self.store.sessions(account).await? {
             let (id, epoch) = session.standing();
-            self.news.announce(id, epoch).await?;
+            self.news.publish(id, epoch).await?;
         }
         Ok(())
     }
 
-    async fn finish(&self, id: Uuid, kind: DutyKind) -> Result<(), StoreError> {
-        let is_remembered = kind == DutyKind::AccountDeleted && !self.broker.is_durable();
+    async fn finish(&self, id: Uuid, kind: OutboxKind) -> Result<(), StoreError> {
+        let is_remembered = kind == OutboxKind::AccountDeleted && !self.broker.is_durable();
         let remembered = is_remembered.then(|| self.clock.now() + REMEMBERED);
-        self.store.finish_duty(id, remembered).await
+        self.store.finish_outbox_message(id, remembered).await
     }
 }
 

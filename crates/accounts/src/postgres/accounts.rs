@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::rows::{self, ACCOUNT_WIDTH, account_columns, date_text, micros, role_names};
 use super::transact::{Outcome, Work};
-use super::{audit, duties, sessions};
+use super::{audit, outbox, sessions};
 use crate::audit::Entry;
 use crate::login::Login;
-use crate::outbox::StoredDuty;
+use crate::outbox::OutboxRow;
 use crate::password::Hash;
 use crate::store::{
     AccountChanges, Credentials, Identifier, NewAccount, Registered, Result, Updated,
@@ -152,7 +152,7 @@ pub(super) async fn set_roles(
     tx: &mut PgConnection,
     id: Uuid,
     roles: &[Role],
-    news: &StoredDuty,
+    news: &OutboxRow,
     entry: &Entry,
 ) -> Work<Outcome<Option<Account>>> {
     sqlx::query("UPDATE accounts SET roles = $1 WHERE id = $2")
@@ -167,7 +167,7 @@ pub(super) async fn set_roles(
         .bind(id)
         .execute(&mut *tx)
         .await?;
-    duties::add(tx, news).await?;
+    outbox::add(tx, news).await?;
     audit::add(tx, entry).await?;
     Ok(Outcome::Keep(Some(account)))
 }
@@ -176,7 +176,7 @@ pub(super) async fn delete(
     tx: &mut PgConnection,
     id: Uuid,
     now: Timestamp,
-    news: &StoredDuty,
+    news: &OutboxRow,
     entry: &Entry,
 ) -> Work<Outcome<Option<Vec<Uuid>>>> {
     let deleted =
@@ -185,7 +185,7 @@ pub(super) async fn delete(
         return Ok(Outcome::Undo(None));
     }
     let ended = sessions::end_all(tx, id, None, now).await?;
-    duties::add(tx, news).await?;
+    outbox::add(tx, news).await?;
     audit::add(tx, entry).await?;
     Ok(Outcome::Keep(Some(ended)))
 }

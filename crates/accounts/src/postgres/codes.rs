@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::rows::{bytes32, count, micros, small, time};
 use super::transact::{Outcome, Work};
-use super::{audit, duties};
+use super::{audit, outbox};
 use crate::audit::Entry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -57,7 +57,7 @@ pub(super) async fn issue(tx: &mut PgConnection, issue: &IssueCode) -> Work<Outc
     .execute(&mut *tx)
     .await?;
     if let Some(mail) = mail {
-        duties::add(tx, mail).await?;
+        outbox::add(tx, mail).await?;
     }
     audit::add(tx, &issue.audit).await?;
     Ok(Outcome::Keep(Issued::Sent))

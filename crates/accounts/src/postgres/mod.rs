@@ -3,8 +3,8 @@
 mod accounts;
 mod audit;
 mod codes;
-mod duties;
 mod keys;
+mod outbox;
 mod passwords;
 mod rows;
 mod sessions;
@@ -26,7 +26,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 use crate::store::{
@@ -123,7 +123,7 @@ impl Store for PostgresStore {
         &self,
         id: Uuid,
         roles: &[Role],
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Account>> {
         transact!(self, |tx| accounts::set_roles(tx, id, roles, &news, &audit))
@@ -141,7 +141,7 @@ impl Store for PostgresStore {
         &self,
         id: Uuid,
         now: Timestamp,
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>> {
         transact!(self, |tx| accounts::delete(tx, id, now, &news, &audit))
@@ -211,37 +211,41 @@ impl Store for PostgresStore {
         keys::remove(&self.database, kid).await
     }
 
-    async fn claim_duties(
+    async fn claim_outbox_messages(
         &self,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<StoredDuty>> {
-        duties::claim(&self.database, now, until, limit).await
+    ) -> Result<Vec<OutboxRow>> {
+        outbox::claim(&self.database, now, until, limit).await
     }
 
-    async fn owed(&self) -> Result<Vec<Owed>> {
-        duties::owed(&self.database).await
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>> {
+        outbox::backlog(&self.database).await
     }
 
-    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {
-        duties::finish(&self.database, id, remembered_until).await
+    async fn finish_outbox_message(
+        &self,
+        id: Uuid,
+        remembered_until: Option<Timestamp>,
+    ) -> Result<()> {
+        outbox::finish(&self.database, id, remembered_until).await
     }
 
-    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
-        duties::postpone(&self.database, id, due_at).await
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
+        outbox::postpone(&self.database, id, due_at).await
     }
 
-    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
-        duties::reopen(&self.database, kind, due_at).await
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64> {
+        outbox::reopen(&self.database, kind, due_at).await
     }
 
-    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool> {
-        duties::keep_mail(&self.database, mail).await
+    async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool> {
+        outbox::add_inbox_mail(&self.database, mail).await
     }
 
-    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
-        duties::kept_mails(&self.database, limit).await
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
+        outbox::inbox_mails(&self.database, limit).await
     }
 
     async fn audit(&self, entry: Entry) -> Result<()> {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::rows::{micros, time};
 use super::transact::{Outcome, Work};
-use super::{audit, codes, duties, sessions};
+use super::{audit, codes, outbox, sessions};
 use crate::audit::Entry;
 use crate::code::Purpose;
 use crate::store::{FailureKey, PasswordChange, PasswordReset, Result};
@@ -26,7 +26,7 @@ pub(super) async fn change(
         return Ok(Outcome::Undo(None));
     }
     let ended = sessions::end_all(tx, change.account, Some(change.keep), change.now).await?;
-    duties::add(tx, &change.notice).await?;
+    outbox::add(tx, &change.notice).await?;
     audit::add(tx, &change.audit).await?;
     Ok(Outcome::Keep(Some(ended)))
 }
@@ -45,7 +45,7 @@ pub(super) async fn reset(
         .await?;
     let Some(row) = row else { return Ok(Outcome::Undo(None)) };
     let ended = sessions::end_all(tx, row.try_get(0)?, None, reset.now).await?;
-    duties::add(tx, &reset.notice).await?;
+    outbox::add(tx, &reset.notice).await?;
     audit::add(tx, &reset.audit).await?;
     Ok(Outcome::Keep(Some(ended)))
 }

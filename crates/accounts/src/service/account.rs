@@ -10,7 +10,7 @@ use crate::audit::{Action, Caller};
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::Letter;
-use crate::outbox::Duty;
+use crate::outbox::OutboxMessage;
 use crate::password::Password;
 use crate::requests::NewPassword;
 use crate::session::Identity;
@@ -105,7 +105,7 @@ impl Accounts {
         let id = owner.account.user_id;
         let now = self.0.clock.now();
         let audit = self.entry(Action::DeleteAccount, caller).about(&owner.account);
-        let news = self.0.ledger.write(&Duty::AccountDeleted { account: id }, now)?;
+        let news = self.0.codec.write(&OutboxMessage::AccountDeleted { account: id }, now)?;
         let this = self.clone();
         let delete = async move {
             let ended = this.0.store.delete_account(id, now, news, audit).await?;

@@ -11,7 +11,7 @@ use super::Accounts;
 use super::sign_in::identify;
 use crate::audit::{Action, Caller, Entry};
 use crate::error::Error;
-use crate::outbox::{Duty, Ledger};
+use crate::outbox::{OutboxCodec, OutboxMessage};
 use crate::secret::{PlatformSecret, SecretError};
 use crate::session::Session;
 use crate::store::{Store, StoreError};
@@ -34,16 +34,16 @@ impl Accounts {
     ) -> Result<Account, Error> {
         let account = self.0.store.account(id).await?.ok_or(Code::UserNotFound)?;
         let audit = self.entry(Action::SetRoles, caller).about(&account);
-        let news = Duty::SessionsChanged { account: id };
-        let news = self.0.ledger.write(&news, self.0.clock.now())?;
+        let news = OutboxMessage::SessionsChanged { account: id };
+        let news = self.0.codec.write(&news, self.0.clock.now())?;
         let (this, roles) = (self.clone(), roles.to_vec());
         let change = async move {
             let changed = this.0.store.set_roles(id, &roles, news, audit).await?;
-            // The duty would wait behind mails; it is for a process that ends before this.
+            // The message would wait behind mails; it is for a process that ends before this.
             let sessions = this.0.store.sessions(id).await.unwrap_or_default();
             let active =
                 sessions.iter().map(Session::standing).filter(|(_, epoch)| epoch.is_some());
-            this.0.news.try_all(active.collect::<Vec<_>>()).await;
+            this.0.news.publish_all(active.collect::<Vec<_>>()).await;
             this.0.wake.notify_one();
             changed.ok_or(Error::Refused(Code::UserNotFound))
         };
@@ -78,8 +78,8 @@ pub async fn grant_admin(
     roles.push(Role::Admin);
     let now = clock.now();
     let audit = Entry::new(Action::SetRoles, now, &Caller::default()).about(&account);
-    let news = Duty::SessionsChanged { account: account.user_id };
-    let news = Ledger::new(&secret)?.write(&news, now)?;
+    let news = OutboxMessage::SessionsChanged { account: account.user_id };
+    let news = OutboxCodec::new(&secret)?.write(&news, now)?;
     store.set_roles(account.user_id, &roles, news, audit).await?.ok_or_else(unknown)
 }
 

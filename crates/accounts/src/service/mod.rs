@@ -30,18 +30,18 @@ use crate::audit::{Action, Caller, Entry};
 use crate::code::Codes;
 use crate::email::Email;
 use crate::error::Error;
+use crate::event_publisher::EventPublisher;
 use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
 use crate::metrics;
-use crate::news::News;
-use crate::outbox::{Ledger, Relay};
+use crate::outbox::{OutboxCodec, Relay};
 use crate::password::Passwords;
 use crate::secret::{PlatformSecret, SecretError};
-use crate::store::{Store, StoreError, Traced};
+use crate::store::{Store, StoreError, TracedStore};
 
 /// What accounts are made of.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Dependencies {
     /// The database.
     pub store: Arc<dyn Store>,
     /// Where news and messages go.
@@ -121,8 +121,8 @@ struct Inner {
     passwords: Passwords,
     codes: Codes,
     keys: SigningKeys,
-    ledger: Arc<Ledger>,
-    news: News,
+    codec: Arc<OutboxCodec>,
+    news: EventPublisher,
     relay: Arc<Relay>,
     wake: Arc<Notify>,
 }
@@ -130,9 +130,9 @@ struct Inner {
 impl Accounts {
     /// Puts the parts together; makes the secret and the first signing key where they
     /// are missing.
-    pub async fn open(config: &Config, parts: Parts) -> Result<Self, OpenError> {
-        let Parts { store, broker, mailer, clock } = parts;
-        let store: Arc<dyn Store> = Arc::new(Traced(store));
+    pub async fn open(config: &Config, parts: Dependencies) -> Result<Self, OpenError> {
+        let Dependencies { store, broker, mailer, clock } = parts;
+        let store: Arc<dyn Store> = Arc::new(TracedStore(store));
         let settings = Settings::new(config)?;
         let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
         let schedule =
@@ -141,22 +141,22 @@ impl Accounts {
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         let passwords = tokio::task::spawn_blocking(move || Passwords::new(concurrency))
             .await
-            .context("the hasher of passwords didn't start")??;
-        let ledger = Arc::new(Ledger::new(&secret)?);
-        let news = News::new(broker.clone(), clock.clone());
+            .context("the password hasher failed to start")??;
+        let codec = Arc::new(OutboxCodec::new(&secret)?);
+        let news = EventPublisher::new(broker.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let relay = Arc::new(Relay {
             store: store.clone(),
             clock: clock.clone(),
             broker,
             mailer,
-            ledger: ledger.clone(),
+            codec: codec.clone(),
             news: news.clone(),
             wake: wake.clone(),
         });
         let codes = Codes::new(&secret);
         let inner =
-            Inner { store, clock, settings, passwords, codes, keys, ledger, news, relay, wake };
+            Inner { store, clock, settings, passwords, codes, keys, codec, news, relay, wake };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -195,7 +195,7 @@ impl Accounts {
     }
 
     /// Looks after the signing keys; see [`SigningKeys::tend`].
-    pub async fn tend_keys(&self) -> Result<(), KeyError> {
+    pub async fn maintain_keys(&self) -> Result<(), KeyError> {
         self.0.keys.tend().await
     }
 
@@ -220,7 +220,7 @@ impl Accounts {
             && let Some(code) = error.refusal()
             && let Err(fault) = self.0.store.audit(entry.refused(code)).await
         {
-            tracing::warn!(error = %fault, "can't note a refusal in the audit log");
+            tracing::warn!(error = %fault, "failed to record a rejection in the audit log");
         }
         result
     }

@@ -12,7 +12,7 @@ use crate::code::Purpose;
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::{Letter, Mail};
-use crate::outbox::{Duty, StoredDuty};
+use crate::outbox::{OutboxMessage, OutboxRow};
 use crate::requests::{Registration, Verification};
 use crate::store::{IssueCode, Issued, NewAccount, Registered, Sending};
 
@@ -111,30 +111,30 @@ impl Accounts {
 
     /// What an address has that gets no code: the same in the store, so that neither asking
     /// for a code nor trying some takes another time.
-    pub(super) fn without_code(&self, mail: StoredDuty) -> Sending {
+    pub(super) fn without_code(&self, mail: OutboxRow) -> Sending {
         let mail = mail.within(self.0.settings.code_ttl);
         Sending { code: Some(self.0.codes.without_code()), mail: Some(mail) }
     }
 
-    /// A mail as a duty.
-    pub(super) fn letter(&self, email: &Email, letter: &Letter<'_>) -> Result<StoredDuty, Error> {
-        self.owe(Duty::Mail, email, letter)
+    /// A mail as a message.
+    pub(super) fn letter(&self, email: &Email, letter: &Letter<'_>) -> Result<OutboxRow, Error> {
+        self.owe(OutboxMessage::Mail, email, letter)
     }
 
-    /// A mail that isn't sent, as a duty.
-    pub(super) fn withheld(&self, email: &Email, letter: &Letter<'_>) -> Result<StoredDuty, Error> {
-        self.owe(Duty::Withheld, email, letter)
+    /// A mail that isn't sent, as a message.
+    pub(super) fn withheld(&self, email: &Email, letter: &Letter<'_>) -> Result<OutboxRow, Error> {
+        self.owe(OutboxMessage::Withheld, email, letter)
     }
 
     fn owe(
         &self,
-        duty: fn(Mail) -> Duty,
+        message: fn(Mail) -> OutboxMessage,
         email: &Email,
         letter: &Letter<'_>,
-    ) -> Result<StoredDuty, Error> {
+    ) -> Result<OutboxRow, Error> {
         let now = self.0.clock.now();
         let mail = letter.to(clock::id_at(now), email);
-        Ok(self.0.ledger.write(&duty(mail), now)?)
+        Ok(self.0.codec.write(&message(mail), now)?)
     }
 
     pub(super) async fn issue(

@@ -7,10 +7,10 @@ use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::rows::{self, ACCOUNT_WIDTH, account_columns, date_text, micros, role_names};
-use super::{Writer, audit, duties, sessions};
+use super::{Writer, audit, outbox, sessions};
 use crate::audit::Entry;
 use crate::login::Login;
-use crate::outbox::StoredDuty;
+use crate::outbox::OutboxRow;
 use crate::password::Hash;
 use crate::store::{
     AccountChanges, Credentials, Identifier, NewAccount, Registered, Result, Updated,
@@ -149,7 +149,7 @@ pub(super) async fn set_roles(
     writer: &mut Writer<'_>,
     id: Uuid,
     roles: &[Role],
-    news: &StoredDuty,
+    news: &OutboxRow,
     entry: Entry,
 ) -> Result<Option<Account>> {
     let mut tx = writer.begin().await?;
@@ -163,7 +163,7 @@ pub(super) async fn set_roles(
         .bind(id)
         .execute(&mut *tx)
         .await?;
-    duties::add(&mut tx, news).await?;
+    outbox::add(&mut tx, news).await?;
     audit::add(&mut tx, &entry).await?;
     tx.commit().await?;
     Ok(Some(account))
@@ -173,7 +173,7 @@ pub(super) async fn delete(
     writer: &mut Writer<'_>,
     id: Uuid,
     now: Timestamp,
-    news: &StoredDuty,
+    news: &OutboxRow,
     entry: Entry,
 ) -> Result<Option<Vec<Uuid>>> {
     let mut tx = writer.begin().await?;
@@ -183,7 +183,7 @@ pub(super) async fn delete(
         return Ok(None);
     }
     let ended = sessions::end_all(&mut tx, id, None, now).await?;
-    duties::add(&mut tx, news).await?;
+    outbox::add(&mut tx, news).await?;
     audit::add(&mut tx, &entry).await?;
     tx.commit().await?;
     Ok(Some(ended))

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection};
 
 use super::rows::{bytes32, micros, time};
-use super::{Writer, audit, duties};
+use super::{Writer, audit, outbox};
 use crate::audit::Entry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -56,7 +56,7 @@ pub(super) async fn issue(writer: &mut Writer<'_>, issue: IssueCode) -> Result<I
     .execute(&mut *tx)
     .await?;
     if let Some(mail) = &mail {
-        duties::add(&mut tx, mail).await?;
+        outbox::add(&mut tx, mail).await?;
     }
     audit::add(&mut tx, &issue.audit).await?;
     tx.commit().await?;

@@ -4,8 +4,8 @@
 mod accounts;
 mod audit;
 mod codes;
-mod duties;
 mod keys;
+mod outbox;
 mod passwords;
 mod rows;
 mod sessions;
@@ -25,7 +25,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 use crate::store::{
@@ -153,7 +153,7 @@ impl Store for SqliteStore {
         &self,
         id: Uuid,
         roles: &[Role],
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Account>> {
         accounts::set_roles(&mut self.writer().await?, id, roles, &news, audit).await
@@ -171,7 +171,7 @@ impl Store for SqliteStore {
         &self,
         id: Uuid,
         now: Timestamp,
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>> {
         accounts::delete(&mut self.writer().await?, id, now, &news, audit).await
@@ -241,40 +241,44 @@ impl Store for SqliteStore {
         keys::remove(self.writer().await?.alone(), kid).await
     }
 
-    async fn claim_duties(
+    async fn claim_outbox_messages(
         &self,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<StoredDuty>> {
-        if !duties::any_due(&self.readers, now).await? {
+    ) -> Result<Vec<OutboxRow>> {
+        if !outbox::any_due(&self.readers, now).await? {
             return Ok(Vec::new());
         }
-        duties::claim(self.writer().await?.alone(), now, until, limit).await
+        outbox::claim(self.writer().await?.alone(), now, until, limit).await
     }
 
-    async fn owed(&self) -> Result<Vec<Owed>> {
-        duties::owed(&self.readers).await
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>> {
+        outbox::backlog(&self.readers).await
     }
 
-    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()> {
-        duties::finish(self.writer().await?.alone(), id, remembered_until).await
+    async fn finish_outbox_message(
+        &self,
+        id: Uuid,
+        remembered_until: Option<Timestamp>,
+    ) -> Result<()> {
+        outbox::finish(self.writer().await?.alone(), id, remembered_until).await
     }
 
-    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
-        duties::postpone(self.writer().await?.alone(), id, due_at).await
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
+        outbox::postpone(self.writer().await?.alone(), id, due_at).await
     }
 
-    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
-        duties::reopen(self.writer().await?.alone(), kind, due_at).await
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64> {
+        outbox::reopen(self.writer().await?.alone(), kind, due_at).await
     }
 
-    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool> {
-        duties::keep_mail(self.writer().await?.alone(), mail).await
+    async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool> {
+        outbox::add_inbox_mail(self.writer().await?.alone(), mail).await
     }
 
-    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
-        duties::kept_mails(&self.readers, limit).await
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
+        outbox::inbox_mails(&self.readers, limit).await
     }
 
     async fn audit(&self, entry: Entry) -> Result<()> {

@@ -6,7 +6,7 @@ use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::rows::{micros, time};
-use super::{Writer, audit, codes, duties, sessions};
+use super::{Writer, audit, codes, outbox, sessions};
 use crate::audit::Entry;
 use crate::code::Purpose;
 use crate::store::{FailureKey, PasswordChange, PasswordReset, Result};
@@ -26,7 +26,7 @@ pub(super) async fn change(
         return Ok(None);
     }
     let ended = sessions::end_all(&mut tx, change.account, Some(change.keep), change.now).await?;
-    duties::add(&mut tx, &change.notice).await?;
+    outbox::add(&mut tx, &change.notice).await?;
     audit::add(&mut tx, &change.audit).await?;
     tx.commit().await?;
     Ok(Some(ended))
@@ -47,7 +47,7 @@ pub(super) async fn reset(
         .await?;
     let Some(row) = row else { return Ok(None) };
     let ended = sessions::end_all(&mut tx, row.try_get(0)?, None, reset.now).await?;
-    duties::add(&mut tx, &reset.notice).await?;
+    outbox::add(&mut tx, &reset.notice).await?;
     audit::add(&mut tx, &reset.audit).await?;
     tx.commit().await?;
     Ok(Some(ended))

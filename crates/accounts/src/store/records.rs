@@ -9,7 +9,7 @@ use crate::audit::Entry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::login::Login;
-use crate::outbox::StoredDuty;
+use crate::outbox::OutboxRow;
 use crate::password::Hash;
 
 /// A code that is to be sent to an address, and what is sent in either case.
@@ -43,7 +43,7 @@ pub struct Sending {
     /// What is kept of the code, if one is sent.
     pub code: Option<Mac>,
     /// The mail, if one is sent.
-    pub mail: Option<StoredDuty>,
+    pub mail: Option<OutboxRow>,
 }
 
 /// What became of an [`IssueCode`].
@@ -147,7 +147,7 @@ pub struct PasswordChange {
     /// When.
     pub now: Timestamp,
     /// The mail about it.
-    pub notice: StoredDuty,
+    pub notice: OutboxRow,
     /// The entry in the audit log.
     pub audit: Entry,
 }
@@ -164,7 +164,7 @@ pub struct PasswordReset {
     /// When.
     pub now: Timestamp,
     /// The mail about it.
-    pub notice: StoredDuty,
+    pub notice: OutboxRow,
     /// The entry in the audit log.
     pub audit: Entry,
 }

@@ -17,14 +17,14 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::keys::SealedKey;
 use crate::mail::InboxMail;
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 
 /// A store, each of whose operations is a span of the request that is recorded.
-pub(crate) struct Traced(pub Arc<dyn Store>);
+pub(crate) struct TracedStore(pub Arc<dyn Store>);
 
-impl Traced {
+impl TracedStore {
     async fn traced<T>(
         &self,
         operation: &'static str,
@@ -50,7 +50,7 @@ impl Traced {
 macro_rules! traced {
     ($(async fn $name:ident(&self $(, $value:ident: $type:ty)* $(,)?) -> Result<$answer:ty>;)*) => {
         #[async_trait]
-        impl Store for Traced {
+        impl Store for TracedStore {
             $(async fn $name(&self $(, $value: $type)*) -> Result<$answer> {
                 self.traced(stringify!($name), self.0.$name($($value),*)).await
             })*
@@ -93,7 +93,7 @@ traced! {
         &self,
         id: Uuid,
         roles: &[Role],
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Account>>;
     async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<Uuid>>>;
@@ -102,7 +102,7 @@ traced! {
         &self,
         id: Uuid,
         now: Timestamp,
-        news: StoredDuty,
+        news: OutboxRow,
         audit: Entry,
     ) -> Result<Option<Vec<Uuid>>>;
     async fn open_session(
@@ -139,18 +139,18 @@ traced! {
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
     async fn add_signing_key(&self, key: &SealedKey) -> Result<bool>;
     async fn remove_signing_key(&self, kid: &str) -> Result<()>;
-    async fn claim_duties(
+    async fn claim_outbox_messages(
         &self,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
-    ) -> Result<Vec<StoredDuty>>;
-    async fn owed(&self) -> Result<Vec<Owed>>;
-    async fn finish_duty(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()>;
-    async fn postpone_duty(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
-    async fn reopen_duties(&self, kind: DutyKind, due_at: Timestamp) -> Result<u64>;
-    async fn keep_mail(&self, mail: &InboxMail) -> Result<bool>;
-    async fn kept_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
+    ) -> Result<Vec<OutboxRow>>;
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>>;
+    async fn finish_outbox_message(&self, id: Uuid, remembered_until: Option<Timestamp>) -> Result<()>;
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
+    async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
     async fn audit(&self, entry: Entry) -> Result<()>;
     async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Entry>>;
     async fn purge(&self, outdated: Outdated) -> Result<u64>;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use miniapp_accounts::mail::{Mail, MailError, Mailer};
 use miniapp_accounts::requests::{Registration, Verification};
-use miniapp_accounts::{Accounts, Caller, Email, Identity, OpenError, Parts, Store, open_store};
+use miniapp_accounts::{
+    Accounts, Caller, Dependencies, Email, Identity, OpenError, Store, open_store,
+};
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_config::Config;
 use miniapp_runtime::clock::ManualClock;
@@ -84,7 +86,7 @@ impl Platform {
         let store = open_store(&config).await.expect("a store");
         let broker = Arc::new(MemoryBroker::new());
         let mailer = Arc::new(TestMailer::default());
-        let parts = Parts {
+        let parts = Dependencies {
             store: store.clone(),
             broker: broker.clone(),
             mailer: mailer.clone(),
@@ -101,7 +103,7 @@ impl Platform {
 
     /// Another replica on the same store, with other settings.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Result<Accounts, OpenError> {
-        let parts = Parts {
+        let parts = Dependencies {
             store: self.store.clone(),
             broker: self.broker.clone(),
             mailer: self.mailer.clone(),
@@ -111,8 +113,8 @@ impl Platform {
     }
 
     /// Tries what is owed once; how much that was.
-    pub async fn pass(&self) -> usize {
-        self.accounts.relay().pass().await.expect("a pass")
+    pub async fn run_once(&self) -> usize {
+        self.accounts.relay().run_once().await.expect("a pass")
     }
 
     pub async fn send_code(&self, address: &str) {
@@ -124,7 +126,7 @@ impl Platform {
     pub async fn register(&self, login: &str) -> Account {
         let address = format!("{login}@example.com");
         self.send_code(&address).await;
-        self.pass().await;
+        self.run_once().await;
         let mail = self.mailer.sent().pop().expect("a mail");
         let code = Secret::new(mail.code().expect("a code"));
         let email = Email::parse(&address).expect("an address");

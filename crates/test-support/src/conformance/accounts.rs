@@ -2,8 +2,8 @@
 
 mod account;
 mod codes;
-mod duties;
 mod keys;
+mod outbox;
 mod passwords;
 mod sessions;
 mod upkeep;
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use miniapp_accounts::audit::{Action, Caller, Entry};
 use miniapp_accounts::code::{Mac, Purpose};
-use miniapp_accounts::outbox::{DutyKind, StoredDuty};
+use miniapp_accounts::outbox::{OutboxKind, OutboxRow};
 use miniapp_accounts::password::Hash;
 use miniapp_accounts::session::{NewSession, RefreshHash};
 use miniapp_accounts::store::{Identifier, IssueCode, Issued, NewAccount, Registered, Sending};
@@ -53,52 +53,52 @@ macro_rules! cases {
 
 /// All of it.
 pub const CASES: &[Case] = cases![
-    codes::a_code_can_be_tried_a_few_times,
-    codes::a_new_code_replaces_the_one_before,
-    codes::an_old_code_is_dead,
-    codes::a_code_verifies_once,
-    codes::codes_of_purposes_dont_mix,
-    codes::an_address_cools_down,
-    codes::an_address_has_its_share_a_day,
-    codes::known_addresses_get_another_mail,
-    codes::one_of_many_at_once_uses_a_code_up,
-    account::an_account_is_registered_and_found,
-    account::a_verification_serves_one_registration,
-    account::a_verification_grows_old,
-    account::a_refused_registration_changes_nothing,
-    account::logins_that_look_the_same_are_one,
-    account::one_of_many_at_once_gets_the_login,
+    codes::code_attempts_are_limited,
+    codes::new_code_replaces_previous_one,
+    codes::code_expires,
+    codes::code_verifies_email_once,
+    codes::code_purposes_are_independent,
+    codes::code_requests_have_a_cooldown,
+    codes::code_requests_have_a_daily_limit,
+    codes::registered_email_gets_a_different_mail,
+    codes::concurrent_verifications_use_code_once,
+    account::registered_account_is_found_by_id_login_and_email,
+    account::verification_allows_one_registration,
+    account::verification_expires,
+    account::rejected_registration_changes_nothing,
+    account::confusable_login_is_taken,
+    account::concurrent_registrations_get_distinct_logins,
     account::accounts_are_listed_newest_first,
-    account::an_account_is_changed_in_parts,
-    account::a_login_can_be_changed_and_is_free_again,
-    account::roles_change_and_tokens_with_them,
-    account::a_deleted_account_is_gone,
-    passwords::a_changed_password_ends_other_sessions,
-    passwords::only_the_password_in_force_can_be_changed,
-    passwords::a_reset_ends_all_sessions,
-    passwords::a_code_resets_once,
-    passwords::failures_are_counted_in_their_window,
-    passwords::a_success_forgets_failures,
-    sessions::a_session_begins_and_is_found,
-    sessions::a_session_needs_the_password_in_force,
-    sessions::the_oldest_sessions_make_room,
-    sessions::a_refresh_makes_the_next_epoch,
-    sessions::a_used_token_ends_its_session,
-    sessions::one_of_many_at_once_refreshes,
-    sessions::refused_tokens_are_told_apart,
-    sessions::a_session_ends_once_and_by_its_owner,
-    keys::a_key_is_kept_as_it_is,
-    keys::a_key_has_one_successor,
-    duties::a_duty_is_done_once_by_one,
-    duties::a_claim_runs_out,
-    duties::a_duty_can_wait,
-    duties::what_is_owed_is_counted,
-    duties::remembered_duties_can_be_due_again,
-    duties::a_duty_is_kept_as_it_is,
-    duties::a_mail_is_kept_once,
-    upkeep::it_answers,
-    upkeep::the_audit_log_is_read_in_pages,
-    upkeep::the_old_is_removed_and_nothing_else,
+    account::account_update_changes_only_given_fields,
+    account::changed_login_becomes_available,
+    account::role_change_invalidates_access_tokens,
+    account::deleted_account_is_gone,
+    passwords::password_change_ends_other_sessions,
+    passwords::password_change_requires_current_hash,
+    passwords::password_reset_ends_all_sessions,
+    passwords::reset_code_works_once,
+    passwords::sign_in_failures_are_counted_in_window,
+    passwords::successful_sign_in_clears_failures,
+    sessions::opened_session_is_found,
+    sessions::opening_a_session_requires_current_hash,
+    sessions::oldest_sessions_end_above_limit,
+    sessions::refresh_increments_epoch,
+    sessions::reused_refresh_token_ends_session,
+    sessions::concurrent_refreshes_rotate_once,
+    sessions::rejected_refresh_tokens_have_distinct_reasons,
+    sessions::session_ends_once_and_only_by_its_owner,
+    keys::signing_key_round_trips,
+    keys::signing_key_has_one_successor,
+    outbox::outbox_message_is_claimed_once,
+    outbox::outbox_claim_expires,
+    outbox::outbox_message_can_be_postponed,
+    outbox::outbox_backlog_counts_pending_messages,
+    outbox::retained_outbox_messages_can_be_reopened,
+    outbox::outbox_message_round_trips,
+    outbox::inbox_mail_is_stored_once,
+    upkeep::ping_succeeds,
+    upkeep::audit_log_is_paginated,
+    upkeep::purge_removes_only_expired_rows,
 ];
 
 /// Tries every case on a store of its own and panics with the list of those that failed.
@@ -137,8 +137,8 @@ fn entry(action: Action, seconds: u64) -> Entry {
     Entry::new(action, at(seconds), &Caller::default())
 }
 
-fn duty(kind: DutyKind, seconds: u64) -> StoredDuty {
-    StoredDuty {
+fn outbox_row(kind: OutboxKind, seconds: u64) -> OutboxRow {
+    OutboxRow {
         id: clock::id_at(at(seconds)),
         kind,
         payload: vec![1, 2, 3],
@@ -152,7 +152,7 @@ fn duty(kind: DutyKind, seconds: u64) -> StoredDuty {
 /// A request for a code that allows three a day, one a minute.
 fn issue(address: &str, purpose: Purpose, seconds: u64, code: Mac) -> Result<IssueCode> {
     let now = at(seconds);
-    let sending = Sending { code: Some(code), mail: Some(duty(DutyKind::Mail, seconds)) };
+    let sending = Sending { code: Some(code), mail: Some(outbox_row(OutboxKind::Mail, seconds)) };
     Ok(IssueCode {
         email: email(address)?,
         purpose,

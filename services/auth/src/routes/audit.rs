@@ -8,8 +8,8 @@ use miniapp_types::account::AuditPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Bearer;
+use crate::error::ApiError;
+use crate::token::AuthenticatedUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
@@ -26,9 +26,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 )]
 pub(super) async fn audit(
     State(accounts): State<Accounts>,
-    bearer: Bearer,
+    bearer: AuthenticatedUser,
     Query(page): Query<Page>,
-) -> Result<Json<AuditPage>, Fault> {
+) -> Result<Json<AuditPage>, ApiError> {
     require_admin(bearer.is_admin())?;
     Ok(Json(accounts.audit_log(page).await?))
 }

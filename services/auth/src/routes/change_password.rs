@@ -7,9 +7,9 @@ use miniapp_accounts::requests::NewPassword;
 use miniapp_types::account::ChangePassword;
 use miniapp_types::problem::Code;
 
-use crate::body::Judged;
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::body::ValidatedBody;
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequests];
 
@@ -25,10 +25,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequest
 )]
 pub(super) async fn change_password(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-    Asker(caller): Asker,
-    Judged(passwords): Judged<NewPassword>,
-) -> Result<StatusCode, Fault> {
+    AuthenticatedUser(owner): AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
+    ValidatedBody(passwords): ValidatedBody<NewPassword>,
+) -> Result<StatusCode, ApiError> {
     accounts.change_password(&owner, passwords, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,9 +7,9 @@ use miniapp_accounts::requests::ResetConfirmation;
 use miniapp_types::account::ConfirmReset;
 use miniapp_types::problem::Code;
 
-use crate::body::Judged;
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::body::ValidatedBody;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
 
@@ -26,9 +26,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
 )]
 pub(super) async fn confirm_reset(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
-    Judged(confirmation): Judged<ResetConfirmation>,
-) -> Result<StatusCode, Fault> {
+    ClientInfo(caller): ClientInfo,
+    ValidatedBody(confirmation): ValidatedBody<ResetConfirmation>,
+) -> Result<StatusCode, ApiError> {
     accounts.confirm_reset(confirmation, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

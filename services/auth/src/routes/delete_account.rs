@@ -4,8 +4,8 @@ use axum::extract::State;
 use http::StatusCode;
 use miniapp_accounts::Accounts;
 
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 /// Delete the account
 ///
@@ -18,9 +18,9 @@ use crate::token::{Asker, Bearer};
 )]
 pub(super) async fn delete_account(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-    Asker(caller): Asker,
-) -> Result<StatusCode, Fault> {
+    AuthenticatedUser(owner): AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
+) -> Result<StatusCode, ApiError> {
     accounts.delete(&owner, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

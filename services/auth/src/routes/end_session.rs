@@ -6,8 +6,8 @@ use miniapp_accounts::Accounts;
 use miniapp_http::Id;
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::SessionNotFound];
 
@@ -23,10 +23,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::SessionNotFound];
 )]
 pub(super) async fn end_session(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-    Asker(caller): Asker,
+    AuthenticatedUser(owner): AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
     id: Id,
-) -> Result<StatusCode, Fault> {
+) -> Result<StatusCode, ApiError> {
     accounts.end_session(&owner, id.or(Code::SessionNotFound)?, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

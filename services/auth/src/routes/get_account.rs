@@ -3,7 +3,7 @@
 use axum::Json;
 use miniapp_types::account::Account;
 
-use crate::token::Bearer;
+use crate::token::AuthenticatedUser;
 
 /// The account
 #[utoipa::path(
@@ -12,7 +12,7 @@ use crate::token::Bearer;
     tag = "account",
     responses((status = 200, description = "The account", body = Account))
 )]
-pub(super) async fn get_account(Bearer(owner): Bearer) -> Json<Account> {
+pub(super) async fn get_account(AuthenticatedUser(owner): AuthenticatedUser) -> Json<Account> {
     Json(owner.account)
 }
 

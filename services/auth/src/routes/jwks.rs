@@ -64,7 +64,7 @@ mod tests {
 
         // The next key is published, and doesn't sign yet.
         app.clock.advance(29 * DAY + Duration::from_mins(24 * 60 - 5));
-        app.accounts.tend_keys().await.expect("keys");
+        app.accounts.maintain_keys().await.expect("keys");
         let (both, keys) = verifier(&app).await;
         assert_eq!(keys, 2);
         let old = app.sign_in("ada").await;
@@ -81,7 +81,7 @@ mod tests {
 
         // A day later the old one goes.
         app.clock.advance(DAY);
-        app.accounts.tend_keys().await.expect("keys");
+        app.accounts.maintain_keys().await.expect("keys");
         let (after, keys) = verifier(&app).await;
         assert_eq!(keys, 1);
         let newest = app.sign_in("ada").await;

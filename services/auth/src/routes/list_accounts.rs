@@ -8,8 +8,8 @@ use miniapp_types::account::AccountPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Bearer;
+use crate::error::ApiError;
+use crate::token::AuthenticatedUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
@@ -25,9 +25,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 )]
 pub(super) async fn list_accounts(
     State(accounts): State<Accounts>,
-    bearer: Bearer,
+    bearer: AuthenticatedUser,
     Query(page): Query<Page>,
-) -> Result<Json<AccountPage>, Fault> {
+) -> Result<Json<AccountPage>, ApiError> {
     require_admin(bearer.is_admin())?;
     Ok(Json(accounts.list(page).await?))
 }

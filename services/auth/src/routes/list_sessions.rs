@@ -5,8 +5,8 @@ use axum::extract::State;
 use miniapp_accounts::Accounts;
 use miniapp_types::account::Sessions;
 
-use crate::fault::Fault;
-use crate::token::Bearer;
+use crate::error::ApiError;
+use crate::token::AuthenticatedUser;
 
 /// List sessions
 ///
@@ -19,8 +19,8 @@ use crate::token::Bearer;
 )]
 pub(super) async fn list_sessions(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-) -> Result<Json<Sessions>, Fault> {
+    AuthenticatedUser(owner): AuthenticatedUser,
+) -> Result<Json<Sessions>, ApiError> {
     Ok(Json(accounts.sessions(&owner).await?))
 }
 

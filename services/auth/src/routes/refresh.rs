@@ -7,8 +7,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{Refresh, Tokens};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[
     Code::TokenInvalid,
@@ -32,9 +32,9 @@ pub(super) const PROBLEMS: &[Code] = &[
 )]
 pub(super) async fn refresh(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
+    ClientInfo(caller): ClientInfo,
     Body(body): Body<Refresh>,
-) -> Result<Json<Tokens>, Fault> {
+) -> Result<Json<Tokens>, ApiError> {
     Ok(Json(accounts.refresh(&body.refresh_token, &caller).await?))
 }
 

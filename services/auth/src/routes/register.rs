@@ -8,9 +8,9 @@ use miniapp_accounts::requests::Registration;
 use miniapp_types::account::{Account, Register};
 use miniapp_types::problem::Code;
 
-use crate::body::Judged;
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::body::ValidatedBody;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] =
     &[Code::EmailNotVerified, Code::LoginTaken, Code::EmailTaken, Code::TooManyRequests];
@@ -29,9 +29,9 @@ pub(super) const PROBLEMS: &[Code] =
 )]
 pub(super) async fn register(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
-    Judged(registration): Judged<Registration>,
-) -> Result<(StatusCode, Json<Account>), Fault> {
+    ClientInfo(caller): ClientInfo,
+    ValidatedBody(registration): ValidatedBody<Registration>,
+) -> Result<(StatusCode, Json<Account>), ApiError> {
     let account = accounts.register(registration, &caller).await?;
     Ok((StatusCode::CREATED, Json(account)))
 }

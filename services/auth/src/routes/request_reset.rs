@@ -9,8 +9,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{CodeSent, SendCode};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 
@@ -27,9 +27,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 )]
 pub(super) async fn request_reset(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
+    ClientInfo(caller): ClientInfo,
     Body(Addressee(email)): Body<Addressee>,
-) -> Result<(StatusCode, Json<CodeSent>), Fault> {
+) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let sent = accounts.request_reset(email, &caller).await?;
     Ok((StatusCode::ACCEPTED, Json(sent)))
 }

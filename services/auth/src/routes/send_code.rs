@@ -9,8 +9,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{CodeSent, SendCode};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 
@@ -29,9 +29,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 )]
 pub(super) async fn send_code(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
+    ClientInfo(caller): ClientInfo,
     Body(Addressee(email)): Body<Addressee>,
-) -> Result<(StatusCode, Json<CodeSent>), Fault> {
+) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let sent = accounts.send_verification_code(email, &caller).await?;
     Ok((StatusCode::ACCEPTED, Json(sent)))
 }

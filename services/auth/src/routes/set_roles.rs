@@ -7,8 +7,8 @@ use miniapp_http::{Body, Id, require_admin};
 use miniapp_types::account::{Account, SetRoles};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
 
@@ -26,11 +26,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
 )]
 pub(super) async fn set_roles(
     State(accounts): State<Accounts>,
-    bearer: Bearer,
-    Asker(caller): Asker,
+    bearer: AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
     id: Id,
     Body(body): Body<SetRoles>,
-) -> Result<Json<Account>, Fault> {
+) -> Result<Json<Account>, ApiError> {
     require_admin(bearer.is_admin())?;
     let id = id.or(Code::UserNotFound)?;
     Ok(Json(accounts.set_roles(id, &body.roles, &caller).await?))

@@ -7,8 +7,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{SignIn, Tokens};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[
     Code::CredentialsInvalid,
@@ -33,9 +33,9 @@ pub(super) const PROBLEMS: &[Code] = &[
 )]
 pub(super) async fn sign_in(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
+    ClientInfo(caller): ClientInfo,
     Body(body): Body<SignIn>,
-) -> Result<Json<Tokens>, Fault> {
+) -> Result<Json<Tokens>, ApiError> {
     let tokens = match body {
         SignIn::Password { login, password } => {
             accounts.sign_in(&login, &password, &caller).await?

@@ -4,8 +4,8 @@ use axum::extract::State;
 use http::StatusCode;
 use miniapp_accounts::Accounts;
 
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 /// Sign out
 ///
@@ -18,9 +18,9 @@ use crate::token::{Asker, Bearer};
 )]
 pub(super) async fn sign_out(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-    Asker(caller): Asker,
-) -> Result<StatusCode, Fault> {
+    AuthenticatedUser(owner): AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
+) -> Result<StatusCode, ApiError> {
     accounts.sign_out(&owner, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

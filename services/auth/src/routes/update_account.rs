@@ -8,8 +8,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{Account, UpdateAccount};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::{Asker, Bearer};
+use crate::error::ApiError;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
 
@@ -26,10 +26,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
 )]
 pub(super) async fn update_account(
     State(accounts): State<Accounts>,
-    Bearer(owner): Bearer,
-    Asker(caller): Asker,
+    AuthenticatedUser(owner): AuthenticatedUser,
+    ClientInfo(caller): ClientInfo,
     Body(changes): Body<AccountChanges>,
-) -> Result<Json<Account>, Fault> {
+) -> Result<Json<Account>, ApiError> {
     Ok(Json(accounts.update(&owner, changes, &caller).await?))
 }
 

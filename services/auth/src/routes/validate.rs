@@ -9,7 +9,7 @@ use miniapp_http::openapi::{BODY, TOKEN};
 use miniapp_types::account::{TokenInfo, Validate};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
+use crate::error::ApiError;
 
 /// The problems with their statuses: the token is what is asked about, not what allows
 /// to ask, so what would be 401 elsewhere is a bad request here.
@@ -35,10 +35,10 @@ pub(super) fn problems() -> impl Iterator<Item = (u16, Code)> {
 pub(super) async fn validate(
     State(accounts): State<Accounts>,
     Body(body): Body<Validate>,
-) -> Result<Json<TokenInfo>, Fault> {
+) -> Result<Json<TokenInfo>, ApiError> {
     let told = accounts.introspect(body.token.expose()).await.map_err(|error| {
         let is_about_the_token = error.refusal().is_some();
-        let problem = Fault::from(error).into_problem();
+        let problem = ApiError::from(error).into_problem();
         if is_about_the_token { problem.status(StatusCode::BAD_REQUEST) } else { problem }
     });
     Ok(Json(told?))

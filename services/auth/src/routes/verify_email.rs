@@ -8,8 +8,8 @@ use miniapp_http::Body;
 use miniapp_types::account::{EmailVerified, VerifyEmail};
 use miniapp_types::problem::Code;
 
-use crate::fault::Fault;
-use crate::token::Asker;
+use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
 
@@ -27,9 +27,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
 )]
 pub(super) async fn verify_email(
     State(accounts): State<Accounts>,
-    Asker(caller): Asker,
+    ClientInfo(caller): ClientInfo,
     Body(verification): Body<Verification>,
-) -> Result<Json<EmailVerified>, Fault> {
+) -> Result<Json<EmailVerified>, ApiError> {
     Ok(Json(accounts.verify_email(verification, &caller).await?))
 }
 

@@ -33,7 +33,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let ui = context.ui;
     let config = Config::load(context.global.config.as_deref())?;
-    let kept = store::accounts(&config).await?.kept_mails(LOOKED_AT).await?;
+    let kept = store::accounts(&config).await?.inbox_mails(LOOKED_AT).await?;
     let is_wanted =
         |kept: &&InboxMail| args.to.as_ref().is_none_or(|to| kept.mail.to.eq_ignore_ascii_case(to));
     let mut wanted = kept.iter().filter(is_wanted);

@@ -61,7 +61,7 @@ async fn a_mail_that_fails_is_told_in_the_trace_of_who_asked_for_it() {
     let platform = program.set("telemetry.sampler", "always_off").start().await;
     let body = json!({ "email": "ada@example.com" });
     let asked = platform.post_auth("/send-verification-code", &body).await.expect(202);
-    let again = |line: &Value| line["message"] == "will try again";
+    let again = |line: &Value| line["message"] == "outbox message failed; retrying";
     let about = lines(&platform, "the failure is told", again).await;
     assert_in_trace(&about[0], asked.header("x-trace-id"));
 }

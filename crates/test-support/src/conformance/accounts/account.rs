@@ -6,14 +6,16 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::civil::date;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
-use miniapp_accounts::outbox::DutyKind;
+use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::{AccountChanges, Identifier, Registered, Updated};
 use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
-use super::{at, duty, email, entry, epoch, login, new_account, open, register, verify};
+use super::{at, email, entry, epoch, login, new_account, open, outbox_row, register, verify};
 
-pub(super) async fn an_account_is_registered_and_found(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn registered_account_is_found_by_id_login_and_email(
+    store: Arc<dyn Store>,
+) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
     let mut new = new_account("Ada.L", "ada@example.com", 1)?;
     new.birth_date = Some(date(1815, 12, 10));
@@ -46,7 +48,7 @@ pub(super) async fn an_account_is_registered_and_found(store: Arc<dyn Store>) ->
     Ok(())
 }
 
-pub(super) async fn a_verification_serves_one_registration(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn verification_allows_one_registration(store: Arc<dyn Store>) -> Result<()> {
     let early = store.register(new_account("ada", "ada@example.com", 0)?).await?;
     ensure!(early == Registered::NotVerified, "{early:?}");
     register(&*store, "ada", 0).await?;
@@ -58,7 +60,7 @@ pub(super) async fn a_verification_serves_one_registration(store: Arc<dyn Store>
     Ok(())
 }
 
-pub(super) async fn a_verification_grows_old(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn verification_expires(store: Arc<dyn Store>) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
     let late = store.register(new_account("ada", "ada@example.com", 3600)?).await?;
     ensure!(late == Registered::NotVerified, "{late:?}");
@@ -67,7 +69,7 @@ pub(super) async fn a_verification_grows_old(store: Arc<dyn Store>) -> Result<()
     Ok(())
 }
 
-pub(super) async fn a_refused_registration_changes_nothing(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn rejected_registration_changes_nothing(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "ada", 0).await?;
     verify(&*store, "bob@example.com", 1).await?;
     let entries = store.audit_log(None, 100).await?.len();
@@ -79,7 +81,7 @@ pub(super) async fn a_refused_registration_changes_nothing(store: Arc<dyn Store>
     Ok(())
 }
 
-pub(super) async fn logins_that_look_the_same_are_one(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "paypal", 0).await?;
     // Other cases, a digit for a letter, and Cyrillic letters for all.
     let alike = ["PayPal", "paypa1", "paypaI", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"];
@@ -93,7 +95,9 @@ pub(super) async fn logins_that_look_the_same_are_one(store: Arc<dyn Store>) -> 
     Ok(())
 }
 
-pub(super) async fn one_of_many_at_once_gets_the_login(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn concurrent_registrations_get_distinct_logins(
+    store: Arc<dyn Store>,
+) -> Result<()> {
     let mut tries = tokio::task::JoinSet::new();
     for index in 0..8 {
         let address = format!("a{index}@example.com");
@@ -127,7 +131,7 @@ pub(super) async fn accounts_are_listed_newest_first(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn an_account_is_changed_in_parts(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> Result<()> {
     let account = register(&*store, "ada", 0).await?;
     let update = async |changes: AccountChanges| -> Result<Account> {
         let audit = entry(Action::UpdateAccount, 1).about(&account);
@@ -152,7 +156,7 @@ pub(super) async fn an_account_is_changed_in_parts(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-pub(super) async fn a_login_can_be_changed_and_is_free_again(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 1).await?;
     let rename = async |account: &Account, name: &str| -> Result<Updated> {
@@ -175,39 +179,39 @@ pub(super) async fn a_login_can_be_changed_and_is_free_again(store: Arc<dyn Stor
     Ok(())
 }
 
-pub(super) async fn roles_change_and_tokens_with_them(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
-    store.claim_duties(at(1), at(1000), 10).await?;
+    store.claim_outbox_messages(at(1), at(1000), 10).await?;
     let roles = [Role::User, Role::Admin];
-    let news = duty(DutyKind::SessionsChanged, 2);
+    let news = outbox_row(OutboxKind::SessionsChanged, 2);
     let audit = entry(Action::SetRoles, 2).about(&ada);
     let changed = store.set_roles(ada.user_id, &roles, news.clone(), audit).await?;
     ensure!(changed.is_some_and(|account| account.roles == roles), "other roles");
     ensure!(epoch(&*store, session).await? == Some(2), "the old access token is still valid");
-    let owed = store.claim_duties(at(2), at(1000), 10).await?;
+    let owed = store.claim_outbox_messages(at(2), at(1000), 10).await?;
     ensure!(owed.len() == 1 && owed[0].id == news.id, "{owed:?}");
-    let (news, audit) = (duty(DutyKind::SessionsChanged, 3), entry(Action::SetRoles, 3));
+    let (news, audit) = (outbox_row(OutboxKind::SessionsChanged, 3), entry(Action::SetRoles, 3));
     let unknown = store.set_roles(Uuid::nil(), &roles, news, audit).await?;
     ensure!(unknown.is_none(), "{unknown:?}");
-    ensure!(store.claim_duties(at(3), at(1000), 10).await?.is_empty(), "news of nothing");
+    ensure!(store.claim_outbox_messages(at(3), at(1000), 10).await?.is_empty(), "news of nothing");
     Ok(())
 }
 
-pub(super) async fn a_deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
-    store.claim_duties(at(1), at(1000), 10).await?;
+    store.claim_outbox_messages(at(1), at(1000), 10).await?;
     for expected in [Some(vec![session]), None] {
-        let news = duty(DutyKind::AccountDeleted, 2);
+        let news = outbox_row(OutboxKind::AccountDeleted, 2);
         let audit = entry(Action::DeleteAccount, 2).about(&ada);
         let ended = store.delete_account(ada.user_id, at(2), news, audit).await?;
         ensure!(ended == expected, "{ended:?}");
     }
     ensure!(store.account(ada.user_id).await?.is_none(), "still there");
     ensure!(store.session(session).await?.is_none(), "its session lives");
-    let owed = store.claim_duties(at(2), at(1000), 10).await?;
-    ensure!(owed.len() == 1 && owed[0].kind == DutyKind::AccountDeleted, "{owed:?}");
+    let owed = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    ensure!(owed.len() == 1 && owed[0].kind == OutboxKind::AccountDeleted, "{owed:?}");
     // Login and address are free again.
     let next = register(&*store, "ada", 100).await?;
     ensure!(next.user_id != ada.user_id, "the same account");

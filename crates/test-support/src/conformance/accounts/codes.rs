@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::code::{Mac, Purpose};
-use miniapp_accounts::outbox::DutyKind;
+use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::{Issued, Sending};
 use uuid::Uuid;
 
-use super::{at, duty, email, entry, issue, register};
+use super::{at, email, entry, issue, outbox_row, register};
 
 const CODE: Mac = [9; 32];
 const ADDRESS: &str = "ada@example.com";
@@ -23,7 +23,7 @@ async fn issued(store: &dyn Store, purpose: Purpose, seconds: u64, code: Mac) ->
     Ok(store.issue_code(issue(ADDRESS, purpose, seconds, code)?).await?)
 }
 
-pub(super) async fn a_code_can_be_tried_a_few_times(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_attempts_are_limited(store: Arc<dyn Store>) -> Result<()> {
     ensure!(tried(&*store, Purpose::Verification, 0).await?.is_none(), "a code out of nothing");
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     for _ in 0..5 {
@@ -33,7 +33,7 @@ pub(super) async fn a_code_can_be_tried_a_few_times(store: Arc<dyn Store>) -> Re
     Ok(())
 }
 
-pub(super) async fn a_new_code_replaces_the_one_before(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn new_code_replaces_previous_one(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     for _ in 0..5 {
         tried(&*store, Purpose::Verification, 1).await?;
@@ -47,14 +47,14 @@ pub(super) async fn a_new_code_replaces_the_one_before(store: Arc<dyn Store>) ->
     Ok(())
 }
 
-pub(super) async fn an_old_code_is_dead(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_expires(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     ensure!(tried(&*store, Purpose::Verification, 599).await?.is_some(), "dead too early");
     ensure!(tried(&*store, Purpose::Verification, 600).await?.is_none(), "dead too late");
     Ok(())
 }
 
-pub(super) async fn a_code_verifies_once(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_verifies_email_once(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let address = email(ADDRESS)?;
     for expected in [true, false] {
@@ -66,7 +66,7 @@ pub(super) async fn a_code_verifies_once(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn codes_of_purposes_dont_mix(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_purposes_are_independent(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     ensure!(tried(&*store, Purpose::Reset, 1).await?.is_none(), "a code for anything");
     let sent = issued(&*store, Purpose::Reset, 1, [8; 32]).await?;
@@ -75,7 +75,7 @@ pub(super) async fn codes_of_purposes_dont_mix(store: Arc<dyn Store>) -> Result<
     Ok(())
 }
 
-pub(super) async fn an_address_cools_down(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_requests_have_a_cooldown(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let early = issued(&*store, Purpose::Verification, 59, [8; 32]).await?;
     ensure!(early == Issued::Cooling(at(0)), "{early:?} after 59 seconds");
@@ -88,7 +88,7 @@ pub(super) async fn an_address_cools_down(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn an_address_has_its_share_a_day(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn code_requests_have_a_daily_limit(store: Arc<dyn Store>) -> Result<()> {
     for minute in 1..=3 {
         let sent = issued(&*store, Purpose::Verification, minute * 60, CODE).await?;
         ensure!(sent == Issued::Sent, "{sent:?} for number {minute}");
@@ -100,14 +100,14 @@ pub(super) async fn an_address_has_its_share_a_day(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-pub(super) async fn known_addresses_get_another_mail(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "ada", 0).await?;
-    store.claim_duties(at(0), at(10_000), 10).await?;
+    store.claim_outbox_messages(at(0), at(10_000), 10).await?;
     for (address, purpose) in
         [(ADDRESS, Purpose::Verification), ("bob@example.com", Purpose::Reset)]
     {
         let mut request = issue(address, purpose, 100, CODE)?;
-        let silent = Sending { code: None, mail: Some(duty(DutyKind::Mail, 100)) };
+        let silent = Sending { code: None, mail: Some(outbox_row(OutboxKind::Mail, 100)) };
         let (chosen, other) = if address == ADDRESS {
             (&mut request.known, &mut request.unknown)
         } else {
@@ -116,8 +116,8 @@ pub(super) async fn known_addresses_get_another_mail(store: Arc<dyn Store>) -> R
         *chosen = silent.clone();
         *other = Sending::default();
         ensure!(store.issue_code(request).await? == Issued::Sent, "not sent");
-        let sent = store.claim_duties(at(100), at(10_000), 10).await?;
-        let ids: Vec<Uuid> = sent.iter().map(|duty| duty.id).collect();
+        let sent = store.claim_outbox_messages(at(100), at(10_000), 10).await?;
+        let ids: Vec<Uuid> = sent.iter().map(|row| row.id).collect();
         ensure!(ids == silent.mail.map(|mail| mail.id).into_iter().collect::<Vec<_>>(), "{ids:?}");
         let kept = store.spend_try(&email(address)?, purpose, at(101), 5).await?;
         ensure!(kept.is_none(), "a code that wasn't sent can be tried");
@@ -127,7 +127,7 @@ pub(super) async fn known_addresses_get_another_mail(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn one_of_many_at_once_uses_a_code_up(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn concurrent_verifications_use_code_once(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let mut tries = tokio::task::JoinSet::new();
     for _ in 0..16 {

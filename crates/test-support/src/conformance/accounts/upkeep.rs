@@ -13,12 +13,12 @@ use miniapp_types::problem::Code;
 
 use super::{at, entry, new_account, open, refresh, register, verify};
 
-pub(super) async fn it_answers(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
     store.ping().await?;
     Ok(())
 }
 
-pub(super) async fn the_audit_log_is_read_in_pages(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> {
     let caller = Caller { ip: Some([192, 0, 2, 7].into()), user_agent: None };
     let mut entries = Vec::new();
     for seconds in 0..5 {
@@ -36,7 +36,7 @@ pub(super) async fn the_audit_log_is_read_in_pages(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-pub(super) async fn the_old_is_removed_and_nothing_else(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let old = open(&*store, &ada, "old", 1).await?;
     open(&*store, &ada, "ended", 1000).await?;
@@ -54,7 +54,7 @@ pub(super) async fn the_old_is_removed_and_nothing_else(store: Arc<dyn Store>) -
             text: String::new(),
             html: String::new(),
         };
-        store.keep_mail(&InboxMail { at: at(seconds), mail }).await?;
+        store.add_inbox_mail(&InboxMail { at: at(seconds), mail }).await?;
     }
     let outdated = Outdated {
         now: at(3700),
@@ -72,7 +72,7 @@ pub(super) async fn the_old_is_removed_and_nothing_else(store: Arc<dyn Store>) -
     let reused = store.rotate_session(&living, &refresh("x"), at(3701), at(9999), audit).await?;
     ensure!(matches!(reused, Rotation::Reused { .. }), "a used token was forgotten");
     ensure!(store.failures(&[1; 32], at(0), 10).await? == [at(3500)], "failures");
-    ensure!(store.kept_mails(10).await?.len() == 1, "mails");
+    ensure!(store.inbox_mails(10).await?.len() == 1, "mails");
     let log = store.audit_log(None, 100).await?;
     ensure!(log.iter().all(|entry| entry.at > at(100)) && !log.is_empty(), "{log:?}");
     let registered = store.register(new_account("bob", "bob@example.com", 3702)?).await?;

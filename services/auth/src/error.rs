@@ -9,15 +9,15 @@ use miniapp_types::problem::Code;
 
 /// What an endpoint fails with.
 #[derive(Debug)]
-pub(crate) struct Fault(Problem);
+pub(crate) struct ApiError(Problem);
 
-impl From<Problem> for Fault {
+impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(problem)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self(match error {
             Error::Refused(code) => Problem::new(code),
@@ -33,14 +33,14 @@ impl From<Error> for Fault {
     }
 }
 
-impl Fault {
+impl ApiError {
     /// The problem.
     pub fn into_problem(self) -> Problem {
         self.0
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.0.into_response()
     }
@@ -65,7 +65,7 @@ mod tests {
             (Error::Store(StoreError::Broken("secret".to_owned())), 500, ""),
         ];
         for (error, status, wait) in cases {
-            let response = Fault::from(error).into_response();
+            let response = ApiError::from(error).into_response();
             assert_eq!(response.status(), status);
             let told = response.headers().get("retry-after").map_or(&b""[..], |v| v.as_bytes());
             assert_eq!(told, wait.as_bytes());

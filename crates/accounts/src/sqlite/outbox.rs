@@ -8,24 +8,24 @@ use uuid::Uuid;
 
 use super::rows::{broken, micros, time, trace};
 use crate::mail::{InboxMail, Mail};
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::store::Result;
 
-pub(super) async fn add(tx: &mut SqliteConnection, duty: &StoredDuty) -> Result<()> {
+pub(super) async fn add(tx: &mut SqliteConnection, message: &OutboxRow) -> Result<()> {
     sqlx::query(
         "INSERT INTO duties \
          (id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, attempts) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
-    .bind(duty.id)
-    .bind(duty.kind.name())
-    .bind(&duty.payload)
-    .bind(duty.trace.traceparent.as_deref())
-    .bind(duty.trace.tracestate.as_deref())
-    .bind(duty.trace.baggage.as_deref())
-    .bind(micros(duty.due_at))
-    .bind(duty.not_after.map(micros))
-    .bind(duty.attempts)
+    .bind(message.id)
+    .bind(message.kind.name())
+    .bind(&message.payload)
+    .bind(message.trace.traceparent.as_deref())
+    .bind(message.trace.tracestate.as_deref())
+    .bind(message.trace.baggage.as_deref())
+    .bind(micros(message.due_at))
+    .bind(message.not_after.map(micros))
+    .bind(message.attempts)
     .execute(tx)
     .await?;
     Ok(())
@@ -40,8 +40,8 @@ pub(super) async fn any_due(readers: &SqlitePool, now: Timestamp) -> Result<bool
     Ok(row.is_some())
 }
 
-pub(super) async fn owed(readers: &SqlitePool) -> Result<Vec<Owed>> {
-    // An id begins with the time of its duty.
+pub(super) async fn backlog(readers: &SqlitePool) -> Result<Vec<OutboxBacklog>> {
+    // An id begins with the time of its message.
     let rows = sqlx::query(
         "SELECT kind, count(*), min(id) FROM duties WHERE due_at IS NOT NULL GROUP BY kind",
     )
@@ -51,7 +51,7 @@ pub(super) async fn owed(readers: &SqlitePool) -> Result<Vec<Owed>> {
         .map(|row| {
             let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
             let count = row.try_get::<i64, _>(1)?.cast_unsigned();
-            Ok(Owed { kind, count, since: time_of(row.try_get(2)?).unwrap_or_default() })
+            Ok(OutboxBacklog { kind, count, since: time_of(row.try_get(2)?).unwrap_or_default() })
         })
         .collect()
 }
@@ -61,7 +61,7 @@ pub(super) async fn claim(
     now: Timestamp,
     until: Timestamp,
     limit: u32,
-) -> Result<Vec<StoredDuty>> {
+) -> Result<Vec<OutboxRow>> {
     let rows = sqlx::query(
         "UPDATE duties SET due_at = ?, attempts = attempts + 1 WHERE id IN (\
            SELECT id FROM duties WHERE due_at <= ? ORDER BY due_at LIMIT ?) \
@@ -75,7 +75,7 @@ pub(super) async fn claim(
     .await?;
     rows.iter()
         .map(|row| {
-            Ok(StoredDuty {
+            Ok(OutboxRow {
                 id: row.try_get(0)?,
                 kind: row.try_get::<&str, _>(1)?.parse().map_err(broken)?,
                 payload: row.try_get(2)?,
@@ -121,7 +121,7 @@ pub(super) async fn postpone(
 
 pub(super) async fn reopen(
     writer: &mut SqliteConnection,
-    kind: DutyKind,
+    kind: OutboxKind,
     due_at: Timestamp,
 ) -> Result<u64> {
     let reopened = sqlx::query(
@@ -135,7 +135,10 @@ pub(super) async fn reopen(
     Ok(reopened.rows_affected())
 }
 
-pub(super) async fn keep_mail(writer: &mut SqliteConnection, kept: &InboxMail) -> Result<bool> {
+pub(super) async fn add_inbox_mail(
+    writer: &mut SqliteConnection,
+    kept: &InboxMail,
+) -> Result<bool> {
     let InboxMail { at, mail } = kept;
     let added = sqlx::query(
         "INSERT INTO inbox (id, at, address, subject, text, html) VALUES (?, ?, ?, ?, ?, ?) \
@@ -152,7 +155,7 @@ pub(super) async fn keep_mail(writer: &mut SqliteConnection, kept: &InboxMail) -
     Ok(added.rows_affected() > 0)
 }
 
-pub(super) async fn kept_mails(readers: &SqlitePool, limit: u32) -> Result<Vec<InboxMail>> {
+pub(super) async fn inbox_mails(readers: &SqlitePool, limit: u32) -> Result<Vec<InboxMail>> {
     let rows = sqlx::query(
         "SELECT at, id, address, subject, text, html FROM inbox ORDER BY id DESC LIMIT ?",
     )

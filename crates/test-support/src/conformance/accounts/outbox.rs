@@ -6,29 +6,29 @@ use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::mail::{InboxMail, Mail};
-use miniapp_accounts::outbox::{DutyKind, Owed, StoredDuty};
+use miniapp_accounts::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use miniapp_accounts::store::Issued;
 use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
-use super::{at, duty, issue};
+use super::{at, issue, outbox_row};
 
-/// Puts a duty into the store, the way any operation does.
-async fn owe(store: &dyn Store, duty: StoredDuty, name: &str) -> Result<()> {
+/// Puts a message into the store, the way any operation does.
+async fn owe(store: &dyn Store, message: OutboxRow, name: &str) -> Result<()> {
     let mut request = issue(&format!("{name}@example.com"), Purpose::Verification, 0, [0; 32])?;
-    request.unknown.mail = Some(duty);
+    request.unknown.mail = Some(message);
     ensure!(store.issue_code(request).await? == Issued::Sent, "not sent");
     Ok(())
 }
 
-async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<StoredDuty>> {
-    Ok(store.claim_duties(at(seconds), at(seconds + 60), limit).await?)
+async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<OutboxRow>> {
+    Ok(store.claim_outbox_messages(at(seconds), at(seconds + 60), limit).await?)
 }
 
-pub(super) async fn a_duty_is_done_once_by_one(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()> {
     for index in 0..10 {
-        owe(&*store, duty(DutyKind::Mail, index), &format!("a{index}")).await?;
+        owe(&*store, outbox_row(OutboxKind::Mail, index), &format!("a{index}")).await?;
     }
     let early = claim(&*store, 4, 3).await?;
     ensure!(early.len() == 3, "{} of at most 3", early.len());
@@ -37,76 +37,76 @@ pub(super) async fn a_duty_is_done_once_by_one(store: Arc<dyn Store>) -> Result<
         let store = store.clone();
         claims.spawn(async move { claim(&*store, 4, 10).await });
     }
-    let mut ids: Vec<Uuid> = early.iter().map(|duty| duty.id).collect();
+    let mut ids: Vec<Uuid> = early.iter().map(|row| row.id).collect();
     for claimed in claims.join_all().await {
-        ids.extend(claimed?.iter().map(|duty| duty.id));
+        ids.extend(claimed?.iter().map(|row| row.id));
     }
     let count = ids.len();
     ids.sort();
     ids.dedup();
-    ensure!((count, ids.len()) == (5, 5), "{count} claims of {} duties; 5 are due", ids.len());
+    ensure!((count, ids.len()) == (5, 5), "{count} claims of {} messages; 5 are due", ids.len());
     for id in ids {
-        store.finish_duty(id, None).await?;
+        store.finish_outbox_message(id, None).await?;
     }
     ensure!(claim(&*store, 1000, 10).await?.len() == 5, "done ones are due again");
     Ok(())
 }
 
-pub(super) async fn a_claim_runs_out(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, duty(DutyKind::Mail, 0), "ada").await?;
+pub(super) async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     for (seconds, attempts) in [(0, Some(0)), (59, None), (60, Some(1)), (120, Some(2))] {
         let claimed = claim(&*store, seconds, 10).await?;
-        let found = claimed.first().map(|duty| duty.attempts);
+        let found = claimed.first().map(|row| row.attempts);
         ensure!(found == attempts, "{found:?} attempts after {seconds} seconds");
     }
     Ok(())
 }
 
-pub(super) async fn a_duty_can_wait(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, duty(DutyKind::Mail, 0), "ada").await?;
+pub(super) async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     let claimed = claim(&*store, 0, 10).await?;
-    store.postpone_duty(claimed[0].id, at(5)).await?;
+    store.postpone_outbox_message(claimed[0].id, at(5)).await?;
     ensure!(claim(&*store, 4, 10).await?.is_empty(), "too early");
     ensure!(claim(&*store, 5, 10).await?.len() == 1, "too late");
     Ok(())
 }
 
-pub(super) async fn what_is_owed_is_counted(store: Arc<dyn Store>) -> Result<()> {
-    ensure!(store.owed().await?.is_empty(), "something in an empty store");
+pub(super) async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Result<()> {
+    ensure!(store.outbox_backlog().await?.is_empty(), "something in an empty store");
     for (kind, seconds, name) in [
-        (DutyKind::Mail, 9, "ada"),
-        (DutyKind::Mail, 7, "bob"),
-        (DutyKind::AccountDeleted, 8, "cyd"),
-        (DutyKind::AccountDeleted, 1, "dan"),
+        (OutboxKind::Mail, 9, "ada"),
+        (OutboxKind::Mail, 7, "bob"),
+        (OutboxKind::AccountDeleted, 8, "cyd"),
+        (OutboxKind::AccountDeleted, 1, "dan"),
     ] {
         let id = clock::id_at(at(seconds));
-        owe(&*store, StoredDuty { id, ..duty(kind, seconds) }, name).await?;
+        owe(&*store, OutboxRow { id, ..outbox_row(kind, seconds) }, name).await?;
     }
     // Who takes one over doesn't make it younger; what is done counts no more.
     let claimed = claim(&*store, 1, 1).await?;
-    store.finish_duty(claimed[0].id, Some(at(900))).await?;
+    store.finish_outbox_message(claimed[0].id, Some(at(900))).await?;
     claim(&*store, 7, 1).await?;
-    let mut owed = store.owed().await?;
+    let mut owed = store.outbox_backlog().await?;
     owed.sort_by_key(|owed| owed.since);
     let expected = [
-        Owed { kind: DutyKind::Mail, count: 2, since: at(7) },
-        Owed { kind: DutyKind::AccountDeleted, count: 1, since: at(8) },
+        OutboxBacklog { kind: OutboxKind::Mail, count: 2, since: at(7) },
+        OutboxBacklog { kind: OutboxKind::AccountDeleted, count: 1, since: at(8) },
     ];
     ensure!(owed == expected, "{owed:?}");
     Ok(())
 }
 
-pub(super) async fn remembered_duties_can_be_due_again(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, duty(DutyKind::AccountDeleted, 0), "ada").await?;
-    owe(&*store, duty(DutyKind::Mail, 0), "bob").await?;
-    owe(&*store, duty(DutyKind::AccountDeleted, 0), "cyd").await?;
+pub(super) async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Store>) -> Result<()> {
+    owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "ada").await?;
+    owe(&*store, outbox_row(OutboxKind::Mail, 0), "bob").await?;
+    owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "cyd").await?;
     let claimed = claim(&*store, 0, 10).await?;
     ensure!(claimed.len() == 3, "{claimed:?}");
     let deletions: Vec<_> =
-        claimed.iter().filter(|duty| duty.kind == DutyKind::AccountDeleted).collect();
-    store.finish_duty(deletions[0].id, Some(at(5000))).await?;
+        claimed.iter().filter(|row| row.kind == OutboxKind::AccountDeleted).collect();
+    store.finish_outbox_message(deletions[0].id, Some(at(5000))).await?;
     ensure!(claim(&*store, 10, 10).await?.is_empty(), "a remembered one is due");
-    let count = store.reopen_duties(DutyKind::AccountDeleted, at(10)).await?;
+    let count = store.reopen_outbox_messages(OutboxKind::AccountDeleted, at(10)).await?;
     ensure!(count == 1, "{count} were remembered");
     let again = claim(&*store, 10, 10).await?;
     ensure!(again.len() == 1 && again[0].id == deletions[0].id, "{again:?}");
@@ -114,8 +114,8 @@ pub(super) async fn remembered_duties_can_be_due_again(store: Arc<dyn Store>) ->
     Ok(())
 }
 
-pub(super) async fn a_duty_is_kept_as_it_is(store: Arc<dyn Store>) -> Result<()> {
-    let mut owed = duty(DutyKind::Mail, 3);
+pub(super) async fn outbox_message_round_trips(store: Arc<dyn Store>) -> Result<()> {
+    let mut owed = outbox_row(OutboxKind::Mail, 3);
     owed.payload = (0..=255).collect();
     owed.not_after = Some(at(600));
     owed.trace = TraceContext {
@@ -130,7 +130,7 @@ pub(super) async fn a_duty_is_kept_as_it_is(store: Arc<dyn Store>) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn a_mail_is_kept_once(store: Arc<dyn Store>) -> Result<()> {
+pub(super) async fn inbox_mail_is_stored_once(store: Arc<dyn Store>) -> Result<()> {
     let mails: Vec<InboxMail> = (0..3)
         .map(|index| InboxMail {
             at: at(index),
@@ -144,10 +144,10 @@ pub(super) async fn a_mail_is_kept_once(store: Arc<dyn Store>) -> Result<()> {
         })
         .collect();
     for mail in &mails {
-        ensure!(store.keep_mail(mail).await?, "not kept");
-        ensure!(!store.keep_mail(mail).await?, "kept twice");
+        ensure!(store.add_inbox_mail(mail).await?, "not kept");
+        ensure!(!store.add_inbox_mail(mail).await?, "kept twice");
     }
-    let kept = store.kept_mails(2).await?;
+    let kept = store.inbox_mails(2).await?;
     ensure!(kept == [mails[2].clone(), mails[1].clone()], "{kept:?}");
     Ok(())
 }

@@ -25,24 +25,24 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// take is told again until it does. What a process commits and doesn't live to tell, it
 /// tells of when it starts again: that something may have been left out.
 #[derive(Clone)]
-pub(crate) struct News(Arc<Inner>);
+pub(crate) struct EventPublisher(Arc<Inner>);
 
 struct Inner {
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
-    untold: Mutex<Untold>,
+    unpublished: Mutex<Unpublished>,
 }
 
 /// The newest word about each session.
-type Untold = HashMap<Uuid, Option<u32>>;
+type Unpublished = HashMap<Uuid, Option<u32>>;
 
-impl News {
+impl EventPublisher {
     pub(crate) fn new(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { broker, clock, untold: Mutex::default() }))
+        Self(Arc::new(Inner { broker, clock, unpublished: Mutex::default() }))
     }
 
     /// The session is at `epoch`, or has ended.
-    pub(crate) async fn announce(
+    pub(crate) async fn publish(
         &self,
         session_id: Uuid,
         epoch: Option<u32>,
@@ -63,21 +63,21 @@ impl News {
 
     /// The session is at `epoch`; goes on without the broker.
     pub(crate) async fn changed(&self, session: Uuid, epoch: u32) {
-        self.try_all([(session, Some(epoch))]).await;
+        self.publish_all([(session, Some(epoch))]).await;
     }
 
     /// The sessions have ended; goes on without the broker.
     pub(crate) async fn ended(&self, sessions: impl IntoIterator<Item = Uuid>) {
-        self.try_all(sessions.into_iter().map(|session| (session, None))).await;
+        self.publish_all(sessions.into_iter().map(|session| (session, None))).await;
     }
 
     /// Tells what hasn't been told until `stop`, and then once more.
     pub(crate) async fn run(&self, stop: &Shutdown) {
         // Any session may have changed in a life before that ended too early to say so.
-        keep(&mut self.0.untold.lock(), Uuid::nil(), None);
+        keep(&mut self.0.unpublished.lock(), Uuid::nil(), None);
         loop {
             let is_last = stop.has_begun();
-            self.tell_again().await;
+            self.republish().await;
             if is_last {
                 return;
             }
@@ -86,36 +86,36 @@ impl News {
     }
 
     /// Tells what the broker didn't take before.
-    pub(crate) async fn tell_again(&self) {
-        let untold = std::mem::take(&mut *self.0.untold.lock());
-        self.try_all(untold).await;
+    pub(crate) async fn republish(&self) {
+        let unpublished = std::mem::take(&mut *self.0.unpublished.lock());
+        self.publish_all(unpublished).await;
     }
 
     /// Tells of each until the broker fails; the others have to wait for it.
-    pub(crate) async fn try_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
+    pub(crate) async fn publish_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
         let mut works = true;
         for (session, epoch) in changes {
-            works = works && self.try_announce(session, epoch).await;
+            works = works && self.try_publish(session, epoch).await;
             if !works {
-                keep(&mut self.0.untold.lock(), session, epoch);
+                keep(&mut self.0.unpublished.lock(), session, epoch);
             }
         }
     }
 
-    async fn try_announce(&self, session: Uuid, epoch: Option<u32>) -> bool {
-        let error = match timeout(PATIENCE, self.announce(session, epoch)).await {
+    async fn try_publish(&self, session: Uuid, epoch: Option<u32>) -> bool {
+        let error = match timeout(PATIENCE, self.publish(session, epoch)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the broker didn't answer in time".to_owned(),
+            Err(_) => "the broker timed out".to_owned(),
         };
-        tracing::debug!(error, session.id = %session, "can't tell of a session yet");
+        tracing::debug!(error, session.id = %session, "failed to publish a session event; retrying");
         false
     }
 }
 
 /// An end is final, and an epoch only grows.
-fn keep(untold: &mut Untold, session: Uuid, epoch: Option<u32>) {
-    let kept = untold.entry(session).or_insert(epoch);
+fn keep(unpublished: &mut Unpublished, session: Uuid, epoch: Option<u32>) {
+    let kept = unpublished.entry(session).or_insert(epoch);
     *kept = kept.zip(epoch).map(|(kept, epoch)| kept.max(epoch));
 }
 
@@ -128,11 +128,11 @@ mod tests {
         let words =
             [(vec![Some(1), Some(3), Some(2)], Some(3)), (vec![Some(1), None, Some(2)], None)];
         for (told, expected) in words {
-            let mut untold = Untold::new();
+            let mut unpublished = Unpublished::new();
             for epoch in told {
-                keep(&mut untold, Uuid::nil(), epoch);
+                keep(&mut unpublished, Uuid::nil(), epoch);
             }
-            assert_eq!(untold[&Uuid::nil()], expected);
+            assert_eq!(unpublished[&Uuid::nil()], expected);
         }
     }
 }

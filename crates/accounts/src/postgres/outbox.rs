@@ -9,24 +9,24 @@ use uuid::Uuid;
 use super::rows::{broken, count, micros, small, time, trace};
 use super::transact::Work;
 use crate::mail::{InboxMail, Mail};
-use crate::outbox::{DutyKind, Owed, StoredDuty};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::store::Result;
 
-pub(super) async fn add(tx: &mut PgConnection, duty: &StoredDuty) -> Work<()> {
+pub(super) async fn add(tx: &mut PgConnection, message: &OutboxRow) -> Work<()> {
     sqlx::query(
         "INSERT INTO duties \
          (id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, attempts) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(duty.id)
-    .bind(duty.kind.name())
-    .bind(&duty.payload)
-    .bind(duty.trace.traceparent.as_deref())
-    .bind(duty.trace.tracestate.as_deref())
-    .bind(duty.trace.baggage.as_deref())
-    .bind(micros(duty.due_at))
-    .bind(duty.not_after.map(micros))
-    .bind(small(duty.attempts))
+    .bind(message.id)
+    .bind(message.kind.name())
+    .bind(&message.payload)
+    .bind(message.trace.traceparent.as_deref())
+    .bind(message.trace.tracestate.as_deref())
+    .bind(message.trace.baggage.as_deref())
+    .bind(micros(message.due_at))
+    .bind(message.not_after.map(micros))
+    .bind(small(message.attempts))
     .execute(tx)
     .await?;
     Ok(())
@@ -37,7 +37,7 @@ pub(super) async fn claim(
     now: Timestamp,
     until: Timestamp,
     limit: u32,
-) -> Result<Vec<StoredDuty>> {
+) -> Result<Vec<OutboxRow>> {
     const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT id FROM duties WHERE due_at <= $2 \
          ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
          UPDATE duties SET due_at = $1, attempts = attempts + 1 FROM due WHERE duties.id = due.id \
@@ -50,7 +50,7 @@ pub(super) async fn claim(
     let rows = database.rows(statement).await?;
     rows.iter()
         .map(|row| {
-            Ok(StoredDuty {
+            Ok(OutboxRow {
                 id: row.try_get(0)?,
                 kind: row.try_get::<&str, _>(1)?.parse().map_err(broken)?,
                 payload: row.try_get(2)?,
@@ -63,8 +63,8 @@ pub(super) async fn claim(
         .collect()
 }
 
-pub(super) async fn owed(database: &Database) -> Result<Vec<Owed>> {
-    // An id begins with the time of its duty, and as a text it is in the same order.
+pub(super) async fn backlog(database: &Database) -> Result<Vec<OutboxBacklog>> {
+    // An id begins with the time of its message, and as a text it is in the same order.
     const COUNT: &str = "SELECT kind, count(*), min(id::text)::uuid FROM duties \
          WHERE due_at IS NOT NULL GROUP BY kind";
     let rows = database.rows(|| sqlx::query(COUNT)).await?;
@@ -72,7 +72,7 @@ pub(super) async fn owed(database: &Database) -> Result<Vec<Owed>> {
         .map(|row| {
             let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
             let count = row.try_get::<i64, _>(1)?.cast_unsigned();
-            Ok(Owed { kind, count, since: time_of(row.try_get(2)?).unwrap_or_default() })
+            Ok(OutboxBacklog { kind, count, since: time_of(row.try_get(2)?).unwrap_or_default() })
         })
         .collect()
 }
@@ -98,14 +98,18 @@ pub(super) async fn postpone(database: &Database, id: Uuid, due_at: Timestamp) -
     Ok(())
 }
 
-pub(super) async fn reopen(database: &Database, kind: DutyKind, due_at: Timestamp) -> Result<u64> {
+pub(super) async fn reopen(
+    database: &Database,
+    kind: OutboxKind,
+    due_at: Timestamp,
+) -> Result<u64> {
     const REOPEN: &str = "UPDATE duties SET due_at = $1, remembered_until = NULL, attempts = 0 \
          WHERE kind = $2 AND remembered_until IS NOT NULL RETURNING id";
     let statement = || sqlx::query(REOPEN).bind(micros(due_at)).bind(kind.name());
     Ok(database.rows(statement).await?.len() as u64)
 }
 
-pub(super) async fn keep_mail(database: &Database, kept: &InboxMail) -> Result<bool> {
+pub(super) async fn add_inbox_mail(database: &Database, kept: &InboxMail) -> Result<bool> {
     const KEEP: &str = "INSERT INTO inbox (id, at, address, subject, text, html) \
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING id";
     let InboxMail { at, mail } = kept;
@@ -121,7 +125,7 @@ pub(super) async fn keep_mail(database: &Database, kept: &InboxMail) -> Result<b
     Ok(database.row(statement).await?.is_some())
 }
 
-pub(super) async fn kept_mails(database: &Database, limit: u32) -> Result<Vec<InboxMail>> {
+pub(super) async fn inbox_mails(database: &Database, limit: u32) -> Result<Vec<InboxMail>> {
     const NEWEST: &str =
         "SELECT at, id, address, subject, text, html FROM inbox ORDER BY id DESC LIMIT $1";
     let rows = database.rows(|| sqlx::query(NEWEST).bind(i64::from(limit))).await?;
