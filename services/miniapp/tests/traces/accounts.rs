@@ -28,7 +28,8 @@ async fn a_mail_is_in_the_trace_of_the_request_for_it() {
     let platform = traced(&collector.url()).start().await;
     let asked = json!({ "email": "ada@example.com" });
     let answer = platform.post_auth("/send-verification-code", &asked).await.expect(202);
-    let is_whole = |trace: &Trace| trace.count("send mail") == 1 && trace.count("finish_outbox_message") == 1;
+    let is_whole =
+        |trace: &Trace| trace.count("send mail") == 1 && trace.count("finish_outbox_message") == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
     trace.expect_sound();
     // The mail is owed from the moment when its code is made, before that is stored.
