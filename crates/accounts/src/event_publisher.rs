@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miniapp_broker::spans::Publishing;
+use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, BrokerError, Message, Topic};
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::shutdown::Shutdown;
@@ -50,10 +50,10 @@ impl EventPublisher {
         let at = self.0.clock.now();
         let change = SessionChanged::V1 { session_id, epoch, at };
         let mut message = Message::new(clock::id_at(at), &change)
-            .about(session_id)
-            .in_trace(miniapp_telemetry::trace::current_context());
+            .with_conversation(session_id)
+            .with_trace(miniapp_telemetry::trace::current_context());
         let broker = &self.0.broker;
-        let publishing = Publishing::begin(broker.system(), Topic::Sessions, &mut message);
+        let publishing = PublishSpan::start(broker.system(), Topic::Sessions, &mut message);
         let answer = broker.broadcast(Topic::Sessions, message).await;
         if let Some(publishing) = publishing {
             publishing.end(&answer, |span| span.with_service(Service::Auth));

@@ -74,7 +74,7 @@ async fn news_of_sessions_wait_for_the_broker() {
     platform.run_once().await;
     loop {
         let Received::Message(message) = news.next().await.expect("news") else { continue };
-        let SessionChanged::V1 { session_id, epoch, .. } = message.read().expect("a change");
+        let SessionChanged::V1 { session_id, epoch, .. } = message.decode().expect("a change");
         assert_eq!((session_id, epoch), (owner.session, None));
         break;
     }
@@ -96,7 +96,7 @@ async fn a_broker_that_forgets_is_told_again_after_a_start() {
     let mut consumer =
         platform.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
     let delivery = consumer.next().await.expect("a message");
-    let AccountDeleted::V1 { user_id } = delivery.message.read().expect("a deletion");
+    let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
     assert_eq!(user_id, account.user_id);
     delivery.ack().await;
     shutdown.begin();

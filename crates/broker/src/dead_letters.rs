@@ -21,28 +21,28 @@ use tokio::time::{sleep, timeout};
 use crate::{Broker, BrokerError, Delivery, Message, Queue};
 
 /// How often a message may come back before it is parked.
-const RETURNS: u32 = 3;
+const MAX_REDRIVES: u32 = 3;
 /// How many are looked at together.
-const TOGETHER: u16 = 32;
+const PREFETCH: u16 = 32;
 /// How long to wait after something failed, and before what came back before goes again.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Parked messages that others look through at the same time don't come here.
-const SILENCE: Duration = Duration::from_secs(2);
+const PARKED_TIMEOUT: Duration = Duration::from_secs(2);
 
-static LETTERS: LazyLock<Family<Fate, Counter>> = LazyLock::new(|| {
-    let help = "Dead letters, by what became of them";
-    let known = ["returned", "parked"].map(|fate| Fate { fate });
+static DEAD_LETTERS: LazyLock<Family<Outcome, Counter>> = LazyLock::new(|| {
+    let help = "Dead letters consumed, by outcome";
+    let known = ["returned", "parked"].map(|outcome| Outcome { outcome });
     metrics::counters("miniapp_broker_dead_letters", help, known)
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Fate {
-    fate: &'static str,
+struct Outcome {
+    outcome: &'static str,
 }
 
 /// Reads the dead letters until it is dropped. Any number of processes may.
-pub async fn attend(broker: &dyn Broker) -> Infallible {
-    LazyLock::force(&LETTERS);
+pub async fn run_dead_letter_consumer(broker: &dyn Broker) -> Infallible {
+    LazyLock::force(&DEAD_LETTERS);
     let mut has_looked = false;
     let mut is_failing = false;
     loop {
@@ -51,7 +51,7 @@ pub async fn attend(broker: &dyn Broker) -> Infallible {
                 look_through(broker).await?;
                 has_looked = true;
             }
-            let mut consumer = broker.consume(Queue::DeadLetters, TOGETHER).await?;
+            let mut consumer = broker.consume(Queue::DeadLetters, PREFETCH).await?;
             is_failing = false;
             while let Some(letter) = consumer.next().await {
                 settle(broker, letter).await;
@@ -61,9 +61,9 @@ pub async fn attend(broker: &dyn Broker) -> Infallible {
         if let Err(error) = attended.await
             && !std::mem::replace(&mut is_failing, true)
         {
-            tracing::warn!(%error, "nobody here reads the dead letters for now");
+            tracing::warn!(%error, "could not consume dead letters; retrying");
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -73,56 +73,60 @@ async fn look_through(broker: &dyn Broker) -> Result<(), BrokerError> {
     if parked == 0 {
         return Ok(());
     }
-    let mut consumer = broker.consume(Queue::Parked, TOGETHER).await?;
+    let mut consumer = broker.consume(Queue::Parked, PREFETCH).await?;
     let (mut sent, mut kept) = (0, 0);
     for _ in 0..parked {
-        let Ok(Some(letter)) = timeout(SILENCE, consumer.next()).await else { break };
-        let message = Message { returns: 0, ..letter.message.clone() };
+        let Ok(Some(letter)) = timeout(PARKED_TIMEOUT, consumer.next()).await else { break };
+        let message = Message { redrive_count: 0, ..letter.message.clone() };
         let to = meant_for(&message);
         publish(broker, to.unwrap_or(Queue::Parked), message).await?;
         letter.ack().await;
         *(if to.is_some() { &mut sent } else { &mut kept }) += 1;
     }
-    tracing::warn!(sent, kept, "looked through parked messages, and sent on what can be read now");
+    tracing::warn!(
+        sent,
+        kept,
+        "re-read parked messages and requeued those that can be decoded now"
+    );
     Ok(())
 }
 
 /// Sends a dead letter to where it belongs.
 async fn settle(broker: &dyn Broker, letter: Delivery) {
-    let Message { id, conversation, returns, .. } = letter.message;
+    let Message { id, conversation, redrive_count, .. } = letter.message;
     let about = conversation.unwrap_or_default();
     let to = meant_for(&letter.message);
-    let (fate, queue) = match to {
-        Some(queue) if returns < RETURNS => ("returned", queue),
+    let (outcome, queue) = match to {
+        Some(queue) if redrive_count < MAX_REDRIVES => ("returned", queue),
         _ => ("parked", Queue::Parked),
     };
-    if returns > 0 {
-        sleep(PAUSE).await;
+    if redrive_count > 0 {
+        sleep(RETRY_DELAY).await;
     }
-    let message = Message { returns: returns + 1, ..letter.message.clone() };
+    let message = Message { redrive_count: redrive_count + 1, ..letter.message.clone() };
     if let Err(error) = publish(broker, queue, message).await {
-        tracing::warn!(%error, message.id = %id, "a dead letter has to wait");
-        sleep(PAUSE).await;
+        tracing::warn!(%error, message.id = %id, "could not move a dead letter; retrying");
+        sleep(RETRY_DELAY).await;
         return letter.release().await;
     }
     letter.ack().await;
-    LETTERS.get_or_create(&Fate { fate }).inc();
+    DEAD_LETTERS.get_or_create(&Outcome { outcome }).inc();
     match (to, queue) {
         (None, _) => tracing::error!(
             message.id = %id,
             message.conversation_id = %about,
-            "parked a message that is not ours or of an unknown version"
+            "parked a message that is foreign or of an unknown version"
         ),
         (Some(_), Queue::Parked) => tracing::error!(
             message.id = %id,
             message.conversation_id = %about,
-            "parked a message that comes back to the dead letters again and again"
+            "parked a message that was dead-lettered too often"
         ),
         (Some(queue), _) => tracing::warn!(
             message.id = %id,
             message.conversation_id = %about,
             ?queue,
-            "a message that no consumer has settled goes back to its queue"
+            "returned a dead letter to its queue"
         ),
     }
 }
@@ -133,9 +137,9 @@ async fn publish(broker: &dyn Broker, queue: Queue, message: Message) -> Result<
 
 /// The queue whose consumers know what to do with the message.
 fn meant_for(message: &Message) -> Option<Queue> {
-    if message.read::<TaskReady>().is_ok() {
+    if message.decode::<TaskReady>().is_ok() {
         Some(Queue::Tasks)
-    } else if message.read::<AccountDeleted>().is_ok() {
+    } else if message.decode::<AccountDeleted>().is_ok() {
         Some(Queue::AccountDeletions)
     } else {
         None
@@ -161,7 +165,7 @@ mod tests {
     fn attended(broker: &Arc<MemoryBroker>) -> JoinSet<Infallible> {
         let broker = Arc::clone(broker);
         let mut attending = JoinSet::new();
-        attending.spawn(async move { attend(&*broker).await });
+        attending.spawn(async move { run_dead_letter_consumer(&*broker).await });
         attending
     }
 
@@ -176,9 +180,12 @@ mod tests {
         let message = ready();
         publish(&*broker, Queue::Tasks, message.clone()).await.unwrap();
         let mut consumer = broker.consume(Queue::Tasks, 1).await.unwrap();
-        for returns in 0..=RETURNS {
+        for redrive_count in 0..=MAX_REDRIVES {
             let delivery = consumer.next().await.unwrap();
-            assert_eq!((delivery.message.id, delivery.message.returns), (message.id, returns));
+            assert_eq!(
+                (delivery.message.id, delivery.message.redrive_count),
+                (message.id, redrive_count)
+            );
             delivery.reject().await;
         }
         let parked = take(&broker, Queue::Parked).await;
@@ -218,7 +225,7 @@ mod tests {
         let message = ready();
         publish(&*broker, Queue::DeadLetters, message.clone()).await.unwrap();
         broker.pause();
-        sleep(10 * PAUSE).await;
+        sleep(10 * RETRY_DELAY).await;
         broker.resume();
         assert_eq!(take(&broker, Queue::Tasks).await.message.id, message.id);
     }

@@ -8,13 +8,13 @@
 //! - **Publishing** answers once the broker is responsible for the message.
 //! - **Topics** copy a message to everyone who is subscribed at that moment. A
 //!   subscriber that may have missed something is told so ([`Received::Gap`]), and can
-//!   find out whether it hears ([`Subscription::call`]).
+//!   verify that it still receives ([`Subscription::send_probe`]).
 //! - **Dead letters** are messages that no consumer could use. Somebody has to
-//!   [attend](dead_letters::attend) to them.
+//!   [consume](run_dead_letter_consumer) them.
 //!
 //! Duplicates are possible and order isn't promised; receivers must cope with both.
 
-pub mod dead_letters;
+mod dead_letters;
 mod destination;
 pub mod health;
 mod memory;
@@ -30,6 +30,7 @@ use miniapp_config::EngineUrl;
 
 use crate::metered::Metered;
 
+pub use dead_letters::run_dead_letter_consumer;
 pub use destination::Destination;
 pub use memory::MemoryBroker;
 pub use message::Message;
@@ -182,9 +183,9 @@ pub enum Received {
     Message(Message),
     /// Messages may have been missed between the last one and the next.
     Gap,
-    /// This [call](Subscription::call) has come back, after everything that was broadcast
+    /// A [probe](Subscription::send_probe) came back, after everything that was broadcast
     /// before it.
-    Echo(u64),
+    Probe(u64),
 }
 
 /// A running subscription to a topic.
@@ -193,8 +194,9 @@ pub trait Subscription: Send {
     /// The next news; waits for some. `None` when the broker is closing for good.
     async fn next(&mut self) -> Option<Received>;
 
-    /// Sends `number` the way of the news, to oneself alone. Its [echo](Received::Echo)
-    /// proves that everything from before the call was heard. It doesn't wait, and there
-    /// is no echo where news don't come either, nor of calls in quick succession.
-    fn call(&self, number: u64);
+    /// Sends a probe to this subscription alone, over the path that its messages take. Its
+    /// [return](Received::Probe) proves that everything broadcast before was received. Does
+    /// not wait. A probe is dropped while the subscription is disconnected or another probe
+    /// is still being sent.
+    fn send_probe(&self, sequence: u64);
 }

@@ -129,9 +129,9 @@ impl Broker for MemoryBroker {
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
         self.answers()?;
-        let (calls, echoes) = mpsc::unbounded_channel();
+        let (probes, returned) = mpsc::unbounded_channel();
         let (news, paused) = (self.topic(topic).subscribe(), Arc::clone(&self.paused));
-        Ok(Box::new(MemorySubscription { news, calls, echoes, paused }))
+        Ok(Box::new(MemorySubscription { news, probes, returned, paused }))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
@@ -150,8 +150,8 @@ impl Broker for MemoryBroker {
 
 struct MemorySubscription {
     news: broadcast::Receiver<Received>,
-    calls: mpsc::UnboundedSender<u64>,
-    echoes: mpsc::UnboundedReceiver<u64>,
+    probes: mpsc::UnboundedSender<u64>,
+    returned: mpsc::UnboundedReceiver<u64>,
     paused: Arc<AtomicBool>,
 }
 
@@ -159,21 +159,21 @@ struct MemorySubscription {
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
         tokio::select! {
-            // What was told before a call comes before its echo.
+            // What was broadcast before a probe is received before it.
             biased;
             told = self.news.recv() => match told {
                 Ok(received) => Some(received),
                 Err(RecvError::Lagged(_)) => Some(Received::Gap),
                 Err(RecvError::Closed) => None,
             },
-            Some(number) = self.echoes.recv() => Some(Received::Echo(number)),
+            Some(sequence) = self.returned.recv() => Some(Received::Probe(sequence)),
         }
     }
 
-    fn call(&self, number: u64) {
+    fn send_probe(&self, sequence: u64) {
         if !self.paused.load(Ordering::SeqCst) {
             // The other end is here.
-            let _ = self.calls.send(number);
+            let _ = self.probes.send(sequence);
         }
     }
 }
@@ -224,13 +224,13 @@ mod tests {
 
         broker.resume();
         let again = consumer.next().await.unwrap();
-        assert_eq!(again.message.read::<u32>().unwrap(), 1);
+        assert_eq!(again.message.decode::<u32>().unwrap(), 1);
         assert!(again.redelivered);
         let next = consumer.next().await.unwrap();
-        assert_eq!(next.message.read::<u32>().unwrap(), 2);
+        assert_eq!(next.message.decode::<u32>().unwrap(), 2);
         assert!(!next.redelivered);
         again.ack().await;
-        assert_eq!(consumer.next().await.unwrap().message.read::<u32>().unwrap(), 3);
+        assert_eq!(consumer.next().await.unwrap().message.decode::<u32>().unwrap(), 3);
     }
 
     #[tokio::test]

@@ -21,8 +21,8 @@ pub struct Message {
     /// When it went out, by the clock of its publisher's machine; known where its trace is
     /// recorded.
     pub published_at: Option<Timestamp>,
-    /// How often it has come back from the dead letters.
-    pub returns: u32,
+    /// How often it was moved from the dead letters back to its queue.
+    pub redrive_count: u32,
 }
 
 impl Message {
@@ -31,25 +31,25 @@ impl Message {
     pub fn new<T: Serialize>(id: Uuid, body: &T) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default().into();
         let trace = TraceContext::default();
-        Self { id, conversation: None, body, trace, published_at: None, returns: 0 }
+        Self { id, conversation: None, body, trace, published_at: None, redrive_count: 0 }
     }
 
-    /// Says what the message is about.
+    /// Sets what the message is about.
     #[must_use]
-    pub fn about(mut self, conversation: Uuid) -> Self {
+    pub fn with_conversation(mut self, conversation: Uuid) -> Self {
         self.conversation = Some(conversation);
         self
     }
 
-    /// Puts the message into a trace.
+    /// Sets the trace that the message belongs to.
     #[must_use]
-    pub fn in_trace(mut self, trace: TraceContext) -> Self {
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
         self.trace = trace;
         self
     }
 
-    /// Reads the body; fails where the message isn't ours or of a version unknown here.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+    /// Parses the body. Fails for foreign messages and unknown versions.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 }

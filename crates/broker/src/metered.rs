@@ -11,37 +11,37 @@ use crate::{
     Broker, BrokerError, Consumer, Delivery, Destination, Message, Queue, Subscription, Topic,
 };
 
-static SENT: LazyLock<Family<Sent, Counter>> = LazyLock::new(|| {
-    let help = "Messages that were published, by where to and why that failed, if it did";
+static SENT: LazyLock<Family<SentLabels, Counter>> = LazyLock::new(|| {
+    let help = "Messages published, by destination and error";
     metrics::counters("messaging_client_sent_messages", help, [])
 });
 
-static CONSUMED: LazyLock<Family<Consumed, Counter>> = LazyLock::new(|| {
-    let help = "Messages that were delivered here";
+static CONSUMED: LazyLock<Family<ConsumedLabels, Counter>> = LazyLock::new(|| {
+    let help = "Messages delivered to consumers of this process";
     metrics::counters("messaging_client_consumed_messages", help, [])
 });
 
-static PUBLISHED: LazyLock<Histograms<Operation>> = LazyLock::new(|| {
-    let help = "How long messages that were published together took to be confirmed";
+static PUBLISHED: LazyLock<Histograms<OperationLabels>> = LazyLock::new(|| {
+    let help = "Time until the broker confirmed a batch of published messages";
     metrics::histograms("messaging_client_operation_duration", help, SHORT_BUCKETS)
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Sent {
+struct SentLabels {
     messaging_destination_name: &'static str,
     /// Empty where it did not fail.
     error_type: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Consumed {
+struct ConsumedLabels {
     messaging_destination_name: &'static str,
     /// Whether it may have been delivered before.
     redelivered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
+struct OperationLabels {
     messaging_operation_name: &'static str,
     messaging_destination_name: &'static str,
 }
@@ -64,7 +64,7 @@ impl<B: Broker> Broker for Metered<B> {
         let consumer = self.0.consume(queue, prefetch).await?;
         let messaging_destination_name = Destination::from(queue).consumed();
         let counter = |redelivered| {
-            let labels = Consumed { messaging_destination_name, redelivered };
+            let labels = ConsumedLabels { messaging_destination_name, redelivered };
             CONSUMED.get_or_create_owned(&labels)
         };
         Ok(Box::new(MeteredConsumer { consumer, new: counter(false), again: counter(true) }))
@@ -108,7 +108,7 @@ fn count(
 ) {
     let add = |error_type, count: usize| {
         if count > 0 {
-            let labels = Sent { messaging_destination_name: to, error_type };
+            let labels = SentLabels { messaging_destination_name: to, error_type };
             SENT.get_or_create(&labels).inc_by(count as u64);
         }
     };
@@ -118,7 +118,8 @@ fn count(
     add("", answers.len() - failed);
     add("refused", refused);
     add("unavailable", failed - refused);
-    let labels = Operation { messaging_operation_name: "publish", messaging_destination_name: to };
+    let labels =
+        OperationLabels { messaging_operation_name: "publish", messaging_destination_name: to };
     PUBLISHED.observe(&labels, began.elapsed(), exemplar);
 }
 

@@ -62,7 +62,7 @@ impl Subject {
 /// A message on its way to the broker.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
-pub struct Publishing {
+pub struct PublishSpan {
     parent: SpanHandle,
     id: SpanId,
     from: SystemTime,
@@ -70,10 +70,10 @@ pub struct Publishing {
     _pending: PendingSpan,
 }
 
-impl Publishing {
+impl PublishSpan {
     /// Begins with a message that is in the trace of what causes it, and goes on with it in
     /// that of its publishing. `None`, and the message as it is, where that isn't recorded.
-    pub fn begin(
+    pub fn start(
         system: &'static str,
         destination: impl Into<Destination>,
         message: &mut Message,
@@ -89,7 +89,7 @@ impl Publishing {
     }
 
     /// When it began.
-    pub fn from(&self) -> SystemTime {
+    pub fn started_at(&self) -> SystemTime {
         self.from
     }
 
@@ -120,7 +120,7 @@ impl Publishing {
 /// A message in a consumer's hands.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
-pub struct Processing {
+pub struct ProcessSpan {
     /// Whose part of the process it is.
     service: Service,
     publishing: SpanHandle,
@@ -132,9 +132,9 @@ pub struct Processing {
     _pending: PendingSpan,
 }
 
-impl Processing {
+impl ProcessSpan {
     /// Begins with a message that has just come. `None` where its trace isn't recorded.
-    pub fn begin(
+    pub fn start(
         service: Service,
         system: &'static str,
         destination: impl Into<Destination>,
@@ -154,13 +154,13 @@ impl Processing {
     }
 
     /// The same with a delivery, which has a number of its own.
-    pub fn of(
+    pub fn of_delivery(
         service: Service,
         system: &'static str,
         destination: impl Into<Destination>,
         delivery: &Delivery,
     ) -> Option<Self> {
-        let begun = Self::begin(service, system, destination, &delivery.message)?;
+        let begun = Self::start(service, system, destination, &delivery.message)?;
         Some(Self { tag: delivery.tag, ..begun })
     }
 
@@ -170,24 +170,24 @@ impl Processing {
     }
 
     /// Gives the span an id that others know. Nothing may have been recorded below it.
-    pub fn identify(&mut self, id: SpanId) {
+    pub fn set_span_id(&mut self, id: SpanId) {
         self.id = id;
     }
 
     /// The span, as the parent of what belongs to it.
-    pub fn as_parent(&self) -> SpanHandle {
+    pub fn handle(&self) -> SpanHandle {
         self.publishing.sibling(self.id)
     }
 
     /// A span below it, of something that ended now.
-    pub fn step(&self, name: &str, from: SystemTime) -> CompletedSpan {
-        CompletedSpan::internal(name, &self.as_parent(), from, now()).with_service(self.service)
+    pub fn child(&self, name: &str, from: SystemTime) -> CompletedSpan {
+        CompletedSpan::internal(name, &self.handle(), from, now()).with_service(self.service)
     }
 
     /// The span of telling the broker what became of the message, which ended now.
-    pub fn settled(&self, operation: &'static str, from: SystemTime) -> CompletedSpan {
+    pub fn settle_span(&self, operation: &'static str, from: SystemTime) -> CompletedSpan {
         let name = format!("{operation} {}", self.subject.destination.consumed());
-        let span = CompletedSpan::new(&name, SpanKind::Client, &self.as_parent(), from, now());
+        let span = CompletedSpan::new(&name, SpanKind::Client, &self.handle(), from, now());
         self.tagged(self.subject.described(span.with_service(self.service), operation, "settle"))
     }
 

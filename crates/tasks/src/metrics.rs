@@ -23,7 +23,7 @@ const COUNTED: u32 = 100_000;
 pub(crate) struct Counters {
     events: Family<Happened, Counter>,
     start_delay: Histogram,
-    lease_losses: Family<Fate, Counter>,
+    lease_losses: Family<LeaseLoss, Counter>,
     /// How long batches take to be written.
     pub writes: Histogram,
 }
@@ -34,7 +34,7 @@ pub(crate) static COUNTERS: LazyLock<Counters> = LazyLock::new(|| {
     let known = EventType::iter().map(Happened::from);
     let events = metrics::counters("miniapp_task_events", help, known);
     let help = "Leases that ran out, by what became of the task";
-    let known = [Fate::REPEATED, Fate::ENDED];
+    let known = [LeaseLoss::REPEATED, LeaseLoss::ENDED];
     let lease_losses = metrics::counters("miniapp_task_lease_losses", help, known);
     let help = "From when a task may run to its start";
     let start_delay = metrics::histogram("miniapp_task_start_delay", help, LONG_BUCKETS);
@@ -57,13 +57,13 @@ impl From<EventType> for Happened {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Fate {
-    fate: &'static str,
+struct LeaseLoss {
+    outcome: &'static str,
 }
 
-impl Fate {
-    const REPEATED: Self = Self { fate: "repeated" };
-    const ENDED: Self = Self { fate: "ended" };
+impl LeaseLoss {
+    const REPEATED: Self = Self { outcome: "repeated" };
+    const ENDED: Self = Self { outcome: "ended" };
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -87,7 +87,9 @@ impl Counters {
     /// The lease of what is `task` now ran out.
     pub fn lease_lost(&self, task: &Task) {
         let is_over = task.state.status.is_terminal();
-        self.lease_losses.get_or_create(if is_over { &Fate::ENDED } else { &Fate::REPEATED }).inc();
+        self.lease_losses
+            .get_or_create(if is_over { &LeaseLoss::ENDED } else { &LeaseLoss::REPEATED })
+            .inc();
     }
 }
 

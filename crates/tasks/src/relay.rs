@@ -239,7 +239,9 @@ async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<Held>) -> Publ
         .map(|Held { due, .. }| {
             let Due { id: task_id, generation, version, .. } = *due;
             let body = TaskReady::V1 { task_id, generation, version };
-            Message::new(new_id(tasks.clock()), &body).about(task_id).in_trace(due.trace.clone())
+            Message::new(new_id(tasks.clock()), &body)
+                .with_conversation(task_id)
+                .with_trace(due.trace.clone())
         })
         .collect();
     let dispatching = Dispatching::begin(tasks.clock(), broker.system(), &mut messages);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use miniapp_broker::spans::Publishing;
+use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{BrokerError, Message, Queue};
 use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::trace::{
@@ -102,7 +102,7 @@ fn stored(
 pub(crate) struct Dispatching {
     times: Option<SpanClock>,
     /// Each with its place among the messages.
-    publishing: Vec<(usize, Publishing)>,
+    publishing: Vec<(usize, PublishSpan)>,
 }
 
 impl Dispatching {
@@ -112,7 +112,7 @@ impl Dispatching {
             .iter_mut()
             .enumerate()
             .filter_map(|(place, message)| {
-                Some((place, Publishing::begin(system, Queue::Tasks, message)?))
+                Some((place, PublishSpan::start(system, Queue::Tasks, message)?))
             })
             .collect();
         let times = (!publishing.is_empty()).then(|| SpanClock::new(clock));
@@ -141,10 +141,10 @@ impl Dispatching {
 fn waits(
     due: &Due,
     times: SpanClock,
-    publishing: &Publishing,
+    publishing: &PublishSpan,
     described: impl Fn(CompletedSpan) -> CompletedSpan,
 ) {
-    let (parent, end) = (publishing.parent(), publishing.from());
+    let (parent, end) = (publishing.parent(), publishing.started_at());
     let (since, at) = (times.to_span_time(due.since).min(end), times.to_span_time(due.at).min(end));
     if due.at > due.since {
         let name = if due.attempt > 0 { "wait for retry" } else { "wait until due" };

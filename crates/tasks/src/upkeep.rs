@@ -110,7 +110,7 @@ impl Upkeep {
         });
         let sweep = stopped.run_until_cancelled(sweep);
         let letters =
-            stopped.run_until_cancelled(miniapp_broker::dead_letters::attend(broker.as_ref()));
+            stopped.run_until_cancelled(miniapp_broker::run_dead_letter_consumer(broker.as_ref()));
         let too_late = async {
             stop.begun().await;
             sleep(LAST_WORDS).await;

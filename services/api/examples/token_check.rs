@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use axum::routing::get;
 use axum::{Json, Router};
-use miniapp_api::token::Check;
+use miniapp_api::token::TokenVerifier;
 use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
 use miniapp_runtime::clock::{Clock, SystemClock, new_id};
 use miniapp_token::{Claims, ISSUER, SigningKey, jwk};
@@ -30,14 +30,14 @@ async fn main() -> anyhow::Result<()> {
     let auth = publish().await?;
     let key = SigningKey::new("key", &SEED);
     let (clock, broker) = (Arc::new(SystemClock), Arc::new(MemoryBroker::new()));
-    let check = Check::new(&auth, clock.clone())?;
+    let verifier = TokenVerifier::new(&auth, clock.clone())?;
     tokio::spawn({
-        let (check, broker) = (check.clone(), broker.clone());
-        async move { match check.run(broker.as_ref()).await {} }
+        let (verifier, broker) = (verifier.clone(), broker.clone());
+        async move { match verifier.run(broker.as_ref()).await {} }
     });
     // Long enough for one request to this process.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    check.health().await?;
+    verifier.health().await?;
 
     let mut tokens = Vec::new();
     for _ in 0..TOKENS {
@@ -48,18 +48,22 @@ async fn main() -> anyhow::Result<()> {
         broker.broadcast(Topic::Sessions, Message::new(session, &change)).await?;
         tokio::task::yield_now().await;
     }
-    let first = time(&check, &tokens, 1).await?;
-    let again = time(&check, &tokens, ROUNDS).await?;
+    let first = time(&verifier, &tokens, 1).await?;
+    let again = time(&verifier, &tokens, ROUNDS).await?;
     println!("a new token:        {first:>9.2?}");
     println!("a token seen before: {again:>8.2?}");
     Ok(())
 }
 
-async fn time(check: &Check, tokens: &[String], rounds: u32) -> anyhow::Result<Duration> {
+async fn time(
+    verifier: &TokenVerifier,
+    tokens: &[String],
+    rounds: u32,
+) -> anyhow::Result<Duration> {
     let began = Instant::now();
     for _ in 0..rounds {
         for token in tokens {
-            check.check(token).await.context("a refused token")?;
+            verifier.verify(token).await.context("a refused token")?;
         }
     }
     Ok(began.elapsed() / (rounds * TOKENS))

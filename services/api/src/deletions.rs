@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use miniapp_broker::spans::Processing;
+use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_tasks::Tasks;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Removes the tasks of deleted accounts until it is dropped.
 pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
-    let mut retry_log = RetryLogger::new("taking news of deleted accounts");
+    let mut retry_log = RetryLogger::new("consuming account deletions");
     loop {
         match broker.consume(Queue::AccountDeletions, TOGETHER).await {
             Ok(mut consumer) => {
@@ -40,35 +40,35 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
 }
 
 /// The processing of a message, where its trace is recorded.
-fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<Processing> {
-    Processing::of(Service::Api, broker.system(), Queue::AccountDeletions, delivery)
+fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<ProcessSpan> {
+    ProcessSpan::of_delivery(Service::Api, broker.system(), Queue::AccountDeletions, delivery)
 }
 
 /// The work in it, to which the changes of each task belong.
-fn removal(processing: Option<&Processing>) -> Span {
+fn removal(processing: Option<&ProcessSpan>) -> Span {
     let Some(processing) = processing else { return Span::none() };
     let span = info_span!("remove tasks", service.name = Service::Api.name());
-    processing.as_parent().set_as_parent_of(&span);
+    processing.handle().set_as_parent_of(&span);
     span
 }
 
 /// Acknowledged only when the last task is gone. What fails is tried again while it is
 /// held: a broker would count how often it comes back, and give it up.
 async fn settle(tasks: &Tasks, delivery: Delivery) {
-    let user = match delivery.message.read::<AccountDeleted>() {
+    let user = match delivery.message.decode::<AccountDeleted>() {
         Ok(AccountDeleted::V1 { user_id }) => user_id,
         Err(error) => {
             let id = delivery.message.id;
-            tracing::warn!(message.id = %id, %error, "a message that is not readable here");
+            tracing::warn!(message.id = %id, %error, "rejected a message that could not be decoded");
             return delivery.reject().await;
         }
     };
-    let mut retry_log = RetryLogger::new("removing a deleted account's tasks");
+    let mut retry_log = RetryLogger::new("deleting the tasks of a deleted account");
     while let Err(error) = tasks.delete_all(user).await {
         retry_log.failed(&error);
         sleep(PAUSE).await;
     }
-    tracing::info!(user.id = %user, "the tasks of a deleted account are gone");
+    tracing::info!(user.id = %user, "deleted the tasks of a deleted account");
     delivery.ack().await;
 }
 

@@ -16,4 +16,4 @@ mod state;
 mod testing;
 pub mod token;
 
-pub use service::{Deps, openapi, run, serve};
+pub use service::{Dependencies, openapi, run, serve};

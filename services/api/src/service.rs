@@ -16,12 +16,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::state::Api;
-use crate::token::Check;
+use crate::token::TokenVerifier;
 use crate::{deletions, routes};
 
 /// What the service needs.
 #[derive(Clone)]
-pub struct Deps {
+pub struct Dependencies {
     /// Where tasks are kept.
     pub tasks: Tasks,
     /// Where news come from.
@@ -34,15 +34,15 @@ pub struct Deps {
 /// the broker is for whoever opened it.
 pub async fn run(
     config: &Config,
-    deps: Deps,
+    deps: Dependencies,
     listener: TcpListener,
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Deps { tasks, broker, clock } = deps;
-    let check = Check::new(&config.auth.url, clock.clone())?;
-    add_checks(health, &tasks, &check);
-    let api = Api::new(tasks, check, clock, broker.is_durable());
+    let Dependencies { tasks, broker, clock } = deps;
+    let verifier = TokenVerifier::new(&config.auth.url, clock.clone())?;
+    add_checks(health, &tasks, &verifier);
+    let api = Api::new(tasks, verifier, clock, broker.is_durable());
     let router = router(api.clone(), &RouterOptions::new(miniapp_telemetry::Service::Api, config))?;
     health.started();
     // Both end with this function, after the last request.
@@ -58,8 +58,8 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
-        "no worker is reached by {}, which lives within a process: run miniapp, or set \
-         MINIAPP__BROKER__URL to a broker that is shared",
+        "{} is an in-process broker and reaches no worker: run miniapp, or set \
+         MINIAPP__BROKER__URL to a shared broker",
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
@@ -70,7 +70,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
     let retention = Retention::from(&config.tasks);
-    let deps = Deps { tasks, broker: broker.clone(), clock };
+    let deps = Dependencies { tasks, broker: broker.clone(), clock };
     let serving = run(&config, deps, listener, &health, shutdown);
     upkeep.during(broker, retention, serving).await?
 }
@@ -92,7 +92,7 @@ pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());
-        async move { match api.check.run(broker.as_ref()).await {} }
+        async move { match api.verifier.run(broker.as_ref()).await {} }
     });
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());
@@ -105,15 +105,15 @@ pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
     background
 }
 
-fn add_checks(health: &Health, tasks: &Tasks, check: &Check) {
+fn add_checks(health: &Health, tasks: &Tasks, verifier: &TokenVerifier) {
     let tasks = tasks.clone();
     health.add("tasks", move || {
         let tasks = tasks.clone();
         async move { Ok(tasks.condition().await?) }
     });
-    let check = check.clone();
+    let verifier = verifier.clone();
     health.add("auth", move || {
-        let check = check.clone();
-        async move { check.health().await }
+        let verifier = verifier.clone();
+        async move { verifier.health().await }
     });
 }

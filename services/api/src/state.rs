@@ -8,7 +8,7 @@ use miniapp_tasks::Tasks;
 
 use crate::kinds::KnownKinds;
 use crate::live::Hub;
-use crate::token::Check;
+use crate::token::TokenVerifier;
 
 /// The service, shared by all requests. Cheap to clone.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct Shared {
     /// The tasks.
     pub tasks: Tasks,
     /// Who may ask.
-    pub check: Check,
+    pub verifier: TokenVerifier,
     /// Live events.
     pub hub: Arc<Hub>,
     /// What can be submitted.
@@ -31,9 +31,14 @@ pub struct Shared {
 }
 
 impl Api {
-    pub(crate) fn new(tasks: Tasks, check: Check, clock: Arc<dyn Clock>, has_others: bool) -> Self {
+    pub(crate) fn new(
+        tasks: Tasks,
+        verifier: TokenVerifier,
+        clock: Arc<dyn Clock>,
+        has_others: bool,
+    ) -> Self {
         let (hub, kinds) = (Arc::default(), KnownKinds::default());
-        Self(Arc::new(Shared { tasks, check, hub, kinds, clock, has_others }))
+        Self(Arc::new(Shared { tasks, verifier, hub, kinds, clock, has_others }))
     }
 }
 

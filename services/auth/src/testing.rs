@@ -199,7 +199,7 @@ impl SessionEvents {
         match self.0.next().await.expect("news") {
             Received::Message(message) => {
                 let SessionChanged::V1 { session_id, epoch, .. } =
-                    message.read().expect("a change");
+                    message.decode().expect("a change");
                 (session_id, epoch)
             }
             other => panic!("no news but {other:?}"),

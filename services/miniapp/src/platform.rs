@@ -79,7 +79,7 @@ impl Platform {
         let mut parts = JoinSet::new();
         parts.spawn(auth.run(auth_listener, shutdown.clone()));
         parts.spawn({
-            let deps = miniapp_api::Deps {
+            let deps = miniapp_api::Dependencies {
                 tasks: tasks.clone(),
                 broker: broker.clone(),
                 clock: clock.clone(),
@@ -88,7 +88,7 @@ impl Platform {
             async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }
         });
         let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
-        let deps = miniapp_worker::Deps {
+        let deps = miniapp_worker::Dependencies {
             tasks: tasks.clone(),
             broker: broker.clone(),
             clock: clock.clone(),
@@ -152,13 +152,13 @@ async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
 /// to the end is still told.
 async fn run_workers(
     config: Arc<Config>,
-    deps: miniapp_worker::Deps,
+    deps: miniapp_worker::Dependencies,
     upkeep: Upkeep,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let retention = Retention::from(&config.tasks);
     let workers = (0..config.worker.replicas).map(|_| {
-        let deps = miniapp_worker::Deps { seed: rand::random(), ..deps.clone() };
+        let deps = miniapp_worker::Dependencies { seed: rand::random(), ..deps.clone() };
         miniapp_worker::run(&config.worker, deps, shutdown.clone())
     });
     let working = async {

@@ -10,14 +10,14 @@ use crate::runner::Runner;
 /// Listens for cancels. Where some may have been missed, `renew` has the leases renewed,
 /// which tells of them too.
 pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
-    let mut retry = runner.retries("listening for cancels");
+    let mut retry = runner.retries("subscribing to cancellations");
     loop {
         let ended = match broker.subscribe(Topic::TaskCancels).await {
             Ok(mut subscription) => {
                 retry.recovered();
                 renew.notify_one();
                 listen(runner, subscription.as_mut(), renew).await;
-                "the stream of news ended".to_owned()
+                "the subscription ended".to_owned()
             }
             Err(error) => error.to_string(),
         };
@@ -29,11 +29,11 @@ async fn listen(runner: &Runner, subscription: &mut dyn Subscription, renew: &No
     while let Some(received) = subscription.next().await {
         match received {
             Received::Gap => renew.notify_one(),
-            Received::Echo(_) => {}
-            Received::Message(message) => match message.read() {
+            Received::Probe(_) => {}
+            Received::Message(message) => match message.decode() {
                 Ok(TaskCancels::V1 { task_ids }) => runner.running.cancel(&task_ids),
                 Err(error) => {
-                    tracing::warn!(message.id = %message.id, %error, "news of cancels are not readable here");
+                    tracing::warn!(message.id = %message.id, %error, "could not decode a cancellation");
                     renew.notify_one();
                 }
             },

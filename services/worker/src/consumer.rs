@@ -31,7 +31,7 @@ pub(crate) async fn run(
     // again, while what came over the old one still runs.
     let turns = Arc::new(Semaphore::new(usize::from(concurrency)));
     let abandoned = runner.shutdown.hard_token().child_token();
-    let mut retry = runner.retries("taking tasks from the broker");
+    let mut retry = runner.retries("consuming tasks");
     let mut consumer = None;
     while !runner.shutdown.has_begun() {
         let ended = match broker.consume(Queue::Tasks, concurrency).await {
@@ -56,7 +56,7 @@ pub(crate) async fn run(
                     attempts.spawn(async move { abandoned.run_until_cancelled(handling).await });
                 });
                 taking.await;
-                "the stream of messages ended".to_owned()
+                "the consumer ended".to_owned()
             }
             Err(error) => error.to_string(),
         };
@@ -68,10 +68,16 @@ pub(crate) async fn run(
 
     attempts.close();
     if timeout(grace, attempts.wait()).await.is_err() {
-        tracing::info!(count = attempts.len(), "handing back tasks that did not end in time");
+        tracing::info!(
+            count = attempts.len(),
+            "releasing tasks that did not finish within the grace period"
+        );
         runner.running.stop(Stop::Shutdown);
         if timeout(HAND_BACK, attempts.wait()).await.is_err() {
-            tracing::warn!(count = attempts.len(), "left tasks to the end of their leases");
+            tracing::warn!(
+                count = attempts.len(),
+                "abandoned tasks; other workers take them over when their leases expire"
+            );
             abandoned.cancel();
             attempts.wait().await;
         }

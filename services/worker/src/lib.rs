@@ -42,7 +42,7 @@ pub use service::serve;
 
 /// What a worker needs.
 #[derive(Clone)]
-pub struct Deps {
+pub struct Dependencies {
     /// Where tasks are claimed and outcomes committed.
     pub tasks: Tasks,
     /// Where messages come from.
@@ -58,8 +58,8 @@ pub struct Deps {
 /// Runs one worker until `shutdown` is complete: after its first step no task is taken and
 /// running ones have `worker.grace` to end; what is left then is handed back. After the
 /// second all is dropped.
-pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
-    let Deps { tasks, broker, clock, kinds, seed } = deps;
+pub async fn run(config: &config::Worker, deps: Dependencies, shutdown: Shutdown) {
+    let Dependencies { tasks, broker, clock, kinds, seed } = deps;
     let runner = Arc::new(Runner {
         name: name::next(config.name.as_deref()).into(),
         tasks,
@@ -71,7 +71,7 @@ pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
         rng: Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
         shutdown: shutdown.clone(),
     });
-    tracing::info!(worker = %runner.name, concurrency = config.concurrency, "a worker takes tasks");
+    tracing::info!(worker = %runner.name, concurrency = config.concurrency, "worker started");
     let _slots = metrics::Slots::open(config.concurrency, &runner.kinds);
     let renew = Notify::new();
     let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
@@ -91,7 +91,7 @@ pub async fn run(config: &config::Worker, deps: Deps, shutdown: Shutdown) {
         () = shutdown.aborted() => return,
     }
     if let Err(error) = runner.tasks.forget_worker(&runner.name).await {
-        tracing::warn!(%error, "could not say that this worker is gone");
+        tracing::warn!(%error, "could not deregister the worker");
     }
-    tracing::info!(worker = %runner.name, "a worker has stopped");
+    tracing::info!(worker = %runner.name, "worker stopped");
 }

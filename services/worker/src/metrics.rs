@@ -11,24 +11,27 @@ use tokio::time::Instant;
 use crate::kinds::Kinds;
 
 static EXECUTIONS: LazyLock<Histograms<Execution>> = LazyLock::new(|| {
-    let help = "How long attempts at tasks took, by what became of them";
+    let help = "Duration of task attempts, by kind and outcome";
     metrics::histograms("miniapp_task_execution_duration", help, LONG_BUCKETS)
 });
 
 static CLAIMS: LazyLock<Histogram> = LazyLock::new(|| {
-    let help = "From a message in a worker's hands to the start of the task's code";
+    let help = "Time from receiving a message to starting the task's code";
     metrics::histogram("miniapp_task_claim_to_start", help, SHORT_BUCKETS)
 });
 
 static RETRIES: LazyLock<Family<Kind, Counter>> = LazyLock::new(|| {
-    metrics::counters("miniapp_task_retries", "Failed attempts that another one follows", [])
+    metrics::counters("miniapp_task_retries", "Failed attempts that are retried", [])
 });
 
 static RUNNING: LazyLock<Gauge> =
-    LazyLock::new(|| metrics::gauge("miniapp_task_attempts_running", "Attempts that run now"));
+    LazyLock::new(|| metrics::gauge("miniapp_task_attempts_running", "Attempts running now"));
 
 static SLOTS: LazyLock<Gauge> = LazyLock::new(|| {
-    metrics::gauge("miniapp_worker_slots", "Attempts that the workers here can run at a time")
+    metrics::gauge(
+        "miniapp_worker_slots",
+        "Attempts that the workers of this process can run concurrently",
+    )
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

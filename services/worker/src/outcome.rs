@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use crate::attempt::{Attempt, Stop};
-use crate::kinds::{Answer, Context, Kind, KindError};
+use crate::kinds::{Context, Kind, KindError, KindResult};
 
 /// How long code may take to notice that it is to stop before it is dropped.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -80,13 +80,13 @@ impl Outcome {
         }
     }
 
-    fn ended(ended: Result<Answer, Box<dyn Any + Send>>, attempt: &Attempt) -> Self {
+    fn ended(ended: Result<KindResult, Box<dyn Any + Send>>, attempt: &Attempt) -> Self {
         match ended {
             Ok(Ok(result)) => Self::Finished(result),
             // Told to stop, it ended in its own way before anybody here saw it.
             _ if let Some(reason) = attempt.stop_reason() => Self::Stopped(reason),
-            Ok(Err(KindError::Retry { code, message })) => Self::Retry(error(&code, &message)),
-            Ok(Err(KindError::Final { code, message })) => Self::Failed(error(&code, &message)),
+            Ok(Err(KindError::Retryable { code, message })) => Self::Retry(error(&code, &message)),
+            Ok(Err(KindError::Permanent { code, message })) => Self::Failed(error(&code, &message)),
             Ok(Err(KindError::Stopped)) => {
                 Self::Retry(error("stopped", "It stopped without being told to"))
             }

@@ -39,7 +39,7 @@ async fn store(runner: &Runner) -> Option<Instant> {
     }
     for error in join_all(writes).await.into_iter().filter_map(Result::err) {
         // Nothing is lost: the next progress says more, and so does the outcome.
-        tracing::debug!(%error, "a progress was not stored");
+        tracing::debug!(%error, "could not store progress");
     }
     next
 }

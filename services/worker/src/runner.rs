@@ -45,11 +45,11 @@ impl Runner {
     /// Does what a message asks for, and settles it when the store knows the outcome.
     pub async fn handle(&self, delivery: Delivery, mut traced: Traced) {
         let message = &delivery.message;
-        let ready: TaskReady = match message.read() {
+        let ready: TaskReady = match message.decode() {
             Ok(ready) => ready,
             Err(error) => {
                 let id = message.id;
-                tracing::warn!(message.id = %id, %error, "a message that is not readable here");
+                tracing::warn!(message.id = %id, %error, "rejected a message that could not be decoded");
                 delivery.reject().await;
                 return traced.settled("reject");
             }
@@ -135,14 +135,14 @@ impl Runner {
                 Err(Error::Store(error)) => error,
                 Err(refusal) => {
                     let task_id = attempt.claim.task_id;
-                    tracing::info!(task.id = %task_id, %refusal, "an outcome came too late");
+                    tracing::info!(task.id = %task_id, %refusal, "outcome rejected: the claim is no longer valid");
                     return matches!(refusal, Error::Refused(_));
                 }
             };
             let pause = retry.failed(&error);
             if Instant::now() + pause > attempt.lease_until() + self.lease {
                 let task_id = attempt.claim.task_id;
-                tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome");
+                tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome: the lease expired");
                 return true;
             }
             sleep(pause).await;

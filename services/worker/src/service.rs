@@ -7,7 +7,7 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
 use miniapp_tasks::{Retention, Tasks};
 
-use crate::Deps;
+use crate::Dependencies;
 use crate::kinds::Kinds;
 
 /// Runs one worker on what the configuration names, until it is told to stop.
@@ -16,8 +16,8 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let broker = miniapp_broker::open(&config.broker.address())?;
     ensure!(
         broker.is_durable(),
-        "nothing reaches this worker by {}, which lives within a process: run miniapp, or set \
-         MINIAPP__BROKER__URL to a broker that is shared",
+        "{} is an in-process broker and cannot reach this worker: run miniapp, or set \
+         MINIAPP__BROKER__URL to a shared broker",
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
@@ -37,7 +37,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let retention = Retention::from(&config.tasks);
     let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
     health.started();
-    let deps = Deps { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
+    let deps = Dependencies { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
     let working = crate::run(&config.worker, deps, shutdown);
     Ok(upkeep.during(broker, retention, working).await?)
 }

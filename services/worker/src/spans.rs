@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use miniapp_broker::spans::Processing;
+use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_tasks::{Claim, Task, Tasks, attempt_id};
 use miniapp_telemetry::Service;
@@ -21,7 +21,7 @@ pub(crate) struct Traced(Option<Box<Steps>>);
 /// What there will be to tell. Nothing of it is recorded before the whole is over, lest a
 /// part be known of an attempt whose worker didn't live to tell the rest.
 struct Steps {
-    processing: Processing,
+    processing: ProcessSpan,
     database: &'static str,
     /// When the step before ended.
     at: SystemTime,
@@ -55,7 +55,7 @@ impl Traced {
     /// Begins with a message that has just come.
     pub fn begin(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
         let system = broker.system();
-        let processing = Processing::of(Service::Worker, system, Queue::Tasks, delivery);
+        let processing = ProcessSpan::of_delivery(Service::Worker, system, Queue::Tasks, delivery);
         Self(processing.map(|processing| {
             Box::new(Steps {
                 database: tasks.system(),
@@ -81,7 +81,7 @@ impl Traced {
     pub fn claimed(&mut self, claimed: Option<&(Claim, Task)>, batch: usize) {
         let Some(steps) = &mut self.0 else { return };
         if let Some((claim, task)) = claimed {
-            steps.processing.identify(attempt_id(claim.task_id, claim.token));
+            steps.processing.set_span_id(attempt_id(claim.task_id, claim.token));
             let Task { spec, state, .. } = task;
             steps.claimed = Some(Claimed {
                 claim: *claim,
@@ -92,7 +92,7 @@ impl Traced {
             });
         }
         let slot_at = steps.at;
-        let waited = steps.processing.step("wait for slot", steps.processing.delivered_at());
+        let waited = steps.processing.child("wait for slot", steps.processing.delivered_at());
         steps.over.push(waited.with_end(slot_at));
         steps.stored("claim", batch);
     }
@@ -112,7 +112,7 @@ impl Traced {
             task.outcome = Empty,
             error.type = Empty,
         );
-        steps.processing.as_parent().set_as_parent_of(&span);
+        steps.processing.handle().set_as_parent_of(&span);
         span
     }
 
@@ -144,7 +144,7 @@ impl Traced {
     /// The broker has been told.
     pub fn settled(mut self, operation: &'static str) {
         if let Some(steps) = &mut self.0 {
-            steps.over.push(steps.processing.settled(operation, steps.at));
+            steps.over.push(steps.processing.settle_span(operation, steps.at));
             let nothing_ran = match operation {
                 "ack" => "stale",
                 "nack" => "released",
@@ -157,7 +157,7 @@ impl Traced {
 
 impl Steps {
     fn stored(&mut self, name: &'static str, batch: usize) {
-        let stored = self.processing.step(name, self.at);
+        let stored = self.processing.child(name, self.at);
         let stored = stored.with_kind(miniapp_telemetry::trace::SpanKind::Client);
         let stored = stored
             .with_attribute("db.system.name", self.database)
@@ -180,7 +180,7 @@ impl Drop for Traced {
             return;
         }
         // Until the last step is told of, too.
-        let _pending = processing.as_parent().pending_span();
+        let _pending = processing.handle().pending_span();
         processing.end(|mut span| {
             if let Some(claimed) = claimed {
                 let Claim { task_id, token } = claimed.claim;
@@ -207,12 +207,12 @@ pub(crate) fn ended(span: &Span, task: &Task, outcome: &Outcome) {
     let name = outcome.name();
     span.record("task.outcome", name);
     let Some(error) = outcome.error() else {
-        tracing::debug!(task.id = %task.id, kind, attempt, outcome = name, "an attempt ended");
+        tracing::debug!(task.id = %task.id, kind, attempt, outcome = name, "attempt ended");
         return;
     };
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error.code.as_str());
     span.in_scope(|| {
-        tracing::info!(task.id = %task.id, kind, attempt, error = error.code, "an attempt failed");
+        tracing::info!(task.id = %task.id, kind, attempt, error = error.code, "attempt failed");
     });
 }

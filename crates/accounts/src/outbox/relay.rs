@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use miniapp_broker::spans::Publishing;
+use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, Message, Queue};
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::retry::RetryLogger;
@@ -235,10 +235,10 @@ impl Relay {
 
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
         let mut message = Message::new(id, &AccountDeleted::V1 { user_id })
-            .about(user_id)
-            .in_trace(miniapp_telemetry::trace::current_context());
+            .with_conversation(user_id)
+            .with_trace(miniapp_telemetry::trace::current_context());
         let (queue, system) = (Queue::AccountDeletions, self.broker.system());
-        let publishing = Publishing::begin(system, queue, &mut message);
+        let publishing = PublishSpan::start(system, queue, &mut message);
         let answers = self.broker.publish(queue, vec![message]).await;
         let answer = answers.into_iter().next().context("the broker didn't answer")?;
         if let Some(publishing) = publishing {

@@ -14,7 +14,7 @@ const BAGGAGE: &str = "baggage";
 /// When a message went out, in microseconds since 1970: AMQP's own timestamp knows seconds.
 const PUBLISHED: &str = "x-published-at";
 /// How often a message has come back from the dead letters.
-const RETURNS: &str = "x-returns";
+const REDRIVE_COUNT: &str = "x-returns";
 /// AMQP's number for what is kept on disk.
 const PERSISTENT: u8 = 2;
 
@@ -43,8 +43,8 @@ pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
     if let Some(at) = message.published_at {
         headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(at.as_microsecond()));
     }
-    if message.returns > 0 {
-        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(message.returns.into()));
+    if message.redrive_count > 0 {
+        headers.insert(REDRIVE_COUNT.into(), AMQPValue::LongLongInt(message.redrive_count.into()));
     }
     if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
 }
@@ -61,7 +61,9 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         _ => None,
     };
     Message {
-        returns: number(RETURNS).and_then(|count| count.try_into().ok()).unwrap_or_default(),
+        redrive_count: number(REDRIVE_COUNT)
+            .and_then(|count| count.try_into().ok())
+            .unwrap_or_default(),
         published_at: number(PUBLISHED).and_then(|at| Timestamp::from_microsecond(at).ok()),
         id: id_of(properties).unwrap_or_default(),
         conversation: uuid(properties.correlation_id().as_ref()),
@@ -96,15 +98,17 @@ mod tests {
             tracestate: Some("vendor=1".into()),
             baggage: Some("key=value".into()),
         };
-        let sent = Message::new(Uuid::from_u128(1), &7).about(Uuid::from_u128(2)).in_trace(trace);
+        let sent = Message::new(Uuid::from_u128(1), &7)
+            .with_conversation(Uuid::from_u128(2))
+            .with_trace(trace);
         let at = Timestamp::from_microsecond(1_234_567_890_123_456).ok();
-        let sent = Message { returns: 2, published_at: at, ..sent };
+        let sent = Message { redrive_count: 2, published_at: at, ..sent };
         let received = message(&properties(&sent, true), sent.body.to_vec());
         assert_eq!(received.id, sent.id);
         assert_eq!(received.conversation, sent.conversation);
         assert_eq!(received.body, sent.body);
         assert_eq!(received.trace, sent.trace);
-        assert_eq!(received.returns, 2);
+        assert_eq!(received.redrive_count, 2);
         assert_eq!(received.published_at, at);
     }
 
@@ -121,7 +125,7 @@ mod tests {
         headers.insert(TRACEPARENT.into(), AMQPValue::LongLongInt(7));
         headers.insert(TRACESTATE.into(), AMQPValue::LongString([0xff, 0xfe].as_slice().into()));
         headers.insert(BAGGAGE.into(), AMQPValue::ShortString("key=value".into()));
-        headers.insert(RETURNS.into(), AMQPValue::LongLongInt(-1));
+        headers.insert(REDRIVE_COUNT.into(), AMQPValue::LongLongInt(-1));
         headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(i64::MAX));
         let properties = BasicProperties::default()
             .with_message_id("order 17".into())
@@ -130,7 +134,7 @@ mod tests {
         let received = message(&properties, b"<xml/>".to_vec());
         assert_eq!(received.id, Uuid::nil());
         assert_eq!(received.conversation, None);
-        assert_eq!(received.returns, 0);
+        assert_eq!(received.redrive_count, 0);
         assert_eq!(received.published_at, None);
         assert_eq!(&received.body[..], b"<xml/>");
         assert_eq!(received.trace, TraceContext::default());

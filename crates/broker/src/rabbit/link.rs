@@ -62,7 +62,7 @@ impl Link {
 
 /// The runtime is going, and with it whoever could make a connection.
 fn closed() -> BrokerError {
-    BrokerError::Unavailable("this process is closing".into())
+    BrokerError::Unavailable("the process is shutting down".into())
 }
 
 async fn supervise(address: Address, purpose: &'static str, state: watch::Sender<State>) {
@@ -75,11 +75,15 @@ async fn supervise(address: Address, purpose: &'static str, state: watch::Sender
                 let events = live.events();
                 state.send_replace(State::Up(Arc::clone(&live)));
                 if said.take().is_some() {
-                    tracing::info!(server = %address, purpose, "connected to RabbitMQ again");
+                    tracing::info!(server = %address, purpose, "reconnected to RabbitMQ");
                 }
                 let lost = live.ended(events).await;
                 backoff.worked(since);
-                tracing::warn!(error = lost.text, purpose, "connecting to RabbitMQ again");
+                tracing::warn!(
+                    error = lost.text,
+                    purpose,
+                    "lost the connection to RabbitMQ; reconnecting"
+                );
                 said = Some(lost.text);
                 state.send_replace(State::Connecting);
                 sleep(backoff.next()).await;
@@ -88,7 +92,7 @@ async fn supervise(address: Address, purpose: &'static str, state: watch::Sender
             Err(fault) => fault,
         };
         if said.as_ref() != Some(&fault.text) {
-            tracing::warn!(error = fault.text, purpose, "no connection to RabbitMQ; trying again");
+            tracing::warn!(error = fault.text, purpose, "could not connect to RabbitMQ; retrying");
             said = Some(fault.text.clone());
         }
         let pause = pause_after(&fault, &mut backoff);

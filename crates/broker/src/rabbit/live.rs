@@ -76,7 +76,7 @@ impl Live {
 
     /// Declares again what somebody has deleted, so that the next try works.
     pub async fn restore(&self) {
-        tracing::warn!(server = %self.address, "a queue or exchange is gone; declaring it again");
+        tracing::warn!(server = %self.address, "a queue or exchange is missing; redeclaring it");
         sleep(PARTING).await;
         if self.declare().await.is_err() {
             // The next connection tells what is wrong.
@@ -136,11 +136,11 @@ impl Live {
             tokio::select! {
                 Some(event) = events.next() => match event {
                     Event::ConnectionBlocked(reason) => {
-                        tracing::warn!(reason, "RabbitMQ takes no messages for now");
+                        tracing::warn!(reason, "RabbitMQ blocked publishing");
                         self.blocked.send_replace(Some(reason.into()));
                     }
                     Event::ConnectionUnblocked => {
-                        tracing::info!("RabbitMQ takes messages again");
+                        tracing::info!("RabbitMQ unblocked publishing");
                         self.blocked.send_replace(None);
                     }
                     // Also of single channels, whose users know by themselves.
@@ -158,7 +158,7 @@ impl Live {
     /// has ended, that has been told once for all of them.
     pub fn tell_end_of(&self, what: &str, why: &str) {
         if self.connection.status().connected() {
-            tracing::warn!(what, error = why, "RabbitMQ sends no more; asking again");
+            tracing::warn!(what, error = why, "a RabbitMQ consumer ended; resubscribing");
         }
     }
 
@@ -178,7 +178,7 @@ impl Drop for Live {
 }
 
 fn blocked(reason: &str) -> BrokerError {
-    BrokerError::Unavailable(format!("RabbitMQ takes no messages for now: {reason}"))
+    BrokerError::Unavailable(format!("RabbitMQ blocked publishing: {reason}"))
 }
 
 async fn connect(address: &Address, purpose: &str, socket: Socket) -> lapin::Result<Connection> {

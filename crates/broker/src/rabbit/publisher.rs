@@ -67,7 +67,7 @@ impl Publisher {
         let sent = tokio::spawn(send(Arc::clone(&live), channel, permit, route, messages));
         tokio::select! {
             answers = sent => {
-                answers.map_err(|_| BrokerError::Unavailable("this process is closing".into()))
+                answers.map_err(|_| BrokerError::Unavailable("the process is shutting down".into()))
             }
             error = live.takes_no_messages() => Err(error),
         }
@@ -105,7 +105,7 @@ async fn send_all(
             confirmed = &mut sends => return confirmed,
             () = sleep(PATIENCE) => {
                 if live.takes_messages().is_ok() {
-                    tracing::warn!("RabbitMQ owes confirmations for too long; connecting again");
+                    tracing::warn!("RabbitMQ did not confirm messages in time; reconnecting");
                     live.hang_up();
                 }
             }

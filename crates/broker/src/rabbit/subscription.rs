@@ -32,8 +32,8 @@ pub(super) struct RabbitSubscription {
     /// The queue that is heard now.
     ear: Arc<Mutex<Option<ShortString>>>,
     publisher: Arc<Publisher>,
-    /// A call that hasn't got away holds up the next.
-    calling: Arc<Semaphore>,
+    /// Allows one probe in flight.
+    probing: Arc<Semaphore>,
     _listener: AbortOnDropHandle<()>,
 }
 
@@ -55,7 +55,7 @@ impl RabbitSubscription {
             news,
             ear: name,
             publisher,
-            calling: Arc::new(Semaphore::new(1)),
+            probing: Arc::new(Semaphore::new(1)),
             _listener: AbortOnDropHandle::new(tokio::spawn(listener.run(ear))),
         })
     }
@@ -71,15 +71,15 @@ impl Subscription for RabbitSubscription {
         }
     }
 
-    fn call(&self, number: u64) {
+    fn send_probe(&self, sequence: u64) {
         let ear = self.ear.lock().clone();
-        let calling = Arc::clone(&self.calling).try_acquire_owned();
-        let (Some(ear), Ok(calling)) = (ear, calling) else { return };
+        let probing = Arc::clone(&self.probing).try_acquire_owned();
+        let (Some(ear), Ok(probing)) = (ear, probing) else { return };
         let (publisher, route) = (Arc::clone(&self.publisher), Route::to_ear(ear.to_string()));
         tokio::spawn(async move {
-            // No echo comes from where it can't get.
-            let _ = publisher.publish(route, vec![Message::new(Uuid::nil(), &number)]).await;
-            drop(calling);
+            // An undeliverable probe does not return.
+            let _ = publisher.publish(route, vec![Message::new(Uuid::nil(), &sequence)]).await;
+            drop(probing);
         });
     }
 }
@@ -159,7 +159,7 @@ impl Listener {
     }
 }
 
-/// News come from the topic's exchange, echoes straight from the caller.
+/// Messages arrive through the topic's exchange, probes through the default exchange.
 fn received(raw: Raw) -> Received {
     let is_news = raw.exchange.as_str() != DIRECT;
     let message = envelope::message(&raw.properties, raw.data);
@@ -167,5 +167,5 @@ fn received(raw: Raw) -> Received {
         return Received::Message(message);
     }
     // What isn't a number is a stranger's, and means nothing to anyone here.
-    Received::Echo(message.read().unwrap_or_default())
+    Received::Probe(message.decode().unwrap_or_default())
 }

@@ -58,7 +58,7 @@ impl Witness {
         self.broker.broadcast(Topic::Sessions, news.clone()).await.unwrap();
         loop {
             match within("news", self.subscription.next()).await.unwrap() {
-                Received::Gap | Received::Echo(_) => {}
+                Received::Gap | Received::Probe(_) => {}
                 Received::Message(heard) => break assert_eq!(heard.id, news.id),
             }
         }

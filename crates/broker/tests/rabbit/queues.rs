@@ -21,7 +21,7 @@ async fn messages_look_as_others_expect() {
         tracestate: None,
         baggage: Some("key=value".into()),
     };
-    let sent = message(7).about(Uuid::new_v4()).in_trace(trace.clone());
+    let sent = message(7).with_conversation(Uuid::new_v4()).with_trace(trace.clone());
     publish(&open(&url), vec![sent.clone()]).await.unwrap();
 
     let (_connection, channel) = raw(&url).await;
@@ -60,11 +60,11 @@ async fn strangers_are_delivered_and_can_be_dropped() {
         let delivery = next(&mut *consumer).await;
         assert_eq!(&delivery.message.body[..], body);
         assert_eq!(delivery.message.id, Uuid::nil());
-        assert!(delivery.message.read::<u32>().is_err());
+        assert!(delivery.message.decode::<u32>().is_err());
         delivery.ack().await;
     }
     publish(&broker, vec![message(1)]).await.unwrap();
-    assert_eq!(next(&mut *consumer).await.message.read::<u32>().unwrap(), 1);
+    assert_eq!(next(&mut *consumer).await.message.decode::<u32>().unwrap(), 1);
 }
 
 #[tokio::test]

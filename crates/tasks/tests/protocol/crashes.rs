@@ -51,7 +51,7 @@ impl Known {
 async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rng: SmallRng) {
     let mut consumer = broker.consume(Queue::Tasks, 8).await.expect("a consumer");
     while let Some(delivery) = consumer.next().await {
-        let message = delivery.message.read().expect("a message about a task");
+        let message = delivery.message.decode().expect("a message about a task");
         let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
         let Some(claimed) = known.noted(claimed.map_err(Error::Store)) else { return };
         if let Some((claim, task)) = claimed {

@@ -80,7 +80,7 @@ async fn workers_hear_what_to_stop() {
     let mut told = Vec::new();
     while let Some(news) = cancels.next().now_or_never() {
         let Some(Received::Message(message)) = news else { panic!("{news:?}") };
-        let TaskCancels::V1 { task_ids } = message.read().expect("cancels");
+        let TaskCancels::V1 { task_ids } = message.decode().expect("cancels");
         told.extend(task_ids);
     }
     assert_eq!(told, [canceled.id, removed.id]);
@@ -97,7 +97,7 @@ async fn a_process_that_stops_leaves_nothing_untold() {
     process.stop().await;
     let mut told = Vec::new();
     while let Some(Some(Received::Message(message))) = news.next().now_or_never() {
-        let TaskEvents::V1 { events } = message.read().expect("events");
+        let TaskEvents::V1 { events } = message.decode().expect("events");
         told.extend(events);
     }
     assert_eq!(told.len(), 2, "told {told:?}");
@@ -108,7 +108,7 @@ async fn hears_of_a_gap(news: &mut dyn Subscription) {
     let gap = async {
         loop {
             let Some(Received::Message(message)) = news.next().await else { continue };
-            let TaskEvents::V1 { events } = message.read().expect("events");
+            let TaskEvents::V1 { events } = message.decode().expect("events");
             if events.is_empty() {
                 return;
             }

@@ -56,5 +56,6 @@ async fn publish(broker: Arc<dyn Broker>, count: u32) -> anyhow::Result<()> {
 /// A message as the relay makes them.
 pub fn message() -> Message {
     let id = Uuid::new_v4();
-    Message::new(id, &TaskReady::V1 { task_id: id, generation: 1, version: 1 }).about(id)
+    Message::new(id, &TaskReady::V1 { task_id: id, generation: 1, version: 1 })
+        .with_conversation(id)
 }

@@ -48,7 +48,7 @@ pub(super) struct Watch {
 impl Hub {
     /// Listens to the broker until it is dropped.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
-        let mut retry_log = RetryLogger::new("listening to news of tasks");
+        let mut retry_log = RetryLogger::new("subscribing to task events");
         loop {
             match broker.subscribe(Topic::TaskEvents).await {
                 Ok(mut subscription) => {
@@ -58,7 +58,7 @@ impl Hub {
                         match received {
                             Received::Message(message) => self.hear(&message),
                             Received::Gap => self.miss(),
-                            Received::Echo(_) => {}
+                            Received::Probe(_) => {}
                         }
                     }
                 }
@@ -92,7 +92,7 @@ impl Hub {
             // Nobody tells nothing: something had to be left out.
             Ok(_) => return owners.values().for_each(Watchers::miss),
             Err(error) => {
-                tracing::warn!(%error, message.id = %message.id, "unreadable news of tasks");
+                tracing::warn!(%error, message.id = %message.id, "could not decode a batch of task events");
                 return owners.values().for_each(Watchers::miss);
             }
         };
@@ -102,7 +102,7 @@ impl Hub {
             let head = match owned.head() {
                 Ok(head) => head,
                 Err(error) => {
-                    tracing::warn!(%error, message.id = %message.id, "an unreadable event");
+                    tracing::warn!(%error, message.id = %message.id, "could not decode a task event");
                     watchers.miss();
                     continue;
                 }

@@ -22,13 +22,13 @@ use super::mailbox::Post;
 use super::sent::Sent;
 use crate::routes::fault;
 use crate::state::Api;
-use crate::token::Caller;
+use crate::token::Principal;
 
 /// How many events are read from the store at a time.
 const PAGE: u32 = 10_000;
 /// About how many bytes go out in one piece.
 const PIECE: usize = 64 * 1024;
-/// How often it is looked whether the caller may still listen.
+/// How often it is looked whether the principal may still listen.
 const RECHECK: Duration = Duration::from_millis(400);
 /// After how much silence a sign of life is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -39,7 +39,7 @@ const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
 /// What a stream is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
-    /// Everything that happens to the caller's tasks from now on.
+    /// Everything that happens to the principal's tasks from now on.
     Owner,
     /// A task, from its beginning until its newest generation has ended.
     Task(Uuid),
@@ -48,7 +48,7 @@ pub(crate) enum Source {
 /// A stream in the making.
 pub(crate) struct Stream {
     api: Api,
-    caller: Arc<Caller>,
+    principal: Arc<Principal>,
     source: Source,
     watch: Watch,
     sent: Sent,
@@ -66,7 +66,7 @@ impl Stream {
     /// to come, the client has it all.
     pub async fn open(
         api: Api,
-        caller: Arc<Caller>,
+        principal: Arc<Principal>,
         source: Source,
         last: Option<Uuid>,
     ) -> Result<Option<Self>, Problem> {
@@ -75,7 +75,7 @@ impl Stream {
             Source::Task(id) => Some(id),
         };
         // Before the store is read, so that nothing happens unseen in between.
-        let watch = api.hub.watch(caller.user_id, task);
+        let watch = api.hub.watch(principal.user_id, task);
         let now = Instant::now();
         let mut stream = Self {
             sent: match (source, last) {
@@ -85,7 +85,7 @@ impl Stream {
                 (Source::Task(_), _) => Sent::from(Uuid::nil()),
             },
             api,
-            caller,
+            principal,
             source,
             watch,
             behind: None,
@@ -117,8 +117,8 @@ impl Stream {
             }
             let now = Instant::now();
             if now >= self.recheck_at {
-                if let Err(refusal) = self.api.check.recheck(&self.caller).await {
-                    tracing::debug!(%refusal, "a stream ends with its token");
+                if let Err(refusal) = self.api.verifier.revalidate(&self.principal).await {
+                    tracing::debug!(%refusal, "closed an event stream: its token is no longer valid");
                     return None;
                 }
                 self.recheck_at = now + RECHECK;
@@ -130,7 +130,7 @@ impl Stream {
                 self.ready = match self.read_again(after).await {
                     Ok(events) => events,
                     Err(problem) => {
-                        tracing::debug!(%problem, "a stream ends, its events can't be read");
+                        tracing::debug!(%problem, "closed an event stream: its events could not be read");
                         return None;
                     }
                 };
@@ -157,7 +157,7 @@ impl Stream {
 
     /// The next events of all tasks from the store.
     async fn read_page(&mut self, after: Uuid) -> Result<Bytes, Problem> {
-        let read = self.api.tasks.events_after(self.caller.user_id, after, PAGE).await;
+        let read = self.api.tasks.events_after(self.principal.user_id, after, PAGE).await;
         let events = read.map_err(fault::store)?;
         let is_full = events.len() >= PAGE as usize;
         self.behind = if is_full { events.last().map(|event| event.id) } else { None };
@@ -166,7 +166,7 @@ impl Stream {
 
     /// What follows after `last` in the timeline of a task.
     async fn read_timeline(&mut self, id: Uuid, last: Option<Uuid>) -> Result<Bytes, Problem> {
-        let read = self.api.tasks.timeline(self.caller.user_id, id).await;
+        let read = self.api.tasks.timeline(self.principal.user_id, id).await;
         let gone = || Problem::new(Code::TaskNotFound);
         let events = read.map_err(fault::store)?.ok_or_else(gone)?;
         let Some(newest) = events.last() else { return Err(gone()) };

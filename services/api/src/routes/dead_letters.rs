@@ -10,7 +10,7 @@ use miniapp_types::task::{Status, TaskPage};
 
 use super::page;
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
@@ -26,10 +26,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 )]
 pub(super) async fn dead_letters(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     Query(wanted): Query<Page>,
 ) -> Result<Response, Problem> {
-    require_admin(caller.is_admin)?;
+    require_admin(principal.is_admin)?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
     page::of(filter, wanted, &api.tasks).await
 }

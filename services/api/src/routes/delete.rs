@@ -7,7 +7,7 @@ use miniapp_types::problem::Code;
 
 use super::fault;
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 
@@ -23,11 +23,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     id: Id,
 ) -> Result<StatusCode, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    api.tasks.delete(caller.user_id, id).await.map_err(fault::task)?;
+    api.tasks.delete(principal.user_id, id).await.map_err(fault::task)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -11,7 +11,7 @@ use super::watch::{LastEventId, WantsStream};
 use super::{fault, shown};
 use crate::live::{Source, Stream};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields];
 
@@ -40,19 +40,19 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields];
 )]
 pub(super) async fn events(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     id: Id,
     WantsStream(wants_stream): WantsStream,
     LastEventId(last): LastEventId,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
     if wants_stream {
-        let stream = Stream::open(api, caller, Source::Task(id), last).await?;
+        let stream = Stream::open(api, principal, Source::Task(id), last).await?;
         // 204 is what tells an EventSource not to come back.
         let nothing = || StatusCode::NO_CONTENT.into_response();
         return Ok(stream.map_or_else(nothing, Stream::into_response));
     }
-    let events = api.tasks.timeline(caller.user_id, id).await.map_err(fault::store)?;
+    let events = api.tasks.timeline(principal.user_id, id).await.map_err(fault::store)?;
     let events = shown::found(events)?;
     if events.last().is_none_or(|event| event.kind == EventType::Deleted) {
         return Err(Problem::new(Code::TaskNotFound));

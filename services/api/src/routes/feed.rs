@@ -1,4 +1,4 @@
-//! `GET /api/events`: everything that happens to the caller's tasks.
+//! `GET /api/events`: everything that happens to the principal's tasks.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -9,14 +9,14 @@ use miniapp_types::problem::Code;
 use super::watch::LastEventId;
 use crate::live::{Source, Stream};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
 
 /// The events of all tasks
 ///
-/// A stream of everything that happens to the caller's tasks from now on, or after
-/// `Last-Event-ID`. It ends with the caller's token. Where several processes serve the
+/// A stream of everything that happens to the principal's tasks from now on, or after
+/// `Last-Event-ID`. It ends with the principal's token. Where several processes serve the
 /// platform, a stream that goes on may tell events of the second before again.
 #[utoipa::path(
     get,
@@ -28,9 +28,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
 )]
 pub(super) async fn feed(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     LastEventId(last): LastEventId,
 ) -> Result<Response, Problem> {
-    let stream = Stream::open(api, caller, Source::Owner, last).await?;
+    let stream = Stream::open(api, principal, Source::Owner, last).await?;
     Ok(stream.map_or_else(|| StatusCode::NO_CONTENT.into_response(), Stream::into_response))
 }

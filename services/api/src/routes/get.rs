@@ -13,7 +13,7 @@ use miniapp_types::task::Task;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 
@@ -36,12 +36,12 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 )]
 pub(super) async fn get(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     id: Id,
     copies: Copies,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = shown::found(api.tasks.get(caller.user_id, id).await.map_err(fault::store)?)?;
+    let task = shown::found(api.tasks.get(principal.user_id, id).await.map_err(fault::store)?)?;
     let etag = shown::etag(&task)?;
     if copies.include(&etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());

@@ -8,7 +8,7 @@ use miniapp_types::task::Kinds;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[];
 
@@ -21,10 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
     tag = "platform",
     responses((status = 200, description = "The kinds by name", body = Kinds))
 )]
-pub(super) async fn kinds(
-    State(api): State<Api>,
-    _caller: Authorized,
-) -> Result<Response, Problem> {
+pub(super) async fn kinds(State(api): State<Api>, _caller: AuthUser) -> Result<Response, Problem> {
     let kinds = api.tasks.kinds().await.map_err(fault::store)?;
     shown::json(4096, &Kinds { kinds })
 }

@@ -1,4 +1,4 @@
-//! `GET /api/tasks`: finds the caller's tasks.
+//! `GET /api/tasks`: finds the principal's tasks.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::page;
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 /// Longer values of a filter are told to be too long, not to match nothing.
 const LONGEST: usize = 500;
@@ -47,7 +47,7 @@ impl FromFields for Wanted {
 
 /// List tasks
 ///
-/// The caller's tasks, newest first, a page at a time.
+/// The principal's tasks, newest first, a page at a time.
 #[utoipa::path(
     get,
     path = "/api/tasks",
@@ -62,7 +62,7 @@ impl FromFields for Wanted {
 )]
 pub(super) async fn list(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let Wanted { id, status, kind, page: wanted } = wanted;
@@ -70,7 +70,7 @@ pub(super) async fn list(
         // What is no id is no task's id.
         return page::empty();
     };
-    let filter = Filter { owner: Some(caller.user_id), id, status, kind, ..Filter::default() };
+    let filter = Filter { owner: Some(principal.user_id), id, status, kind, ..Filter::default() };
     page::of(filter, wanted, &api.tasks).await
 }
 

@@ -9,7 +9,7 @@ use miniapp_types::task::Task;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::TaskNotFound, Code::TaskNotFinished];
 
@@ -26,10 +26,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::TaskNotFound, Code
 )]
 pub(super) async fn requeue(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     id: Id,
 ) -> Result<Response, Problem> {
-    require_admin(caller.is_admin)?;
+    require_admin(principal.is_admin)?;
     let id = id.or(Code::TaskNotFound)?;
     let task = api.tasks.requeue(id).await.map_err(fault::task)?;
     shown::task(StatusCode::OK, &task)

@@ -9,7 +9,7 @@ use miniapp_types::task::Task;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished];
 
@@ -26,11 +26,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished
 )]
 pub(super) async fn restart(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     id: Id,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.restart(caller.user_id, id).await.map_err(fault::task)?;
+    let task = api.tasks.restart(principal.user_id, id).await.map_err(fault::task)?;
     shown::task(StatusCode::OK, &task)
 }
 

@@ -8,13 +8,13 @@ use miniapp_types::task::Stats;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[];
 
 /// Numbers about tasks
 ///
-/// About the caller's own; an admin's are about all.
+/// About the principal's own; an admin's are about all.
 #[utoipa::path(
     get,
     path = "/api/stats",
@@ -23,9 +23,9 @@ pub(super) const PROBLEMS: &[Code] = &[];
 )]
 pub(super) async fn stats(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
 ) -> Result<Response, Problem> {
-    let owner = (!caller.is_admin).then_some(caller.user_id);
+    let owner = (!principal.is_admin).then_some(principal.user_id);
     let stats = api.tasks.stats(owner).await.map_err(fault::store)?;
     shown::json(256, &stats)
 }

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::submission::{Submission, USUAL_KIND};
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 const USUAL_ATTEMPTS: u32 = 3;
 
@@ -59,7 +59,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 )]
 pub(super) async fn submit(
     State(api): State<Api>,
-    Authorized(caller): Authorized,
+    AuthUser(principal): AuthUser,
     Submission { task, key }: Submission,
 ) -> Result<Response, Problem> {
     let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
@@ -83,7 +83,7 @@ pub(super) async fn submit(
     });
     let key = key.transpose()?;
     let new = NewTask {
-        owner: caller.user_id,
+        owner: principal.user_id,
         kind,
         description,
         data,

@@ -8,7 +8,7 @@ use miniapp_types::task::Workers;
 
 use super::{fault, shown};
 use crate::state::Api;
-use crate::token::Authorized;
+use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[];
 
@@ -23,7 +23,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 )]
 pub(super) async fn workers(
     State(api): State<Api>,
-    _caller: Authorized,
+    _caller: AuthUser,
 ) -> Result<Response, Problem> {
     let workers = api.tasks.workers().await.map_err(fault::store)?;
     shown::json(1024, &Workers { workers })

@@ -33,7 +33,7 @@ pub(crate) use events::Events;
 
 use crate::service;
 use crate::state::Api;
-use crate::token::Check;
+use crate::token::TokenVerifier;
 
 /// No condition that a test waits for takes this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -74,8 +74,8 @@ impl Platform {
         let retention = Retention { ended: forever, removed: forever };
         tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
-        let check = Check::new(auth.url(), clock.clone()).expect("a client");
-        let api = Api::new(tasks.clone(), check, clock.clone(), false);
+        let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
+        let api = Api::new(tasks.clone(), verifier, clock.clone(), false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let ears: Arc<dyn Broker> = broker.clone();
         let background = service::attend(&api, &ears);

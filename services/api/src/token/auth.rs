@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Auth didn't answer, or not in a way that means anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("auth can't be asked")]
+#[error("auth is unreachable")]
 pub(super) struct Unreachable;
 
 /// What auth says about a token.
@@ -48,7 +48,7 @@ impl Auth {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
-            .context("can't make a client of auth")?;
+            .context("could not create the HTTP client for auth")?;
         Ok(Self { client, url: url.trim_end_matches('/').to_owned(), failed: Mutex::new(None) })
     }
 
@@ -93,9 +93,13 @@ impl Auth {
         match (&answer, before) {
             (Err(error), None) => {
                 let setting = variable_of("auth.url");
-                tracing::warn!(error = format!("{error:#}"), setting, "auth can't be asked");
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    setting,
+                    "token introspection failed: auth is unreachable"
+                );
             }
-            (Ok(_), Some(_)) => tracing::info!("auth answers again"),
+            (Ok(_), Some(_)) => tracing::info!("auth is reachable again"),
             _ => {}
         }
         answer.map_err(|_| Unreachable)

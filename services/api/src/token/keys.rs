@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
-use super::Refusal;
+use super::VerifyError;
 use super::auth::{Auth, Unreachable};
 
 /// Tokens that name unknown keys make us ask auth this often at most.
@@ -60,7 +60,7 @@ impl Keys {
 
     /// The key `kid`. One that isn't known may be new: auth is asked, but not for each
     /// token that somebody makes up.
-    pub async fn find(&self, kid: &str) -> Result<PublicKey, Refusal> {
+    pub async fn find(&self, kid: &str) -> Result<PublicKey, VerifyError> {
         if let Some(key) = self.known(kid) {
             return Ok(key);
         }
@@ -72,7 +72,7 @@ impl Keys {
             Some(fetched) if fetched.at.elapsed() < PAUSE => fetched.answered,
             _ => self.fetch(&mut latest).await.is_ok(),
         };
-        let refusal = if answered { Refusal::Invalid } else { Refusal::Unavailable };
+        let refusal = if answered { VerifyError::Invalid } else { VerifyError::Unavailable };
         self.known(kid).ok_or(refusal)
     }
 

@@ -6,7 +6,7 @@ use miniapp_telemetry::metrics::{self, Counter, Family};
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
-use super::Refusal;
+use super::VerifyError;
 use super::auth::{Answer, Unreachable};
 
 struct Numbers {
@@ -15,12 +15,12 @@ struct Numbers {
 }
 
 static NUMBERS: LazyLock<Numbers> = LazyLock::new(|| {
-    let help = "Access tokens that were checked, by where their holder was known from";
+    let help = "Access tokens verified, by source of the principal and outcome";
     let known = Source::iter().map(|source| Checked::new(source, None));
     let checks = metrics::counters("miniapp_token_checks", help, known);
-    let help = "Questions to auth about tokens of which the news could not tell";
+    let help = "Token introspection requests sent to auth, by outcome";
     let known = [VALID, "refused", "unreachable"].map(|outcome| Asked { outcome });
-    let questions = metrics::counters("miniapp_token_questions", help, known);
+    let questions = metrics::counters("miniapp_token_introspections", help, known);
     Numbers { checks, questions }
 });
 
@@ -49,13 +49,13 @@ struct Asked {
 }
 
 impl Checked {
-    fn new(source: Source, refusal: Option<&Refusal>) -> Self {
+    fn new(source: Source, refusal: Option<&VerifyError>) -> Self {
         Self { source: source.into(), outcome: refusal.map_or(VALID, Into::into) }
     }
 }
 
 /// A token was checked.
-pub(super) fn checked(source: Source, refusal: Option<&Refusal>) {
+pub(super) fn checked(source: Source, refusal: Option<&VerifyError>) {
     NUMBERS.checks.get_or_create(&Checked::new(source, refusal)).inc();
 }
 

@@ -5,11 +5,11 @@
 //! news can't tell. A token that was seen before costs a digest and two look-ups.
 
 mod auth;
-mod authorized;
-mod caller;
+mod auth_user;
 mod generations;
 mod keys;
 mod metrics;
+mod principal;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -38,8 +38,8 @@ use self::keys::Keys;
 use self::metrics::Source;
 use self::sessions::{Sessions, Standing, Verdict};
 
-pub use self::authorized::Authorized;
-pub use self::caller::Caller;
+pub use self::auth_user::AuthUser;
+pub use self::principal::Principal;
 
 /// How many tokens are remembered at least.
 const REMEMBERED: usize = 8 * 1024;
@@ -49,7 +49,7 @@ const TOLERANCE: Duration = Duration::from_secs(30);
 /// Why a token doesn't open the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Refusal {
+pub enum VerifyError {
     /// It is malformed or forged.
     #[error("the token is not valid")]
     Invalid,
@@ -60,11 +60,11 @@ pub enum Refusal {
     #[error("the token was revoked")]
     Revoked,
     /// It can't be told now.
-    #[error("the token can't be checked now")]
+    #[error("the token can't be verified now")]
     Unavailable,
 }
 
-impl From<TokenError> for Refusal {
+impl From<TokenError> for VerifyError {
     fn from(fault: TokenError) -> Self {
         match fault {
             TokenError::Invalid => Self::Invalid,
@@ -73,13 +73,13 @@ impl From<TokenError> for Refusal {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<VerifyError> for Problem {
+    fn from(refusal: VerifyError) -> Self {
         match refusal {
-            Refusal::Invalid => Self::new(Code::TokenInvalid),
-            Refusal::Expired => Self::new(Code::TokenExpired),
-            Refusal::Revoked => Self::new(Code::TokenRevoked),
-            Refusal::Unavailable => Self::new(Code::Unavailable)
+            VerifyError::Invalid => Self::new(Code::TokenInvalid),
+            VerifyError::Expired => Self::new(Code::TokenExpired),
+            VerifyError::Revoked => Self::new(Code::TokenRevoked),
+            VerifyError::Unavailable => Self::new(Code::Unavailable)
                 .detail("tokens can't be checked now")
                 .retry_after(Duration::from_secs(1)),
         }
@@ -90,7 +90,7 @@ type Asking = Shared<BoxFuture<'static, Result<Answer, Unreachable>>>;
 
 /// Checks access tokens. Cheap to clone.
 #[derive(Clone)]
-pub struct Check(Arc<Inner>);
+pub struct TokenVerifier(Arc<Inner>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
@@ -98,12 +98,12 @@ struct Inner {
     keys: Keys,
     sessions: Sessions,
     /// Tokens whose signature was verified, by their digest.
-    seen: RwLock<Generations<[u8; 32], Arc<Caller>>>,
+    seen: RwLock<Generations<[u8; 32], Arc<Principal>>>,
     /// Questions on their way, by session and epoch: many requests ask one.
     asking: Mutex<HashMap<(Uuid, u32), Asking>>,
 }
 
-impl Check {
+impl TokenVerifier {
     /// Checks tokens of the auth at `auth_url`.
     pub fn new(auth_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let auth = Arc::new(Auth::new(auth_url)?);
@@ -132,13 +132,13 @@ impl Check {
     }
 
     /// Who holds `token`.
-    pub async fn check(&self, token: &str) -> Result<Arc<Caller>, Refusal> {
-        let (source, caller) = match self.seen(token) {
-            Ok(caller) => (Source::Cache, Ok(caller)),
-            Err(digest) => (Source::Signature, self.verify(token, digest).await),
+    pub async fn verify(&self, token: &str) -> Result<Arc<Principal>, VerifyError> {
+        let (source, principal) = match self.seen(token) {
+            Ok(principal) => (Source::Cache, Ok(principal)),
+            Err(digest) => (Source::Signature, self.verify_signature(token, digest).await),
         };
-        let checked = match caller {
-            Ok(caller) => self.recheck(&caller).await.map(|()| caller),
+        let checked = match principal {
+            Ok(principal) => self.revalidate(&principal).await.map(|()| principal),
             Err(refusal) => Err(refusal),
         };
         metrics::checked(source, checked.as_ref().err());
@@ -146,47 +146,55 @@ impl Check {
     }
 
     /// Whether a token that was good still is.
-    pub async fn recheck(&self, caller: &Arc<Caller>) -> Result<(), Refusal> {
-        if caller.expires_at <= self.0.clock.now().as_second() {
-            return Err(Refusal::Expired);
+    pub async fn revalidate(&self, principal: &Arc<Principal>) -> Result<(), VerifyError> {
+        if principal.expires_at <= self.0.clock.now().as_second() {
+            return Err(VerifyError::Expired);
         }
-        match self.0.sessions.judge(caller.session_id, caller.epoch) {
+        match self.0.sessions.judge(principal.session_id, principal.epoch) {
             Verdict::Valid => Ok(()),
-            Verdict::Revoked => Err(Refusal::Revoked),
-            Verdict::Aged(age) => self.confirm(caller, age <= TOLERANCE).await,
-            Verdict::Unknown => self.confirm(caller, false).await,
+            Verdict::Revoked => Err(VerifyError::Revoked),
+            Verdict::Aged(age) => self.confirm(principal, age <= TOLERANCE).await,
+            Verdict::Unknown => self.confirm(principal, false).await,
         }
     }
 
     /// The holder of a token that was verified before, or the token's digest.
-    fn seen(&self, token: &str) -> Result<Arc<Caller>, [u8; 32]> {
+    fn seen(&self, token: &str) -> Result<Arc<Principal>, [u8; 32]> {
         let digest = sha256(token);
-        let (caller, fades) = match self.0.seen.read().get(&digest) {
-            Some((caller, fades)) if caller.retirements == self.0.keys.retirements() => {
-                (caller.clone(), fades)
+        let (principal, fades) = match self.0.seen.read().get(&digest) {
+            Some((principal, fades)) if principal.retirements == self.0.keys.retirements() => {
+                (principal.clone(), fades)
             }
             _ => return Err(digest),
         };
         if fades {
-            self.0.seen.write().insert(digest, caller.clone());
+            self.0.seen.write().insert(digest, principal.clone());
         }
-        Ok(caller)
+        Ok(principal)
     }
 
-    async fn verify(&self, token: &str, digest: [u8; 32]) -> Result<Arc<Caller>, Refusal> {
+    async fn verify_signature(
+        &self,
+        token: &str,
+        digest: [u8; 32],
+    ) -> Result<Arc<Principal>, VerifyError> {
         let unverified = UnverifiedToken::parse(token)?;
         let retirements = self.0.keys.retirements();
         let key = self.0.keys.find(&unverified.kid).await?;
         let claims = unverified.verify(&key, self.0.clock.now())?;
-        let caller = Arc::new(Caller::new(token, claims, retirements));
-        self.0.seen.write().insert(digest, caller.clone());
-        Ok(caller)
+        let principal = Arc::new(Principal::new(token, claims, retirements));
+        self.0.seen.write().insert(digest, principal.clone());
+        Ok(principal)
     }
 
     /// Asks auth about a token of which the news can't tell. `is_tolerable`: it was good
     /// not long ago, which is enough while auth can't be asked.
-    async fn confirm(&self, caller: &Arc<Caller>, is_tolerable: bool) -> Result<(), Refusal> {
-        let asking = self.ask(caller);
+    async fn confirm(
+        &self,
+        principal: &Arc<Principal>,
+        is_tolerable: bool,
+    ) -> Result<(), VerifyError> {
+        let asking = self.ask(principal);
         if is_tolerable && self.0.auth.is_failing() {
             // The answer, should there be one, counts for the next request.
             return Ok(());
@@ -194,28 +202,28 @@ impl Check {
         match asking.await {
             Ok(Answer::Active) => {
                 // News may have overtaken the answer.
-                let verdict = self.0.sessions.judge(caller.session_id, caller.epoch);
-                if verdict == Verdict::Revoked { Err(Refusal::Revoked) } else { Ok(()) }
+                let verdict = self.0.sessions.judge(principal.session_id, principal.epoch);
+                if verdict == Verdict::Revoked { Err(VerifyError::Revoked) } else { Ok(()) }
             }
-            Ok(Answer::Refused(Code::TokenRevoked)) => Err(Refusal::Revoked),
-            Ok(Answer::Refused(Code::TokenExpired)) => Err(Refusal::Expired),
-            Ok(Answer::Refused(_)) => Err(Refusal::Invalid),
+            Ok(Answer::Refused(Code::TokenRevoked)) => Err(VerifyError::Revoked),
+            Ok(Answer::Refused(Code::TokenExpired)) => Err(VerifyError::Expired),
+            Ok(Answer::Refused(_)) => Err(VerifyError::Invalid),
             Err(Unreachable) if is_tolerable => Ok(()),
-            Err(Unreachable) => Err(Refusal::Unavailable),
+            Err(Unreachable) => Err(VerifyError::Unavailable),
         }
     }
 
     /// The question that is on its way, or a new one. It is asked to its end even if
     /// nobody waits for it any more.
-    fn ask(&self, caller: &Arc<Caller>) -> Asking {
-        let question = (caller.session_id, caller.epoch);
+    fn ask(&self, principal: &Arc<Principal>) -> Asking {
+        let question = (principal.session_id, principal.epoch);
         let mut asking = self.0.asking.lock();
         if let Some(asking) = asking.get(&question) {
             return asking.clone();
         }
-        let (inner, caller) = (self.0.clone(), caller.clone());
+        let (inner, principal) = (self.0.clone(), principal.clone());
         let asked = async move {
-            let answer = inner.settle(&caller).await;
+            let answer = inner.settle(&principal).await;
             inner.asking.lock().remove(&question);
             answer
         };
@@ -228,18 +236,18 @@ impl Check {
 
 impl Inner {
     /// Asks auth about a token, and remembers the answer.
-    async fn settle(&self, caller: &Caller) -> Result<Answer, Unreachable> {
+    async fn settle(&self, principal: &Principal) -> Result<Answer, Unreachable> {
         // What auth says was true at some time after this.
         let at = Instant::now();
-        let answer = self.auth.validate(caller.token.expose()).await;
+        let answer = self.auth.validate(principal.token.expose()).await;
         metrics::asked(answer);
         let answer = answer?;
         let standing = match answer {
-            Answer::Active => Standing::Current(caller.epoch),
-            Answer::Refused(Code::TokenRevoked) => Standing::Past(caller.epoch),
+            Answer::Active => Standing::Current(principal.epoch),
+            Answer::Refused(Code::TokenRevoked) => Standing::Past(principal.epoch),
             Answer::Refused(_) => return Ok(answer),
         };
-        self.sessions.learn(caller.session_id, standing, at);
+        self.sessions.learn(principal.session_id, standing, at);
         Ok(answer)
     }
 }

@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use miniapp_broker::spans::Processing;
+use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Received, Subscription, Topic};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_telemetry::Service;
@@ -154,7 +154,7 @@ impl Sessions {
     /// Listens to the news until it is dropped.
     pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
         // It has to be heard again soon, so the waits don't grow.
-        let mut retry_log = RetryLogger::new("listening to news of sessions");
+        let mut retry_log = RetryLogger::new("subscribing to session changes");
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
@@ -180,7 +180,7 @@ impl Sessions {
                 },
                 _ = beat.tick() => {
                     let since = self.began.elapsed().as_micros();
-                    subscription.call(u64::try_from(since).unwrap_or(u64::MAX));
+                    subscription.send_probe(u64::try_from(since).unwrap_or(u64::MAX));
                 }
             }
         }
@@ -190,11 +190,11 @@ impl Sessions {
         let now = Instant::now();
         let message = match received {
             Received::Gap => {
-                tracing::debug!("news of sessions may have been missed");
+                tracing::debug!("session changes may have been missed");
                 self.link.write().unbroken_since = Some(now);
                 return;
             }
-            Received::Echo(number) => {
+            Received::Probe(number) => {
                 let called_at = self.began.checked_add(Duration::from_micros(*number));
                 // A number from nowhere proves nothing.
                 let heard_until = called_at.filter(|at| *at <= now);
@@ -204,10 +204,10 @@ impl Sessions {
             }
             Received::Message(message) => message,
         };
-        let processing = Processing::begin(Service::Api, system, Topic::Sessions, message);
-        match message.read::<SessionChanged>() {
+        let processing = ProcessSpan::start(Service::Api, system, Topic::Sessions, message);
+        match message.decode::<SessionChanged>() {
             Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
-                tracing::debug!("auth may have left out news of sessions");
+                tracing::debug!("auth reported that session changes may have been dropped");
                 self.link.write().unbroken_since = Some(now);
             }
             Ok(SessionChanged::V1 { session_id, epoch, at: _ }) => {
@@ -216,7 +216,7 @@ impl Sessions {
             Err(error) => {
                 // Whatever it says, it is about a session that is known wrongly from here on.
                 self.link.write().unbroken_since = Some(now);
-                tracing::warn!(%error, message.id = %message.id, "unreadable news of a session");
+                tracing::warn!(%error, message.id = %message.id, "could not decode a session change");
             }
         }
         if let Some(processing) = processing {

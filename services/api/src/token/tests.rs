@@ -17,7 +17,7 @@ use super::*;
 use crate::testing::{FakeAuth, Token, auth, eventually};
 
 struct World {
-    check: Check,
+    verifier: TokenVerifier,
     auth: FakeAuth,
     broker: Arc<MemoryBroker>,
     clock: Arc<ManualClock>,
@@ -29,23 +29,23 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (clock, broker) = (Arc::new(ManualClock::default()), Arc::new(MemoryBroker::new()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
-        let check = Check::new(auth.url(), clock.clone()).expect("a client");
+        let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
         let mut background = JoinSet::new();
         background.spawn({
-            let (check, broker) = (check.clone(), broker.clone());
-            async move { match check.run(broker.as_ref()).await {} }
+            let (verifier, broker) = (verifier.clone(), broker.clone());
+            async move { match verifier.run(broker.as_ref()).await {} }
         });
-        let world = Self { check, auth, broker, clock, _background: background };
-        eventually("keys are known", async || world.check.0.keys.are_known()).await;
-        eventually("news are heard", async || world.check.0.sessions.hears()).await;
+        let world = Self { verifier, auth, broker, clock, _background: background };
+        eventually("keys are known", async || world.verifier.0.keys.are_known()).await;
+        eventually("news are heard", async || world.verifier.0.sessions.hears()).await;
         world
     }
 
-    async fn refusal(&self, token: &Token) -> Option<Refusal> {
-        self.check.check(&token.text).await.err()
+    async fn refusal(&self, token: &Token) -> Option<VerifyError> {
+        self.verifier.verify(&token.text).await.err()
     }
 
-    async fn becomes(&self, token: &Token, refusal: Option<Refusal>) {
+    async fn becomes(&self, token: &Token, refusal: Option<VerifyError>) {
         eventually(&format!("{refusal:?}"), async || self.refusal(token).await == refusal).await;
     }
 }

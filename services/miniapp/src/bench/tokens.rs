@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use miniapp_accounts::FIRST_EPOCH;
-use miniapp_api::token::Check;
+use miniapp_api::token::TokenVerifier;
 use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
 use miniapp_runtime::clock::{Clock, SystemClock, new_id};
 use miniapp_types::message::SessionChanged;
@@ -31,10 +31,10 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let broker = Arc::new(MemoryBroker::new());
     let auth = client.endpoints().auth.as_str().trim_end_matches('/');
-    let check = Check::new(auth, clock.clone())?;
+    let verifier = TokenVerifier::new(auth, clock.clone())?;
     let following = tokio::spawn({
-        let (check, broker) = (check.clone(), broker.clone());
-        async move { match check.run(broker.as_ref()).await {} }
+        let (verifier, broker) = (verifier.clone(), broker.clone());
+        async move { match verifier.run(broker.as_ref()).await {} }
     });
     let session_id = client.token_info().await?.session_id;
     let mut checks = Checks::default();
@@ -51,7 +51,7 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
         tokio::task::yield_now().await;
         let token = session.access.expose();
         let begin = Instant::now();
-        check.check(token).await?;
+        verifier.verify(token).await?;
         // The first one fetches the keys and finds cold caches.
         if round > 0 {
             checks.fresh.record(begin.elapsed());
@@ -60,7 +60,7 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
     let session = client.session().context("nobody is signed in")?;
     for _ in 0..SEEN {
         let begin = Instant::now();
-        check.check(session.access.expose()).await?;
+        verifier.verify(session.access.expose()).await?;
         checks.seen.record(begin.elapsed());
     }
     following.abort();

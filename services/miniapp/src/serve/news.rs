@@ -159,7 +159,7 @@ impl Teller<'_> {
                             }
                         }
                     }
-                    Some(Received::Gap | Received::Echo(_)) => {}
+                    Some(Received::Gap | Received::Probe(_)) => {}
                     None => return std::future::pending().await,
                 },
                 _ = sum_up.tick() => match budget.passed_over() {

@@ -47,7 +47,7 @@ async fn every_line_of_a_request_a_task_and_a_mail_has_its_trace() {
         user.until(task.task_id, Status::Finished).await;
         let id = task.task_id.to_string();
         let failed = |line: &Value| {
-            line["message"] == "an attempt failed" && line["task.id"].as_str() == Some(&id)
+            line["message"] == "attempt failed" && line["task.id"].as_str() == Some(&id)
         };
         let about = lines(&platform, "the failure is told", failed).await;
         assert_in_trace(&about[0], task.trace_id.as_deref().expect("a trace"));

@@ -55,7 +55,7 @@ async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
         let empty = async || client.depth(queue).await.ok().filter(|depth| *depth == 0);
         eventually("the queue is empty", empty).await;
     }
-    are_told(&mut platform, "parked a message that is not ours", 4).await;
+    are_told(&mut platform, "parked a message that is foreign", 4).await;
 }
 
 /// While a new version is rolled out, a queue holds messages of both, and consumers of both

@@ -76,7 +76,7 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
     submit(&user, 50).await;
     eventually("it is told", async || {
         let log = platform.apis[0].log();
-        let mut told = log.lines().filter(|line| line.contains("takes no messages for now"));
+        let mut told = log.lines().filter(|line| line.contains("blocked publishing"));
         told.any(|line| line.contains(of)).then_some(())
     })
     .await;

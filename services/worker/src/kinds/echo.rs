@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Answer, Context, Description, Kind};
+use super::{Context, Description, Kind, KindResult};
 
 /// Its result is its data, byte for byte.
 pub struct Echo;
@@ -20,7 +20,7 @@ impl Kind for Echo {
         }
     }
 
-    async fn run(&self, _: &Context, data: &RawValue) -> Answer {
+    async fn run(&self, _: &Context, data: &RawValue) -> KindResult {
         Ok(data.to_owned())
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Answer, Context, Description, Kind, KindError, answer, read};
+use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 /// Fails as many attempts as it is told, then finishes: to see retries at work.
 pub struct Flaky;
@@ -34,14 +34,14 @@ impl Kind for Flaky {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-        let Data { failures } = read(data)?;
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let Data { failures } = parse_data(data)?;
         let attempt = context.attempt();
         if attempt <= failures {
             let message = format!("Fails as told, {attempt} of {failures} times");
-            return Err(KindError::retry("flaky", message));
+            return Err(KindError::retryable("flaky", message));
         }
-        answer(&json!({ "attempt": attempt }))
+        to_result(&json!({ "attempt": attempt }))
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     async fn it_fails_as_often_as_told() {
         for attempt in 1..=2 {
             let failed = run(&Flaky, json!({ "failures": 2 }), attempt).await;
-            assert!(matches!(failed, Err(KindError::Retry { .. })), "{failed:?}");
+            assert!(matches!(failed, Err(KindError::Retryable { .. })), "{failed:?}");
         }
         assert_eq!(run(&Flaky, json!({ "failures": 2 }), 3).await, Ok(json!({ "attempt": 3 })));
     }

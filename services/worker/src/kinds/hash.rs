@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Context, Description, Kind, KindError, answer, read};
+use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 /// How many rounds between two looks at whether to stop; some milliseconds.
 const CHUNK: u32 = 16 * 1024;
@@ -56,8 +56,8 @@ impl Kind for Hash {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-        let Data { rounds } = read(data)?;
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let Data { rounds } = parse_data(data)?;
         if rounds == 0 {
             return Err(KindError::invalid_data("rounds must be at least 1"));
         }
@@ -70,7 +70,7 @@ impl Kind for Hash {
             hash
         });
         match hashing.await {
-            Ok(hash) => answer(&hash?),
+            Ok(hash) => to_result(&hash?),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
                 // The runtime is going away, and this with it.

@@ -23,12 +23,12 @@ use serde_json::value::RawValue;
 use self::address::is_public;
 use self::client::{Guard, Refused, SystemLookup};
 use self::request::Data;
-use super::{Answer, Context, Description, Kind, KindError, answer, read};
+use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 /// The largest body of an answer that is kept.
 const MAX_BODY: usize = 256 * 1024;
 
-/// Sends a request to the public internet and keeps the answer, whatever its status.
+/// Sends a request to the public internet and keeps the to_result, whatever its status.
 pub struct Http {
     guard: Guard,
     /// Made with the first task: most processes never need it.
@@ -80,7 +80,7 @@ impl Kind for Http {
     fn describe(&self) -> Description {
         Description {
             name: "http".into(),
-            description: "Fetches a URL of the public internet; the result is the answer, \
+            description: "Fetches a URL of the public internet; the result is the to_result, \
                           whatever its status."
                 .into(),
             data_schema: json!({
@@ -105,11 +105,11 @@ impl Kind for Http {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-        let data: Data = read(data)?;
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let data: Data = parse_data(data)?;
         let attempt = context.attempt_id();
         let fetched = context.unless_stopped(self.fetch(data, &attempt)).await??;
-        answer(&fetched)
+        to_result(&fetched)
     }
 }
 
@@ -136,7 +136,7 @@ impl Fetched {
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_BODY {
                 let message = format!("The answer is larger than {} KiB", MAX_BODY / 1024);
-                return Err(KindError::last("response_too_large", message));
+                return Err(KindError::permanent("response_too_large", message));
             }
             body.extend_from_slice(&chunk);
         }
@@ -150,7 +150,7 @@ impl From<&Refused> for KindError {
             Refused::Address(_) | Refused::Scheme(_) => "address_refused",
             Refused::Redirects => "too_many_redirects",
         };
-        Self::last(code, format!("Not fetched: {refused}"))
+        Self::permanent(code, format!("Not fetched: {refused}"))
     }
 }
 
@@ -171,7 +171,7 @@ fn failed(error: reqwest::Error) -> KindError {
         }
         cause = error.source();
     }
-    KindError::retry("connection_failed", message)
+    KindError::retryable("connection_failed", message)
 }
 
 #[cfg(test)]

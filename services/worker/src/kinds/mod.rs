@@ -1,17 +1,17 @@
-//! What tasks can do.
+//! Task kinds: the code that tasks run.
 //!
-//! # A new kind
+//! # Adding a kind
 //!
 //! A kind is one file in this folder with one type that implements [`Kind`], and one line
 //! in [`Kinds::standard`]:
 //!
 //! ```
 //! use async_trait::async_trait;
+//! use miniapp_worker::kinds::{Context, Description, Kind, KindResult, parse_data, to_result};
 //! use serde_json::json;
 //! use serde_json::value::RawValue;
-//! use miniapp_worker::kinds::{Answer, Context, Description, Kind, answer, read};
 //!
-//! /// Turns a text around.
+//! /// Reverses a string.
 //! pub struct Reverse;
 //!
 //! #[async_trait]
@@ -19,26 +19,26 @@
 //!     fn describe(&self) -> Description {
 //!         Description {
 //!             name: "reverse".into(),
-//!             description: "Turns a text around.".into(),
+//!             description: "Reverses a string.".into(),
 //!             data_schema: json!({ "type": "string" }),
 //!             example: json!("stressed"),
 //!         }
 //!     }
 //!
-//!     async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-//!         let text: String = read(data)?;
-//!         context.progress(0.5, "read it");
-//!         answer(&text.chars().rev().collect::<String>())
+//!     async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+//!         let text: String = parse_data(data)?;
+//!         context.progress(0.5, "parsed");
+//!         to_result(&text.chars().rev().collect::<String>())
 //!     }
 //! }
 //! ```
 //!
-//! The code may run more than once for the same task: an attempt whose worker vanished is
-//! made again elsewhere. Side effects take [`Context::attempt_id`] as their idempotency
-//! key. A panic is a failed attempt; so is [`KindError::Retry`], and another one follows
-//! as long as the task allows. Waiting goes through [`Context::sleep`] or
-//! [`Context::unless_stopped`]; what keeps a thread busy goes to the blocking pool and
-//! looks at [`Context::is_stopped`] (see [`hash`] for an example).
+//! The code may run more than once for the same task: if a worker disappears, another one
+//! makes a new attempt. Side effects use [`Context::attempt_id`] as their idempotency key.
+//! A panic and [`KindError::Retryable`] fail the attempt; the task is retried until its
+//! attempts are used up. Waits go through [`Context::sleep`] or
+//! [`Context::unless_stopped`]. CPU-bound work runs on the blocking pool and polls
+//! [`Context::is_stopped`]; [`hash`] is an example.
 
 pub mod echo;
 pub mod flaky;
@@ -62,70 +62,70 @@ pub use miniapp_types::task::Kind as Description;
 /// A kind of task.
 #[async_trait]
 pub trait Kind: Send + Sync + 'static {
-    /// What clients have to know.
+    /// Returns the kind's name, documentation and data schema, as clients see them.
     fn describe(&self) -> Description;
 
-    /// Makes one attempt at a task with this `data`.
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer;
+    /// Runs one attempt of a task with this `data`.
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult;
 }
 
-/// How an attempt ends: a result in JSON, or why there is none.
-pub type Answer = Result<Box<RawValue>, KindError>;
+/// The result of an attempt in JSON, or the error that ended it.
+pub type KindResult = Result<Box<RawValue>, KindError>;
 
 /// Why an attempt has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KindError {
     /// Another attempt may succeed.
     #[error("{code}: {message}")]
-    Retry {
+    Retryable {
         /// A stable `snake_case` name.
         code: Cow<'static, str>,
-        /// For people.
+        /// A description for people.
         message: String,
     },
     /// Another attempt would fail as well.
     #[error("{code}: {message}")]
-    Final {
+    Permanent {
         /// A stable `snake_case` name.
         code: Cow<'static, str>,
-        /// For people.
+        /// A description for people.
         message: String,
     },
-    /// It was told to stop.
+    /// The attempt was stopped.
     #[error("stopped")]
     Stopped,
 }
 
 impl KindError {
-    /// Another attempt may succeed.
-    pub fn retry(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::Retry { code: code.into(), message: message.into() }
+    /// Creates an error that another attempt may not have.
+    pub fn retryable(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::Retryable { code: code.into(), message: message.into() }
     }
 
-    /// Another attempt would fail as well.
-    pub fn last(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::Final { code: code.into(), message: message.into() }
+    /// Creates an error that every attempt would have.
+    pub fn permanent(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self::Permanent { code: code.into(), message: message.into() }
     }
 
-    /// The task's data is not what the kind takes.
+    /// Creates the permanent error for data that the kind does not accept.
     pub fn invalid_data(message: impl Into<String>) -> Self {
-        Self::last("invalid_data", message)
+        Self::permanent("invalid_data", message)
     }
 }
 
-/// Reads a task's data; what doesn't fit is told as `invalid_data`.
-pub fn read<T: DeserializeOwned>(data: &RawValue) -> Result<T, KindError> {
+/// Parses the data of a task. Fails with the code `invalid_data`.
+pub fn parse_data<T: DeserializeOwned>(data: &RawValue) -> Result<T, KindError> {
     serde_json::from_str(data.get()).map_err(|error| {
         let text = error.to_string();
-        // The place in the text helps nobody: clients don't see how it is kept.
-        let told = text.split_once(" at line ").map_or(text.as_str(), |(told, _)| told);
-        KindError::invalid_data(format!("The data is not what this kind takes: {told}"))
+        // The line and column refer to the stored text, which clients do not see.
+        let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+        KindError::invalid_data(format!("The data is not what this kind takes: {message}"))
     })
 }
 
-/// Makes a result of `value`.
-pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
-    to_raw_value(value).map_err(|error| KindError::last("invalid_result", error.to_string()))
+/// Serializes the result of an attempt.
+pub fn to_result<T: Serialize + ?Sized>(value: &T) -> KindResult {
+    to_raw_value(value).map_err(|error| KindError::permanent("invalid_result", error.to_string()))
 }
 
 /// The kinds that a worker runs, by name.
@@ -133,8 +133,8 @@ pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
 pub struct Kinds(BTreeMap<String, Arc<dyn Kind>>);
 
 impl Kinds {
-    /// The platform's own. `http_allow_private` lets `http` tasks reach private, loopback
-    /// and link-local addresses.
+    /// Returns the built-in kinds. `http_allow_private` lets `http` tasks reach private,
+    /// loopback and link-local addresses.
     pub fn standard(http_allow_private: bool) -> Self {
         let mut kinds = Self::none();
         kinds.register(simulate::Simulate);
@@ -146,27 +146,27 @@ impl Kinds {
         kinds
     }
 
-    /// No kind at all, to begin with.
+    /// Returns an empty set.
     pub fn none() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// Adds a kind; the latest of a name counts.
+    /// Adds a kind and replaces an earlier one of the same name.
     pub fn register(&mut self, kind: impl Kind) {
         self.0.insert(kind.describe().name, Arc::new(kind));
     }
 
-    /// The kind of this name.
+    /// Returns the kind of this name.
     pub fn get(&self, name: &str) -> Option<&dyn Kind> {
         self.0.get(name).map(AsRef::as_ref)
     }
 
-    /// Their names, sorted.
+    /// Returns the names, sorted.
     pub fn names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    /// What clients have to know of each, by name.
+    /// Returns the descriptions of all kinds, sorted by name.
     pub fn catalog(&self) -> Vec<Description> {
         self.0.values().map(|kind| kind.describe()).collect()
     }
@@ -185,7 +185,7 @@ mod tests {
         to_raw_value(value).expect("JSON")
     }
 
-    /// Runs one attempt and gives its result as a value.
+    /// Runs one attempt and returns its result as a value.
     pub(super) async fn run(kind: &dyn Kind, data: Value, number: u32) -> Result<Value, KindError> {
         let (context, _) = alone(number, Duration::from_secs(10), 1);
         kind.run(&context, &raw(&data)).await.map(|result| json!(result))
@@ -193,13 +193,13 @@ mod tests {
 
     pub(super) fn code(error: &KindError) -> &str {
         match error {
-            KindError::Retry { code, .. } | KindError::Final { code, .. } => code,
+            KindError::Retryable { code, .. } | KindError::Permanent { code, .. } => code,
             KindError::Stopped => "stopped",
         }
     }
 
     #[test]
-    fn every_kind_describes_itself() {
+    fn standard_kinds_have_descriptions() {
         let catalog = Kinds::standard(false).catalog();
         let names: Vec<&str> = catalog.iter().map(|kind| kind.name.as_str()).collect();
         assert_eq!(names, ["echo", "flaky", "hash", "http", "simulate", "sleep"]);
@@ -210,13 +210,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn data_that_does_not_fit_is_final_and_says_why() {
+    async fn invalid_data_is_a_permanent_error_with_a_reason() {
         for name in ["sleep", "hash", "http", "flaky"] {
             let kinds = Kinds::standard(false);
             let kind = kinds.get(name).expect("registered");
             for data in [json!(null), json!("text"), json!([]), json!({}), json!({ "x": 1 })] {
                 let error = run(kind, data, 1).await.expect_err(name);
-                assert!(matches!(error, KindError::Final { .. }), "{name}: {error}");
+                assert!(matches!(error, KindError::Permanent { .. }), "{name}: {error}");
                 assert_eq!(code(&error), "invalid_data", "{name}");
                 assert!(!error.to_string().contains(" at line "), "{error}");
             }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::sleep::pass;
-use super::{Answer, Context, Description, Kind, answer, read};
+use super::{Context, Description, Kind, KindResult, parse_data, to_result};
 
 /// The longest wait before the work, and the shortest work, as far as the ttl allows.
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,8 +52,8 @@ impl Kind for Simulate {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-        let data: Value = read(data)?;
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let data: Value = parse_data(data)?;
         let rng = match data.get("seed").and_then(Value::as_u64) {
             Some(seed) => Xoshiro256PlusPlus::seed_from_u64(seed),
             None => context.rng(),
@@ -61,7 +61,7 @@ impl Kind for Simulate {
         let Plan { wait, work } = Plan::new(context.ttl(), rng);
         context.sleep(wait).await?;
         pass(context, work).await?;
-        answer(&json!({ "waitSeconds": rounded(wait), "workSeconds": rounded(work) }))
+        to_result(&json!({ "waitSeconds": rounded(wait), "workSeconds": rounded(work) }))
     }
 }
 

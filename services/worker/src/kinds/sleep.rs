@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Answer, Context, Description, Kind, KindError, answer, read};
+use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 /// How often it says how far it is.
 const STEP: Duration = Duration::from_secs(1);
@@ -41,14 +41,14 @@ impl Kind for Sleep {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
-        let Data { seconds } = read(data)?;
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let Data { seconds } = parse_data(data)?;
         if !(0.0..=f64::from(MAX_TTL)).contains(&seconds) {
             let message = format!("seconds must be a number from 0 to {MAX_TTL}");
             return Err(KindError::invalid_data(message));
         }
         pass(context, Duration::from_secs_f64(seconds)).await?;
-        answer(&json!({ "seconds": seconds }))
+        to_result(&json!({ "seconds": seconds }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use miniapp_types::task::Kind as Description;
-use miniapp_worker::kinds::{Answer, Context, Kind, KindError, answer, read};
+use miniapp_worker::kinds::{Context, Kind, KindError, KindResult, parse_data, to_result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -45,9 +45,9 @@ impl Kind for Steps {
         }
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
         let Self(life) = self;
-        let Plan { steps, pause, end } = read(data)?;
+        let Plan { steps, pause, end } = parse_data(data)?;
         let id = context.attempt_id();
         let _running = match life.world.rules.begin(life, &id) {
             Ok(running) => running,
@@ -61,9 +61,9 @@ impl Kind for Steps {
             context.progress(f64::from(step) / f64::from(steps), format!("step {step}"));
         }
         match end {
-            End::Result => answer(&id),
-            End::Retry => Err(KindError::retry("again", "Try again")),
-            End::Final => Err(KindError::last("broken", "It broke")),
+            End::Result => to_result(&id),
+            End::Retry => Err(KindError::retryable("again", "Try again")),
+            End::Final => Err(KindError::permanent("broken", "It broke")),
             End::Never => std::future::pending().await,
         }
     }

@@ -8,7 +8,7 @@ use miniapp_config::Config;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
-use miniapp_worker::Deps;
+use miniapp_worker::Dependencies;
 use miniapp_worker::kinds::Kinds;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -146,7 +146,7 @@ impl Process {
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();
                 kinds.register(Steps(life.clone()));
-                let deps = Deps {
+                let deps = Dependencies {
                     tasks: tasks.clone(),
                     broker,
                     clock,

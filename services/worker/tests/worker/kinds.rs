@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miniapp_worker::kinds::{Answer, Context, Description, Kind, Kinds, answer};
+use miniapp_worker::kinds::{Context, Description, Kind, KindResult, Kinds, to_result};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -61,7 +61,7 @@ impl Kind for Gate {
         describe("gate")
     }
 
-    async fn run(&self, context: &Context, _: &RawValue) -> Answer {
+    async fn run(&self, context: &Context, _: &RawValue) -> KindResult {
         self.counts.send_modify(|counts| counts.begun += 1);
         let permit = match context.unless_stopped(self.permits.acquire()).await {
             Ok(permit) => permit,
@@ -72,7 +72,7 @@ impl Kind for Gate {
         };
         permit.expect("never closed").forget();
         self.counts.send_modify(|counts| counts.ended += 1);
-        answer(&context.attempt_id())
+        to_result(&context.attempt_id())
     }
 }
 
@@ -85,7 +85,7 @@ impl Kind for Panics {
         describe("panics")
     }
 
-    async fn run(&self, _: &Context, data: &RawValue) -> Answer {
+    async fn run(&self, _: &Context, data: &RawValue) -> KindResult {
         panic!("began with {data} {}", "x".repeat(300));
     }
 }
@@ -99,7 +99,7 @@ impl Kind for Stubborn {
         describe("stubborn")
     }
 
-    async fn run(&self, _: &Context, _: &RawValue) -> Answer {
+    async fn run(&self, _: &Context, _: &RawValue) -> KindResult {
         std::future::pending().await
     }
 }
@@ -113,7 +113,7 @@ impl Kind for Chatty {
         describe("chatty")
     }
 
-    async fn run(&self, context: &Context, data: &RawValue) -> Answer {
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
         for step in 1..=1000 {
             context.progress(f64::from(step) / 2000.0, format!("step {step}"));
             tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use miniapp_telemetry::Service;
 use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
-use miniapp_worker::Deps;
+use miniapp_worker::Dependencies;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use sqlx::ConnectOptions as _;
@@ -66,7 +66,7 @@ impl Platform {
 
     /// Starts a worker.
     pub fn worker(&self) -> Worker {
-        let deps = Deps {
+        let deps = Dependencies {
             tasks: self.tasks.clone(),
             broker: self.broker.clone(),
             clock: self.clock.clone(),

@@ -60,7 +60,7 @@ async fn claim(
     delivery: &Delivery,
     number: usize,
 ) -> Result<Option<(Claim, Task)>, StoreError> {
-    let message = delivery.message.read().expect("a message about a task");
+    let message = delivery.message.decode().expect("a message about a task");
     let claimed = tasks.claim(&message, &format!("worker {number}").into(), LEASE).await?;
     if let Some((claim, _)) = &claimed {
         assert!(stage.notes.claims.lock().insert(*claim), "{claim:?} was given twice");

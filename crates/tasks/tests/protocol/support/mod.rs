@@ -177,13 +177,13 @@ pub async fn kinds(tasks: &Tasks, task: &Task) -> Vec<EventType> {
 /// The next message about a task.
 pub async fn next(consumer: &mut dyn Consumer) -> (TaskReady, Delivery) {
     let delivery = within("a message", consumer.next()).await.expect("a consumer");
-    (delivery.message.read().expect("a message about a task"), delivery)
+    (delivery.message.decode().expect("a message about a task"), delivery)
 }
 
 /// The next news, if there was no gap before.
 pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscription) -> T {
     match within("news", subscription.next()).await {
-        Some(Received::Message(message)) => message.read().expect("news of the topic"),
+        Some(Received::Message(message)) => message.decode().expect("news of the topic"),
         other => panic!("{other:?} instead of news"),
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn carries_a_message_unchanged(broker: Arc<dyn Broker>) -> Resu
         tracestate: Some("vendor=1".into()),
         baggage: Some("key=value".into()),
     };
-    let sent = message(1).about(Uuid::new_v4()).in_trace(trace);
+    let sent = message(1).with_conversation(Uuid::new_v4()).with_trace(trace);
     publish(&*broker, std::slice::from_ref(&sent)).await?;
 
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
@@ -39,7 +39,7 @@ pub(super) async fn carries_a_large_message(broker: Arc<dyn Broker>) -> Result<(
     publish(&*broker, &[Message::new(Uuid::new_v4(), &json!(text))]).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
     let delivery = next(&mut *consumer).await?;
-    ensure!(delivery.message.read::<Value>()? == json!(text), "another body");
+    ensure!(delivery.message.decode::<Value>()? == json!(text), "another body");
     delivery.ack().await;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) async fn answers_a_ping(broker: Arc<dyn Broker>) -> Result<()> {
 pub(super) async fn tells_every_subscriber(broker: Arc<dyn Broker>) -> Result<()> {
     let mut first = broker.subscribe(Topic::TaskEvents).await?;
     let mut second = broker.subscribe(Topic::TaskEvents).await?;
-    let sent = message(1).about(Uuid::new_v4());
+    let sent = message(1).with_conversation(Uuid::new_v4());
     broker.broadcast(Topic::TaskEvents, sent.clone()).await?;
     for subscription in [&mut first, &mut second] {
         let heard = hear_message(&mut **subscription).await?;
@@ -75,7 +75,7 @@ pub(super) async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
                 missing.remove(&message.id);
             }
             Received::Gap => break,
-            Received::Echo(number) => bail!("the echo of a call that nobody made: {number}"),
+            Received::Probe(number) => bail!("the echo of a call that nobody made: {number}"),
         }
     }
     let last = message(COUNT);
@@ -96,10 +96,10 @@ pub(super) async fn echoes_a_call(broker: Arc<dyn Broker>) -> Result<()> {
     for number in 1..=5 {
         let sent = message(1);
         broker.broadcast(Topic::Sessions, sent.clone()).await?;
-        caller.call(number);
+        caller.send_probe(number);
         ensure!(hear_message(&mut *caller).await?.id == sent.id, "other news");
         let echo = hear(&mut *caller).await?;
-        ensure!(matches!(echo, Received::Echo(heard) if heard == number), "no echo but {echo:?}");
+        ensure!(matches!(echo, Received::Probe(heard) if heard == number), "no echo but {echo:?}");
         ensure!(hear_message(&mut *other).await?.id == sent.id, "other news");
         // It may be a moment until the next one can go.
         tokio::time::sleep(QUIET / 10).await;

@@ -50,7 +50,7 @@ async fn news_that_come_twice_are_told_once() {
     let mut seen = Vec::new();
     while seen.len() < 3 {
         let Some(Received::Message(message)) = ear.next().await else { panic!("no message") };
-        let TaskEvents::V1 { events } = message.read().expect("events");
+        let TaskEvents::V1 { events } = message.decode().expect("events");
         seen.extend(events);
         platform.broker.broadcast(Topic::TaskEvents, message).await.expect("told");
         // Its own echo.

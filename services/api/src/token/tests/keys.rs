@@ -17,7 +17,7 @@ async fn new_keys_are_fetched_when_a_token_names_them() {
     let newest = world.auth.sign_in();
     world.becomes(&newest, None).await;
     for retired in [old, new] {
-        world.becomes(&retired, Some(Refusal::Invalid)).await;
+        world.becomes(&retired, Some(VerifyError::Invalid)).await;
     }
 }
 
@@ -30,7 +30,7 @@ async fn made_up_keys_do_not_trouble_auth() {
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("x{number}")});
         let text = auth::signed(&header, &auth::claims(&good.text), 9);
         let token = Token { text, ..good.clone() };
-        assert_eq!(world.refusal(&token).await, Some(Refusal::Invalid));
+        assert_eq!(world.refusal(&token).await, Some(VerifyError::Invalid));
     }
     let seconds = usize::try_from(began.elapsed().as_secs()).expect("a few");
     assert!(world.auth.fetches() - before <= seconds + 1);

@@ -10,7 +10,7 @@ async fn without_the_broker_auth_is_asked() {
     world.broker.pause();
     world.auth.end_in_silence(&token);
     let began = Instant::now();
-    world.becomes(&token, Some(Refusal::Revoked)).await;
+    world.becomes(&token, Some(VerifyError::Revoked)).await;
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
@@ -20,21 +20,22 @@ async fn while_auth_is_away_only_the_known_come_in() {
     let (known, unknown) = (world.auth.sign_in(), world.auth.sign_in());
     assert_eq!(world.refusal(&known).await, None);
     world.auth.go_down();
-    assert_eq!(world.refusal(&unknown).await, Some(Refusal::Unavailable));
+    assert_eq!(world.refusal(&unknown).await, Some(VerifyError::Unavailable));
     assert_eq!(world.refusal(&known).await, None);
     world.broker.pause();
-    let aged =
-        |token: &Token| matches!(world.check.0.sessions.judge(token.session, 1), Verdict::Aged(_));
+    let aged = |token: &Token| {
+        matches!(world.verifier.0.sessions.judge(token.session, 1), Verdict::Aged(_))
+    };
     eventually("knowledge has aged", async || aged(&known)).await;
     assert_eq!(world.refusal(&known).await, None);
     world.auth.rotate(2, true);
     let of_unknown_key = world.auth.sign_in();
-    world.becomes(&of_unknown_key, Some(Refusal::Unavailable)).await;
+    world.becomes(&of_unknown_key, Some(VerifyError::Unavailable)).await;
     world.auth.come_back();
     world.becomes(&unknown, None).await;
     world.becomes(&of_unknown_key, None).await;
     world.auth.end_in_silence(&known);
-    world.becomes(&known, Some(Refusal::Revoked)).await;
+    world.becomes(&known, Some(VerifyError::Revoked)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,21 +43,25 @@ async fn nobody_is_known_for_ever() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock = Arc::new(ManualClock::default());
     // Nobody listens there.
-    let check = Check::new("http://127.0.0.1:9", clock.clone()).expect("a client");
-    let sessions = &check.0.sessions;
+    let verifier = TokenVerifier::new("http://127.0.0.1:9", clock.clone()).expect("a client");
+    let sessions = &verifier.0.sessions;
     let session = Uuid::from_u128(7);
     let expires_at = clock.now().as_second() + 900;
-    let caller = Arc::new(Caller::of_test(session, 1, expires_at));
+    let principal = Arc::new(Principal::of_test(session, 1, expires_at));
     sessions.learn(session, Standing::Current(1), Instant::now());
-    assert_eq!(check.recheck(&caller).await, Ok(()));
+    assert_eq!(verifier.revalidate(&principal).await, Ok(()));
     tokio::time::advance(Duration::from_secs(20)).await;
-    assert_eq!(check.recheck(&caller).await, Ok(()), "waits for auth, in vain");
-    assert!(check.0.auth.is_failing());
+    assert_eq!(verifier.revalidate(&principal).await, Ok(()), "waits for auth, in vain");
+    assert!(verifier.0.auth.is_failing());
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(check.recheck(&caller).now_or_never(), Some(Ok(())), "waits no more");
+    assert_eq!(verifier.revalidate(&principal).now_or_never(), Some(Ok(())), "waits no more");
     tokio::time::advance(Duration::from_secs(6)).await;
-    assert_eq!(check.recheck(&caller).await, Err(Refusal::Unavailable));
+    assert_eq!(verifier.revalidate(&principal).await, Err(VerifyError::Unavailable));
     sessions.learn(session, Standing::Ended, Instant::now());
     tokio::time::advance(Duration::from_hours(1)).await;
-    assert_eq!(check.recheck(&caller).await, Err(Refusal::Revoked), "that much is known");
+    assert_eq!(
+        verifier.revalidate(&principal).await,
+        Err(VerifyError::Revoked),
+        "that much is known"
+    );
 }

@@ -8,7 +8,7 @@ async fn a_token_ends_with_its_session() {
     let token = world.auth.sign_in();
     assert_eq!(world.refusal(&token).await, None);
     world.auth.sign_out(&token).await;
-    world.becomes(&token, Some(Refusal::Revoked)).await;
+    world.becomes(&token, Some(VerifyError::Revoked)).await;
     assert_eq!(world.auth.validations(), 1, "the news were enough");
 }
 
@@ -18,7 +18,7 @@ async fn a_new_token_replaces_the_one_before() {
     let first = world.auth.sign_in();
     assert_eq!(world.refusal(&first).await, None);
     let second = world.auth.refresh(&first).await;
-    world.becomes(&first, Some(Refusal::Revoked)).await;
+    world.becomes(&first, Some(VerifyError::Revoked)).await;
     assert_eq!(world.refusal(&second).await, None);
     assert_eq!(world.auth.validations(), 1, "the news were enough");
     // One whose news haven't arrived yet.
@@ -26,7 +26,7 @@ async fn a_new_token_replaces_the_one_before() {
     world.broker.pause();
     let third = world.auth.refresh(&third).await;
     assert_eq!(world.refusal(&third).await, None);
-    assert_eq!(world.refusal(&second).await, Some(Refusal::Revoked));
+    assert_eq!(world.refusal(&second).await, Some(VerifyError::Revoked));
     assert_eq!(world.auth.validations(), 2);
 }
 
@@ -38,7 +38,7 @@ async fn news_that_got_lost_are_asked_for() {
     world.broker.pause();
     world.auth.end_in_silence(&token);
     world.broker.resume();
-    world.becomes(&token, Some(Refusal::Revoked)).await;
+    world.becomes(&token, Some(VerifyError::Revoked)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,17 +99,17 @@ async fn an_answer_does_not_undo_news() {
     let (token, other) = (world.auth.sign_in(), world.auth.sign_in());
     world.auth.hold();
     let checking = tokio::spawn({
-        let (check, text) = (world.check.clone(), token.text.clone());
-        async move { check.check(&text).await.map(drop) }
+        let (verifier, text) = (world.verifier.clone(), token.text.clone());
+        async move { verifier.verify(&text).await.map(drop) }
     });
     eventually("it is asked", async || world.auth.validations() > 0).await;
     world.auth.sign_out(&token).await;
     world.auth.sign_out(&other).await;
-    let judged = |token: &Token| world.check.0.sessions.judge(token.session, token.epoch);
+    let judged = |token: &Token| world.verifier.0.sessions.judge(token.session, token.epoch);
     eventually("the news are heard", async || judged(&other) == Verdict::Revoked).await;
     world.auth.let_go();
-    assert_eq!(checking.await.expect("no panic"), Err(Refusal::Revoked));
-    assert_eq!(world.refusal(&token).await, Some(Refusal::Revoked));
+    assert_eq!(checking.await.expect("no panic"), Err(VerifyError::Revoked));
+    assert_eq!(world.refusal(&token).await, Some(VerifyError::Revoked));
 }
 
 #[tokio::test]
@@ -117,9 +117,9 @@ async fn auth_is_asked_once_about_a_session() {
     let world = World::new().await;
     let token = world.auth.sign_in_as_admin();
     for _ in 0..100 {
-        let caller = world.check.check(&token.text).await.expect("a caller");
-        assert_eq!((caller.user_id, caller.session_id), (token.user, token.session));
-        assert!(caller.is_admin && caller.login == "ada");
+        let principal = world.verifier.verify(&token.text).await.expect("a principal");
+        assert_eq!((principal.user_id, principal.session_id), (token.user, token.session));
+        assert!(principal.is_admin && principal.login == "ada");
     }
     assert_eq!(world.auth.validations(), 1);
 }
@@ -131,8 +131,9 @@ async fn many_first_requests_ask_once() {
     world.auth.hold();
     let mut checks = JoinSet::new();
     for _ in 0..50 {
-        let (check, text) = (world.check.clone(), token.text.clone());
-        checks.spawn(async move { check.check(&text).await.map(|caller| caller.user_id) });
+        let (verifier, text) = (world.verifier.clone(), token.text.clone());
+        checks
+            .spawn(async move { verifier.verify(&text).await.map(|principal| principal.user_id) });
     }
     eventually("it is asked", async || world.auth.validations() > 0).await;
     world.auth.let_go();
@@ -148,8 +149,8 @@ async fn a_question_is_asked_to_its_end() {
     let token = world.auth.sign_in();
     world.auth.hold();
     let impatient = tokio::spawn({
-        let (check, text) = (world.check.clone(), token.text.clone());
-        async move { check.check(&text).await.map(drop) }
+        let (verifier, text) = (world.verifier.clone(), token.text.clone());
+        async move { verifier.verify(&text).await.map(drop) }
     });
     eventually("it is asked", async || world.auth.validations() > 0).await;
     impatient.abort();

@@ -37,7 +37,7 @@ async fn forged_tokens_are_refused() {
     ];
     for text in forged {
         let token = Token { text, ..good.clone() };
-        assert_eq!(world.refusal(&token).await, Some(Refusal::Invalid), "{:.200}", token.text);
+        assert_eq!(world.refusal(&token).await, Some(VerifyError::Invalid), "{:.200}", token.text);
     }
     assert_eq!(world.auth.validations(), 0, "nothing forged reaches auth");
     let newer = auth::signed(&header, &with(&claims, "more", json!(1)), 1);
@@ -52,6 +52,6 @@ async fn a_token_ends_with_its_time() {
     world.clock.advance(Duration::from_secs(auth::TTL.unsigned_abs() - 1));
     assert_eq!(world.refusal(&seen).await, None);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.refusal(&seen).await, Some(Refusal::Expired));
-    assert_eq!(world.refusal(&unseen).await, Some(Refusal::Expired));
+    assert_eq!(world.refusal(&seen).await, Some(VerifyError::Expired));
+    assert_eq!(world.refusal(&unseen).await, Some(VerifyError::Expired));
 }

@@ -139,7 +139,7 @@ mod tests {
             json!({ "url": url, "headers": { "x": "a\r\nb: c" } }),
         ] {
             let error = request(data.clone()).expect_err("refused");
-            assert!(matches!(error, KindError::Final { .. }), "{data}: {error}");
+            assert!(matches!(error, KindError::Permanent { .. }), "{data}: {error}");
         }
     }
 }

@@ -14,18 +14,18 @@ use crate::kinds::tests::{code, raw, run};
 
 /// A server that gives every connection the answer that `answer` makes of the request's
 /// head; gives its port.
-async fn server(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
+async fn server(respond: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
-    let answer = Arc::new(answer);
+    let respond = Arc::new(respond);
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            let answer = answer.clone();
+            let respond = respond.clone();
             tokio::spawn(async move {
                 let mut request = vec![0; 4096];
                 let read = connection.read(&mut request).await.unwrap_or(0);
                 let head = String::from_utf8_lossy(&request[..read]);
-                let _ = connection.write_all(answer(&head).as_bytes()).await;
+                let _ = connection.write_all(respond(&head).as_bytes()).await;
             });
         }
     });
@@ -101,7 +101,7 @@ async fn it_refuses_addresses_and_names_that_are_not_public() {
     let port = server(|_| ok("secret")).await;
     for host in ["127.0.0.1", "[::1]", "inside.test", "metadata.test", "2130706433"] {
         let error = fetch(&guarded(), format!("http://{host}:{port}/")).await.expect_err(host);
-        assert!(matches!(error, KindError::Final { .. }), "{host}: {error}");
+        assert!(matches!(error, KindError::Permanent { .. }), "{host}: {error}");
         assert_eq!(code(&error), "address_refused", "{host}");
     }
     let error = fetch(&Http::new(false), format!("http://localhost:{port}/")).await;
@@ -127,7 +127,7 @@ async fn every_redirect_is_checked() {
         let port = server(move |_| redirect(target)).await;
         let refused = fetch(&only_the_server(), format!("http://127.0.0.1:{port}/")).await;
         let error = refused.expect_err(target);
-        assert!(matches!(error, KindError::Final { .. }), "{target}: {error}");
+        assert!(matches!(error, KindError::Permanent { .. }), "{target}: {error}");
         assert_eq!(code(&error), "address_refused", "{target}");
     }
 }
@@ -137,7 +137,7 @@ async fn a_redirect_that_leads_in_a_circle_ends() {
     let port = server(|_| redirect("/again")).await;
     let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("a circle");
     assert_eq!(code(&error), "too_many_redirects");
-    assert!(matches!(error, KindError::Final { .. }));
+    assert!(matches!(error, KindError::Permanent { .. }));
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn names_and_connections_that_fail_are_tried_again() {
     drop(unused);
     for url in [format!("http://127.0.0.1:{port}/"), "http://nowhere.test/".into()] {
         let error = fetch(&open(), url.clone()).await.expect_err("fails");
-        assert!(matches!(error, KindError::Retry { .. }), "{url}: {error}");
+        assert!(matches!(error, KindError::Retryable { .. }), "{url}: {error}");
         assert_eq!(code(&error), "connection_failed");
     }
 }

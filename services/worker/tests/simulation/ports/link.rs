@@ -192,7 +192,7 @@ impl Subscription for Ear {
         Some(received)
     }
 
-    fn call(&self, number: u64) {
-        self.inner.call(number);
+    fn send_probe(&self, sequence: u64) {
+        self.inner.send_probe(sequence);
     }
 }

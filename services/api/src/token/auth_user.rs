@@ -6,18 +6,18 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use miniapp_http::{Problem, bearer};
 
-use super::Caller;
+use super::Principal;
 use crate::state::Api;
 
-/// The caller, whose token has been checked.
+/// The principal, whose token has been checked.
 #[derive(Clone, Debug)]
-pub struct Authorized(pub Arc<Caller>);
+pub struct AuthUser(pub Arc<Principal>);
 
-impl FromRequestParts<Api> for Authorized {
+impl FromRequestParts<Api> for AuthUser {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        Ok(Self(api.check.check(token).await?))
+        Ok(Self(api.verifier.verify(token).await?))
     }
 }

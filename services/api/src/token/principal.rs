@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// What a verified token says about its holder.
 #[derive(Debug)]
-pub struct Caller {
+pub struct Principal {
     /// The account.
     pub user_id: Uuid,
     /// Its login.
@@ -25,7 +25,7 @@ pub struct Caller {
     pub(super) retirements: u64,
 }
 
-impl Caller {
+impl Principal {
     pub(super) fn new(token: &str, claims: Claims, retirements: u64) -> Self {
         Self {
             user_id: claims.sub,
