@@ -2,13 +2,14 @@
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use miniapp_client::{Client, SessionStore as _};
 use miniapp_config::Config;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
 use crate::cli::Global;
-use crate::client::{Client, Endpoints, SessionStore, session_directory};
 use crate::platform::reachable;
+use crate::session_file::{self, SessionFile};
 use crate::ui::Ui;
 
 /// What every command has at hand.
@@ -31,13 +32,19 @@ impl Context {
     /// A client of the platform that the command talks to, signed in if `miniapp login`
     /// was there before.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let (api, beside) = self.addresses()?;
-        let directory =
-            session_directory().context("no place to keep tokens: set HOME or XDG_STATE_HOME")?;
-        let sessions = SessionStore::in_directory(&directory, &api)?;
-        let signed_in_at = || sessions.current().and_then(|it| Url::parse(&it.auth).ok());
-        let auth = self.global.auth_url.clone().or_else(signed_in_at).or(beside);
-        Client::new(Endpoints::new(api, auth), sessions)
+        let (api, configured) = self.addresses()?;
+        let directory = session_file::directory()
+            .context("no directory for tokens: set HOME or XDG_STATE_HOME")?;
+        let sessions = SessionFile::open(&directory, &api)?;
+        let signed_in_at = || sessions.load().and_then(|it| Url::parse(&it.auth_url).ok());
+        let auth = self.global.auth_url.clone().or_else(signed_in_at).or(configured);
+        let mut builder = Client::builder(api)
+            .user_agent(concat!("miniapp/", env!("CARGO_PKG_VERSION")))
+            .session_store(sessions);
+        if let Some(auth) = auth {
+            builder = builder.auth_url(auth);
+        }
+        Ok(builder.build()?)
     }
 
     /// Where the API is, and auth where that is known: as told, or where the configuration

@@ -1,12 +1,13 @@
 //! How a command ends: its exit code, and one line about what went wrong.
 
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use miniapp_client::{Code, Error as ClientError};
 use miniapp_config::ConfigError;
 use serde_json::json;
 
-use crate::client::ClientError;
 use crate::ui::{Tone, Ui};
 
 /// How a command ended that did what it was told.
@@ -35,9 +36,13 @@ pub fn exit(ui: Ui, outcome: &anyhow::Result<Ended>) -> ExitCode {
         // `miniapp task list | head -1` has what it wanted.
         return ExitCode::SUCCESS;
     }
-    let line = one_line(error);
+    let client_error = error.downcast_ref::<ClientError>();
+    let line = match client_error {
+        Some(error) => with_advice(error),
+        None => one_line(error),
+    };
     if ui.json {
-        let code = error.downcast_ref::<ClientError>().and_then(ClientError::code);
+        let code = client_error.and_then(ClientError::code);
         complain(json!({"error": line, "code": code}));
     } else {
         complain(format_args!("{} {line}", ui.notes.paint(Tone::Bad, "error:")));
@@ -71,11 +76,86 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
+/// The error of a call in one line, with what to do about it.
+pub fn with_advice(error: &ClientError) -> String {
+    match advice(error) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
+}
+
+fn advice(error: &ClientError) -> Option<Cow<'static, str>> {
+    let advice = match error {
+        ClientError::ConnectionRefused(_) => {
+            "start the platform with `miniapp`, or set its address with --url"
+        }
+        ClientError::Connection { .. } => "check --url, or try again",
+        ClientError::Timeout(_) => "try again, or check its /readyz",
+        ClientError::UnexpectedResponse { .. } => "check --url",
+        ClientError::NotSignedIn(_) => "sign in with `miniapp login`",
+        ClientError::Problem { problem, retry_after } => match problem.code {
+            Code::TokenMissing
+            | Code::TokenInvalid
+            | Code::TokenExpired
+            | Code::TokenRevoked
+            | Code::TokenReused => "sign in again with `miniapp login`",
+            Code::CredentialsInvalid => "try again, or create an account with `miniapp register`",
+            Code::CodeInvalid => "use the code of the newest mail",
+            Code::EmailTaken => "sign in with `miniapp login`",
+            Code::LoginTaken => "choose another login",
+            Code::InvalidFields if problem.errors.iter().any(|error| error.field == "kind") => {
+                "`miniapp kinds` lists the kinds"
+            }
+            Code::EmailNotVerified => "`miniapp register` sends a code and asks for it",
+            Code::TaskNotFinished => "cancel it first with `miniapp task cancel`",
+            Code::TaskAlreadyFinished => "`miniapp task restart` runs it again",
+            Code::TaskNotFound => "`miniapp task list` lists your tasks",
+            Code::Forbidden => "it needs the role admin: `miniapp admin grant LOGIN`",
+            Code::TooManyRequests | Code::Unavailable => {
+                return Some(match retry_after {
+                    Some(delay) => format!("try again in {} s", delay.as_secs()).into(),
+                    None => "try again later".into(),
+                });
+            }
+            Code::Internal => {
+                return Some(format!("see its log and trace {}", problem.trace_id).into());
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(advice.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use anyhow::{Context as _, anyhow};
+    use miniapp_client::Problem;
 
     use super::*;
+
+    fn problem(code: Code, retry_after: Option<Duration>) -> ClientError {
+        let problem = Problem {
+            kind: format!("urn:miniapp:problem:{code}"),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: None,
+            code,
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            errors: Vec::new(),
+        };
+        ClientError::Problem { problem: Box::new(problem), retry_after }
+    }
+
+    #[test]
+    fn with_advice_appends_what_to_do() {
+        let line = with_advice(&problem(Code::TooManyRequests, Some(Duration::from_secs(7))));
+        assert_eq!(line, format!("{}; try again in 7 s", Code::TooManyRequests.title()));
+        let line = with_advice(&problem(Code::NotFound, None));
+        assert_eq!(line, Code::NotFound.title());
+    }
 
     #[test]
     fn an_error_is_one_line_that_says_things_once() {

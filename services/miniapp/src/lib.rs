@@ -3,7 +3,6 @@
 
 pub mod bench;
 mod cli;
-mod client;
 mod commands;
 mod context;
 mod demo;
@@ -12,6 +11,7 @@ mod platform;
 #[cfg(test)]
 mod samples;
 mod serve;
+mod session_file;
 mod store;
 mod ui;
 mod why;

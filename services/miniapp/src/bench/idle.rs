@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use eventsource_stream::{EventStreamError, Eventsource as _};
+use futures_util::stream::{BoxStream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_types::task::{Event, EventType};
@@ -12,7 +14,6 @@ use uuid::Uuid;
 
 use super::http::{Connection, Target};
 use super::load::{Times, apart};
-use crate::client::SseParser;
 
 /// Nothing idle takes this long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ pub async fn run(target: &Target, rounds: u32) -> anyhow::Result<Idle> {
     let target = target.clone();
     apart(move || async move {
         let stream = Connection::open(&target).await?.stream(target.get("/api/events")).await?;
-        let mut events = Events { stream, parser: SseParser::default(), read: Vec::new() };
+        let mut events = Events(stream.into_data_stream().eventsource().boxed());
         let mut connection = Connection::open(&target).await?;
         let mut idle = Idle::default();
         for round in 0..rounds + WARM_UP {
@@ -130,25 +131,16 @@ pub fn echo(number: u64) -> String {
     format!(r#"{{"description":"bench","kind":"echo","ttl":60,"data":{{"number":{number}}}}}"#)
 }
 
-struct Events {
-    stream: Incoming,
-    parser: SseParser,
-    read: Vec<Event>,
-}
+type Message = Result<eventsource_stream::Event, EventStreamError<hyper::Error>>;
+
+struct Events(BoxStream<'static, Message>);
 
 impl Events {
     async fn next(&mut self) -> anyhow::Result<Event> {
         loop {
-            if !self.read.is_empty() {
-                return Ok(self.read.remove(0));
-            }
-            let frame = self.stream.frame().await;
-            let frame = frame.ok_or_else(|| anyhow::anyhow!("the event stream ended"))??;
-            if let Some(bytes) = frame.data_ref() {
-                let messages = self.parser.feed(bytes);
-                self.read.extend(
-                    messages.iter().filter_map(|message| serde_json::from_str(&message.data).ok()),
-                );
+            let message = self.0.next().await.context("the event stream ended")??;
+            if let Ok(event) = serde_json::from_str(&message.data) {
+                return Ok(event);
             }
         }
     }

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use miniapp_client::Client;
 use miniapp_config::Synchronous;
 use miniapp_types::account::Secret;
 use sqlx::sqlite::SqliteSynchronous;
@@ -32,7 +33,6 @@ pub use phases::Bench;
 pub use server::Server;
 pub use throughput::Throughput;
 
-use crate::client::Client;
 use usage::Meter;
 
 /// How much to do.

@@ -7,13 +7,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use miniapp_client::Client;
 use miniapp_types::account::{Register, Secret};
-use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-
-use crate::client::{Client, Endpoints, SessionStore};
 
 /// A platform that isn't up by then never will be.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,10 +84,9 @@ impl Server {
 
     /// Makes an account on the platform and signs in.
     pub async fn sign_up(&mut self) -> anyhow::Result<Client> {
-        let url = |address| Url::parse(&format!("http://{address}"));
         let Addresses { api, auth, .. } = self.addresses;
-        let endpoints = Endpoints::new(url(api)?, Some(url(auth)?));
-        let client = Client::new(endpoints, SessionStore::in_memory())?;
+        let client =
+            Client::builder(format!("http://{api}")).auth_url(format!("http://{auth}")).build()?;
         let (email, password) =
             ("bench@example.com".to_owned(), Secret::new("seven quiet lanterns"));
         client.send_code(&email).await?;

@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use miniapp_accounts::FIRST_EPOCH;
 use miniapp_api::token::TokenVerifier;
 use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
+use miniapp_client::Client;
 use miniapp_runtime::clock::{Clock, SystemClock, new_id};
 use miniapp_types::message::SessionChanged;
 
 use super::load::Times;
-use crate::client::Client;
 
 const FRESH: u32 = 200;
 const SEEN: u32 = 20_000;
@@ -30,7 +30,7 @@ pub struct Checks {
 pub async fn run(client: &Client) -> anyhow::Result<Checks> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let broker = Arc::new(MemoryBroker::new());
-    let auth = client.endpoints().auth.as_str().trim_end_matches('/');
+    let auth = client.auth_url().as_str().trim_end_matches('/');
     let verifier = TokenVerifier::new(auth, clock.clone())?;
     let following = tokio::spawn({
         let (verifier, broker) = (verifier.clone(), broker.clone());
@@ -40,7 +40,7 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     for round in 0..=FRESH {
         if round > 0 {
-            client.renew().await?;
+            client.refresh().await?;
         }
         let session = client.session().context("nobody is signed in")?;
         let epoch = Some(FIRST_EPOCH + round);
@@ -49,7 +49,7 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
         broker.broadcast(Topic::Sessions, message).await?;
         // The news have to arrive, as they have before anybody uses a token.
         tokio::task::yield_now().await;
-        let token = session.access.expose();
+        let token = session.access_token.expose();
         let begin = Instant::now();
         verifier.verify(token).await?;
         // The first one fetches the keys and finds cold caches.
@@ -60,7 +60,7 @@ pub async fn run(client: &Client) -> anyhow::Result<Checks> {
     let session = client.session().context("nobody is signed in")?;
     for _ in 0..SEEN {
         let begin = Instant::now();
-        verifier.verify(session.access.expose()).await?;
+        verifier.verify(session.access_token.expose()).await?;
         checks.seen.record(begin.elapsed());
     }
     following.abort();

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use miniapp_client::Client;
 use miniapp_config::{Config, EngineUrl};
 use reqwest::Url;
 use tokio::net::lookup_host;
 
 use crate::bench::{self, Bench, Bounds, Figures, Plan, Server, Subject};
-use crate::client::Client;
 use crate::context::Context;
 use crate::ui::Tone;
 
@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let bounds = bounds(&config.database.url);
     if context.global.url.is_some() {
         let client = context.client()?;
-        let subject = subject(&client, address(&client.endpoints().api).await?).await?;
+        let subject = subject(&client, address(client.api_url()).await?).await?;
         let mut bench = Bench::new(&subject, plan, bounds, &mut figures, phase)?;
         bench::measure(&mut bench, args.admin).await?;
     } else {
@@ -72,7 +72,7 @@ async fn subject(client: &Client, api: SocketAddr) -> anyhow::Result<Subject> {
     // Any call renews a token that is too old.
     client.stats().await?;
     let session = client.session().context("sign in first with `miniapp login`")?;
-    Ok(Subject { api, token: session.access })
+    Ok(Subject { api, token: session.access_token })
 }
 
 /// The load goes over plain HTTP, to one address.

@@ -1,8 +1,8 @@
 //! `miniapp login`: signs in and keeps the tokens for the other commands.
 
+use miniapp_client::Session;
 use serde_json::json;
 
-use crate::client::Session;
 use crate::context::Context;
 use crate::ui::prompt::{ask, ask_secretly, password_from_stdin};
 
@@ -26,7 +26,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let password =
         if args.password_stdin { password_from_stdin()? } else { ask_secretly("Password").await? };
     let session = client.sign_in(&login, password).await?;
-    report(context, &client.endpoints().api, &session)
+    report(context, client.api_url(), &session)
 }
 
 /// Says who is signed in where.

@@ -8,7 +8,7 @@ use crate::context::Context;
 /// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
-    let api = client.endpoints().api.clone();
+    let api = client.api_url().clone();
     let report = |login: Option<&str>| match login {
         _ if ui.json => ui.json(&json!({"url": api.as_str(), "signedOut": login})),
         Some(login) => ui.line(format_args!("Signed {login} out at {api}.")),
@@ -18,7 +18,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
     let ended = client.sign_out().await;
     // A session that the platform has ended already is out, too; and tokens that can't be
     // told to it any more are forgotten all the same.
-    client.forget()?;
+    client.forget_session()?;
     match ended {
         Err(refusal) if matches!(refusal.code(), Some(Code::TokenRevoked | Code::TokenReused)) => {}
         ended => ended?,

@@ -1,12 +1,13 @@
 //! `miniapp register`: makes an account and signs in.
 
 use anyhow::ensure;
+use miniapp_client::{Client, Error};
 use miniapp_types::account::{Register, Secret};
 use miniapp_types::problem::Code;
 
 use super::login::report;
-use crate::client::{Client, ClientError};
 use crate::context::Context;
+use crate::failure::with_advice;
 use crate::ui::prompt::{ask, ask_secretly, can_ask};
 use crate::ui::{Tone, Ui, words};
 
@@ -24,7 +25,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     ensure!(
         can_ask(),
         "`miniapp register` asks on a terminal, and there is none; scripts use {}docs",
-        client.endpoints().auth
+        client.auth_url()
     );
     let email = match args.email {
         Some(email) => email,
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     confirm(ui, &client, &email).await?;
     let (login, password) = make(ui, &client, &email).await?;
     let session = client.sign_in(&login, password).await?;
-    report(context, &client.endpoints().api, &session)
+    report(context, client.api_url(), &session)
 }
 
 /// How often a code may be tried before it is dead, unless configured otherwise.
@@ -91,10 +92,10 @@ async fn new_password(ui: Ui) -> anyhow::Result<Secret> {
 }
 
 /// Tells a refusal that another answer may mend; gives back any other.
-fn again(ui: Ui, refusal: ClientError, mendable: &[Code]) -> Result<(), ClientError> {
+fn again(ui: Ui, refusal: Error, mendable: &[Code]) -> Result<(), Error> {
     if !refusal.code().is_some_and(|code| mendable.contains(&code)) {
         return Err(refusal);
     }
-    ui.note(ui.notes.paint(Tone::Warn, refusal));
+    ui.note(ui.notes.paint(Tone::Warn, with_advice(&refusal)));
     Ok(())
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use miniapp_accounts::mail::InboxMail;
+use miniapp_client::Client;
 use miniapp_types::account::{Register, Secret};
-use reqwest::Url;
 
 use super::Demo;
-use crate::client::{Client, Endpoints, SessionStore};
 
 const EMAIL: &str = "ada@example.com";
 const LOGIN: &str = "ada";
@@ -20,8 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Asks for a code, uses it, registers and signs in.
 pub(super) async fn sign_up(demo: &Demo<'_>) -> anyhow::Result<Client> {
     let at = &demo.platform.addresses;
-    let endpoints = Endpoints::new(Url::parse(&at.api_url())?, Some(Url::parse(&at.auth_url())?));
-    let client = Client::new(endpoints, SessionStore::in_memory())?;
+    let client = Client::builder(at.api_url()).auth_url(at.auth_url()).build()?;
     let mut mails = demo.platform.mails.subscribe();
 
     client.send_code(EMAIL).await?;

@@ -4,24 +4,25 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
 use indicatif::MultiProgress;
+use miniapp_client::{Client, EventStream};
 use miniapp_types::task::{Event, EventType, Task};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::Outcome;
 use super::cases::Case;
-use crate::client::{Client, EventStream};
 use crate::ui::{TaskBar, Ui, event_line};
 
 /// How long a task runs before its owner changes his mind.
 const RUNS: Duration = Duration::from_millis(1500);
 
 /// The tasks that run, on one stream of events.
-pub struct Live<'a> {
+pub struct Live {
     ui: Ui,
     bars: Option<MultiProgress>,
-    events: EventStream<'a>,
+    events: EventStream,
     running: Vec<Running>,
 }
 
@@ -32,11 +33,10 @@ struct Running {
     ended: bool,
 }
 
-impl<'a> Live<'a> {
+impl Live {
     /// Listens before the first task is there, so that nothing is missed.
-    pub async fn begin(ui: Ui, client: &'a Client) -> anyhow::Result<Live<'a>> {
-        let mut events = client.all_events();
-        events.connect().await?;
+    pub async fn begin(ui: Ui, client: &Client) -> anyhow::Result<Self> {
+        let events = client.watch_all().await?;
         let bars = (!ui.json && std::io::stderr().is_terminal()).then(MultiProgress::new);
         Ok(Self { ui, bars, events, running: Vec::new() })
     }
@@ -57,7 +57,7 @@ impl<'a> Live<'a> {
         let mut cancel = None;
         while self.running.iter().any(|running| !running.ended) {
             let event = tokio::select! {
-                event = self.events.next() => event?.context("the stream of events ended")?,
+                event = self.events.try_next() => event?.context("the stream of events ended")?,
                 () = due(cancel.as_ref()) => {
                     if let Some((_, id)) = cancel.take() {
                         client.cancel(id).await?;

@@ -8,12 +8,12 @@ mod summary;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use miniapp_client::Client;
 use miniapp_telemetry::Telemetry;
 use miniapp_telemetry::trace::Tree;
 use miniapp_types::task::{Event, Task};
 use opentelemetry::trace::TraceId;
 
-use crate::client::{Client, Submission};
 use crate::platform::Platform;
 use crate::ui::words::between;
 use crate::ui::{Tone, Ui};
@@ -76,8 +76,7 @@ impl Demo<'_> {
         let page = format!("{}/openapi.json", self.platform.addresses.api_url());
         let mut live = live::Live::begin(self.ui, client).await?;
         for case in cases::cases(&page) {
-            let task = case.task.clone();
-            let task = client.submit(&Submission { task, idempotency_key: None }).await?;
+            let task = client.submit(&case.task.clone().into()).await?;
             live.add(case, &task);
         }
         live.follow(client).await

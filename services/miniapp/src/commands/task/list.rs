@@ -1,10 +1,10 @@
 //! `miniapp task list`: the caller's tasks, newest first.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use miniapp_client::TaskQuery;
 use miniapp_types::task::{Status, TaskPage};
 use strum::IntoEnumIterator as _;
 
-use crate::client::TaskQuery;
 use crate::context::Context;
 use crate::ui::task_table;
 

@@ -3,9 +3,8 @@
 use std::str::FromStr;
 
 use anyhow::Context as _;
+use miniapp_client::{Client, TaskQuery};
 use uuid::Uuid;
-
-use crate::client::{Client, TaskQuery};
 
 /// A task by its id, or the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

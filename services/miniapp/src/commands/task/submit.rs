@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
+use miniapp_client::NewTask;
 use miniapp_types::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::watch;
-use crate::client::Submission;
 use crate::context::Context;
 use crate::failure::Ended;
 use crate::ui::task_sheet;
@@ -92,18 +92,18 @@ fn json_or_text(text: &str) -> serde_json::Result<Box<RawValue>> {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<Ended> {
     let (ui, client) = (context.ui, context.client()?);
     let later = args.after.map(|after| context.now().checked_add(after)).transpose();
-    let submission = Submission {
-        task: SubmitTask {
-            description: args.description.unwrap_or_else(|| args.kind.clone()),
-            data: args.data.read()?,
-            ttl: args.ttl,
-            kind: Some(args.kind),
-            max_attempts: args.max_attempts,
-            run_at: later.context("that is too far away")?.or(args.run_at),
-        },
-        idempotency_key: args.idempotency_key,
-    };
-    let task = client.submit(&submission).await?;
+    let mut task = NewTask::from(SubmitTask {
+        description: args.description.unwrap_or_else(|| args.kind.clone()),
+        data: args.data.read()?,
+        ttl: args.ttl,
+        kind: Some(args.kind),
+        max_attempts: args.max_attempts,
+        run_at: later.context("that is too far away")?.or(args.run_at),
+    });
+    if let Some(key) = args.idempotency_key {
+        task = task.idempotency_key(key);
+    }
+    let task = client.submit(&task).await?;
     if args.wait {
         let task = watch::follow(context, &client, task.task_id, false).await?;
         if ui.json {

@@ -2,11 +2,12 @@
 
 use std::io::IsTerminal as _;
 
+use futures_util::TryStreamExt as _;
+use miniapp_client::{Client, retry};
 use miniapp_types::task::{Event, Status, Task};
 use uuid::Uuid;
 
 use super::TaskRef;
-use crate::client::{Client, patiently};
 use crate::context::Context;
 use crate::failure::Ended;
 use crate::ui::{TaskBar, event_line, task_sheet};
@@ -46,8 +47,8 @@ pub async fn follow(
         // The random end of the id; the beginning is the time and much alike.
         TaskBar::new(&name[name.len() - 8..], ui.notes, std::convert::identity)
     });
-    let mut events = client.task_events(id);
-    while let Some(event) = events.next().await? {
+    let mut events = client.watch(id);
+    while let Some(event) = events.try_next().await? {
         match &bar {
             Some(bar) => bar.show(&event),
             None if lines => tell(context, &event)?,
@@ -58,7 +59,7 @@ pub async fn follow(
         bar.clear();
     }
     // A platform that stops tells the last event and goes; it may come back.
-    Ok(patiently(|| client.task(id)).await?)
+    Ok(retry(|| client.task(id)).await?)
 }
 
 /// How a command ends that waited for `task`.
@@ -67,10 +68,9 @@ pub fn ended(task: &Task) -> Ended {
 }
 
 async fn all(context: &Context, client: &Client) -> anyhow::Result<Ended> {
-    let mut events = client.all_events();
-    events.connect().await?;
+    let mut events = client.watch_all().await?;
     context.ui.note("Watching all of your tasks; Ctrl-C ends it.");
-    while let Some(event) = events.next().await? {
+    while let Some(event) = events.try_next().await? {
         tell(context, &event)?;
     }
     Ok(Ended::Well)

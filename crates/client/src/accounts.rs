@@ -1,0 +1,87 @@
+//! Accounts and sessions: the endpoints of the auth service.
+
+use miniapp_types::account::{
+    Account, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode, SignIn, TokenInfo,
+    Tokens, Validate, VerifyEmail,
+};
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Client, Error, Session};
+
+impl Client {
+    /// Sends a verification code to an e-mail address.
+    pub async fn send_code(&self, email: &str) -> Result<CodeSent, Error> {
+        self.post("send-verification-code", &SendCode { email: email.to_owned() }).await
+    }
+
+    /// Confirms an e-mail address with the code that was sent to it.
+    pub async fn verify_email(&self, email: &str, code: &str) -> Result<EmailVerified, Error> {
+        let body = VerifyEmail { email: email.to_owned(), code: Secret::new(code) };
+        self.post("verify-email", &body).await
+    }
+
+    /// Creates an account for a confirmed e-mail address.
+    pub async fn register(&self, account: &Register) -> Result<Account, Error> {
+        self.post("register", account).await
+    }
+
+    /// Signs in with a login or e-mail address, and stores the session.
+    pub async fn sign_in(&self, login: &str, password: Secret) -> Result<Session, Error> {
+        let body = SignIn::Password { login: login.to_owned(), password };
+        let tokens = self.post("sign-in", &body).await?;
+        self.store(tokens)
+    }
+
+    /// Replaces the session's tokens before they expire.
+    ///
+    /// Other calls refresh an expired access token by themselves.
+    pub async fn refresh(&self) -> Result<Session, Error> {
+        let _lock = self.sessions().lock().await.map_err(Error::SessionStore)?;
+        let session = self.session().ok_or_else(|| self.not_signed_in())?;
+        self.refresh_session(&session).await
+    }
+
+    /// Returns what the access token contains.
+    pub async fn token_info(&self) -> Result<TokenInfo, Error> {
+        let session = self.session().ok_or_else(|| self.not_signed_in())?;
+        self.post("validate", &Validate { token: session.access_token }).await
+    }
+
+    /// Ends the session on the server, then removes the stored tokens.
+    pub async fn sign_out(&self) -> Result<(), Error> {
+        self.empty(self.auth(Method::POST, "sign-out")).await?;
+        self.forget_session()
+    }
+
+    /// Removes the stored tokens without ending the session on the server.
+    pub fn forget_session(&self) -> Result<(), Error> {
+        self.sessions().save(None).map_err(Error::SessionStore)
+    }
+
+    pub(crate) async fn refresh_session(&self, session: &Session) -> Result<Session, Error> {
+        let body = Refresh { refresh_token: session.refresh_token.clone() };
+        let tokens = self.post("refresh", &body).await?;
+        self.store(tokens)
+    }
+
+    fn store(&self, tokens: Tokens) -> Result<Session, Error> {
+        let session = Session {
+            auth_url: self.auth_url().to_string(),
+            login: tokens.user_name,
+            access_token: tokens.auth_token,
+            refresh_token: tokens.refresh_token,
+        };
+        self.sessions().save(Some(session.clone())).map_err(Error::SessionStore)?;
+        Ok(session)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        self.public_json(self.auth(Method::POST, path).json(body)).await
+    }
+}
