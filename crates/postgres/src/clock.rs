@@ -10,26 +10,29 @@ use miniapp_config::Database as Settings;
 use miniapp_runtime::clock::{Clock, MonotonicTime};
 use sqlx::Row as _;
 
-use crate::Fault;
+use crate::DatabaseError;
 use crate::database::Database;
 
 /// How often the clocks are compared.
-const EVERY: Duration = Duration::from_secs(5);
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// How often as long as that never succeeded.
-const AT_FIRST: Duration = Duration::from_millis(500);
+const INITIAL_SYNC_INTERVAL: Duration = Duration::from_millis(500);
 /// The best of so many comparisons counts: the one with the fastest answer.
 const SAMPLES: usize = 3;
 /// From how many microseconds on a difference is worth a line in the log.
-const WORTH_TELLING: i64 = 1_000_000;
+const LOG_THRESHOLD_MICROS: i64 = 1_000_000;
 
 /// The time that all processes on the database go by: its own, or that of the `machine`
 /// where the database is a file on it.
-pub async fn clock(settings: &Settings, machine: Arc<dyn Clock>) -> Result<Arc<dyn Clock>, Fault> {
+pub async fn open_clock(
+    settings: &Settings,
+    machine: Arc<dyn Clock>,
+) -> Result<Arc<dyn Clock>, DatabaseError> {
     if settings.url.scheme() == "sqlite" {
         return Ok(machine);
     }
     let settings = Settings { connections: 1, ..settings.clone() };
-    let database = Arc::new(Database::new(&settings, None)?.named("clock"));
+    let database = Arc::new(Database::new(&settings, None)?.with_pool_name("clock"));
     Ok(DatabaseClock::start(database, machine).await)
 }
 
@@ -59,7 +62,7 @@ impl DatabaseClock {
         let weak = Arc::downgrade(&clock);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(if known { EVERY } else { AT_FIRST }).await;
+                tokio::time::sleep(if known { SYNC_INTERVAL } else { INITIAL_SYNC_INTERVAL }).await;
                 let Some(clock) = weak.upgrade() else { return };
                 match clock.compare(&database).await {
                     Ok(()) => known = true,
@@ -71,12 +74,12 @@ impl DatabaseClock {
     }
 
     /// Asks the database for the time.
-    async fn compare(&self, database: &Database) -> Result<(), Fault> {
+    async fn compare(&self, database: &Database) -> Result<(), DatabaseError> {
         const ASK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
         let mut best: Option<Sample> = None;
         for _ in 0..SAMPLES {
             let asked = self.began.elapsed();
-            let row = database.row(|| sqlx::query(ASK)).await?;
+            let row = database.fetch_optional(|| sqlx::query(ASK)).await?;
             let took = self.began.elapsed().saturating_sub(asked);
             let Some(row) = row else { continue };
             let told: i64 = row.try_get(0)?;
@@ -97,7 +100,7 @@ impl DatabaseClock {
             return;
         }
         self.began_at.store(sample.began_at, Ordering::Relaxed);
-        if change.abs() >= WORTH_TELLING {
+        if change.abs() >= LOG_THRESHOLD_MICROS {
             let machine = self.machine.now().as_microsecond();
             let ahead = machine - (sample.began_at + micros(self.began.elapsed()));
             let seconds = Duration::from_micros(ahead.unsigned_abs()).as_secs_f64().round();

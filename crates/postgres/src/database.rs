@@ -13,27 +13,27 @@ use sqlx::{ConnectOptions as _, Executor as _, PgConnection, Postgres, Row as _}
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::fault::Fault;
-use crate::metrics::{Numbers, Used};
+use crate::error::DatabaseError;
+use crate::metrics::{PoolMetrics, UsedGuard};
 
 /// A statement with its arguments.
 pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// How long to wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for an answer. The server gives up before; beyond that, the
 /// connection leads nowhere.
-const ANSWER: Duration = Duration::from_secs(12);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(12);
 /// After this long a connection is replaced, so that what the server keeps for it, and
 /// an address that has moved, don't stay for ever.
-const LIFETIME: Duration = Duration::from_mins(30);
+const MAX_LIFETIME: Duration = Duration::from_mins(30);
 /// How often a statement is tried while others are in its way.
-const TRIES: usize = 10;
+const MAX_ATTEMPTS: usize = 10;
 
 /// The advisory lock of those who migrate: "miniapp" in ASCII.
-const LOCK: i64 = 0x006d_696e_6961_7070;
+const MIGRATION_LOCK: i64 = 0x006d_696e_6961_7070;
 /// How often to ask for it.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What every connection is set to.
 ///
@@ -58,14 +58,14 @@ const SESSION: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
 /// statement that finds its connection dead is sent once more on a new one.
 pub struct Database {
     options: PgConnectOptions,
-    place: String,
+    target: String,
     session: String,
     migrations: Option<Migrator>,
     migrated: OnceCell<()>,
     permits: Semaphore,
-    most: u32,
+    max_connections: u32,
     idle: Mutex<Vec<Session>>,
-    numbers: Numbers,
+    metrics: PoolMetrics,
 }
 
 /// A connection that is ready for use.
@@ -81,22 +81,22 @@ pub(crate) struct Lease<'d> {
     session: Session,
     is_new: bool,
     _permit: SemaphorePermit<'d>,
-    _used: Used,
+    _used: UsedGuard,
 }
 
 impl Database {
     /// The database that `settings` name, with the tables that `migrations` make.
-    pub fn new(settings: &Settings, migrations: Option<Migrator>) -> Result<Self, Fault> {
+    pub fn new(settings: &Settings, migrations: Option<Migrator>) -> Result<Self, DatabaseError> {
         let options: Result<PgConnectOptions, sqlx::Error> = settings.url.expose().parse();
         let options = options.map_err(|error| {
-            Fault::Broken(format!("the address of the database can't be read: {error}"))
+            DatabaseError::Internal(format!("the address of the database can't be read: {error}"))
         })?;
         let options = match options.get_application_name() {
             Some(_) => options,
             None => options.application_name("miniapp"),
         };
         Ok(Self {
-            place: place(&options),
+            target: target(&options),
             options: options.disable_statement_logging().statement_cache_capacity(128),
             session: match settings.synchronous {
                 // As the server says, which may be to wait for its replicas too.
@@ -111,30 +111,30 @@ impl Database {
             }),
             migrated: OnceCell::new(),
             permits: Semaphore::new(settings.connections as usize),
-            most: settings.connections,
+            max_connections: settings.connections,
             idle: Mutex::default(),
-            numbers: Numbers::new("other", settings.connections),
+            metrics: PoolMetrics::new("other", settings.connections),
         })
     }
 
     /// The same, known in the metrics by what its connections are for.
     #[must_use]
-    pub fn named(self, name: &'static str) -> Self {
-        Self { numbers: Numbers::new(name, self.most), ..self }
+    pub fn with_pool_name(self, name: &'static str) -> Self {
+        Self { metrics: PoolMetrics::new(name, self.max_connections), ..self }
     }
 
     /// The rows that a statement answers. It is sent again where others were in its way,
     /// and where its connection was dead or died: so it has to be one that does no harm
     /// when it is done twice.
-    pub async fn rows<'q>(
+    pub async fn fetch_all<'q>(
         &self,
         statement: impl Fn() -> Statement<'q>,
-    ) -> Result<Vec<PgRow>, Fault> {
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let mut tries = 0;
         loop {
             tries += 1;
             let mut lease = self.lease().await?;
-            match in_time(lease.fetch_all(statement()).map_err(Fault::from)).await {
+            match with_timeout(lease.fetch_all(statement()).map_err(DatabaseError::from)).await {
                 Ok(rows) => {
                     lease.end();
                     return Ok(rows);
@@ -144,9 +144,9 @@ impl Database {
         }
     }
 
-    /// Like [`Database::rows`], for more of them than should be in memory. Those that came
+    /// Like [`Database::fetch_all`], for more of them than should be in memory. Those that came
     /// may come again, from the first on.
-    pub async fn each<'q, E: From<Fault>>(
+    pub async fn for_each_row<'q, E: From<DatabaseError>>(
         &self,
         statement: impl Fn() -> Statement<'q>,
         mut take: impl FnMut(&PgRow) -> Result<(), E>,
@@ -157,7 +157,7 @@ impl Database {
             let mut lease = self.lease().await?;
             let mut rows = lease.fetch(statement());
             let fault = loop {
-                match in_time(rows.try_next().map_err(Fault::from)).await {
+                match with_timeout(rows.try_next().map_err(DatabaseError::from)).await {
                     Ok(Some(row)) => take(&row)?,
                     Ok(None) => break None,
                     Err(fault) => break Some(fault),
@@ -172,88 +172,88 @@ impl Database {
         }
     }
 
-    /// Like [`Database::rows`], for at most one.
-    pub async fn row<'q>(
+    /// Like [`Database::fetch_all`], for at most one.
+    pub async fn fetch_optional<'q>(
         &self,
         statement: impl Fn() -> Statement<'q>,
-    ) -> Result<Option<PgRow>, Fault> {
-        Ok(self.rows(statement).await?.into_iter().next())
+    ) -> Result<Option<PgRow>, DatabaseError> {
+        Ok(self.fetch_all(statement).await?.into_iter().next())
     }
 
     /// Whether the database answers and takes writes.
-    pub async fn ping(&self) -> Result<(), Fault> {
+    pub async fn ping(&self) -> Result<(), DatabaseError> {
         const ASK: &str =
             "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'";
-        let row = self.row(|| sqlx::query(ASK)).await?;
+        let row = self.fetch_optional(|| sqlx::query(ASK)).await?;
         if row.is_some_and(|row| row.try_get(0).unwrap_or(false)) {
             // Another connection may lead to the primary.
-            self.forget_idle();
-            return Err(Fault::ReadOnly);
+            self.close_idle();
+            return Err(DatabaseError::ReadOnly);
         }
         Ok(())
     }
 
     /// A connection, and the right to one.
-    pub(crate) async fn lease(&self) -> Result<Lease<'_>, Fault> {
+    pub(crate) async fn lease(&self) -> Result<Lease<'_>, DatabaseError> {
         let asked_at = Instant::now();
         let busy = || {
-            self.numbers.timed_out();
-            let most = self.most;
-            Fault::Refused(format!("all {most} connections to {} are busy", self.place))
+            self.metrics.acquire_timed_out();
+            let max = self.max_connections;
+            DatabaseError::Unavailable(format!("all {max} connections to {} are busy", self.target))
         };
-        let permit = timeout(CONNECT, self.permits.acquire()).await.map_err(|_| busy())?;
+        let permit = timeout(CONNECT_TIMEOUT, self.permits.acquire()).await.map_err(|_| busy())?;
         let permit = permit.map_err(|_| busy())?;
         self.migrated.get_or_try_init(|| self.migrate()).await?;
         let kept = self.idle.lock().pop();
         let is_new = kept.is_none();
         let session = match kept {
             Some(session) => {
-                self.numbers.idle.dec();
+                self.metrics.idle.dec();
                 session
             }
             None => Session { connection: self.connect().await?, born: Instant::now() },
         };
-        self.numbers.waited(asked_at.elapsed());
-        let used = self.numbers.begin_use();
+        self.metrics.acquired(asked_at.elapsed());
+        let used = self.metrics.mark_used();
         Ok(Lease { database: self, session, is_new, _permit: permit, _used: used })
     }
 
     /// Closes the connections that aren't in use.
-    fn forget_idle(&self) {
+    fn close_idle(&self) {
         let mut idle = self.idle.lock();
-        self.numbers.idle.dec_by(i64::try_from(idle.len()).unwrap_or_default());
+        self.metrics.idle.dec_by(i64::try_from(idle.len()).unwrap_or_default());
         idle.clear();
     }
 
     /// A connection as it is used for statements.
-    async fn connect(&self) -> Result<PgConnection, Fault> {
+    async fn connect(&self) -> Result<PgConnection, DatabaseError> {
         let mut connection = self.connect_bare().await?;
         let set = sqlx::raw_sql(sqlx::AssertSqlSafe(self.session.clone()));
-        connection.execute(set).await.map_err(|error| self.at_place(error.into()))?;
+        connection.execute(set).await.map_err(|error| self.with_target(error.into()))?;
         Ok(connection)
     }
 
-    async fn connect_bare(&self) -> Result<PgConnection, Fault> {
-        match timeout(CONNECT, self.options.connect()).await {
-            Ok(connected) => connected.map_err(|error| self.at_place(error.into())),
-            Err(_) => Err(self.at_place(Fault::Lost("no answer".to_owned()))),
+    async fn connect_bare(&self) -> Result<PgConnection, DatabaseError> {
+        match timeout(CONNECT_TIMEOUT, self.options.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.with_target(error.into())),
+            Err(_) => Err(self.with_target(DatabaseError::ConnectionLost("no answer".to_owned()))),
         }
     }
 
     /// Says which server it is about, and where that is set.
-    fn at_place(&self, fault: Fault) -> Fault {
+    fn with_target(&self, fault: DatabaseError) -> DatabaseError {
         let setting = variable_of("database.url");
-        let at = |text: String| format!("can't connect to {} ({setting}): {text}", self.place);
+        let at = |text: String| format!("can't connect to {} ({setting}): {text}", self.target);
         match fault {
-            Fault::Lost(text) => Fault::Lost(at(text)),
-            Fault::Refused(text) => Fault::Refused(at(text)),
-            Fault::Broken(text) => Fault::Broken(at(text)),
+            DatabaseError::ConnectionLost(text) => DatabaseError::ConnectionLost(at(text)),
+            DatabaseError::Unavailable(text) => DatabaseError::Unavailable(at(text)),
+            DatabaseError::Internal(text) => DatabaseError::Internal(at(text)),
             other => other,
         }
     }
 
     /// Brings the tables up to date. Replicas that start together take turns.
-    async fn migrate(&self) -> Result<(), Fault> {
+    async fn migrate(&self) -> Result<(), DatabaseError> {
         const TURN: &str = "SELECT pg_try_advisory_lock($1)";
         let Some(migrations) = &self.migrations else { return Ok(()) };
         // A connection of its own: it ends with whatever lock is left, and a migration may
@@ -263,8 +263,8 @@ impl Database {
         connection.execute("SET client_min_messages = warning").await?;
         // Asked for again and again, not waited for: who waits in the server holds a
         // snapshot, for the end of which an index that is built concurrently waits.
-        while !sqlx::query_scalar(TURN).bind(LOCK).fetch_one(&mut connection).await? {
-            tokio::time::sleep(ASK_EVERY).await;
+        while !sqlx::query_scalar(TURN).bind(MIGRATION_LOCK).fetch_one(&mut connection).await? {
+            tokio::time::sleep(LOCK_POLL_INTERVAL).await;
         }
         // `run` is the same, but its future isn't `Send` for the compiler.
         migrations.run_direct(None, &mut connection, false).await?;
@@ -276,26 +276,26 @@ impl Lease<'_> {
     /// Keeps the connection for the next one, who gets the one that was used last: its
     /// statements are prepared and its memory is warm.
     pub fn end(self) {
-        if self.session.born.elapsed() < LIFETIME {
+        if self.session.born.elapsed() < MAX_LIFETIME {
             self.database.idle.lock().push(self.session);
-            self.database.numbers.idle.inc();
+            self.database.metrics.idle.inc();
         }
     }
 
     /// Ends the use after `fault`, which it gives back unless it makes sense to try the
     /// same once more after so many `tries`.
-    pub fn end_for_another(self, fault: Fault, tries: usize) -> Result<(), Fault> {
+    pub fn end_for_another(self, fault: DatabaseError, tries: usize) -> Result<(), DatabaseError> {
         let again = match fault {
             // Of an old connection it may tell nothing of the server.
-            Fault::Lost(_) => !self.is_new,
-            Fault::Contended(_) => tries < TRIES,
+            DatabaseError::ConnectionLost(_) => !self.is_new,
+            DatabaseError::Conflict(_) => tries < MAX_ATTEMPTS,
             _ => false,
         };
         if fault.keeps_connection() {
             self.end();
         } else {
             // The others lead to the same server, which isn't there any more.
-            self.database.forget_idle();
+            self.database.close_idle();
         }
         if again { Ok(()) } else { Err(fault) }
     }
@@ -316,15 +316,18 @@ impl DerefMut for Lease<'_> {
 }
 
 /// What a server answers, or that it doesn't in a time in which it should have given up.
-pub async fn in_time<T, E: From<Fault>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    timeout(ANSWER, asked).await.unwrap_or_else(|_| {
-        let seconds = ANSWER.as_secs();
-        Err(Fault::Lost(format!("the database gave no answer in {seconds} s")).into())
+pub async fn with_timeout<T, E: From<DatabaseError>>(
+    asked: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(RESPONSE_TIMEOUT, asked).await.unwrap_or_else(|_| {
+        let seconds = RESPONSE_TIMEOUT.as_secs();
+        Err(DatabaseError::ConnectionLost(format!("the database gave no answer in {seconds} s"))
+            .into())
     })
 }
 
 /// Where a server is, in the words of logs.
-fn place(options: &PgConnectOptions) -> String {
+fn target(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     match options.get_socket() {
         Some(socket) => format!("the database {database} at {}", socket.display()),

@@ -3,11 +3,11 @@
 
 mod clock;
 mod database;
-mod fault;
+mod error;
 mod metrics;
 mod transaction;
 
-pub use clock::{DatabaseClock, clock};
-pub use database::{Database, Statement, in_time};
-pub use fault::Fault;
+pub use clock::{DatabaseClock, open_clock};
+pub use database::{Database, Statement, with_timeout};
+pub use error::DatabaseError;
 pub use transaction::Transaction;

@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use futures_util::TryFutureExt as _;
 use sqlx::{Executor as _, PgConnection};
 
-use crate::database::{Database, Lease, in_time};
-use crate::fault::Fault;
+use crate::database::{Database, Lease, with_timeout};
+use crate::error::DatabaseError;
 
 /// As if transactions ran one after the other: those for which that isn't so fail.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
@@ -19,11 +19,11 @@ pub struct Transaction<'d> {
 
 impl Database {
     /// Begins a transaction that runs as if there were no others at the same time; where
-    /// that can't be, it ends as [`Fault::Contended`].
-    pub async fn begin(&self) -> Result<Transaction<'_>, Fault> {
+    /// that can't be, it ends as [`DatabaseError::Conflict`].
+    pub async fn begin(&self) -> Result<Transaction<'_>, DatabaseError> {
         loop {
             let mut lease = self.lease().await?;
-            match in_time(lease.execute(BEGIN).map_err(Fault::from)).await {
+            match with_timeout(lease.execute(BEGIN).map_err(DatabaseError::from)).await {
                 Ok(_) => return Ok(Transaction { lease }),
                 Err(fault) => lease.end_for_another(fault, 1)?,
             }
@@ -33,17 +33,17 @@ impl Database {
 
 impl Transaction<'_> {
     /// Makes it all last.
-    pub async fn commit(self) -> Result<(), Fault> {
+    pub async fn commit(self) -> Result<(), DatabaseError> {
         self.end("COMMIT").await
     }
 
     /// Leaves nothing, and keeps the connection for others.
-    pub async fn rollback(self) -> Result<(), Fault> {
+    pub async fn rollback(self) -> Result<(), DatabaseError> {
         self.end("ROLLBACK").await
     }
 
-    async fn end(mut self, how: &'static str) -> Result<(), Fault> {
-        in_time(self.lease.execute(how).map_err(Fault::from)).await?;
+    async fn end(mut self, how: &'static str) -> Result<(), DatabaseError> {
+        with_timeout(self.lease.execute(how).map_err(DatabaseError::from)).await?;
         self.lease.end();
         Ok(())
     }

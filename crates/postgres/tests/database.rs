@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_config::{Database as Settings, EngineUrl, Synchronous};
-use miniapp_postgres::{Database, DatabaseClock, Fault};
+use miniapp_postgres::{Database, DatabaseClock, DatabaseError};
 use miniapp_runtime::clock::{Clock, ManualClock, SystemClock};
 use miniapp_test_support::certificate::Certificate;
 use miniapp_test_support::postgres::Server;
@@ -25,15 +25,15 @@ async fn fresh(server: &Server) -> Database {
     Database::new(&server.settings().await.expect("a database"), None).expect("a URL")
 }
 
-async fn number(database: &Database, sql: &'static str) -> Result<i32, Fault> {
-    let row = database.row(|| sqlx::query(sql)).await?.expect("a row");
+async fn number(database: &Database, sql: &'static str) -> Result<i32, DatabaseError> {
+    let row = database.fetch_optional(|| sqlx::query(sql)).await?.expect("a row");
     Ok(row.try_get(0)?)
 }
 
 /// The text that a ping fails with, in which no password is.
 async fn refusal(database: &Database) -> String {
     let fault = database.ping().await.expect_err("it should not answer");
-    assert!(fault.is_passing(), "{fault:?}");
+    assert!(fault.is_transient(), "{fault:?}");
     let text = fault.to_string();
     assert!(!text.contains("s3cr3t") && !text.contains("pass/word"), "{text}");
     text
@@ -67,7 +67,7 @@ async fn what_is_wrong_with_an_address_is_told_without_its_password() {
     }
     let url = EngineUrl::new("postgres://a:s3cr3t@[/b");
     let Err(fault) = Database::new(&settings(url), None) else { panic!("that is no URL") };
-    assert!(matches!(&fault, Fault::Broken(text) if !text.contains("s3cr3t")), "{fault}");
+    assert!(matches!(&fault, DatabaseError::Internal(text) if !text.contains("s3cr3t")), "{fault}");
 }
 
 #[tokio::test]
@@ -84,8 +84,8 @@ async fn a_database_that_only_reads_says_so() {
     database.ping().await.expect("it writes still");
     let database = Database::new(&settings, None).expect("a URL");
     assert!(refusal(&database).await.contains("only reads"));
-    let made = database.rows(|| sqlx::query("CREATE TABLE made ()")).await;
-    assert!(matches!(made, Err(Fault::ReadOnly)), "{made:?}");
+    let made = database.fetch_all(|| sqlx::query("CREATE TABLE made ()")).await;
+    assert!(matches!(made, Err(DatabaseError::ReadOnly)), "{made:?}");
 
     let alter = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     server.execute("postgres", &alter).await.expect("a setting");
@@ -96,12 +96,15 @@ async fn a_database_that_only_reads_says_so() {
 async fn a_standby_says_so_until_it_is_promoted() {
     let Some(server) = Server::alone(&[]).await else { return };
     let database = fresh(&server).await;
-    database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n")).await.expect("a table");
+    database
+        .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n"))
+        .await
+        .expect("a table");
     server.stand_by().await.expect("a standby");
     assert!(refusal(&database).await.contains("is it a standby?"));
     let change = "UPDATE counts SET n = 2 RETURNING n";
     let changed = number(&database, change).await;
-    assert!(matches!(changed, Err(Fault::ReadOnly)), "{changed:?}");
+    assert!(matches!(changed, Err(DatabaseError::ReadOnly)), "{changed:?}");
     assert_eq!(number(&database, "SELECT n FROM counts").await.expect("a row"), 1);
 
     server.execute("postgres", "SELECT pg_promote()").await.expect("a promotion");
@@ -151,11 +154,15 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
     let Some(server) = Server::shared().await else { return };
     let database = fresh(server).await;
     let set = "SET statement_timeout = '50ms'";
-    database.rows(|| sqlx::query(set)).await.expect("a setting");
-    let slow = database.rows(|| sqlx::query("SELECT pg_sleep(60)")).await;
-    assert!(matches!(&slow, Err(Fault::Refused(text)) if text.contains("too long")), "{slow:?}");
+    database.fetch_all(|| sqlx::query(set)).await.expect("a setting");
+    let slow = database.fetch_all(|| sqlx::query("SELECT pg_sleep(60)")).await;
+    assert!(
+        matches!(&slow, Err(DatabaseError::Unavailable(text)) if text.contains("too long")),
+        "{slow:?}"
+    );
     let setting = "SELECT current_setting('statement_timeout')";
-    let row = database.row(|| sqlx::query(setting)).await.expect("an answer").expect("a row");
+    let row =
+        database.fetch_optional(|| sqlx::query(setting)).await.expect("an answer").expect("a row");
     assert_eq!(row.get::<String, _>(0), "50ms", "another connection answered");
 }
 
@@ -163,12 +170,18 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
 async fn a_lock_that_somebody_else_holds_is_told() {
     let Some(server) = Server::shared().await else { return };
     let database = fresh(server).await;
-    database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n")).await.expect("a table");
-    database.rows(|| sqlx::query("SET lock_timeout = '50ms'")).await.expect("a setting");
+    database
+        .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n"))
+        .await
+        .expect("a table");
+    database.fetch_all(|| sqlx::query("SET lock_timeout = '50ms'")).await.expect("a setting");
     let mut other = database.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE counts").execute(&mut *other).await.expect("a lock");
     let read = number(&database, "SELECT n FROM counts").await;
-    assert!(matches!(&read, Err(Fault::Refused(text)) if text.contains("a lock")), "{read:?}");
+    assert!(
+        matches!(&read, Err(DatabaseError::Unavailable(text)) if text.contains("a lock")),
+        "{read:?}"
+    );
     other.rollback().await.expect("its end");
     assert_eq!(number(&database, "SELECT n FROM counts").await.expect("a row"), 1);
 }
@@ -194,7 +207,7 @@ async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
     let Some(server) = Server::shared().await else { return };
     let database = fresh(server).await;
     for _ in 0..5 {
-        let slow = database.rows(|| sqlx::query("SELECT pg_sleep(60)"));
+        let slow = database.fetch_all(|| sqlx::query("SELECT pg_sleep(60)"));
         tokio::select! {
             _ = slow => panic!("it slept a minute"),
             () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -227,7 +240,10 @@ async fn a_server_that_says_nothing_is_not_waited_for_long() {
 async fn what_collides_is_done_anew_or_told() {
     let Some(server) = Server::shared().await else { return };
     let database = fresh(server).await;
-    database.rows(|| sqlx::query("CREATE TABLE counts AS SELECT 0 AS n")).await.expect("a table");
+    database
+        .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 0 AS n"))
+        .await
+        .expect("a table");
     let mut first = database.begin().await.expect("a transaction");
     let mut second = database.begin().await.expect("a transaction");
     let add = "UPDATE counts SET n = (SELECT n + 1 FROM counts)";
@@ -236,8 +252,8 @@ async fn what_collides_is_done_anew_or_told() {
     sqlx::query(read).fetch_one(&mut *second).await.expect("a row");
     sqlx::query(add).execute(&mut *first).await.expect("an update");
     first.commit().await.expect("a commit");
-    let fault = sqlx::query(add).execute(&mut *second).await.map_err(Fault::from);
-    assert!(matches!(fault, Err(Fault::Contended(_))), "{fault:?}");
+    let fault = sqlx::query(add).execute(&mut *second).await.map_err(DatabaseError::from);
+    assert!(matches!(fault, Err(DatabaseError::Conflict(_))), "{fault:?}");
     second.rollback().await.expect("an end");
     assert_eq!(number(&database, read).await.expect("a row"), 1);
 }

@@ -1,10 +1,10 @@
 //! SQLite as the stores use it: a file in WAL mode, one connection that writes, a few that
 //! read, and what can go wrong. It knows nothing of what is stored.
 
-mod fault;
+mod error;
 mod file;
 mod write_lock;
 
-pub use fault::Fault;
+pub use error::DatabaseError;
 pub use file::open;
 pub use write_lock::WriteLock;

@@ -12,7 +12,7 @@ use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::domain::Task;
-pub use crate::rules::Checked;
+pub use crate::invariants::InvariantReport;
 
 /// Why the store didn't do as told.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum StoreError {
     Unavailable(String),
     /// It holds or answered something that it should not.
     #[error("the task store is at fault: {0}")]
-    Broken(String),
+    Internal(String),
 }
 
 /// A task to be stored, with its first event.
@@ -59,11 +59,11 @@ pub struct Change {
 
 /// What became of an [`Insert`].
 #[derive(Clone, Debug)]
-pub enum Inserted {
+pub enum InsertOutcome {
     /// Stored.
     New,
     /// Not stored: the owner used the key before, for this task, with this digest.
-    KeyKnown {
+    DuplicateKey {
         /// The task of the first time.
         task: Box<Task>,
         /// The digest of the first time.
@@ -73,16 +73,16 @@ pub enum Inserted {
 
 /// What became of a batch, in its order.
 #[derive(Clone, Debug, Default)]
-pub struct Written {
+pub struct WriteOutcome {
     /// One answer an insert.
-    pub inserts: Vec<Inserted>,
+    pub inserts: Vec<InsertOutcome>,
     /// Whether each change was stored; `false`: the task has moved on or is gone.
     pub changes: Vec<bool>,
 }
 
 /// A task that is due to be dispatched.
 #[derive(Clone, Debug)]
-pub struct Due {
+pub struct DueTask {
     /// The task.
     pub id: Uuid,
     /// The generation that is to run.
@@ -110,7 +110,7 @@ pub struct Claim {
 
 /// What the store says of a claim whose lease was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Renewed {
+pub struct RenewedLease {
     /// The claim.
     pub claim: Claim,
     /// Its owner asked for the end.
@@ -152,7 +152,7 @@ pub struct Filter {
     pub limit: u32,
     /// No more once their data and results have this many bytes: what doesn't fit isn't
     /// read.
-    pub enough: Option<u32>,
+    pub max_bytes: Option<u32>,
 }
 
 /// A database that keeps tasks.
@@ -163,7 +163,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Writes a batch in one transaction, durable when this returns. Whatever is written
     /// as waiting gets the duty to be dispatched when it is ready.
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError>;
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError>;
 
     /// Tasks that aren't removed.
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError>;
@@ -181,25 +185,33 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Renews the leases of `claims` until `until` in one statement, each a change of the
     /// task's version. What is missing in the answer is lost.
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError>;
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError>;
 
     /// Tasks whose lease ran out before `now`.
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
     /// Takes over tasks that nobody else is dispatching: those to run later that are due
     /// before `now + lookahead`, and those due since `overdue` or longer. They are due
     /// again after `hold`, should this process die.
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError>;
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError>;
 
     /// Notes that messages about these tasks (id and version) are in the broker's hands.
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError>;
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Makes every waiting task whose message went out before `before` due again; how
     /// many there were.
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
 
     /// The tasks of an owner that aren't removed, at most `limit`.
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
     /// Forgets tasks that ended before `ended` and removed ones from before `removed`, at
     /// most `limit`; how many there were. Workers that said nothing since `removed` were
@@ -215,11 +227,11 @@ pub trait Engine: Send + Sync + 'static {
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError>;
 
     /// How many tasks wait for what, each up to `most`. Every task that may run at `now` is
-    /// due before `held_until`. Costs as much as there is to count.
+    /// due before `visibility_deadline`. Costs as much as there is to count.
     async fn backlog(
         &self,
         now: Timestamp,
-        held_until: Timestamp,
+        visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError>;
 
@@ -239,7 +251,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
 
     /// Looks at every task, and how it keeps to the rules that the protocol promises.
-    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError>;
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError>;
 
     /// Whether the store answers and takes writes.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -260,7 +272,7 @@ pub struct TakeDue {
     /// How long a task that was to run at once may be due before it is taken over.
     pub overdue: SignedDuration,
     /// For how long what is taken is left to the taker.
-    pub hold: SignedDuration,
+    pub visibility_timeout: SignedDuration,
     /// How many to take at most.
     pub limit: u32,
 }

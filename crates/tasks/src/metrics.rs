@@ -17,63 +17,63 @@ use crate::engine::{Backlog, StoreError};
 use crate::{Tasks, relay};
 
 /// Up to how many tasks are counted in each state: enough for every alarm.
-const COUNTED: u32 = 100_000;
+const MAX_COUNTED: u32 = 100_000;
 
 /// What commits and upkeep count.
 pub(crate) struct Counters {
-    events: Family<Happened, Counter>,
+    events: Family<EventLabels, Counter>,
     start_delay: Histogram,
-    lease_losses: Family<LeaseLoss, Counter>,
+    lease_losses: Family<OutcomeLabels, Counter>,
     /// How long batches take to be written.
     pub writes: Histogram,
 }
 
 /// See [`Counters`].
 pub(crate) static COUNTERS: LazyLock<Counters> = LazyLock::new(|| {
-    let help = "What happened to tasks, as this process committed it";
-    let known = EventType::iter().map(Happened::from);
+    let help = "Task events committed by this process";
+    let known = EventType::iter().map(EventLabels::from);
     let events = metrics::counters("miniapp_task_events", help, known);
-    let help = "Leases that ran out, by what became of the task";
-    let known = [LeaseLoss::REPEATED, LeaseLoss::ENDED];
+    let help = "Expired task leases, by outcome";
+    let known = [OutcomeLabels::RETRIED, OutcomeLabels::ENDED];
     let lease_losses = metrics::counters("miniapp_task_lease_losses", help, known);
-    let help = "From when a task may run to its start";
+    let help = "Time from a task being ready to the start of its attempt";
     let start_delay = metrics::histogram("miniapp_task_start_delay", help, LONG_BUCKETS);
-    let help = "How long statements took that the hot paths wait for";
-    let operations: Histograms<Operation> =
+    let help = "Duration of database operations on hot paths";
+    let operations: Histograms<OperationLabels> =
         metrics::histograms("db_client_operation_duration", help, SHORT_BUCKETS);
-    let writes = operations.with(&Operation { db_operation_name: "write_tasks" });
+    let writes = operations.with(&OperationLabels { db_operation_name: "write_tasks" });
     Counters { events, start_delay, lease_losses, writes }
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Happened {
+struct EventLabels {
     event: &'static str,
 }
 
-impl From<EventType> for Happened {
+impl From<EventType> for EventLabels {
     fn from(event: EventType) -> Self {
         Self { event: event.into() }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LeaseLoss {
+struct OutcomeLabels {
     outcome: &'static str,
 }
 
-impl LeaseLoss {
-    const REPEATED: Self = Self { outcome: "repeated" };
+impl OutcomeLabels {
+    const RETRIED: Self = Self { outcome: "retried" };
     const ENDED: Self = Self { outcome: "ended" };
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
+struct OperationLabels {
     db_operation_name: &'static str,
 }
 
 impl Counters {
     /// Something was committed.
-    pub fn happened(&self, event: EventType) {
+    pub fn event_committed(&self, event: EventType) {
         self.events.get_or_create(&event.into()).inc();
     }
 
@@ -88,42 +88,39 @@ impl Counters {
     pub fn lease_lost(&self, task: &Task) {
         let is_over = task.state.status.is_terminal();
         self.lease_losses
-            .get_or_create(if is_over { &LeaseLoss::ENDED } else { &LeaseLoss::REPEATED })
+            .get_or_create(if is_over { &OutcomeLabels::ENDED } else { &OutcomeLabels::RETRIED })
             .inc();
     }
 }
 
 /// What the store and the broker have to be asked for.
 struct Gauges {
-    tasks: Family<InState, Gauge>,
-    ages: Family<InState, FloatGauge>,
+    tasks: Family<StateLabels, Gauge>,
+    ages: Family<StateLabels, FloatGauge>,
     workers: Family<[(&'static str, &'static str); 0], Gauge>,
-    messages: Family<InQueue, Gauge>,
+    messages: Family<QueueLabels, Gauge>,
 }
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
-    tasks: metrics::gauges("miniapp_tasks", "Tasks that haven't ended, counted up to 100000"),
-    ages: metrics::duration_gauges(
-        "miniapp_tasks_oldest_age",
-        "How long the first task has been in a state",
-    ),
-    workers: metrics::gauges("miniapp_workers", "Workers that have reported of late"),
-    messages: metrics::gauges("miniapp_broker_queue_messages", "Messages that wait in a queue"),
+    tasks: metrics::gauges("miniapp_tasks", "Unfinished tasks by state, counted up to 100000"),
+    ages: metrics::duration_gauges("miniapp_tasks_oldest_age", "Age of the oldest task in a state"),
+    workers: metrics::gauges("miniapp_workers", "Workers with a recent report"),
+    messages: metrics::gauges("miniapp_broker_queue_messages", "Messages waiting in a queue"),
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InState {
+struct StateLabels {
     state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InQueue {
+struct QueueLabels {
     queue: &'static str,
 }
 
 /// Tells of all tasks of the store and all queues of the broker whenever the metrics are
 /// read. Everybody who does that tells the same, so it is for one kind of process.
-pub fn watch(tasks: &Tasks, broker: &Arc<dyn Broker>) -> CollectorGuard {
+pub fn register_gauges(tasks: &Tasks, broker: &Arc<dyn Broker>) -> CollectorGuard {
     let (tasks, broker) = (tasks.clone(), broker.clone());
     metrics::register_collector(move || {
         let (tasks, broker) = (tasks.clone(), broker.clone());
@@ -135,7 +132,8 @@ async fn ask_store(tasks: &Tasks) {
     let Gauges { tasks: counts, ages, workers, .. } = &*GAUGES;
     let now = tasks.clock().now();
     let asked = async {
-        let backlog = tasks.engine().backlog(now, relay::held_until(now), COUNTED).await?;
+        let backlog =
+            tasks.engine().backlog(now, relay::visibility_deadline(now), MAX_COUNTED).await?;
         Ok::<_, StoreError>((backlog, tasks.workers().await?.len()))
     };
     let Ok((backlog, live)) = asked.await else {
@@ -147,18 +145,18 @@ async fn ask_store(tasks: &Tasks) {
     for (state, count) in
         [("delayed", delayed), ("outbox", outbox), ("queued", queued), ("running", running)]
     {
-        counts.get_or_create(&InState { state }).set(count.cast_signed());
+        counts.get_or_create(&StateLabels { state }).set(count.cast_signed());
     }
     for (state, since) in [("outbox", outbox_since), ("queued", queued_since)] {
         let age = since.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
-        ages.get_or_create(&InState { state }).set(age.max(0.0));
+        ages.get_or_create(&StateLabels { state }).set(age.max(0.0));
     }
     workers.get_or_create(&[]).set(i64::try_from(live).unwrap_or(i64::MAX));
 }
 
 async fn ask_broker(broker: &dyn Broker) {
     for queue in Queue::iter() {
-        let queue_name = InQueue { queue: queue.name() };
+        let queue_name = QueueLabels { queue: queue.name() };
         match broker.depth(queue).await {
             Ok(count) => {
                 GAUGES.messages.get_or_create(&queue_name).set(count.cast_signed());

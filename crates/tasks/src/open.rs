@@ -17,6 +17,6 @@ pub async fn open_engine(database: &Database) -> Result<Arc<dyn Engine>, StoreEr
             Ok(Arc::new(SqliteEngine::open(database.url.expose(), fsync).await?))
         }
         "postgres" | "postgresql" => Ok(Arc::new(PostgresEngine::new(database)?)),
-        other => Err(StoreError::Broken(format!("there is no store for {other}://"))),
+        other => Err(StoreError::Internal(format!("there is no store for {other}://"))),
     }
 }

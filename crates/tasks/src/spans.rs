@@ -14,13 +14,13 @@ use miniapp_types::message::EventTrace;
 use uuid::Uuid;
 
 use crate::Task;
-use crate::engine::{Due, StoreError};
+use crate::engine::{DueTask, StoreError};
 use crate::writer::Write;
 
 /// The id of the span of the attempt that holds the `claim`th claim on a task. It can be
 /// told by whoever makes the attempt, by the next one, which links to it, and by whoever
 /// finds out that it is lost.
-pub fn attempt_id(task_id: Uuid, claim: u64) -> SpanId {
+pub fn attempt_span_id(task_id: Uuid, claim: u64) -> SpanId {
     derived_span_id(task_id, claim)
 }
 
@@ -120,7 +120,11 @@ impl Dispatching {
     }
 
     /// The broker has answered.
-    pub fn end<'d>(self, dues: impl Iterator<Item = &'d Due>, answers: &[Result<(), BrokerError>]) {
+    pub fn end<'d>(
+        self,
+        dues: impl Iterator<Item = &'d DueTask>,
+        answers: &[Result<(), BrokerError>],
+    ) {
         let Some(times) = self.times else { return };
         let mut publishing = self.publishing.into_iter().peekable();
         for (place, (due, answer)) in dues.zip(answers).enumerate() {
@@ -139,7 +143,7 @@ impl Dispatching {
 
 /// Where the time went between the commit that made a task due and the message about it.
 fn waits(
-    due: &Due,
+    due: &DueTask,
     times: SpanClock,
     publishing: &PublishSpan,
     described: impl Fn(CompletedSpan) -> CompletedSpan,
@@ -168,7 +172,7 @@ pub(crate) fn attempt_lost(task: &Task, clock: &dyn Clock) {
     let times = SpanClock::new(clock);
     let from = task.state.started_at.map_or(times.now(), |at| times.to_span_time(at));
     CompletedSpan::internal("attempt lost", &parent, from, times.now())
-        .with_id(attempt_id(task.id, task.state.claim))
+        .with_id(attempt_span_id(task.id, task.state.claim))
         .with_attribute("task.id", task.id)
         .with_attribute("task.kind", &task.spec.kind)
         .with_attribute("task.generation", task.state.generation)

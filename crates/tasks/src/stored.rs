@@ -24,7 +24,7 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 
 /// The time in a stored form.
 pub(crate) fn time(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|error| StoreError::Broken(error.to_string()))
+    Timestamp::from_microsecond(micros).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 /// Databases' integers are signed; counters stay far below the limit.
@@ -56,11 +56,11 @@ pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
         2 => Status::Finished,
         3 => Status::Canceled,
         4 => Status::Failed,
-        other => return Err(StoreError::Broken(format!("{other} is no status"))),
+        other => return Err(StoreError::Internal(format!("{other} is no status"))),
     })
 }
 
 /// The JSON in a stored form.
 pub(crate) fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
-    RawValue::from_string(json).map_err(|error| StoreError::Broken(error.to_string()))
+    RawValue::from_string(json).map_err(|error| StoreError::Internal(error.to_string()))
 }

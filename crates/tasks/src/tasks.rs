@@ -13,22 +13,22 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::combiner::{Combiner, Run};
+use crate::batcher::{BatchHandler, Batcher};
 use crate::domain::{Command, Refusal, Spec, Task};
 use crate::engine::{Engine, Filter, IdempotencyKey, StoreError};
-use crate::news;
+use crate::event_publisher;
+use crate::maintenance::Maintenance;
 use crate::spans::{Committing, note_batch, reading};
-use crate::upkeep::Upkeep;
-use crate::writer::{Announce, Done, Refused, Write, Writer};
+use crate::writer::{Applied, CommitListeners, LastWriteError, Write, Writer};
 
 /// How many changes share a transaction at most.
-const WRITES: usize = 256;
+const WRITE_BATCH_SIZE: usize = 256;
 /// How many reads share a query at most.
-const READS: usize = 64;
+const READ_BATCH_SIZE: usize = 64;
 /// A worker that hasn't reported for this long is taken for gone.
-const WORKER_SILENCE: SignedDuration = SignedDuration::from_secs(15);
+const WORKER_TIMEOUT: SignedDuration = SignedDuration::from_secs(15);
 /// How many dues may wait for the relay before it has to find them in the store.
-const DUES: usize = 32 * 1024;
+const DUE_QUEUE_CAPACITY: usize = 32 * 1024;
 
 /// Why a task can't be had or changed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub struct Submitted {
     /// The task.
     pub task: Task,
     /// `false`: the key was known, this is the task of the first time.
-    pub fresh: bool,
+    pub is_new: bool,
 }
 
 /// Accepts, finds and changes tasks. Cheap to clone.
@@ -108,26 +108,30 @@ pub struct Submitted {
 pub struct Tasks {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
-    writes: Combiner<Write, Result<Done, Error>>,
-    reads: Combiner<Uuid, Result<Option<Task>, StoreError>>,
-    refused: Refused,
+    writes: Batcher<Write, Result<Applied, Error>>,
+    reads: Batcher<Uuid, Result<Option<Task>, StoreError>>,
+    last_write_error: LastWriteError,
 }
 
 impl Tasks {
-    /// Begins with what `engine` holds. The [`Upkeep`] has to run once in this process, or
+    /// Begins with what `engine` holds. The [`Maintenance`] has to run once in this process, or
     /// nothing is dispatched from here.
-    pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> (Self, Upkeep) {
-        let (dues, due) = mpsc::channel(DUES);
-        let (news, heard) = news::channel();
-        let writer = Writer::new(engine.clone(), clock.clone(), Announce { dues, news });
+    pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> (Self, Maintenance) {
+        let (dues, due) = mpsc::channel(DUE_QUEUE_CAPACITY);
+        let (news, heard) = event_publisher::channel();
+        let writer = Writer::new(
+            engine.clone(),
+            clock.clone(),
+            CommitListeners { due_tasks: dues, events: news },
+        );
         let tasks = Self {
-            refused: writer.refused(),
-            writes: Combiner::start(WRITES, writer),
-            reads: Combiner::start(READS, Reader(engine.clone())),
+            last_write_error: writer.last_write_error(),
+            writes: Batcher::start(WRITE_BATCH_SIZE, writer),
+            reads: Batcher::start(READ_BATCH_SIZE, Reader(engine.clone())),
             engine,
             clock,
         };
-        let upkeep = Upkeep::new(tasks.clone(), due, heard);
+        let upkeep = Maintenance::new(tasks.clone(), due, heard);
         (tasks, upkeep)
     }
 
@@ -137,8 +141,8 @@ impl Tasks {
         let created_at = self.clock.now();
         let spec = Spec { kind, description, data, ttl, max_attempts, created_at, trace };
         let task = Task::new(new_id(self.clock.as_ref()), owner, spec, run_at);
-        let Done { task, fresh } = self.write(Write::Submit(Box::new(task), key)).await?;
-        Ok(Submitted { task, fresh })
+        let Applied { task, is_new } = self.write(Write::Submit(Box::new(task), key)).await?;
+        Ok(Submitted { task, is_new })
     }
 
     /// A task, if `owner` has it.
@@ -196,7 +200,7 @@ impl Tasks {
     /// Removes all tasks of an owner.
     pub async fn delete_all(&self, owner: Uuid) -> Result<(), Error> {
         loop {
-            let ids = self.engine.owned(owner, 256).await?;
+            let ids = self.engine.ids_by_owner(owner, 256).await?;
             if ids.is_empty() {
                 return Ok(());
             }
@@ -227,7 +231,7 @@ impl Tasks {
 
     /// The live workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        let since = self.clock.now().saturating_sub(WORKER_SILENCE).unwrap_or(Timestamp::MIN);
+        let since = self.clock.now().saturating_sub(WORKER_TIMEOUT).unwrap_or(Timestamp::MIN);
         self.engine.workers(since).await
     }
 
@@ -248,8 +252,8 @@ impl Tasks {
         if !self.writes.is_running() {
             return Err(stopped());
         }
-        let refused = self.refused.lock().as_ref().map(ToString::to_string);
-        Ok(refused.map_or(Condition::Healthy, Condition::Degraded))
+        let error = self.last_write_error.lock().as_ref().map(ToString::to_string);
+        Ok(error.map_or(Condition::Healthy, Condition::Degraded))
     }
 
     /// What OpenTelemetry calls the database behind it.
@@ -283,9 +287,9 @@ impl Tasks {
         reading(self.system(), answer).await
     }
 
-    async fn write(&self, write: Write) -> Result<Done, Error> {
+    async fn write(&self, write: Write) -> Result<Applied, Error> {
         let committing = Committing::begin(&write);
-        let answered = self.writes.call_among(write).await;
+        let answered = self.writes.call_with_batch_size(write).await;
         let (answer, together) = answered.unwrap_or_else(|| (Err(stopped().into()), 0));
         note_batch(together);
         if let Some(committing) = committing {
@@ -303,8 +307,8 @@ fn stopped() -> StoreError {
 /// Runs batches of reads.
 struct Reader(Arc<dyn Engine>);
 
-impl Run<Uuid, Result<Option<Task>, StoreError>> for Reader {
-    async fn run(&mut self, ids: Vec<Uuid>) -> Vec<Result<Option<Task>, StoreError>> {
+impl BatchHandler<Uuid, Result<Option<Task>, StoreError>> for Reader {
+    async fn handle(&mut self, ids: Vec<Uuid>) -> Vec<Result<Option<Task>, StoreError>> {
         match self.0.load(&ids).await {
             Ok(tasks) => {
                 ids.iter().map(|id| Ok(tasks.iter().find(|task| task.id == *id).cloned())).collect()

@@ -41,7 +41,7 @@ pub(crate) fn events(
 ) -> impl Iterator<Item = Result<Event, StoreError>> {
     lines.lines().map(move |line| {
         let broken = |error: &dyn std::fmt::Display| {
-            StoreError::Broken(format!("the timeline of task {task_id}: {error}"))
+            StoreError::Internal(format!("the timeline of task {task_id}: {error}"))
         };
         let Line(id, at, kind, status, message, progress, attempt, worker) =
             serde_json::from_str::<Line<String>>(line).map_err(|error| broken(&error))?;

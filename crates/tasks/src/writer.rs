@@ -2,7 +2,7 @@
 //! state machine and written in one transaction.
 
 mod batch;
-mod recent;
+mod cache;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::batch::{Answer, Batch};
-use self::recent::Recent;
-use crate::combiner::Run;
-use crate::domain::{Command, Step, Task};
-use crate::engine::{Due, Engine, IdempotencyKey, Inserted, StoreError, Written};
+use self::cache::TaskCache;
+use crate::batcher::BatchHandler;
+use crate::domain::{Command, Task, Transition};
+use crate::engine::{DueTask, Engine, IdempotencyKey, InsertOutcome, StoreError, WriteOutcome};
+use crate::event_publisher::{CommittedEvents, EventPublisher};
 use crate::metrics::COUNTERS;
-use crate::news::{Committed, NewsSender};
 use crate::spans::event_trace;
 use crate::tasks::Error;
 
 /// How often a change is tried again after another process changed the task first.
-const ROUNDS: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 
 /// A request for a change.
 #[derive(Clone, Debug)]
@@ -40,43 +40,49 @@ pub enum Write {
 
 /// What a change made of the task.
 #[derive(Clone, Debug)]
-pub struct Done {
+pub struct Applied {
     /// The task as it is now.
     pub task: Task,
     /// Whether this request made it so; `false`: it was so already.
-    pub fresh: bool,
+    pub is_new: bool,
 }
 
 /// Where commits are announced. Both are hints: the relay finds in the store what it
 /// wasn't told, and streams read it from there.
 #[derive(Debug)]
-pub struct Announce {
+pub struct CommitListeners {
     /// To the relay.
-    pub dues: mpsc::Sender<Due>,
+    pub due_tasks: mpsc::Sender<DueTask>,
     /// To streams and workers.
-    pub news: NewsSender,
+    pub events: EventPublisher,
 }
 
 /// Why the newest write failed, if it did.
-pub type Refused = Arc<Mutex<Option<StoreError>>>;
+pub type LastWriteError = Arc<Mutex<Option<StoreError>>>;
 
 /// Runs batches of [`Write`]s.
 pub struct Writer {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
-    announce: Announce,
-    recent: Recent,
-    refused: Refused,
+    listeners: CommitListeners,
+    cache: TaskCache,
+    last_write_error: LastWriteError,
 }
 
 impl Writer {
-    pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, announce: Announce) -> Self {
-        Self { engine, clock, announce, recent: Recent::default(), refused: Refused::default() }
+    pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, listeners: CommitListeners) -> Self {
+        Self {
+            engine,
+            clock,
+            listeners,
+            cache: TaskCache::default(),
+            last_write_error: LastWriteError::default(),
+        }
     }
 
     /// Where it keeps how the newest write went.
-    pub fn refused(&self) -> Refused {
-        self.refused.clone()
+    pub fn last_write_error(&self) -> LastWriteError {
+        self.last_write_error.clone()
     }
 
     /// One transaction over what of `open` can be decided now. Answers what is done, and
@@ -101,14 +107,14 @@ impl Writer {
             };
             let fresh = batch.changed(id).or_else(|| loaded.get(id));
             let is_remembered = fresh.is_none();
-            let known = fresh.or_else(|| self.recent.get(id));
+            let known = fresh.or_else(|| self.cache.get(id));
             let Some(task) = known.filter(|task| owner.is_none_or(|owner| owner == task.owner))
             else {
                 batch.answer(index, id, Err(Error::NotFound));
                 continue;
             };
             match task.apply(command.clone(), now) {
-                Ok(Step { at, state, event: Some(event) }) => {
+                Ok(Transition { at, state, event: Some(event) }) => {
                     if event == EventType::Started {
                         COUNTERS.claimed(task, at);
                     }
@@ -120,14 +126,14 @@ impl Writer {
                 _ if is_remembered => again.push(index),
                 Ok(_) => {
                     let task = task.clone();
-                    batch.answer(index, id, Ok(Done { task, fresh: false }));
+                    batch.answer(index, id, Ok(Applied { task, is_new: false }));
                 }
                 Err(refusal) => batch.answer(index, id, Err(refusal.into())),
             }
         }
         for &index in &again {
             if let Write::Apply { id, .. } = &requests[index] {
-                self.recent.forget(id);
+                self.cache.forget(id);
             }
         }
         *open = again;
@@ -146,7 +152,7 @@ impl Writer {
                 Write::Apply { id, .. } => Some(*id),
                 Write::Submit(..) => None,
             })
-            .filter(|id| self.recent.get(id).is_none())
+            .filter(|id| self.cache.get(id).is_none())
             .collect();
         if unknown.is_empty() {
             return Ok(HashMap::new());
@@ -169,43 +175,43 @@ impl Writer {
             answers[index] = Some(answer);
         }
         let written = if inserts.is_empty() && changes.is_empty() {
-            Written::default()
+            WriteOutcome::default()
         } else {
             let began = Instant::now();
             let written = self.engine.write(&inserts, &changes).await;
             COUNTERS.writes.observe(began.elapsed(), None);
-            self.refused.lock().clone_from(&written.as_ref().err().cloned());
+            self.last_write_error.lock().clone_from(&written.as_ref().err().cloned());
             match written {
                 Ok(written) => written,
                 Err(error) => {
                     // Whether it was written is unknown, so what was remembered may be old
                     // and there may be events that nobody is told.
                     for change in &changes {
-                        self.recent.forget(&change.task.id);
+                        self.cache.forget(&change.task.id);
                     }
-                    self.announce.news.miss();
+                    self.listeners.events.mark_gap();
                     return Err(error);
                 }
             }
         };
         let committed_at = self.clock.now();
-        let mut committed = Committed::default();
+        let mut committed = CommittedEvents::default();
         let outcomes = inserts.into_iter().zip(insert_requests).zip(written.inserts);
         for (place, ((insert, index), outcome)) in outcomes.enumerate() {
             let own = insert.key.map(|key| key.digest);
             let (task, first) = match outcome {
-                Inserted::New => {
+                InsertOutcome::New => {
                     self.tell(&mut committed, &insert.task, vec![insert.event], committed_at);
-                    self.recent.keep(&insert.task);
+                    self.cache.keep(&insert.task);
                     (insert.task, None)
                 }
-                Inserted::KeyKnown { task, digest } => (*task, Some(digest)),
+                InsertOutcome::DuplicateKey { task, digest } => (*task, Some(digest)),
             };
             for (index, digest) in copies.remove(&place).unwrap_or_default() {
                 answers[index] = Some(repeated(task.clone(), first.or(own) == Some(digest)));
             }
             answers[index] = Some(match first {
-                None => Ok(Done { task, fresh: true }),
+                None => Ok(Applied { task, is_new: true }),
                 Some(_) => repeated(task, first == own),
             });
         }
@@ -213,7 +219,7 @@ impl Writer {
             changes.into_iter().zip(change_requests).zip(written.changes)
         {
             if !stored {
-                self.recent.forget(&change.task.id);
+                self.cache.forget(&change.task.id);
                 open.extend(requests.into_iter().map(|(index, _)| index));
                 continue;
             }
@@ -221,22 +227,22 @@ impl Writer {
                 answers[index] = Some(answer);
             }
             self.tell(&mut committed, &change.task, change.events, committed_at);
-            self.recent.keep(&change.task);
+            self.cache.keep(&change.task);
         }
-        self.announce.news.tell(committed);
+        self.listeners.events.publish(committed);
         Ok(())
     }
 
     /// Notes what others want to hear of `task` after `events`.
     fn tell(
         &self,
-        committed: &mut Committed,
+        committed: &mut CommittedEvents,
         task: &Task,
         events: Vec<Event>,
         committed_at: Timestamp,
     ) {
         if let Some(at) = task.state.ready_at {
-            let due = Due {
+            let due = DueTask {
                 id: task.id,
                 generation: task.state.generation,
                 version: task.state.version,
@@ -246,7 +252,7 @@ impl Writer {
                 trace: task.spec.trace.clone(),
             };
             // Full: the relay will find it in the store.
-            let _ = self.announce.dues.try_send(due);
+            let _ = self.listeners.due_tasks.try_send(due);
         }
         let stops = |event: &Event| {
             matches!(event.kind, EventType::CancelRequested | EventType::Deleted)
@@ -256,7 +262,7 @@ impl Writer {
             committed.cancels.push(task.id);
         }
         for event in &events {
-            COUNTERS.happened(event.kind);
+            COUNTERS.event_committed(event.kind);
         }
         let user_id = task.owner;
         let trace = event_trace(task);
@@ -270,15 +276,15 @@ impl Writer {
 
 /// The answer to a request with a key that has its task already.
 fn repeated(task: Task, is_same: bool) -> Answer {
-    if is_same { Ok(Done { task, fresh: false }) } else { Err(Error::KeyReused) }
+    if is_same { Ok(Applied { task, is_new: false }) } else { Err(Error::KeyReused) }
 }
 
-impl Run<Write, Answer> for Writer {
-    async fn run(&mut self, requests: Vec<Write>) -> Vec<Answer> {
+impl BatchHandler<Write, Answer> for Writer {
+    async fn handle(&mut self, requests: Vec<Write>) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
         let mut open: Vec<usize> = (0..requests.len()).collect();
         let mut failed = Error::Store(StoreError::Unavailable("too much contention".into()));
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             if open.is_empty() {
                 break;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock, ManualClock, id_at, new_id};
-use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, Inserted, TakeDue};
+use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, InsertOutcome, TakeDue};
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
 use miniapp_test_support::postgres::Server;
@@ -46,7 +46,7 @@ async fn a_batch_that_is_sent_twice_is_done_once() {
     for inserts in [vec![plain.clone()], vec![keyed.clone()], vec![keyed, plain]] {
         for _ in 0..2 {
             let written = engine.write(&inserts, &changes).await.expect("written");
-            assert!(written.inserts.iter().all(|insert| matches!(insert, Inserted::New)));
+            assert!(written.inserts.iter().all(|insert| matches!(insert, InsertOutcome::New)));
             assert_eq!(written.changes, [true]);
         }
     }
@@ -74,7 +74,7 @@ async fn what_was_written_survives_a_crash_and_writing_goes_on() {
     let lost = engine.write(&[insert(owner, None, &clock)], &[]).await;
     assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
     server.resume().await.expect("a start");
-    let ids = engine.owned(owner, 10).await.expect("read");
+    let ids = engine.ids_by_owner(owner, 10).await.expect("read");
     assert_eq!(ids.len(), 2);
 }
 
@@ -238,7 +238,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
             }
             2 => drop(tasks.cancel(owner, task.id).await.expect("canceled")),
             3 => tasks.delete(owner, task.id).await.expect("removed"),
-            4 => engine.dispatched(&[(task.id, version)], clock.now()).await.expect("noted"),
+            4 => engine.mark_dispatched(&[(task.id, version)], clock.now()).await.expect("noted"),
             _ => {}
         }
     }
@@ -256,13 +256,14 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     tasks.get(owner, first).await.expect("read");
     tasks.timeline(owner, submitted[0].id).await.expect("read");
     tasks.events_after(owner, first, 100).await.expect("read");
-    engine.owned(owner, 100).await.expect("read");
+    engine.ids_by_owner(owner, 100).await.expect("read");
     clock.advance(Duration::from_mins(1));
     let now = clock.now();
-    engine.expired(now, 100).await.expect("read");
+    engine.expired_leases(now, 100).await.expect("read");
     let second = SignedDuration::from_secs(1);
-    let take = TakeDue { now, lookahead: second, overdue: second, hold: second, limit: 100 };
+    let take =
+        TakeDue { now, lookahead: second, overdue: second, visibility_timeout: second, limit: 100 };
     engine.take_due(&take).await.expect("taken");
-    engine.dispatch_again(now, now).await.expect("due again");
+    engine.redispatch(now, now).await.expect("due again");
     engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("forgotten");
 }

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock as _, ManualClock};
 use miniapp_tasks::domain::{State, Task};
-use miniapp_tasks::engine::{Change, Checked};
+use miniapp_tasks::engine::{Change, InvariantReport};
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Command, Engine};
@@ -39,10 +39,10 @@ async fn apply(engine: &dyn Engine, task: &Task, command: Command, now: Timestam
 }
 
 /// The rules that somebody breaks, and who.
-async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<Checked> {
-    let checked = engine.check(now).await.expect("a store");
+async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<InvariantReport> {
+    let checked = engine.check_invariants(now).await.expect("a store");
     assert!(checked.len() > 10, "all rules are told of");
-    checked.into_iter().filter(|rule| rule.broken > 0).collect()
+    checked.into_iter().filter(|rule| rule.violations > 0).collect()
 }
 
 async fn keeps_to_the_rules(engine: &dyn Engine) {
@@ -78,7 +78,7 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
         let told = broken(engine, now).await;
         assert!(!told.is_empty(), "nobody noticed {put_wrong:?}");
         for rule in told {
-            assert_eq!((rule.broken, rule.examples), (1, vec![task.id]), "{}", rule.rule);
+            assert_eq!((rule.violations, rule.examples), (1, vec![task.id]), "{}", rule.invariant);
         }
         let right = State { version: put_wrong.state.version + 1, ..found.state.clone() };
         put(engine, &put_wrong, right).await;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, Inserted, TakeDue, Written};
-use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError};
+use miniapp_tasks::engine::{
+    Backlog, Change, DueTask, Insert, InsertOutcome, InvariantReport, TakeDue, WriteOutcome,
+};
+use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError};
 use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status, Worker};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -54,12 +56,12 @@ impl MemoryStore {
 }
 
 impl Kept {
-    fn insert(&mut self, insert: &Insert) -> Inserted {
+    fn insert(&mut self, insert: &Insert) -> InsertOutcome {
         if let Some(key) = &insert.key {
             let named = (insert.task.owner, key.key.clone());
             if let Some((id, digest)) = self.keys.get(&named) {
                 let task = Box::new(self.rows[id].task.clone());
-                return Inserted::KeyKnown { task, digest: *digest };
+                return InsertOutcome::DuplicateKey { task, digest: *digest };
             }
             self.keys.insert(named, (insert.task.id, key.digest));
         }
@@ -71,7 +73,7 @@ impl Kept {
             dispatched_at: None,
         };
         self.rows.insert(insert.task.id, row);
-        Inserted::New
+        InsertOutcome::New
     }
 
     fn change(&mut self, change: &Change) -> bool {
@@ -168,19 +170,23 @@ impl Engine for MemoryStore {
         Ok(ids.iter().filter_map(|id| kept.rows.get(id)).map(|row| row.task.clone()).collect())
     }
 
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
         let mut kept = self.0.lock();
         // All or nothing, like a transaction that a constraint stops.
         if inserts.iter().any(|insert| kept.rows.contains_key(&insert.task.id)) {
-            return Err(StoreError::Broken("the task is there already".into()));
+            return Err(StoreError::Internal("the task is there already".into()));
         }
         let inserts = inserts.iter().map(|insert| kept.insert(insert)).collect();
         let changes = changes.iter().map(|change| kept.change(change)).collect();
-        Ok(Written { inserts, changes })
+        Ok(WriteOutcome { inserts, changes })
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-        let Filter { owner, id, status, kind, before, limit, enough } = filter;
+        let Filter { owner, id, status, kind, before, limit, max_bytes } = filter;
         let is_asked_for = |task: &&Task| {
             !task.state.deleted
                 && owner.is_none_or(|owner| task.owner == owner)
@@ -193,7 +199,7 @@ impl Engine for MemoryStore {
         let newest_first = kept.rows.values().rev().map(|row| &row.task);
         let mut bytes = 0;
         let has_room = |task: &&Task| {
-            let has_room = enough.is_none_or(|enough| bytes < enough as usize);
+            let has_room = max_bytes.is_none_or(|max| bytes < max as usize);
             let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
             bytes += task.spec.data.get().len() + result;
             has_room
@@ -220,7 +226,11 @@ impl Engine for MemoryStore {
         Ok(first(events, limit))
     }
 
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         let mut kept = self.0.lock();
         let mut renewed = Vec::new();
         for &claim in claims {
@@ -230,13 +240,13 @@ impl Engine for MemoryStore {
                 state.lease_until = Some(until);
                 state.version += 1;
                 row.renewals += 1;
-                renewed.push(Renewed { claim, cancel_requested: state.cancel_requested });
+                renewed.push(RenewedLease { claim, cancel_requested: state.cancel_requested });
             }
         }
         Ok(renewed)
     }
 
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         let kept = self.0.lock();
         let leased = |row: &Row| Some((row.task.state.lease_until?, row.task.id));
         let mut expired: Vec<_> = kept.rows.values().filter_map(leased).collect();
@@ -245,11 +255,11 @@ impl Engine for MemoryStore {
         Ok(first(expired.into_iter().map(|(_, id)| id).collect(), limit))
     }
 
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
-        let TakeDue { now, lookahead, overdue, hold, limit } = *take;
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
+        let TakeDue { now, lookahead, overdue, visibility_timeout, limit } = *take;
         let near = now.saturating_add(lookahead).unwrap_or(Timestamp::MAX);
         let forgotten = before(now, overdue);
-        let held = now.saturating_add(lookahead + hold).unwrap_or(Timestamp::MAX);
+        let held = now.saturating_add(lookahead + visibility_timeout).unwrap_or(Timestamp::MAX);
         let mut kept = self.0.lock();
         let mut due: Vec<(Timestamp, Uuid)> = Vec::new();
         for (id, row) in &kept.rows {
@@ -262,7 +272,7 @@ impl Engine for MemoryStore {
             let row = kept.rows.get_mut(&id)?;
             row.due_at = Some(held);
             let Task { state, spec, .. } = &row.task;
-            Some(Due {
+            Some(DueTask {
                 id,
                 generation: state.generation,
                 version: state.version,
@@ -275,7 +285,11 @@ impl Engine for MemoryStore {
         Ok(taken.collect())
     }
 
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut kept = self.0.lock();
         for (id, version) in tasks {
             if let Some(row) = kept.rows.get_mut(id)
@@ -288,7 +302,7 @@ impl Engine for MemoryStore {
         Ok(())
     }
 
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         let overdue = self::before(now, SignedDuration::from_mins(1));
         let mut again = 0;
         for row in self.0.lock().rows.values_mut() {
@@ -304,7 +318,7 @@ impl Engine for MemoryStore {
         Ok(again)
     }
 
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         let filter = Filter { owner: Some(owner), limit, ..Filter::default() };
         Ok(self.list(&filter).await?.into_iter().map(|task| task.id).collect())
     }
@@ -369,7 +383,7 @@ impl Engine for MemoryStore {
     }
 
     /// Nothing: its rows can be put into a database that is asked for the rules.
-    async fn check(&self, _: Timestamp) -> Result<Vec<Checked>, StoreError> {
+    async fn check_invariants(&self, _: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -46,7 +46,7 @@ pub async fn run(
     let router = router(api.clone(), &RouterOptions::new(miniapp_telemetry::Service::Api, config))?;
     health.started();
     // Both end with this function, after the last request.
-    let _numbers = miniapp_tasks::metrics::watch(&api.tasks, &broker);
+    let _numbers = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);
     let _background = attend(&api, &broker);
     let options = ServerOptions::from(config);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
@@ -63,7 +63,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
-    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
     let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());

@@ -79,7 +79,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     }
     let store = open_store(&config).await;
     let store = store.with_context(|| format!("can't open {}", config.database.url))?;
-    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;

@@ -16,7 +16,7 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Retention, Tasks, Upkeep};
+use miniapp_tasks::{Maintenance, Retention, Tasks};
 use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -67,7 +67,7 @@ impl Platform {
         let mut config = Config::clone(&config);
         config.auth.url = addresses.auth_url();
 
-        let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
+        let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
         let clock = clock.with_context(|| format!("can't open {}", config.database.url))?;
         let broker = miniapp_broker::open(&config.broker.address())?;
         let (mails, _) = broadcast::channel(MAILS);
@@ -141,7 +141,10 @@ async fn open_accounts(
     Ok(miniapp_accounts::Dependencies { store, broker, mailer, clock })
 }
 
-async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(Tasks, Upkeep)> {
+async fn open_tasks(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Tasks, Maintenance)> {
     let url = &config.database.url;
     let engine = miniapp_tasks::open_engine(&config.database).await;
     let engine = engine.with_context(|| format!("can't open {url}"))?;
@@ -153,7 +156,7 @@ async fn open_tasks(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
 async fn run_workers(
     config: Arc<Config>,
     deps: miniapp_worker::Dependencies,
-    upkeep: Upkeep,
+    upkeep: Maintenance,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let retention = Retention::from(&config.tasks);

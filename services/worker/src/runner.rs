@@ -80,7 +80,9 @@ impl Runner {
         loop {
             let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
                 // A call that failed may have counted: then the claim to find is its own.
-                Ok(None) if !is_first => self.tasks.unheard_claim(ready, &self.name, since).await,
+                Ok(None) if !is_first => {
+                    self.tasks.recover_lost_claim(ready, &self.name, since).await
+                }
                 claimed => claimed,
             };
             is_first = false;

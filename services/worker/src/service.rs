@@ -21,7 +21,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
         config.broker.url
     );
     let at_database = || format!("can't open {}", config.database.url);
-    let clock = miniapp_postgres::clock(&config.database, Arc::new(SystemClock)).await;
+    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
     let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());

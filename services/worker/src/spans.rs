@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
-use miniapp_tasks::{Claim, Task, Tasks, attempt_id};
+use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id};
 use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, now};
 use tracing::field::Empty;
@@ -81,7 +81,7 @@ impl Traced {
     pub fn claimed(&mut self, claimed: Option<&(Claim, Task)>, batch: usize) {
         let Some(steps) = &mut self.0 else { return };
         if let Some((claim, task)) = claimed {
-            steps.processing.set_span_id(attempt_id(claim.task_id, claim.token));
+            steps.processing.set_span_id(attempt_span_id(claim.task_id, claim.token));
             let Task { spec, state, .. } = task;
             steps.claimed = Some(Claimed {
                 claim: *claim,
@@ -186,7 +186,7 @@ impl Drop for Traced {
                 let Claim { task_id, token } = claimed.claim;
                 span = claimed.describe(span);
                 if let Some(before) = token.checked_sub(1).filter(|token| *token > 0) {
-                    span = span.with_link(attempt_id(task_id, before));
+                    span = span.with_link(attempt_span_id(task_id, before));
                 }
             }
             match outcome {

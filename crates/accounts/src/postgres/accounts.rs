@@ -69,7 +69,7 @@ pub(super) async fn register(tx: &mut PgConnection, new: &NewAccount) -> Work<Ou
 
 pub(super) async fn by_id(database: &Database, id: Uuid) -> Result<Option<Account>> {
     const FIND: &str = concat!("SELECT ", account_columns!(), " FROM accounts WHERE id = $1");
-    let row = database.row(|| sqlx::query(FIND).bind(id)).await?;
+    let row = database.fetch_optional(|| sqlx::query(FIND).bind(id)).await?;
     row.as_ref().map(|row| rows::account(row, 0)).transpose()
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn credentials(
             email.as_str(),
         ),
     };
-    let Some(row) = database.row(|| sqlx::query(query).bind(value)).await? else {
+    let Some(row) = database.fetch_optional(|| sqlx::query(query).bind(value)).await? else {
         return Ok(None);
     };
     let password = Hash::stored(row.try_get::<&str, _>(ACCOUNT_WIDTH)?);
@@ -106,7 +106,7 @@ pub(super) async fn list(
     );
     let before = before.unwrap_or(Uuid::max());
     let statement = || sqlx::query(query).bind(before).bind(i64::from(limit));
-    let found = database.rows(statement).await?;
+    let found = database.fetch_all(statement).await?;
     found.iter().map(|row| rows::account(row, 0)).collect()
 }
 

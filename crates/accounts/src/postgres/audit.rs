@@ -39,7 +39,7 @@ pub(super) async fn list(
     const PAGE: &str = "SELECT id, at, action, outcome, account, login, ip FROM audit \
          WHERE id < $1 ORDER BY id DESC LIMIT $2";
     let before = before.unwrap_or(Uuid::max());
-    let rows = database.rows(|| sqlx::query(PAGE).bind(before).bind(i64::from(limit))).await?;
+    let rows = database.fetch_all(|| sqlx::query(PAGE).bind(before).bind(i64::from(limit))).await?;
     rows.iter()
         .map(|row| {
             Ok(Entry {
@@ -73,7 +73,7 @@ pub(super) async fn purge(database: &Database, outdated: Outdated) -> Result<u64
         let text =
             format!("WITH gone AS (DELETE FROM {what} RETURNING 1) SELECT count(*) FROM gone");
         let statement = || sqlx::query(AssertSqlSafe(text.as_str())).bind(micros(before));
-        let row = database.row(statement).await?;
+        let row = database.fetch_optional(statement).await?;
         let gone: i64 = row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
         count += u64::try_from(gone).unwrap_or(0);
     }

@@ -80,7 +80,7 @@ pub(super) async fn spend_try(
             .bind(micros(now))
             .bind(small(tries))
     };
-    let row = database.row(statement).await?;
+    let row = database.fetch_optional(statement).await?;
     row.as_ref().map(|row| bytes32(row, 0)).transpose()
 }
 

@@ -9,7 +9,7 @@ use crate::store::Result;
 
 pub(super) async fn all(database: &Database) -> Result<Vec<SealedKey>> {
     const ALL: &str = "SELECT kid, follows, public, sealed, signs_from FROM signing_keys";
-    let rows = database.rows(|| sqlx::query(ALL)).await?;
+    let rows = database.fetch_all(|| sqlx::query(ALL)).await?;
     rows.iter()
         .map(|row| {
             Ok(SealedKey {
@@ -34,11 +34,11 @@ pub(super) async fn add(database: &Database, key: &SealedKey) -> Result<bool> {
             .bind(&key.sealed)
             .bind(micros(key.signs_from))
     };
-    Ok(database.row(statement).await?.is_some())
+    Ok(database.fetch_optional(statement).await?.is_some())
 }
 
 pub(super) async fn remove(database: &Database, kid: &str) -> Result<()> {
     const REMOVE: &str = "DELETE FROM signing_keys WHERE kid = $1";
-    database.rows(|| sqlx::query(REMOVE).bind(kid)).await?;
+    database.fetch_all(|| sqlx::query(REMOVE).bind(kid)).await?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_config::Database as Settings;
-use miniapp_postgres::{Database, Fault};
+use miniapp_postgres::{Database, DatabaseError};
 use miniapp_types::account::{Account, Role};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
@@ -46,16 +46,16 @@ impl PostgresStore {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates keep their tables, and their own count of migrations, beside these.
         migrations.dangerous_set_table_name("accounts_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))?.named("accounts") })
+        Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("accounts") })
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        if fault.is_passing() {
-            Self::Unavailable(fault.to_string())
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        if error.is_transient() {
+            Self::Unavailable(error.to_string())
         } else {
-            Self::Broken(fault.to_string())
+            Self::Broken(error.to_string())
         }
     }
 }

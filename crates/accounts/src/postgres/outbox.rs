@@ -47,7 +47,7 @@ pub(super) async fn claim(
         let statement = sqlx::query(CLAIM).bind(micros(until)).bind(micros(now));
         statement.bind(i64::from(limit))
     };
-    let rows = database.rows(statement).await?;
+    let rows = database.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
             Ok(OutboxRow {
@@ -67,7 +67,7 @@ pub(super) async fn backlog(database: &Database) -> Result<Vec<OutboxBacklog>> {
     // An id begins with the time of its message, and as a text it is in the same order.
     const COUNT: &str = "SELECT kind, count(*), min(id::text)::uuid FROM duties \
          WHERE due_at IS NOT NULL GROUP BY kind";
-    let rows = database.rows(|| sqlx::query(COUNT)).await?;
+    let rows = database.fetch_all(|| sqlx::query(COUNT)).await?;
     rows.iter()
         .map(|row| {
             let kind = row.try_get::<&str, _>(0)?.parse().map_err(broken)?;
@@ -88,13 +88,13 @@ pub(super) async fn finish(
         Some(end) => sqlx::query(REMEMBER).bind(id).bind(micros(end)),
         None => sqlx::query(FORGET).bind(id),
     };
-    database.rows(statement).await?;
+    database.fetch_all(statement).await?;
     Ok(())
 }
 
 pub(super) async fn postpone(database: &Database, id: Uuid, due_at: Timestamp) -> Result<()> {
     const POSTPONE: &str = "UPDATE duties SET due_at = $1 WHERE id = $2";
-    database.rows(|| sqlx::query(POSTPONE).bind(micros(due_at)).bind(id)).await?;
+    database.fetch_all(|| sqlx::query(POSTPONE).bind(micros(due_at)).bind(id)).await?;
     Ok(())
 }
 
@@ -106,7 +106,7 @@ pub(super) async fn reopen(
     const REOPEN: &str = "UPDATE duties SET due_at = $1, remembered_until = NULL, attempts = 0 \
          WHERE kind = $2 AND remembered_until IS NOT NULL RETURNING id";
     let statement = || sqlx::query(REOPEN).bind(micros(due_at)).bind(kind.name());
-    Ok(database.rows(statement).await?.len() as u64)
+    Ok(database.fetch_all(statement).await?.len() as u64)
 }
 
 pub(super) async fn add_inbox_mail(database: &Database, kept: &InboxMail) -> Result<bool> {
@@ -122,13 +122,13 @@ pub(super) async fn add_inbox_mail(database: &Database, kept: &InboxMail) -> Res
             .bind(&mail.text)
             .bind(&mail.html)
     };
-    Ok(database.row(statement).await?.is_some())
+    Ok(database.fetch_optional(statement).await?.is_some())
 }
 
 pub(super) async fn inbox_mails(database: &Database, limit: u32) -> Result<Vec<InboxMail>> {
     const NEWEST: &str =
         "SELECT at, id, address, subject, text, html FROM inbox ORDER BY id DESC LIMIT $1";
-    let rows = database.rows(|| sqlx::query(NEWEST).bind(i64::from(limit))).await?;
+    let rows = database.fetch_all(|| sqlx::query(NEWEST).bind(i64::from(limit))).await?;
     rows.iter()
         .map(|row| {
             let mail = Mail {

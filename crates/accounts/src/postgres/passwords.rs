@@ -62,7 +62,7 @@ pub(super) async fn failures(
         let statement = sqlx::query(LATEST).bind(key.as_slice());
         statement.bind(micros(since)).bind(i64::from(limit))
     };
-    let rows = database.rows(statement).await?;
+    let rows = database.fetch_all(statement).await?;
     rows.iter().map(|row| time(row.try_get(0)?)).collect()
 }
 

@@ -135,7 +135,7 @@ pub(super) async fn living(database: &Database, id: Uuid) -> Result<Option<(Sess
         " FROM sessions JOIN accounts ON accounts.id = sessions.account \
          WHERE sessions.id = $1 AND ended_at IS NULL"
     );
-    let row = database.row(|| sqlx::query(query).bind(id)).await?;
+    let row = database.fetch_optional(|| sqlx::query(query).bind(id)).await?;
     row.map(|row| Ok((rows::session(&row, rows::ACCOUNT_WIDTH)?, rows::account(&row, 0)?)))
         .transpose()
 }
@@ -146,7 +146,7 @@ pub(super) async fn of_account(database: &Database, account: Uuid) -> Result<Vec
         session_columns!(),
         " FROM sessions WHERE account = $1 ORDER BY created_at DESC, id DESC"
     );
-    let found = database.rows(|| sqlx::query(query).bind(account)).await?;
+    let found = database.fetch_all(|| sqlx::query(query).bind(account)).await?;
     found.iter().map(|row| rows::session(row, 0)).collect()
 }
 

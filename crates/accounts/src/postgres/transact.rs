@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use miniapp_postgres::{Fault, Transaction};
+use miniapp_postgres::{DatabaseError, Transaction};
 
 use crate::store::{Result, StoreError};
 
@@ -29,7 +29,7 @@ pub(super) type Work<T> = std::result::Result<T, Trouble>;
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// With a statement.
-    Fault(Fault),
+    Fault(DatabaseError),
     /// With what was stored.
     Store(StoreError),
 }
@@ -40,8 +40,8 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
-impl From<Fault> for Trouble {
-    fn from(fault: Fault) -> Self {
+impl From<DatabaseError> for Trouble {
+    fn from(fault: DatabaseError) -> Self {
         Self::Fault(fault)
     }
 }
@@ -75,7 +75,9 @@ impl Tries {
         let (ended, answer) = match worked {
             Ok(Outcome::Keep(answer)) => (transaction.commit().await, Ok(answer)),
             Ok(Outcome::Undo(answer)) => (transaction.rollback().await, Ok(answer)),
-            Err(Trouble::Fault(fault @ (Fault::Contended(_) | Fault::Violated(_)))) => {
+            Err(Trouble::Fault(
+                fault @ (DatabaseError::Conflict(_) | DatabaseError::ConstraintViolation(_)),
+            )) => {
                 // What was free when it looked was taken when it wrote.
                 (transaction.rollback().await, Err(fault))
             }
@@ -84,7 +86,7 @@ impl Tries {
         };
         let fault = match (ended, answer) {
             (Ok(()), Ok(answer)) => return ControlFlow::Break(Ok(answer)),
-            (Ok(()), Err(fault)) | (Err(fault @ Fault::Contended(_)), _) => fault,
+            (Ok(()), Err(fault)) | (Err(fault @ DatabaseError::Conflict(_)), _) => fault,
             (Err(fault), _) => return ControlFlow::Break(Err(fault.into())),
         };
         self.0 += 1;
@@ -106,7 +108,7 @@ macro_rules! transact {
             let mut transaction = $store.database.begin().await?;
             let worked = {
                 let $tx = &mut *transaction;
-                miniapp_postgres::in_time($work).await
+                miniapp_postgres::with_timeout($work).await
             };
             if let ControlFlow::Break(answer) = tries.end(transaction, worked).await {
                 break answer;

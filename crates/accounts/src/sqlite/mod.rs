@@ -12,7 +12,7 @@ mod sessions;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use miniapp_sqlite::{Fault, WriteLock};
+use miniapp_sqlite::{DatabaseError, WriteLock};
 use miniapp_types::account::{Account, Role};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqlitePool;
@@ -74,18 +74,18 @@ impl Writer<'_> {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<DatabaseError> for StoreError {
+    fn from(fault: DatabaseError) -> Self {
         match fault {
-            Fault::Unavailable(text) => Self::Unavailable(text),
-            Fault::Broken(text) => Self::Broken(text),
+            DatabaseError::Unavailable(text) => Self::Unavailable(text),
+            DatabaseError::Internal(text) => Self::Broken(text),
         }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Fault::from(error).into()
+        DatabaseError::from(error).into()
     }
 }
 

@@ -3,16 +3,16 @@
 use jiff::SignedDuration;
 
 /// The wait after the first failure, before jitter.
-const FIRST: SignedDuration = SignedDuration::from_secs(1);
+const BASE_DELAY: SignedDuration = SignedDuration::from_secs(1);
 /// The longest wait, before jitter.
-const LONGEST: SignedDuration = SignedDuration::from_mins(10);
+const MAX_DELAY: SignedDuration = SignedDuration::from_mins(10);
 
 /// The wait after `attempt` failed: doubled each time up to ten minutes, then spread
 /// over its upper half by `jitter` (from 0 to 1), so that tasks that failed together
 /// don't come back together.
 pub fn backoff(attempt: u32, jitter: f64) -> SignedDuration {
     let doublings = attempt.saturating_sub(1).min(16);
-    let full = (FIRST * 2_i32.pow(doublings)).min(LONGEST);
+    let full = (BASE_DELAY * 2_i32.pow(doublings)).min(MAX_DELAY);
     full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 

@@ -113,7 +113,7 @@ const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a command makes of a task.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct Transition {
     /// When: not before the change before, even where that was said by a clock that is fast.
     pub at: Timestamp,
     /// Where the task stands then.
@@ -128,13 +128,13 @@ type Decided = Result<Next, Refusal>;
 
 impl Task {
     /// The state after `command` at `now`, or why it is refused.
-    pub fn apply(&self, command: Command, now: Timestamp) -> Result<Step, Refusal> {
+    pub fn apply(&self, command: Command, now: Timestamp) -> Result<Transition, Refusal> {
         let at = self.state.next_moment(now);
         let (mut state, event) = self.decide(command, at)?;
         if event.is_some() {
             state.changed_at = at;
         }
-        Ok(Step { at, state, event })
+        Ok(Transition { at, state, event })
     }
 
     fn decide(&self, command: Command, now: Timestamp) -> Decided {

@@ -2,7 +2,7 @@
 
 mod backoff;
 mod machine;
-mod shown;
+mod view;
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub use backoff::backoff;
-pub use machine::{Command, MAX_LOST_LEASES, Refusal, Step, TTL_EXCEEDED};
-pub use shown::Shown;
+pub use machine::{Command, MAX_LOST_LEASES, Refusal, TTL_EXCEEDED, Transition};
+pub use view::TaskView;
 
 /// A task as the store keeps it: what was asked for, and where it stands.
 #[derive(Clone, Debug)]

@@ -13,15 +13,15 @@ mod write;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_config::Database as Settings;
-use miniapp_postgres::{Database, Fault};
+use miniapp_postgres::{Database, DatabaseError};
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
-    Written,
+    Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
+    StoreError, TakeDue, WriteOutcome,
 };
 
 /// A task store in a PostgreSQL database.
@@ -36,16 +36,16 @@ impl PostgresEngine {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates keep their tables, and their own count of migrations, beside these.
         migrations.dangerous_set_table_name("tasks_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))?.named("tasks") })
+        Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("tasks") })
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        if fault.is_passing() {
-            Self::Unavailable(fault.to_string())
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        if error.is_transient() {
+            Self::Unavailable(error.to_string())
         } else {
-            Self::Broken(fault.to_string())
+            Self::Internal(error.to_string())
         }
     }
 }
@@ -56,7 +56,11 @@ impl Engine for PostgresEngine {
         read::load(&self.database, ids).await
     }
 
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
         write::write(&self.database, inserts, changes).await
     }
 
@@ -77,28 +81,36 @@ impl Engine for PostgresEngine {
         read::events_after(&self.database, owner, after, limit).await
     }
 
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         write::renew(&self.database, claims, until).await
     }
 
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::expired(&self.database, now, limit).await
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::expired_leases(&self.database, now, limit).await
     }
 
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
         upkeep::take_due(&self.database, take).await
     }
 
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
-        upkeep::dispatched(&self.database, tasks, now).await
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        upkeep::mark_dispatched(&self.database, tasks, now).await
     }
 
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        upkeep::dispatch_again(&self.database, before, now).await
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        upkeep::redispatch(&self.database, before, now).await
     }
 
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::owned(&self.database, owner, limit).await
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::ids_by_owner(&self.database, owner, limit).await
     }
 
     async fn purge(
@@ -117,10 +129,10 @@ impl Engine for PostgresEngine {
     async fn backlog(
         &self,
         now: Timestamp,
-        held_until: Timestamp,
+        visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError> {
-        read::backlog(&self.database, now, held_until, most).await
+        read::backlog(&self.database, now, visibility_deadline, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
@@ -143,8 +155,8 @@ impl Engine for PostgresEngine {
         workers::kinds(&self.database).await
     }
 
-    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
-        read::check(&self.database, now).await
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
+        read::check_invariants(&self.database, now).await
     }
 
     fn system(&self) -> &'static str {

@@ -11,15 +11,15 @@ use uuid::Uuid;
 use super::values::text;
 use crate::columns::Columns;
 use crate::domain::Task;
-use crate::engine::{Backlog, Checked, Filter, StoreError};
-use crate::rules::{self, RULES};
+use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
+use crate::invariants::{self, INVARIANTS};
 use crate::stored::{columns, micros, unsigned};
 use crate::timeline;
 
 /// See [`crate::Engine::load`].
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
-    let rows = database.rows(|| sqlx::query(LOAD).bind(ids)).await?;
+    let rows = database.fetch_all(|| sqlx::query(LOAD).bind(ids)).await?;
     rows.iter().map(|row| Columns::of(row).task()).collect()
 }
 
@@ -31,7 +31,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
         filter.before.map_or(Uuid::max(), |id| Uuid::from_u128(id.as_u128().saturating_sub(1)));
     let statement = || {
         let mut statement = sqlx::query(AssertSqlSafe(sql.as_str()));
-        let enough = filter.enough.map_or(i64::MAX, i64::from);
+        let enough = filter.max_bytes.map_or(i64::MAX, i64::from);
         statement = statement.bind(last).bind(i64::from(filter.limit)).bind(enough);
         if let Some(owner) = filter.owner {
             statement = statement.bind(owner);
@@ -44,7 +44,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
             None => statement,
         }
     };
-    database.rows(statement).await?.iter().map(|row| Columns::of(row).task()).collect()
+    database.fetch_all(statement).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 
 /// One text for each combination of filters, so that each can be prepared.
@@ -100,7 +100,7 @@ pub(super) async fn timeline(
     // Both tables in one statement, so that a page that turns meanwhile isn't missed.
     const LINES: &str = "SELECT page, lines FROM task_timeline_pages WHERE task_id = $1 \
          UNION ALL SELECT pages, timeline FROM tasks WHERE id = $1 ORDER BY 1";
-    let rows = database.rows(|| sqlx::query(LINES).bind(id)).await?;
+    let rows = database.fetch_all(|| sqlx::query(LINES).bind(id)).await?;
     if rows.is_empty() {
         return Ok(None);
     }
@@ -125,7 +125,7 @@ pub(super) async fn events_after(
     let statement =
         || sqlx::query(TOUCHED).bind(owner).bind(since.microseconds).bind(since.id.to_string());
     database
-        .each(statement, |row| {
+        .for_each_row(statement, |row| {
             let mut next = Columns::of(row);
             let id = next.read()?;
             let (pages, timeline): (Option<&str>, &str) = (next.read()?, next.read()?);
@@ -227,8 +227,8 @@ pub(super) async fn stats(
         let statement = statement.bind(micros(now)).bind(micros(minute_ago));
         if let Some(owner) = owner { statement.bind(owner) } else { statement }
     };
-    let row = database.row(statement).await?;
-    let row = row.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let row = database.fetch_optional(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
     let mut next = Columns::of(&row);
     let awaiting = unsigned(next.read()?);
     let queue_depth = unsigned(next.read()?);
@@ -253,7 +253,7 @@ pub(super) async fn stats(
 pub(super) async fn backlog(
     database: &Database,
     now: Timestamp,
-    held_until: Timestamp,
+    visibility_deadline: Timestamp,
     most: u32,
 ) -> Result<Backlog, StoreError> {
     // Each part is read from the index that it has to itself, in the order of that.
@@ -268,11 +268,11 @@ pub(super) async fn backlog(
          (SELECT count(*) FROM (SELECT FROM tasks WHERE lease_until IS NOT NULL \
          ORDER BY lease_until LIMIT $3) AS first) AS running";
     let statement = || {
-        let statement = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until));
+        let statement = sqlx::query(COUNT).bind(micros(now)).bind(micros(visibility_deadline));
         statement.bind(i64::from(most))
     };
-    let row = database.row(statement).await?;
-    let row = row.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
+    let row = database.fetch_optional(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
     let mut next = Columns::of(&row);
     let soon = unsigned(next.read()?);
     Ok(Backlog {
@@ -286,21 +286,24 @@ pub(super) async fn backlog(
 }
 
 /// See [`crate::Engine::check`].
-pub(super) async fn check(database: &Database, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
-    let sql = rules::counts(now);
-    let counts = database.row(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
-    let counts = counts.ok_or_else(|| StoreError::Broken("counts without a row".into()))?;
-    let mut checked = Vec::with_capacity(RULES.len());
-    for (column, rule) in RULES.iter().enumerate() {
+pub(super) async fn check_invariants(
+    database: &Database,
+    now: Timestamp,
+) -> Result<Vec<InvariantReport>, StoreError> {
+    let sql = invariants::counts(now);
+    let counts = database.fetch_optional(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
+    let counts = counts.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
+    let mut checked = Vec::with_capacity(INVARIANTS.len());
+    for (column, rule) in INVARIANTS.iter().enumerate() {
         let broken = unsigned(counts.try_get(column)?);
         let mut examples = Vec::new();
         if broken > 0 {
             let sql = rule.examples(now);
-            for row in database.rows(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
+            for row in database.fetch_all(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
                 examples.push(row.try_get(0)?);
             }
         }
-        checked.push(Checked { rule: rule.name, broken, examples });
+        checked.push(InvariantReport { invariant: rule.name, violations: broken, examples });
     }
     Ok(checked)
 }

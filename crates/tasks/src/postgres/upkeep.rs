@@ -6,11 +6,11 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use crate::columns::Columns;
-use crate::engine::{Due, StoreError, TakeDue};
+use crate::engine::{DueTask, StoreError, TakeDue};
 use crate::stored::{micros, signed, unsigned};
 
 /// See [`crate::Engine::expired`].
-pub(super) async fn expired(
+pub(super) async fn expired_leases(
     database: &Database,
     now: Timestamp,
     limit: u32,
@@ -18,11 +18,14 @@ pub(super) async fn expired(
     const EXPIRED: &str =
         "SELECT id FROM tasks WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2";
     let statement = || sqlx::query(EXPIRED).bind(micros(now)).bind(i64::from(limit));
-    ids(database.rows(statement).await?.iter())
+    ids(database.fetch_all(statement).await?.iter())
 }
 
 /// See [`crate::Engine::take_due`].
-pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+pub(super) async fn take_due(
+    database: &Database,
+    take: &TakeDue,
+) -> Result<Vec<DueTask>, StoreError> {
     // Delayed and near its time, or forgotten by the process that should have dispatched it
     // at once. What another process is about to take or to change is left to it.
     const TAKE: &str = "WITH due AS MATERIALIZED (SELECT id FROM tasks \
@@ -33,7 +36,8 @@ pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<
          traceparent, tracestate, baggage";
     let near = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
     let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
-    let held = take.now.saturating_add(take.lookahead + take.hold).unwrap_or(Timestamp::MAX);
+    let held =
+        take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
     let statement = || {
         sqlx::query(TAKE)
             .bind(micros(near))
@@ -41,11 +45,11 @@ pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<
             .bind(micros(held))
             .bind(i64::from(take.limit))
     };
-    let rows = database.rows(statement).await?;
+    let rows = database.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
             let mut next = Columns::of(row);
-            Ok(Due {
+            Ok(DueTask {
                 id: next.read()?,
                 generation: next.count()?,
                 version: unsigned(next.read()?),
@@ -59,7 +63,7 @@ pub(super) async fn take_due(database: &Database, take: &TakeDue) -> Result<Vec<
 }
 
 /// See [`crate::Engine::dispatched`].
-pub(super) async fn dispatched(
+pub(super) async fn mark_dispatched(
     database: &Database,
     tasks: &[(Uuid, u64)],
     now: Timestamp,
@@ -73,12 +77,12 @@ pub(super) async fn dispatched(
     let (ids, versions): (Vec<Uuid>, Vec<i64>) =
         tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip();
     let statement = || sqlx::query(NOTE).bind(&ids).bind(&versions).bind(micros(now));
-    database.rows(statement).await?;
+    database.fetch_all(statement).await?;
     Ok(())
 }
 
 /// See [`crate::Engine::dispatch_again`].
-pub(super) async fn dispatch_again(
+pub(super) async fn redispatch(
     database: &Database,
     before: Timestamp,
     now: Timestamp,
@@ -92,14 +96,14 @@ pub(super) async fn dispatch_again(
 }
 
 /// See [`crate::Engine::owned`].
-pub(super) async fn owned(
+pub(super) async fn ids_by_owner(
     database: &Database,
     owner: Uuid,
     limit: u32,
 ) -> Result<Vec<Uuid>, StoreError> {
     const OWNED: &str = "SELECT id FROM tasks WHERE owner = $1 AND NOT deleted LIMIT $2";
     let statement = || sqlx::query(OWNED).bind(owner).bind(i64::from(limit));
-    ids(database.rows(statement).await?.iter())
+    ids(database.fetch_all(statement).await?.iter())
 }
 
 /// See [`crate::Engine::purge`].
@@ -128,7 +132,7 @@ async fn count<'q>(
     database: &Database,
     statement: impl Fn() -> miniapp_postgres::Statement<'q>,
 ) -> Result<u64, StoreError> {
-    let row = database.row(statement).await?;
+    let row = database.fetch_optional(statement).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned))
 }
 

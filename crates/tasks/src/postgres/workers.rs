@@ -20,21 +20,21 @@ pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), S
          SET last_seen_at = excluded.last_seen_at, report = excluded.report";
     let (seen, report) = (micros(worker.last_seen_at), json(worker)?);
     let statement = || sqlx::query(REPORT).bind(text(&worker.name)).bind(seen).bind(&report);
-    database.rows(statement).await?;
+    database.fetch_all(statement).await?;
     Ok(())
 }
 
 /// See [`crate::Engine::forget_worker`].
 pub(super) async fn forget(database: &Database, name: &str) -> Result<(), StoreError> {
     const FORGET: &str = "DELETE FROM workers WHERE name = $1";
-    database.rows(|| sqlx::query(FORGET).bind(text(name))).await?;
+    database.fetch_all(|| sqlx::query(FORGET).bind(text(name))).await?;
     Ok(())
 }
 
 /// See [`crate::Engine::workers`].
 pub(super) async fn live(database: &Database, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= $1 ORDER BY name";
-    let rows = database.rows(|| sqlx::query(LIVE).bind(micros(since))).await?;
+    let rows = database.fetch_all(|| sqlx::query(LIVE).bind(micros(since))).await?;
     rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
 }
 
@@ -49,21 +49,21 @@ pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Resul
     let kinds: BTreeMap<&str, String> = kinds.collect::<Result<_, StoreError>>()?;
     let (names, descriptions): (Vec<&str>, Vec<&str>) =
         kinds.iter().map(|(name, description)| (*name, description.as_str())).unzip();
-    database.rows(|| sqlx::query(ANNOUNCE).bind(&names).bind(&descriptions)).await?;
+    database.fetch_all(|| sqlx::query(ANNOUNCE).bind(&names).bind(&descriptions)).await?;
     Ok(())
 }
 
 /// See [`crate::Engine::kinds`].
 pub(super) async fn kinds(database: &Database) -> Result<Vec<Kind>, StoreError> {
     const KINDS: &str = "SELECT description FROM task_kinds ORDER BY name";
-    let rows = database.rows(|| sqlx::query(KINDS)).await?;
+    let rows = database.fetch_all(|| sqlx::query(KINDS)).await?;
     rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Broken(error.to_string()))
+    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Broken(error.to_string()))
+    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
 }

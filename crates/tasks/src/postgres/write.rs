@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use miniapp_postgres::{Database, Fault};
+use miniapp_postgres::{Database, DatabaseError};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -11,28 +11,29 @@ use super::batch::Batch;
 use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{
-    Change, Claim, IdempotencyKey, Insert, Inserted, Renewed, StoreError, Written,
+    Change, Claim, IdempotencyKey, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome,
 };
 use crate::stored::{columns, micros, signed, unsigned};
 
 /// How often to ask who has a key that is taken when a task is stored, and free right
 /// after.
-const ROUNDS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 
 /// See [`crate::Engine::write`].
 pub(super) async fn write(
     database: &Database,
     inserts: &[Insert],
     changes: &[Change],
-) -> Result<Written, StoreError> {
+) -> Result<WriteOutcome, StoreError> {
     let mut stored = store(database, inserts.iter().collect(), changes).await?;
     let missing = changes.iter().filter(|change| !stored.contains(&change.task.id));
     let newest = missing.filter_map(|change| Some((change.task.id, change.events.last()?.id)));
     stored.extend(done_before(database, newest).await?);
     let missing = inserts.iter().filter(|insert| !stored.contains(&insert.task.id)).collect();
     let mut settled = settle(database, missing).await?;
-    let mut outcome = |insert: &Insert| settled.remove(&insert.task.id).unwrap_or(Inserted::New);
-    Ok(Written {
+    let mut outcome =
+        |insert: &Insert| settled.remove(&insert.task.id).unwrap_or(InsertOutcome::New);
+    Ok(WriteOutcome {
         inserts: inserts.iter().map(&mut outcome).collect(),
         changes: changes.iter().map(|change| stored.contains(&change.task.id)).collect(),
     })
@@ -48,8 +49,8 @@ async fn store(
     if batch.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = match database.rows(|| batch.statement()).await {
-        Err(fault @ Fault::Violated(_)) => {
+    let rows = match database.fetch_all(|| batch.statement()).await {
+        Err(fault @ DatabaseError::ConstraintViolation(_)) => {
             // If it was sent twice, and the first one was done, the tasks are its own.
             let first = batch.inserts().map(|insert| (insert.task.id, insert.event.id));
             let done = done_before(database, first).await?;
@@ -80,7 +81,7 @@ async fn turn_pages(database: &Database, ids: &[Uuid]) {
          ORDER BY id FOR UPDATE SKIP LOCKED), \
          kept AS (INSERT INTO task_timeline_pages SELECT * FROM long) \
          UPDATE tasks SET pages = tasks.pages + 1, timeline = '' FROM long WHERE tasks.id = long.id";
-    if let Err(fault) = database.rows(|| sqlx::query(TURN).bind(ids)).await {
+    if let Err(fault) = database.fetch_all(|| sqlx::query(TURN).bind(ids)).await {
         tracing::debug!(%fault, "timelines stay long for now");
     }
 }
@@ -100,7 +101,7 @@ async fn done_before(
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = database.rows(|| sqlx::query(DONE).bind(&ids).bind(&events)).await?;
+    let rows = database.fetch_all(|| sqlx::query(DONE).bind(&ids).bind(&events)).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
@@ -109,13 +110,13 @@ async fn done_before(
 async fn settle(
     database: &Database,
     mut open: Vec<&Insert>,
-) -> Result<HashMap<Uuid, Inserted>, StoreError> {
+) -> Result<HashMap<Uuid, InsertOutcome>, StoreError> {
     let mut settled = HashMap::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ATTEMPTS {
         if open.is_empty() {
             return Ok(settled);
         }
-        for there in in_the_way(database, &open).await? {
+        for there in key_holders(database, &open).await? {
             for insert in &open {
                 if let Some(outcome) = there.outcome_of(insert) {
                     settled.insert(insert.task.id, outcome);
@@ -130,14 +131,14 @@ async fn settle(
 }
 
 /// A task that another one couldn't be stored for.
-struct There {
+struct KeyHolder {
     task: Task,
     key: IdempotencyKey,
 }
 
-impl There {
+impl KeyHolder {
     /// What became of `insert`, if it is about this one.
-    fn outcome_of(&self, insert: &Insert) -> Option<Inserted> {
+    fn outcome_of(&self, insert: &Insert) -> Option<InsertOutcome> {
         let is_about = insert.task.owner == self.task.owner
             && insert.key.as_ref().is_some_and(|key| key.key == self.key.key);
         if !is_about {
@@ -145,15 +146,18 @@ impl There {
         }
         if insert.task.id == self.task.id {
             // Its own self: the statement was done before, only its answer got lost.
-            return Some(Inserted::New);
+            return Some(InsertOutcome::New);
         }
         let task = Box::new(self.task.clone());
-        Some(Inserted::KeyKnown { task, digest: self.key.digest })
+        Some(InsertOutcome::DuplicateKey { task, digest: self.key.digest })
     }
 }
 
 /// The tasks that have the key of one of `inserts`.
-async fn in_the_way(database: &Database, inserts: &[&Insert]) -> Result<Vec<There>, StoreError> {
+async fn key_holders(
+    database: &Database,
+    inserts: &[&Insert],
+) -> Result<Vec<KeyHolder>, StoreError> {
     const FIND: &str = concat!(
         "SELECT ",
         columns!(),
@@ -164,14 +168,14 @@ async fn in_the_way(database: &Database, inserts: &[&Insert]) -> Result<Vec<Ther
         .iter()
         .filter_map(|insert| Some((insert.task.owner, insert.key.as_ref()?.key.as_str())))
         .unzip();
-    let rows = database.rows(|| sqlx::query(FIND).bind(&owners).bind(&keys)).await?;
+    let rows = database.fetch_all(|| sqlx::query(FIND).bind(&owners).bind(&keys)).await?;
     rows.iter()
         .map(|row| {
             let digest: &[u8] = row.try_get("body_digest")?;
             let digest = digest.try_into();
-            let digest = digest.map_err(|_| StoreError::Broken("a digest's length".into()))?;
+            let digest = digest.map_err(|_| StoreError::Internal("a digest's length".into()))?;
             let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
-            Ok(There { task: Columns::of(row).task()?, key })
+            Ok(KeyHolder { task: Columns::of(row).task()?, key })
         })
         .collect()
 }
@@ -181,7 +185,7 @@ pub(super) async fn renew(
     database: &Database,
     claims: &[Claim],
     until: Timestamp,
-) -> Result<Vec<Renewed>, StoreError> {
+) -> Result<Vec<RenewedLease>, StoreError> {
     const RENEW: &str = "UPDATE tasks SET lease_until = $3, version = version + 1 \
          FROM unnest($1::uuid[], $2::bigint[]) AS held (id, claim) \
          WHERE tasks.id = held.id AND tasks.claim = held.claim AND status = 1 \
@@ -191,12 +195,12 @@ pub(super) async fn renew(
     let (ids, tokens): (Vec<Uuid>, Vec<i64>) =
         claims.iter().map(|claim| (claim.task_id, signed(claim.token))).unzip();
     let statement = || sqlx::query(RENEW).bind(&ids).bind(&tokens).bind(micros(until));
-    let rows = database.rows(statement).await?;
+    let rows = database.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
             let mut next = Columns::of(row);
             let claim = Claim { task_id: next.read()?, token: unsigned(next.read()?) };
-            Ok(Renewed { claim, cancel_requested: next.read()? })
+            Ok(RenewedLease { claim, cancel_requested: next.read()? })
         })
         .collect()
 }

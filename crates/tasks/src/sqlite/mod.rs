@@ -8,7 +8,7 @@ mod write;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use miniapp_sqlite::{Fault, WriteLock};
+use miniapp_sqlite::{DatabaseError, WriteLock};
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Checked, Claim, Due, Engine, Filter, Insert, Renewed, StoreError, TakeDue,
-    Written,
+    Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
+    StoreError, TakeDue, WriteOutcome,
 };
 
 /// A task store in a SQLite file.
@@ -47,18 +47,18 @@ impl SqliteEngine {
     }
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Unavailable(text) => Self::Unavailable(text),
-            Fault::Broken(text) => Self::Broken(text),
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(text) => Self::Unavailable(text),
+            DatabaseError::Internal(text) => Self::Internal(text),
         }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Fault::from(error).into()
+        DatabaseError::from(error).into()
     }
 }
 
@@ -68,7 +68,11 @@ impl Engine for SqliteEngine {
         read::load(&self.readers, ids).await
     }
 
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
         write::write(&mut *self.writer.lock().await?, inserts, changes).await
     }
 
@@ -89,36 +93,44 @@ impl Engine for SqliteEngine {
         read::events_after(&self.readers, owner, after, limit).await
     }
 
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         write::renew(&mut *self.writer.lock().await?, claims, until).await
     }
 
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::expired(&self.readers, now, limit).await
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::expired_leases(&self.readers, now, limit).await
     }
 
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
         if !upkeep::any_due(&self.readers, take).await? {
             return Ok(Vec::new());
         }
         upkeep::take_due(&mut *self.writer.lock().await?, take).await
     }
 
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         // Most have been claimed meanwhile: the writer shall only hear of the others.
         let waiting = upkeep::still_due(&self.readers, tasks).await?;
         if waiting.is_empty() {
             return Ok(());
         }
-        upkeep::dispatched(&mut *self.writer.lock().await?, &waiting, now).await
+        upkeep::mark_dispatched(&mut *self.writer.lock().await?, &waiting, now).await
     }
 
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        upkeep::dispatch_again(&mut *self.writer.lock().await?, before, now).await
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        upkeep::redispatch(&mut *self.writer.lock().await?, before, now).await
     }
 
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::owned(&self.readers, owner, limit).await
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        upkeep::ids_by_owner(&self.readers, owner, limit).await
     }
 
     async fn purge(
@@ -142,10 +154,10 @@ impl Engine for SqliteEngine {
     async fn backlog(
         &self,
         now: Timestamp,
-        held_until: Timestamp,
+        visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError> {
-        read::backlog(&self.readers, now, held_until, most).await
+        read::backlog(&self.readers, now, visibility_deadline, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
@@ -168,8 +180,8 @@ impl Engine for SqliteEngine {
         upkeep::kinds(&self.readers).await
     }
 
-    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
-        read::check(&self.readers, now).await
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
+        read::check_invariants(&self.readers, now).await
     }
 
     fn system(&self) -> &'static str {

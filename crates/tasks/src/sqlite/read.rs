@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::columns::Columns;
 use crate::domain::Task;
-use crate::engine::{Backlog, Checked, Filter, StoreError};
-use crate::rules::{self, RULES};
+use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
+use crate::invariants::{self, INVARIANTS};
 use crate::stored::{self, columns, micros, time, unsigned};
 use crate::timeline;
 
@@ -63,7 +63,7 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         columns!(),
         " FROM sums CROSS JOIN tasks ON id = listed WHERE newer < "
     ));
-    query.push_bind(filter.enough.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
+    query.push_bind(filter.max_bytes.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
     query.build().fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
 }
 
@@ -198,7 +198,7 @@ pub(super) async fn stats(
 pub(super) async fn backlog(
     pool: &SqlitePool,
     now: Timestamp,
-    held_until: Timestamp,
+    visibility_deadline: Timestamp,
     most: u32,
 ) -> Result<Backlog, StoreError> {
     const COUNT: &str = "SELECT * FROM \
@@ -209,7 +209,7 @@ pub(super) async fn backlog(
          (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
          WHERE ready_at <= ?1 AND due_at IS NULL LIMIT ?3)), \
          (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL LIMIT ?3))";
-    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(held_until)).bind(most);
+    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(visibility_deadline)).bind(most);
     let row = query.fetch_one(pool).await?;
     let count = |column| Ok::<_, StoreError>(unsigned(row.try_get(column)?));
     let since = |column| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
@@ -224,12 +224,16 @@ pub(super) async fn backlog(
 }
 
 /// See [`crate::Engine::check`].
-pub(super) async fn check(pool: &SqlitePool, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
+pub(super) async fn check_invariants(
+    pool: &SqlitePool,
+    now: Timestamp,
+) -> Result<Vec<InvariantReport>, StoreError> {
     // One snapshot: examples are of what was counted.
     let mut snapshot = pool.begin().await?;
-    let counts = sqlx::query(AssertSqlSafe(rules::counts(now))).fetch_one(&mut *snapshot).await?;
-    let mut checked = Vec::with_capacity(RULES.len());
-    for (column, rule) in RULES.iter().enumerate() {
+    let counts =
+        sqlx::query(AssertSqlSafe(invariants::counts(now))).fetch_one(&mut *snapshot).await?;
+    let mut checked = Vec::with_capacity(INVARIANTS.len());
+    for (column, rule) in INVARIANTS.iter().enumerate() {
         let broken = unsigned(counts.try_get(column)?);
         let examples = if broken == 0 {
             Vec::new()
@@ -237,7 +241,7 @@ pub(super) async fn check(pool: &SqlitePool, now: Timestamp) -> Result<Vec<Check
             let examples = sqlx::query_scalar(AssertSqlSafe(rule.examples(now)));
             examples.fetch_all(&mut *snapshot).await?
         };
-        checked.push(Checked { rule: rule.name, broken, examples });
+        checked.push(InvariantReport { invariant: rule.name, violations: broken, examples });
     }
     Ok(checked)
 }

@@ -9,11 +9,11 @@ use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::batched::{Batched, MOST_ROWS, Statement};
-use crate::engine::{Due, StoreError, TakeDue};
+use crate::engine::{DueTask, StoreError, TakeDue};
 use crate::stored::{micros, signed, time, unsigned};
 
 /// See [`crate::Engine::expired`].
-pub(super) async fn expired(
+pub(super) async fn expired_leases(
     pool: &SqlitePool,
     now: Timestamp,
     limit: u32,
@@ -48,7 +48,7 @@ pub(super) async fn any_due(pool: &SqlitePool, take: &TakeDue) -> Result<bool, S
 pub(super) async fn take_due(
     connection: &mut SqliteConnection,
     take: &TakeDue,
-) -> Result<Vec<Due>, StoreError> {
+) -> Result<Vec<DueTask>, StoreError> {
     const TAKE: &str = concat!(
         "UPDATE tasks SET due_at = ?3 WHERE id IN (SELECT id FROM tasks WHERE ",
         is_due!(),
@@ -57,13 +57,14 @@ pub(super) async fn take_due(
          traceparent, tracestate, baggage"
     );
     let (near, overdue) = limits(take);
-    let held = take.now.saturating_add(take.lookahead + take.hold).unwrap_or(Timestamp::MAX);
+    let held =
+        take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
     let query = sqlx::query(TAKE).bind(near).bind(overdue).bind(micros(held)).bind(take.limit);
     let rows = connection.fetch_all(query).await?;
     rows.iter()
         .map(|row| {
             let trace = |index| row.try_get::<Option<String>, _>(index);
-            Ok(Due {
+            Ok(DueTask {
                 id: row.try_get(0)?,
                 generation: row.try_get(1)?,
                 version: unsigned(row.try_get(2)?),
@@ -111,7 +112,7 @@ pub(super) async fn still_due(
 }
 
 /// See [`crate::Engine::dispatched`].
-pub(super) async fn dispatched(
+pub(super) async fn mark_dispatched(
     connection: &mut SqliteConnection,
     tasks: &[(Uuid, u64)],
     now: Timestamp,
@@ -125,7 +126,7 @@ pub(super) async fn dispatched(
 }
 
 /// See [`crate::Engine::dispatch_again`].
-pub(super) async fn dispatch_again(
+pub(super) async fn redispatch(
     connection: &mut SqliteConnection,
     before: Timestamp,
     now: Timestamp,
@@ -139,7 +140,7 @@ pub(super) async fn dispatch_again(
 }
 
 /// See [`crate::Engine::owned`].
-pub(super) async fn owned(
+pub(super) async fn ids_by_owner(
     pool: &SqlitePool,
     owner: Uuid,
     limit: u32,
@@ -273,9 +274,9 @@ pub(super) async fn ping(pool: &SqlitePool) -> Result<(), StoreError> {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Broken(error.to_string()))
+    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Broken(error.to_string()))
+    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
 }

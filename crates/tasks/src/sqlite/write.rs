@@ -12,7 +12,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection};
 use super::batched::{Batched, MOST_ROWS, Statement};
 use crate::columns::Columns;
 use crate::domain::Task;
-use crate::engine::{Change, Claim, Insert, Inserted, Renewed, StoreError, Written};
+use crate::engine::{Change, Claim, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome};
 use crate::stored::{columns, micros, signed, status_code, unsigned};
 use crate::timeline;
 
@@ -80,14 +80,14 @@ pub(super) async fn write(
     connection: &mut SqliteConnection,
     inserts: &[Insert],
     changes: &[Change],
-) -> Result<Written, StoreError> {
+) -> Result<WriteOutcome, StoreError> {
     let keyed = inserts.iter().any(|insert| insert.key.is_some());
     if !keyed && inserts.len() + changes.len() == 1 {
         // One statement is a transaction by itself, and tells which row it touched.
         let inserted = INSERT.execute(connection, inserts, bind_insert).await?;
         let stored = change(connection, &changes.iter().collect::<Vec<_>>()).await?;
-        let inserts = vec![Inserted::New; usize::from(inserted > 0)];
-        return Ok(Written { inserts, changes: changes.iter().map(|_| stored > 0).collect() });
+        let inserts = vec![InsertOutcome::New; usize::from(inserted > 0)];
+        return Ok(WriteOutcome { inserts, changes: changes.iter().map(|_| stored > 0).collect() });
     }
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let inserts = insert_all(&mut transaction, inserts).await?;
@@ -103,13 +103,13 @@ pub(super) async fn write(
         stored
     };
     transaction.commit().await?;
-    Ok(Written { inserts, changes })
+    Ok(WriteOutcome { inserts, changes })
 }
 
 async fn insert_all(
     connection: &mut SqliteConnection,
     inserts: &[Insert],
-) -> Result<Vec<Inserted>, StoreError> {
+) -> Result<Vec<InsertOutcome>, StoreError> {
     let mut outcomes = Vec::with_capacity(inserts.len());
     let mut new = Vec::with_capacity(inserts.len());
     for insert in inserts {
@@ -117,7 +117,7 @@ async fn insert_all(
         if known.is_none() {
             new.push(insert);
         }
-        outcomes.push(known.unwrap_or(Inserted::New));
+        outcomes.push(known.unwrap_or(InsertOutcome::New));
     }
     INSERT.execute(connection, &new, |statement, insert| bind_insert(statement, insert)).await?;
     Ok(outcomes)
@@ -159,7 +159,7 @@ async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result
 async fn known_key(
     connection: &mut SqliteConnection,
     insert: &Insert,
-) -> Result<Option<Inserted>, StoreError> {
+) -> Result<Option<InsertOutcome>, StoreError> {
     const KNOWN: &str = concat!(
         "SELECT ",
         columns!(),
@@ -169,8 +169,8 @@ async fn known_key(
     let query = sqlx::query(KNOWN).bind(insert.task.owner).bind(&key.key);
     let Some(row) = connection.fetch_optional(query).await? else { return Ok(None) };
     let digest: Vec<u8> = row.try_get("body_digest")?;
-    let digest = digest.try_into().map_err(|_| StoreError::Broken("a digest's length".into()))?;
-    Ok(Some(Inserted::KeyKnown { task: Box::new(Columns::of(&row).task()?), digest }))
+    let digest = digest.try_into().map_err(|_| StoreError::Internal("a digest's length".into()))?;
+    Ok(Some(InsertOutcome::DuplicateKey { task: Box::new(Columns::of(&row).task()?), digest }))
 }
 
 fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q> {
@@ -261,7 +261,7 @@ pub(super) async fn renew(
     connection: &mut SqliteConnection,
     claims: &[Claim],
     until: Timestamp,
-) -> Result<Vec<Renewed>, StoreError> {
+) -> Result<Vec<RenewedLease>, StoreError> {
     let mut renewed = Vec::with_capacity(claims.len());
     for claims in claims.chunks(MOST_ROWS) {
         let statement = RENEW.bound(claims, |statement, claim| {
@@ -269,7 +269,7 @@ pub(super) async fn renew(
         });
         for row in connection.fetch_all(statement).await? {
             let claim = Claim { task_id: row.try_get(0)?, token: unsigned(row.try_get(1)?) };
-            renewed.push(Renewed { claim, cancel_requested: row.try_get(2)? });
+            renewed.push(RenewedLease { claim, cancel_requested: row.try_get(2)? });
         }
     }
     Ok(renewed)

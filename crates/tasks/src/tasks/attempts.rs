@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{Error, Tasks};
 use crate::domain::{Command, State, Task, backoff};
-use crate::engine::{Claim, Renewed, StoreError};
+use crate::engine::{Claim, RenewedLease, StoreError};
 
 impl Tasks {
     /// Claims the task a message is about, for `worker`. `None`: there is nothing to claim,
@@ -33,7 +33,7 @@ impl Tasks {
     /// answer it never heard. Only for a worker that knows that it runs no such attempt, and
     /// that has asked for this one since `since`: what was claimed before is of another one
     /// that went by the same name, and died.
-    pub async fn unheard_claim(
+    pub async fn recover_lost_claim(
         &self,
         ready: &TaskReady,
         worker: &str,
@@ -108,7 +108,7 @@ impl Tasks {
         &self,
         claims: &[Claim],
         lease: SignedDuration,
-    ) -> Result<Vec<Renewed>, StoreError> {
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         let until = self.clock.now().saturating_add(lease).unwrap_or(Timestamp::MAX);
         self.engine.renew(claims, until).await
     }

@@ -8,13 +8,13 @@ use miniapp_runtime::clock::id_at;
 use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 
-use super::Done;
+use super::Applied;
 use crate::domain::Task;
 use crate::engine::{Change, IdempotencyKey, Insert};
 use crate::tasks::Error;
 
 /// What a request gets.
-pub(super) type Answer = Result<Done, Error>;
+pub(super) type Answer = Result<Applied, Error>;
 
 /// Gathers what requests want to have written at one time.
 pub(super) struct Batch {
@@ -80,7 +80,7 @@ impl Batch {
     /// Adds a change that made `task` from the version `from`.
     pub fn change(&mut self, index: usize, task: Task, from: u64, kind: EventType, at: Timestamp) {
         let event = event(&task, kind, at);
-        let done = Ok(Done { task: task.clone(), fresh: true });
+        let done = Ok(Applied { task: task.clone(), is_new: true });
         if let Some(&place) = self.places.get(&task.id) {
             self.changes[place].task = task;
             self.changes[place].events.push(event);

@@ -115,13 +115,13 @@ async fn submits_that_race_with_a_key_are_one_task() {
         async move { tasks.submit(new).await }
     });
     let answers = at_once(submits).await;
-    let first = answers.iter().flatten().find(|answer| answer.fresh).expect("one is fresh");
-    let place = answers.iter().position(|a| a.as_ref().is_ok_and(|a| a.fresh)).expect("one");
+    let first = answers.iter().flatten().find(|answer| answer.is_new).expect("one is fresh");
+    let place = answers.iter().position(|a| a.as_ref().is_ok_and(|a| a.is_new)).expect("one");
     for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(answer) => {
                 assert_eq!(answer.task.id, first.task.id, "there are two tasks");
-                assert_eq!(answer.fresh, number == place, "two are fresh");
+                assert_eq!(answer.is_new, number == place, "two are fresh");
                 assert_eq!(number % 3 == 0, place % 3 == 0, "the other body was taken");
             }
             Err(Error::KeyReused) => assert_ne!(number % 3 == 0, place % 3 == 0),
@@ -142,7 +142,7 @@ async fn a_known_key_is_told_to_a_whole_batch() {
     let again = join_all((0..50).map(|number| tasks.submit(with_key(number.min(1))))).await;
     for (number, answer) in again.into_iter().enumerate() {
         match answer {
-            Ok(answer) => assert_eq!((answer.task.id, answer.fresh), (first.id, false)),
+            Ok(answer) => assert_eq!((answer.task.id, answer.is_new), (first.id, false)),
             Err(Error::KeyReused) => assert_eq!(number, 0),
             Err(other) => panic!("{other}"),
         }

@@ -58,7 +58,7 @@ async fn a_removed_task_is_not_run() {
     let first = tasks.submit(keyed()).await.expect("accepted").task;
     tasks.delete(owner, first.id).await.expect("waiting");
     let second = tasks.submit(keyed()).await.expect("accepted");
-    assert!(second.fresh && second.task.id != first.id);
+    assert!(second.is_new && second.task.id != first.id);
 }
 
 /// More than one query tells, in every status.

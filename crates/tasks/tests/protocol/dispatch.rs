@@ -145,7 +145,7 @@ async fn a_lost_message_is_sent_again() {
         now: far,
         lookahead: SignedDuration::ZERO,
         overdue: SignedDuration::ZERO,
-        hold: SignedDuration::ZERO,
+        visibility_timeout: SignedDuration::ZERO,
         limit: 10,
     };
     let is_noted = async || engine.take_due(&look).await.expect("a store").is_empty();

@@ -22,7 +22,7 @@ fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
     assert!(matches!(answer, Err(Error::Store(_))), "{answer:?}");
 }
 
-async fn faulty(world: &World) -> (Arc<Faulty>, Tasks, miniapp_tasks::Upkeep) {
+async fn faulty(world: &World) -> (Arc<Faulty>, Tasks, miniapp_tasks::Maintenance) {
     let engine = Faulty::new(world.engine().await);
     let (tasks, upkeep) = Tasks::new(Arc::clone(&engine) as _, world.clock.clone());
     (engine, tasks, upkeep)
@@ -43,7 +43,7 @@ async fn a_submit_can_be_tried_again() {
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), count, "{fault:?}");
 
         let submitted = tasks.submit(keyed()).await.expect("accepted");
-        assert_eq!(submitted.fresh, count == 0);
+        assert_eq!(submitted.is_new, count == 0);
         assert_eq!(tasks.condition().await.expect("a store"), Condition::Healthy);
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), 1);
         audit::check(&submitted.task, &timeline(&tasks, &submitted.task).await, 0);
@@ -108,7 +108,7 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
     let (message, delivery) = next(&mut *consumer).await;
     assert!(try_claim(&process.tasks, &message).await.is_none(), "it is claimed already");
     let since = Timestamp::MIN;
-    let other = process.tasks.unheard_claim(&message, "another worker", since).await;
+    let other = process.tasks.recover_lost_claim(&message, "another worker", since).await;
     assert!(other.expect("a store").is_none(), "it is not the other's");
     delivery.ack().await;
 
@@ -128,7 +128,7 @@ async fn a_claim_whose_answer_got_lost_is_found() {
     let task = submit(&tasks, Uuid::new_v4()).await;
     let since = world.clock.now();
     let unheard =
-        async || tasks.unheard_claim(&ready(&task), "worker", since).await.expect("a store");
+        async || tasks.recover_lost_claim(&ready(&task), "worker", since).await.expect("a store");
     assert!(unheard().await.is_none(), "nobody claimed it");
     engine.fail_once(Fault::After);
     assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
@@ -137,7 +137,7 @@ async fn a_claim_whose_answer_got_lost_is_found() {
     // A worker that died, and was started again under its name, hasn't asked for it.
     world.clock.advance(Duration::from_millis(1));
     let next_life = world.clock.now();
-    let taken = tasks.unheard_claim(&ready(&task), "worker", next_life).await;
+    let taken = tasks.recover_lost_claim(&ready(&task), "worker", next_life).await;
     assert!(taken.expect("a store").is_none(), "it is of another life");
     tasks.finish(held, raw("1")).await.expect("held");
     assert!(unheard().await.is_none(), "it has ended");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use miniapp_tasks::domain::MAX_LOST_LEASES;
-use miniapp_tasks::{Claim, Error, Refusal, Renewed, Task, Tasks};
+use miniapp_tasks::{Claim, Error, Refusal, RenewedLease, Task, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::{EventType, Status};
 use serde_json::value::RawValue;
@@ -79,7 +79,7 @@ async fn a_renewed_lease_is_never_lost() {
         while !reaped {
             world.clock.advance(Duration::from_secs(5));
             let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
-            assert_eq!(renewed, [Renewed { claim: held, cancel_requested: false }]);
+            assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: false }]);
             renewals += 1;
             // The clock goes on only as fast as it is renewed.
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -135,7 +135,7 @@ async fn a_canceled_task_that_loses_its_worker_is_canceled() {
     let (task, held) = submit_claimed(&process.tasks, owner).await;
     process.tasks.cancel(owner, task.id).await.expect("running");
     let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
-    assert_eq!(renewed, [Renewed { claim: held, cancel_requested: true }]);
+    assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: true }]);
     world.clock.advance(TOO_LONG);
     becomes(&process.tasks, &task, EventType::Canceled).await;
     audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 1);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use miniapp_tasks::domain::{Spec, Task};
-use miniapp_tasks::engine::{Change, Insert, Inserted};
+use miniapp_tasks::engine::{Change, Insert, InsertOutcome};
 use miniapp_tasks::{Claim, Command, Engine};
 use miniapp_types::task::TaskError;
 use uuid::Uuid;
@@ -159,7 +159,7 @@ async fn store(engine: &dyn Engine, task: &Task) -> Result<()> {
 async fn store_all(engine: &dyn Engine, tasks: &[Task]) -> Result<()> {
     let inserts: Vec<Insert> = tasks.iter().map(|task| insert(task, None)).collect();
     let written = engine.write(&inserts, &[]).await?;
-    let is_new = |inserted: &Inserted| matches!(inserted, Inserted::New);
+    let is_new = |inserted: &InsertOutcome| matches!(inserted, InsertOutcome::New);
     ensure!(written.inserts.len() == tasks.len(), "not one answer an insert");
     ensure!(written.inserts.iter().all(is_new), "new tasks were not stored");
     Ok(())

@@ -25,6 +25,6 @@ pub(crate) fn task(error: Error) -> Problem {
 pub(crate) fn store(error: StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) => Problem::unavailable(error),
-        StoreError::Broken(_) => Problem::internal(error),
+        StoreError::Internal(_) => Problem::internal(error),
     }
 }

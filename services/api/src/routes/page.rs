@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use miniapp_http::Problem;
-use miniapp_tasks::domain::Shown;
+use miniapp_tasks::domain::TaskView;
 use miniapp_tasks::{Filter, Task, Tasks};
 use miniapp_types::page::{Page, cursor};
 use serde::Serialize;
@@ -17,7 +17,7 @@ const MOST_BYTES: u32 = 1 << 20;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownPage<'a> {
-    tasks: Vec<Shown<'a>>,
+    tasks: Vec<TaskView<'a>>,
     next_cursor: Option<String>,
 }
 
@@ -25,7 +25,7 @@ struct ShownPage<'a> {
 pub(super) async fn of(filter: Filter, wanted: Page, tasks: &Tasks) -> Result<Response, Problem> {
     // One more tells whether there is a next page.
     let limit = wanted.limit + 1;
-    let filter = Filter { before: wanted.before, limit, enough: Some(MOST_BYTES), ..filter };
+    let filter = Filter { before: wanted.before, limit, max_bytes: Some(MOST_BYTES), ..filter };
     let found = tasks.list(&filter).await.map_err(fault::store)?;
     let (count, size) = fitting(&found);
     let shown = count.min(wanted.limit as usize);
@@ -53,6 +53,6 @@ fn fitting(tasks: &[Task]) -> (usize, usize) {
 
 fn answer(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
     let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
-    let tasks = tasks.iter().map(Task::shown).collect();
+    let tasks = tasks.iter().map(Task::view).collect();
     shown::json(size + 64, &ShownPage { tasks, next_cursor })
 }

@@ -15,7 +15,7 @@ const TASK: usize = 640;
 /// A task with its `ETag`.
 pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem> {
     miniapp_telemetry::trace::link_current_span("task.id", task.id, &task.spec.trace);
-    let mut response = json(size(task), &task.shown())?;
+    let mut response = json(size(task), &task.view())?;
     *response.status_mut() = status;
     response.headers_mut().insert(ETAG, etag(task)?);
     Ok(response)

@@ -95,7 +95,7 @@ pub(super) async fn submit(
         trace: miniapp_telemetry::trace::current_context(),
     };
     let submitted = api.tasks.submit(new).await.map_err(fault::task)?;
-    let status = if submitted.fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/api/tasks/{}", submitted.task.id);
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
     let mut response = shown::task(status, &submitted.task)?;

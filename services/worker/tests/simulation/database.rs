@@ -33,7 +33,7 @@ async fn put(engine: &dyn Engine, rows: &[Row]) {
     let written = engine.write(&[], &changes).await.expect("a store");
     assert!(written.changes.iter().all(|stored| *stored));
     for (at, id, version) in sent {
-        engine.dispatched(&[(id, version)], at).await.expect("a store");
+        engine.mark_dispatched(&[(id, version)], at).await.expect("a store");
     }
 }
 
@@ -43,9 +43,9 @@ async fn broken(Stored { at, rows }: &Stored) -> Vec<String> {
     let url = format!("sqlite://{}", directory.path().join("tasks.db").display());
     let engine = SqliteEngine::open(&url, false).await.expect("a store");
     put(&engine, rows).await;
-    let checked = engine.check(*at).await.expect("an answer");
-    let broken = checked.into_iter().filter(|rule| rule.broken > 0);
-    broken.map(|rule| format!("{}: {:?}", rule.rule, rule.examples)).collect()
+    let checked = engine.check_invariants(*at).await.expect("an answer");
+    let broken = checked.into_iter().filter(|rule| rule.violations > 0);
+    broken.map(|rule| format!("{}: {:?}", rule.invariant, rule.examples)).collect()
 }
 
 #[test]

@@ -44,7 +44,7 @@ async fn submit(stage: &Stage, tasks: &Tasks, owner: Uuid, rng: &mut SmallRng) {
                     let mut keyed = stage.notes.keyed.lock();
                     let (answers, fresh) = keyed.entry(name).or_default();
                     answers.insert(answer.task.id);
-                    *fresh += usize::from(answer.fresh);
+                    *fresh += usize::from(answer.is_new);
                 }
                 stage.notes.accepted.lock().push(answer.task);
                 return;

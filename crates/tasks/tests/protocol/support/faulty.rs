@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
-use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
+use miniapp_tasks::engine::{
+    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WriteOutcome,
+};
+use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -89,7 +91,11 @@ impl Engine for Faulty {
         self.inner()?.load(ids).await
     }
 
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
         let fault = (self.plan.lock())();
         if fault == Some(Fault::Before) {
             return Err(away());
@@ -115,28 +121,36 @@ impl Engine for Faulty {
         self.inner()?.events_after(owner, after, limit).await
     }
 
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         self.inner()?.renew(claims, until).await
     }
 
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.inner()?.expired(now, limit).await
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.inner()?.expired_leases(now, limit).await
     }
 
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
         self.inner()?.take_due(take).await
     }
 
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
-        self.inner()?.dispatched(tasks, now).await
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.inner()?.mark_dispatched(tasks, now).await
     }
 
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner()?.dispatch_again(before, now).await
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.inner()?.redispatch(before, now).await
     }
 
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.inner()?.owned(owner, limit).await
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.inner()?.ids_by_owner(owner, limit).await
     }
 
     async fn purge(
@@ -155,10 +169,10 @@ impl Engine for Faulty {
     async fn backlog(
         &self,
         now: Timestamp,
-        held_until: Timestamp,
+        visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError> {
-        self.inner()?.backlog(now, held_until, most).await
+        self.inner()?.backlog(now, visibility_deadline, most).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
@@ -181,8 +195,8 @@ impl Engine for Faulty {
         self.inner()?.kinds().await
     }
 
-    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
-        self.inner()?.check(now).await
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
+        self.inner()?.check_invariants(now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

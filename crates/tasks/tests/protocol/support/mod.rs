@@ -14,7 +14,7 @@ use miniapp_runtime::clock::ManualClock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::sqlite::SqliteEngine;
-use miniapp_tasks::{Claim, Engine, NewTask, Retention, Task, Tasks, Upkeep};
+use miniapp_tasks::{Claim, Engine, Maintenance, NewTask, Retention, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Event, EventType, TaskError};
 use miniapp_types::trace::TraceContext;
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// Tasks of another process that does nothing by itself.
-    pub async fn idle(&self) -> (Tasks, Upkeep) {
+    pub async fn idle(&self) -> (Tasks, Maintenance) {
         Tasks::new(self.engine().await, self.clock.clone())
     }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::{Spec, Task};
-use miniapp_tasks::engine::{Due, TakeDue};
+use miniapp_tasks::engine::{DueTask, TakeDue};
 use miniapp_tasks::{Command, Engine};
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
@@ -25,9 +25,12 @@ fn seconds(count: u64) -> SignedDuration {
 }
 
 /// Takes what is due so many seconds after the tests began.
-pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Vec<Due>> {
-    let (lookahead, overdue, hold) = (seconds(LOOKAHEAD), seconds(OVERDUE), seconds(HOLD));
-    Ok(engine.take_due(&TakeDue { now: at(now), lookahead, overdue, hold, limit }).await?)
+pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Vec<DueTask>> {
+    let (lookahead, overdue, visibility_timeout) =
+        (seconds(LOOKAHEAD), seconds(OVERDUE), seconds(HOLD));
+    Ok(engine
+        .take_due(&TakeDue { now: at(now), lookahead, overdue, visibility_timeout, limit })
+        .await?)
 }
 
 /// Exactly `expected` can be taken, in any order.
@@ -125,9 +128,9 @@ pub(super) async fn what_was_dispatched_is_not_due([engine, other]: Processes) -
     let open = add(&*engine, Uuid::new_v4(), 0).await?;
     takes(&*engine, 1, &[]).await?;
     let notes: Vec<(Uuid, u64)> = sent.iter().map(|task| (task.id, task.state.version)).collect();
-    engine.dispatched(&notes, at(1)).await?;
+    engine.mark_dispatched(&notes, at(1)).await?;
     takes(&*other, 100, &[&open]).await?;
-    engine.dispatched(&[(open.id, open.state.version)], at(101)).await?;
+    engine.mark_dispatched(&[(open.id, open.state.version)], at(101)).await?;
     takes(&*other, 1000, &[]).await?;
     for task in sent.iter().chain([&open]) {
         is_stored(&*engine, task).await?;
@@ -140,7 +143,7 @@ pub(super) async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes)
     let sent = (first.id, first.state.version);
     let task = apply(&*engine, &first, claim(&first), 1).await?;
     let task = apply(&*engine, &task, fail(&task, Some(5)), 2).await?;
-    engine.dispatched(&[sent, (Uuid::new_v4(), 1)], at(3)).await?;
+    engine.mark_dispatched(&[sent, (Uuid::new_v4(), 1)], at(3)).await?;
     takes(&*engine, 100, &[&task]).await
 }
 
@@ -174,16 +177,16 @@ pub(super) async fn lost_messages_are_due_again([engine, _]: Processes) -> Resul
     let mut sent = Vec::new();
     for created in 0..5 {
         let task = add(&*engine, owner, created).await?;
-        engine.dispatched(&[(task.id, task.state.version)], at(10 + created)).await?;
+        engine.mark_dispatched(&[(task.id, task.state.version)], at(10 + created)).await?;
         sent.push(task);
     }
     let claimed = apply(&*engine, &sent[0], claim(&sent[0]), 20).await?;
     apply(&*engine, &sent[1], Command::Cancel, 20).await?;
-    ensure!(engine.dispatch_again(at(9), at(100)).await? == 0, "too early");
-    ensure!(engine.dispatch_again(at(13), at(100)).await? == 2);
+    ensure!(engine.redispatch(at(9), at(100)).await? == 0, "too early");
+    ensure!(engine.redispatch(at(13), at(100)).await? == 2);
     takes(&*engine, 100, &[&sent[2], &sent[3]]).await?;
-    ensure!(engine.dispatch_again(at(13), at(100)).await? == 0, "again, though not sent again");
-    ensure!(engine.dispatch_again(at(100), at(100)).await? == 1);
+    ensure!(engine.redispatch(at(13), at(100)).await? == 0, "again, though not sent again");
+    ensure!(engine.redispatch(at(100), at(100)).await? == 1);
     takes(&*engine, 100, &[&sent[4]]).await?;
     for task in [&claimed, &sent[2], &sent[3], &sent[4]] {
         is_stored(&*engine, task).await?;

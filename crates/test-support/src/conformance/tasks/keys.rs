@@ -1,7 +1,7 @@
 use anyhow::{Result, bail, ensure};
 use miniapp_tasks::Command;
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::engine::{IdempotencyKey, Inserted};
+use miniapp_tasks::engine::{IdempotencyKey, InsertOutcome};
 use miniapp_tasks::{Engine, StoreError};
 use uuid::Uuid;
 
@@ -18,13 +18,13 @@ async fn offer(
     engine: &dyn Engine,
     task: &Task,
     key: IdempotencyKey,
-) -> Result<Inserted, StoreError> {
+) -> Result<InsertOutcome, StoreError> {
     let mut written = engine.write(&[insert(task, Some(key))], &[]).await?;
-    written.inserts.pop().ok_or_else(|| StoreError::Broken("no answer".into()))
+    written.inserts.pop().ok_or_else(|| StoreError::Internal("no answer".into()))
 }
 
 async fn is_new(engine: &dyn Engine, task: &Task, key: IdempotencyKey) -> Result<()> {
-    ensure!(matches!(offer(engine, task, key).await?, Inserted::New), "the key was known");
+    ensure!(matches!(offer(engine, task, key).await?, InsertOutcome::New), "the key was known");
     is_stored(engine, task).await
 }
 
@@ -35,7 +35,8 @@ async fn is_known(
     key: IdempotencyKey,
     first: &Task,
 ) -> Result<[u8; 32]> {
-    let Inserted::KeyKnown { task: found, digest } = offer(engine, task, key).await? else {
+    let InsertOutcome::DuplicateKey { task: found, digest } = offer(engine, task, key).await?
+    else {
         bail!("the key was forgotten");
     };
     same(&found, first)?;
@@ -66,7 +67,9 @@ pub(super) async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes)
     let cancel = change(&waiting, Command::Cancel, 1)?;
     let written = engine.write(&inserts, std::slice::from_ref(&cancel)).await?;
     let answers = written.inserts.as_slice();
-    let [Inserted::New, Inserted::KeyKnown { task, .. }, Inserted::New] = answers else {
+    let [InsertOutcome::New, InsertOutcome::DuplicateKey { task, .. }, InsertOutcome::New] =
+        answers
+    else {
         bail!("answered {answers:?}");
     };
     same(task, &first)?;

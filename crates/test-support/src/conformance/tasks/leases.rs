@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::{Claim, Command, Renewed};
+use miniapp_tasks::{Claim, Command, RenewedLease};
 use uuid::Uuid;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 pub(super) async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
     let before = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let renewed = engine.renew(&[held(&before)], at(30)).await?;
-    ensure!(renewed == [Renewed { claim: held(&before), cancel_requested: false }]);
+    ensure!(renewed == [RenewedLease { claim: held(&before), cancel_requested: false }]);
     let mut after = before.clone();
     after.state.lease_until = Some(at(30));
     after.state.version += 1;
@@ -44,7 +44,7 @@ pub(super) async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Resul
         is_stored(&*engine, task).await?;
     }
     let both = engine.renew(&[overtaken, held(&again), nowhere], at(60)).await?;
-    ensure!(both == [Renewed { claim: held(&again), cancel_requested: false }]);
+    ensure!(both == [RenewedLease { claim: held(&again), cancel_requested: false }]);
     Ok(())
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> R
     apply(&*other, &task, Command::Cancel, 1).await?;
     for seconds in [30, 35] {
         let renewed = engine.renew(&[held(&task)], at(seconds)).await?;
-        ensure!(renewed == [Renewed { claim: held(&task), cancel_requested: true }]);
+        ensure!(renewed == [RenewedLease { claim: held(&task), cancel_requested: true }]);
     }
     Ok(())
 }
@@ -69,8 +69,8 @@ pub(super) async fn many_leases_are_renewed_together([engine, _]: Processes) -> 
     let renewed: HashSet<Claim> =
         engine.renew(&claims, at(60)).await?.into_iter().map(|renewed| renewed.claim).collect();
     ensure!(renewed == claims.iter().copied().collect());
-    ensure!(engine.expired(at(59), 1000).await?.is_empty());
-    ensure!(engine.expired(at(60), 1000).await?.len() == claims.len());
+    ensure!(engine.expired_leases(at(59), 1000).await?.is_empty());
+    ensure!(engine.expired_leases(at(60), 1000).await?.len() == claims.len());
     Ok(())
 }
 
@@ -80,20 +80,20 @@ pub(super) async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Res
     super::add_finished(&*engine, owner, 0).await?;
     let early = add_claimed(&*engine, owner, 0).await?;
     let late = add_claimed(&*engine, owner, 10).await?;
-    ensure!(engine.expired(at(14), 10).await?.is_empty(), "before its time");
-    ensure!(engine.expired(at(16), 10).await? == [early.id]);
-    ensure!(engine.expired(at(26), 10).await?.len() == 2);
-    ensure!(engine.expired(at(26), 1).await? == [early.id], "the oldest comes first");
+    ensure!(engine.expired_leases(at(14), 10).await?.is_empty(), "before its time");
+    ensure!(engine.expired_leases(at(16), 10).await? == [early.id]);
+    ensure!(engine.expired_leases(at(26), 10).await?.len() == 2);
+    ensure!(engine.expired_leases(at(26), 1).await? == [early.id], "the oldest comes first");
 
     let early = apply(&*engine, &early, Command::ExpireLease { until: at(16) }, 16).await?;
-    ensure!(engine.expired(at(26), 10).await? == [late.id]);
+    ensure!(engine.expired_leases(at(26), 10).await? == [late.id]);
     engine.renew(&[held(&late)], at(40)).await?;
-    ensure!(engine.expired(at(26), 10).await?.is_empty());
+    ensure!(engine.expired_leases(at(26), 10).await?.is_empty());
     // The same task runs out again.
     let early = apply(&*engine, &early, claim(&early), 20).await?;
-    ensure!(engine.expired(at(36), 10).await? == [early.id]);
+    ensure!(engine.expired_leases(at(36), 10).await? == [early.id]);
     let late = stored(&*engine, late.id).await?;
     apply(&*engine, &late, finish(&late)?, 30).await?;
-    ensure!(engine.expired(at(100), 10).await? == [early.id]);
+    ensure!(engine.expired_leases(at(100), 10).await? == [early.id]);
     Ok(())
 }

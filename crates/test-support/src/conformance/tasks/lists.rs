@@ -68,7 +68,8 @@ pub(super) async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Re
         (10, Some(600_012), 5),
     ] {
         for owner in [None, Some(owner)] {
-            let listed = list(&*engine, &Filter { owner, limit, enough, ..all() }).await?;
+            let listed =
+                list(&*engine, &Filter { owner, limit, max_bytes: enough, ..all() }).await?;
             ensure!(listed == added[..count], "{limit} {enough:?}: {} listed", listed.len());
         }
     }
@@ -176,10 +177,10 @@ pub(super) async fn owned_tasks_are_told([engine, _]: Processes) -> Result<()> {
     store_all(&*engine, &tasks).await?;
     add(&*engine, Uuid::new_v4(), 0).await?;
     let gone = apply(&*engine, &tasks[7], Command::Delete, 1).await?;
-    let told: HashSet<Uuid> = engine.owned(owner, 1000).await?.into_iter().collect();
+    let told: HashSet<Uuid> = engine.ids_by_owner(owner, 1000).await?.into_iter().collect();
     let expected: HashSet<Uuid> = ids(&tasks).into_iter().filter(|id| *id != gone.id).collect();
     ensure!(told == expected);
-    ensure!(engine.owned(owner, 10).await?.len() == 10);
-    ensure!(engine.owned(Uuid::new_v4(), 10).await?.is_empty());
+    ensure!(engine.ids_by_owner(owner, 10).await?.len() == 10);
+    ensure!(engine.ids_by_owner(Uuid::new_v4(), 10).await?.is_empty());
     Ok(())
 }

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail, ensure};
 use miniapp_tasks::Command;
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::engine::{Change, IdempotencyKey, Inserted};
+use miniapp_tasks::engine::{Change, IdempotencyKey, InsertOutcome};
 use miniapp_types::task::Status;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -101,8 +101,10 @@ pub(super) async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
         let [first, second] = [writers.join_next().await, writers.join_next().await];
         let answers = [first.context("one")???, second.context("the other")???];
         let (winner, other) = match answers {
-            [(id, Inserted::New), (_, Inserted::KeyKnown { task, .. })]
-            | [(_, Inserted::KeyKnown { task, .. }), (id, Inserted::New)] => (id, task.id),
+            [(id, InsertOutcome::New), (_, InsertOutcome::DuplicateKey { task, .. })]
+            | [(_, InsertOutcome::DuplicateKey { task, .. }), (id, InsertOutcome::New)] => {
+                (id, task.id)
+            }
             answers => bail!("answered {answers:?}"),
         };
         ensure!(winner == other, "the loser was told of another task");

@@ -89,14 +89,14 @@ pub(super) async fn what_waits_is_counted_by_what_for([engine, _]: Processes) ->
         now: at(20),
         lookahead: SignedDuration::from_secs(1),
         overdue: SignedDuration::from_secs(2),
-        hold: SignedDuration::from_secs(10),
+        visibility_timeout: SignedDuration::from_secs(10),
         limit: 9,
     };
     ensure!(engine.take_due(&take).await?.len() == 3);
     let found = backlog(20, 9).await?;
     ensure!(found == expected, "taken over: {found:?}");
     // In the broker's hands.
-    engine.dispatched(&[(waiting[1].id, waiting[1].state.version)], at(21)).await?;
+    engine.mark_dispatched(&[(waiting[1].id, waiting[1].state.version)], at(21)).await?;
     expected.outbox -= 1;
     expected.outbox_since = Some(at(5));
     expected.queued = 1;

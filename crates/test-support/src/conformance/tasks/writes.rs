@@ -189,7 +189,7 @@ pub(super) async fn nothing_is_no_trouble([engine, _]: Processes) -> Result<()> 
     ensure!(engine.load(&[]).await?.is_empty());
     ensure!(engine.load(&[Uuid::new_v4()]).await?.is_empty());
     ensure!(engine.renew(&[], at(0)).await?.is_empty());
-    engine.dispatched(&[], at(0)).await?;
+    engine.mark_dispatched(&[], at(0)).await?;
     engine.announce_kinds(&[]).await?;
     let task = add(&*engine, Uuid::new_v4(), 0).await?;
     let twice = engine.load(&[task.id, task.id]).await?;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use miniapp_tasks::engine::{Backlog, Change, Checked, Due, Insert, TakeDue, Written};
-use miniapp_tasks::{Claim, Engine, Filter, Renewed, StoreError, Task};
+use miniapp_tasks::engine::{
+    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WriteOutcome,
+};
+use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
 use miniapp_test_support::Row;
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use tokio::time::Instant;
@@ -88,7 +90,11 @@ impl Engine for StorePort {
         self.ask(self.0.world.store.load(ids)).await
     }
 
-    async fn write(&self, inserts: &[Insert], changes: &[Change]) -> Result<Written, StoreError> {
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
         let inserted = inserts.iter().map(|insert| insert.task.id);
         let ids = inserted.chain(changes.iter().map(|change| change.task.id)).collect();
         self.change(ids, self.0.world.store.write(inserts, changes)).await
@@ -111,29 +117,37 @@ impl Engine for StorePort {
         self.ask(self.0.world.store.events_after(owner, after, limit)).await
     }
 
-    async fn renew(&self, claims: &[Claim], until: Timestamp) -> Result<Vec<Renewed>, StoreError> {
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
         let ids = claims.iter().map(|claim| claim.task_id).collect();
         self.change(ids, self.0.world.store.renew(claims, until)).await
     }
 
-    async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.ask(self.0.world.store.expired(now, limit)).await
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.ask(self.0.world.store.expired_leases(now, limit)).await
     }
 
-    async fn take_due(&self, take: &TakeDue) -> Result<Vec<Due>, StoreError> {
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
         self.ask(self.0.world.store.take_due(take)).await
     }
 
-    async fn dispatched(&self, tasks: &[(Uuid, u64)], now: Timestamp) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.dispatched(tasks, now)).await
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.mark_dispatched(tasks, now)).await
     }
 
-    async fn dispatch_again(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(self.0.world.store.dispatch_again(before, now)).await
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.ask(self.0.world.store.redispatch(before, now)).await
     }
 
-    async fn owned(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.ask(self.0.world.store.owned(owner, limit)).await
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.ask(self.0.world.store.ids_by_owner(owner, limit)).await
     }
 
     async fn purge(
@@ -152,10 +166,10 @@ impl Engine for StorePort {
     async fn backlog(
         &self,
         now: Timestamp,
-        held_until: Timestamp,
+        visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError> {
-        self.ask(self.0.world.store.backlog(now, held_until, most)).await
+        self.ask(self.0.world.store.backlog(now, visibility_deadline, most)).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
@@ -178,8 +192,8 @@ impl Engine for StorePort {
         self.ask(self.0.world.store.kinds()).await
     }
 
-    async fn check(&self, now: Timestamp) -> Result<Vec<Checked>, StoreError> {
-        self.ask(self.0.world.store.check(now)).await
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
+        self.ask(self.0.world.store.check_invariants(now)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

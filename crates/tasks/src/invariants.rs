@@ -7,88 +7,94 @@ use crate::stored::micros;
 
 /// How a store keeps to a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checked {
+pub struct InvariantReport {
     /// The rule.
-    pub rule: &'static str,
+    pub invariant: &'static str,
     /// How many tasks break it.
-    pub broken: u64,
+    pub violations: u64,
     /// Some of them.
     pub examples: Vec<Uuid>,
 }
 
 /// A rule, and the condition for breaking it.
-pub(crate) struct Rule {
+pub(crate) struct Invariant {
     pub name: &'static str,
-    pub broken_if: &'static str,
+    pub violation_sql: &'static str,
 }
 
 /// How many tasks that break a rule are named.
-const EXAMPLES: u32 = 5;
+const MAX_EXAMPLES: u32 = 5;
 
 /// All of them. Statuses: 0 waits, 1 is running, the others are ends. `:overdue` stands for
 /// a time that is a minute ago, in microseconds since 1970.
-pub(crate) const RULES: &[Rule] = &[
-    Rule {
+pub(crate) const INVARIANTS: &[Invariant] = &[
+    Invariant {
         name: "A waiting task has a time to run at, and no other task has one",
-        broken_if: "(status = 0) <> (ready_at IS NOT NULL)",
+        violation_sql: "(status = 0) <> (ready_at IS NOT NULL)",
     },
-    Rule {
+    Invariant {
         name: "A waiting task is to be dispatched, or its message is on its way",
-        broken_if: "status = 0 AND due_at IS NULL AND dispatched_at IS NULL",
+        violation_sql: "status = 0 AND due_at IS NULL AND dispatched_at IS NULL",
     },
-    Rule {
+    Invariant {
         name: "Only a waiting task is to be dispatched",
-        broken_if: "status <> 0 AND due_at IS NOT NULL",
+        violation_sql: "status <> 0 AND due_at IS NOT NULL",
     },
-    Rule {
+    Invariant {
         name: "A running task has a lease, and no other task has one",
-        broken_if: "(status = 1) <> (lease_until IS NOT NULL)",
+        violation_sql: "(status = 1) <> (lease_until IS NOT NULL)",
     },
-    Rule {
+    Invariant {
         name: "A running task has a worker and a claim",
-        broken_if: "status = 1 AND (worker IS NULL OR claim = 0)",
+        violation_sql: "status = 1 AND (worker IS NULL OR claim = 0)",
     },
-    Rule {
+    Invariant {
         name: "Only a running task is asked to stop",
-        broken_if: "status <> 1 AND cancel_requested",
+        violation_sql: "status <> 1 AND cancel_requested",
     },
-    Rule {
+    Invariant {
         name: "A task that has ended says when, and no other task does",
-        broken_if: "(status > 1) <> (finished_at IS NOT NULL)",
+        violation_sql: "(status > 1) <> (finished_at IS NOT NULL)",
     },
-    Rule {
+    Invariant {
         name: "A finished task has a result and no error",
-        broken_if: "status = 2 AND (result IS NULL OR error_code IS NOT NULL)",
+        violation_sql: "status = 2 AND (result IS NULL OR error_code IS NOT NULL)",
     },
-    Rule { name: "A failed task says why", broken_if: "status = 4 AND error_code IS NULL" },
-    Rule {
+    Invariant {
+        name: "A failed task says why",
+        violation_sql: "status = 4 AND error_code IS NULL",
+    },
+    Invariant {
         name: "No task has more attempts than it may, leases that ran out aside",
-        broken_if: "attempt > max_attempts + lost_leases",
+        violation_sql: "attempt > max_attempts + lost_leases",
     },
-    Rule { name: "Every attempt was claimed", broken_if: "attempt > claim" },
-    Rule { name: "No task has lost more leases than make it poison", broken_if: "lost_leases > 3" },
-    Rule { name: "Every claim was a change", broken_if: "version < 1 + claim" },
-    Rule {
+    Invariant { name: "Every attempt was claimed", violation_sql: "attempt > claim" },
+    Invariant {
+        name: "No task has lost more leases than make it poison",
+        violation_sql: "lost_leases > 3",
+    },
+    Invariant { name: "Every claim was a change", violation_sql: "version < 1 + claim" },
+    Invariant {
         name: "While the platform runs, a lease that ran out is noticed within a minute",
-        broken_if: "lease_until < :overdue",
+        violation_sql: "lease_until < :overdue",
     },
 ];
 
-impl Rule {
+impl Invariant {
     fn condition(&self, now: Timestamp) -> String {
         let overdue = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
-        self.broken_if.replace(":overdue", &micros(overdue).to_string())
+        self.violation_sql.replace(":overdue", &micros(overdue).to_string())
     }
 
     /// The query for some tasks that break it.
     pub fn examples(&self, now: Timestamp) -> String {
-        format!("SELECT id FROM tasks WHERE {} LIMIT {EXAMPLES}", self.condition(now))
+        format!("SELECT id FROM tasks WHERE {} LIMIT {MAX_EXAMPLES}", self.condition(now))
     }
 }
 
 /// The query that counts, in one look at each task, how many break each of the rules.
 pub(crate) fn counts(now: Timestamp) -> String {
-    let counts: Vec<String> = RULES
+    let counts: Vec<String> = INVARIANTS
         .iter()
         .map(|rule| format!("count(CASE WHEN {} THEN 1 END)", rule.condition(now)))
         .collect();

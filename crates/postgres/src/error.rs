@@ -7,50 +7,50 @@ use sqlx::postgres::PgDatabaseError;
 /// Why a statement gave no answer. The text is for those who run the platform; it names
 /// the server, never a password and nothing that was stored.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Fault {
+pub enum DatabaseError {
     /// The server can't be reached, or the connection broke: the statement may have been
     /// done or not.
     #[error("{0}")]
-    Lost(String),
+    ConnectionLost(String),
     /// Somebody else was in the way and the server gave up on this transaction. It left
     /// nothing; at once again is right.
     #[error("{0}")]
-    Contended(String),
+    Conflict(String),
     /// The server doesn't do it now: it is full, or took too long. It left nothing; later
     /// again is right.
     #[error("{0}")]
-    Refused(String),
+    Unavailable(String),
     /// It is a standby, or was set to only read.
     #[error("the database only reads; is it a standby?")]
     ReadOnly,
     /// It would break the constraint of this name.
     #[error("the constraint {0} is violated")]
-    Violated(String),
+    ConstraintViolation(String),
     /// Statement and schema don't fit.
     #[error("{0}")]
-    Broken(String),
+    Internal(String),
 }
 
-impl Fault {
+impl DatabaseError {
     /// Whether trying again later may help.
-    pub fn is_passing(&self) -> bool {
-        !matches!(self, Self::Violated(_) | Self::Broken(_))
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::ConstraintViolation(_) | Self::Internal(_))
     }
 
     /// Whether the connection that it came from can be used again.
     pub(crate) fn keeps_connection(&self) -> bool {
         // A primary that turned standby won't become one again: another connection may lead
         // to its successor.
-        !matches!(self, Self::Lost(_) | Self::ReadOnly)
+        !matches!(self, Self::ConnectionLost(_) | Self::ReadOnly)
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for DatabaseError {
     fn from(error: Error) -> Self {
         match error {
             Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
                 Some(error) => of_server(error),
-                None => Self::Broken(error.to_string()),
+                None => Self::Internal(error.to_string()),
             },
             Error::ColumnDecode { .. }
             | Error::Decode(_)
@@ -60,46 +60,46 @@ impl From<Error> for Fault {
             | Error::Configuration(_)
             | Error::InvalidArgument(_)
             | Error::RowNotFound
-            | Error::TypeNotFound { .. } => Self::Broken(error.to_string()),
+            | Error::TypeNotFound { .. } => Self::Internal(error.to_string()),
             // Io, Tls, Protocol: whatever was under way, its answer won't come.
-            error => Self::Lost(error.to_string()),
+            error => Self::ConnectionLost(error.to_string()),
         }
     }
 }
 
-impl From<MigrateError> for Fault {
+impl From<MigrateError> for DatabaseError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) => error.into(),
             MigrateError::ExecuteMigration(error, version) => match error.into() {
-                Self::Broken(text) => Self::Broken(format!("migration {version}: {text}")),
+                Self::Internal(text) => Self::Internal(format!("migration {version}: {text}")),
                 other => other,
             },
-            error => Self::Broken(error.to_string()),
+            error => Self::Internal(error.to_string()),
         }
     }
 }
 
 /// Sorts by SQLSTATE.
-fn of_server(error: &PgDatabaseError) -> Fault {
+fn of_server(error: &PgDatabaseError) -> DatabaseError {
     let text = error.message().to_owned();
     match error.code() {
-        "40001" | "40P01" => Fault::Contended(text),
-        "25006" => Fault::ReadOnly,
-        "55P03" => Fault::Refused(format!("somebody else holds a lock: {text}")),
-        "57014" => Fault::Refused(format!("the database took too long: {text}")),
+        "40001" | "40P01" => DatabaseError::Conflict(text),
+        "25006" => DatabaseError::ReadOnly,
+        "55P03" => DatabaseError::Unavailable(format!("somebody else holds a lock: {text}")),
+        "57014" => DatabaseError::Unavailable(format!("the database took too long: {text}")),
         "23505" | "23503" | "23514" | "23P01" => {
-            Fault::Violated(error.constraint().unwrap_or_default().to_owned())
+            DatabaseError::ConstraintViolation(error.constraint().unwrap_or_default().to_owned())
         }
         // Shut down, crashed, starting; broken connections.
-        "57P01" | "57P02" | "57P03" => Fault::Lost(text),
+        "57P01" | "57P02" | "57P03" => DatabaseError::ConnectionLost(text),
         code => match &code[..2.min(code.len())] {
-            "08" => Fault::Lost(text),
+            "08" => DatabaseError::ConnectionLost(text),
             // Who we are (28), which database (3D), out of connections, disk or memory
             // (53, 54), not in this state (55), stopped by a person (57), a broken disk
             // (58): someone can mend it without us.
-            "28" | "3D" | "53" | "54" | "55" | "57" | "58" => Fault::Refused(text),
-            _ => Fault::Broken(format!("{text} ({code})")),
+            "28" | "3D" | "53" | "54" | "55" | "57" | "58" => DatabaseError::Unavailable(text),
+            _ => DatabaseError::Internal(format!("{text} ({code})")),
         },
     }
 }

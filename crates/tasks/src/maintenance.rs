@@ -14,26 +14,26 @@ use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::domain::Command;
-use crate::engine::Due;
+use crate::engine::DueTask;
+use crate::event_publisher::{self, EventQueue};
 use crate::metrics::COUNTERS;
-use crate::news::{self, NewsReceiver};
 use crate::relay::Relay;
 use crate::spans::attempt_lost;
 use crate::{Error, Tasks};
 
 /// How often to look for leases that ran out.
-const REAP_EVERY: Duration = Duration::from_secs(1);
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 /// How many of them are brought back together.
-const REAP_TOGETHER: u32 = 500;
+const REAP_BATCH_SIZE: u32 = 500;
 /// How often to look for messages that the broker lost, and to forget old tasks.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A message that went out longer ago than this and isn't in the queue is lost.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// How many old tasks are forgotten in a transaction.
-const PURGE_TOGETHER: u32 = 500;
+const PURGE_BATCH_SIZE: u32 = 500;
 
 /// How long the broker may take for what is left at the end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long tasks are kept.
 #[derive(Clone, Copy, Debug)]
@@ -53,14 +53,14 @@ impl From<&config::Tasks> for Retention {
 }
 
 /// What has to run so that tasks move.
-pub struct Upkeep {
+pub struct Maintenance {
     tasks: Tasks,
-    due: mpsc::Receiver<Due>,
-    news: NewsReceiver,
+    due: mpsc::Receiver<DueTask>,
+    news: EventQueue,
 }
 
-impl Upkeep {
-    pub(crate) fn new(tasks: Tasks, due: mpsc::Receiver<Due>, news: NewsReceiver) -> Self {
+impl Maintenance {
+    pub(crate) fn new(tasks: Tasks, due: mpsc::Receiver<DueTask>, news: EventQueue) -> Self {
         Self { tasks, due, news }
     }
 
@@ -101,11 +101,11 @@ impl Upkeep {
         }
         let stopped = stop.token();
         let relay = Relay::new(tasks.clone(), broker.clone()).run(due, &stop);
-        let news = news::run(news, broker.clone(), tasks.shared_clock(), &stop);
+        let news = event_publisher::run(news, broker.clone(), tasks.shared_clock(), &stop);
         let reap =
-            every(REAP_EVERY, "looking for lost leases", || reap(&tasks, tasks.clock().now()));
+            every(REAP_INTERVAL, "looking for lost leases", || reap(&tasks, tasks.clock().now()));
         let reap = stopped.run_until_cancelled(reap);
-        let sweep = every(SWEEP_EVERY, "looking for lost messages and old tasks", || {
+        let sweep = every(SWEEP_INTERVAL, "looking for lost messages and old tasks", || {
             sweep(&tasks, broker.as_ref(), retention)
         });
         let sweep = stopped.run_until_cancelled(sweep);
@@ -113,7 +113,7 @@ impl Upkeep {
             stopped.run_until_cancelled(miniapp_broker::run_dead_letter_consumer(broker.as_ref()));
         let too_late = async {
             stop.begun().await;
-            sleep(LAST_WORDS).await;
+            sleep(DRAIN_TIMEOUT).await;
         };
         tokio::select! {
             biased;
@@ -149,7 +149,7 @@ async fn restore(tasks: &Tasks) {
         let now = tasks.clock().now();
         let restored = async {
             reap(tasks, Timestamp::MAX).await?;
-            tasks.engine().dispatch_again(now, now).await.map_err(Error::from)
+            tasks.engine().redispatch(now, now).await.map_err(Error::from)
         };
         match restored.await {
             Ok(0) => return,
@@ -162,7 +162,7 @@ async fn restore(tasks: &Tasks) {
 /// Brings back tasks whose lease ran out before `until`.
 async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
     loop {
-        let expired = tasks.engine().expired(until, REAP_TOGETHER).await?;
+        let expired = tasks.engine().expired_leases(until, REAP_BATCH_SIZE).await?;
         let count = expired.len();
         let reaped = join_all(
             expired.into_iter().map(|id| tasks.apply(None, id, Command::ExpireLease { until })),
@@ -179,12 +179,12 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
                         "a lease ran out"
                     );
                 }
-                // Renewed, ended or brought back by another process meanwhile.
+                // RenewedLease, ended or brought back by another process meanwhile.
                 Err(Error::Refused(_) | Error::NotFound) => {}
                 Err(error) => return Err(error),
             }
         }
-        if count < REAP_TOGETHER as usize {
+        if count < REAP_BATCH_SIZE as usize {
             return Ok(());
         }
     }
@@ -196,13 +196,14 @@ async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Resu
     let ago = |time: SignedDuration| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
     // With messages in the queue nothing can be told lost; an empty queue tells.
     if let Ok(0) = broker.depth(Queue::Tasks).await {
-        let lost = tasks.engine().dispatch_again(ago(LOST_AFTER), now).await?;
+        let lost = tasks.engine().redispatch(ago(LOST_AFTER), now).await?;
         if lost > 0 {
             tracing::warn!(lost, "messages got lost in the broker; dispatched again");
         }
     }
     let (ended, removed) = (ago(retention.ended), ago(retention.removed));
-    while tasks.engine().purge(ended, removed, PURGE_TOGETHER).await? == u64::from(PURGE_TOGETHER) {
-    }
+    while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await?
+        == u64::from(PURGE_BATCH_SIZE)
+    {}
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::Task;
 /// `result` are passed on as they are.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown<'a> {
+pub struct TaskView<'a> {
     task_id: Uuid,
     kind: &'a str,
     description: &'a str,
@@ -36,9 +36,9 @@ pub struct Shown<'a> {
 
 impl Task {
     /// The task as its owner sees it, to be serialized.
-    pub fn shown(&self) -> Shown<'_> {
+    pub fn view(&self) -> TaskView<'_> {
         let Self { spec, state, .. } = self;
-        Shown {
+        TaskView {
             task_id: self.id,
             kind: &spec.kind,
             description: &spec.description,
@@ -86,7 +86,7 @@ mod tests {
         };
         let mut task = Task::new(Uuid::from_u128(1), Uuid::from_u128(2), spec, None);
         let same = |task: &Task| {
-            let shown = serde_json::to_value(task.shown()).expect("plain data");
+            let shown = serde_json::to_value(task.view()).expect("plain data");
             let read: miniapp_types::task::Task =
                 serde_json::from_value(shown.clone()).expect("read");
             assert_eq!(shown, serde_json::to_value(read).expect("plain data"));

@@ -15,17 +15,17 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 /// How many transactions may wait to be told.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// How many transactions share a message at most.
-const TOGETHER: usize = 64;
+const BATCH_SIZE: usize = 64;
 /// How long to wait after the broker failed.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// How long to wait after a gap was told: every stream reads the store then.
-const GAP_PAUSE: Duration = Duration::from_secs(1);
+const GAP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What others want to hear of a transaction.
 #[derive(Debug, Default)]
-pub(crate) struct Committed {
+pub(crate) struct CommittedEvents {
     /// The events, in the order of their commit.
     pub events: Vec<OwnedEvent>,
     /// Tasks whose running attempts are to be stopped.
@@ -34,56 +34,59 @@ pub(crate) struct Committed {
 
 /// Takes news without ever waiting.
 #[derive(Debug)]
-pub(crate) struct NewsSender {
-    queue: mpsc::Sender<Committed>,
+pub(crate) struct EventPublisher {
+    queue: mpsc::Sender<CommittedEvents>,
     missed: Arc<Notify>,
 }
 
-impl NewsSender {
+impl EventPublisher {
     /// Something happened.
-    pub fn tell(&self, committed: Committed) {
+    pub fn publish(&self, committed: CommittedEvents) {
         if !committed.events.is_empty() && self.queue.try_send(committed).is_err() {
-            self.miss();
+            self.mark_gap();
         }
     }
 
     /// Something may have happened that can't be told.
-    pub fn miss(&self) {
+    pub fn mark_gap(&self) {
         self.missed.notify_one();
     }
 }
 
 /// Where news wait to be told.
 #[derive(Debug)]
-pub(crate) struct NewsReceiver {
-    queue: mpsc::Receiver<Committed>,
+pub(crate) struct EventQueue {
+    queue: mpsc::Receiver<CommittedEvents>,
     missed: Arc<Notify>,
 }
 
-pub(crate) fn channel() -> (NewsSender, NewsReceiver) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
+pub(crate) fn channel() -> (EventPublisher, EventQueue) {
+    let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let missed = Arc::new(Notify::new());
-    (NewsSender { queue: sender, missed: missed.clone() }, NewsReceiver { queue: receiver, missed })
+    (
+        EventPublisher { queue: sender, missed: missed.clone() },
+        EventQueue { queue: receiver, missed },
+    )
 }
 
 /// Broadcasts what was committed until `stop`, and then what waits. While the broker is
 /// away it keeps trying with what it holds; what can't be told is told as an empty list of
 /// events, on which streams read the store.
 pub(crate) async fn run(
-    mut news: NewsReceiver,
+    mut news: EventQueue,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     stop: &Shutdown,
 ) {
-    let teller = Teller { broker, clock };
-    let mut gathered = Vec::with_capacity(TOGETHER);
+    let teller = Broadcaster { broker, clock };
+    let mut gathered = Vec::with_capacity(BATCH_SIZE);
     let mut gap_after = Instant::now();
     loop {
         tokio::select! {
             biased;
             // From here on nothing comes in; what came in before is still told.
             () = stop.begun(), if !news.queue.is_closed() => news.queue.close(),
-            told = news.queue.recv_many(&mut gathered, TOGETHER) => {
+            told = news.queue.recv_many(&mut gathered, BATCH_SIZE) => {
                 if told == 0 {
                     return;
                 }
@@ -92,19 +95,19 @@ pub(crate) async fn run(
             () = async { sleep_until(gap_after).await; news.missed.notified().await } => {
                 tracing::warn!("more happened than could be told; live streams read the store");
                 teller.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events: Vec::new() }).await;
-                gap_after = Instant::now() + GAP_PAUSE;
+                gap_after = Instant::now() + GAP_INTERVAL;
             }
         }
     }
 }
 
-struct Teller {
+struct Broadcaster {
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
 }
 
-impl Teller {
-    async fn tell(&self, news: impl Iterator<Item = Committed>) {
+impl Broadcaster {
+    async fn tell(&self, news: impl Iterator<Item = CommittedEvents>) {
         let mut events = Vec::new();
         let mut cancels = Vec::new();
         for committed in news {
@@ -126,7 +129,7 @@ impl Teller {
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(%error, ?topic, "news wait for the broker");
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }
