@@ -48,6 +48,8 @@ let
 
   all = craneLib.buildPackage (
     arguments
+    # Not for the dependencies, which are the same for every commit.
+    // lib.optionalAttrs (revision != null) { MINIAPP_REVISION = revision; }
     // {
       # Without the check that comes first by default, which compiles it all another time.
       cargoArtifacts = craneLib.buildDepsOnly (arguments // { cargoCheckCommand = "true"; });
@@ -76,10 +78,6 @@ let
       }
       ''
         install -D --target-directory $out/bin ${all}/bin/${name}
-        ${lib.optionalString (revision != null) ''
-          # The program that is compiled may be another commit's, too.
-          bash ${../dev/stamp} ${revision} $out/bin/${name}
-        ''}
         ${lib.optionalString runs ''
           help2man --no-info --name ${lib.escapeShellArg description} --output ${name}.1 $out/bin/${name}
           installManPage ${name}.1

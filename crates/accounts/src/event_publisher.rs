@@ -8,7 +8,6 @@ use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, BrokerError, Message, Topic};
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
@@ -28,6 +27,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 pub(crate) struct EventPublisher(Arc<Inner>);
 
 struct Inner {
+    service: &'static str,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     unpublished: Mutex<Unpublished>,
@@ -37,8 +37,12 @@ struct Inner {
 type Unpublished = HashMap<Uuid, Option<u32>>;
 
 impl EventPublisher {
-    pub(crate) fn new(broker: Arc<dyn Broker>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { broker, clock, unpublished: Mutex::default() }))
+    pub(crate) fn new(
+        service: &'static str,
+        broker: Arc<dyn Broker>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self(Arc::new(Inner { service, broker, clock, unpublished: Mutex::default() }))
     }
 
     /// The session is at `epoch`, or has ended.
@@ -52,11 +56,11 @@ impl EventPublisher {
         let mut message = Message::new(clock::id_at(at), &change)
             .with_conversation(session_id)
             .with_trace(miniapp_telemetry::trace::current_context());
-        let broker = &self.0.broker;
+        let (broker, service) = (&self.0.broker, self.0.service);
         let publishing = PublishSpan::start(broker.system(), Topic::Sessions, &mut message);
         let answer = broker.broadcast(Topic::Sessions, message).await;
         if let Some(publishing) = publishing {
-            publishing.end(&answer, |span| span.with_service(Service::Auth));
+            publishing.end(&answer, |span| span.with_service(service));
         }
         answer
     }

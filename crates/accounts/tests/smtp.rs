@@ -48,7 +48,13 @@ impl Sender {
         let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers);
         let mailer = mailer.expect("a mailer");
         let broker = Arc::new(MemoryBroker::new());
-        let parts = Dependencies { store, broker, mailer: mailer.clone(), clock: clock.clone() };
+        let parts = Dependencies {
+            service: "auth",
+            store,
+            broker,
+            mailer: mailer.clone(),
+            clock: clock.clone(),
+        };
         let accounts = Accounts::open(&config, parts).await.expect("accounts");
         Self { config, mailer, accounts, clock, _files: files }
     }

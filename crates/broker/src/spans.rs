@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock::truncate_to_micros;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{
     CompletedSpan, PendingSpan, SpanHandle, SpanId, SpanKind, child_context, new_span_id, now,
 };
@@ -122,7 +121,7 @@ impl PublishSpan {
 #[derive(Debug)]
 pub struct ProcessSpan {
     /// Whose part of the process it is.
-    service: Service,
+    service: &'static str,
     publishing: SpanHandle,
     id: SpanId,
     published_at: Option<SystemTime>,
@@ -135,7 +134,7 @@ pub struct ProcessSpan {
 impl ProcessSpan {
     /// Begins with a message that has just come. `None` where its trace isn't recorded.
     pub fn start(
-        service: Service,
+        service: &'static str,
         system: &'static str,
         destination: impl Into<Destination>,
         message: &Message,
@@ -155,7 +154,7 @@ impl ProcessSpan {
 
     /// The same with a delivery, which has a number of its own.
     pub fn of_delivery(
-        service: Service,
+        service: &'static str,
         system: &'static str,
         destination: impl Into<Destination>,
         delivery: &Delivery,

@@ -58,7 +58,7 @@ pub(super) struct Front {
     pub(super) limits: BodyLimits,
     pub(super) request_log: RequestLog,
     /// Whose requests these are, where a process has several parts.
-    pub(super) service: Option<miniapp_telemetry::Service>,
+    pub(super) service: Option<&'static str>,
     /// Which of a caller's baggage is told of.
     pub(super) baggage_keys: Arc<[String]>,
     pub(super) proxies: Proxies,
@@ -129,7 +129,7 @@ impl Front {
     fn describe(&self, recorded: &Context, request: &Request) {
         let span = recorded.span();
         if let Some(service) = self.service {
-            span.set_attribute(KeyValue::new(SERVICE, service.name()));
+            span.set_attribute(KeyValue::new(SERVICE, service));
         }
         if self.baggage_keys.is_empty() {
             return;
@@ -182,7 +182,7 @@ pin_project_lite::pin_project! {
         trace_id: TraceId,
         asked: Asked,
         request_log: RequestLog,
-        service: Option<miniapp_telemetry::Service>,
+        service: Option<&'static str>,
         active: metrics::Active,
     }
 }

@@ -11,7 +11,6 @@ use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, Expos
 use super::front::{Front, RequestLog, X_TRACE_ID};
 use super::{BodyLimits, Problem, Proxies};
 use miniapp_config::Config;
-use miniapp_telemetry::Service;
 
 /// How a router is served.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +22,7 @@ pub struct RouterOptions {
     /// How much is said about requests.
     pub request_log: RequestLog,
     /// Whose requests these are, for processes with several parts.
-    pub service: Option<Service>,
+    pub service: Option<&'static str>,
     /// Which of a caller's baggage spans tell of.
     pub baggage_keys: Arc<[String]>,
     /// Who is believed about the addresses of others.
@@ -32,7 +31,7 @@ pub struct RouterOptions {
 
 impl RouterOptions {
     /// As `config` says, for the requests of `service`.
-    pub fn new(service: Service, config: &Config) -> Self {
+    pub fn new(service: &'static str, config: &Config) -> Self {
         Self {
             body: BodyLimits { size: config.limits.body, timeout: config.limits.body_timeout },
             cors_origins: config.api.cors_origins.clone(),

@@ -13,13 +13,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::admin;
+use crate::{Program, admin};
 use miniapp_config::{Config, variable_of};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::metrics;
-use miniapp_telemetry::release;
 use miniapp_telemetry::{self as telemetry, Telemetry};
 
 /// Work that ignores a request to stop at once is left behind after this.
@@ -47,7 +45,6 @@ pub struct AppContext {
 
 /// The arguments of a service.
 #[derive(Debug, Parser)]
-#[command(version = release::version())]
 struct Arguments {
     /// The configuration file; every setting can also be given as an environment
     /// variable, such as `MINIAPP__API__LISTEN`.
@@ -57,11 +54,14 @@ struct Arguments {
 
 /// Runs a service from its arguments to its exit code: configuration, logs, traces,
 /// signals, the admin listener, then `serve`.
-pub fn run<F>(service: Service, serve: impl FnOnce(AppContext) -> F) -> ExitCode
+pub fn run<F>(program: Program, serve: impl FnOnce(AppContext) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let command = Arguments::command().name(service.name()).about(service.about());
+    let command = Arguments::command()
+        .name(program.name)
+        .about(program.about)
+        .version(program.full_version());
     let arguments = match Arguments::from_arg_matches(&command.get_matches()) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
@@ -70,7 +70,7 @@ where
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
-    match run_with(service, config, serve) {
+    match run_with(program, config, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
     }
@@ -79,18 +79,18 @@ where
 /// As [`run`], for a program that has read its arguments and configuration itself, and
 /// says itself what went wrong.
 pub fn run_with<F>(
-    service: Service,
+    program: Program,
     config: Config,
     serve: impl FnOnce(AppContext) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let (runtime, telemetry) = prepare(service, &config)?;
+    let (runtime, telemetry) = prepare(program, &config)?;
     let flushed = Flushed(telemetry);
     let served = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
-        let listen = config.admin_listen(service.admin_port());
+        let listen = config.admin_listen(program.admin_port);
         let listener = self::listen(listen, "admin.listen").await?;
         let health = Health::starting();
         let address = listener.local_addr().context("can't tell where the admin listener is")?;
@@ -135,9 +135,9 @@ async fn left_behind(shutdown: &Shutdown) {
     tokio::time::sleep(LEFT_BEHIND).await;
 }
 
-fn prepare(service: Service, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
-    let telemetry = telemetry::init(service, config)?;
-    metrics::register_build_info(service);
+fn prepare(program: Program, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
+    let telemetry = telemetry::init(program.info(), config)?;
+    metrics::register_build_info(program.info());
     // Whoever came first has chosen; there is only this one in the program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     raise_descriptor_limit();

@@ -3,5 +3,7 @@
 
 pub mod admin;
 mod bootstrap;
+mod program;
 
 pub use bootstrap::{AppContext, listen, run, run_with};
+pub use program::Program;

@@ -5,34 +5,43 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
-use miniapp_telemetry::Service;
+use miniapp_program::Program;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A test with a home of its own.
 type Test = fn(&Path);
 
+/// A program as release builds make it.
+const PROGRAM: Program = Program {
+    name: "example",
+    about: "An example",
+    admin_port: 9000,
+    version: env!("CARGO_PKG_VERSION"),
+    revision: Some(REVISION),
+    keeps_traces: false,
+};
+const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 const AS_SERVICE: &str = "KIT_TEST_AS_SERVICE";
 
 fn main() -> ExitCode {
     match std::env::var(AS_SERVICE).as_deref() {
-        Ok("stubborn") => miniapp_program::run(Service::Api, |context| async move {
+        Ok("stubborn") => miniapp_program::run(PROGRAM, |context| async move {
             println!("ready");
             context.shutdown.begun().await;
             println!("asked");
             std::future::pending().await
         }),
         Ok("failing") => {
-            miniapp_program::run(Service::Api, |_| async { anyhow::bail!("the disk\nis full") })
+            miniapp_program::run(PROGRAM, |_| async { anyhow::bail!("the disk\nis full") })
         }
-        Ok(_) => miniapp_program::run(Service::Api, |context| async move {
+        Ok(_) => miniapp_program::run(PROGRAM, |context| async move {
             println!("ready {}", context.config.worker.concurrency);
             context.shutdown.begun().await;
             Ok(())
         }),
         Err(_) => {
-            let tests: [(&str, Test); 7] = [
+            let tests: [(&str, Test); 6] = [
                 ("help and version are told", help_and_version_are_told),
-                ("a release is told its revision", a_release_is_told_its_revision),
                 ("a signal ends it cleanly", a_signal_ends_it_cleanly),
                 ("a second signal ends it at once", a_second_signal_ends_it_at_once),
                 ("a fault is one line", a_fault_is_one_line),
@@ -50,11 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn service(kind: &str, home: &Path) -> Command {
-    service_of(&std::env::current_exe().expect("this test"), kind, home)
-}
-
-fn service_of(program: &Path, kind: &str, home: &Path) -> Command {
-    let mut command = Command::new(program);
+    let mut command = Command::new(std::env::current_exe().expect("this test"));
     command
         .env_clear()
         .env(AS_SERVICE, kind)
@@ -81,27 +86,18 @@ fn help_and_version_are_told(home: &Path) {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success() && text.contains("--config <FILE>"), "{text}");
     let output = service("plain", home).arg("--version").output().expect("run");
-    assert_eq!(output.stdout, format!("api {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+    assert_eq!(
+        output.stdout,
+        format!(
+            "example {} ({REVISION})
+",
+            env!("CARGO_PKG_VERSION")
+        )
+        .as_bytes()
+    );
     let mut command = service("plain", home);
     command.arg("--nonsense");
     assert_eq!(failed(command).0, Some(2));
-}
-
-/// In place, in the program that was compiled.
-fn a_release_is_told_its_revision(home: &Path) {
-    // A Mac runs nothing that was changed after it was signed.
-    if cfg!(target_os = "macos") {
-        return;
-    }
-    let revision = "0123456789abcdef0123456789abcdef01234567";
-    let release = home.join("release");
-    std::fs::copy(std::env::current_exe().expect("this test"), &release).expect("copied");
-    let stamp = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev/stamp");
-    let stamped = Command::new(stamp).arg(revision).arg(&release).status().expect("run");
-    assert!(stamped.success());
-    let output = service_of(&release, "plain", home).arg("--version").output().expect("run");
-    let version = format!("api {} ({revision})\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), version);
 }
 
 fn a_signal_ends_it_cleanly(home: &Path) {

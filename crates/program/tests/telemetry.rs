@@ -12,7 +12,7 @@ use miniapp_config::Config;
 use miniapp_http::{RouterOptions, finish};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_telemetry::Service;
+use miniapp_telemetry::ProgramInfo;
 use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, Tree};
 use miniapp_types::trace::TraceContext;
 use opentelemetry::trace::{SpanKind, TraceId};
@@ -20,6 +20,8 @@ use support::{ask, get};
 use tracing::Instrument as _;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const INFO: ProgramInfo =
+    ProgramInfo { service: "example", version: "1.0.0", revision: None, keeps_traces: false };
 
 async fn handler() -> String {
     let submitted = async {
@@ -41,8 +43,8 @@ async fn a_request_leaves_a_trace() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut config = Config::defaults_in(directory.path()).expect("valid");
     config.log.level = "warn".to_owned();
-    let telemetry = miniapp_telemetry::init(Service::Api, &config).expect("the first");
-    miniapp_telemetry::init(Service::Auth, &config).expect("the same again");
+    let telemetry = miniapp_telemetry::init(INFO, &config).expect("the first");
+    miniapp_telemetry::init(INFO, &config).expect("the same again");
 
     let router = Router::new()
         .route("/things/{id}", on_get(handler))

@@ -3,13 +3,10 @@
 mod log;
 pub mod metrics;
 pub mod otlp;
-pub mod release;
 mod sampling;
-mod service;
 pub mod trace;
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -26,22 +23,31 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use uuid::Uuid;
 
-use crate::release::revision;
 use crate::trace::{SINK, Sink, SpanStore};
 use log::{LogLayer, Style};
 use miniapp_config::{self as config, Config, LogFormat};
 use otlp::Exporter;
 use sampling::Sampler;
 pub use sampling::{Sampling, SamplingFault};
-pub use service::Service;
 
 /// How long the last spans may take to be sent when the process ends.
 const LAST_SPANS: Duration = Duration::from_millis(1500);
 
+/// What telemetry says about a program.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramInfo {
+    /// The service of the spans that name no other.
+    pub service: &'static str,
+    pub version: &'static str,
+    /// The commit that the program was built from.
+    pub revision: Option<&'static str>,
+    /// Whether recent traces stay in memory even if they are exported.
+    pub keeps_traces: bool,
+}
+
 /// The telemetry of this process.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    identity: Arc<Identity>,
     spans: SpanStore,
     log_filter: LogFilter,
     exporter: Option<Exporter>,
@@ -56,19 +62,17 @@ static INSTALLED: Mutex<Option<Telemetry>> = Mutex::new(None);
 
 /// Starts logs and traces. The first call of a process decides, later ones (of tests)
 /// get what is there.
-pub fn init(service: Service, config: &Config) -> anyhow::Result<Telemetry> {
+pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> {
     let mut installed = INSTALLED.lock();
     if let Some(telemetry) = &*installed {
         return Ok(telemetry.clone());
     }
     let spans = SpanStore::default();
-    let identity = Arc::new(Identity::new(&config.telemetry));
-    let exporter = Exporter::start(&config.telemetry, |part| identity.of(part))?;
-    // Those who send their spans somewhere are asked there, but for the one process whose
-    // terminal shows them.
-    let is_kept = exporter.is_none() || service == Service::Miniapp;
+    let identity = Identity::new(program, &config.telemetry);
+    let exporter = Exporter::start(&config.telemetry, move |service| identity.of(service))?;
+    let is_kept = exporter.is_none() || program.keeps_traces;
     let store = is_kept.then(|| spans.clone());
-    let sink = Sink { service, store, exporter: exporter.clone() };
+    let sink = Sink { service: program.service, store, exporter: exporter.clone() };
     let sampling = Sampling::of(&config.telemetry)?;
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::new(sampling))
@@ -90,7 +94,7 @@ pub fn init(service: Service, config: &Config) -> anyhow::Result<Telemetry> {
     }
     log_panics();
     let log_filter = LogFilter(handle);
-    let telemetry = Telemetry { identity, spans, log_filter, exporter };
+    let telemetry = Telemetry { spans, log_filter, exporter };
     *installed = Some(telemetry.clone());
     Ok(telemetry)
 }
@@ -101,11 +105,6 @@ pub fn installed() -> Option<Telemetry> {
 }
 
 impl Telemetry {
-    /// Who this process is.
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
     /// The latest traces.
     pub fn spans(&self) -> &SpanStore {
         &self.spans
@@ -144,6 +143,7 @@ impl LogFilter {
 /// What is said about this process where something is sent to a collector.
 #[derive(Debug)]
 pub(crate) struct Identity {
+    program: ProgramInfo,
     /// The name for all parts, where one is set.
     name: Option<String>,
     /// What else is set.
@@ -153,22 +153,23 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub fn new(settings: &config::Telemetry) -> Self {
+    pub fn new(program: ProgramInfo, settings: &config::Telemetry) -> Self {
         let mut set: Vec<(String, String)> = otlp::pairs(&settings.resource_attributes).collect();
         let named = set.extract_if(.., |(key, _)| key == otlp::SERVICE).last();
         let name = settings.service_name.clone().or(named.map(|(_, name)| name));
-        Self { name, set, instance: Uuid::new_v4().to_string() }
+        Self { program, name, set, instance: Uuid::new_v4().to_string() }
     }
 
     /// What is said about `service`.
-    pub fn of(&self, service: Service) -> Vec<KeyValue> {
-        let name = self.name.clone().unwrap_or_else(|| service.name().to_owned());
+    pub fn of(&self, service: &str) -> Vec<KeyValue> {
+        let name = self.name.clone().unwrap_or_else(|| service.to_owned());
         let usual = [
             ("service.namespace", "miniapp"),
-            ("service.version", env!("CARGO_PKG_VERSION")),
+            ("service.version", self.program.version),
             ("service.instance.id", self.instance.as_str()),
         ];
-        let usual = usual.into_iter().chain(revision().map(|it| ("vcs.ref.head.revision", it)));
+        let usual =
+            usual.into_iter().chain(self.program.revision.map(|it| ("vcs.ref.head.revision", it)));
         let is_set = |key: &str| self.set.iter().any(|(set, _)| set == key);
         let usual = usual.filter(|(key, _)| !is_set(key));
         let usual = usual.map(|(key, value)| KeyValue::new(key, value.to_owned()));

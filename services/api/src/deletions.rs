@@ -1,5 +1,6 @@
 //! Accounts that are gone take their tasks with them.
 
+use crate::PROGRAM;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_tasks::Tasks;
-use miniapp_telemetry::Service;
 use miniapp_types::message::AccountDeleted;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span, info_span};
@@ -41,13 +41,13 @@ pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
 
 /// The processing of a message, where its trace is recorded.
 fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<ProcessSpan> {
-    ProcessSpan::of_delivery(Service::Api, broker.system(), Queue::AccountDeletions, delivery)
+    ProcessSpan::of_delivery(PROGRAM.name, broker.system(), Queue::AccountDeletions, delivery)
 }
 
 /// The work in it, to which the changes of each task belong.
 fn removal(processing: Option<&ProcessSpan>) -> Span {
     let Some(processing) = processing else { return Span::none() };
-    let span = info_span!("remove tasks", service.name = Service::Api.name());
+    let span = info_span!("remove tasks", service.name = PROGRAM.name);
     processing.handle().set_as_parent_of(&span);
     span
 }

@@ -16,4 +16,16 @@ mod state;
 mod testing;
 pub mod token;
 
+use miniapp_program::Program;
+
 pub use service::{Dependencies, openapi, run, serve};
+
+/// The program that consists of this service alone.
+pub const PROGRAM: Program = Program {
+    name: "api",
+    about: "Tasks over HTTP",
+    admin_port: 9000,
+    version: env!("CARGO_PKG_VERSION"),
+    revision: option_env!("MINIAPP_REVISION"),
+    keeps_traces: false,
+};

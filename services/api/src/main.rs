@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use miniapp_telemetry::Service;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    miniapp_program::run(Service::Api, miniapp_api::serve)
+    miniapp_program::run(miniapp_api::PROGRAM, miniapp_api::serve)
 }

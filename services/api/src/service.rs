@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::state::Api;
 use crate::token::TokenVerifier;
-use crate::{deletions, routes};
+use crate::{PROGRAM, deletions, routes};
 
 /// What the service needs.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub async fn run(
     let verifier = TokenVerifier::new(&config.auth.url, clock.clone())?;
     add_checks(health, &tasks, &verifier);
     let api = Api::new(tasks, verifier, clock, broker.is_durable());
-    let router = router(api.clone(), &RouterOptions::new(miniapp_telemetry::Service::Api, config))?;
+    let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config))?;
     health.started();
     // Both end with this function, after the last request.
     let _numbers = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);

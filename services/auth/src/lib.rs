@@ -14,4 +14,16 @@ mod token;
 #[cfg(test)]
 mod testing;
 
+use miniapp_program::Program;
+
 pub use service::{Auth, openapi, serve};
+
+/// The program that consists of this service alone.
+pub const PROGRAM: Program = Program {
+    name: "auth",
+    about: "Accounts, sessions and tokens",
+    admin_port: 9005,
+    version: env!("CARGO_PKG_VERSION"),
+    revision: option_env!("MINIAPP_REVISION"),
+    keeps_traces: false,
+};

@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use miniapp_telemetry::Service;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    miniapp_program::run(Service::Auth, miniapp_auth::serve)
+    miniapp_program::run(miniapp_auth::PROGRAM, miniapp_auth::serve)
 }

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::routes;
+use crate::{PROGRAM, routes};
 
 /// How long the mail server may take to answer: less than the check may take.
 const MAIL_PATIENCE: Duration = Duration::from_millis(1500);
@@ -83,7 +83,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
-    let parts = Dependencies { store, broker, mailer, clock };
+    let parts = Dependencies { service: PROGRAM.name, store, broker, mailer, clock };
     let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
     let Some(auth) = opened.await.transpose()? else { return Ok(()) };
     let listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
@@ -102,7 +102,7 @@ pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Rou
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
     let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
-    Ok(miniapp_http::finish(router, &RouterOptions::new(miniapp_telemetry::Service::Auth, config)))
+    Ok(miniapp_http::finish(router, &RouterOptions::new(PROGRAM.name, config)))
 }
 
 fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {

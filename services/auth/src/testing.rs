@@ -65,6 +65,7 @@ impl App {
         let mailer =
             open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
         let parts = Dependencies {
+            service: "auth",
             store: store.clone(),
             broker: broker.clone(),
             mailer,

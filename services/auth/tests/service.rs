@@ -84,7 +84,7 @@ async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
     let (health, shutdown) = (Health::new(), Shutdown::new());
     let service = tokio::spawn({
         let (health, shutdown) = (health.clone(), shutdown.clone());
-        let parts = Dependencies { store, broker, mailer, clock };
+        let parts = Dependencies { service: "auth", store, broker, mailer, clock };
         async move { Auth::open(&config, parts, &health).await?.run(listener, shutdown).await }
     });
     let mut service_at = Running { url, client: Client::new(), mails };
@@ -118,7 +118,7 @@ async fn without_its_mail_server_it_is_of_use_all_the_same() {
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
     let health = Health::new();
-    let parts = Dependencies { store, broker, mailer, clock };
+    let parts = Dependencies { service: "auth", store, broker, mailer, clock };
     Auth::open(&config, parts, &health).await.expect("a service");
     let report = health.report().await;
     assert_eq!(report.status, Status::Degraded);

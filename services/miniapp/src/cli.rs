@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{ColorChoice, Parser, Subcommand};
-use miniapp_telemetry::release::version;
 use reqwest::Url;
 
+use crate::PROGRAM;
 use crate::commands::{
     admin, bench, completions, config, login, mail, openapi, register, task, trace, why,
 };
@@ -15,7 +15,7 @@ use crate::commands::{
 /// Without a command, the whole platform starts in this process on embedded engines.
 /// The other commands talk to a running one.
 #[derive(Debug, Parser)]
-#[command(name = "miniapp", version = version(), after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "miniapp", version = PROGRAM.full_version(), after_help = EXIT_CODES, propagate_version = true)]
 pub struct Cli {
     /// What every command understands.
     #[command(flatten)]

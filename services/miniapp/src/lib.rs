@@ -19,8 +19,19 @@ mod why;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use miniapp_program::Program;
 
 pub use ui::Ui;
+
+/// The program that runs the whole platform.
+pub const PROGRAM: Program = Program {
+    name: "miniapp",
+    about: "Accounts, tokens and background tasks in one process",
+    admin_port: 9000,
+    version: env!("CARGO_PKG_VERSION"),
+    revision: option_env!("MINIAPP_REVISION"),
+    keeps_traces: true,
+};
 
 use cli::{Cli, Command};
 use context::Context;

@@ -138,7 +138,13 @@ async fn open_accounts(
     let (broker, clock) = (broker.clone(), clock.clone());
     let mailer =
         miniapp_accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
-    Ok(miniapp_accounts::Dependencies { store, broker, mailer, clock })
+    Ok(miniapp_accounts::Dependencies {
+        service: miniapp_auth::PROGRAM.name,
+        store,
+        broker,
+        mailer,
+        clock,
+    })
 }
 
 async fn open_tasks(

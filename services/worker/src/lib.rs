@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use miniapp_broker::Broker;
 use miniapp_config as config;
+use miniapp_program::Program;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Tasks;
@@ -39,6 +40,16 @@ use crate::runner::Runner;
 use crate::running::Running;
 
 pub use service::serve;
+
+/// The program that consists of this service alone.
+pub const PROGRAM: Program = Program {
+    name: "worker",
+    about: "Runs tasks",
+    admin_port: 9001,
+    version: env!("CARGO_PKG_VERSION"),
+    revision: option_env!("MINIAPP_REVISION"),
+    keeps_traces: false,
+};
 
 /// What a worker needs.
 #[derive(Clone)]

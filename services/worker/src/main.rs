@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use miniapp_telemetry::Service;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    miniapp_program::run(Service::Worker, miniapp_worker::serve)
+    miniapp_program::run(miniapp_worker::PROGRAM, miniapp_worker::serve)
 }

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
 use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id};
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, now};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
+use crate::PROGRAM;
 use crate::outcome::Outcome;
 
 /// The processing of a message, where its trace is recorded.
@@ -55,7 +55,7 @@ impl Traced {
     /// Begins with a message that has just come.
     pub fn begin(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
         let system = broker.system();
-        let processing = ProcessSpan::of_delivery(Service::Worker, system, Queue::Tasks, delivery);
+        let processing = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, delivery);
         Self(processing.map(|processing| {
             Box::new(Steps {
                 database: tasks.system(),
@@ -104,7 +104,7 @@ impl Traced {
             "attempt",
             otel.name = format!("run {}", task.spec.kind),
             otel.status_code = Empty,
-            service.name = Service::Worker.name(),
+            service.name = PROGRAM.name,
             task.id = %task.id,
             task.kind = task.spec.kind,
             task.attempt = task.state.attempt,

@@ -9,7 +9,6 @@ use miniapp_broker::{Broker, Message, Queue};
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, CorrelationIds, SpanClock, SpanHandle, in_trace};
 use miniapp_types::message::AccountDeleted;
 use rand::RngExt as _;
@@ -42,6 +41,7 @@ const REMEMBERED: Duration = Duration::from_hours(7 * 24);
 
 /// Does what is owed, as soon as it is due.
 pub struct Relay {
+    pub(crate) service: &'static str,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) broker: Arc<dyn Broker>,
@@ -175,7 +175,7 @@ impl Relay {
         if let Some(owed_at) = clock::time_of(message.id).filter(|_| message.attempts == 0) {
             let owed_at = times.to_span_time(owed_at).min(times.now());
             CompletedSpan::internal("wait in outbox", &parent, owed_at, times.now())
-                .with_service(Service::Auth)
+                .with_service(self.service)
                 .with_attribute("duty.kind", message.kind.name())
                 .record();
         }
@@ -189,7 +189,7 @@ impl Relay {
             otel.name = name,
             otel.status_code = Empty,
             error.type = Empty,
-            service.name = Service::Auth.name(),
+            service.name = self.service,
             duty.id = %message.id,
             duty.kind = %message.kind,
             duty.attempt = message.attempts + 1,
@@ -242,7 +242,7 @@ impl Relay {
         let answers = self.broker.publish(queue, vec![message]).await;
         let answer = answers.into_iter().next().context("the broker didn't answer")?;
         if let Some(publishing) = publishing {
-            publishing.end(&answer, |span| span.with_service(Service::Auth));
+            publishing.end(&answer, |span| span.with_service(self.service));
         }
         Ok(answer?)
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
@@ -54,6 +53,8 @@ pub struct Busy;
 /// Hashes and checks passwords.
 #[derive(Clone, Debug)]
 pub struct Passwords {
+    /// The service that its spans belong to.
+    service: &'static str,
     turns: Arc<Semaphore>,
     /// Checked where there is no account, so that its absence takes as long.
     nobody: Hash,
@@ -61,23 +62,24 @@ pub struct Passwords {
 
 impl Passwords {
     /// At most `concurrency` at a time: each takes a core and 19 MiB.
-    pub fn new(concurrency: usize) -> anyhow::Result<Self> {
+    pub fn new(service: &'static str, concurrency: usize) -> anyhow::Result<Self> {
         let nobody = hash(&Password::typed(&uuid::Uuid::new_v4().to_string()))?;
         let turns = Arc::new(Semaphore::new(concurrency.max(1)));
-        Ok(Self { turns, nobody })
+        Ok(Self { service, turns, nobody })
     }
 
     /// Waits for a turn.
     pub async fn turn(&self) -> Result<Turn, Busy> {
         let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.clone().acquire_owned());
         let permit = turn.await.map_err(|_| Busy)?.map_err(|_| Busy)?;
-        Ok(Turn { permit, nobody: self.nobody.clone() })
+        Ok(Turn { service: self.service, permit, nobody: self.nobody.clone() })
     }
 }
 
 /// The right to hash, check or judge one password.
 #[derive(Debug)]
 pub struct Turn {
+    service: &'static str,
     permit: OwnedSemaphorePermit,
     nobody: Hash,
 }
@@ -130,7 +132,7 @@ impl Turn {
         self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let permit = self.permit;
+        let Self { service, permit, .. } = self;
         let traced = SpanHandle::current().map(|parent| (parent, now()));
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
@@ -140,7 +142,7 @@ impl Turn {
         let done = done.await?;
         if let Some((parent, from)) = traced {
             CompletedSpan::internal("work on a password", &parent, from, now())
-                .with_service(Service::Auth)
+                .with_service(service)
                 .record();
         }
         done
@@ -170,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_fits_its_password_alone() {
-        let passwords = Passwords::new(1).expect("a hasher");
+        let passwords = Passwords::new("auth", 1).expect("a hasher");
         let right = Password::typed("correct horse battery");
         let hash = passwords.turn().await.expect("a turn").hash(&right).await.expect("a hash");
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -185,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_too_long_is_told_to_come_back() {
-        let passwords = Passwords::new(1).expect("a hasher");
+        let passwords = Passwords::new("auth", 1).expect("a hasher");
         let held = passwords.turn().await.expect("a turn");
         assert!(passwords.turn().await.is_err());
         drop(held);

@@ -42,6 +42,8 @@ use crate::store::{Store, StoreError, TracedStore};
 /// What accounts are made of.
 #[derive(Clone)]
 pub struct Dependencies {
+    /// The service that its spans belong to.
+    pub service: &'static str,
     /// The database.
     pub store: Arc<dyn Store>,
     /// Where news and messages go.
@@ -131,21 +133,22 @@ impl Accounts {
     /// Puts the parts together; makes the secret and the first signing key where they
     /// are missing.
     pub async fn open(config: &Config, parts: Dependencies) -> Result<Self, OpenError> {
-        let Dependencies { store, broker, mailer, clock } = parts;
-        let store: Arc<dyn Store> = Arc::new(TracedStore(store));
+        let Dependencies { service, store, broker, mailer, clock } = parts;
+        let store: Arc<dyn Store> = Arc::new(TracedStore { store, service });
         let settings = Settings::new(config)?;
         let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
         let schedule =
             Schedule { rotation: config.auth.key_rotation, overlap: config.auth.key_overlap };
         let keys = SigningKeys::open(store.clone(), clock.clone(), &secret, schedule).await?;
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let passwords = tokio::task::spawn_blocking(move || Passwords::new(concurrency))
+        let passwords = tokio::task::spawn_blocking(move || Passwords::new(service, concurrency))
             .await
             .context("the password hasher failed to start")??;
         let codec = Arc::new(OutboxCodec::new(&secret)?);
-        let news = EventPublisher::new(broker.clone(), clock.clone());
+        let news = EventPublisher::new(service, broker.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let relay = Arc::new(Relay {
+            service,
             store: store.clone(),
             clock: clock.clone(),
             broker,

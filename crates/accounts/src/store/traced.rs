@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, SpanKind, now};
 use miniapp_types::account::{Account, Role};
 use std::sync::Arc;
@@ -22,7 +21,11 @@ use crate::password::Hash;
 use crate::session::{NewSession, RefreshHash, Rotation, Session};
 
 /// A store, each of whose operations is a span of the request that is recorded.
-pub(crate) struct TracedStore(pub Arc<dyn Store>);
+pub(crate) struct TracedStore {
+    pub store: Arc<dyn Store>,
+    /// The service whose spans these are.
+    pub service: &'static str,
+}
 
 impl TracedStore {
     async fn traced<T>(
@@ -34,8 +37,8 @@ impl TracedStore {
         let from = now();
         let answer = work.await;
         let span = CompletedSpan::new(operation, SpanKind::Client, &parent, from, now())
-            .with_service(Service::Auth)
-            .with_attribute("db.system.name", self.0.system())
+            .with_service(self.service)
+            .with_attribute("db.system.name", self.store.system())
             .with_attribute("db.operation.name", operation);
         match &answer {
             Ok(_) => span,
@@ -52,11 +55,11 @@ macro_rules! traced {
         #[async_trait]
         impl Store for TracedStore {
             $(async fn $name(&self $(, $value: $type)*) -> Result<$answer> {
-                self.traced(stringify!($name), self.0.$name($($value),*)).await
+                self.traced(stringify!($name), self.store.$name($($value),*)).await
             })*
 
             fn system(&self) -> &'static str {
-                self.0.system()
+                self.store.system()
             }
         }
     };

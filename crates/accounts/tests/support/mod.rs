@@ -87,6 +87,7 @@ impl Platform {
         let broker = Arc::new(MemoryBroker::new());
         let mailer = Arc::new(TestMailer::default());
         let parts = Dependencies {
+            service: "auth",
             store: store.clone(),
             broker: broker.clone(),
             mailer: mailer.clone(),
@@ -104,6 +105,7 @@ impl Platform {
     /// Another replica on the same store, with other settings.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Result<Accounts, OpenError> {
         let parts = Dependencies {
+            service: "auth",
             store: self.store.clone(),
             broker: self.broker.clone(),
             mailer: self.mailer.clone(),

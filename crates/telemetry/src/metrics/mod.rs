@@ -31,8 +31,7 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 
-use crate::Service;
-use crate::release::revision;
+use crate::ProgramInfo;
 
 /// A number that isn't whole.
 pub type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -96,11 +95,11 @@ pub fn encode_cached(format: Format) -> Result<String, fmt::Error> {
 }
 
 /// Says which program this is. To be called once.
-pub fn register_build_info(service: Service) {
+pub fn register_build_info(program: ProgramInfo) {
     let info = [
-        ("service", service.name()),
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("revision", revision().unwrap_or_default()),
+        ("service", program.service),
+        ("version", program.version),
+        ("revision", program.revision.unwrap_or_default()),
     ];
     register("miniapp_build", "Which program this is", Info::new(info));
 }

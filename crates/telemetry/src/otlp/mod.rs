@@ -18,6 +18,7 @@ mod target;
 mod wire;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,6 @@ use tokio::sync::mpsc;
 
 use self::queue::Queue;
 use self::sender::{DropReporter, Flush, Sender};
-use crate::Service;
 use crate::trace::CompletedSpan;
 use miniapp_config as config;
 
@@ -55,7 +55,7 @@ impl Exporter {
     /// about each service.
     pub fn start(
         settings: &config::Telemetry,
-        resource: impl Fn(Service) -> Vec<KeyValue>,
+        resource: impl Fn(&str) -> Vec<KeyValue> + Send + 'static,
     ) -> anyhow::Result<Option<Self>> {
         let Some(target) = Target::of(Signal::Traces, settings)? else { return Ok(None) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -73,7 +73,8 @@ impl Exporter {
             client,
             flushes: asked_for,
             delay: settings.batch_delay,
-            resources: Service::ALL.map(|service| encode::resource(&resource(service))),
+            resource: Box::new(move |service| encode::resource(&resource(service))),
+            resources: BTreeMap::new(),
             drop_reporter: DropReporter::default(),
             buffer: Vec::new(),
         };
@@ -89,16 +90,16 @@ impl Exporter {
     }
 
     /// Takes a span of `service`, or counts it as lost. Doesn't wait.
-    pub fn put(&self, service: Service, span: &SpanData) {
+    pub fn put(&self, service: &str, span: &SpanData) {
         self.put_fields(service, |to| encode::span(to, span));
     }
 
     /// The same for one that is over.
-    pub fn enqueue_completed(&self, service: Service, span: &CompletedSpan) {
+    pub fn enqueue_completed(&self, service: &str, span: &CompletedSpan) {
         self.put_fields(service, |to| encode::past(to, span));
     }
 
-    fn put_fields(&self, service: Service, write: impl FnOnce(&mut Writer<'_>)) {
+    fn put_fields(&self, service: &str, write: impl FnOnce(&mut Writer<'_>)) {
         thread_local! {
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }

@@ -1,12 +1,11 @@
 //! Where spans wait to be sent, as the bytes that will be.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::encode;
-use crate::Service;
 
 /// How many bytes may wait, however few the spans are.
 const CAPACITY: usize = 16 << 20;
@@ -17,8 +16,8 @@ const TOGETHER: usize = 2 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub count: usize,
-    /// The spans of each service, in the order of [`Service`].
-    pub spans: [Vec<u8>; Service::COUNT],
+    /// The spans of each service.
+    pub spans: BTreeMap<String, Vec<u8>>,
     bytes: usize,
 }
 
@@ -50,7 +49,7 @@ impl Queue {
     }
 
     /// Adds a span, whose fields are `span`; `false` if there is no room.
-    pub fn put(&self, service: Service, span: &[u8]) -> bool {
+    pub fn put(&self, service: &str, span: &[u8]) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.count >= self.capacity || waiting.bytes + span.len() > CAPACITY {
             return false;
@@ -60,7 +59,12 @@ impl Queue {
         let open = &mut waiting.open;
         open.count += 1;
         open.bytes += span.len();
-        encode::field(&mut open.spans[service as usize], span);
+        if !open.spans.contains_key(service) {
+            open.spans.insert(service.to_owned(), Vec::new());
+        }
+        if let Some(spans) = open.spans.get_mut(service) {
+            encode::field(spans, span);
+        }
         let is_full = open.count >= self.together || open.bytes >= TOGETHER;
         let is_first = open.count == 1;
         if is_full {
@@ -105,7 +109,7 @@ impl Queue {
     /// Takes back the memory of a batch that isn't needed any more: to grow anew costs more
     /// than what is written there.
     pub fn reuse(&self, mut batch: Batch) {
-        batch.spans.iter_mut().for_each(Vec::clear);
+        batch.spans.values_mut().for_each(Vec::clear);
         (batch.count, batch.bytes) = (0, 0);
         self.waiting.lock().spare = Some(batch);
     }
@@ -128,17 +132,17 @@ mod tests {
     fn spans_are_taken_in_their_order_and_together() {
         let queue = Queue::new(100, 3);
         assert!(queue.take().is_none() && queue.begun().now_or_never().is_none());
-        assert!(queue.put(Service::Api, b"1"));
+        assert!(queue.put("api", b"1"));
         assert!(queue.begun().now_or_never().is_some());
         assert!(queue.filled().now_or_never().is_none());
         for span in [b"2", b"3", b"4"] {
-            assert!(queue.put(Service::Worker, span));
+            assert!(queue.put("worker", span));
         }
         assert!(queue.filled().now_or_never().is_some());
         let first = queue.take().expect("a batch");
         assert_eq!(first.count, 3);
-        assert_eq!(first.spans[Service::Api as usize], b"\x12\x011");
-        assert_eq!(first.spans[Service::Worker as usize], b"\x12\x012\x12\x013");
+        assert_eq!(first.spans["api"], b"\x12\x011");
+        assert_eq!(first.spans["worker"], b"\x12\x012\x12\x013");
         assert_eq!(queue.take().map(|batch| batch.count), Some(1));
         assert!(queue.take().is_none());
     }
@@ -147,12 +151,12 @@ mod tests {
     fn what_is_used_again_is_empty() {
         let queue = Queue::new(100, 2);
         for number in 0..6_u8 {
-            assert!(queue.put(Service::Api, &[number]));
+            assert!(queue.put("api", &[number]));
             if number % 2 == 1 {
                 let batch = queue.take().expect("a batch");
                 assert_eq!(batch.count, 2);
                 let expected = [0x12, 1, number - 1, 0x12, 1, number];
-                assert_eq!(batch.spans[Service::Api as usize], expected);
+                assert_eq!(batch.spans["api"], expected);
                 queue.reuse(batch);
                 assert!(queue.take().is_none());
             }
@@ -162,13 +166,13 @@ mod tests {
     #[test]
     fn a_full_queue_takes_no_more() {
         let queue = Queue::new(5, 2);
-        let taken = (0..9).filter(|_| queue.put(Service::Api, b"x")).count();
+        let taken = (0..9).filter(|_| queue.put("api", b"x")).count();
         assert_eq!(taken, 5);
         assert_eq!(queue.take().map(|batch| batch.count), Some(2));
-        assert!(queue.put(Service::Api, b"x"));
+        assert!(queue.put("api", b"x"));
         let large = vec![0; 1 << 20];
         let queue = Queue::new(1000, 1000);
-        let taken = (0..100).filter(|_| queue.put(Service::Api, &large)).count();
+        let taken = (0..100).filter(|_| queue.put("api", &large)).count();
         assert_eq!(taken, CAPACITY >> 20);
         assert_eq!(queue.take().map(|batch| batch.count), Some(TOGETHER >> 20));
     }

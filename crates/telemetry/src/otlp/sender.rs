@@ -1,5 +1,6 @@
 //! Sending what waits, for as long as the process lives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as Done;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use tokio::time::{Instant, timeout};
 use super::client::{Client, Refused, Why};
 use super::queue::{Batch, Queue};
 use super::{SCOPE, encode, lost};
-use crate::Service;
 
 /// How often a batch is tried before it is dropped.
 const TRIES: u32 = 4;
@@ -32,7 +32,8 @@ pub(super) struct Sender {
     /// How long the first span of a batch may wait for the others.
     pub delay: Duration,
     /// What is said about each service, as it is sent.
-    pub resources: [Vec<u8>; Service::COUNT],
+    pub resources: BTreeMap<String, Vec<u8>>,
+    pub resource: Box<dyn Fn(&str) -> Vec<u8> + Send>,
     pub drop_reporter: DropReporter,
     /// Where requests are written.
     pub buffer: Vec<u8>,
@@ -96,9 +97,13 @@ impl Sender {
     fn request(&mut self, batch: &Batch) -> Bytes {
         let mut request = std::mem::take(&mut self.buffer);
         request.clear();
-        request.reserve(batch.spans.iter().map(|spans| spans.len() + 1024).sum());
-        for (spans, resource) in batch.spans.iter().zip(&self.resources) {
+        request.reserve(batch.spans.values().map(|spans| spans.len() + 1024).sum());
+        for (service, spans) in &batch.spans {
             if !spans.is_empty() {
+                let resource = self
+                    .resources
+                    .entry(service.clone())
+                    .or_insert_with(|| (self.resource)(service));
                 encode::resource_spans(&mut request, resource, SCOPE, spans);
             }
         }

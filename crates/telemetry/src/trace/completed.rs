@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::propagation;
 use super::sink::SINK;
-use crate::Service;
 use crate::otlp::{Exporter, Fields, Limits};
 use miniapp_runtime::clock::Clock;
 
@@ -25,7 +24,7 @@ use miniapp_runtime::clock::Clock;
 pub struct SpanHandle {
     context: SpanContext,
     /// Whose it is, where that is known to be the same for what is below it.
-    service: Option<Service>,
+    service: Option<&'static str>,
 }
 
 impl SpanHandle {
@@ -95,7 +94,7 @@ impl Drop for PendingSpan {
 #[derive(Clone, Debug)]
 #[must_use = "it is to be recorded"]
 pub struct CompletedSpan {
-    pub(crate) service: Option<Service>,
+    pub(crate) service: Option<&'static str>,
     pub(crate) parent: SpanContext,
     pub(crate) id: SpanId,
     pub(crate) kind: SpanKind,
@@ -195,7 +194,7 @@ impl CompletedSpan {
     }
 
     /// Says whose it is, where a process has several parts.
-    pub fn with_service(mut self, service: Service) -> Self {
+    pub fn with_service(mut self, service: &'static str) -> Self {
         self.service = Some(service);
         self
     }

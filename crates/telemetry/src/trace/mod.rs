@@ -17,8 +17,6 @@ use opentelemetry::trace::{TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::Service;
-
 pub(crate) use completed::sibling_context;
 pub use completed::{
     AttributeValue, CompletedSpan, PendingSpan, SpanClock, SpanHandle, child_context,
@@ -96,7 +94,7 @@ pub fn set_parent_context(span: &Span, parent: Context) {
 struct Request {
     trace: TraceId,
     is_recorded: bool,
-    service: Option<Service>,
+    service: Option<&'static str>,
 }
 
 impl Request {
@@ -111,7 +109,7 @@ fn is_unrecorded() -> bool {
 }
 
 /// Whose request the running code works on.
-fn request_service() -> Option<Service> {
+fn request_service() -> Option<&'static str> {
     REQUEST.get().service
 }
 
@@ -121,7 +119,7 @@ pub struct RequestScope(Request);
 
 impl RequestScope {
     /// Sets the trace of the current thread until the guard is dropped.
-    pub fn enter(trace: TraceId, is_recorded: bool, service: Option<Service>) -> Self {
+    pub fn enter(trace: TraceId, is_recorded: bool, service: Option<&'static str>) -> Self {
         Self(REQUEST.replace(Request { trace, is_recorded, service }))
     }
 }

@@ -1,5 +1,6 @@
 //! Where spans go that are over.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::{CompletedSpan, EndedSpan, SpanStore};
-use crate::Service;
 use crate::otlp::{self, Exporter};
 
 /// Takes the spans of this process; set when telemetry starts.
@@ -19,7 +19,7 @@ pub(crate) static SINK: OnceLock<Sink> = OnceLock::new();
 #[derive(Clone, Debug)]
 pub(crate) struct Sink {
     /// Whose spans they are that don't say so themselves.
-    pub service: Service,
+    pub service: &'static str,
     pub store: Option<SpanStore>,
     pub exporter: Option<Exporter>,
 }
@@ -27,9 +27,9 @@ pub(crate) struct Sink {
 impl Sink {
     /// Takes a span of OpenTelemetry's.
     fn take(&self, span: SpanData) {
-        let service = service_of(&span).unwrap_or(self.service);
+        let service = service_of(&span).unwrap_or(Cow::Borrowed(self.service));
         if let Some(exporter) = &self.exporter {
-            exporter.put(service, &span);
+            exporter.put(&service, &span);
         }
         if let Some(store) = &self.store {
             store.add(span.span_context.trace_id(), EndedSpan::new(service, span));
@@ -63,9 +63,9 @@ impl Sink {
 }
 
 /// The service that a span says it belongs to.
-fn service_of(span: &SpanData) -> Option<Service> {
+fn service_of(span: &SpanData) -> Option<Cow<'static, str>> {
     let said = span.attributes.iter().rev().find(|said| said.key.as_str() == otlp::SERVICE)?;
-    said.value.as_str().parse().ok()
+    Some(Cow::Owned(said.value.as_str().into_owned()))
 }
 
 impl SpanProcessor for Sink {

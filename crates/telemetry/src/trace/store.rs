@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{CompletedSpan, sibling_context};
-use crate::Service;
 
 /// How many traces are kept, and spans of one.
 const TRACES: usize = 512;
@@ -149,7 +148,7 @@ impl Kept {
 }
 
 impl EndedSpan {
-    pub(super) fn of(service: Service, span: &CompletedSpan) -> Self {
+    pub(super) fn of(service: &'static str, span: &CompletedSpan) -> Self {
         let told = span.fields.read();
         let said = told.attributes.into_iter().map(|said| {
             let value = match said.value.and_then(|value| value.value) {
@@ -165,7 +164,7 @@ impl EndedSpan {
             Some(sibling_context(&span.parent, id))
         });
         Self {
-            service: service.name().into(),
+            service: service.into(),
             id: span.id,
             parent: span.parent.span_id(),
             name: told.name,
@@ -178,9 +177,9 @@ impl EndedSpan {
         }
     }
 
-    pub(super) fn new(service: Service, span: SpanData) -> Self {
+    pub(super) fn new(service: Cow<'static, str>, span: SpanData) -> Self {
         Self {
-            service: service.name().into(),
+            service,
             id: span.span_context.span_id(),
             parent: span.parent_span_id,
             name: span.name.into_owned(),
@@ -206,7 +205,7 @@ mod tests {
 
     fn provider() -> (SpanStore, SdkTracerProvider) {
         let store = SpanStore::default();
-        let sink = Sink { service: Service::Api, store: Some(store.clone()), exporter: None };
+        let sink = Sink { service: "api", store: Some(store.clone()), exporter: None };
         let provider = SdkTracerProvider::builder().with_span_processor(sink).build();
         (store, provider)
     }
@@ -248,7 +247,7 @@ mod tests {
             has_failed: true,
             fields,
         };
-        let kept = EndedSpan::of(Service::Worker, &past);
+        let kept = EndedSpan::of("worker", &past);
         assert_eq!((kept.service.as_ref(), kept.name.as_str()), ("worker", "wait"));
         assert_eq!((kept.id, kept.parent), (id, parent.span_id()));
         assert_eq!((kept.start, kept.end, kept.failed), (from, to, true));

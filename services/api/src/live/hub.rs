@@ -1,5 +1,6 @@
 //! One ear for the news of tasks, and who wants to hear of what.
 
+use crate::PROGRAM;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use miniapp_broker::{Broker, Message, Received, Topic};
 use miniapp_runtime::retry::RetryLogger;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
 use miniapp_types::trace::TraceContext;
@@ -141,7 +141,7 @@ fn note_arrival(head: &EventHead, trace: &EventTrace) {
     let committed_at = SystemTime::from(trace.committed_at).min(now);
     let kind: &'static str = head.kind.into();
     CompletedSpan::internal(&format!("tell of {kind}"), &task, committed_at, now)
-        .with_service(Service::Api)
+        .with_service(PROGRAM.name)
         .with_attribute("task.id", head.task_id)
         .with_attribute("event.id", head.id)
         .record();

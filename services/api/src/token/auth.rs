@@ -1,12 +1,12 @@
 //! Asking auth.
 
+use crate::PROGRAM;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::StatusCode;
 use miniapp_config::variable_of;
 use miniapp_http::ClientSpan;
-use miniapp_telemetry::Service;
 use miniapp_types::account::{Jwks, Secret, Validate};
 use miniapp_types::problem::{Code, Problem};
 use parking_lot::Mutex;
@@ -110,7 +110,7 @@ impl Auth {
 async fn sent(request: RequestBuilder) -> reqwest::Result<Response> {
     let (client, request) = request.build_split();
     let mut request = request?;
-    let outgoing = ClientSpan::start(Service::Api, request.method(), request.url().as_str());
+    let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
     request.headers_mut().extend(outgoing.headers());
     let answer = client.execute(request).await;
     outgoing.end(match &answer {

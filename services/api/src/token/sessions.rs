@@ -5,13 +5,13 @@
 //! the same way and come back. When news may have been missed, or calls don't come back,
 //! knowledge ages, and is confirmed by asking auth.
 
+use crate::PROGRAM;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Received, Subscription, Topic};
 use miniapp_runtime::retry::RetryLogger;
-use miniapp_telemetry::Service;
 use miniapp_types::message::SessionChanged;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -204,7 +204,7 @@ impl Sessions {
             }
             Received::Message(message) => message,
         };
-        let processing = ProcessSpan::start(Service::Api, system, Topic::Sessions, message);
+        let processing = ProcessSpan::start(PROGRAM.name, system, Topic::Sessions, message);
         match message.decode::<SessionChanged>() {
             Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
                 tracing::debug!("auth reported that session changes may have been dropped");

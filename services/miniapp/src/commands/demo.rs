@@ -7,9 +7,9 @@ use anyhow::{Context as _, anyhow};
 use miniapp_config::{Config, ConfigError};
 use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
-use miniapp_telemetry::Service;
 use tempfile::TempDir;
 
+use crate::PROGRAM;
 use crate::context::Context;
 use crate::demo;
 use crate::failure::{self, Ended};
@@ -20,9 +20,7 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let shown = prepare().and_then(|(_temporary, config, directory)| {
-        miniapp_program::run_with(Service::Miniapp, config, move |context| {
-            show(ui, context, directory)
-        })
+        miniapp_program::run_with(PROGRAM, config, move |context| show(ui, context, directory))
     });
     failure::exit(ui, &shown.map(|()| Ended::Well))
 }

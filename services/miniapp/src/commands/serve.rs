@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use miniapp_config::{Config, Setting, Source};
 use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
-use miniapp_telemetry::Service;
 
+use crate::PROGRAM;
 use crate::context::Context;
 use crate::failure::{self, Ended};
 use crate::platform::Platform;
@@ -19,9 +19,7 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let served = prepare(context).and_then(|(config, directory)| {
-        miniapp_program::run_with(Service::Miniapp, config, move |context| {
-            platform(ui, context, directory)
-        })
+        miniapp_program::run_with(PROGRAM, config, move |context| platform(ui, context, directory))
     });
     failure::exit(ui, &served.map(|()| Ended::Well))
 }

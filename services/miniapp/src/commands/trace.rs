@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use miniapp_config::Config;
-use miniapp_telemetry::Service;
 use miniapp_telemetry::trace::{Trace, Tree};
 use miniapp_types::task::Task;
 use opentelemetry::trace::TraceId;
@@ -13,6 +12,7 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::task::TaskRef;
+use crate::PROGRAM;
 use crate::context::Context;
 use crate::platform::reachable;
 use crate::ui::words::count;
@@ -85,7 +85,7 @@ async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result
             Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
         }
     }
-    let admin = reachable(config.admin_listen(Service::Miniapp.admin_port()));
+    let admin = reachable(config.admin_listen(PROGRAM.admin_port));
     match read(&format!("http://{admin}/traces/{id}")).await {
         Ok(answer) => return Ok(Trace::from_json(&answer)),
         Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),

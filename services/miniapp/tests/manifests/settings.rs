@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use miniapp_config::Config;
-use miniapp_telemetry::Service;
 use serde_json::Value;
 
 use crate::object::{Object, Pod, list, map, text};
@@ -43,20 +42,20 @@ fn every_setting_is_one_that_the_program_knows() {
 #[test]
 fn services_listen_where_their_pods_are_called() {
     for it in all() {
-        for service in [Service::Auth, Service::Api, Service::Worker] {
-            let pod = it.named("Deployment", service.name()).and_then(Object::pod);
-            let pod = pod.unwrap_or_else(|| panic!("{} lacks {}", it.name, service.name()));
+        for service in [miniapp_auth::PROGRAM, miniapp_api::PROGRAM, miniapp_worker::PROGRAM] {
+            let pod = it.named("Deployment", service.name).and_then(Object::pod);
+            let pod = pod.unwrap_or_else(|| panic!("{} lacks {}", it.name, service.name));
             let config = config_of(it, pod);
-            let http = match service {
-                Service::Auth => Some(config.auth.listen),
-                Service::Api => Some(config.api.listen),
+            let http = match service.name {
+                "auth" => Some(config.auth.listen),
+                "api" => Some(config.api.listen),
                 _ => None,
             };
             for (name, address) in
-                [("http", http), ("admin", Some(config.admin_listen(service.admin_port())))]
+                [("http", http), ("admin", Some(config.admin_listen(service.admin_port)))]
             {
                 let port = address.map(|address| u64::from(address.port()));
-                assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name());
+                assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name);
                 let is_open = address.is_none_or(|address| address.ip().is_unspecified());
                 assert!(is_open, "{}: nobody reaches {address:?}", it.name);
             }

@@ -8,12 +8,12 @@ mod address;
 mod client;
 mod request;
 
+use crate::PROGRAM;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use async_trait::async_trait;
 use miniapp_http::ClientSpan;
-use miniapp_telemetry::Service;
 use parking_lot::Mutex;
 use reqwest::{Client, Response};
 use serde::Serialize;
@@ -59,7 +59,7 @@ impl Http {
         let mut request = data.into_request(attempt)?;
         self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
         let client = self.client()?;
-        let outgoing = ClientSpan::start(Service::Worker, request.method(), request.url().as_str());
+        let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
         for (name, value) in outgoing.headers_without_baggage() {
             // What the task says of itself goes before.
             if let Some(name) = name {

@@ -9,7 +9,6 @@ use miniapp_config::{self as config, Config, Database, EngineUrl, Synchronous};
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
-use miniapp_telemetry::Service;
 use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
 use miniapp_worker::Dependencies;
@@ -82,7 +81,7 @@ impl Platform {
     /// The telemetry of the test process.
     pub fn telemetry(&self) -> Telemetry {
         let config = Config::defaults_in(self.files.path()).expect("the defaults");
-        miniapp_telemetry::init(Service::Worker, &config).expect("telemetry")
+        miniapp_telemetry::init(miniapp_worker::PROGRAM.info(), &config).expect("telemetry")
     }
 
     /// Takes every claim for lost, as if all workers had been silent for long.
