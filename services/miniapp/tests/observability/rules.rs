@@ -27,8 +27,11 @@ fn prometheus_takes_its_files() {
 
 #[test]
 fn every_alert_is_tested_both_ways_and_says_what_to_do() {
-    let (alerts, tests, readme) =
-        (text("prometheus/alerts.yml"), text("prometheus/alerts_test.yml"), text("README.md"));
+    let (alerts, tests, runbook) = (
+        text("prometheus/alerts.yml"),
+        text("prometheus/alerts_test.yml"),
+        text("../docs/operations/runbook.md"),
+    );
     let alerts: BTreeSet<&str> = values(&alerts, "alert").collect();
     assert!(alerts.len() > 10, "{alerts:?}");
     // A case is one with alerts to come, or without.
@@ -38,13 +41,13 @@ fn every_alert_is_tested_both_ways_and_says_what_to_do() {
         let (fires, stays): (Vec<&&str>, Vec<&&str>) =
             of_it.partition(|case| case.contains("exp_alerts"));
         assert!(!fires.is_empty() && !stays.is_empty(), "{alert} isn't tested both ways");
-        assert!(readme.contains(&format!("### {alert}\n")), "{alert} has no runbook");
+        assert!(runbook.contains(&format!("### {alert}\n")), "{alert} has no runbook");
     }
     let anchors: BTreeSet<String> = alerts.iter().map(|alert| alert.to_lowercase()).collect();
     let alerts = text("prometheus/alerts.yml");
     let linked = values(&alerts, "runbook").map(|link| {
         let (file, anchor) = link.trim_matches('"').split_once('#').expect("an anchor");
-        assert_eq!(file, "observability/README.md");
+        assert_eq!(file, "docs/operations/runbook.md");
         anchor.to_owned()
     });
     assert_eq!(linked.collect::<BTreeSet<_>>(), anchors);

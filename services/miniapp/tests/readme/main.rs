@@ -1,80 +1,32 @@
-//! What the README and the pages in `docs` say is so: commands are run, tables and
-//! examples compared with the code, and names looked up.
+//! Checks the README, the book in `docs` and the other pages of the repository: commands are
+//! run, generated tables and the picture are compared with the code, and links and names are
+//! resolved.
 
+mod api;
+mod cli;
 mod commands;
+mod links;
+mod metrics;
 mod names;
+mod pages;
 mod settings;
 mod trace;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use pages::{Generated, blocks, read};
 
-/// The folder of the repository.
-fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.canonicalize().expect("the repository")
-}
+const EXAMPLE: Generated = Generated { page: "docs/guides/new-kind.md", name: "example" };
 
-fn read(path: &str) -> String {
-    let path = root().join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A part of the README that is made from something else.
-struct Made {
-    begin: &'static str,
-    end: &'static str,
-}
-
-impl Made {
-    /// What stands there.
-    fn stands(&self) -> String {
-        let readme = read("README.md");
-        let (_, rest) = readme.split_once(self.begin).expect("a beginning");
-        let (stands, _) = rest.split_once(self.end).expect("an end");
-        stands.to_owned()
-    }
-
-    /// Puts `text` there, if that is what `UPDATE_README` asks for.
-    fn updated(&self, text: &str) -> bool {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        if std::env::var_os("UPDATE_README").is_none() {
-            return false;
-        }
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let Self { begin, end } = self;
-        let readme = read("README.md");
-        let (before, rest) = readme.split_once(begin).expect("a beginning");
-        let (_, after) = rest.split_once(end).expect("an end");
-        let updated = format!("{before}{begin}{text}{end}{after}");
-        std::fs::write(root().join("README.md"), updated).expect("written");
-        true
-    }
-}
-
-/// The fenced blocks of a page in this language.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let mut blocks = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(info) = line.strip_prefix("```") else { continue };
-        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-        if info == language {
-            blocks.push(block.join("\n") + "\n");
-        }
-    }
-    blocks
-}
-
+/// The example is compiled as a documentation test of the worker.
 #[test]
-fn the_new_kind_is_the_example_that_is_compiled() {
+fn example_of_a_kind_is_the_compiled_one() {
     let code = read("services/worker/src/kinds/mod.rs");
     let docs: Vec<&str> = code
         .lines()
         .filter_map(|line| line.strip_prefix("//!"))
         .map(|line| line.strip_prefix(' ').unwrap_or(line))
         .collect();
-    // Rust's documentation needs no name of the language.
+    // In documentation comments a block without a language is Rust.
     let compiled = blocks(&docs.join("\n"), "");
-    assert_eq!(blocks(&read("README.md"), "rust"), compiled);
+    let [example] = compiled.as_slice() else { panic!("one example: {compiled:?}") };
+    EXAMPLE.check(&format!("```rust\n{example}```\n"));
 }
