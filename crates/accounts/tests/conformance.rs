@@ -1,11 +1,10 @@
-//! Both engines do what every store of accounts has to do.
+//! Both stores pass the conformance suite.
 
 use std::sync::Arc;
 
 use miniapp_accounts::Store;
 use miniapp_accounts::postgres::PostgresStore;
 use miniapp_accounts::sqlite::SqliteStore;
-use miniapp_test_support::conformance::accounts::check;
 use miniapp_test_support::postgres::Server;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -19,15 +18,32 @@ async fn open(url: &str) -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(url, false).await.expect("a store"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_is_a_store_of_accounts() {
-    let directory = tempfile::tempdir().expect("a directory");
-    check(async || open(&url(&directory)).await).await;
+mod sqlite {
+    use super::*;
+
+    async fn store(case: impl AsyncFnOnce(Arc<dyn Store>)) {
+        let directory = tempfile::tempdir().expect("a directory");
+        case(open(&url(&directory)).await).await;
+    }
+
+    miniapp_test_support::account_store_tests!(store);
 }
 
-/// As when all services start together for the first time.
+mod postgres {
+    use super::*;
+
+    async fn store(case: impl AsyncFnOnce(Arc<dyn Store>)) {
+        let server = Server::shared().await;
+        let settings = server.settings().await.expect("a database");
+        case(Arc::new(PostgresStore::new(&settings).expect("a store"))).await;
+    }
+
+    miniapp_test_support::account_store_tests!(#[ignore = "needs PostgreSQL"] store);
+}
+
+/// All services may start together for the first time.
 #[test]
-fn processes_may_make_the_file_together() {
+fn concurrent_first_opens_succeed() {
     let directory = tempfile::tempdir().expect("a directory");
     for _ in 0..20 {
         let url = url(&directory);
@@ -42,14 +58,4 @@ fn processes_may_make_the_file_together() {
             }
         });
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_is_a_store_of_accounts() {
-    let Some(server) = Server::shared().await else { return };
-    check(async || {
-        let settings = server.settings().await.expect("a database");
-        Arc::new(PostgresStore::new(&settings).expect("a store")) as Arc<dyn Store>
-    })
-    .await;
 }

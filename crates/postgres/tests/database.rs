@@ -40,8 +40,9 @@ async fn refusal(database: &Database) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn what_is_wrong_with_an_address_is_told_without_its_password() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let port = server.port();
     let cases = [
         (
@@ -71,8 +72,9 @@ async fn what_is_wrong_with_an_address_is_told_without_its_password() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_database_that_only_reads_says_so() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name");
     let database = Database::new(&settings, None).expect("a URL");
@@ -93,8 +95,9 @@ async fn a_database_that_only_reads_says_so() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_standby_says_so_until_it_is_promoted() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let database = fresh(&server).await;
     database
         .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n"))
@@ -113,8 +116,9 @@ async fn a_standby_says_so_until_it_is_promoted() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn both_sides_of_tls_are_told_apart() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let certificate = Certificate::for_localhost().expect("a certificate");
     server.want_tls(&certificate).await.expect("a server with TLS");
     let authority = server.directory().join("authority.pem");
@@ -132,9 +136,10 @@ async fn both_sides_of_tls_are_told_apart() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_server_without_connections_left_says_so() {
     let settings = ["max_connections=4", "superuser_reserved_connections=0"];
-    let Some(server) = Server::alone(&settings).await else { return };
+    let server = Server::alone(&settings).await;
     let mut held = Vec::new();
     for _ in 0..4 {
         held.push(server.connect("postgres").await.expect("a connection"));
@@ -150,8 +155,9 @@ async fn a_server_without_connections_left_says_so() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let database = fresh(server).await;
     let set = "SET statement_timeout = '50ms'";
     database.fetch_all(|| sqlx::query(set)).await.expect("a setting");
@@ -167,8 +173,9 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_lock_that_somebody_else_holds_is_told() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let database = fresh(server).await;
     database
         .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 1 AS n"))
@@ -187,8 +194,9 @@ async fn a_lock_that_somebody_else_holds_is_told() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_dead_connection_costs_nothing_but_time() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let database = fresh(&server).await;
     assert_eq!(number(&database, "SELECT 7").await.expect("an answer"), 7);
     server.restart().await.expect("a restart");
@@ -203,8 +211,9 @@ async fn a_dead_connection_costs_nothing_but_time() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let database = fresh(server).await;
     for _ in 0..5 {
         let slow = database.fetch_all(|| sqlx::query("SELECT pg_sleep(60)"));
@@ -217,10 +226,11 @@ async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn no_more_connections_are_made_than_allowed() {
     const COUNT: &str = "SELECT count(*)::int FROM pg_stat_activity \
          WHERE datname = current_database() AND backend_type = 'client backend'";
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let url = server.database().await.expect("a database");
     let database = Database::new(&settings(url), None).expect("a URL");
     for seen in join_all((0..20).map(|_| number(&database, COUNT))).await {
@@ -237,8 +247,9 @@ async fn a_server_that_says_nothing_is_not_waited_for_long() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn what_collides_is_done_anew_or_told() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let database = fresh(server).await;
     database
         .fetch_all(|| sqlx::query("CREATE TABLE counts AS SELECT 0 AS n"))
@@ -269,12 +280,13 @@ fn migrations(names: &[&'static str]) -> Migrator {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL"]
 async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
     const STEPS: [&str; 2] = [
         "CREATE TABLE steps (n int); INSERT INTO steps SELECT 1 FROM pg_sleep(0.2)",
         "INSERT INTO steps VALUES (2)",
     ];
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let replica = |steps| {
         let database = Database::new(&settings, Some(migrations(steps))).expect("a URL");
@@ -288,8 +300,9 @@ async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn migrations_wait_for_a_database_that_comes_later() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let settings = server.settings().await.expect("a database");
     server.crash().expect("a crash");
     let migrations = migrations(&["CREATE TABLE made AS SELECT 3 AS n"]);
@@ -300,8 +313,9 @@ async fn migrations_wait_for_a_database_that_comes_later() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_migration_that_fails_is_named() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let migrations =
         migrations(&["CREATE TABLE made AS SELECT 3 AS n", "ALTER TABLE mad ADD m int"]);
@@ -311,8 +325,9 @@ async fn a_migration_that_fails_is_named() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn the_databases_clock_counts_whatever_the_machines_says() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let database = Arc::new(fresh(server).await);
     let wrong = Arc::new(ManualClock::default());
     let clock = DatabaseClock::start(database, wrong.clone()).await;

@@ -1,4 +1,4 @@
-//! The engines do what every store of tasks has to do.
+//! Every engine passes the conformance suite.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use miniapp_tasks::Engine;
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_test_support::MemoryStore;
-use miniapp_test_support::conformance::tasks::{Processes, check};
+use miniapp_test_support::conformance::tasks::Processes;
 use miniapp_test_support::postgres::Server;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
@@ -20,29 +20,46 @@ async fn open(url: &str) -> Arc<dyn Engine> {
     Arc::new(SqliteEngine::open(url, false).await.expect("a store"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sqlite_is_a_store_of_tasks() {
-    let directory = tempfile::tempdir().expect("a directory");
-    check(async || {
+mod sqlite {
+    use super::*;
+
+    async fn engines(case: impl AsyncFnOnce(Processes)) {
+        let directory = tempfile::tempdir().expect("a directory");
         let url = url(&directory);
-        [open(&url).await, open(&url).await] as Processes
-    })
-    .await;
+        case([open(&url).await, open(&url).await]).await;
+    }
+
+    miniapp_test_support::task_engine_tests!(engines);
 }
 
-/// The one that simulations run on has to be as good as those that it stands for.
-#[tokio::test]
-async fn memory_is_a_store_of_tasks() {
-    check(async || {
+/// The simulations run on this engine.
+mod memory {
+    use super::*;
+
+    async fn engines(case: impl AsyncFnOnce(Processes)) {
         let store = MemoryStore::default();
-        [Arc::new(store.clone()) as Arc<dyn Engine>, Arc::new(store)] as Processes
-    })
-    .await;
+        case([Arc::new(store.clone()), Arc::new(store)]).await;
+    }
+
+    miniapp_test_support::task_engine_tests!(engines);
 }
 
-/// As when all services start together for the first time.
+mod postgres {
+    use super::*;
+
+    async fn engines(case: impl AsyncFnOnce(Processes)) {
+        let server = Server::shared().await;
+        let settings = server.settings().await.expect("a database");
+        let open = || Arc::new(PostgresEngine::new(&settings).expect("a store")) as Arc<dyn Engine>;
+        case([open(), open()]).await;
+    }
+
+    miniapp_test_support::task_engine_tests!(#[ignore = "needs PostgreSQL"] engines);
+}
+
+/// All services may start together for the first time.
 #[test]
-fn processes_may_make_the_file_together() {
+fn concurrent_first_opens_succeed() {
     let directory = tempfile::tempdir().expect("a directory");
     for _ in 0..20 {
         let url = url(&directory);
@@ -57,15 +74,4 @@ fn processes_may_make_the_file_together() {
             }
         });
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn postgres_is_a_store_of_tasks() {
-    let Some(server) = Server::shared().await else { return };
-    check(async || {
-        let settings = server.settings().await.expect("a database");
-        let open = || Arc::new(PostgresEngine::new(&settings).expect("a store")) as Arc<dyn Engine>;
-        [open(), open()] as Processes
-    })
-    .await;
 }

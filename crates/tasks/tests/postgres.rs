@@ -35,8 +35,9 @@ async fn engine(server: &Server) -> PostgresEngine {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_batch_that_is_sent_twice_is_done_once() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let engine = engine(server).await;
     let clock = ManualClock::default();
     let owner = new_id(&clock);
@@ -57,8 +58,9 @@ async fn a_batch_that_is_sent_twice_is_done_once() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn what_was_written_survives_a_crash_and_writing_goes_on() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let engine = engine(&server).await;
     let clock = ManualClock::default();
     let owner = new_id(&clock);
@@ -79,8 +81,9 @@ async fn what_was_written_survives_a_crash_and_writing_goes_on() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let engine = engine(server).await;
     let clock = ManualClock::default();
     let new = insert(new_id(&clock), None, &clock);
@@ -96,8 +99,9 @@ async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let engine = engine(server).await;
     let clock = ManualClock::default();
     let new = insert(new_id(&clock), None, &clock);
@@ -115,8 +119,9 @@ async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier() {
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let [fast, slow] = [(); 2].map(|()| PostgresEngine::new(&settings).expect("an engine"));
     let clock = ManualClock::default();
@@ -138,6 +143,7 @@ async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier(
 
 /// However many tasks others have, and whatever the statistics say about owners.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn counting_ones_own_tasks_reads_no_others() {
     const OTHERS: &str = "INSERT INTO tasks (id, owner, created_at, changed_at, finished_at, \
          status, ttl, max_attempts, kind, description, data, timeline) \
@@ -145,7 +151,7 @@ async fn counting_ones_own_tasks_reads_no_others() {
          'one of many', '1', repeat('x', 300) FROM generate_series(1, 20000) AS n; ANALYZE tasks";
     const SCANS: &str = "SELECT indexrelname = 'tasks_old', sum(idx_scan)::bigint \
          FROM pg_stat_user_indexes WHERE relname = 'tasks' GROUP BY 1 ORDER BY 1";
-    let Some(server) = Server::shared().await else { return };
+    let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name");
     let engine = PostgresEngine::new(&settings).expect("an engine");
@@ -170,10 +176,11 @@ async fn counting_ones_own_tasks_reads_no_others() {
 
 /// Every statement is prepared while there is nothing, then there are many tasks.
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn no_statement_reads_the_whole_table() {
     const SCANS: &str = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables \
                          WHERE relname = 'tasks'";
-    let Some(server) = Server::alone(&["autovacuum=off"]).await else { return };
+    let server = Server::alone(&["autovacuum=off"]).await;
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
     let engine = Arc::new(PostgresEngine::new(&settings).expect("an engine"));

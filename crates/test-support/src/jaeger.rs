@@ -1,4 +1,4 @@
-//! The real Jaeger, if there is one.
+//! The real Jaeger.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -33,13 +33,9 @@ pub fn program() -> Option<PathBuf> {
 }
 
 impl Jaeger {
-    /// Starts it on free ports and waits until it answers; `None` where it isn't installed,
-    /// with a line that says so.
-    pub async fn start() -> Option<Self> {
-        let Some(program) = program() else {
-            eprintln!("SKIPPED: there is no Jaeger; `./test traces` builds it");
-            return None;
-        };
+    /// Starts it on free ports and waits until it answers.
+    pub async fn start() -> Self {
+        let program = program().expect("Jaeger is not installed: ./test traces builds it");
         let home = tempfile::tempdir().expect("a directory");
         let [otlp, query, query_grpc] = [(); 3].map(|()| ports::free());
         let file = home.path().join("jaeger.yaml");
@@ -61,7 +57,7 @@ impl Jaeger {
             (answer.status == 200 && listens.is_ok()).then_some(())
         })
         .await;
-        Some(jaeger)
+        jaeger
     }
 
     /// Where it takes spans, by gRPC.

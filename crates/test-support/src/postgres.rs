@@ -64,24 +64,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that all tests of this process share. It ends with the process. `None`
-    /// where only [embedded](crate::only_embedded) engines are to be tested.
-    pub async fn shared() -> Option<&'static Self> {
+    /// Returns the server that all tests of this process share. It ends with the process.
+    pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Server> = OnceCell::const_new();
-        if crate::only_embedded() {
-            return None;
-        }
-        let start = async || Self::start(Durability::Crash, &[]).await.expect("a server");
-        Some(SHARED.get_or_init(start).await)
+        SHARED.get_or_init(|| Self::alone(&[])).await
     }
 
-    /// A server for oneself, to do to it what others would notice. `None` where only
-    /// [embedded](crate::only_embedded) engines are to be tested.
-    pub async fn alone(settings: &[&str]) -> Option<Self> {
-        if crate::only_embedded() {
-            return None;
-        }
-        Some(Self::start(Durability::Crash, settings).await.expect("a server"))
+    /// Starts a server for one test, which may crash or reconfigure it.
+    pub async fn alone(settings: &[&str]) -> Self {
+        Self::start(Durability::Crash, settings).await.expect("a server")
     }
 
     /// Starts a server with `settings` of the form `NAME=VALUE` over ours.

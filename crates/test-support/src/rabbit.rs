@@ -40,16 +40,12 @@ pub struct Options {
 pub struct Server(Arc<Node>);
 
 impl Server {
-    /// The server that all tests of this process share. It ends with the process. `None`
-    /// where only [embedded](crate::only_embedded) engines are to be tested.
-    pub async fn shared() -> Option<&'static Self> {
+    /// Returns the server that all tests of this process share. It ends with the process.
+    pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Server> = OnceCell::const_new();
-        if crate::only_embedded() {
-            return None;
-        }
         let options = Options { has_tls: true, ..Options::default() };
         let start = async || Self::start(options).await.expect("a RabbitMQ server");
-        Some(SHARED.get_or_init(start).await)
+        SHARED.get_or_init(start).await
     }
 
     /// Starts a server.

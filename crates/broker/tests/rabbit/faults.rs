@@ -9,8 +9,9 @@ use miniapp_test_support::eventually;
 use crate::{alone, fault, message, open, publish, raw, shared, works};
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn wrong_credentials() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = format!("amqp://guest:sesame@localhost:{}/", server.port());
     let fault = fault(&open(&EngineUrl::new(url))).await;
     assert!(fault.contains("refused us: ACCESS_REFUSED"), "{fault}");
@@ -18,8 +19,9 @@ async fn wrong_credentials() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn an_unknown_virtual_host() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let fault = fault(&open(&server.url("nowhere"))).await;
     assert!(fault.contains("refused us") && fault.contains("vhost nowhere not found"), "{fault}");
 }
@@ -43,24 +45,27 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn plain_where_tls_is_spoken() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = format!("amqp://guest:guest@localhost:{}/", server.tls_port());
     let fault = fault(&open(&EngineUrl::new(url))).await;
     assert!(fault.contains("has to begin with amqps://"), "{fault}");
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn tls_where_plain_is_spoken() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = format!("amqps://guest:guest@localhost:{}/", server.port());
     let fault = fault(&open(&EngineUrl::new(url))).await;
     assert!(fault.contains("takes for a TLS port"), "{fault}");
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_certificate_of_strangers() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = format!("amqps://guest:guest@localhost:{}/", server.tls_port());
     let fault = fault(&open(&EngineUrl::new(&url))).await;
     assert!(fault.contains("certificate"), "{fault}");
@@ -77,8 +82,9 @@ async fn a_url_that_is_none() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_queue_declared_otherwise() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let (_connection, channel) = raw(&url).await;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -99,8 +105,9 @@ async fn a_queue_declared_otherwise() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn short_of_memory() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let broker = open(&server.host().await.unwrap());
     publish(&broker, crate::messages(3)).await.unwrap();
     let mut consumer = broker.consume(Queue::Tasks, 1).await.unwrap();

@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 static ACCESS: RwLock<()> = RwLock::const_new(());
 
-/// The server, with others at it. `None`: only embedded engines are to be tested.
-async fn shared() -> Option<(&'static Server, RwLockReadGuard<'static, ()>)> {
-    Some((Server::shared().await?, ACCESS.read().await))
+/// Returns the server, which other tests use at the same time.
+async fn shared() -> (&'static Server, RwLockReadGuard<'static, ()>) {
+    (Server::shared().await, ACCESS.read().await)
 }
 
-/// The server for oneself, to do to it what others would notice.
-async fn alone() -> Option<(&'static Server, RwLockWriteGuard<'static, ()>)> {
-    Some((Server::shared().await?, ACCESS.write().await))
+/// Returns the server while no other test uses it, for faults that affect all clients.
+async fn alone() -> (&'static Server, RwLockWriteGuard<'static, ()>) {
+    (Server::shared().await, ACCESS.write().await)
 }
 
 fn open(url: &EngineUrl) -> RabbitBroker {

@@ -68,8 +68,9 @@ impl Witness {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_crash_of_the_server() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let mut witness = Witness::new(&server.host().await.unwrap()).await;
     let held = next(&mut *witness.consumer).await;
     let done = next(&mut *witness.consumer).await;
@@ -85,8 +86,9 @@ async fn a_crash_of_the_server() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn an_orderly_restart_of_the_server() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let witness = Witness::new(&server.host().await.unwrap()).await;
     server.stop().await.unwrap();
     witness.has_lost_the_broker().await;
@@ -95,8 +97,9 @@ async fn an_orderly_restart_of_the_server() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn connections_closed_by_an_operator() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let witness = Witness::new(&url).await;
     server.close_connections(&url).await.unwrap();
@@ -104,8 +107,9 @@ async fn connections_closed_by_an_operator() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_server_that_falls_silent() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let url = with_short_heartbeats(server).await;
     let mut witness = Witness::new(&url).await;
     let held = next(&mut *witness.consumer).await;
@@ -123,8 +127,9 @@ async fn a_server_that_falls_silent() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_stop_while_the_server_is_silent() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let mut witness = Witness::new(&with_short_heartbeats(server).await).await;
     let held = next(&mut *witness.consumer).await;
     server.freeze().unwrap();
@@ -137,8 +142,9 @@ async fn a_stop_while_the_server_is_silent() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn a_start_before_the_server() {
-    let Some((server, _access)) = alone().await else { return };
+    let (server, _access) = alone().await;
     let url = server.host().await.unwrap();
     server.stop().await.unwrap();
     let broker = open(&url);
@@ -150,8 +156,9 @@ async fn a_start_before_the_server() {
 }
 
 #[tokio::test]
+#[ignore = "needs RabbitMQ"]
 async fn the_end_of_a_broker_leaves_no_connection() {
-    let Some((server, _access)) = shared().await else { return };
+    let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let (_, host) = url.rest().rsplit_once('/').unwrap();
     let list = async || {

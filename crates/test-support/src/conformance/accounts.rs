@@ -1,15 +1,13 @@
 //! What every [`Store`] of accounts has to do.
 
-mod account;
-mod codes;
-mod keys;
-mod outbox;
-mod passwords;
-mod sessions;
-mod upkeep;
+pub mod account;
+pub mod codes;
+pub mod keys;
+pub mod outbox;
+pub mod passwords;
+pub mod sessions;
+pub mod upkeep;
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,93 +24,75 @@ use miniapp_types::account::{Account, Role, Secret};
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
-type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-/// One thing that an engine has to do.
-pub struct Case {
-    /// What it has to do.
-    pub name: &'static str,
-    test: fn(Arc<dyn Store>) -> Outcome,
-}
-
-impl Case {
-    /// Tries it on an empty store that nobody else uses.
-    pub async fn check(&self, store: Arc<dyn Store>) -> Result<()> {
-        (self.test)(store).await.with_context(|| self.name)
-    }
-}
-
-macro_rules! cases {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        &[$(Case {
-            name: stringify!($test),
-            test: |store| Box::pin($module::$test(store)),
-        }),*]
-    };
-}
-
-/// All of it.
-pub const CASES: &[Case] = cases![
-    codes::code_attempts_are_limited,
-    codes::new_code_replaces_previous_one,
-    codes::code_expires,
-    codes::code_verifies_email_once,
-    codes::code_purposes_are_independent,
-    codes::code_requests_have_a_cooldown,
-    codes::code_requests_have_a_daily_limit,
-    codes::registered_email_gets_a_different_mail,
-    codes::concurrent_verifications_use_code_once,
-    account::registered_account_is_found_by_id_login_and_email,
-    account::verification_allows_one_registration,
-    account::verification_expires,
-    account::rejected_registration_changes_nothing,
-    account::confusable_login_is_taken,
-    account::concurrent_registrations_get_distinct_logins,
-    account::accounts_are_listed_newest_first,
-    account::account_update_changes_only_given_fields,
-    account::changed_login_becomes_available,
-    account::role_change_invalidates_access_tokens,
-    account::deleted_account_is_gone,
-    passwords::password_change_ends_other_sessions,
-    passwords::password_change_requires_current_hash,
-    passwords::password_reset_ends_all_sessions,
-    passwords::reset_code_works_once,
-    passwords::sign_in_failures_are_counted_in_window,
-    passwords::successful_sign_in_clears_failures,
-    sessions::opened_session_is_found,
-    sessions::opening_a_session_requires_current_hash,
-    sessions::oldest_sessions_end_above_limit,
-    sessions::refresh_increments_epoch,
-    sessions::reused_refresh_token_ends_session,
-    sessions::concurrent_refreshes_rotate_once,
-    sessions::rejected_refresh_tokens_have_distinct_reasons,
-    sessions::session_ends_once_and_only_by_its_owner,
-    keys::signing_key_round_trips,
-    keys::signing_key_has_one_successor,
-    outbox::outbox_message_is_claimed_once,
-    outbox::outbox_claim_expires,
-    outbox::outbox_message_can_be_postponed,
-    outbox::outbox_backlog_counts_pending_messages,
-    outbox::retained_outbox_messages_can_be_reopened,
-    outbox::outbox_message_round_trips,
-    outbox::inbox_mail_is_stored_once,
-    upkeep::ping_succeeds,
-    upkeep::audit_log_is_paginated,
-    upkeep::purge_removes_only_expired_rows,
-];
-
-/// Tries every case on a store of its own and panics with the list of those that failed.
-pub async fn check<F>(make: impl Fn() -> F)
-where
-    F: Future<Output = Arc<dyn Store>>,
-{
-    let mut failures = Vec::new();
-    for case in CASES {
-        if let Err(error) = case.check(make().await).await {
-            failures.push(format!("{error:#}"));
+/// Defines one test per case. `$fixture` is an async function in scope that calls its argument
+/// with a new, empty store.
+#[macro_export]
+macro_rules! account_store_tests {
+    ($(#[$attribute:meta])* $fixture:ident) => {
+        $crate::conformance_tests! {
+            accounts, $fixture, [$(#[$attribute])*],
+            codes {
+                code_attempts_are_limited,
+                new_code_replaces_previous_one,
+                code_expires,
+                code_verifies_email_once,
+                code_purposes_are_independent,
+                code_requests_have_a_cooldown,
+                code_requests_have_a_daily_limit,
+                registered_email_gets_a_different_mail,
+                concurrent_verifications_use_code_once,
+            }
+            account {
+                registered_account_is_found_by_id_login_and_email,
+                verification_allows_one_registration,
+                verification_expires,
+                rejected_registration_changes_nothing,
+                confusable_login_is_taken,
+                concurrent_registrations_get_distinct_logins,
+                accounts_are_listed_newest_first,
+                account_update_changes_only_given_fields,
+                changed_login_becomes_available,
+                role_change_invalidates_access_tokens,
+                deleted_account_is_gone,
+            }
+            passwords {
+                password_change_ends_other_sessions,
+                password_change_requires_current_hash,
+                password_reset_ends_all_sessions,
+                reset_code_works_once,
+                sign_in_failures_are_counted_in_window,
+                successful_sign_in_clears_failures,
+            }
+            sessions {
+                opened_session_is_found,
+                opening_a_session_requires_current_hash,
+                oldest_sessions_end_above_limit,
+                refresh_increments_epoch,
+                reused_refresh_token_ends_session,
+                concurrent_refreshes_rotate_once,
+                rejected_refresh_tokens_have_distinct_reasons,
+                session_ends_once_and_only_by_its_owner,
+            }
+            keys {
+                signing_key_round_trips,
+                signing_key_has_one_successor,
+            }
+            outbox {
+                outbox_message_is_claimed_once,
+                outbox_claim_expires,
+                outbox_message_can_be_postponed,
+                outbox_backlog_counts_pending_messages,
+                retained_outbox_messages_can_be_reopened,
+                outbox_message_round_trips,
+                inbox_mail_is_stored_once,
+            }
+            upkeep {
+                ping_succeeds,
+                audit_log_is_paginated,
+                purge_removes_only_expired_rows,
+            }
         }
-    }
-    assert!(failures.is_empty(), "the store fails:\n{}", failures.join("\n"));
+    };
 }
 
 /// When the tests begin.

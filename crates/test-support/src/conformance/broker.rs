@@ -4,11 +4,9 @@
 //! redelivery may take a moment. So the tests wait for conditions, with a generous
 //! limit.
 
-mod queues;
-mod topics;
+pub mod queues;
+pub mod topics;
 
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -21,75 +19,46 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long nothing has to come before it counts as nothing coming.
 const QUIET: Duration = Duration::from_millis(100);
 
-type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-/// One thing that an engine has to do.
-pub struct Case {
-    /// What it has to do.
-    pub name: &'static str,
-    test: fn(Arc<dyn Broker>) -> Outcome,
-}
-
-impl Case {
-    /// Tries it on a broker whose queues are empty and that nobody else uses.
-    pub async fn check(&self, broker: Arc<dyn Broker>) -> Result<()> {
-        (self.test)(broker).await.with_context(|| self.name)
-    }
-}
-
-macro_rules! cases {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        &[$(Case {
-            name: stringify!($test),
-            test: |broker| Box::pin($module::$test(broker)),
-        }),*]
-    };
-}
-
-/// All of it.
-pub const CASES: &[Case] = cases![
-    queues::carries_a_message_unchanged,
-    queues::carries_a_large_message,
-    queues::publishes_nothing,
-    queues::keeps_messages_until_a_consumer_comes,
-    queues::keeps_queues_apart,
-    queues::carries_by_every_queue,
-    queues::takes_many_publishes_at_a_time,
-    queues::forgets_what_is_acked,
-    queues::redelivers_what_a_dropped_consumer_held,
-    queues::redelivers_what_is_released,
-    queues::redelivers_what_is_dropped,
-    queues::takes_a_late_word_calmly,
-    queues::respects_the_prefetch,
-    queues::shares_between_consumers,
-    queues::passes_a_busy_consumer_by,
-    queues::stops_a_consumer,
-    queues::settles_after_a_stop,
-    queues::loses_nothing_when_a_wait_is_given_up,
-    queues::delivers_everything_to_many,
-    queues::brings_the_rejected_to_the_dead_letters,
-    queues::takes_a_panic_for_a_rejection,
-    topics::answers_a_ping,
-    topics::tells_every_subscriber,
-    topics::tells_only_news,
-    topics::keeps_topics_apart,
-    topics::tells_of_a_gap,
-    topics::echoes_a_call,
-];
-
-/// Tries every case on a broker of its own and panics with the list of those that
-/// failed.
-pub async fn check<F>(make: impl Fn() -> F)
-where
-    F: Future<Output = Arc<dyn Broker>>,
-{
-    let mut failures = Vec::new();
-    for case in CASES {
-        if let Err(error) = case.check(make().await).await {
-            failures.push(format!("{error:#}"));
+/// Defines one test per case. `$fixture` is an async function in scope that calls its argument
+/// with a broker whose queues are empty and that no other test uses.
+#[macro_export]
+macro_rules! broker_tests {
+    ($(#[$attribute:meta])* $fixture:ident) => {
+        $crate::conformance_tests! {
+            broker, $fixture, [$(#[$attribute])*],
+            queues {
+                carries_a_message_unchanged,
+                carries_a_large_message,
+                publishes_nothing,
+                keeps_messages_until_a_consumer_comes,
+                keeps_queues_apart,
+                carries_by_every_queue,
+                takes_many_publishes_at_a_time,
+                forgets_what_is_acked,
+                redelivers_what_a_dropped_consumer_held,
+                redelivers_what_is_released,
+                redelivers_what_is_dropped,
+                takes_a_late_word_calmly,
+                respects_the_prefetch,
+                shares_between_consumers,
+                passes_a_busy_consumer_by,
+                stops_a_consumer,
+                settles_after_a_stop,
+                loses_nothing_when_a_wait_is_given_up,
+                delivers_everything_to_many,
+                brings_the_rejected_to_the_dead_letters,
+                takes_a_panic_for_a_rejection,
+            }
+            topics {
+                answers_a_ping,
+                tells_every_subscriber,
+                tells_only_news,
+                keeps_topics_apart,
+                tells_of_a_gap,
+                echoes_a_call,
+            }
         }
-    }
-    assert!(failures.is_empty(), "the broker fails:\n{}", failures.join("\n"));
+    };
 }
 
 /// A message of its own, recognizable by its number.

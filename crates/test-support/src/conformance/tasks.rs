@@ -4,17 +4,16 @@
 //! to keep them, guard them, and find them again. Each case gets a store in the hands of
 //! two processes.
 
-mod due;
-mod events;
-mod keys;
-mod leases;
-mod lists;
-mod processes;
-mod timelines;
-mod upkeep;
-mod writes;
+pub mod due;
+pub mod events;
+pub mod keys;
+pub mod leases;
+pub mod lists;
+pub mod processes;
+pub mod timelines;
+pub mod upkeep;
+pub mod writes;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,106 +30,92 @@ use crate::task::{self, LEASE, claim, insert, raw};
 /// Two engines on one store that holds nothing yet, as two processes have them.
 pub type Processes = [Arc<dyn Engine>; 2];
 
-type Outcome = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-/// One thing that an engine has to do.
-pub struct Case {
-    /// What it has to do.
-    pub name: &'static str,
-    test: fn(Processes) -> Outcome,
-}
-
-impl Case {
-    /// Tries it on an empty store that nobody else uses.
-    pub async fn check(&self, store: Processes) -> Result<()> {
-        (self.test)(store).await.with_context(|| self.name)
-    }
-}
-
-macro_rules! cases {
-    ($($module:ident :: $test:ident),* $(,)?) => {
-        &[$(Case {
-            name: stringify!($test),
-            test: |store| Box::pin($module::$test(store)),
-        }),*]
-    };
-}
-
-/// All of it.
-pub const CASES: &[Case] = cases![
-    writes::a_task_is_kept_as_it_is,
-    writes::every_change_is_kept_as_it_is,
-    writes::changes_can_be_combined,
-    writes::a_change_of_what_moved_on_is_refused,
-    writes::a_change_of_what_is_not_there_is_refused,
-    writes::a_large_batch_is_answered_in_its_order,
-    writes::a_batch_that_fails_leaves_nothing,
-    writes::nothing_is_no_trouble,
-    keys::a_known_key_is_told,
-    keys::a_known_key_doesnt_hold_up_its_batch,
-    keys::a_key_belongs_to_its_owner,
-    keys::a_key_stays_with_its_task,
-    keys::a_removed_task_frees_its_key,
-    timelines::a_timeline_tells_everything_in_order,
-    timelines::a_missing_task_has_no_timeline,
-    timelines::a_very_long_timeline_is_whole,
-    timelines::a_growing_timeline_is_read_whole,
-    lists::tasks_are_listed_newest_first,
-    lists::tasks_are_listed_in_pages,
-    lists::a_list_ends_where_it_is_enough,
-    lists::tasks_are_listed_by_every_filter,
-    lists::removed_tasks_are_not_listed,
-    lists::owned_tasks_are_told,
-    events::events_are_told_oldest_first,
-    events::events_are_told_in_pages,
-    events::every_end_is_told,
-    events::a_restarted_task_tells_its_past,
-    events::events_of_one_moment_are_all_told,
-    events::a_very_long_timeline_is_told_whole,
-    events::many_can_read_long_timelines_at_once,
-    leases::a_renewed_lease_is_a_change,
-    leases::a_lost_claim_is_not_renewed,
-    leases::a_renewal_tells_of_a_cancel,
-    leases::many_leases_are_renewed_together,
-    leases::leases_that_ran_out_are_found,
-    due::a_task_of_now_is_taken_when_overdue,
-    due::a_delayed_task_is_taken_before_its_time,
-    due::what_is_taken_is_left_to_the_taker,
-    due::the_longest_due_are_taken_first,
-    due::a_due_task_tells_what_to_send,
-    due::what_was_dispatched_is_not_due,
-    due::an_old_message_doesnt_end_a_new_duty,
-    due::only_waiting_tasks_are_due,
-    due::lost_messages_are_due_again,
-    upkeep::tasks_are_counted,
-    upkeep::waiting_tasks_are_measured,
-    upkeep::what_waits_is_counted_by_what_for,
-    upkeep::ends_of_the_last_minute_are_counted,
-    upkeep::the_old_is_forgotten_and_nothing_else,
-    upkeep::little_is_forgotten_at_a_time,
-    upkeep::workers_report_and_leave,
-    upkeep::kinds_are_announced_once_and_again,
-    upkeep::it_answers,
-    processes::one_writer_wins_each_version,
-    processes::one_writer_wins_each_task_of_a_batch,
-    processes::one_insert_wins_a_key,
-    processes::two_takers_share_what_is_due,
-    processes::a_renewal_and_the_reaper_dont_both_win,
-    processes::one_process_sees_what_the_other_wrote,
-];
-
-/// Tries every case on a store of its own and panics with the list of those that failed.
-pub async fn check<F>(make: impl Fn() -> F)
-where
-    F: Future<Output = Processes>,
-{
-    let mut failures = Vec::new();
-    for case in CASES {
-        if let Err(error) = case.check(make().await).await {
-            failures.push(format!("{error:#}"));
+/// Defines one test per case. `$fixture` is an async function in scope that calls its argument
+/// with a new, empty store, as two processes see it.
+#[macro_export]
+macro_rules! task_engine_tests {
+    ($(#[$attribute:meta])* $fixture:ident) => {
+        $crate::conformance_tests! {
+            tasks, $fixture, [$(#[$attribute])*],
+            writes {
+                a_task_is_kept_as_it_is,
+                every_change_is_kept_as_it_is,
+                changes_can_be_combined,
+                a_change_of_what_moved_on_is_refused,
+                a_change_of_what_is_not_there_is_refused,
+                a_large_batch_is_answered_in_its_order,
+                a_batch_that_fails_leaves_nothing,
+                nothing_is_no_trouble,
+            }
+            keys {
+                a_known_key_is_told,
+                a_known_key_doesnt_hold_up_its_batch,
+                a_key_belongs_to_its_owner,
+                a_key_stays_with_its_task,
+                a_removed_task_frees_its_key,
+            }
+            timelines {
+                a_timeline_tells_everything_in_order,
+                a_missing_task_has_no_timeline,
+                a_very_long_timeline_is_whole,
+                a_growing_timeline_is_read_whole,
+            }
+            lists {
+                tasks_are_listed_newest_first,
+                tasks_are_listed_in_pages,
+                a_list_ends_where_it_is_enough,
+                tasks_are_listed_by_every_filter,
+                removed_tasks_are_not_listed,
+                owned_tasks_are_told,
+            }
+            events {
+                events_are_told_oldest_first,
+                events_are_told_in_pages,
+                every_end_is_told,
+                a_restarted_task_tells_its_past,
+                events_of_one_moment_are_all_told,
+                a_very_long_timeline_is_told_whole,
+                many_can_read_long_timelines_at_once,
+            }
+            leases {
+                a_renewed_lease_is_a_change,
+                a_lost_claim_is_not_renewed,
+                a_renewal_tells_of_a_cancel,
+                many_leases_are_renewed_together,
+                leases_that_ran_out_are_found,
+            }
+            due {
+                a_task_of_now_is_taken_when_overdue,
+                a_delayed_task_is_taken_before_its_time,
+                what_is_taken_is_left_to_the_taker,
+                the_longest_due_are_taken_first,
+                a_due_task_tells_what_to_send,
+                what_was_dispatched_is_not_due,
+                an_old_message_doesnt_end_a_new_duty,
+                only_waiting_tasks_are_due,
+                lost_messages_are_due_again,
+            }
+            upkeep {
+                tasks_are_counted,
+                waiting_tasks_are_measured,
+                what_waits_is_counted_by_what_for,
+                ends_of_the_last_minute_are_counted,
+                the_old_is_forgotten_and_nothing_else,
+                little_is_forgotten_at_a_time,
+                workers_report_and_leave,
+                kinds_are_announced_once_and_again,
+                it_answers,
+            }
+            processes {
+                one_writer_wins_each_version,
+                one_writer_wins_each_task_of_a_batch,
+                one_insert_wins_a_key,
+                two_takers_share_what_is_due,
+                a_renewal_and_the_reaper_dont_both_win,
+                one_process_sees_what_the_other_wrote,
+            }
         }
-    }
-    assert!(failures.is_empty(), "the store fails:\n{}", failures.join("\n"));
+    };
 }
 
 /// So many seconds after the tests began.

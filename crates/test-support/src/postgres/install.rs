@@ -30,8 +30,8 @@ impl Install {
     /// The newest version of those that are installed.
     pub fn find() -> Result<Self> {
         let binaries = in_debian().or_else(in_path).context(
-            "PostgreSQL is not installed: on Debian and Ubuntu, apt-get install postgresql; or \
-             set MINIAPP_TESTS=embedded to test without servers",
+            "PostgreSQL is not installed: crates/test-support/install-servers installs it on \
+             Debian and Ubuntu",
         )?;
         let substitute = rustix::process::geteuid().is_root().then(substitute).transpose()?;
         Ok(Self { binaries, substitute })

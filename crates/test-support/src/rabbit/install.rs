@@ -30,8 +30,8 @@ impl Install {
             .into_iter()
             .find(|place| place.join(SERVER).exists() && place.join(CTL).exists())
             .context(
-                "RabbitMQ is not installed: on Debian and Ubuntu, apt-get install rabbitmq-server; \
-                 or set MINIAPP_TESTS=embedded to test without servers",
+                "RabbitMQ is not installed: crates/test-support/install-servers installs it on \
+                 Debian and Ubuntu",
             )?;
         let names = path.iter().map(|place| place.join(NAMES)).find(|program| program.exists());
         let names = names.context("Erlang's epmd is not in the PATH")?;

@@ -1,4 +1,4 @@
-//! Kubernetes' own schemas, by a program that has them.
+//! Manifests against Kubernetes' own schemas.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,23 +8,20 @@ use crate::rendered::{Rendered, all};
 /// What people run.
 const VERSIONS: [&str; 4] = ["1.31", "1.32", "1.33", "1.34"];
 
-/// kubernetes-validate brings its schemas along (pip install kubernetes-validate), kubeconform
-/// fetches them.
+/// kubernetes-validate contains the schemas (pip install kubernetes-validate), kubeconform
+/// downloads them.
 #[test]
-fn every_object_fits_its_schema() {
-    let validator = ["kubernetes-validate", "kubeconform"].into_iter().find(|name| is_here(name));
-    let Some(validator) = validator else {
-        return eprintln!("skipped: neither kubernetes-validate nor kubeconform is here");
-    };
+#[ignore = "needs kubectl or kustomize, and kubernetes-validate or kubeconform"]
+fn objects_match_kubernetes_schemas() {
+    let mut validators = ["kubernetes-validate", "kubeconform"].into_iter();
+    let validator = validators.find(|name| is_installed(name));
+    let validator = validator.expect("neither kubernetes-validate nor kubeconform is installed");
     let scratch = tempfile::tempdir().expect("a directory");
     let mut files = Vec::new();
     for (number, it) in all().iter().enumerate() {
         let file = scratch.path().join(format!("{number}.yaml"));
         fs::write(&file, built_in(it)).expect("written");
         files.push(file);
-    }
-    if files.is_empty() {
-        return;
     }
     for version in VERSIONS {
         let mut command = Command::new(validator);
@@ -38,14 +35,11 @@ fn every_object_fits_its_schema() {
         let said =
             [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
         let said = said.join("\n");
-        if said.contains("failed downloading schema") {
-            return eprintln!("skipped: {validator} can't fetch the schemas of {version}");
-        }
         assert!(output.status.success(), "{version}: {said}");
     }
 }
 
-fn is_here(program: &str) -> bool {
+fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }

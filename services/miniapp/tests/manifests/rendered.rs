@@ -23,19 +23,17 @@ pub struct Rendered {
 
 static ALL: LazyLock<Vec<Rendered>> = LazyLock::new(render_all);
 
-/// Every overlay, and every component on the base. Nothing, where nothing is here that renders.
+/// Every overlay, and every component on the base.
 pub fn all() -> &'static [Rendered] {
     &ALL
 }
 
-/// What is applied as it is.
 pub fn overlays() -> impl Iterator<Item = &'static Rendered> {
     all().iter().filter(|it| it.name.starts_with("overlays/"))
 }
 
-/// What production is, where anything renders.
-pub fn production() -> Option<&'static Rendered> {
-    all().iter().find(|it| it.name == "overlays/prod")
+pub fn production() -> &'static Rendered {
+    all().iter().find(|it| it.name == "overlays/prod").expect("overlays/prod")
 }
 
 impl Rendered {
@@ -58,10 +56,8 @@ impl Rendered {
 }
 
 fn render_all() -> Vec<Rendered> {
-    let Some(renderer) = RENDERERS.into_iter().find(|renderer| is_here(renderer[0])) else {
-        eprintln!("skipped: neither kustomize nor kubectl is here");
-        return Vec::new();
-    };
+    let renderer = RENDERERS.into_iter().find(|renderer| is_installed(renderer[0]));
+    let renderer = renderer.expect("neither kustomize nor kubectl is installed");
     let folders = |parent: &str| {
         let entries = fs::read_dir(root().join("kustomize").join(parent)).expect("a folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
@@ -83,7 +79,7 @@ fn render_all() -> Vec<Rendered> {
     texts.map(|(name, text)| Rendered { name, objects: Object::read_all(&text), text }).collect()
 }
 
-fn is_here(program: &str) -> bool {
+fn is_installed(program: &str) -> bool {
     let version = if program == "kubectl" { &["version", "--client"][..] } else { &["version"] };
     let mut command = Command::new(program);
     command.args(version).stdout(Stdio::null()).stderr(Stdio::null());
@@ -117,11 +113,9 @@ fn alone(scratch: &Path, component: &str) -> PathBuf {
 }
 
 #[test]
-fn all_of_it_renders() {
+#[ignore = "needs kubectl or kustomize"]
+fn overlays_and_components_render() {
     let names: Vec<&str> = all().iter().map(|it| it.name.as_str()).collect();
-    if names.is_empty() {
-        return;
-    }
     assert!(names.starts_with(&["overlays/dev", "overlays/prod"]), "{names:?}");
     assert!(names.contains(&"components/gateway") && names.len() > 10, "{names:?}");
     for it in all() {

@@ -1,4 +1,4 @@
-//! Programs that are installed, or aren't.
+//! Installed programs that the tests run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,29 +18,26 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../observability")
 }
 
-/// A program of Prometheus. `None`: only what needs no servers is to be tested.
-pub fn of_prometheus(name: &str) -> Option<Program> {
-    if miniapp_test_support::only_embedded() {
-        return None;
-    }
-    let program = in_path(name).unwrap_or_else(|| {
-        panic!(
-            "{name} is not installed: on Debian and Ubuntu, apt-get install prometheus; or set \
-             MINIAPP_TESTS=embedded to test without"
-        )
-    });
-    Some(Program(program))
+/// `prometheus` or `promtool`.
+pub fn prometheus(name: &str) -> Program {
+    let program = in_path(name);
+    Program(program.unwrap_or_else(|| {
+        panic!("{name} is not installed: crates/test-support/install-servers installs it")
+    }))
 }
 
-/// A program that is tried where it is there: the one that `variable` names, or that is in
-/// the path under one of `names`.
-pub fn optional(variable: &str, names: &[&str]) -> Option<Program> {
-    let chosen = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let found = chosen.or_else(|| names.iter().find_map(|name| in_path(name)));
-    if found.is_none() {
-        eprintln!("skipped: {} is not installed, and {variable} names none", names[0]);
-    }
-    found.map(Program)
+pub fn jaeger() -> Program {
+    let program = miniapp_test_support::jaeger::program();
+    Program(program.expect("Jaeger is not installed: ./test traces builds it"))
+}
+
+/// The OpenTelemetry Collector: the program that `MINIAPP_OTELCOL` names, or one in the `PATH`.
+pub fn collector() -> Program {
+    let chosen = std::env::var_os("MINIAPP_OTELCOL").filter(|path| !path.is_empty());
+    let found = chosen.map(PathBuf::from).or_else(|| {
+        ["otelcol-contrib", "otelcol"].into_iter().find_map(in_path)
+    });
+    Program(found.expect("otelcol-contrib is not installed, and MINIAPP_OTELCOL names none"))
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use url::Url;
 
-use crate::programs::{Running, folder, of_prometheus};
+use crate::programs::{self, Running, folder};
 
 /// Where the configuration expects each job.
 const PLACES: [(&str, &str); 3] =
@@ -24,10 +24,9 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these targets every second. `None`: only what needs no servers
-    /// is to be tested.
-    pub async fn scraping(targets: &[(&str, Vec<SocketAddr>)]) -> Option<Self> {
-        let program = of_prometheus("prometheus")?;
+    /// Starts one that scrapes these targets every second.
+    pub async fn scraping(targets: &[(&str, Vec<SocketAddr>)]) -> Self {
+        let program = programs::prometheus("prometheus");
         let files = tempfile::tempdir().expect("a directory");
         for name in ["rules.yml", "alerts.yml"] {
             let to = files.path().join(name);
@@ -57,7 +56,7 @@ impl Prometheus {
         let running = program.start(&arguments, &[], &files.path().join("log"));
         let prometheus = Self { port, _running: running, _files: files };
         eventually("Prometheus is ready", async || prometheus.try_ask("targets", &[]).await).await;
-        Some(prometheus)
+        prometheus
     }
 
     /// What it answers on a path of its API.

@@ -39,8 +39,9 @@ async fn works(platform: &Platform, password: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_database_may_come_later_than_the_platform() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     server.crash().expect("it ran");
     let platform = program().set("database.url", url.expose()).launch();
@@ -50,8 +51,9 @@ async fn a_database_may_come_later_than_the_platform() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_password_that_was_wrong_can_be_mended_at_the_server() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let name = url.rest().rsplit('/').next().expect("a name");
     let role = "CREATE ROLE app LOGIN PASSWORD 'the old one'";
@@ -97,8 +99,9 @@ async fn submit(user: &User, number: usize) -> Uuid {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL"]
 async fn a_database_that_crashes_under_load_costs_no_task() {
-    let Some(server) = Server::alone(&[]).await else { return };
+    let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let program = program().set("database.url", url.expose()).set("worker.lease", "3s");
     let platform = program.start().await;

@@ -71,14 +71,15 @@ async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgCon
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_server_out_of_connections() {
     const WRONG: &str = "too many clients";
     const SETTING: &str = "MINIAPP__DATABASE__URL";
-    let Some(broker) = shared().await else { return };
+    let broker = shared().await;
     let connections = 40;
     let most = format!("max_connections={connections}");
     let settings = [most.as_str(), "superuser_reserved_connections=0"];
-    let Some(server) = Server::alone(&settings).await else { return };
+    let server = Server::alone(&settings).await;
     let url = server.database().await.expect("a database");
     let program = || {
         let program = broker.program().set("database.url", url.expose());
@@ -102,9 +103,10 @@ async fn a_server_out_of_connections() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_primary_that_turns_standby_until_it_is_promoted() {
-    let Some(broker) = shared().await else { return };
-    let Some(server) = Server::alone(&[]).await else { return };
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 2).await;
@@ -124,9 +126,10 @@ async fn a_primary_that_turns_standby_until_it_is_promoted() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_table_that_somebody_locks() {
-    let Some(broker) = shared().await else { return };
-    let Some(server) = Server::alone(&[]).await else { return };
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 1).await;
@@ -154,12 +157,13 @@ async fn a_table_that_somebody_locks() {
 
 /// However many leases a worker holds, it keeps them with one statement at a time.
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn many_leases_are_one_write() {
     const LEASES: usize = 32;
     const RENEWALS: usize = 3;
     const HELD: &str = "SELECT lease_until, count(*) FROM tasks WHERE status = 1 GROUP BY 1";
-    let Some(broker) = shared().await else { return };
-    let Some(server) = Server::alone(&["log_statement=mod"]).await else { return };
+    let broker = shared().await;
+    let server = Server::alone(&["log_statement=mod"]).await;
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let platform = Separate::start(&program, 1, 1).await;

@@ -45,8 +45,9 @@ async fn all_finish(user: &User, count: usize) {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn an_outage_of_half_a_minute_with_many_waiting() {
-    let Some(broker) = alone().await else { return };
+    let broker = alone().await;
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
     broker.server.stop().await.expect("its end");
@@ -100,15 +101,17 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_broker_short_of_memory() {
-    let Some(broker) = alone().await else { return };
+    let broker = alone().await;
     let starve = async |is_short| broker.server.starve(is_short).await.expect("it obeys");
     takes_no_messages(&broker, starve, "memory").await;
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_broker_short_of_disk() {
-    let Some(broker) = alone().await else { return };
+    let broker = alone().await;
     let fill = async |is_short| broker.server.fill_disk(is_short).await.expect("it obeys");
     takes_no_messages(&broker, fill, "disk").await;
 }
@@ -116,8 +119,9 @@ async fn a_broker_short_of_disk() {
 /// RabbitMQ takes a message back that nobody acknowledged for long, half an hour unless it
 /// is told otherwise, and closes the channel on which it was.
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_task_that_takes_longer_than_a_delivery_may() {
-    let Some(broker) = alone().await else { return };
+    let broker = alone().await;
     broker.server.limit_consumers(Duration::from_secs(3)).await.expect("it obeys");
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
@@ -146,8 +150,9 @@ async fn a_task_that_takes_longer_than_a_delivery_may() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn connections_closed_by_the_management_api() {
-    let Some(broker) = shared().await else { return };
+    let broker = shared().await;
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
@@ -178,8 +183,9 @@ async fn connections_closed_by_the_management_api() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn services_that_start_before_the_broker() {
-    let Some(broker) = alone().await else { return };
+    let broker = alone().await;
     broker.server.stop().await.expect("its end");
     let mut platform = Separate::launch(&broker.program(), 2, 3);
     for service in platform.services() {

@@ -24,36 +24,21 @@ pub struct Broker<Access> {
     _access: Access,
 }
 
-/// The server, with others at it. `None`: only embedded engines are to be tested.
-pub async fn shared() -> Option<Broker<RwLockReadGuard<'static, ()>>> {
-    let server = server().await?;
-    Some(Broker {
-        server,
-        _access: ACCESS.read().await,
-        url: host(server).await,
-        database: database().await,
-    })
+/// Returns the server, which other tests use at the same time.
+pub async fn shared() -> Broker<RwLockReadGuard<'static, ()>> {
+    Broker::new(ACCESS.read().await).await
 }
 
-/// The server for oneself, to do to it what others would notice.
-pub async fn alone() -> Option<Broker<RwLockWriteGuard<'static, ()>>> {
-    let server = server().await?;
-    Some(Broker {
-        server,
-        _access: ACCESS.write().await,
-        url: host(server).await,
-        database: database().await,
-    })
+/// Returns the server while no other test uses it, for faults that affect all clients.
+pub async fn alone() -> Broker<RwLockWriteGuard<'static, ()>> {
+    Broker::new(ACCESS.write().await).await
 }
 
-async fn server() -> Option<&'static Server> {
+async fn server() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
-    if miniapp_test_support::only_embedded() {
-        return None;
-    }
     let options = Options { has_management: true, ..Options::default() };
     let start = async || Server::start(options).await.expect("a RabbitMQ server");
-    Some(SERVER.get_or_init(start).await)
+    SERVER.get_or_init(start).await
 }
 
 async fn database() -> EngineUrl {
@@ -66,11 +51,13 @@ async fn database() -> EngineUrl {
     SERVER.get_or_init(start).await.database().await.expect("a database")
 }
 
-async fn host(server: &Server) -> EngineUrl {
-    server.host().await.expect("a virtual host")
-}
-
 impl<Access> Broker<Access> {
+    async fn new(access: Access) -> Self {
+        let server = server().await;
+        let url = server.host().await.expect("a virtual host");
+        Self { server, url, database: database().await, _access: access }
+    }
+
     /// The settings of services that meet here.
     pub fn program(&self) -> Program {
         Program::new(env!("CARGO_BIN_EXE_miniapp"))

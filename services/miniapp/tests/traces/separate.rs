@@ -13,24 +13,18 @@ use crate::support::{Names, Stories, is_told, trace_of, traced};
 pub const NAMES: Names =
     Names { shared: &["api", "worker"], broker: "rabbitmq", database: "postgresql" };
 
-/// The program on servers of its own, which sends its spans to `collector`. `None`: only
-/// embedded engines are to be tested.
-pub async fn program(collector: &str) -> Option<Program> {
-    if miniapp_test_support::only_embedded() {
-        return None;
-    }
-    let database = Postgres::shared().await.expect("servers are tested").database().await;
-    let host = Rabbit::shared().await.expect("servers are tested").host().await;
-    let program = traced(collector)
-        .set("database.url", database.expect("a database").expose())
-        .set("broker.url", host.expect("a virtual host").expose());
-    Some(program)
+/// Returns the program on PostgreSQL and RabbitMQ, which sends its spans to `collector`.
+pub async fn program(collector: &str) -> Program {
+    let database = Postgres::shared().await.database().await.expect("a database");
+    let host = Rabbit::shared().await.host().await.expect("a virtual host");
+    traced(collector).set("database.url", database.expose()).set("broker.url", host.expose())
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn one_trace_goes_through_all_processes() {
     let collector = Collector::start().await;
-    let Some(program) = program(&collector.url()).await else { return };
+    let program = program(&collector.url()).await;
     let platform = Separate::start(&program, 1, 2).await;
     let user = platform.sign_up("ada").await;
     let stories = Stories::happen(&user).await;
@@ -38,9 +32,10 @@ async fn one_trace_goes_through_all_processes() {
 }
 
 #[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn a_trace_survives_its_worker() {
     let collector = Collector::start().await;
-    let Some(program) = program(&collector.url()).await else { return };
+    let program = program(&collector.url()).await;
     let program = program.set("worker.lease", "2s");
     let mut platform = Separate::start(&program, 1, 1).await;
     let user = platform.sign_up("ada").await;

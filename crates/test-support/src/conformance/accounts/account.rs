@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{at, email, entry, epoch, login, new_account, open, outbox_row, register, verify};
 
-pub(super) async fn registered_account_is_found_by_id_login_and_email(
+pub async fn registered_account_is_found_by_id_login_and_email(
     store: Arc<dyn Store>,
 ) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
@@ -48,7 +48,7 @@ pub(super) async fn registered_account_is_found_by_id_login_and_email(
     Ok(())
 }
 
-pub(super) async fn verification_allows_one_registration(store: Arc<dyn Store>) -> Result<()> {
+pub async fn verification_allows_one_registration(store: Arc<dyn Store>) -> Result<()> {
     let early = store.register(new_account("ada", "ada@example.com", 0)?).await?;
     ensure!(early == Registered::NotVerified, "{early:?}");
     register(&*store, "ada", 0).await?;
@@ -60,7 +60,7 @@ pub(super) async fn verification_allows_one_registration(store: Arc<dyn Store>) 
     Ok(())
 }
 
-pub(super) async fn verification_expires(store: Arc<dyn Store>) -> Result<()> {
+pub async fn verification_expires(store: Arc<dyn Store>) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
     let late = store.register(new_account("ada", "ada@example.com", 3600)?).await?;
     ensure!(late == Registered::NotVerified, "{late:?}");
@@ -69,7 +69,7 @@ pub(super) async fn verification_expires(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn rejected_registration_changes_nothing(store: Arc<dyn Store>) -> Result<()> {
+pub async fn rejected_registration_changes_nothing(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "ada", 0).await?;
     verify(&*store, "bob@example.com", 1).await?;
     let entries = store.audit_log(None, 100).await?.len();
@@ -81,7 +81,7 @@ pub(super) async fn rejected_registration_changes_nothing(store: Arc<dyn Store>)
     Ok(())
 }
 
-pub(super) async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<()> {
+pub async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "paypal", 0).await?;
     // Other cases, a digit for a letter, and Cyrillic letters for all.
     let alike = ["PayPal", "paypa1", "paypaI", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"];
@@ -95,7 +95,7 @@ pub(super) async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<(
     Ok(())
 }
 
-pub(super) async fn concurrent_registrations_get_distinct_logins(
+pub async fn concurrent_registrations_get_distinct_logins(
     store: Arc<dyn Store>,
 ) -> Result<()> {
     let mut tries = tokio::task::JoinSet::new();
@@ -117,7 +117,7 @@ pub(super) async fn concurrent_registrations_get_distinct_logins(
     Ok(())
 }
 
-pub(super) async fn accounts_are_listed_newest_first(store: Arc<dyn Store>) -> Result<()> {
+pub async fn accounts_are_listed_newest_first(store: Arc<dyn Store>) -> Result<()> {
     for (index, name) in (0..).zip(["ada", "bob", "cyd", "dan"]) {
         register(&*store, name, index).await?;
     }
@@ -131,7 +131,7 @@ pub(super) async fn accounts_are_listed_newest_first(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> Result<()> {
+pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> Result<()> {
     let account = register(&*store, "ada", 0).await?;
     let update = async |changes: AccountChanges| -> Result<Account> {
         let audit = entry(Action::UpdateAccount, 1).about(&account);
@@ -156,7 +156,7 @@ pub(super) async fn account_update_changes_only_given_fields(store: Arc<dyn Stor
     Ok(())
 }
 
-pub(super) async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()> {
+pub async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 1).await?;
     let rename = async |account: &Account, name: &str| -> Result<Updated> {
@@ -179,7 +179,7 @@ pub(super) async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Re
     Ok(())
 }
 
-pub(super) async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Result<()> {
+pub async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
     store.claim_outbox_messages(at(1), at(1000), 10).await?;
@@ -198,7 +198,7 @@ pub(super) async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>)
     Ok(())
 }
 
-pub(super) async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
+pub async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
     store.claim_outbox_messages(at(1), at(1000), 10).await?;

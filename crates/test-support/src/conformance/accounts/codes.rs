@@ -23,7 +23,7 @@ async fn issued(store: &dyn Store, purpose: Purpose, seconds: u64, code: Mac) ->
     Ok(store.issue_code(issue(ADDRESS, purpose, seconds, code)?).await?)
 }
 
-pub(super) async fn code_attempts_are_limited(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_attempts_are_limited(store: Arc<dyn Store>) -> Result<()> {
     ensure!(tried(&*store, Purpose::Verification, 0).await?.is_none(), "a code out of nothing");
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     for _ in 0..5 {
@@ -33,7 +33,7 @@ pub(super) async fn code_attempts_are_limited(store: Arc<dyn Store>) -> Result<(
     Ok(())
 }
 
-pub(super) async fn new_code_replaces_previous_one(store: Arc<dyn Store>) -> Result<()> {
+pub async fn new_code_replaces_previous_one(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     for _ in 0..5 {
         tried(&*store, Purpose::Verification, 1).await?;
@@ -47,14 +47,14 @@ pub(super) async fn new_code_replaces_previous_one(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-pub(super) async fn code_expires(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_expires(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     ensure!(tried(&*store, Purpose::Verification, 599).await?.is_some(), "dead too early");
     ensure!(tried(&*store, Purpose::Verification, 600).await?.is_none(), "dead too late");
     Ok(())
 }
 
-pub(super) async fn code_verifies_email_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_verifies_email_once(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let address = email(ADDRESS)?;
     for expected in [true, false] {
@@ -66,7 +66,7 @@ pub(super) async fn code_verifies_email_once(store: Arc<dyn Store>) -> Result<()
     Ok(())
 }
 
-pub(super) async fn code_purposes_are_independent(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_purposes_are_independent(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     ensure!(tried(&*store, Purpose::Reset, 1).await?.is_none(), "a code for anything");
     let sent = issued(&*store, Purpose::Reset, 1, [8; 32]).await?;
@@ -75,7 +75,7 @@ pub(super) async fn code_purposes_are_independent(store: Arc<dyn Store>) -> Resu
     Ok(())
 }
 
-pub(super) async fn code_requests_have_a_cooldown(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_requests_have_a_cooldown(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let early = issued(&*store, Purpose::Verification, 59, [8; 32]).await?;
     ensure!(early == Issued::Cooling(at(0)), "{early:?} after 59 seconds");
@@ -88,7 +88,7 @@ pub(super) async fn code_requests_have_a_cooldown(store: Arc<dyn Store>) -> Resu
     Ok(())
 }
 
-pub(super) async fn code_requests_have_a_daily_limit(store: Arc<dyn Store>) -> Result<()> {
+pub async fn code_requests_have_a_daily_limit(store: Arc<dyn Store>) -> Result<()> {
     for minute in 1..=3 {
         let sent = issued(&*store, Purpose::Verification, minute * 60, CODE).await?;
         ensure!(sent == Issued::Sent, "{sent:?} for number {minute}");
@@ -100,7 +100,7 @@ pub(super) async fn code_requests_have_a_daily_limit(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>) -> Result<()> {
+pub async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "ada", 0).await?;
     store.claim_outbox_messages(at(0), at(10_000), 10).await?;
     for (address, purpose) in
@@ -127,7 +127,7 @@ pub(super) async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>
     Ok(())
 }
 
-pub(super) async fn concurrent_verifications_use_code_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn concurrent_verifications_use_code_once(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let mut tries = tokio::task::JoinSet::new();
     for _ in 0..16 {

@@ -18,7 +18,7 @@ fn key(kid: &str, follows: &str, seconds: u64) -> SealedKey {
     }
 }
 
-pub(super) async fn signing_key_round_trips(store: Arc<dyn Store>) -> Result<()> {
+pub async fn signing_key_round_trips(store: Arc<dyn Store>) -> Result<()> {
     ensure!(store.signing_keys().await?.is_empty(), "a key out of nothing");
     let first = key("a", "", 1);
     ensure!(store.add_signing_key(&first).await?, "not added");
@@ -30,7 +30,7 @@ pub(super) async fn signing_key_round_trips(store: Arc<dyn Store>) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn signing_key_has_one_successor(store: Arc<dyn Store>) -> Result<()> {
+pub async fn signing_key_has_one_successor(store: Arc<dyn Store>) -> Result<()> {
     for follows in ["", "first"] {
         let mut tries = tokio::task::JoinSet::new();
         for index in 0..8 {

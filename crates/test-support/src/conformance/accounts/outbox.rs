@@ -26,7 +26,7 @@ async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<Outbox
     Ok(store.claim_outbox_messages(at(seconds), at(seconds + 60), limit).await?)
 }
 
-pub(super) async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()> {
     for index in 0..10 {
         owe(&*store, outbox_row(OutboxKind::Mail, index), &format!("a{index}")).await?;
     }
@@ -52,7 +52,7 @@ pub(super) async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-pub(super) async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
+pub async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
     owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     for (seconds, attempts) in [(0, Some(0)), (59, None), (60, Some(1)), (120, Some(2))] {
         let claimed = claim(&*store, seconds, 10).await?;
@@ -62,7 +62,7 @@ pub(super) async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()> {
+pub async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()> {
     owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     let claimed = claim(&*store, 0, 10).await?;
     store.postpone_outbox_message(claimed[0].id, at(5)).await?;
@@ -71,7 +71,7 @@ pub(super) async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Re
     Ok(())
 }
 
-pub(super) async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Result<()> {
+pub async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Result<()> {
     ensure!(store.outbox_backlog().await?.is_empty(), "something in an empty store");
     for (kind, seconds, name) in [
         (OutboxKind::Mail, 9, "ada"),
@@ -96,7 +96,7 @@ pub(super) async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>
     Ok(())
 }
 
-pub(super) async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Store>) -> Result<()> {
+pub async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Store>) -> Result<()> {
     owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "ada").await?;
     owe(&*store, outbox_row(OutboxKind::Mail, 0), "bob").await?;
     owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "cyd").await?;
@@ -114,7 +114,7 @@ pub(super) async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Stor
     Ok(())
 }
 
-pub(super) async fn outbox_message_round_trips(store: Arc<dyn Store>) -> Result<()> {
+pub async fn outbox_message_round_trips(store: Arc<dyn Store>) -> Result<()> {
     let mut owed = outbox_row(OutboxKind::Mail, 3);
     owed.payload = (0..=255).collect();
     owed.not_after = Some(at(600));
@@ -130,7 +130,7 @@ pub(super) async fn outbox_message_round_trips(store: Arc<dyn Store>) -> Result<
     Ok(())
 }
 
-pub(super) async fn inbox_mail_is_stored_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn inbox_mail_is_stored_once(store: Arc<dyn Store>) -> Result<()> {
     let mails: Vec<InboxMail> = (0..3)
         .map(|index| InboxMail {
             at: at(index),

@@ -27,7 +27,7 @@ fn change(account: &Account, old: &str, keep: Uuid) -> PasswordChange {
     }
 }
 
-pub(super) async fn password_change_ends_other_sessions(store: Arc<dyn Store>) -> Result<()> {
+pub async fn password_change_ends_other_sessions(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 0).await?;
     let mine = open(&*store, &ada, "a", 1).await?;
@@ -43,7 +43,7 @@ pub(super) async fn password_change_ends_other_sessions(store: Arc<dyn Store>) -
     Ok(())
 }
 
-pub(super) async fn password_change_requires_current_hash(store: Arc<dyn Store>) -> Result<()> {
+pub async fn password_change_requires_current_hash(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
@@ -67,7 +67,7 @@ async fn with_reset_code(store: &dyn Store) -> Result<PasswordReset> {
     })
 }
 
-pub(super) async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<()> {
+pub async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let one = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
@@ -79,7 +79,7 @@ pub(super) async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn reset_code_works_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn reset_code_works_once(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "ada", 0).await?;
     let reset = with_reset_code(&*store).await?;
     let mut wrong = reset.clone();
@@ -94,7 +94,7 @@ async fn failures(store: &dyn Store, key: &FailureKey, since: u64) -> Result<Vec
     Ok(store.failures(key, at(since), 3).await?)
 }
 
-pub(super) async fn sign_in_failures_are_counted_in_window(store: Arc<dyn Store>) -> Result<()> {
+pub async fn sign_in_failures_are_counted_in_window(store: Arc<dyn Store>) -> Result<()> {
     let key = [1; 32];
     ensure!(failures(&*store, &key, 0).await?.is_empty(), "failures out of nothing");
     for seconds in [10, 20, 30, 40] {
@@ -109,7 +109,7 @@ pub(super) async fn sign_in_failures_are_counted_in_window(store: Arc<dyn Store>
     Ok(())
 }
 
-pub(super) async fn successful_sign_in_clears_failures(store: Arc<dyn Store>) -> Result<()> {
+pub async fn successful_sign_in_clears_failures(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     for key in [[1; 32], [2; 32]] {
         store.note_failure(&key, entry(Action::SignIn, 5)).await?;

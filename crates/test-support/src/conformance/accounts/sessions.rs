@@ -17,7 +17,7 @@ async fn rotate(store: &dyn Store, used: &str, next: &str, seconds: u64) -> Resu
     Ok(store.rotate_session(&used, &next, at(seconds), at(seconds + 3600), audit).await?)
 }
 
-pub(super) async fn opened_session_is_found(store: Arc<dyn Store>) -> Result<()> {
+pub async fn opened_session_is_found(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "t", 1).await?;
     let (session, account) = store.session(id).await?.context("not found")?;
@@ -33,7 +33,7 @@ pub(super) async fn opened_session_is_found(store: Arc<dyn Store>) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn opening_a_session_requires_current_hash(store: Arc<dyn Store>) -> Result<()> {
+pub async fn opening_a_session_requires_current_hash(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let old = Hash::stored("an older hash");
     let new = new_session(&ada, "t", 1, 1);
@@ -43,7 +43,7 @@ pub(super) async fn opening_a_session_requires_current_hash(store: Arc<dyn Store
     Ok(())
 }
 
-pub(super) async fn oldest_sessions_end_above_limit(store: Arc<dyn Store>) -> Result<()> {
+pub async fn oldest_sessions_end_above_limit(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 0).await?;
     let foreign = open(&*store, &bob, "foreign", 1).await?;
@@ -66,7 +66,7 @@ pub(super) async fn oldest_sessions_end_above_limit(store: Arc<dyn Store>) -> Re
     Ok(())
 }
 
-pub(super) async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()> {
+pub async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "first", 1).await?;
     let Rotation::Rotated { session, account } = rotate(&*store, "first", "second", 100).await?
@@ -85,7 +85,7 @@ pub(super) async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()
     Ok(())
 }
 
-pub(super) async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> Result<()> {
+pub async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "first", 1).await?;
     rotate(&*store, "first", "second", 2).await?;
@@ -100,7 +100,7 @@ pub(super) async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> 
     Ok(())
 }
 
-pub(super) async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> Result<()> {
+pub async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "first", 1).await?;
     let mut tries = tokio::task::JoinSet::new();
@@ -122,7 +122,7 @@ pub(super) async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> R
     Ok(())
 }
 
-pub(super) async fn rejected_refresh_tokens_have_distinct_reasons(
+pub async fn rejected_refresh_tokens_have_distinct_reasons(
     store: Arc<dyn Store>,
 ) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
@@ -138,7 +138,7 @@ pub(super) async fn rejected_refresh_tokens_have_distinct_reasons(
     Ok(())
 }
 
-pub(super) async fn session_ends_once_and_only_by_its_owner(store: Arc<dyn Store>) -> Result<()> {
+pub async fn session_ends_once_and_only_by_its_owner(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 0).await?;
     let id = open(&*store, &ada, "t", 1).await?;

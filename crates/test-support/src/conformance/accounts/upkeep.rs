@@ -13,12 +13,12 @@ use miniapp_types::problem::Code;
 
 use super::{at, entry, new_account, open, refresh, register, verify};
 
-pub(super) async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
+pub async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
     store.ping().await?;
     Ok(())
 }
 
-pub(super) async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> {
+pub async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> {
     let caller = Caller { ip: Some([192, 0, 2, 7].into()), user_agent: None };
     let mut entries = Vec::new();
     for seconds in 0..5 {
@@ -36,7 +36,7 @@ pub(super) async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> 
     Ok(())
 }
 
-pub(super) async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()> {
+pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let old = open(&*store, &ada, "old", 1).await?;
     open(&*store, &ada, "ended", 1000).await?;

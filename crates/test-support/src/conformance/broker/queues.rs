@@ -13,7 +13,7 @@ use super::{
     QUIET, depth_becomes, message, messages, next, nothing_comes, publish, wait_for, within,
 };
 
-pub(super) async fn carries_a_message_unchanged(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn carries_a_message_unchanged(broker: Arc<dyn Broker>) -> Result<()> {
     let trace = TraceContext {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         tracestate: Some("vendor=1".into()),
@@ -34,7 +34,7 @@ pub(super) async fn carries_a_message_unchanged(broker: Arc<dyn Broker>) -> Resu
     Ok(())
 }
 
-pub(super) async fn carries_a_large_message(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn carries_a_large_message(broker: Arc<dyn Broker>) -> Result<()> {
     let text = "x".repeat(512 * 1024);
     publish(&*broker, &[Message::new(Uuid::new_v4(), &json!(text))]).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
@@ -44,12 +44,12 @@ pub(super) async fn carries_a_large_message(broker: Arc<dyn Broker>) -> Result<(
     Ok(())
 }
 
-pub(super) async fn publishes_nothing(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn publishes_nothing(broker: Arc<dyn Broker>) -> Result<()> {
     ensure!(broker.publish(Queue::Tasks, Vec::new()).await.is_empty(), "an answer to nothing");
     Ok(())
 }
 
-pub(super) async fn keeps_messages_until_a_consumer_comes(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn keeps_messages_until_a_consumer_comes(broker: Arc<dyn Broker>) -> Result<()> {
     publish(&*broker, &messages(5)).await?;
     depth_becomes(&*broker, 5).await?;
     let mut consumer = broker.consume(Queue::Tasks, 5).await?;
@@ -59,7 +59,7 @@ pub(super) async fn keeps_messages_until_a_consumer_comes(broker: Arc<dyn Broker
     depth_becomes(&*broker, 0).await
 }
 
-pub(super) async fn keeps_queues_apart(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn keeps_queues_apart(broker: Arc<dyn Broker>) -> Result<()> {
     let mut other = broker.consume(Queue::AccountDeletions, 10).await?;
     publish(&*broker, &messages(1)).await?;
     nothing_comes(&mut *other).await?;
@@ -68,7 +68,7 @@ pub(super) async fn keeps_queues_apart(broker: Arc<dyn Broker>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn carries_by_every_queue(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn carries_by_every_queue(broker: Arc<dyn Broker>) -> Result<()> {
     for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
         let sent = message(1);
         for answer in broker.publish(queue, vec![sent.clone()]).await {
@@ -82,7 +82,7 @@ pub(super) async fn carries_by_every_queue(broker: Arc<dyn Broker>) -> Result<()
     Ok(())
 }
 
-pub(super) async fn takes_many_publishes_at_a_time(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn takes_many_publishes_at_a_time(broker: Arc<dyn Broker>) -> Result<()> {
     const PUBLISHES: usize = 40;
     let mut publishes = JoinSet::new();
     for _ in 0..PUBLISHES {
@@ -95,7 +95,7 @@ pub(super) async fn takes_many_publishes_at_a_time(broker: Arc<dyn Broker>) -> R
     depth_becomes(&*broker, 25 * PUBLISHES as u64).await
 }
 
-pub(super) async fn forgets_what_is_acked(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn forgets_what_is_acked(broker: Arc<dyn Broker>) -> Result<()> {
     publish(&*broker, &messages(1)).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
     next(&mut *consumer).await?.ack().await;
@@ -108,7 +108,7 @@ pub(super) async fn forgets_what_is_acked(broker: Arc<dyn Broker>) -> Result<()>
     nothing_comes(&mut *consumer).await
 }
 
-pub(super) async fn redelivers_what_a_dropped_consumer_held(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn redelivers_what_a_dropped_consumer_held(broker: Arc<dyn Broker>) -> Result<()> {
     let sent = messages(3);
     publish(&*broker, &sent).await?;
     let mut first = broker.consume(Queue::Tasks, 2).await?;
@@ -127,7 +127,7 @@ pub(super) async fn redelivers_what_a_dropped_consumer_held(broker: Arc<dyn Brok
     Ok(())
 }
 
-pub(super) async fn redelivers_what_is_released(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn redelivers_what_is_released(broker: Arc<dyn Broker>) -> Result<()> {
     let sent = message(1);
     publish(&*broker, std::slice::from_ref(&sent)).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
@@ -138,7 +138,7 @@ pub(super) async fn redelivers_what_is_released(broker: Arc<dyn Broker>) -> Resu
     Ok(())
 }
 
-pub(super) async fn redelivers_what_is_dropped(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn redelivers_what_is_dropped(broker: Arc<dyn Broker>) -> Result<()> {
     let sent = message(1);
     publish(&*broker, std::slice::from_ref(&sent)).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
@@ -149,7 +149,7 @@ pub(super) async fn redelivers_what_is_dropped(broker: Arc<dyn Broker>) -> Resul
     Ok(())
 }
 
-pub(super) async fn takes_a_late_word_calmly(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn takes_a_late_word_calmly(broker: Arc<dyn Broker>) -> Result<()> {
     let sent = messages(2);
     publish(&*broker, &sent).await?;
     let mut first = broker.consume(Queue::Tasks, 2).await?;
@@ -169,7 +169,7 @@ pub(super) async fn takes_a_late_word_calmly(broker: Arc<dyn Broker>) -> Result<
     Ok(())
 }
 
-pub(super) async fn respects_the_prefetch(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn respects_the_prefetch(broker: Arc<dyn Broker>) -> Result<()> {
     publish(&*broker, &messages(10)).await?;
     let mut consumer = broker.consume(Queue::Tasks, 3).await?;
     let mut held = Vec::new();
@@ -185,7 +185,7 @@ pub(super) async fn respects_the_prefetch(broker: Arc<dyn Broker>) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn shares_between_consumers(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn shares_between_consumers(broker: Arc<dyn Broker>) -> Result<()> {
     let mut first = broker.consume(Queue::Tasks, 1).await?;
     let mut second = broker.consume(Queue::Tasks, 1).await?;
     publish(&*broker, &messages(2)).await?;
@@ -194,7 +194,7 @@ pub(super) async fn shares_between_consumers(broker: Arc<dyn Broker>) -> Result<
     Ok(())
 }
 
-pub(super) async fn passes_a_busy_consumer_by(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn passes_a_busy_consumer_by(broker: Arc<dyn Broker>) -> Result<()> {
     let mut busy = broker.consume(Queue::Tasks, 1).await?;
     let mut free = broker.consume(Queue::Tasks, 1).await?;
     publish(&*broker, &messages(2)).await?;
@@ -207,7 +207,7 @@ pub(super) async fn passes_a_busy_consumer_by(broker: Arc<dyn Broker>) -> Result
     Ok(())
 }
 
-pub(super) async fn stops_a_consumer(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn stops_a_consumer(broker: Arc<dyn Broker>) -> Result<()> {
     let sent = messages(5);
     publish(&*broker, &sent).await?;
     let mut first = broker.consume(Queue::Tasks, 5).await?;
@@ -230,7 +230,7 @@ pub(super) async fn stops_a_consumer(broker: Arc<dyn Broker>) -> Result<()> {
     nothing_comes(&mut *second).await
 }
 
-pub(super) async fn settles_after_a_stop(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn settles_after_a_stop(broker: Arc<dyn Broker>) -> Result<()> {
     publish(&*broker, &messages(2)).await?;
     let mut first = broker.consume(Queue::Tasks, 2).await?;
     let (acked, released) = (next(&mut *first).await?, next(&mut *first).await?);
@@ -246,7 +246,7 @@ pub(super) async fn settles_after_a_stop(broker: Arc<dyn Broker>) -> Result<()> 
     nothing_comes(&mut *second).await
 }
 
-pub(super) async fn loses_nothing_when_a_wait_is_given_up(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn loses_nothing_when_a_wait_is_given_up(broker: Arc<dyn Broker>) -> Result<()> {
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
     let waited = tokio::time::timeout(QUIET, consumer.next()).await;
     ensure!(waited.is_err(), "something came from an empty queue");
@@ -266,7 +266,7 @@ pub(super) async fn loses_nothing_when_a_wait_is_given_up(broker: Arc<dyn Broker
     Ok(())
 }
 
-pub(super) async fn delivers_everything_to_many(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn delivers_everything_to_many(broker: Arc<dyn Broker>) -> Result<()> {
     const COUNT: usize = 2_000;
     let seen = Arc::new(Mutex::new(HashSet::new()));
     let mut consumers = JoinSet::new();
@@ -292,7 +292,7 @@ pub(super) async fn delivers_everything_to_many(broker: Arc<dyn Broker>) -> Resu
     depth_becomes(&*broker, 0).await
 }
 
-pub(super) async fn brings_the_rejected_to_the_dead_letters(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn brings_the_rejected_to_the_dead_letters(broker: Arc<dyn Broker>) -> Result<()> {
     let mut dead = broker.consume(Queue::DeadLetters, 2).await?;
     let mut consumer = broker.consume(Queue::Tasks, 3).await?;
     let sent = messages(3);
@@ -318,7 +318,7 @@ pub(super) async fn brings_the_rejected_to_the_dead_letters(broker: Arc<dyn Brok
 }
 
 /// What makes one consumer panic shall not do so to the next one, and the next.
-pub(super) async fn takes_a_panic_for_a_rejection(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn takes_a_panic_for_a_rejection(broker: Arc<dyn Broker>) -> Result<()> {
     let mut dead = broker.consume(Queue::DeadLetters, 1).await?;
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
     let sent = message(1);

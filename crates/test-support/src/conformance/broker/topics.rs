@@ -18,11 +18,11 @@ async fn hear_message(subscription: &mut dyn Subscription) -> Result<Message> {
     }
 }
 
-pub(super) async fn answers_a_ping(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn answers_a_ping(broker: Arc<dyn Broker>) -> Result<()> {
     Ok(broker.ping().await?)
 }
 
-pub(super) async fn tells_every_subscriber(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn tells_every_subscriber(broker: Arc<dyn Broker>) -> Result<()> {
     let mut first = broker.subscribe(Topic::TaskEvents).await?;
     let mut second = broker.subscribe(Topic::TaskEvents).await?;
     let sent = message(1).with_conversation(Uuid::new_v4());
@@ -36,7 +36,7 @@ pub(super) async fn tells_every_subscriber(broker: Arc<dyn Broker>) -> Result<()
     Ok(())
 }
 
-pub(super) async fn tells_only_news(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn tells_only_news(broker: Arc<dyn Broker>) -> Result<()> {
     broker.broadcast(Topic::Sessions, message(1)).await?;
     let mut subscription = broker.subscribe(Topic::Sessions).await?;
     let sent = message(2);
@@ -45,7 +45,7 @@ pub(super) async fn tells_only_news(broker: Arc<dyn Broker>) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn keeps_topics_apart(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn keeps_topics_apart(broker: Arc<dyn Broker>) -> Result<()> {
     let mut subscription = broker.subscribe(Topic::TaskCancels).await?;
     broker.broadcast(Topic::Sessions, message(1)).await?;
     broker.broadcast(Topic::TaskEvents, message(2)).await?;
@@ -56,7 +56,7 @@ pub(super) async fn keeps_topics_apart(broker: Arc<dyn Broker>) -> Result<()> {
 
 /// A subscriber that doesn't listen neither holds up the others nor misses anything
 /// without being told.
-pub(super) async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
     const COUNT: usize = 5_000;
     let mut subscription = broker.subscribe(Topic::TaskEvents).await?;
     let sent: Vec<Message> = (0..COUNT).map(message).collect();
@@ -90,7 +90,7 @@ pub(super) async fn tells_of_a_gap(broker: Arc<dyn Broker>) -> Result<()> {
 }
 
 /// A call comes back behind the news from before it, and to the caller alone.
-pub(super) async fn echoes_a_call(broker: Arc<dyn Broker>) -> Result<()> {
+pub async fn echoes_a_call(broker: Arc<dyn Broker>) -> Result<()> {
     let mut caller = broker.subscribe(Topic::Sessions).await?;
     let mut other = broker.subscribe(Topic::Sessions).await?;
     for number in 1..=5 {

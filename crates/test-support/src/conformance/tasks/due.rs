@@ -50,7 +50,7 @@ async fn add_delayed(engine: &dyn Engine, now: u64, run_at: u64) -> Result<Task>
 }
 
 /// The process that stored it dispatches it without asking, so others wait a while.
-pub(super) async fn a_task_of_now_is_taken_when_overdue([engine, other]: Processes) -> Result<()> {
+pub async fn a_task_of_now_is_taken_when_overdue([engine, other]: Processes) -> Result<()> {
     let task = add(&*engine, Uuid::new_v4(), 10).await?;
     let past = add_delayed(&*engine, 10, 5).await?;
     for (engine, now) in [(&engine, 10), (&other, 11)] {
@@ -60,7 +60,7 @@ pub(super) async fn a_task_of_now_is_taken_when_overdue([engine, other]: Process
     is_stored(&*engine, &task).await
 }
 
-pub(super) async fn a_delayed_task_is_taken_before_its_time([engine, _]: Processes) -> Result<()> {
+pub async fn a_delayed_task_is_taken_before_its_time([engine, _]: Processes) -> Result<()> {
     let task = add_delayed(&*engine, 10, 100).await?;
     takes(&*engine, 50, &[]).await?;
     takes(&*engine, 100 - LOOKAHEAD - 1, &[]).await?;
@@ -72,7 +72,7 @@ pub(super) async fn a_delayed_task_is_taken_before_its_time([engine, _]: Process
     takes(&*engine, 261 - LOOKAHEAD, &[&task, &retried]).await
 }
 
-pub(super) async fn what_is_taken_is_left_to_the_taker([engine, other]: Processes) -> Result<()> {
+pub async fn what_is_taken_is_left_to_the_taker([engine, other]: Processes) -> Result<()> {
     let now = add(&*engine, Uuid::new_v4(), 0).await?;
     let delayed = add_delayed(&*engine, 0, 10).await?;
     takes(&*engine, 10, &[&now, &delayed]).await?;
@@ -86,7 +86,7 @@ pub(super) async fn what_is_taken_is_left_to_the_taker([engine, other]: Processe
     is_stored(&*engine, &delayed).await
 }
 
-pub(super) async fn the_longest_due_are_taken_first([engine, _]: Processes) -> Result<()> {
+pub async fn the_longest_due_are_taken_first([engine, _]: Processes) -> Result<()> {
     let mut expected = Vec::new();
     for created in [3, 1, 2, 5, 4] {
         expected.push(add(&*engine, Uuid::new_v4(), created).await?);
@@ -101,7 +101,7 @@ pub(super) async fn the_longest_due_are_taken_first([engine, _]: Processes) -> R
     Ok(())
 }
 
-pub(super) async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Result<()> {
+pub async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Result<()> {
     let trace = TraceContext {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         tracestate: Some("vendor=1".into()),
@@ -120,7 +120,7 @@ pub(super) async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Res
     Ok(())
 }
 
-pub(super) async fn what_was_dispatched_is_not_due([engine, other]: Processes) -> Result<()> {
+pub async fn what_was_dispatched_is_not_due([engine, other]: Processes) -> Result<()> {
     let mut sent = Vec::new();
     for _ in 0..300 {
         sent.push(add(&*engine, Uuid::new_v4(), 0).await?);
@@ -138,7 +138,7 @@ pub(super) async fn what_was_dispatched_is_not_due([engine, other]: Processes) -
     Ok(())
 }
 
-pub(super) async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes) -> Result<()> {
+pub async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes) -> Result<()> {
     let first = add(&*engine, Uuid::new_v4(), 0).await?;
     let sent = (first.id, first.state.version);
     let task = apply(&*engine, &first, claim(&first), 1).await?;
@@ -147,7 +147,7 @@ pub(super) async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes)
     takes(&*engine, 100, &[&task]).await
 }
 
-pub(super) async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
+pub async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     add_claimed(&*engine, owner, 0).await?;
     let ended = add_finished(&*engine, owner, 0).await?;
@@ -172,7 +172,7 @@ pub(super) async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result
     takes(&*engine, 2000, &[]).await
 }
 
-pub(super) async fn lost_messages_are_due_again([engine, _]: Processes) -> Result<()> {
+pub async fn lost_messages_are_due_again([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut sent = Vec::new();
     for created in 0..5 {

@@ -36,7 +36,7 @@ async fn is_told(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result
     Ok(())
 }
 
-pub(super) async fn events_are_told_oldest_first([engine, _]: Processes) -> Result<()> {
+pub async fn events_are_told_oldest_first([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let (first, second) = (add(&*engine, owner, 0).await?, add(&*engine, owner, 1).await?);
     add_finished(&*engine, Uuid::new_v4(), 1).await?;
@@ -51,7 +51,7 @@ pub(super) async fn events_are_told_oldest_first([engine, _]: Processes) -> Resu
     Ok(())
 }
 
-pub(super) async fn events_are_told_in_pages([engine, _]: Processes) -> Result<()> {
+pub async fn events_are_told_in_pages([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for seconds in 0..20 {
@@ -71,7 +71,7 @@ pub(super) async fn events_are_told_in_pages([engine, _]: Processes) -> Result<(
     Ok(())
 }
 
-pub(super) async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
+pub async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for _ in 0..6 {
@@ -95,7 +95,7 @@ pub(super) async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
     is_told(&*engine, owner, &expected).await
 }
 
-pub(super) async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> Result<()> {
+pub async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut task = add_finished(&*engine, owner, 0).await?;
     for seconds in [10, 20] {
@@ -110,7 +110,7 @@ pub(super) async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> R
 
 /// Ids of a moment sort by more than its time, and ends of a moment are told after one
 /// another.
-pub(super) async fn events_of_one_moment_are_all_told([engine, _]: Processes) -> Result<()> {
+pub async fn events_of_one_moment_are_all_told([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for _ in 0..10 {
@@ -140,7 +140,7 @@ async fn add_long(engine: &dyn Engine, owner: Uuid) -> Result<Task> {
     apply(engine, &task, finish(&task)?, 300).await
 }
 
-pub(super) async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -> Result<()> {
+pub async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let task = add_long(&*engine, owner).await?;
     let expected = told(&*engine, [&task]).await?;
@@ -149,7 +149,7 @@ pub(super) async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -
     is_told(&*engine, owner, &expected).await
 }
 
-pub(super) async fn many_can_read_long_timelines_at_once([engine, _]: Processes) -> Result<()> {
+pub async fn many_can_read_long_timelines_at_once([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = [add_long(&*engine, owner).await?, add_long(&*engine, owner).await?];
     let expected = told(&*engine, &tasks).await?;

@@ -44,7 +44,7 @@ async fn is_known(
     Ok(digest)
 }
 
-pub(super) async fn a_known_key_is_told([engine, other]: Processes) -> Result<()> {
+pub async fn a_known_key_is_told([engine, other]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;
@@ -54,7 +54,7 @@ pub(super) async fn a_known_key_is_told([engine, other]: Processes) -> Result<()
     is_new(&*engine, &again, key("b", 1)).await
 }
 
-pub(super) async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes) -> Result<()> {
+pub async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;
@@ -79,7 +79,7 @@ pub(super) async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes)
     is_stored(&*engine, &cancel.task).await
 }
 
-pub(super) async fn a_key_belongs_to_its_owner([engine, _]: Processes) -> Result<()> {
+pub async fn a_key_belongs_to_its_owner([engine, _]: Processes) -> Result<()> {
     for _ in 0..3 {
         is_new(&*engine, &new_task(Uuid::new_v4(), 0)?, key("a", 1)).await?;
     }
@@ -89,7 +89,7 @@ pub(super) async fn a_key_belongs_to_its_owner([engine, _]: Processes) -> Result
     add(&*engine, owner, 0).await.map(drop)
 }
 
-pub(super) async fn a_key_stays_with_its_task([engine, _]: Processes) -> Result<()> {
+pub async fn a_key_stays_with_its_task([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut task = new_task(owner, 0)?;
     is_new(&*engine, &task, key("a", 1)).await?;
@@ -102,7 +102,7 @@ pub(super) async fn a_key_stays_with_its_task([engine, _]: Processes) -> Result<
     Ok(())
 }
 
-pub(super) async fn a_removed_task_frees_its_key([engine, _]: Processes) -> Result<()> {
+pub async fn a_removed_task_frees_its_key([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;

@@ -9,7 +9,7 @@ use super::{
     Processes, add, add_claimed, apply, at, change, claim, finish, held, is_stored, stored,
 };
 
-pub(super) async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
+pub async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
     let before = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let renewed = engine.renew(&[held(&before)], at(30)).await?;
     ensure!(renewed == [RenewedLease { claim: held(&before), cancel_requested: false }]);
@@ -24,7 +24,7 @@ pub(super) async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Resul
     apply(&*engine, &after, finish(&after)?, 2).await.map(drop)
 }
 
-pub(super) async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
+pub async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let ended = add_claimed(&*engine, owner, 0).await?;
     let ended = apply(&*engine, &ended, finish(&ended)?, 1).await?;
@@ -48,7 +48,7 @@ pub(super) async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Resul
     Ok(())
 }
 
-pub(super) async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> Result<()> {
+pub async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> Result<()> {
     let task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     apply(&*other, &task, Command::Cancel, 1).await?;
     for seconds in [30, 35] {
@@ -58,7 +58,7 @@ pub(super) async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> R
     Ok(())
 }
 
-pub(super) async fn many_leases_are_renewed_together([engine, _]: Processes) -> Result<()> {
+pub async fn many_leases_are_renewed_together([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..400).map(|_| super::new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     super::store_all(&*engine, &tasks).await?;
@@ -74,7 +74,7 @@ pub(super) async fn many_leases_are_renewed_together([engine, _]: Processes) -> 
     Ok(())
 }
 
-pub(super) async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Result<()> {
+pub async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     add(&*engine, owner, 0).await?;
     super::add_finished(&*engine, owner, 0).await?;

@@ -21,7 +21,7 @@ async fn list(engine: &dyn Engine, filter: &Filter) -> Result<Vec<Uuid>> {
     Ok(ids(&engine.list(filter).await?))
 }
 
-pub(super) async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Result<()> {
+pub async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     ensure!(engine.list(&all()).await?.is_empty(), "an empty store lists something");
     let mut added = Vec::new();
@@ -38,7 +38,7 @@ pub(super) async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Res
     Ok(())
 }
 
-pub(super) async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Result<()> {
+pub async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut added = Vec::new();
     // 100,002 bytes each, and large enough to be kept apart; one of them twice that.
@@ -76,7 +76,7 @@ pub(super) async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Re
     Ok(())
 }
 
-pub(super) async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<()> {
+pub async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut expected = Vec::new();
     for seconds in 0..25 {
@@ -102,7 +102,7 @@ pub(super) async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<
     Ok(())
 }
 
-pub(super) async fn tasks_are_listed_by_every_filter([engine, _]: Processes) -> Result<()> {
+pub async fn tasks_are_listed_by_every_filter([engine, _]: Processes) -> Result<()> {
     let owners = [Uuid::new_v4(), Uuid::new_v4()];
     let mut tasks: Vec<Task> = Vec::new();
     for (seconds, owner) in (0..).zip(owners) {
@@ -152,7 +152,7 @@ fn passes(task: &Task, filter: &Filter) -> bool {
         && filter.before.is_none_or(|before| task.id < before)
 }
 
-pub(super) async fn removed_tasks_are_not_listed([engine, _]: Processes) -> Result<()> {
+pub async fn removed_tasks_are_not_listed([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let kept = add(&*engine, owner, 0).await?;
     for task in [
@@ -171,7 +171,7 @@ pub(super) async fn removed_tasks_are_not_listed([engine, _]: Processes) -> Resu
     Ok(())
 }
 
-pub(super) async fn owned_tasks_are_told([engine, _]: Processes) -> Result<()> {
+pub async fn owned_tasks_are_told([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..50).map(|_| super::new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     store_all(&*engine, &tasks).await?;

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Each process writes over and over what it makes of the newest state that it knows.
-pub(super) async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
+pub async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
     const WINS: u64 = 25;
     let task = add_claimed(&*store[0], Uuid::new_v4(), 0).await?;
     let mut writers = JoinSet::new();
@@ -49,7 +49,7 @@ pub(super) async fn one_writer_wins_each_version(store: Processes) -> Result<()>
 }
 
 /// Batches of both meet over the same tasks, each in another order.
-pub(super) async fn one_writer_wins_each_task_of_a_batch(store: Processes) -> Result<()> {
+pub async fn one_writer_wins_each_task_of_a_batch(store: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..200).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     store_all(&*store[0], &tasks).await?;
@@ -86,7 +86,7 @@ pub(super) async fn one_writer_wins_each_task_of_a_batch(store: Processes) -> Re
     Ok(())
 }
 
-pub(super) async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
+pub async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     for round in 0..20_u8 {
         let mut writers = JoinSet::new();
@@ -112,7 +112,7 @@ pub(super) async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn two_takers_share_what_is_due(store: Processes) -> Result<()> {
+pub async fn two_takers_share_what_is_due(store: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..500).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     store_all(&*store[0], &tasks).await?;
@@ -139,7 +139,7 @@ pub(super) async fn two_takers_share_what_is_due(store: Processes) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn a_renewal_and_the_reaper_dont_both_win(store: Processes) -> Result<()> {
+pub async fn a_renewal_and_the_reaper_dont_both_win(store: Processes) -> Result<()> {
     let [one, other] = store;
     for _ in 0..20 {
         let task = add_claimed(&*one, Uuid::new_v4(), 0).await?;
@@ -156,7 +156,7 @@ pub(super) async fn a_renewal_and_the_reaper_dont_both_win(store: Processes) -> 
     Ok(())
 }
 
-pub(super) async fn one_process_sees_what_the_other_wrote([one, other]: Processes) -> Result<()> {
+pub async fn one_process_sees_what_the_other_wrote([one, other]: Processes) -> Result<()> {
     let mut task = add(&*one, Uuid::new_v4(), 0).await?;
     is_stored(&*other, &task).await?;
     for seconds in 1..20 {

@@ -27,7 +27,7 @@ async fn note(
     Ok(())
 }
 
-pub(super) async fn a_timeline_tells_everything_in_order([engine, other]: Processes) -> Result<()> {
+pub async fn a_timeline_tells_everything_in_order([engine, other]: Processes) -> Result<()> {
     let mut task = new_task(Uuid::new_v4(), 0)?;
     let accepted = insert(&task, None);
     engine.write(std::slice::from_ref(&accepted), &[]).await?;
@@ -52,7 +52,7 @@ pub(super) async fn a_timeline_tells_everything_in_order([engine, other]: Proces
     Ok(())
 }
 
-pub(super) async fn a_missing_task_has_no_timeline([engine, _]: Processes) -> Result<()> {
+pub async fn a_missing_task_has_no_timeline([engine, _]: Processes) -> Result<()> {
     ensure!(engine.timeline(Uuid::new_v4()).await?.is_none());
     Ok(())
 }
@@ -74,7 +74,7 @@ async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Re
     Ok(())
 }
 
-pub(super) async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result<()> {
+pub async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let neighbour = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let mut told = timeline(&*engine, task.id).await?;
@@ -96,7 +96,7 @@ pub(super) async fn a_very_long_timeline_is_whole([engine, other]: Processes) ->
 }
 
 /// Whoever reads while a timeline grows sees a beginning of it without holes.
-pub(super) async fn a_growing_timeline_is_read_whole([engine, other]: Processes) -> Result<()> {
+pub async fn a_growing_timeline_is_read_whole([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let id = task.id;
     let mut told = timeline(&*engine, id).await?;

@@ -13,7 +13,7 @@ use super::{
     store_all,
 };
 
-pub(super) async fn tasks_are_counted([engine, _]: Processes) -> Result<()> {
+pub async fn tasks_are_counted([engine, _]: Processes) -> Result<()> {
     ensure!(engine.stats(None, at(0)).await?.by_status == ByStatus::default());
     let owners = [Uuid::new_v4(), Uuid::new_v4()];
     for owner in owners {
@@ -58,7 +58,7 @@ async fn waits(engine: &dyn Engine, owner: Option<Uuid>, now: u64) -> Result<(u6
     Ok((stats.queue_depth, stats.oldest_wait_seconds))
 }
 
-pub(super) async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result<()> {
+pub async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result<()> {
     let backlog = async |now: u64, most| engine.backlog(at(now), at(now + 11), most).await;
     ensure!(backlog(0, 9).await? == Backlog::default(), "something in an empty store");
     let owner = Uuid::new_v4();
@@ -110,7 +110,7 @@ pub(super) async fn what_waits_is_counted_by_what_for([engine, _]: Processes) ->
 }
 
 /// Numbers of seconds that are whole are exact.
-pub(super) async fn waiting_tasks_are_measured([engine, _]: Processes) -> Result<()> {
+pub async fn waiting_tasks_are_measured([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let task = add(&*engine, owner, 10).await?;
     add(&*engine, owner, 12).await?;
@@ -125,7 +125,7 @@ pub(super) async fn waiting_tasks_are_measured([engine, _]: Processes) -> Result
     Ok(())
 }
 
-pub(super) async fn ends_of_the_last_minute_are_counted([engine, _]: Processes) -> Result<()> {
+pub async fn ends_of_the_last_minute_are_counted([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut finished = Vec::new();
     for seconds in [0, 30, 50] {
@@ -145,7 +145,7 @@ pub(super) async fn ends_of_the_last_minute_are_counted([engine, _]: Processes) 
     Ok(())
 }
 
-pub(super) async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes) -> Result<()> {
+pub async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let waiting = add(&*engine, owner, 0).await?;
     let running = add_claimed(&*engine, owner, 0).await?;
@@ -175,7 +175,7 @@ pub(super) async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes
     Ok(())
 }
 
-pub(super) async fn little_is_forgotten_at_a_time([engine, _]: Processes) -> Result<()> {
+pub async fn little_is_forgotten_at_a_time([engine, _]: Processes) -> Result<()> {
     let mut tasks: Vec<Task> = Vec::new();
     for seconds in 0..10 {
         tasks.push(add_finished(&*engine, Uuid::new_v4(), seconds).await?);
@@ -188,7 +188,7 @@ pub(super) async fn little_is_forgotten_at_a_time([engine, _]: Processes) -> Res
     Ok(())
 }
 
-pub(super) async fn workers_report_and_leave([engine, other]: Processes) -> Result<()> {
+pub async fn workers_report_and_leave([engine, other]: Processes) -> Result<()> {
     let worker = |name: &str, running: u32, seen: u64| Worker {
         name: name.to_owned(),
         version: "1.0".to_owned(),
@@ -215,7 +215,7 @@ pub(super) async fn workers_report_and_leave([engine, other]: Processes) -> Resu
     Ok(())
 }
 
-pub(super) async fn kinds_are_announced_once_and_again([engine, other]: Processes) -> Result<()> {
+pub async fn kinds_are_announced_once_and_again([engine, other]: Processes) -> Result<()> {
     let kind = |name: &str, description: &str| Kind {
         name: name.to_owned(),
         description: description.to_owned(),
@@ -230,7 +230,7 @@ pub(super) async fn kinds_are_announced_once_and_again([engine, other]: Processe
     Ok(())
 }
 
-pub(super) async fn it_answers([engine, other]: Processes) -> Result<()> {
+pub async fn it_answers([engine, other]: Processes) -> Result<()> {
     engine.ping().await?;
     Ok(other.ping().await?)
 }

@@ -14,7 +14,7 @@ use super::{
     is_stored, new_task, progress, raw, spec, store, store_all, stored,
 };
 
-pub(super) async fn a_task_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
+pub async fn a_task_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let plain = new_task(owner, 1)?;
     let large = json!("x".repeat(256 * 1024)).to_string();
@@ -47,7 +47,7 @@ pub(super) async fn a_task_is_kept_as_it_is([engine, _]: Processes) -> Result<()
 }
 
 /// Each way that a task can go, one change after the other.
-pub(super) async fn every_change_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
+pub async fn every_change_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
     type Way = Vec<fn(&Task) -> Result<Command>>;
     let expire: fn(&Task) -> Result<Command> = |_| Ok(Command::ExpireLease { until: at(10_000) });
     let start: fn(&Task) -> Result<Command> = |task| Ok(claim(task));
@@ -80,7 +80,7 @@ pub(super) async fn every_change_is_kept_as_it_is([engine, _]: Processes) -> Res
     Ok(())
 }
 
-pub(super) async fn changes_can_be_combined([engine, _]: Processes) -> Result<()> {
+pub async fn changes_can_be_combined([engine, _]: Processes) -> Result<()> {
     let task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let first = change(&task, progress(&task, "a quarter"), 1)?;
     let second = change(&first.task, finish(&first.task)?, 1)?;
@@ -97,7 +97,7 @@ pub(super) async fn changes_can_be_combined([engine, _]: Processes) -> Result<()
     Ok(())
 }
 
-pub(super) async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes) -> Result<()> {
+pub async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let old = add_claimed(&*engine, owner, 0).await?;
     let new = apply(&*engine, &old, finish(&old)?, 1).await?;
@@ -120,7 +120,7 @@ pub(super) async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes)
     Ok(())
 }
 
-pub(super) async fn a_change_of_what_is_not_there_is_refused([engine, _]: Processes) -> Result<()> {
+pub async fn a_change_of_what_is_not_there_is_refused([engine, _]: Processes) -> Result<()> {
     let nowhere = new_task(Uuid::new_v4(), 0)?;
     let cancel = change(&nowhere, Command::Cancel, 1)?;
     let written = engine.write(&[], &[cancel]).await?;
@@ -130,7 +130,7 @@ pub(super) async fn a_change_of_what_is_not_there_is_refused([engine, _]: Proces
     Ok(())
 }
 
-pub(super) async fn a_large_batch_is_answered_in_its_order([engine, _]: Processes) -> Result<()> {
+pub async fn a_large_batch_is_answered_in_its_order([engine, _]: Processes) -> Result<()> {
     const COUNT: usize = 777;
     let owner = Uuid::new_v4();
     let tasks = (0..COUNT).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
@@ -169,7 +169,7 @@ pub(super) async fn a_large_batch_is_answered_in_its_order([engine, _]: Processe
     Ok(())
 }
 
-pub(super) async fn a_batch_that_fails_leaves_nothing([engine, _]: Processes) -> Result<()> {
+pub async fn a_batch_that_fails_leaves_nothing([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let known = add_finished(&*engine, owner, 0).await?;
     let other = add(&*engine, owner, 0).await?;
@@ -183,7 +183,7 @@ pub(super) async fn a_batch_that_fails_leaves_nothing([engine, _]: Processes) ->
     is_stored(&*engine, &known).await
 }
 
-pub(super) async fn nothing_is_no_trouble([engine, _]: Processes) -> Result<()> {
+pub async fn nothing_is_no_trouble([engine, _]: Processes) -> Result<()> {
     let written = engine.write(&[], &[]).await?;
     ensure!(written.inserts.is_empty() && written.changes.is_empty());
     ensure!(engine.load(&[]).await?.is_empty());
