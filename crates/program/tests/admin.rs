@@ -1,6 +1,7 @@
 //! The listener for those who run the platform.
 
-#[path = "../../http/tests/support/mod.rs"]
+#[path = "../../http/tests/integration/support.rs"]
+#[expect(dead_code, reason = "this test uses a part of it")]
 mod support;
 
 use std::sync::Arc;

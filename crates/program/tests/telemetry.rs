@@ -1,6 +1,7 @@
 //! Telemetry as a process has it: one test, because a process has one.
 
-#[path = "../../http/tests/support/mod.rs"]
+#[path = "../../http/tests/integration/support.rs"]
+#[expect(dead_code, reason = "this test uses a part of it")]
 mod support;
 
 use std::time::Duration;

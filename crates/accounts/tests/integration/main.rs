@@ -1,0 +1,8 @@
+//! Tests of the accounts service and its stores.
+
+mod alike;
+mod conformance;
+mod outbox;
+mod replicas;
+mod smtp;
+mod support;

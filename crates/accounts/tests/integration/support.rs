@@ -1,0 +1,171 @@
+//! Accounts with a clock that stands still and a mailer that can fail.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use miniapp_accounts::mail::{Mail, MailError, Mailer};
+use miniapp_accounts::requests::{Registration, Verification};
+use miniapp_accounts::{
+    Accounts, Caller, Dependencies, Email, Identity, OpenError, Store, open_store,
+};
+use miniapp_broker::{Broker, MemoryBroker, Queue};
+use miniapp_config::Config;
+use miniapp_runtime::clock::ManualClock;
+use miniapp_types::account::{Account, Secret};
+use miniapp_types::fields::FromFields as _;
+use miniapp_types::message::AccountDeleted;
+use parking_lot::Mutex;
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The password of every account.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A mailer that keeps what it sends, or fails.
+#[derive(Default)]
+pub struct TestMailer {
+    sent: Mutex<Vec<Mail>>,
+    fault: Mutex<Option<MailError>>,
+}
+
+impl TestMailer {
+    /// Fails from now on.
+    pub fn fail(&self, fault: MailError) {
+        *self.fault.lock() = Some(fault);
+    }
+
+    /// Works from now on.
+    pub fn work(&self) {
+        *self.fault.lock() = None;
+    }
+
+    /// What was sent.
+    pub fn sent(&self) -> Vec<Mail> {
+        self.sent.lock().clone()
+    }
+}
+
+#[async_trait]
+impl Mailer for TestMailer {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        match &*self.fault.lock() {
+            Some(MailError::Later(reason)) => return Err(MailError::Later(reason.clone())),
+            Some(MailError::Refused(reason)) => return Err(MailError::Refused(reason.clone())),
+            None => {}
+        }
+        self.sent.lock().push(mail.clone());
+        Ok(())
+    }
+
+    async fn ping(&self) -> Result<(), MailError> {
+        Ok(())
+    }
+}
+
+/// Accounts and what they stand on.
+pub struct Platform {
+    pub accounts: Accounts,
+    pub store: Arc<dyn Store>,
+    pub broker: Arc<MemoryBroker>,
+    pub mailer: Arc<TestMailer>,
+    pub clock: Arc<ManualClock>,
+    pub config: Config,
+    files: TempDir,
+}
+
+impl Platform {
+    pub async fn new() -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        Self::open(files, Arc::default()).await.expect("accounts")
+    }
+
+    async fn open(files: TempDir, clock: Arc<ManualClock>) -> Result<Self, OpenError> {
+        let config = config(&files, &[]);
+        let store = open_store(&config).await.expect("a store");
+        let broker = Arc::new(MemoryBroker::new());
+        let mailer = Arc::new(TestMailer::default());
+        let parts = Dependencies {
+            service: "auth",
+            store: store.clone(),
+            broker: broker.clone(),
+            mailer: mailer.clone(),
+            clock: clock.clone(),
+        };
+        let accounts = Accounts::open(&config, parts).await?;
+        Ok(Self { accounts, store, broker, mailer, clock, config, files })
+    }
+
+    /// Another process on the same files, whose broker has forgotten everything.
+    pub async fn restart(self) -> Self {
+        Self::open(self.files, self.clock).await.expect("accounts")
+    }
+
+    /// Another replica on the same store, with other settings.
+    pub async fn replica(&self, settings: &[(&str, &str)]) -> Result<Accounts, OpenError> {
+        let parts = Dependencies {
+            service: "auth",
+            store: self.store.clone(),
+            broker: self.broker.clone(),
+            mailer: self.mailer.clone(),
+            clock: self.clock.clone(),
+        };
+        Accounts::open(&config(&self.files, settings), parts).await
+    }
+
+    /// Tries what is owed once; how much that was.
+    pub async fn run_once(&self) -> usize {
+        self.accounts.relay().run_once().await.expect("a pass")
+    }
+
+    pub async fn send_code(&self, address: &str) {
+        let email = Email::parse(address).expect("an address");
+        self.accounts.send_verification_code(email, &caller()).await.expect("sent");
+    }
+
+    /// Registers a login with the address `LOGIN@example.com`.
+    pub async fn register(&self, login: &str) -> Account {
+        let address = format!("{login}@example.com");
+        self.send_code(&address).await;
+        self.run_once().await;
+        let mail = self.mailer.sent().pop().expect("a mail");
+        let code = Secret::new(mail.code().expect("a code"));
+        let email = Email::parse(&address).expect("an address");
+        let verification = Verification { email, code };
+        self.accounts.verify_email(verification, &caller()).await.expect("verified");
+        let body = json!({"email": address, "login": login, "password": PASSWORD});
+        let registration = Registration::from_body(body).expect("readable");
+        self.accounts.register(registration, &caller()).await.expect("registered")
+    }
+
+    /// Signs in and tells who the token stands for.
+    pub async fn owner(&self, login: &str) -> Identity {
+        let password = Secret::new(PASSWORD);
+        let tokens = self.accounts.sign_in(login, &password, &caller()).await.expect("signed in");
+        self.accounts.authenticate(tokens.auth_token.expose()).await.expect("valid")
+    }
+
+    /// Takes the news of a deleted account.
+    pub async fn told_deletion(&self) -> Uuid {
+        let mut consumer =
+            self.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
+        let delivery = consumer.next().await.expect("a message");
+        let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
+        delivery.ack().await;
+        user_id
+    }
+}
+
+fn config(files: &TempDir, settings: &[(&str, &str)]) -> Config {
+    let directory = files.path().display().to_string();
+    let settings = settings.iter().copied().chain([
+        ("MINIAPP__DATA_DIR", directory.as_str()),
+        ("MINIAPP__DATABASE__SYNCHRONOUS", "normal"),
+    ]);
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::load_from(None, settings).expect("a configuration")
+}
+
+pub fn caller() -> Caller {
+    Caller::default()
+}

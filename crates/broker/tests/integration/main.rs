@@ -1,0 +1,4 @@
+//! Tests of both brokers.
+
+mod memory;
+mod rabbit;

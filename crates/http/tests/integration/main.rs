@@ -1,0 +1,5 @@
+//! Tests of the router and the server over real connections.
+
+mod front;
+mod server;
+mod support;

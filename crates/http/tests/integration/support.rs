@@ -1,0 +1,138 @@
+//! What the tests of HTTP share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use miniapp_http::{RouterOptions, ServerOptions, finish, serve};
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_types::fields::{Fields, FromFields};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+
+/// A body with a number and perhaps a text.
+#[derive(Debug)]
+pub struct Note {
+    pub count: u32,
+    pub text: Option<String>,
+}
+
+impl FromFields for Note {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        let count = fields.integer("count", 1..=10);
+        let text = fields.optional(|fields| fields.text("text", 1..=5), "text");
+        Some(Self { count: count?, text })
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answered {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// A problem that is what every problem is.
+    pub fn problem(&self) -> Value {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        assert_eq!(problem["traceId"], self.header("x-trace-id"));
+        problem
+    }
+
+    pub fn code(&self) -> String {
+        self.problem()["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+/// Asks a router without a server.
+pub async fn ask(router: &Router, request: Request<Body>) -> Answered {
+    let (parts, body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
+    let body = body.collect().await.expect("a body").to_bytes().to_vec();
+    Answered { status: parts.status, headers: parts.headers, body }
+}
+
+pub fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("a request")
+}
+
+/// A server on a free port.
+pub struct Running {
+    pub address: SocketAddr,
+    pub shutdown: Shutdown,
+    pub served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    pub async fn start(router: Router, options: ServerOptions) -> Self {
+        let router = finish(router, &RouterOptions::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shutdown = Shutdown::new();
+        let served = tokio::spawn(serve(listener, router, options, shutdown.clone()));
+        Self { address, shutdown, served }
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("a connection")
+    }
+
+    /// Sends `request` on a connection of its own and reads until the server closes it.
+    pub async fn exchange(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.expect("written");
+        read_to_end(&mut stream).await
+    }
+
+    /// Waits until the server has ended by itself.
+    pub async fn ended(self) {
+        within(self.served).await.expect("no panic").expect("no fault");
+    }
+}
+
+/// Options with which nothing times out.
+pub fn patient() -> ServerOptions {
+    let long = Duration::from_hours(1);
+    ServerOptions { connections: 16, header_timeout: long, write_timeout: long, drain: long }
+}
+
+/// What a client reads until the connection ends, however it does.
+pub async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads until `end` has been seen.
+pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut answer = String::new();
+    let mut piece = [0; 4096];
+    while !answer.contains(end) {
+        let read = within(stream.read(&mut piece)).await.expect("open");
+        assert_ne!(read, 0, "ended after {answer:?}");
+        answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+    answer
+}
+
+/// What never happens fails the test instead of hanging it.
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens")
+}

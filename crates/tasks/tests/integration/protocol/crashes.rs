@@ -1,0 +1,140 @@
+//! The process dies in the middle, again and again, on embedded engines: the queue is gone
+//! each time, the file stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miniapp_broker::{Broker, MemoryBroker, Queue};
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_tasks::{Error, Task, Tasks};
+use miniapp_test_support::audit;
+use miniapp_types::task::Status;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::runtime::Builder;
+use uuid::Uuid;
+
+use crate::protocol::support::{
+    LEASE, RETENTION, World, error, eventually, get, new_task, raw, seed, timeline,
+};
+
+/// How many tasks each client submits in a life, if that is long enough.
+const SUBMITS: usize = 60;
+
+/// What the clients and the workers of all lives know.
+#[derive(Default)]
+struct Known {
+    accepted: Mutex<Vec<Task>>,
+    outcomes: AtomicUsize,
+    /// What a living process should never hear; one that dies hears that the store is gone.
+    surprises: Mutex<Vec<Error>>,
+}
+
+impl Known {
+    /// The answer of a process that goes on living.
+    fn noted<T>(&self, answer: Result<T, Error>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(Error::Store(_)) => None,
+            Err(other) => {
+                self.surprises.lock().push(other);
+                None
+            }
+        }
+    }
+}
+
+/// Claims and ends what comes, now and then with a retry.
+async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rng: SmallRng) {
+    let mut consumer = broker.consume(Queue::Tasks, 8).await.expect("a consumer");
+    while let Some(delivery) = consumer.next().await {
+        let message = delivery.message.decode().expect("a message about a task");
+        let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
+        let Some(claimed) = known.noted(claimed.map_err(Error::Store)) else { return };
+        if let Some((claim, task)) = claimed {
+            if rng.random_bool(0.3) {
+                known.noted(tasks.progress(claim, 0.5, None).await);
+            }
+            let outcome = match rng.random_range(0..10) {
+                0 => tasks.fail(claim, error()).await,
+                1 => tasks.retry(claim, task.state.attempt, error(), 0.0).await,
+                _ => tasks.finish(claim, raw("1")).await,
+            };
+            if known.noted(outcome).is_none() {
+                return;
+            }
+            known.outcomes.fetch_add(1, Ordering::SeqCst);
+        }
+        delivery.ack().await;
+    }
+}
+
+async fn submit_on(tasks: Tasks, known: Arc<Known>) {
+    for _ in 0..SUBMITS {
+        let accepted = known.noted(tasks.submit(new_task(Uuid::new_v4())).await);
+        known.accepted.lock().extend(accepted.map(|accepted| accepted.task));
+    }
+}
+
+/// One life of the process, until `end`.
+async fn live<F: Future>(
+    world: &World,
+    known: &Arc<Known>,
+    rng: &mut SmallRng,
+    clients: usize,
+    end: impl FnOnce(Tasks) -> F,
+) {
+    let broker = Arc::new(MemoryBroker::new());
+    let (tasks, upkeep) = world.idle().await;
+    tokio::spawn(upkeep.run(broker.clone(), RETENTION, Shutdown::new()));
+    for _ in 0..2 {
+        let rng = SmallRng::seed_from_u64(rng.random());
+        tokio::spawn(work(tasks.clone(), broker.clone(), known.clone(), rng));
+    }
+    for _ in 0..clients {
+        tokio::spawn(submit_on(tasks.clone(), known.clone()));
+    }
+    end(tasks).await;
+}
+
+#[test]
+fn every_accepted_task_ends_once_however_often_the_process_dies() {
+    let seed = seed();
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let world = World::new();
+    let known = Arc::new(Known::default());
+    for _ in 0..6 {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let until = known.outcomes.load(Ordering::SeqCst) + rng.random_range(1..150);
+        runtime.block_on(live(&world, &known, &mut rng, 4, async |_| {
+            let has_happened = async || known.outcomes.load(Ordering::SeqCst) >= until;
+            eventually("outcomes", has_happened).await;
+        }));
+        // Drops everything where it stands.
+        runtime.shutdown_timeout(Duration::from_secs(10));
+        world.clock.advance(Duration::from_secs(5));
+    }
+
+    let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let accepted = known.accepted.lock().clone();
+    runtime.block_on(live(&world, &known, &mut rng, 0, async |tasks: Tasks| {
+        let have_ended = async || {
+            world.clock.advance(Duration::from_secs(1));
+            let reads = accepted.iter().map(|task| get(&tasks, task));
+            join_all(reads).await.iter().all(|task| task.state.status.is_terminal())
+        };
+        eventually("the end of all tasks", have_ended).await;
+        for task in &accepted {
+            let task = get(&tasks, task).await;
+            audit::check(&task, &timeline(&tasks, &task).await, 0);
+            assert_ne!(task.state.status, Status::Canceled);
+        }
+    }));
+    let surprises = known.surprises.lock();
+    assert!(surprises.is_empty(), "{surprises:?}");
+    assert!(accepted.len() > 100, "{} is too few to tell anything", accepted.len());
+}

@@ -1,0 +1,119 @@
+//! Tasks that are removed stop, tell so for a while, and are gone.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miniapp_tasks::{Error, Filter, NewTask};
+use miniapp_test_support::audit;
+use miniapp_types::task::{EventType, Status};
+use uuid::Uuid;
+
+use crate::protocol::support::{
+    LEASE, World, claim, error, eventually, key, kinds, new_task, raw, ready, submit,
+    submit_claimed, timeline, try_claim,
+};
+
+#[tokio::test]
+async fn a_running_task_is_stopped_and_removed() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let (task, held) = submit_claimed(&one, owner).await;
+    other.delete(owner, task.id).await.expect("running");
+    assert!(one.renew(&[held], LEASE).await.expect("a store").is_empty(), "renewed");
+    for tasks in [&one, &other] {
+        let answers = [
+            tasks.progress(held, 0.5, None).await,
+            tasks.finish(held, raw("1")).await,
+            tasks.retry(held, 1, error(), 0.5).await,
+            tasks.confirm_cancel(held).await,
+            tasks.release(held).await,
+            tasks.cancel(owner, task.id).await,
+            tasks.restart(owner, task.id).await,
+            tasks.requeue(task.id).await,
+        ];
+        for answer in answers {
+            assert!(matches!(answer, Err(Error::NotFound)), "{answer:?}");
+        }
+        assert!(matches!(tasks.delete(owner, task.id).await, Err(Error::NotFound)));
+        assert!(tasks.get(owner, task.id).await.expect("a store").is_none());
+        let told = timeline(tasks, &task).await;
+        let last = told.last().expect("events");
+        assert_eq!((last.kind, last.status), (EventType::Deleted, Status::Canceled));
+    }
+}
+
+#[tokio::test]
+async fn a_removed_task_is_not_run() {
+    let world = World::new();
+    let (tasks, _upkeep) = world.idle().await;
+    let owner = Uuid::new_v4();
+    let task = submit(&tasks, owner).await;
+    tasks.delete(owner, task.id).await.expect("waiting");
+    assert!(try_claim(&tasks, &ready(&task)).await.is_none());
+    let everything = Filter { limit: 10, ..Filter::default() };
+    assert!(tasks.list(&everything).await.expect("a store").is_empty());
+    // Its key is free for another one.
+    let keyed = || NewTask { key: Some(key("the key", 1)), ..new_task(owner) };
+    let first = tasks.submit(keyed()).await.expect("accepted").task;
+    tasks.delete(owner, first.id).await.expect("waiting");
+    let second = tasks.submit(keyed()).await.expect("accepted");
+    assert!(second.is_new && second.task.id != first.id);
+}
+
+/// More than one query tells, in every status.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tasks_of_an_owner_are_removed() {
+    let world = World::new();
+    let (tasks, _upkeep) = world.idle().await;
+    let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let kept = submit(&tasks, other).await;
+    let mut all = join_all((0..600).map(|_| submit(&tasks, owner))).await;
+    for (number, task) in all.iter_mut().enumerate().take(300) {
+        let held = claim(&tasks, task).await;
+        if number < 200 {
+            *task = tasks.finish(held, raw("1")).await.expect("held");
+        }
+    }
+    // Two at once, as when the word of a deleted account comes twice.
+    let (one, again) = tokio::join!(tasks.delete_all(owner), tasks.delete_all(owner));
+    one.expect("a store");
+    again.expect("a store");
+    let mine = Filter { owner: Some(owner), limit: 10, ..Filter::default() };
+    assert!(tasks.list(&mine).await.expect("a store").is_empty());
+    let engine = world.engine().await;
+    for task in &all {
+        let stored = engine.load(&[task.id]).await.expect("a store").pop().expect("kept a while");
+        audit::check(&stored, &timeline(&tasks, task).await, 0);
+        assert!(stored.state.deleted);
+    }
+    assert_eq!(kinds(&tasks, &kept).await, [EventType::Created]);
+    tasks.delete_all(owner).await.expect("nothing to do");
+}
+
+/// The first look of a process at what is old enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_tasks_are_forgotten() {
+    let world = World::new();
+    let owner = Uuid::new_v4();
+    let (tasks, _upkeep) = world.idle().await;
+    let waiting = submit(&tasks, owner).await;
+    let removed = submit(&tasks, owner).await;
+    tasks.delete(owner, removed.id).await.expect("waiting");
+    let ended = submit(&tasks, owner).await;
+    tasks.cancel(owner, ended.id).await.expect("waiting");
+
+    let is_gone = async |id| tasks.timeline(owner, id).await.expect("a store").is_none();
+    world.clock.advance(Duration::from_hours(2));
+    let process = world.process().await;
+    eventually("the removed one to be forgotten", async || is_gone(removed.id).await).await;
+    assert!(!is_gone(ended.id).await, "removed ones are forgotten sooner");
+    process.stop().await;
+
+    world.clock.advance(Duration::from_hours(24));
+    let process = world.process().await;
+    eventually("the ended one to be forgotten", async || is_gone(ended.id).await).await;
+    assert!(!is_gone(waiting.id).await, "what waits is never forgotten");
+    assert!(matches!(process.tasks.cancel(owner, ended.id).await, Err(Error::NotFound)));
+    assert!(matches!(tasks.restart(owner, ended.id).await, Err(Error::NotFound)));
+}

@@ -1,0 +1,159 @@
+//! Claims hold as long as they are renewed, and nothing counts that an old one writes.
+
+use std::time::Duration;
+
+use miniapp_tasks::domain::MAX_LOST_LEASES;
+use miniapp_tasks::{Claim, Error, Refusal, RenewedLease, Task, Tasks};
+use miniapp_test_support::audit;
+use miniapp_types::task::{EventType, Status};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::protocol::support::{
+    LEASE, World, claim, error, eventually, get, kinds, new_task, next, raw, submit_claimed,
+    timeline, try_claim,
+};
+
+/// Longer than a lease.
+const TOO_LONG: Duration = Duration::from_secs(16);
+
+async fn refuses_everything(tasks: &Tasks, claim: Claim) {
+    let answers = [
+        tasks.progress(claim, 0.5, None).await,
+        tasks.finish(claim, raw("1")).await,
+        tasks.retry(claim, 1, error(), 0.5).await,
+        tasks.fail(claim, error()).await,
+        tasks.confirm_cancel(claim).await,
+        tasks.exceed_ttl(claim).await,
+        tasks.release(claim).await,
+    ];
+    for answer in answers {
+        assert!(matches!(answer, Err(Error::Refused(Refusal::Stale))), "{answer:?}");
+    }
+    assert!(tasks.renew(&[claim], LEASE).await.expect("a store").is_empty(), "renewed");
+}
+
+async fn becomes(tasks: &Tasks, task: &Task, kind: EventType) {
+    let is_so = async || kinds(tasks, task).await.last() == Some(&kind);
+    eventually(&format!("{kind}"), is_so).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lease_lets_another_worker_in_and_the_old_one_out() {
+    let world = World::new();
+    let (worker, other) = (world.process().await, world.process().await);
+    let mut consumer = world.consume(10).await;
+    let (task, old) = submit_claimed(&worker.tasks, Uuid::new_v4()).await;
+    world.clock.advance(TOO_LONG);
+    becomes(&other.tasks, &task, EventType::LeaseLost).await;
+    refuses_everything(&worker.tasks, old).await;
+
+    // Its first message may still come, the one that counts comes too.
+    let held = loop {
+        let (message, delivery) = next(&mut *consumer).await;
+        delivery.ack().await;
+        if let Some((held, _)) = try_claim(&other.tasks, &message).await {
+            break held;
+        }
+    };
+    assert!(held.token > old.token);
+    refuses_everything(&worker.tasks, old).await;
+    other.tasks.finish(held, raw("2")).await.expect("held");
+    refuses_everything(&worker.tasks, old).await;
+    let task = get(&worker.tasks, &task).await;
+    assert_eq!(task.state.result.as_deref().map(RawValue::get), Some("2"));
+    audit::check(&task, &timeline(&worker.tasks, &task).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_lease_is_never_lost() {
+    let world = World::new();
+    let process = world.process().await;
+    let (task, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    let (forgotten, _) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    let mut renewals = 0;
+    // Until the reaper has come by a few times, as what others lose shows.
+    for _ in 0..3 {
+        let task_lost = submit_claimed(&process.tasks, Uuid::new_v4()).await.0;
+        let mut reaped = false;
+        while !reaped {
+            world.clock.advance(Duration::from_secs(5));
+            let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
+            assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: false }]);
+            renewals += 1;
+            // The clock goes on only as fast as it is renewed.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            reaped = kinds(&process.tasks, &task_lost).await.contains(&EventType::LeaseLost);
+        }
+    }
+    assert!(kinds(&process.tasks, &forgotten).await.contains(&EventType::LeaseLost));
+    process.tasks.finish(held, raw("1")).await.expect("held");
+    let task = get(&process.tasks, &task).await;
+    audit::check(&task, &timeline(&process.tasks, &task).await, renewals);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_and_outcomes_meet() {
+    let world = World::new();
+    let (worker, _upkeep) = world.idle().await;
+    for _ in 0..50 {
+        let (task, held) = submit_claimed(&worker, Uuid::new_v4()).await;
+        let claims = [held];
+        let (renewed, finished) =
+            tokio::join!(worker.renew(&claims, LEASE), worker.finish(held, raw("1")));
+        let renewals = renewed.expect("a store").len() as u64;
+        assert_eq!(finished.expect("held").state.status, Status::Finished);
+        audit::check(&get(&worker, &task).await, &timeline(&worker, &task).await, renewals);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_loses_its_worker_again_and_again_is_poison() {
+    let world = World::new();
+    let process = world.process().await;
+    let tasks = &process.tasks;
+    let (mut task, _) = submit_claimed(tasks, Uuid::new_v4()).await;
+    for lost in 1..=MAX_LOST_LEASES {
+        world.clock.advance(TOO_LONG);
+        let is_so = async || get(tasks, &task).await.state.lost_leases == lost;
+        eventually("a lost lease", is_so).await;
+        task = get(tasks, &task).await;
+        if lost < MAX_LOST_LEASES {
+            claim(tasks, &task).await;
+        }
+    }
+    assert_eq!(task.state.status, Status::Failed);
+    assert_eq!(task.state.error.as_ref().map(|error| &*error.code), Some("lease_lost"));
+    audit::check(&task, &timeline(tasks, &task).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_task_that_loses_its_worker_is_canceled() {
+    let world = World::new();
+    let process = world.process().await;
+    let owner = Uuid::new_v4();
+    let (task, held) = submit_claimed(&process.tasks, owner).await;
+    process.tasks.cancel(owner, task.id).await.expect("running");
+    let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
+    assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: true }]);
+    world.clock.advance(TOO_LONG);
+    becomes(&process.tasks, &task, EventType::Canceled).await;
+    audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 1);
+}
+
+/// A task that is released or retried more often than leases can be lost isn't poison.
+#[tokio::test]
+async fn handing_back_costs_nothing() {
+    let world = World::new();
+    let (tasks, _upkeep) = world.idle().await;
+    let new = miniapp_tasks::NewTask { max_attempts: 1, ..new_task(Uuid::new_v4()) };
+    let mut task = tasks.submit(new).await.expect("accepted").task;
+    for _ in 0..10 {
+        let held = claim(&tasks, &task).await;
+        task = tasks.release(held).await.expect("held");
+        assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
+    }
+    let held = claim(&tasks, &task).await;
+    let task = tasks.retry(held, 1, error(), 0.5).await.expect("held");
+    assert_eq!(task.state.status, Status::Failed, "its only attempt was spent");
+}

@@ -1,0 +1,148 @@
+//! Everybody who listens hears what happened, or that something can't be told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use miniapp_broker::{Received, Subscription, Topic};
+use miniapp_tasks::{Task, Tasks};
+use miniapp_types::message::{OwnedEvent, TaskCancels, TaskEvents};
+use miniapp_types::task::Event;
+use uuid::Uuid;
+
+use crate::protocol::support::{
+    Fault, Faulty, World, claim, error, hear, submit, submit_claimed, timeline, within,
+};
+
+/// A life with everything in it, the longer the greater `number`.
+async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
+    let mut task = submit(tasks, owner).await;
+    for round in 0..number % 4 {
+        let held = claim(tasks, &task).await;
+        tasks.progress(held, 0.5, Some(format!("round {round}"))).await.expect("held");
+        task = tasks.retry(held, 1, error(), 0.5).await.expect("held");
+    }
+    if number.is_multiple_of(2) {
+        tasks.cancel(owner, task.id).await.ok();
+        tasks.restart(owner, task.id).await.expect("ended");
+    }
+    if number.is_multiple_of(5) {
+        tasks.delete(owner, task.id).await.expect("there");
+    }
+    task
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_told_in_the_order_of_its_task() {
+    let world = World::new();
+    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let process = world.process().await;
+    let lives = (0..100).map(|number| {
+        let tasks = process.tasks.clone();
+        tokio::spawn(async move { live(&tasks, Uuid::new_v4(), number).await })
+    });
+    let mut expected: HashMap<Uuid, (Uuid, Vec<Event>)> = HashMap::new();
+    for task in join_all(lives).await {
+        let task = task.expect("no panic");
+        expected.insert(task.id, (task.owner, timeline(&process.tasks, &task).await));
+    }
+    let mut missing: usize = expected.values().map(|(_, events)| events.len()).sum();
+    let mut told: HashMap<Uuid, (Uuid, Vec<Event>)> = HashMap::new();
+    while missing > 0 {
+        let TaskEvents::V1 { events } = hear(&mut *news).await;
+        assert!(!events.is_empty(), "a gap where none can be");
+        missing -= events.len();
+        for OwnedEvent { user_id, event, .. } in events {
+            told.entry(event.task_id).or_insert((user_id, Vec::new())).1.push(event);
+        }
+    }
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_hear_what_to_stop() {
+    let world = World::new();
+    let mut cancels = world.subscribe(Topic::TaskCancels).await;
+    let process = world.process().await;
+    let owner = Uuid::new_v4();
+    let waiting = submit(&process.tasks, owner).await;
+    process.tasks.cancel(owner, waiting.id).await.expect("waiting");
+    let (canceled, held) = submit_claimed(&process.tasks, owner).await;
+    let (removed, _) = submit_claimed(&process.tasks, owner).await;
+    process.tasks.cancel(owner, canceled.id).await.expect("running");
+    // Asked for already, so there is nothing new to tell.
+    process.tasks.cancel(owner, canceled.id).await.expect("running");
+    process.tasks.delete(owner, removed.id).await.expect("running");
+    process.tasks.confirm_cancel(held).await.expect("canceled");
+    process.stop().await;
+
+    let mut told = Vec::new();
+    while let Some(news) = cancels.next().now_or_never() {
+        let Some(Received::Message(message)) = news else { panic!("{news:?}") };
+        let TaskCancels::V1 { task_ids } = message.decode().expect("cancels");
+        told.extend(task_ids);
+    }
+    assert_eq!(told, [canceled.id, removed.id]);
+}
+
+/// What was committed right before the end is told with it.
+#[tokio::test]
+async fn a_process_that_stops_leaves_nothing_untold() {
+    let world = World::new();
+    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let process = world.process().await;
+    let task = submit(&process.tasks, Uuid::new_v4()).await;
+    process.tasks.cancel(task.owner, task.id).await.expect("waiting");
+    process.stop().await;
+    let mut told = Vec::new();
+    while let Some(Some(Received::Message(message))) = news.next().now_or_never() {
+        let TaskEvents::V1 { events } = message.decode().expect("events");
+        told.extend(events);
+    }
+    assert_eq!(told.len(), 2, "told {told:?}");
+}
+
+/// Waits for word that something can't be told, past whatever is told before it.
+async fn hears_of_a_gap(news: &mut dyn Subscription) {
+    let gap = async {
+        loop {
+            let Some(Received::Message(message)) = news.next().await else { continue };
+            let TaskEvents::V1 { events } = message.decode().expect("events");
+            if events.is_empty() {
+                return;
+            }
+        }
+    };
+    within("word of a gap", gap).await;
+}
+
+/// More transactions than can wait while the broker is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_to_be_dropped_is_told_as_a_gap() {
+    let world = World::new();
+    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let process = world.process().await;
+    let (_, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    world.broker.pause();
+    for _ in 0..4500 {
+        process.tasks.progress(held, 0.5, None).await.expect("held");
+    }
+    world.broker.resume();
+    hears_of_a_gap(&mut *news).await;
+}
+
+/// The write may have been done, and then nobody else knows what to tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_of_the_store_is_told_as_a_gap() {
+    let world = World::new();
+    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let engine = Faulty::new(world.engine().await);
+    let process = world.process_on(Arc::clone(&engine) as _);
+    let (_, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    for fault in [Fault::After, Fault::Before] {
+        engine.fail_once(fault);
+        assert!(process.tasks.progress(held, 0.5, None).await.is_err());
+        hears_of_a_gap(&mut *news).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! The broker is away: work waits, nothing is refused and nothing lost.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miniapp_tasks::{Task, Tasks};
+use miniapp_test_support::audit;
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::Status;
+use uuid::Uuid;
+
+use crate::protocol::support::{Process, World, get, next, raw, submit, timeline, try_claim};
+
+/// Takes messages until each of `tasks` was run; copies of messages are no trouble.
+async fn run_all(world: &World, process: &Process, tasks: &[Task]) {
+    let mut consumer = world.consume(64).await;
+    let mut missing: HashSet<Uuid> = tasks.iter().map(|task| task.id).collect();
+    while !missing.is_empty() {
+        let (message, delivery) = next(&mut *consumer).await;
+        if let Some((claim, task)) = try_claim(&process.tasks, &message).await {
+            assert!(missing.remove(&task.id), "run twice");
+            process.tasks.finish(claim, raw("1")).await.expect("held");
+        }
+        delivery.ack().await;
+    }
+}
+
+async fn check_all(tasks: &Tasks, all: &[Task]) {
+    for task in all {
+        audit::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
+    }
+}
+
+/// More than the relay keeps in mind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_delays_work() {
+    let world = World::new();
+    let process = world.process().await;
+    let owner = Uuid::new_v4();
+    world.broker.pause();
+    let submits = (0..3000).map(|_| submit(&process.tasks, owner));
+    let mut accepted = join_all(submits).await;
+    let canceled = accepted.split_off(2900);
+    for task in &canceled {
+        process.tasks.cancel(owner, task.id).await.expect("waiting");
+    }
+    world.broker.resume();
+    // What the relay had no room for it finds when it is overdue.
+    world.clock.advance(Duration::from_secs(2));
+    run_all(&world, &process, &accepted).await;
+    check_all(&process.tasks, &accepted).await;
+    for task in &canceled {
+        assert_eq!(get(&process.tasks, task).await.state.status, Status::Canceled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_outages_delay_shortly() {
+    let world = World::new();
+    let process = world.process().await;
+    for _ in 0..5 {
+        world.broker.pause();
+        let task = submit(&process.tasks, Uuid::new_v4()).await;
+        world.broker.resume();
+        // The clock stands still, so nothing becomes overdue: the relay has to remember.
+        run_all(&world, &process, &[task]).await;
+    }
+}
+
+/// What one process holds in vain until another takes it over is sent by that one alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_multiplies_nothing() {
+    let world = World::new();
+    let (process, other) = (world.process().await, world.process().await);
+    world.broker.pause();
+    let owner = Uuid::new_v4();
+    let mut accepted = join_all((0..200).map(|_| submit(&process.tasks, owner))).await;
+    // Longer than they are left to the process that accepted them.
+    world.clock.advance(Duration::from_secs(5));
+    world.broker.resume();
+    let mut consumer = world.consume(u16::MAX).await;
+    let mut heard = HashSet::new();
+    for round in 0..2 {
+        while heard.len() < accepted.len() {
+            let (TaskReady::V1 { task_id, .. }, delivery) = next(&mut *consumer).await;
+            assert!(heard.insert(task_id), "a copy of a message");
+            delivery.ack().await;
+        }
+        if round == 0 {
+            // What either has had in hand comes before these.
+            accepted.push(submit(&process.tasks, owner).await);
+            accepted.push(submit(&other.tasks, owner).await);
+        }
+    }
+}
+
+/// A process that comes and goes during the outage leaves its duties to the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_outlives_a_process() {
+    let world = World::new();
+    world.broker.pause();
+    let owner = Uuid::new_v4();
+    let process = world.process().await;
+    let mut accepted = join_all((0..50).map(|_| submit(&process.tasks, owner))).await;
+    process.stop().await;
+    let process = world.process().await;
+    accepted.extend(join_all((0..50).map(|_| submit(&process.tasks, owner))).await);
+    world.clock.advance(Duration::from_secs(30));
+    world.broker.resume();
+    world.clock.advance(Duration::from_secs(30));
+    run_all(&world, &process, &accepted).await;
+    check_all(&process.tasks, &accepted).await;
+}
+
+/// Messages that come again after the outage find their tasks claimed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_repeats_messages() {
+    let world = World::new();
+    let process = world.process().await;
+    let mut consumer = world.consume(10).await;
+    let accepted = join_all((0..10).map(|_| submit(&process.tasks, Uuid::new_v4()))).await;
+    let mut running = Vec::new();
+    for _ in &accepted {
+        let (message, delivery) = next(&mut *consumer).await;
+        let (claim, _) = try_claim(&process.tasks, &message).await.expect("claimable");
+        running.push((claim, delivery));
+    }
+    world.broker.pause();
+    for (claim, delivery) in running {
+        process.tasks.finish(claim, raw("1")).await.expect("held");
+        delivery.ack().await;
+    }
+    world.broker.resume();
+    for _ in &accepted {
+        let (message, delivery) = next(&mut *consumer).await;
+        assert!(delivery.redelivered);
+        assert!(try_claim(&process.tasks, &message).await.is_none(), "run twice");
+        delivery.ack().await;
+    }
+    check_all(&process.tasks, &accepted).await;
+}

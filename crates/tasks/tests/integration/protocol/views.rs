@@ -1,0 +1,141 @@
+//! What a process remembers of tasks may be old, because others change them too.
+
+use miniapp_tasks::{Error, Refusal, Task, Tasks};
+use miniapp_test_support::audit;
+use miniapp_types::task::{EventType, Status};
+use uuid::Uuid;
+
+use crate::protocol::support::{
+    World, claim, error, get, kinds, raw, ready, submit, submit_claimed, timeline, try_claim,
+};
+
+async fn check(tasks: &Tasks, task: &Task) {
+    audit::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
+}
+
+#[tokio::test]
+async fn changes_build_on_what_others_did() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let mut task = submit(&one, owner).await;
+    for _ in 0..5 {
+        let held = claim(&other, &task).await;
+        one.progress(held, 0.5, None).await.expect("held");
+        other.progress(held, 0.6, None).await.expect("held");
+        one.cancel(owner, task.id).await.expect("running");
+        other.confirm_cancel(held).await.expect("canceled");
+        task = one.restart(owner, task.id).await.expect("ended");
+    }
+    other.delete(owner, task.id).await.expect("there");
+    assert!(matches!(one.cancel(owner, task.id).await, Err(Error::NotFound)));
+    let last = *kinds(&one, &task).await.last().expect("events");
+    assert_eq!(last, EventType::Deleted);
+}
+
+/// One remembers that a cancel was asked for, but that was another generation.
+#[tokio::test]
+async fn a_cancel_that_changes_nothing_looks_again() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let (task, held) = submit_claimed(&one, owner).await;
+    one.cancel(owner, task.id).await.expect("running");
+
+    other.confirm_cancel(held).await.expect("canceled");
+    let task = other.restart(owner, task.id).await.expect("ended");
+    let held = claim(&other, &task).await;
+
+    let canceled = one.cancel(owner, task.id).await.expect("running");
+    assert_eq!(canceled.state.generation, 2, "told of the generation before");
+    assert!(other.confirm_cancel(held).await.is_ok(), "the cancel got lost");
+    check(&other, &task).await;
+}
+
+/// One takes an old outcome into a batch; what builds on it must not be told before it is
+/// stored.
+#[tokio::test]
+async fn a_refusal_waits_for_what_it_builds_on() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let (task, old) = submit_claimed(&one, owner).await;
+    let released = other.release(old).await.expect("held");
+    let held = claim(&other, &released).await;
+
+    let (late, canceled) = tokio::join!(one.finish(old, raw("1")), one.cancel(owner, task.id));
+    assert!(matches!(late, Err(Error::Refused(Refusal::Stale))), "{late:?}");
+    let canceled = canceled.expect("running, whatever the old worker says");
+    assert_eq!(canceled.state.status, Status::Executing);
+    other.confirm_cancel(held).await.expect("canceled");
+    check(&one, &task).await;
+}
+
+/// What one call doubts the next of its batch may still build on.
+#[tokio::test]
+async fn a_doubt_doesnt_hide_the_task_from_others() {
+    let world = World::new();
+    let (tasks, _upkeep) = world.idle().await;
+    let owner = Uuid::new_v4();
+    let task = submit(&tasks, owner).await;
+    let message = ready(&task);
+    let held = claim(&tasks, &task).await;
+    let (copy, progress, canceled) = tokio::join!(
+        try_claim(&tasks, &message),
+        tasks.progress(held, 0.5, None),
+        tasks.cancel(owner, task.id),
+    );
+    assert!(copy.is_none(), "claimed twice");
+    progress.expect("held");
+    canceled.expect("running");
+    check(&tasks, &task).await;
+}
+
+#[tokio::test]
+async fn stale_messages_claim_nothing() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let task = submit(&one, owner).await;
+    let mut messages = vec![ready(&task)];
+    let mut newest = task;
+    for _ in 0..3 {
+        let held = claim(&one, &newest).await;
+        let released = other.release(held).await.expect("held");
+        messages.push(ready(&released));
+        let canceled = one.cancel(owner, released.id).await.expect("waiting");
+        newest = other.restart(owner, canceled.id).await.expect("ended");
+        for tasks in [&one, &other] {
+            for message in &messages {
+                assert!(try_claim(tasks, message).await.is_none(), "{message:?} is old");
+            }
+        }
+        messages.push(ready(&newest));
+    }
+    let nowhere = Task { id: Uuid::new_v4(), ..newest.clone() };
+    assert!(try_claim(&one, &ready(&nowhere)).await.is_none());
+    check(&one, &newest).await;
+}
+
+#[tokio::test]
+async fn tasks_of_others_are_not_there() {
+    let world = World::new();
+    let (tasks, _upkeep) = world.idle().await;
+    let (owner, stranger) = (Uuid::new_v4(), Uuid::new_v4());
+    let task = submit(&tasks, owner).await;
+    assert!(tasks.get(stranger, task.id).await.expect("a store").is_none());
+    assert!(tasks.timeline(stranger, task.id).await.expect("a store").is_none());
+    for _ in 0..2 {
+        assert!(matches!(tasks.cancel(stranger, task.id).await, Err(Error::NotFound)));
+        assert!(matches!(tasks.delete(stranger, task.id).await, Err(Error::NotFound)));
+        assert!(matches!(tasks.restart(stranger, task.id).await, Err(Error::NotFound)));
+    }
+    assert_eq!(kinds(&tasks, &task).await, [EventType::Created]);
+    // An admin requeues anybody's, but only what failed.
+    tasks.cancel(owner, task.id).await.expect("waiting");
+    let canceled = tasks.requeue(task.id).await;
+    assert!(matches!(canceled, Err(Error::Refused(Refusal::NotFailed))), "{canceled:?}");
+    let (task, claim) = submit_claimed(&tasks, owner).await;
+    tasks.fail(claim, error()).await.expect("held");
+    assert_eq!(tasks.requeue(task.id).await.expect("failed").state.generation, 2);
+}

@@ -1,0 +1,115 @@
+//! What pods set is what the program knows: its own reader of settings is asked.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use miniapp_config::Config;
+use serde_json::Value;
+
+use crate::manifests::object::{Object, Pod, list, map, text};
+use crate::manifests::rendered::{Rendered, all};
+
+/// What stands in a Secret, for each variable that names a file.
+const SECRETS: [(&str, &str); 4] = [
+    ("MINIAPP__DATABASE__URL_FILE", "postgresql://user:password@postgres-rw.miniapp:5432/miniapp"),
+    ("MINIAPP__BROKER__URL_FILE", "amqps://user:password@rabbitmq.miniapp.svc:5671/"),
+    ("MINIAPP__MAIL__URL_FILE", "smtp://user:password@mail.example.com:587"),
+    ("MINIAPP__AUTH__SECRET_FILE", "at-least-32-characters-of-somebody"),
+];
+/// What others than the settings read: the pod's own variables, and PostgreSQL's.
+const OTHERS: [&str; 5] = ["POD_NAME", "POD_NAMESPACE", "NODE_NAME", "PGSSLMODE", "PGSSLROOTCERT"];
+
+#[test]
+#[ignore = "needs kubectl or kustomize"]
+fn every_setting_is_one_that_the_program_knows() {
+    for it in all() {
+        for pod in it.pods().filter(|pod| pod.is_ours()) {
+            let place = format!("{}: {}", it.name, pod.owner.name());
+            for name in environment(it, pod).keys() {
+                let is_ours = name.starts_with("MINIAPP__") || name.starts_with("OTEL_");
+                assert!(is_ours || OTHERS.contains(&name.as_str()), "{place} sets {name}");
+            }
+            let config = config_of(it, pod);
+            // The program has no variables of OpenTelemetry's but these, and wouldn't say so.
+            let known = config.settings().iter().map(|setting| setting.source.to_string());
+            let known: Vec<String> = known.collect();
+            for name in environment(it, pod).keys().filter(|name| name.starts_with("OTEL_")) {
+                assert!(known.iter().any(|source| source.contains(name)), "{place}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs kubectl or kustomize"]
+fn services_listen_where_their_pods_are_called() {
+    for it in all() {
+        for service in [miniapp_auth::PROGRAM, miniapp_api::PROGRAM, miniapp_worker::PROGRAM] {
+            let pod = it.named("Deployment", service.name).and_then(Object::pod);
+            let pod = pod.unwrap_or_else(|| panic!("{} lacks {}", it.name, service.name));
+            let config = config_of(it, pod);
+            let http = match service.name {
+                "auth" => Some(config.auth.listen),
+                "api" => Some(config.api.listen),
+                _ => None,
+            };
+            for (name, address) in
+                [("http", http), ("admin", Some(config.admin_listen(service.admin_port)))]
+            {
+                let port = address.map(|address| u64::from(address.port()));
+                assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name);
+                let is_open = address.is_none_or(|address| address.ip().is_unspecified());
+                assert!(is_open, "{}: nobody reaches {address:?}", it.name);
+            }
+            assert_eq!(config.auth.url, "http://auth:8005", "{}", it.name);
+        }
+    }
+}
+
+/// What the program makes of a pod's variables.
+pub fn config_of(it: &Rendered, pod: Pod<'_>) -> Config {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut environment = environment(it, pod);
+    for path in environment.values().filter(|value| value.starts_with("/run/secrets/")) {
+        assert!(is_mounted(pod, path), "{}: nothing is at {path}", it.name);
+    }
+    for (variable, content) in SECRETS {
+        let Some(path) = environment.get_mut(variable) else { continue };
+        let file = scratch.path().join(variable);
+        fs::write(&file, content).expect("written");
+        *path = file.display().to_string();
+    }
+    Config::load_from(None, environment)
+        .unwrap_or_else(|error| panic!("{}: {}: {error}", it.name, pod.owner.name()))
+}
+
+/// Variables and values, those of each `ConfigMap` first, as Kubernetes has it.
+fn environment(it: &Rendered, pod: Pod<'_>) -> BTreeMap<String, String> {
+    let container = &pod.spec()["containers"][0];
+    let mut variables = BTreeMap::new();
+    for source in list(container, "/envFrom") {
+        let name = text(source, "/configMapRef/name");
+        let data = it.named("ConfigMap", name).and_then(|object| map(object.value(), "/data"));
+        for (name, value) in data.unwrap_or_else(|| panic!("{} lacks {name}", it.name)) {
+            variables.insert(name.clone(), value.as_str().expect("a text").to_owned());
+        }
+    }
+    for variable in list(container, "/env") {
+        let value = variable.get("value").and_then(Value::as_str).unwrap_or("from elsewhere");
+        variables.insert(text(variable, "/name").to_owned(), value.to_owned());
+    }
+    variables
+}
+
+/// Whether a Secret's key is put at `path`.
+fn is_mounted(pod: Pod<'_>, path: &str) -> bool {
+    let mounts = list(pod.spec(), "/containers/0/volumeMounts").iter();
+    let mut files = mounts.flat_map(|mount| {
+        let volumes = list(pod.spec(), "/volumes").iter();
+        let volumes = volumes.filter(|volume| volume["name"] == mount["name"]);
+        let sources = volumes.flat_map(|volume| list(volume, "/projected/sources"));
+        let items = sources.flat_map(|source| list(source, "/secret/items"));
+        items.map(|item| format!("{}/{}", text(mount, "/mountPath"), text(item, "/path")))
+    });
+    files.any(|file| file == path)
+}

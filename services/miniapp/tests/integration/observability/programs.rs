@@ -1,0 +1,91 @@
+//! Installed programs that the tests run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Runs a program until its own input ends, which it does with the process that holds the
+/// other side, however that ends.
+const GUARD: &str = r#"
+log=$1; shift
+"$@" >"$log" 2>&1 &
+program=$!
+read -r _
+kill -KILL "$program"
+"#;
+
+/// The folder with what is tried.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../observability")
+}
+
+/// `prometheus` or `promtool`.
+pub fn prometheus(name: &str) -> Program {
+    let program = in_path(name);
+    Program(program.unwrap_or_else(|| {
+        panic!("{name} is not installed: crates/test-support/install-servers installs it")
+    }))
+}
+
+pub fn jaeger() -> Program {
+    let program = miniapp_test_support::jaeger::program();
+    Program(program.expect("Jaeger is not installed: ./test traces builds it"))
+}
+
+/// The OpenTelemetry Collector: the program that `MINIAPP_OTELCOL` names, or one in the `PATH`.
+pub fn collector() -> Program {
+    let chosen = std::env::var_os("MINIAPP_OTELCOL").filter(|path| !path.is_empty());
+    let found = chosen
+        .map(PathBuf::from)
+        .or_else(|| ["otelcol-contrib", "otelcol"].into_iter().find_map(in_path));
+    Program(found.expect("otelcol-contrib is not installed, and MINIAPP_OTELCOL names none"))
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|place| place.join(name)).find(|program| program.is_file())
+}
+
+/// A program that is there.
+pub struct Program(PathBuf);
+
+impl Program {
+    /// Runs it in the folder to its end: whether it was content, and all that it said.
+    pub fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(&self.0).args(arguments).current_dir(folder()).output();
+        let output = output.expect("it runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Runs it in the folder, and it has to be content.
+    pub fn accepts(&self, arguments: &[&str]) {
+        let (is_content, said) = self.run(arguments);
+        assert!(is_content, "{} {}: {said}", self.0.display(), arguments.join(" "));
+    }
+
+    /// Runs it in the folder until what this gives is dropped; `log` gets what it says.
+    pub fn start(&self, arguments: &[&str], variables: &[(&str, String)], log: &Path) -> Running {
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARD, "guard"]).arg(log).arg(&self.0).args(arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(folder()).stdin(Stdio::piped());
+        Running { guard: command.spawn().expect("a shell"), log: log.to_owned() }
+    }
+}
+
+/// A program that runs until this is dropped.
+pub struct Running {
+    guard: Child,
+    log: PathBuf,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+        if std::thread::panicking() {
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("---- {} ----\n{said}", self.log.display());
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A database server that isn't there, isn't ours or goes away.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Platform, User, task};
+use miniapp_test_support::postgres::Server;
+use miniapp_types::task::{EventType, Status};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::platform::support::{program, somebody};
+
+const TASKS: usize = 300;
+
+/// Waits until it has said for what `reason` it waits, alive and not ready.
+async fn waits(platform: &Platform, reason: &str) {
+    eventually("it says what is wrong", async || {
+        let log = platform.log();
+        let mut lines = log.lines();
+        lines
+            .any(|line| line.contains("opening the accounts") && line.contains(reason))
+            .then_some(())
+    })
+    .await;
+    Answer::to(platform.ask_admin("/livez")).await.expect(200);
+    Answer::to(platform.ask_admin("/readyz")).await.expect(503);
+}
+
+/// It does everything, and has said no more than it should of what was wrong before.
+async fn works(platform: &Platform, password: &str) {
+    let user = somebody(platform).await;
+    let id = user.submit("echo", &json!("after all")).await.task_id;
+    user.until(id, Status::Finished).await;
+    let output = platform.output();
+    assert!(!output.contains(password) && !output.contains("panicked"), "{output}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_database_may_come_later_than_the_platform() {
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    server.crash().expect("it ran");
+    let platform = program().set("database.url", url.expose()).launch();
+    waits(&platform, "Connection refused").await;
+    server.resume().await.expect("a start");
+    works(&platform.ready().await, "pass%2Fword").await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_password_that_was_wrong_can_be_mended_at_the_server() {
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    let name = url.rest().rsplit('/').next().expect("a name");
+    let role = "CREATE ROLE app LOGIN PASSWORD 'the old one'";
+    server.execute("postgres", role).await.expect("a role");
+    let owner = format!("ALTER DATABASE {name} OWNER TO app");
+    server.execute("postgres", &owner).await.expect("an owner");
+    let url = format!("postgres://app:s3cr3t@127.0.0.1:{}/{name}", server.port());
+    let platform = program().set("database.url", url).launch();
+    waits(&platform, "password authentication failed for user").await;
+    let role = "ALTER ROLE app PASSWORD 's3cr3t'";
+    server.execute("postgres", role).await.expect("a password");
+    works(&platform.ready().await, "s3cr3t").await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_database_stops_when_asked_to() {
+    let platform = program().set("database.url", "postgres://a:s3cr3t@127.0.0.1:1/b").launch();
+    waits(&platform, "the database b at 127.0.0.1:1").await;
+    let ended = platform.stop().await;
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(!ended.log.contains("s3cr3t"), "{}", ended.log);
+}
+
+/// Submits until it is accepted, as clients do: with a key that makes it one task.
+async fn submit(user: &User, number: usize) -> Uuid {
+    let data = json!({ "seconds": if number.is_multiple_of(3) { 0.2 } else { 0.01 } });
+    let body = task("sleep", &data);
+    let key = format!("number-{number}");
+    eventually("the task is accepted", async || {
+        let request = user.api("POST", "/api/tasks").header("idempotency-key", &key).json(&body);
+        let answer = Answer::to(request).await;
+        match answer.status.as_u16() {
+            200 | 201 => Some(answer.text("taskId").parse().expect("a UUID")),
+            // It is answered, and in words.
+            503 => {
+                assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+                None
+            }
+            _ => panic!("{answer:?}"),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_database_that_crashes_under_load_costs_no_task() {
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    let program = program().set("database.url", url.expose()).set("worker.lease", "3s");
+    let platform = program.start().await;
+    let user = somebody(&platform).await;
+
+    let submits = async {
+        let mut accepted = Vec::new();
+        for hundred in 0..TASKS / 100 {
+            let numbers = hundred * 100..(hundred + 1) * 100;
+            accepted.extend(join_all(numbers.map(|number| submit(&user, number))).await);
+        }
+        accepted
+    };
+    let crashes = async {
+        for crash in 1..=3 {
+            eventually("tasks come in", async || {
+                let stored = count(&server, &url).await?;
+                (stored >= crash * TASKS / 8).then_some(())
+            })
+            .await;
+            server.restart().await.expect("a restart");
+        }
+    };
+    let (accepted, ()) = tokio::join!(submits, crashes);
+    let accepted: HashSet<Uuid> = accepted.into_iter().collect();
+    assert_eq!(accepted.len(), TASKS);
+
+    eventually("all tasks have ended", async || {
+        let count = user.count_by_status().await;
+        (count.get(&Status::Finished) == Some(&TASKS)).then_some(())
+    })
+    .await;
+    let tasks = user.tasks().await;
+    assert_eq!(tasks.iter().map(|task| task.task_id).collect::<HashSet<_>>(), accepted);
+    for task in &tasks {
+        let story = user.story(task.task_id).await;
+        let ends = story.iter().filter(|event| **event == EventType::Finished).count();
+        assert_eq!((ends, story.last()), (1, Some(&EventType::Finished)), "{task:?}: {story:?}");
+    }
+    assert!(!platform.log().contains("panicked"), "{}", platform.log());
+}
+
+/// How many tasks are stored, if the server tells.
+async fn count(server: &Server, url: &miniapp_config::EngineUrl) -> Option<usize> {
+    let name = url.rest().rsplit('/').next()?;
+    let mut connection = server.connect(name).await.ok()?;
+    let count = sqlx::query_scalar("SELECT count(*) FROM tasks").fetch_one(&mut connection);
+    usize::try_from(count.await.unwrap_or(0_i64)).ok()
+}

@@ -1,0 +1,117 @@
+//! The process dies; no task does.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::platform::{Engines, User, task};
+use miniapp_types::task::{EventType, Status, Task};
+use serde_json::{Value, json};
+
+use crate::platform::support::{program_on, somebody};
+
+miniapp_test_support::on_all_engines!(
+    every_accepted_task_ends_once_though_the_process_is_killed_twice,
+    what_was_answered_before_the_kill_is_there_after_it,
+);
+
+const TASKS: usize = 200;
+
+/// Some take a moment, some none at all, some keep a core busy.
+fn input(number: usize) -> (&'static str, Value) {
+    match number % 3 {
+        0 => ("sleep", json!({ "seconds": 0.4 })),
+        1 => ("echo", json!({ "number": number })),
+        _ => ("hash", json!({ "rounds": 5000 })),
+    }
+}
+
+async fn submit(user: &User, number: usize) -> Task {
+    let (kind, data) = input(number);
+    user.submit(kind, &data).await
+}
+
+async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engines: Engines) {
+    let program = program_on(engines).await.set("worker.concurrency", 4).set("worker.replicas", 2);
+    let mut platform = program.start().await;
+    let user = somebody(&platform).await;
+    let submits = (0..TASKS).map(|number| submit(&user, number));
+    let submitted: HashSet<_> =
+        join_all(submits).await.into_iter().map(|task| task.task_id).collect();
+    assert_eq!(submitted.len(), TASKS);
+
+    for kill in 1..=2 {
+        // Some have ended, some run, some wait.
+        eventually(&format!("it is time for kill {kill}"), async || {
+            let count = user.count_by_status().await;
+            let has = |status| count.get(&status).copied().unwrap_or_default() > 0;
+            let ended = count.get(&Status::Finished).copied().unwrap_or_default();
+            (ended >= kill * TASKS / 4 && has(Status::Executing) && has(Status::Awaiting))
+                .then_some(())
+        })
+        .await;
+        platform = platform.kill().await.start().await;
+    }
+
+    eventually("all tasks have ended", async || {
+        let count = user.count_by_status().await;
+        (count.get(&Status::Finished) == Some(&TASKS)).then_some(())
+    })
+    .await;
+    let tasks = user.tasks().await;
+    assert_eq!(tasks.iter().map(|task| task.task_id).collect::<HashSet<_>>(), submitted);
+    let mut lost_leases = 0;
+    for task in &tasks {
+        let story = user.story(task.task_id).await;
+        let is_end = |event: &&EventType| {
+            matches!(event, EventType::Finished | EventType::Canceled | EventType::Failed)
+        };
+        assert_eq!(story.iter().filter(is_end).count(), 1, "{task:?}: {story:?}");
+        assert_eq!(story.last(), Some(&EventType::Finished), "{task:?}: {story:?}");
+        let count = |kind| story.iter().filter(|event| **event == kind).count();
+        // Each start ended in an outcome, or with the process.
+        let lost = count(EventType::LeaseLost);
+        assert_eq!(count(EventType::Started), 1 + lost, "{task:?}: {story:?}");
+        lost_leases += lost;
+    }
+    assert!(lost_leases > 0, "nothing was running when the process was killed");
+    let checked = platform.program().run(&["check"]).await;
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+async fn what_was_answered_before_the_kill_is_there_after_it(engines: Engines) {
+    let mut platform = program_on(engines).await.start().await;
+    let user = somebody(&platform).await;
+    let mut accepted = Vec::new();
+    // Once more, and a task that ran each time would be taken for the cause.
+    for round in 0..2 {
+        let submitting = async {
+            for number in 0.. {
+                let (kind, data) = input(number);
+                let Ok(answer) = user.try_submit(&task(kind, &data)).await else { break };
+                accepted.push(answer.expect(201).text("taskId"));
+            }
+        };
+        // In the middle of a request, wherever that is.
+        let killing = async {
+            eventually("tasks come in", async || {
+                (user.tasks().await.len() > round * 10 + 5).then_some(())
+            })
+            .await;
+            platform.kill().await
+        };
+        let ((), program) = tokio::join!(submitting, killing);
+        platform = program.start().await;
+    }
+    assert!(accepted.len() > 10, "{}", accepted.len());
+    let stored: HashSet<_> =
+        user.tasks().await.iter().map(|task| task.task_id.to_string()).collect();
+    for id in &accepted {
+        assert!(stored.contains(id), "{id} was accepted and is gone");
+    }
+    eventually("all tasks have ended", async || {
+        let count = user.count_by_status().await;
+        (count.get(&Status::Finished) == Some(&stored.len())).then_some(())
+    })
+    .await;
+}

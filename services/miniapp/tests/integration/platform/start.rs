@@ -1,0 +1,128 @@
+//! What keeps the platform from starting is told in one line.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Finished, Program};
+use serde_json::Value;
+
+use crate::platform::disk::Mount;
+use crate::platform::support::program;
+
+/// Runs what must not start; the line that it says.
+async fn refused(program: &Program) -> String {
+    let Finished { status, stdout, stderr } = program.run(&[]).await;
+    assert!(status.code().is_some_and(|code| code != 0), "{status} {stdout}{stderr}");
+    assert_eq!((stderr.lines().count(), stdout.as_str()), (1, ""), "{stderr}");
+    stderr
+}
+
+#[tokio::test]
+async fn a_data_directory_belongs_to_one_process() {
+    let platform = program().start().await;
+    let data_dir = platform.program().data_dir();
+    let second = program().set("data_dir", data_dir.display());
+    let line = refused(&second).await;
+    assert!(line.contains("another process uses"), "{line}");
+    assert!(line.contains(&*data_dir.to_string_lossy()) && line.contains("MINIAPP__DATA_DIR"));
+    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+
+    // Whatever became of the first, its files are free.
+    platform.kill().await;
+    second.start().await;
+}
+
+async fn expect_data_directory_refused(program: &Program) {
+    let line = refused(program).await;
+    assert!(line.contains(&*program.data_dir().to_string_lossy()), "{line}");
+    assert!(line.contains("MINIAPP__DATA_DIR"), "{line}");
+}
+
+/// Permissions don't apply to root, a read-only mount does.
+mod as_root {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs root, to mount a file system"]
+    async fn read_only_mount_as_data_directory_is_refused() {
+        let program = program();
+        let data_dir = program.data_dir();
+        fs::create_dir(&data_dir).expect("a directory");
+        let _mount = Mount::tmpfs(&data_dir, "ro").expect("a mount");
+        expect_data_directory_refused(&program).await;
+    }
+}
+
+mod unprivileged {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs a user other than root"]
+    async fn read_only_data_directory_is_refused() {
+        let program = program();
+        let data_dir = program.data_dir();
+        fs::create_dir(&data_dir).expect("a directory");
+        fs::set_permissions(&data_dir, Permissions::from_mode(0o555)).expect("read-only");
+        expect_data_directory_refused(&program).await;
+        fs::set_permissions(&data_dir, Permissions::from_mode(0o755)).expect("writable");
+    }
+}
+
+#[tokio::test]
+async fn a_setting_that_nobody_knows_is_named_with_the_nearest_one() {
+    let line = refused(&program().set_variable("MINIAPP__WORKER__CONCURENCY", 4)).await;
+    assert!(line.contains("MINIAPP__WORKER__CONCURENCY"), "{line}");
+    assert!(line.contains("did you mean MINIAPP__WORKER__CONCURRENCY?"), "{line}");
+
+    let program = program();
+    let file = program.home().join("miniapp.toml");
+    fs::write(&file, "[worker]\nlaese = \"15s\"\n").expect("written");
+    let line = refused(&program.set_variable("MINIAPP_CONFIG", file.display())).await;
+    assert!(line.contains("worker.laese") && line.contains("did you mean worker.lease?"), "{line}");
+    assert!(line.contains("miniapp.toml"), "{line}");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_is_named_with_its_source() {
+    for (key, value) in [
+        ("worker.lease", "soon"),
+        ("worker.concurrency", "0"),
+        ("api.listen", "here"),
+        ("database.url", "mysql://localhost"),
+        ("auth.secret", "too short"),
+        ("log.level", "=="),
+    ] {
+        let line = refused(&program().set(key, value)).await;
+        let section = key.split('.').next().expect("a section");
+        assert!(line.contains(section), "{key}: {line}");
+        assert!(key != "auth.secret" || !line.contains(value), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let platform = program().start().await;
+    for key in ["api.listen", "auth.listen", "admin.listen"] {
+        let taken = platform.program().setting(key).to_owned();
+        let program = program().set(key, &taken);
+        let line = refused(&program).await;
+        assert!(line.contains(&taken) && line.contains(key), "{line}");
+
+        let Finished { status, stdout, stderr } = program.run(&["serve", "--json"]).await;
+        assert_eq!((status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+        let told: Value = serde_json::from_str(&stderr).expect("JSON");
+        let error = told["error"].as_str().expect("an error");
+        assert!(error.contains(&taken) && error.contains(key), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_secret_keeps_everything_from_starting() {
+    let program = program().set("auth.secret", "the secret that the keys are sealed with");
+    program.start().await.stop().await;
+    let other = program.set("auth.secret", "a secret that comes too late for them");
+    // One line alone: nothing had begun that would have had to end.
+    let line = refused(&other).await;
+    assert!(line.contains("MINIAPP__AUTH__SECRET"), "{line}");
+}

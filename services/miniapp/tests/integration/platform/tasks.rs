@@ -1,0 +1,150 @@
+//! From an address to a finished task.
+
+use std::collections::BTreeMap;
+
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Engines, task};
+use miniapp_types::problem::Code;
+use miniapp_types::task::{EventType, Kinds, Status, Task};
+use serde_json::{Value, json};
+
+use crate::platform::support::{shared_on, somebody};
+
+miniapp_test_support::on_all_engines!(
+    an_address_becomes_an_account_and_its_tasks_of_every_kind_finish,
+    a_running_task_is_stopped_by_its_owner_and_run_again,
+    a_task_that_runs_past_its_ttl_is_stopped,
+    tasks_are_seen_by_their_owner_alone,
+    a_stream_of_events_ends_with_the_task,
+    the_same_key_gives_the_same_task,
+);
+
+async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let inputs = BTreeMap::from([
+        ("echo", json!({ "hello": ["world", 1.5, null] })),
+        ("flaky", json!({ "failures": 1 })),
+        ("hash", json!({ "rounds": 1000 })),
+        ("http", json!({ "url": format!("{}/livez", platform.admin()) })),
+        // With this seed it ends before its ttl.
+        ("simulate", json!({ "seed": 13 })),
+        ("sleep", json!({ "seconds": 0.1 })),
+    ]);
+    let mut submitted = BTreeMap::new();
+    for (kind, data) in &inputs {
+        let mut body = task(kind, data);
+        body["ttl"] = json!(if *kind == "simulate" { 1 } else { 60 });
+        let answer = user.try_submit(&body).await.expect("an answer").expect(201);
+        let task: Task = serde_json::from_slice(&answer.body).expect("a task");
+        assert_eq!(answer.header("location"), format!("/api/tasks/{}", task.task_id));
+        submitted.insert(*kind, task);
+    }
+
+    let answer = Answer::to(user.api("GET", "/api/kinds")).await.expect(200);
+    let kinds: Kinds = serde_json::from_slice(&answer.body).expect("kinds");
+    let names: Vec<&str> = kinds.kinds.iter().map(|kind| kind.name.as_str()).collect();
+    assert_eq!(names, inputs.keys().copied().collect::<Vec<_>>(), "all of them are tried here");
+
+    for (kind, data) in &inputs {
+        let task = user.until(submitted[kind].task_id, Status::Finished).await;
+        let result = task.result.expect("a result");
+        match *kind {
+            "echo" => assert_eq!(result, *data),
+            "flaky" => assert_eq!((task.attempt, &result["attempt"]), (2, &json!(2))),
+            "hash" => assert_eq!(result.as_str().expect("hexadecimal digits").len(), 64),
+            "http" => {
+                assert_eq!((&result["status"], &result["body"]), (&json!(200), &json!("ok\n")));
+            }
+            _ => assert!(result.is_object(), "{result}"),
+        }
+        let story = user.story(task.task_id).await;
+        assert_eq!((story[0], story.last()), (EventType::Created, Some(&EventType::Finished)));
+    }
+}
+
+async fn a_running_task_is_stopped_by_its_owner_and_run_again(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
+    user.until(id, Status::Executing).await;
+    Answer::to(user.api("POST", &format!("/api/tasks/{id}/cancel"))).await.expect(202);
+    let task = user.until(id, Status::Canceled).await;
+    assert_eq!((task.attempt, task.generation), (1, 1));
+    let cancel = user.api("POST", &format!("/api/tasks/{id}/cancel"));
+    Answer::to(cancel).await.expect_problem(Code::TaskAlreadyFinished);
+
+    let restarted = Answer::to(user.api("PUT", &format!("/api/tasks/{id}"))).await.expect(200);
+    assert_eq!(restarted.json()["generation"], 2);
+    user.until(id, Status::Executing).await;
+    let restart = user.api("PUT", &format!("/api/tasks/{id}"));
+    Answer::to(restart).await.expect_problem(Code::TaskNotFinished);
+
+    // To delete it stops it first.
+    Answer::to(user.api("DELETE", &format!("/api/tasks/{id}"))).await.expect(204);
+    let gone = user.api("GET", &format!("/api/tasks/{id}"));
+    Answer::to(gone).await.expect_problem(Code::TaskNotFound);
+    assert!(user.tasks().await.is_empty());
+}
+
+async fn a_task_that_runs_past_its_ttl_is_stopped(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let mut body = task("sleep", &json!({ "seconds": 600 }));
+    body["ttl"] = json!(1);
+    let answer = user.try_submit(&body).await.expect("an answer").expect(201);
+    let id = answer.text("taskId").parse().expect("a UUID");
+    let task = user.until(id, Status::Canceled).await;
+    let message = task.status_message.expect("a message");
+    assert_eq!(message, "TTL is shorter than the execution time");
+}
+
+async fn tasks_are_seen_by_their_owner_alone(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let (owner, other) = (somebody(&platform).await, somebody(&platform).await);
+    let id = owner.submit("echo", &json!(1)).await.task_id;
+    let path = format!("/api/tasks/{id}");
+    for (method, path) in [
+        ("GET", path.clone()),
+        ("PUT", path.clone()),
+        ("DELETE", path.clone()),
+        ("GET", format!("{path}/events")),
+        ("POST", format!("{path}/cancel")),
+    ] {
+        Answer::to(other.api(method, &path)).await.expect_problem(Code::TaskNotFound);
+    }
+    assert!(other.tasks().await.is_empty());
+    owner.until(id, Status::Finished).await;
+}
+
+async fn a_stream_of_events_ends_with_the_task(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let id = user.submit("sleep", &json!({ "seconds": 0.2 })).await.task_id;
+    let stream = user.api("GET", &format!("/api/tasks/{id}/events"));
+    let stream = Answer::to(stream.header("accept", "text/event-stream")).await.expect(200);
+    let text = String::from_utf8_lossy(&stream.body).into_owned();
+    let told: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .filter_map(|data| serde_json::from_str::<Value>(data).ok())
+        .filter_map(|event| Some(event.get("type")?.as_str()?.to_owned()))
+        .collect();
+    assert_eq!(told, ["created", "started", "finished"], "{text}");
+}
+
+async fn the_same_key_gives_the_same_task(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let submit = async |body: &Value| {
+        let request = user.api("POST", "/api/tasks").header("idempotency-key", "once").json(body);
+        Answer::to(request).await
+    };
+    let body = task("echo", &json!(1));
+    // At the same time, as a client would that got no answer in time.
+    let (one, two) = tokio::join!(submit(&body), submit(&body));
+    assert_eq!(one.text("taskId"), two.text("taskId"));
+    assert_eq!(one.status.as_u16() + two.status.as_u16(), 201 + 200);
+    submit(&task("echo", &json!(2))).await.expect_problem(Code::IdempotencyKeyReused);
+    assert_eq!(user.tasks().await.len(), 1);
+}

@@ -1,0 +1,149 @@
+//! Tokens, and how fast the API hears of their end.
+
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Engines, PASSWORD, User};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Status;
+use serde_json::json;
+
+use crate::platform::support::{program, program_on, shared, shared_on, somebody};
+
+miniapp_test_support::on_all_engines!(
+    a_refresh_ends_the_token_before_and_serves_once,
+    a_forgotten_password_is_replaced_and_all_sessions_end,
+    tokens_outlive_a_restart,
+    who_deletes_an_account_leaves_no_tasks_behind,
+    an_admin_is_made_on_the_database,
+);
+
+/// What the API comes to say to a token that is to end.
+async fn ends_with(user: &User) -> Code {
+    eventually("the API refuses the token", async || said(user).await).await
+}
+
+/// What the API says to the user's token.
+async fn said(user: &User) -> Option<Code> {
+    let answer = Answer::to(user.api("GET", "/api/tasks")).await;
+    (answer.status != 200).then(|| answer.problem().code)
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_token_at_the_api_at_once() {
+    let platform = shared().await;
+    let user = somebody(&platform).await;
+    assert_eq!(said(&user).await, None);
+    Answer::to(user.auth("POST", "/sign-out")).await.expect(204);
+    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    let refused = Answer::to(user.api("GET", "/api/tasks")).await;
+    assert_eq!(refused.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+    refused.expect(401).expect_problem(Code::TokenRevoked);
+    Answer::to(user.auth("GET", "/users/me")).await.expect_problem(Code::TokenRevoked);
+}
+
+#[tokio::test]
+async fn a_new_sign_in_ends_the_session_before() {
+    let platform = shared().await;
+    let mut user = somebody(&platform).await;
+    let before = user.clone();
+    assert_eq!(said(&before).await, None);
+    user.sign_in().await;
+    assert_eq!(ends_with(&before).await, Code::TokenRevoked);
+    assert_eq!(said(&user).await, None);
+    let refresh = json!({ "refreshToken": before.refresh });
+    platform.post_auth("/refresh", &refresh).await.expect_problem(Code::TokenRevoked);
+}
+
+async fn a_refresh_ends_the_token_before_and_serves_once(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let refresh = json!({ "refreshToken": user.refresh });
+    let tokens = platform.post_auth("/refresh", &refresh).await.expect(200);
+    let mut fresh = user.clone();
+    fresh.access = tokens.text("authToken");
+    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    assert_eq!(said(&fresh).await, None);
+    // Who comes with a used one may be a thief, and so may be who came before.
+    platform.post_auth("/refresh", &refresh).await.expect(401).expect_problem(Code::TokenReused);
+    assert_eq!(ends_with(&fresh).await, Code::TokenRevoked);
+}
+
+async fn a_forgotten_password_is_replaced_and_all_sessions_end(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = somebody(&platform).await;
+    let code = platform.code_by("/password-reset", &user.email).await;
+    let new = "another horse, another battery";
+    let body = json!({ "email": user.email, "code": code, "newPassword": new });
+    platform.post_auth("/password-reset/confirm", &body).await.expect(204);
+    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    let sign_in = |password| json!({ "login": user.login, "password": password });
+    let refused = platform.post_auth("/sign-in", &sign_in(PASSWORD)).await;
+    refused.expect(401).expect_problem(Code::CredentialsInvalid);
+    platform.post_auth("/sign-in", &sign_in(new)).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_gets_old() {
+    let platform = program().set("auth.access_ttl", "1s").start().await;
+    let user = somebody(&platform).await;
+    assert_eq!(ends_with(&user).await, Code::TokenExpired);
+}
+
+async fn tokens_outlive_a_restart(engines: Engines) {
+    let platform = program_on(engines).await.start().await;
+    let user = somebody(&platform).await;
+    let gone = somebody(&platform).await;
+    Answer::to(gone.auth("POST", "/sign-out")).await.expect(204);
+    let platform = platform.kill().await.start().await;
+    assert_eq!(said(&user).await, None);
+    assert_eq!(ends_with(&gone).await, Code::TokenRevoked);
+    let refresh = json!({ "refreshToken": user.refresh });
+    platform.post_auth("/refresh", &refresh).await.expect(200);
+    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+}
+
+async fn who_deletes_an_account_leaves_no_tasks_behind(engines: Engines) {
+    let platform =
+        program_on(engines).await.set("auth.admin_email", "admin@example.com").start().await;
+    let (admin, user) = (platform.sign_up("admin").await, somebody(&platform).await);
+    let counted = async || {
+        let stats = Answer::to(admin.api("GET", "/api/stats")).await.expect(200).json();
+        let counts = stats["byStatus"].as_object().expect("counts").values();
+        counts.map(|count| count.as_u64().expect("a number")).sum::<u64>()
+    };
+    let running = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
+    user.until(running, Status::Executing).await;
+    for _ in 0..10 {
+        user.submit("echo", &json!(1)).await;
+    }
+    assert_eq!(counted().await, 11);
+
+    Answer::to(user.auth("DELETE", "/users/me")).await.expect(204);
+    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    eventually("all tasks are gone", async || (counted().await == 0).then_some(())).await;
+    eventually("nothing runs any more", async || {
+        let workers = Answer::to(admin.api("GET", "/api/workers")).await.expect(200).json();
+        let workers = workers["workers"].as_array().expect("workers").clone();
+        workers.iter().all(|worker| worker["running"] == 0).then_some(())
+    })
+    .await;
+    let sign_in = json!({ "login": user.login, "password": PASSWORD });
+    platform.post_auth("/sign-in", &sign_in).await.expect_problem(Code::CredentialsInvalid);
+}
+
+async fn an_admin_is_made_on_the_database(engines: Engines) {
+    let platform = program_on(engines).await.start().await;
+    let mut user = platform.sign_up("grace").await;
+    Answer::to(user.auth("GET", "/users")).await.expect(403).expect_problem(Code::Forbidden);
+    let granted = platform.program().run(&["admin", "grant", "grace"]).await;
+    assert!(granted.status.success(), "{granted:?}");
+    user.sign_in().await;
+    Answer::to(user.auth("GET", "/users")).await.expect(200);
+    Answer::to(user.api("GET", "/api/dead-letters")).await.expect(200);
+    let unknown = platform.program().run(&["admin", "grant", "nobody"]).await;
+    assert_eq!(
+        (unknown.status.code(), unknown.stderr.lines().count()),
+        (Some(1), 1),
+        "{unknown:?}"
+    );
+}

@@ -1,0 +1,134 @@
+//! Clients that are slow, too many, too often there or too talkative.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, Wire};
+use miniapp_types::problem::Code;
+use miniapp_types::task::Status;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+
+use crate::platform::support::{program, shared, somebody};
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let platform = shared().await;
+    let user = somebody(&platform).await;
+    for (url, path, token) in
+        [(platform.auth(), "/sign-in", None), (platform.api(), "/api/tasks", Some(&user.access))]
+    {
+        let mut wire = Wire::to(&url).await;
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{}\
+             content-length: 100\r\n\r\n{{\"login\":",
+            token.unwrap_or_default()
+        );
+        wire.say(head).await.expect("said");
+        let answer = wire.hear().await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_a_limit_and_an_end() {
+    let program = program().set("limits.header_timeout", "1s");
+    let platform = program.start().await;
+    for url in [platform.auth(), platform.api()] {
+        let mut wire = Wire::to(&url).await;
+        let large = "x".repeat(64 * 1024);
+        // It may be refused before it has been heard to its end.
+        let _ = wire.say(format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n")).await;
+        let answer = wire.hear().await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+
+        let mut wire = Wire::to(&url).await;
+        wire.say("GET / HTTP/1.1\r\nhost: x\r\nx-slow").await.expect("said");
+        // Whatever it says, it doesn't wait for more.
+        let answer = wire.hear().await;
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+
+        let mut wire = Wire::to(&url).await;
+        wire.say("nonsense\r\n\r\n").await.expect("said");
+        assert!(wire.hear().await.starts_with("HTTP/1.1 400 "));
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_back() {
+    let platform = program().set("limits.per_ip", 5).start().await;
+    let body = json!({ "login": "nobody", "password": "not this one" });
+    let refused = eventually("it is too often", async || {
+        let answer = platform.post_auth("/sign-in", &body).await;
+        (answer.status != 401).then_some(answer)
+    })
+    .await;
+    let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
+    assert!((1..=60).contains(&seconds), "{refused:?}");
+    refused.expect(429).expect_problem(Code::TooManyRequests);
+    // The other paths go on.
+    Answer::to(platform.ask_auth("GET", "/.well-known/jwks.json")).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_address_and_an_account_have_limits_of_their_own() {
+    let platform = program().set("limits.sign_in_failures", 3).start().await;
+    let user = platform.sign_up("ada").await;
+    let code = json!({ "email": "grace@example.com" });
+    platform.post_auth("/send-verification-code", &code).await.expect(202);
+    let refused = platform.post_auth("/send-verification-code", &code).await;
+    assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+    refused.expect(429).expect_problem(Code::TooManyRequests);
+
+    let wrong = json!({ "login": user.login, "password": "not this one" });
+    for _ in 0..3 {
+        platform.post_auth("/sign-in", &wrong).await.expect_problem(Code::CredentialsInvalid);
+    }
+    let refused = platform.post_auth("/sign-in", &wrong).await;
+    assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+    refused.expect(429).expect_problem(Code::TooManyRequests);
+}
+
+#[tokio::test]
+async fn thousands_of_idle_connections_leave_the_platform_alive() {
+    const IDLE: u64 = 10_000;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).expect("up to the hard limit");
+    let idle = files.current.map_or(IDLE, |limit| IDLE.min(limit.saturating_sub(500)));
+
+    let platform = program().set("limits.header_timeout", "5s").start().await;
+    let user = somebody(&platform).await;
+    let task = user.submit("sleep", &json!({ "seconds": 0.5 })).await.task_id;
+    let api = platform.api();
+    let mut wires = Vec::new();
+    for _ in 0..idle / 100 {
+        wires.extend(join_all((0..100).map(|_| Wire::try_to(&api))).await.into_iter().flatten());
+    }
+    assert!(wires.len() > usize::try_from(idle / 2).expect("small"), "{}", wires.len());
+
+    // The other listeners don't notice; here one more is turned away in words.
+    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    Answer::to(user.auth("GET", "/users/me")).await.expect(200);
+    let fresh = miniapp_test_support::http::client();
+    let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+    if let Ok(answer) = Answer::try_to(asked).await
+        && answer.status != 200
+    {
+        answer.expect(503).expect_problem(Code::Unavailable);
+    }
+    // Idle ones are let go, and whoever has something to say is heard.
+    let found = eventually("there is room again", async || {
+        let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+        let answer = Answer::try_to(asked.timeout(Duration::from_secs(5))).await.ok()?;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(found.text("taskId"), task.to_string());
+    user.until(task, Status::Finished).await;
+    drop(wires);
+    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+}

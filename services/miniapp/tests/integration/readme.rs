@@ -1,0 +1,32 @@
+//! Checks the README, the book in `docs` and the other pages of the repository: commands are
+//! run, generated tables and the picture are compared with the code, and links and names are
+//! resolved.
+
+mod api;
+mod cli;
+mod commands;
+mod links;
+mod metrics;
+mod names;
+mod pages;
+mod settings;
+mod trace;
+
+use self::pages::{Generated, blocks, read};
+
+const EXAMPLE: Generated = Generated { page: "docs/guides/new-kind.md", name: "example" };
+
+/// The example is compiled as a documentation test of the worker.
+#[test]
+fn example_of_a_kind_is_the_compiled_one() {
+    let code = read("services/worker/src/kinds/mod.rs");
+    let docs: Vec<&str> = code
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    // In documentation comments a block without a language is Rust.
+    let compiled = blocks(&docs.join("\n"), "");
+    let [example] = compiled.as_slice() else { panic!("one example: {compiled:?}") };
+    EXAMPLE.check(&format!("```rust\n{example}```\n"));
+}

@@ -1,0 +1,48 @@
+//! The table of settings is generated from the commented defaults.
+
+use std::fmt::Write as _;
+
+use miniapp_config::DEFAULTS;
+
+use crate::readme::pages::{Generated, cell};
+
+const TABLE: Generated = Generated { page: "docs/reference/settings.md", name: "settings" };
+
+/// One table per section, one row per setting: its name, its default and its comment.
+fn tables() -> String {
+    const HEAD: &str = "| setting | default | description |\n|---|---|---|\n";
+    let mut tables = HEAD.to_owned();
+    let (mut section, mut comment) = (String::new(), Vec::new());
+    for line in DEFAULTS.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push(text.trim());
+        } else if let Some(name) = line.strip_prefix('[') {
+            let name = name.trim_end_matches(']');
+            section = format!("{name}.");
+            write!(tables, "\n## {name}\n\n{HEAD}").expect("a text");
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            let value = if value == "\"\"" { String::new() } else { format!("`{value}`") };
+            let comment = cell(&std::mem::take(&mut comment).join(" "));
+            writeln!(tables, "| `{section}{name}` | {value} | {comment} |").expect("a text");
+        } else {
+            // The comment belongs to no setting.
+            comment.clear();
+        }
+    }
+    tables
+}
+
+#[test]
+fn settings_match_the_defaults() {
+    TABLE.check(&tables());
+}
+
+#[test]
+fn tables_have_every_setting() {
+    let directory = std::env::temp_dir();
+    let config = miniapp_config::Config::defaults_in(&directory).expect("the defaults");
+    let tables = tables();
+    for setting in config.settings() {
+        assert!(tables.contains(&format!("| `{}` |", setting.key)), "{}", setting.key);
+    }
+}

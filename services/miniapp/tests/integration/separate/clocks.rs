@@ -1,0 +1,69 @@
+//! Machines whose clocks are minutes apart: the database's is the one that counts.
+#![cfg(target_os = "linux")]
+
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+use miniapp_runtime::clock::{Clock as _, SystemClock};
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Program, Separate, task};
+use miniapp_types::task::{EventType, Status};
+use serde_json::json;
+
+use crate::separate::support::{all_work, each_finishes_once, shared, somebody};
+
+const MINUTE: i64 = 60;
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn minutes_apart_leases_tokens_and_times_hold() {
+    let broker = shared().await;
+    // Shorter than the clocks are apart: whoever went by its own would end others' leases
+    // and refuse others' tokens.
+    let program = broker.program().set("worker.lease", "3s").set("auth.access_ttl", "2m");
+    let mut platform = Separate::start(&program, 2, 2).await;
+    let ahead_by = |minutes: i64| move |program: Program| program.ahead_by(minutes * MINUTE);
+    platform.auth.replace(ahead_by(5)).await;
+    platform.apis[0].replace(ahead_by(-7)).await;
+    platform.apis[1].replace(ahead_by(11)).await;
+    platform.workers[0].replace(ahead_by(-13)).await;
+    platform.workers[1].replace(ahead_by(17)).await;
+    let told = ["ahead of", "behind", "ahead of", "behind", "ahead of"];
+    for ((service, direction), minutes) in platform.services().zip(told).zip([5, 7, 11, 13, 17]) {
+        let (log, seconds) = (service.log(), format!(":{}", minutes * MINUTE));
+        let told = format!("clock is {direction} the database's");
+        let mut lines = log.lines().filter(|line| line.contains(&told));
+        assert!(lines.any(|line| line.contains(&seconds)), "{told} by {minutes} min: {log}");
+    }
+
+    let everywhere = somebody(&platform).await;
+    // Longer than three leases, on both workers.
+    let sleeps = (0..40).map(async |number| {
+        let user = &everywhere[number % 2];
+        user.submit("sleep", &json!({ "seconds": 9 })).await.task_id
+    });
+    let began = SystemClock.now();
+    let tasks = join_all(sleeps).await;
+    let mut later = task("echo", &json!(1));
+    later["runAt"] = json!(began + SignedDuration::from_secs(6));
+    let later = everywhere[0].try_submit(&later).await.expect("an answer").expect(201);
+    let later =
+        everywhere[1].until(later.text("taskId").parse().expect("a UUID"), Status::Finished);
+    let later = later.await;
+    let began_after = later.execution_started_at.expect("a start").duration_since(began);
+    assert!((6..30).contains(&began_after.as_secs()), "{began_after} after");
+
+    each_finishes_once(&everywhere[1], &tasks).await;
+    for task in &tasks {
+        let timeline = everywhere[0].timeline(*task).await;
+        let lost = timeline.iter().any(|event| event.kind == EventType::LeaseLost);
+        assert!(!lost, "{timeline:?}");
+        assert!(timeline.iter().all(|event| {
+            let apart = event.at.duration_since(began).as_secs();
+            (-2..MINUTE).contains(&apart)
+        }));
+    }
+    for user in &everywhere {
+        Answer::to(user.api("GET", "/api/stats")).await.expect(200);
+    }
+    all_work(&mut platform).await;
+}

@@ -1,0 +1,202 @@
+//! The database beneath the services is full, locked or a standby.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use miniapp_config::EngineUrl;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Separate, User, task};
+use miniapp_test_support::postgres::Server;
+use miniapp_types::task::Status;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use uuid::Uuid;
+
+use crate::separate::support::{
+    all_wait, all_work, each_finishes_once, readiness, shared, somebody,
+};
+
+/// Submits a task that is refused, in words.
+async fn is_refused(user: &User) {
+    eventually("a task is refused", async || {
+        let answer = user.try_submit(&task("echo", &json!(1))).await.expect("an answer");
+        if answer.status == 201 {
+            return None;
+        }
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        answer.expect(503);
+        Some(())
+    })
+    .await;
+}
+
+/// Submits a task, once they are taken again.
+async fn is_accepted(user: &User) -> Uuid {
+    eventually("a task is accepted", async || {
+        let answer = user.try_submit(&task("echo", &json!(1))).await.expect("an answer");
+        (answer.status == 201).then(|| answer.text("taskId").parse().expect("a UUID"))
+    })
+    .await
+}
+
+/// Submits tasks that take some seconds, and waits until they run.
+async fn running(user: &User, count: usize) -> Vec<Uuid> {
+    let submits = (0..count).map(async |_| user.submit("sleep", &json!({ "seconds": 4 })).await);
+    let tasks: Vec<Uuid> = join_all(submits).await.into_iter().map(|task| task.task_id).collect();
+    for task in &tasks {
+        user.until(*task, Status::Executing).await;
+    }
+    tasks
+}
+
+fn name_of(url: &EngineUrl) -> String {
+    url.rest().rsplit('/').next().expect("a name").to_owned()
+}
+
+/// Takes all of the server's `connections`, also those of whoever uses `database`.
+async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgConnection> {
+    let mut held = vec![server.connect("postgres").await.expect("a connection")];
+    let expel = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    // One that is being made is in no view yet, so that only the count tells.
+    eventually("nobody else has a connection", async || {
+        while let Ok(connection) = server.connect("postgres").await {
+            held.push(connection);
+        }
+        held[0].execute(AssertSqlSafe(expel.clone())).await.expect("it obeys");
+        (held.len() == connections).then_some(())
+    })
+    .await;
+    held
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_server_out_of_connections() {
+    const WRONG: &str = "too many clients";
+    const SETTING: &str = "MINIAPP__DATABASE__URL";
+    let broker = shared().await;
+    let connections = 40;
+    let most = format!("max_connections={connections}");
+    let settings = [most.as_str(), "superuser_reserved_connections=0"];
+    let server = Server::alone(&settings).await;
+    let url = server.database().await.expect("a database");
+    let program = || {
+        let program = broker.program().set("database.url", url.expose());
+        program.set("auth.secret", "one for all who use this database").set("worker.lease", "3s")
+    };
+    let mut platform = Separate::start(&program(), 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let tasks = running(&user, 5).await;
+
+    let held = crowd(&server, &name_of(&url), connections).await;
+    is_refused(&user).await;
+    all_wait(&mut platform, SETTING, WRONG).await;
+    // Whoever starts now waits as well.
+    let mut late = Separate::launch(&program(), 1, 1);
+    all_wait(&mut late, SETTING, WRONG).await;
+
+    drop(held);
+    all_work(&mut platform).await;
+    all_work(&mut late).await;
+    each_finishes_once(&user, &tasks).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_primary_that_turns_standby_until_it_is_promoted() {
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
+    let mut platform = Separate::start(&program, 1, 2).await;
+    let user = somebody(&platform).await.remove(0);
+    let mut tasks = running(&user, 5).await;
+
+    server.stand_by().await.expect("a standby");
+    is_refused(&user).await;
+    all_wait(&mut platform, "", "the database only reads; is it a standby?").await;
+    // What is there can be read.
+    user.task(tasks[0]).await;
+
+    server.execute("postgres", "SELECT pg_promote()").await.expect("a promotion");
+    tasks.push(is_accepted(&user).await);
+    all_work(&mut platform).await;
+    each_finishes_once(&user, &tasks).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_table_that_somebody_locks() {
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
+    let mut platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let mut tasks = running(&user, 5).await;
+
+    let mut somebody_else = server.connect(&name_of(&url)).await.expect("a connection");
+    let mut locking = somebody_else.begin().await.expect("a transaction");
+    locking.execute("LOCK TABLE tasks IN EXCLUSIVE MODE").await.expect("a lock");
+    is_refused(&user).await;
+    platform.apis[0].until_it_says("lock timeout").await;
+    // What is there can be read, so that it stays where requests go.
+    user.task(tasks[0]).await;
+    eventually("the API says that it is degraded", async || {
+        let ready = readiness(&platform.apis[0]).await.expect(200);
+        (ready.text("status") == "degraded").then_some(())
+    })
+    .await;
+
+    locking.rollback().await.expect("its end");
+    tasks.push(is_accepted(&user).await);
+    all_work(&mut platform).await;
+    each_finishes_once(&user, &tasks).await;
+}
+
+/// However many leases a worker holds, it keeps them with one statement at a time.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn many_leases_are_one_write() {
+    const LEASES: usize = 32;
+    const RENEWALS: usize = 3;
+    const HELD: &str = "SELECT lease_until, count(*) FROM tasks WHERE status = 1 GROUP BY 1";
+    let broker = shared().await;
+    let server = Server::alone(&["log_statement=mod"]).await;
+    let url = server.database().await.expect("a database");
+    let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
+    let platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let sleep = json!({ "seconds": 50 });
+    let tasks = join_all((0..LEASES).map(|_| user.submit("sleep", &sleep))).await;
+    for task in &tasks {
+        user.until(task.task_id, Status::Executing).await;
+    }
+    let renewals = || {
+        let log = std::fs::read_to_string(server.directory().join("log")).expect("a log");
+        log.matches("UPDATE tasks SET lease_until").count()
+    };
+    let before = renewals();
+    let mut connection = server.connect(&name_of(&url)).await.expect("a connection");
+    let mut seen = HashSet::new();
+    eventually("all leases have been renewed some times", async || {
+        let held: Vec<(i64, i64)> =
+            sqlx::query_as(HELD).fetch_all(&mut connection).await.expect("leases");
+        if let [(until, count)] = held[..] {
+            assert_eq!(count, i64::try_from(LEASES).expect("few"));
+            seen.insert(until);
+        }
+        (seen.len() > RENEWALS).then_some(())
+    })
+    .await;
+    let statements = renewals() - before;
+    // The first may have been before, and one may be under way.
+    assert!((RENEWALS..=seen.len() + 1).contains(&statements), "{statements} for {seen:?}");
+    for task in tasks {
+        let cancel = user.api("POST", &format!("/api/tasks/{}/cancel", task.task_id));
+        Answer::to(cancel).await.expect(202);
+    }
+}

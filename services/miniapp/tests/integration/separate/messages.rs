@@ -1,0 +1,127 @@
+//! Messages that nobody here understands, or some do.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use miniapp_broker::{Message, Queue};
+use miniapp_test_support::eventually;
+use miniapp_test_support::platform::Separate;
+use miniapp_types::message::TaskReady;
+use miniapp_types::task::Status;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::separate::support::{each_finishes_once, shared, somebody};
+
+/// Waits until all services together have said `text` so often, and insists on no more.
+async fn are_told(platform: &mut Separate, text: &str, count: usize) {
+    let mut lines = || -> usize {
+        platform.services().map(|service| service.log().matches(text).count()).sum()
+    };
+    eventually(&format!("{text:?} is told"), async || (lines() >= count).then_some(())).await;
+    assert_eq!(lines(), count, "one line each");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
+    let broker = shared().await;
+    let mut platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    let client = broker.client();
+    let odd = |body: &'static [u8]| Message {
+        body: Bytes::from_static(body),
+        ..Message::new(Uuid::new_v4(), &())
+    };
+    let strangers = vec![odd(b"<order/>"), odd(br#"{"v":"2","task":"of tomorrow"}"#), odd(b"")];
+    let count = strangers.len() as u64;
+    for answer in client.publish(Queue::Tasks, strangers).await {
+        answer.expect("published");
+    }
+    for answer in client.publish(Queue::AccountDeletions, vec![odd(b"[]")]).await {
+        answer.expect("published");
+    }
+    // A copy of a message about a task that never was has nothing to claim.
+    let stale = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1 };
+    client.publish(Queue::Tasks, vec![Message::new(Uuid::new_v4(), &stale)]).await;
+
+    let tasks = (0..20).map(async |number| user.submit("echo", &json!(number)).await);
+    for task in join_all(tasks).await {
+        user.until(task.task_id, Status::Finished).await;
+    }
+    let parked = async || client.depth(Queue::Parked).await.ok().filter(|all| *all == count + 1);
+    eventually("all are parked", parked).await;
+    for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters] {
+        let empty = async || client.depth(queue).await.ok().filter(|depth| *depth == 0);
+        eventually("the queue is empty", empty).await;
+    }
+    are_told(&mut platform, "parked a message that is foreign", 4).await;
+}
+
+/// While a new version is rolled out, a queue holds messages of both, and consumers of both
+/// take them. The older ones can be told from outside: what they can't read is kept for those
+/// who can, and holds up nothing.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn two_versions_in_one_queue() {
+    let broker = shared().await;
+    let mut platform = Separate::start(&broker.program(), 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    platform.workers[0].kill().await;
+    let submits = (0..30).map(async |number| user.submit("echo", &json!(number)).await.task_id);
+    let tasks = join_all(submits).await;
+    // What newer processes would have sent in place of some of them: in a version of their
+    // own, or in the same with a field more.
+    let client = broker.client();
+    let mut consumer = client.consume(Queue::Tasks, 30).await.expect("a consumer");
+    let mut newer = HashMap::new();
+    for number in 0..tasks.len() {
+        let delivery = consumer.next().await.expect("a message");
+        let mut body: Value = serde_json::from_slice(&delivery.message.body).expect("JSON");
+        body["priority"] = json!(7);
+        if number % 3 == 0 {
+            body["v"] = json!("2");
+            newer.insert(delivery.message.id, delivery.message.clone());
+        }
+        let body = if number % 3 == 1 {
+            delivery.message.body.clone()
+        } else {
+            serde_json::to_vec(&body).expect("JSON").into()
+        };
+        let message = Message { body, ..delivery.message.clone() };
+        for answer in client.publish(Queue::Tasks, vec![message]).await {
+            answer.expect("published");
+        }
+        delivery.ack().await;
+    }
+    drop(consumer);
+
+    platform.workers[0].start_again().await;
+    let parked = async || client.depth(Queue::Parked).await.ok().filter(|all| *all == 10);
+    eventually("those of the newer version are parked", parked).await;
+    let (waiting, readable): (Vec<Uuid>, Vec<Uuid>) = tasks
+        .iter()
+        .partition(|task| newer.values().any(|message| message.conversation == Some(**task)));
+    each_finishes_once(&user, &readable).await;
+    for task in &waiting {
+        assert_eq!(user.task(*task).await.status, Status::Awaiting);
+    }
+    are_told(&mut platform, "of an unknown version", newer.len()).await;
+
+    // A newer process that starts looks through what is parked. This one knows the version
+    // before, so that is what it has to find there.
+    let mut parked = client.consume(Queue::Parked, 10).await.expect("a consumer");
+    for _ in 0..newer.len() {
+        let letter = parked.next().await.expect("a letter");
+        let older = newer[&letter.message.id].clone();
+        for answer in client.publish(Queue::Parked, vec![older]).await {
+            answer.expect("published");
+        }
+        letter.ack().await;
+    }
+    drop(parked);
+    platform.workers[0].kill().await;
+    platform.workers[0].start_again().await;
+    each_finishes_once(&user, &waiting).await;
+}

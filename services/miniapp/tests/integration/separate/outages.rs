@@ -1,0 +1,206 @@
+//! The broker is away, full, silent or late; tasks wait, and go on by themselves.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{Separate, User};
+use miniapp_types::task::{EventType, Status};
+use serde_json::{Value, json};
+
+use crate::separate::support::{Broker, alone, each_finishes_once, readiness, shared, somebody};
+
+/// How many tasks wait during the long outage.
+const WAITING: usize = 20_000;
+/// For how long nothing has to happen.
+const OUTAGE: Duration = Duration::from_secs(30);
+/// Within this after it all of them are with the workers. A build for debugging is several
+/// times slower at running them, on the same cores.
+const DISPATCHED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 15 });
+
+/// Submits `count` tasks, some at a time, and how long the slowest answer took.
+async fn submit(user: &User, count: usize) -> Duration {
+    let submitters = (0..32).map(async |submitter| {
+        let mut slowest = Duration::ZERO;
+        for number in (submitter..count).step_by(32) {
+            let asked = Instant::now();
+            user.submit("echo", &json!(number)).await;
+            slowest = slowest.max(asked.elapsed());
+        }
+        slowest
+    });
+    join_all(submitters).await.into_iter().max().expect("some")
+}
+
+async fn counts(user: &User) -> Value {
+    Answer::to(user.api("GET", "/api/stats")).await.expect(200).json()["byStatus"].clone()
+}
+
+async fn all_finish(user: &User, count: usize) {
+    eventually("all tasks have finished", async || {
+        (counts(user).await["Finished"] == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn an_outage_of_half_a_minute_with_many_waiting() {
+    let broker = alone().await;
+    let platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    broker.server.stop().await.expect("its end");
+    let began = Instant::now();
+    let slowest = submit(&user, WAITING).await;
+    assert!(slowest < Duration::from_secs(2), "an answer took {slowest:?}");
+    let submitted = began.elapsed();
+    tokio::time::sleep(OUTAGE.saturating_sub(submitted)).await;
+    assert_eq!(counts(&user).await["Awaiting"], WAITING);
+
+    broker.server.resume().await.expect("its return");
+    let since = Instant::now();
+    eventually("all are dispatched", async || (counts(&user).await["Awaiting"] == 0).then_some(()))
+        .await;
+    let took = since.elapsed();
+    println!("{WAITING} submitted in {submitted:?}, the slowest in {slowest:?}; run in {took:?}");
+    assert!(took < DISPATCHED, "took {took:?}");
+    all_finish(&user, WAITING).await;
+}
+
+/// Whatever it is short of, the server takes no messages then.
+async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool), of: &str) {
+    let platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    short(true).await;
+    // The first publish after the alarm brings it about that the server says so.
+    submit(&user, 50).await;
+    eventually("it is told", async || {
+        let log = platform.apis[0].log();
+        let mut told = log.lines().filter(|line| line.contains("blocked publishing"));
+        told.any(|line| line.contains(of)).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    submit(&user, 50).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "submits wait for the broker");
+    // The server tells those alone that publish, which an API does all the time.
+    eventually("the APIs say so, and may be asked all the same", async || {
+        let said = join_all(platform.apis.iter().map(readiness)).await;
+        let is_degraded = |said: &Answer| said.status == 200 && said.json()["status"] == "degraded";
+        said.iter().all(is_degraded).then_some(())
+    })
+    .await;
+    short(false).await;
+    all_finish(&user, 100).await;
+    eventually("the APIs are well again", async || {
+        let said = join_all(platform.apis.iter().map(readiness)).await;
+        said.iter().all(|said| said.json()["status"] == "ok").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_broker_short_of_memory() {
+    let broker = alone().await;
+    let starve = async |is_short| broker.server.starve(is_short).await.expect("it obeys");
+    takes_no_messages(&broker, starve, "memory").await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_broker_short_of_disk() {
+    let broker = alone().await;
+    let fill = async |is_short| broker.server.fill_disk(is_short).await.expect("it obeys");
+    takes_no_messages(&broker, fill, "disk").await;
+}
+
+/// RabbitMQ takes a message back that nobody acknowledged for long, half an hour unless it
+/// is told otherwise, and closes the channel on which it was.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_task_that_takes_longer_than_a_delivery_may() {
+    let broker = alone().await;
+    broker.server.limit_consumers(Duration::from_secs(3)).await.expect("it obeys");
+    let platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    let long = (0..5).map(async |_| user.submit("sleep", &json!({ "seconds": 15 })).await.task_id);
+    let long = join_all(long).await;
+    let (mut short, mut number) = (Vec::new(), 0);
+    eventually("the server takes messages back", async || {
+        // Whoever runs the long ones takes others all the time.
+        number += 1;
+        short.push(user.submit("echo", &json!(number)).await.task_id);
+        platform
+            .workers
+            .iter()
+            .any(|worker| worker.log().contains("PRECONDITION_FAILED - delivery"))
+            .then_some(())
+    })
+    .await;
+    each_finishes_once(&user, &short).await;
+    each_finishes_once(&user, &long).await;
+    for task in long {
+        let story = user.story(task).await;
+        let starts = story.iter().filter(|event| **event == EventType::Started).count();
+        assert_eq!(starts, 1, "nothing runs twice because of it: {story:?}");
+    }
+    broker.server.limit_consumers(Duration::from_mins(30)).await.expect("it obeys");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn connections_closed_by_the_management_api() {
+    let broker = shared().await;
+    let platform = broker.platform().await;
+    let user = somebody(&platform).await.remove(0);
+    let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
+    let api = format!("http://127.0.0.1:{}/api", broker.server.management_port());
+    let list = async || {
+        let asked = client().get(format!("{api}/vhosts/{host}/connections"));
+        let list = Answer::to(asked.basic_auth("guest", Some("guest"))).await.expect(200).json();
+        list.as_array().expect("a list").clone()
+    };
+    let mut count = 0;
+    for _ in 0..3 {
+        let open = eventually("all are connected", async || {
+            let open = list().await;
+            (open.len() >= 2 * 5).then_some(open)
+        })
+        .await;
+        let submitting = submit(&user, 200);
+        let closing = join_all(open.iter().map(|connection| {
+            let name = connection["name"].as_str().expect("a name").replace(' ', "%20");
+            let name = name.replace('>', "%3E");
+            let close = client().delete(format!("{api}/connections/{name}"));
+            Answer::to(close.basic_auth("guest", Some("guest")).header("x-reason", "a test"))
+        }));
+        tokio::join!(submitting, closing);
+        count += 200;
+    }
+    all_finish(&user, count).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn services_that_start_before_the_broker() {
+    let broker = alone().await;
+    broker.server.stop().await.expect("its end");
+    let mut platform = Separate::launch(&broker.program(), 2, 3);
+    for service in platform.services() {
+        eventually("it says that it isn't ready", async || {
+            let asked = Answer::try_to(service.ask_admin("/readyz")).await.ok()?;
+            (asked.status == 503).then_some(())
+        })
+        .await;
+    }
+    broker.server.resume().await.expect("its return");
+    for service in platform.services() {
+        service.until_ready().await;
+        assert_eq!(readiness(service).await.json()["status"], "ok");
+    }
+    let user = somebody(&platform).await.remove(1);
+    let task = user.submit("echo", &json!(1)).await;
+    user.until(task.task_id, Status::Finished).await;
+}

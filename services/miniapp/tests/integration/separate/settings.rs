@@ -1,0 +1,158 @@
+//! What is set otherwise than it is: each service says so in a line that names the setting,
+//! waits, and goes on by itself where the server is mended.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use miniapp_test_support::certificate::Certificate;
+use miniapp_test_support::http::{Answer, client};
+use miniapp_test_support::platform::{Program, Separate};
+use miniapp_test_support::postgres::Server;
+use serde_json::{Value, json};
+
+use crate::separate::support::{all_wait, all_work, shared};
+
+const DATABASE: &str = "MINIAPP__DATABASE__URL";
+const BROKER: &str = "MINIAPP__BROKER__URL";
+const SECRET: &str = "s3cr3t";
+/// For how long services that wait are watched: they try a few times meanwhile.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// Starts services with settings that are `wrong`, which `mend` makes right.
+async fn wait_until_mended(
+    program: &Program,
+    setting: &str,
+    wrong: &str,
+    mend: impl AsyncFnOnce(&mut Separate),
+) {
+    let mut platform = Separate::launch(program, 1, 1);
+    all_wait(&mut platform, setting, wrong).await;
+    tokio::time::sleep(WATCHED).await;
+    platform.services().for_each(|service| repeats_nothing(&service.log()));
+    mend(&mut platform).await;
+    all_work(&mut platform).await;
+    for service in platform.services() {
+        let log = service.log();
+        assert!(!log.contains(SECRET), "{log}");
+    }
+}
+
+/// What is tried again and again is said once, and once more where something else was wrong
+/// in between.
+fn repeats_nothing(log: &str) {
+    let mut said = HashMap::new();
+    for line in log.lines() {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        line.as_object_mut().expect("fields").remove("timestamp");
+        *said.entry(line.to_string()).or_insert(0) += 1;
+    }
+    assert!(said.values().all(|times| *times <= 2), "{said:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn another_password_of_the_database() {
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
+    let statements =
+        ["CREATE ROLE app LOGIN PASSWORD 'the old one'", "CREATE DATABASE d OWNER app"];
+    for statement in statements {
+        server.execute("postgres", statement).await.expect("it obeys");
+    }
+    let url = format!("postgres://app:{SECRET}@127.0.0.1:{}/d", server.port());
+    let program = broker.program().set("database.url", url);
+    wait_until_mended(&program, DATABASE, "password authentication failed", async |_| {
+        let password = format!("ALTER ROLE app PASSWORD '{SECRET}'");
+        server.execute("postgres", &password).await.expect("it obeys");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_database_that_is_not_there() {
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
+    let program = broker.program().set("database.url", server.url("later").expose());
+    wait_until_mended(&program, DATABASE, "does not exist", async |_| {
+        server.execute("postgres", "CREATE DATABASE later").await.expect("it obeys");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn tls_that_the_database_does_not_speak() {
+    let broker = shared().await;
+    let server = Server::alone(&[]).await;
+    let url = server.database().await.expect("a database");
+    let url = format!("{}?sslmode=require", url.expose());
+    let program = broker.program().set("database.url", url);
+    wait_until_mended(&program, DATABASE, "TLS", async |_| {
+        let certificate = Certificate::for_localhost().expect("a certificate");
+        server.want_tls(&certificate).await.expect("it obeys");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn another_password_of_the_broker() {
+    let broker = shared().await;
+    let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
+    let user = format!("app-{host}");
+    broker.server.ctl(&["add_user", &user, "the old one"]).await.expect("it obeys");
+    let may = ["set_permissions", "-p", host, &user, ".*", ".*", ".*"];
+    broker.server.ctl(&may).await.expect("it obeys");
+    let url = format!("amqp://{user}:{SECRET}@localhost:{}/{host}", broker.server.port());
+    let program = broker.program().set("broker.url", url);
+    wait_until_mended(&program, BROKER, "ACCESS_REFUSED", async |_| {
+        broker.server.ctl(&["change_password", &user, SECRET]).await.expect("it obeys");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_virtual_host_that_is_not_there() {
+    let broker = shared().await;
+    let program = broker.program().set("broker.url", broker.server.url("later").expose());
+    wait_until_mended(&program, BROKER, "vhost later not found", async |_| {
+        broker.server.ctl(&["add_vhost", "later"]).await.expect("it obeys");
+        let may = ["set_permissions", "-p", "later", "guest", ".*", ".*", ".*"];
+        broker.server.ctl(&may).await.expect("it obeys");
+    })
+    .await;
+}
+
+/// No server can mend that, so the setting has to change.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn tls_that_the_broker_does_not_speak() {
+    let broker = shared().await;
+    let right = broker.url.expose();
+    let wrong = right.replace("amqp://", "amqps://");
+    let program = broker.program().set("broker.url", wrong);
+    wait_until_mended(&program, BROKER, "takes for a TLS port", async |platform| {
+        for service in platform.services() {
+            service.replace(|program| program.set("broker.url", right)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_queue_that_somebody_declared_otherwise() {
+    let broker = shared().await;
+    let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
+    let queue =
+        format!("http://127.0.0.1:{}/api/queues/{host}/tasks", broker.server.management_port());
+    let declare = client().put(&queue).json(&json!({ "durable": true }));
+    Answer::to(declare.basic_auth("guest", Some("guest"))).await.expect(201);
+    wait_until_mended(&broker.program(), BROKER, "otherwise than we need it", async |_| {
+        let delete = client().delete(&queue);
+        Answer::to(delete.basic_auth("guest", Some("guest"))).await.expect(204);
+    })
+    .await;
+}

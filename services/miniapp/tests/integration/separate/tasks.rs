@@ -1,0 +1,166 @@
+//! Tasks on their way through all processes.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use jiff::SignedDuration;
+use miniapp_broker::Queue;
+use miniapp_runtime::clock::{Clock as _, SystemClock};
+use miniapp_test_support::eventually;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::{Separate, Signal, User, task};
+use miniapp_types::task::{EventType, Status};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::separate::support::{each_finishes_once, shared, somebody};
+
+/// Waits until the stream has told of the end of `task`.
+async fn ends_on(stream: &mut reqwest::Response, task: Uuid) {
+    let mut heard = String::new();
+    while let Some(chunk) = stream.chunk().await.expect("a stream") {
+        heard.push_str(&String::from_utf8_lossy(&chunk));
+        let mut events = heard.split("\n\n");
+        if events.any(|event| event.contains(&task.to_string()) && event.contains("Finished")) {
+            return;
+        }
+    }
+    panic!("the stream ended: {heard}");
+}
+
+async fn stream_of(user: &User, path: &str) -> reqwest::Response {
+    let asked = user.api("GET", path).header("accept", "text/event-stream");
+    let stream = asked.send().await.expect("an answer");
+    assert_eq!(stream.status(), 200);
+    stream
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn what_one_api_takes_any_worker_runs_and_every_api_shows() {
+    let broker = shared().await;
+    let platform = broker.platform().await;
+    let everywhere = somebody(&platform).await;
+    let mut streams = join_all(everywhere.iter().map(|user| stream_of(user, "/api/events"))).await;
+
+    let submits = (0..90).map(|number| {
+        let user = &everywhere[number % everywhere.len()];
+        async move { user.submit("sleep", &json!({ "seconds": 0.2 })).await.task_id }
+    });
+    let tasks = join_all(submits).await;
+    let last = tasks[tasks.len() - 1];
+    for stream in &mut streams {
+        ends_on(stream, last).await;
+    }
+    let mut workers = HashSet::new();
+    for task in &tasks {
+        let task = everywhere[1].until(*task, Status::Finished).await;
+        workers.insert(task.worker.expect("a worker"));
+    }
+    assert_eq!(workers.len(), platform.workers.len(), "{workers:?}");
+    // Each task by itself, at the API that didn't take it.
+    let task = everywhere[0].submit("echo", &json!(1)).await.task_id;
+    let mut stream = stream_of(&everywhere[1], &format!("/api/tasks/{task}/events")).await;
+    ends_on(&mut stream, task).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_cancel_reaches_whichever_worker_runs_the_task() {
+    let broker = shared().await;
+    let platform = broker.platform().await;
+    let everywhere = somebody(&platform).await;
+    for _ in 0..6 {
+        let task = everywhere[0].submit("sleep", &json!({ "seconds": 50 })).await.task_id;
+        everywhere[0].until(task, Status::Executing).await;
+        let cancel = everywhere[1].api("POST", &format!("/api/tasks/{task}/cancel"));
+        Answer::to(cancel).await.expect(202);
+        let since = Instant::now();
+        everywhere[1].until(task, Status::Canceled).await;
+        // The renewal of leases would tell in five.
+        assert!(since.elapsed() < Duration::from_secs(2), "took {:?}", since.elapsed());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else() {
+    let broker = shared().await;
+    let program = broker.program().set("worker.lease", "3s");
+    let mut platform = Separate::start(&program, 1, 2).await;
+    let user = somebody(&platform).await.remove(0);
+    let sleeps = (0..20).map(async |_| user.submit("sleep", &json!({ "seconds": 2 })).await);
+    let tasks: Vec<Uuid> = join_all(sleeps).await.into_iter().map(|task| task.task_id).collect();
+    for task in &tasks {
+        user.until(*task, Status::Executing).await;
+    }
+    platform.workers[0].signal(Signal::STOP);
+    platform.workers[1].kill().await;
+    platform.workers[1].start_again().await;
+    let sleeper = &platform.workers[0];
+    for task in &tasks {
+        user.until(*task, Status::Finished).await;
+    }
+    sleeper.signal(Signal::CONT);
+    // What it still holds is no longer its own; what comes next is.
+    let next = (0..10).map(async |number| user.submit("echo", &json!(number)).await);
+    for task in join_all(next).await {
+        user.until(task.task_id, Status::Finished).await;
+    }
+    // Whatever it said of them when it woke up came too late.
+    each_finishes_once(&user, &tasks).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_task_that_takes_its_worker_with_it_fails_in_the_end() {
+    let broker = shared().await;
+    let program = broker.program().set("worker.lease", "2s");
+    let mut platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let poison = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
+    let innocent = user.submit("sleep", &json!({ "seconds": 5 })).await.task_id;
+    for life in 1..=3 {
+        eventually("the task runs", async || {
+            let starts = user.story(poison).await;
+            let starts = starts.iter().filter(|event| **event == EventType::Started).count();
+            (starts == life).then_some(())
+        })
+        .await;
+        // As the kernel does where memory runs out.
+        platform.workers[0].kill().await;
+        platform.workers[0].start_again().await;
+        // What ran beside it is soon done, and has nothing to fear from the next time.
+        if life == 1 {
+            user.until(innocent, Status::Finished).await;
+        }
+    }
+    let failed = user.until(poison, Status::Failed).await;
+    assert_eq!(failed.error.expect("an error").code, "lease_lost");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn tasks_of_later_take_no_worker() {
+    const LATER: usize = 500;
+    let broker = shared().await;
+    let program = broker.program().set("worker.concurrency", 2);
+    let platform = Separate::start(&program, 1, 1).await;
+    let user = somebody(&platform).await.remove(0);
+    let later = SystemClock.now() + SignedDuration::from_hours(1);
+    let submits = (0..LATER).map(async |number| {
+        let mut body = task("echo", &json!(number));
+        body["runAt"] = json!(later);
+        user.try_submit(&body).await.expect("an answer").expect(201);
+    });
+    join_all(submits).await;
+    for number in 0..20 {
+        let now = user.submit("echo", &json!(number)).await.task_id;
+        user.until(now, Status::Finished).await;
+    }
+    // They wait in the store, where nobody holds them.
+    assert_eq!(broker.client().depth(Queue::Tasks).await.expect("a queue"), 0);
+    let count = user.count_by_status().await;
+    assert_eq!(count.get(&Status::Awaiting), Some(&LATER));
+}

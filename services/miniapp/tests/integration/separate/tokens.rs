@@ -1,0 +1,107 @@
+//! Every API knows at once whose token is good, with or without the broker, with or
+//! without auth.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::User;
+use miniapp_types::problem::Code;
+use tokio::time::sleep;
+
+use crate::separate::support::{alone, shared, somebody};
+
+/// Within this every API refuses what was revoked, as long as the broker is there.
+const WITH_BROKER: Duration = Duration::from_millis(100);
+/// Within this they do without it.
+const WITHOUT_BROKER: Duration = Duration::from_secs(1);
+
+/// What the API says to the user's token.
+async fn said(user: &User) -> Option<Code> {
+    let answer = Answer::to(user.api("GET", "/api/tasks?limit=1")).await;
+    (answer.status != 200).then(|| answer.problem().code)
+}
+
+/// Signs out, and how long it takes from the answer until every API refuses the token.
+async fn sign_out(everywhere: &[User]) -> Duration {
+    Answer::to(everywhere[0].auth("POST", "/sign-out")).await.expect(204);
+    let since = Instant::now();
+    let refused = everywhere.iter().map(async |user| {
+        while said(user).await.is_none() {
+            assert!(since.elapsed() < 10 * WITHOUT_BROKER, "a dead token is still good");
+        }
+        assert_eq!(said(user).await, Some(Code::TokenRevoked));
+    });
+    join_all(refused).await;
+    since.elapsed()
+}
+
+/// Has every API know the token and its session.
+async fn seen(everywhere: &[User]) {
+    for user in everywhere {
+        assert_eq!(said(user).await, None);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn a_revocation_reaches_every_api_at_once() {
+    let broker = shared().await;
+    let platform = broker.platform().await;
+    let mut everywhere = somebody(&platform).await;
+    let mut took = Vec::new();
+    for _ in 0..10 {
+        seen(&everywhere).await;
+        took.push(sign_out(&everywhere).await);
+        everywhere[0].sign_in().await;
+        everywhere = platform.everywhere(&everywhere[0]);
+    }
+    took.sort();
+    // The machine may be busy with other tests for a moment.
+    assert!(took[7] < WITH_BROKER, "{took:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn without_the_broker_a_revocation_counts_within_a_second() {
+    let broker = alone().await;
+    let platform = broker.platform().await;
+    let mut everywhere = somebody(&platform).await;
+    seen(&everywhere).await;
+
+    broker.server.stop().await.expect("its end");
+    let took = sign_out(&everywhere).await;
+    assert!(took < WITHOUT_BROKER, "{took:?}");
+    let began = Instant::now();
+    everywhere[0].sign_in().await;
+    assert!(began.elapsed() < 2 * WITHOUT_BROKER, "signing in waits for the broker");
+    everywhere = platform.everywhere(&everywhere[0]);
+    seen(&everywhere).await;
+    broker.server.resume().await.expect("its return");
+    seen(&everywhere).await;
+
+    // Not closed, but silent: nobody knows that the news don't arrive.
+    broker.server.freeze().expect("a process");
+    let took = sign_out(&everywhere).await;
+    broker.server.thaw().expect("a process");
+    assert!(took < WITHOUT_BROKER, "{took:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and RabbitMQ"]
+async fn tokens_are_checked_while_auth_is_down() {
+    let broker = shared().await;
+    let mut platform = broker.platform().await;
+    let everywhere = somebody(&platform).await;
+    seen(&everywhere).await;
+    platform.auth.kill().await;
+    let began = Instant::now();
+    while began.elapsed() < 3 * WITHOUT_BROKER {
+        seen(&everywhere).await;
+        sleep(Duration::from_millis(50)).await;
+    }
+    platform.auth.start_again().await;
+    seen(&everywhere).await;
+    let took = sign_out(&everywhere).await;
+    assert!(took < WITHOUT_BROKER, "{took:?}");
+}

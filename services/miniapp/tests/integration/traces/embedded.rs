@@ -1,0 +1,53 @@
+//! The platform in one process.
+
+use miniapp_test_support::collector::Collector;
+use miniapp_test_support::http::Answer;
+use miniapp_test_support::traces::Trace;
+use serde_json::json;
+
+use crate::traces::checks::expect_stories;
+use crate::traces::support::{Names, Stories, is_told, trace_of, traced};
+
+const NAMES: Names = Names { shared: &["miniapp"], broker: "miniapp_memory", database: "sqlite" };
+
+#[tokio::test]
+async fn each_part_of_one_process_tells_of_its_own() {
+    let collector = Collector::start().await;
+    let platform = traced(&collector.url()).start().await;
+    let user = platform.sign_up("ada").await;
+    let stories = Stories::happen(&user).await;
+    expect_stories(&stories, &collector, NAMES).await;
+    let ended = platform.stop().await;
+    assert!(ended.status.success(), "{}", ended.log);
+}
+
+#[tokio::test]
+async fn events_are_followed_to_those_who_watch() {
+    let collector = Collector::start().await;
+    let platform = traced(&collector.url()).start().await;
+    let user = platform.sign_up("ada").await;
+    let task = user.submit("sleep", &json!({ "seconds": 0.5 })).await;
+    let watched = user.api("GET", &format!("/api/tasks/{}/events", task.task_id));
+    let watched = Answer::to(watched.header("accept", "text/event-stream")).await.expect(200);
+    assert!(String::from_utf8_lossy(&watched.body).contains("event: finished"), "{watched:?}");
+    let is_whole = |trace: &Trace| is_told(trace, 1) && trace.count("tell of finished") == 1;
+    let trace = collector.trace_when(trace_of(&task), is_whole).await;
+    trace.expect_sound();
+    let told = trace.only("tell of finished");
+    assert_eq!((told.service.as_str(), told.says("task.id")), ("api", &*task.task_id.to_string()));
+    assert_eq!(told.parent, trace.only("POST /api/tasks").id);
+    assert!(told.start >= trace.only("claim").end, "{trace}");
+}
+
+#[tokio::test]
+async fn what_was_told_last_is_sent_at_the_end() {
+    let collector = Collector::start().await;
+    let program = traced(&collector.url()).set("telemetry.batch_delay", "1h");
+    let program = program.set_variable("OTEL_BSP_SCHEDULE_DELAY", "");
+    let platform = program.start().await;
+    let user = platform.sign_up("ada").await;
+    let task = user.submit("echo", &json!(1)).await;
+    user.until(task.task_id, miniapp_types::task::Status::Finished).await;
+    platform.stop().await;
+    assert!(is_told(&collector.trace(trace_of(&task)), 1));
+}

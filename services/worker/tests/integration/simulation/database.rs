@@ -1,0 +1,67 @@
+//! The rules that a live database is asked for hold of what the stories leave in it.
+
+use miniapp_tasks::Engine;
+use miniapp_tasks::domain::Task;
+use miniapp_tasks::engine::{Change, Insert};
+use miniapp_tasks::sqlite::SqliteEngine;
+use miniapp_test_support::Row;
+use miniapp_types::task::Status;
+use tokio::runtime::Builder;
+
+use crate::simulation::play;
+use crate::simulation::world::{Stored, Story};
+
+/// How many stories: each is put into files, which takes longer than to play it.
+const STORIES: u64 = 20;
+
+/// Puts what a story left into a database.
+async fn put(engine: &dyn Engine, rows: &[Row]) {
+    let (mut inserts, mut changes, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+    for Row { task, events, dispatched_at, .. } in rows {
+        let Task { id, owner, spec, state } = task;
+        let begun = Task::new(*id, *owner, (**spec).clone(), state.run_at);
+        inserts.push(Insert { task: begun, event: events[0].clone(), key: None });
+        if state.version > 1 {
+            let events = events[1..].to_vec();
+            changes.push(Change { task: task.clone(), from_version: 1, events });
+        }
+        if let Some(at) = dispatched_at {
+            sent.push((*at, *id, state.version));
+        }
+    }
+    engine.write(&inserts, &[]).await.expect("a store");
+    let written = engine.write(&[], &changes).await.expect("a store");
+    assert!(written.changes.iter().all(|stored| *stored));
+    for (at, id, version) in sent {
+        engine.mark_dispatched(&[(id, version)], at).await.expect("a store");
+    }
+}
+
+/// The rules that are broken, in words.
+async fn broken(Stored { at, rows }: &Stored) -> Vec<String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}", directory.path().join("tasks.db").display());
+    let engine = SqliteEngine::open(&url, false).await.expect("a store");
+    put(&engine, rows).await;
+    let checked = engine.check_invariants(*at).await.expect("an answer");
+    let broken = checked.into_iter().filter(|rule| rule.violations > 0);
+    broken.map(|rule| format!("{}: {:?}", rule.invariant, rule.examples)).collect()
+}
+
+#[test]
+fn a_database_finds_no_broken_rule_in_any_story() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut seen = Vec::new();
+    for seed in 0..STORIES {
+        let Story { stored, .. } = play(seed);
+        for stored in stored {
+            let broken = runtime.block_on(broken(&stored));
+            assert!(broken.is_empty(), "seed {seed}: {}", broken.join("\n"));
+            seen.extend(stored.rows.iter().map(|row| row.task.state.status));
+        }
+    }
+    // Or there was too little to break a rule.
+    let all =
+        [Status::Awaiting, Status::Executing, Status::Finished, Status::Canceled, Status::Failed];
+    assert!(all.iter().all(|status| seen.contains(status)));
+}

@@ -1,0 +1,70 @@
+//! What tasks do here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use miniapp_types::task::Kind as Description;
+use miniapp_worker::kinds::{Context, Kind, KindError, KindResult, parse_data, to_result};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::simulation::process::Life;
+
+/// How an attempt ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    Result,
+    Retry,
+    Final,
+    /// Never, and it doesn't listen either.
+    Never,
+}
+
+/// A task's data.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    pub steps: u32,
+    /// Milliseconds.
+    pub pause: u64,
+    pub end: End,
+}
+
+/// Takes steps, and says so.
+pub struct Steps(pub Arc<Life>);
+
+#[async_trait]
+impl Kind for Steps {
+    fn describe(&self) -> Description {
+        Description {
+            name: "steps".into(),
+            description: "Takes steps.".into(),
+            data_schema: json!({}),
+            example: Value::Null,
+        }
+    }
+
+    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+        let Self(life) = self;
+        let Plan { steps, pause, end } = parse_data(data)?;
+        let id = context.attempt_id();
+        let _running = match life.world.rules.begin(life, &id) {
+            Ok(running) => running,
+            Err(broken) => {
+                life.world.breaks(broken);
+                return Err(KindError::Stopped);
+            }
+        };
+        for step in 0..steps {
+            context.sleep(Duration::from_millis(pause)).await?;
+            context.progress(f64::from(step) / f64::from(steps), format!("step {step}"));
+        }
+        match end {
+            End::Result => to_result(&id),
+            End::Retry => Err(KindError::retryable("again", "Try again")),
+            End::Final => Err(KindError::permanent("broken", "It broke")),
+            End::Never => std::future::pending().await,
+        }
+    }
+}

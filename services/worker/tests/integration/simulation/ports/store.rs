@@ -1,0 +1,202 @@
+//! The store as a process reaches it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use miniapp_tasks::engine::{
+    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WriteOutcome,
+};
+use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
+use miniapp_test_support::Row;
+use miniapp_types::task::{Event, Kind, Stats, Worker};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::simulation::process::Life;
+use crate::simulation::rules::check_write;
+use crate::simulation::world::World;
+
+/// A process's way to the store.
+pub struct StorePort(pub Arc<Life>);
+
+impl StorePort {
+    /// Asks the store; before and after that anything may happen.
+    async fn ask<T>(
+        &self,
+        ask: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let world = &self.0.world;
+        world.step();
+        self.0.passes().await;
+        if world.strikes(10) || *world.store_away_until.lock() > Instant::now() {
+            return Err(away());
+        }
+        let answer = ask.await;
+        self.0.passes().await;
+        if world.strikes(10) { Err(away()) } else { answer }
+    }
+
+    /// Asks for changes of these tasks, and looks at what they made of the rules.
+    async fn change<T>(
+        &self,
+        ids: Vec<Uuid>,
+        change: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let world = &self.0.world;
+        self.ask(async {
+            let before: Vec<_> = ids.iter().map(|id| world.store.row(*id)).collect();
+            let answer = change.await;
+            for (id, before) in ids.iter().zip(before) {
+                let Some(after) = world.store.row(*id) else { continue };
+                let old = before.as_ref().map(|row| row.task.state.version);
+                if old == Some(after.task.state.version) {
+                    continue;
+                }
+                world.note(|| told(world, &self.0.name, &after));
+                if let Some(event) = after.events.last().filter(|_| is_new(before.as_ref(), &after))
+                {
+                    world.happened(event.kind);
+                }
+                if let Err(broken) = check_write(before.as_ref(), &after) {
+                    world.breaks(broken);
+                }
+            }
+            answer
+        })
+        .await
+    }
+}
+
+fn is_new(before: Option<&Row>, after: &Row) -> bool {
+    before.is_none_or(|before| before.events.len() < after.events.len())
+}
+
+fn told(world: &World, who: &str, row: &Row) -> String {
+    let state = &row.task.state;
+    let event = row.events.last().map_or("nothing", |event| event.kind.into());
+    let name = world.name(row.task.id);
+    let (version, claim) = (state.version, state.claim);
+    format!("{who}: {name} v{version} claim {claim} {:?} after {event}", state.status)
+}
+
+fn away() -> StoreError {
+    StoreError::Unavailable("no answer".into())
+}
+
+#[async_trait]
+impl Engine for StorePort {
+    async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
+        self.ask(self.0.world.store.load(ids)).await
+    }
+
+    async fn write(
+        &self,
+        inserts: &[Insert],
+        changes: &[Change],
+    ) -> Result<WriteOutcome, StoreError> {
+        let inserted = inserts.iter().map(|insert| insert.task.id);
+        let ids = inserted.chain(changes.iter().map(|change| change.task.id)).collect();
+        self.change(ids, self.0.world.store.write(inserts, changes)).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
+        self.ask(self.0.world.store.list(filter)).await
+    }
+
+    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
+        self.ask(self.0.world.store.timeline(id)).await
+    }
+
+    async fn events_after(
+        &self,
+        owner: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.ask(self.0.world.store.events_after(owner, after, limit)).await
+    }
+
+    async fn renew(
+        &self,
+        claims: &[Claim],
+        until: Timestamp,
+    ) -> Result<Vec<RenewedLease>, StoreError> {
+        let ids = claims.iter().map(|claim| claim.task_id).collect();
+        self.change(ids, self.0.world.store.renew(claims, until)).await
+    }
+
+    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.ask(self.0.world.store.expired_leases(now, limit)).await
+    }
+
+    async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
+        self.ask(self.0.world.store.take_due(take)).await
+    }
+
+    async fn mark_dispatched(
+        &self,
+        tasks: &[(Uuid, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.mark_dispatched(tasks, now)).await
+    }
+
+    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        self.ask(self.0.world.store.redispatch(before, now)).await
+    }
+
+    async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.ask(self.0.world.store.ids_by_owner(owner, limit)).await
+    }
+
+    async fn purge(
+        &self,
+        ended: Timestamp,
+        removed: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.ask(self.0.world.store.purge(ended, removed, limit)).await
+    }
+
+    async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
+        self.ask(self.0.world.store.stats(owner, now)).await
+    }
+
+    async fn backlog(
+        &self,
+        now: Timestamp,
+        visibility_deadline: Timestamp,
+        most: u32,
+    ) -> Result<Backlog, StoreError> {
+        self.ask(self.0.world.store.backlog(now, visibility_deadline, most)).await
+    }
+
+    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.report_worker(worker)).await
+    }
+
+    async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.forget_worker(name)).await
+    }
+
+    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+        self.ask(self.0.world.store.workers(since)).await
+    }
+
+    async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.announce_kinds(kinds)).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        self.ask(self.0.world.store.kinds()).await
+    }
+
+    async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
+        self.ask(self.0.world.store.check_invariants(now)).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.ask(self.0.world.store.ping()).await
+    }
+}

@@ -1,0 +1,181 @@
+//! A process in the world: what runs in it, and what ties it to the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use miniapp_config::Config;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_tasks::{Retention, Tasks};
+use miniapp_worker::Dependencies;
+use miniapp_worker::kinds::Kinds;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::simulation::kind::Steps;
+use crate::simulation::ports::{Link, StorePort};
+use crate::simulation::world::{World, WorldClock};
+
+const RETENTION: Retention =
+    Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Api,
+    Worker,
+}
+
+/// The thread that a process hangs by. The world sees of it only what it asks the store
+/// and the broker for, so a process is dead once none of that gets through, and frozen for
+/// as long as all of it waits.
+pub struct Life {
+    pub world: Arc<World>,
+    pub name: String,
+    dead: CancellationToken,
+    frozen_until: Mutex<Instant>,
+    /// Its connections to the broker break.
+    pub cut: Notify,
+    /// What runs in it and holds connections.
+    parts: Mutex<Vec<AbortHandle>>,
+}
+
+impl Life {
+    /// What lies before and behind each thing that it asks for: time, and maybe death.
+    pub async fn passes(&self) {
+        let world = &self.world;
+        let time = match world.draw(0..100) {
+            0 if world.strikes(300) => world.draw_time(200..8000),
+            0..10 => world.draw_time(5..100),
+            _ => world.draw_time(0..3),
+        };
+        if !time.is_zero() {
+            sleep(time).await;
+        }
+        let frozen_until = self.frozen_until();
+        if frozen_until > Instant::now() {
+            sleep_until(frozen_until).await;
+        }
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
+    /// Waits for its end.
+    pub async fn died(&self) {
+        self.dead.cancelled().await;
+    }
+
+    /// Ends it at once, wherever it is.
+    pub fn kill(&self) {
+        self.world.note(|| format!("{} dies", self.name));
+        self.dead.cancel();
+        // Its connections end with it.
+        self.parts.lock().drain(..).for_each(|part| part.abort());
+    }
+
+    /// Until when nothing gets through.
+    pub fn frozen_until(&self) -> Instant {
+        *self.frozen_until.lock()
+    }
+
+    pub fn freeze(&self, time: Duration) {
+        let mut frozen_until = self.frozen_until.lock();
+        *frozen_until = frozen_until.max(Instant::now() + time);
+    }
+}
+
+/// A process's clock, which is a little off.
+#[derive(Debug)]
+struct OwnClock {
+    right: Arc<WorldClock>,
+    off: SignedDuration,
+}
+
+impl Clock for OwnClock {
+    fn now(&self) -> Timestamp {
+        self.right.now().saturating_add(self.off).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// A running process.
+pub struct Process {
+    pub role: Role,
+    pub life: Arc<Life>,
+    pub tasks: Tasks,
+    shutdown: Shutdown,
+    running: JoinHandle<()>,
+}
+
+impl Process {
+    pub fn start(world: &Arc<World>, role: Role, place: usize) -> Self {
+        let life = Arc::new(Life {
+            world: world.clone(),
+            name: format!("{role:?} {place}"),
+            dead: CancellationToken::new(),
+            frozen_until: Mutex::new(Instant::now()),
+            cut: Notify::new(),
+            parts: Mutex::default(),
+        });
+        world.note(|| format!("{} starts", life.name));
+        let broker = Arc::new(Link(life.clone()));
+        let store = Arc::new(StorePort(life.clone()));
+        let off = SignedDuration::from_millis(world.draw(-50..50));
+        let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
+        let (tasks, upkeep) = Tasks::new(store, clock.clone());
+        let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
+        let upkeep = tokio::spawn(upkeep.run(broker.clone(), RETENTION, drained.clone()));
+        life.parts.lock().push(upkeep.abort_handle());
+        let main: JoinHandle<()> = match role {
+            Role::Api => {
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move { shutdown.begun().await })
+            }
+            Role::Worker => {
+                let mut config =
+                    Config::defaults_in("/nowhere".as_ref()).expect("the defaults").worker;
+                config.concurrency = world.draw(1..4);
+                config.grace = world.draw_time(1000..10_000);
+                let mut kinds = Kinds::none();
+                kinds.register(Steps(life.clone()));
+                let deps = Dependencies {
+                    tasks: tasks.clone(),
+                    broker,
+                    clock,
+                    kinds: Arc::new(kinds),
+                    seed: world.draw(0..u64::MAX),
+                };
+                let shutdown = shutdown.clone();
+                tokio::spawn(async move { miniapp_worker::run(&config, deps, shutdown).await })
+            }
+        };
+        life.parts.lock().push(main.abort_handle());
+        let running = tokio::spawn(async move {
+            // Aborted parts are those of a dead process.
+            let _ = main.await;
+            drained.begin();
+            let _ = upkeep.await;
+        });
+        Self { role, life, tasks, shutdown, running }
+    }
+
+    /// Ends it as told.
+    pub async fn stop(self) {
+        self.life.world.note(|| format!("{} is told to stop", self.life.name));
+        self.shutdown.begin();
+        if let Err(panic) = self.running.await {
+            self.life.world.breaks(format!("{} panicked: {panic}", self.life.name));
+        }
+        self.life.world.note(|| format!("{} has stopped", self.life.name));
+        // What its combiner still holds is nobody's.
+        self.life.dead.cancel();
+    }
+}

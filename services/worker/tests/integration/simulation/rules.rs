@@ -1,0 +1,127 @@
+//! What has to hold, told independently of the code that makes it so.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use jiff::{SignedDuration, Timestamp};
+use miniapp_tasks::Task;
+use miniapp_test_support::{Row, audit};
+use miniapp_types::task::{EventType, Status};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::simulation::process::Life;
+
+/// How far clocks are off at most, and how far they are set back in all.
+const OFF: SignedDuration = SignedDuration::from_millis(2500);
+
+/// What was promised to whom, and who does what.
+#[derive(Default)]
+pub struct Rules {
+    accepted: Mutex<HashSet<Uuid>>,
+    /// By key: the tasks that submits with it were answered with.
+    keyed: Mutex<BTreeMap<String, HashSet<Uuid>>>,
+    /// Every attempt that ever began.
+    begun: Mutex<HashSet<String>>,
+    /// Attempts whose code runs, and whose process that is.
+    running: Arc<Mutex<HashMap<String, Weak<Life>>>>,
+}
+
+/// An attempt whose code runs.
+pub struct Running {
+    id: String,
+    all: Arc<Mutex<HashMap<String, Weak<Life>>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.id);
+    }
+}
+
+impl Rules {
+    /// A client was told that its task is accepted.
+    pub fn accept(&self, task: &Task, key: Option<&str>) {
+        self.accepted.lock().insert(task.id);
+        if let Some(key) = key {
+            self.keyed.lock().entry(key.to_owned()).or_default().insert(task.id);
+        }
+    }
+
+    /// The code of an attempt begins, which it does once.
+    pub fn begin(&self, life: &Arc<Life>, id: &str) -> Result<Running, String> {
+        if !self.begun.lock().insert(id.to_owned()) {
+            return Err(format!("the attempt {id} began twice"));
+        }
+        self.running.lock().insert(id.to_owned(), Arc::downgrade(life));
+        Ok(Running { id: id.to_owned(), all: self.running.clone() })
+    }
+
+    /// How many attempts run in processes that live.
+    pub fn running(&self) -> usize {
+        let lives = |life: &&Weak<Life>| life.upgrade().is_some_and(|life| !life.is_dead());
+        self.running.lock().values().filter(lives).count()
+    }
+
+    /// What holds when all is over.
+    pub fn check_end(&self, rows: &[Row]) -> Result<(), String> {
+        let kept: HashSet<Uuid> = rows.iter().map(|row| row.task.id).collect();
+        let lost: Vec<Uuid> = self.accepted.lock().difference(&kept).copied().collect();
+        if !lost.is_empty() {
+            return Err(format!("accepted tasks are lost: {lost:?}"));
+        }
+        for (key, tasks) in self.keyed.lock().iter() {
+            if tasks.len() != 1 {
+                return Err(format!("{key} made {} tasks", tasks.len()));
+            }
+        }
+        for row in rows {
+            if !row.task.state.status.is_terminal() {
+                return Err(format!("it hasn't ended: {row:#?}"));
+            }
+        }
+        if self.running() > 0 {
+            return Err(format!("code runs on: {:?}", self.running.lock().keys()));
+        }
+        Ok(())
+    }
+}
+
+/// What holds of a task after each write.
+pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
+    let Row { task, events, renewals, due_at, dispatched_at } = after;
+    let state = &task.state;
+    let holds = |holds: bool, rule: &str| {
+        if holds { Ok(()) } else { Err(format!("{rule}: {after:#?}\nbefore: {before:#?}")) }
+    };
+    if let Err(fault) = audit::find_fault(task, events, *renewals) {
+        return holds(false, &format!("a timeline tells a legal life, but {fault}"));
+    }
+    let awaits = state.status == Status::Awaiting;
+    let executes = state.status == Status::Executing;
+    let has_duty = due_at.is_some() || dispatched_at.is_some();
+    holds(!awaits || has_duty, "a waiting task has a duty or a message")?;
+    holds(awaits || due_at.is_none(), "only a waiting task has a duty")?;
+    holds(executes == state.lease_until.is_some(), "who executes has a lease")?;
+    let most = task.spec.max_attempts + state.lost_leases;
+    holds(state.attempt <= most, "attempts are bounded")?;
+    let winner = format!("\"{}-{}\"", task.id, state.claim);
+    let result = state.result.as_ref().map(|result| result.get());
+    let is_winners = state.status != Status::Finished || result == Some(&winner);
+    holds(is_winners, "the result is of the claim that holds the task")?;
+    let Some(before) = before else {
+        return holds(state.version == 1 && awaits, "a task begins by waiting");
+    };
+    let old = &before.task.state;
+    holds(state.version > old.version, "each change has a version")?;
+    holds(state.claim >= old.claim, "the fencing token only grows")?;
+    holds(state.generation >= old.generation, "the generation only grows")?;
+    holds(events.starts_with(&before.events), "the past stays as it was")?;
+    let started =
+        events[before.events.len()..].iter().find(|event| event.kind == EventType::Started);
+    let is_time = |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + OFF >= ready_at);
+    holds(started.is_none_or(|started| is_time(started.at)), "nothing starts before its time")?;
+    let same_life = state.generation == old.generation && !state.deleted;
+    let stays = !old.status.is_terminal() || !same_life || state.status == old.status;
+    holds(stays, "an outcome is final")
+}

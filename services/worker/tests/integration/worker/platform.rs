@@ -1,0 +1,215 @@
+//! What a worker lives in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
+use miniapp_config::{self as config, Config, Database, EngineUrl, Synchronous};
+use miniapp_runtime::clock::{Clock, SystemClock};
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
+use miniapp_telemetry::Telemetry;
+use miniapp_types::task::{Event, EventType, Status};
+use miniapp_worker::Dependencies;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::worker::kinds::{Gate, kinds};
+
+const OWNER: Uuid = Uuid::from_u128(1);
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A store, a broker, upkeep and the kinds; no worker yet.
+pub struct Platform {
+    pub tasks: Tasks,
+    pub broker: Arc<MemoryBroker>,
+    pub gate: Gate,
+    pub config: config::Worker,
+    clock: Arc<dyn Clock>,
+    upkeep: Shutdown,
+    files: TempDir,
+}
+
+/// A running worker.
+pub struct Worker {
+    pub shutdown: Shutdown,
+    running: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        let stopped = tokio::time::timeout(LIMIT, self.running).await;
+        stopped.expect("stops in time").expect("stops without a panic");
+    }
+}
+
+impl Platform {
+    pub async fn start() -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        let broker = Arc::new(MemoryBroker::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let upkeep = Shutdown::new();
+        let tasks = open(&files, &broker, &clock, &upkeep).await;
+        let mut config = Config::defaults_in(files.path()).expect("the defaults").worker;
+        config.lease = Duration::from_millis(1500);
+        config.concurrency = 4;
+        Self { tasks, broker, gate: Gate::new(), config, clock, upkeep, files }
+    }
+
+    /// Starts a worker.
+    pub fn worker(&self) -> Worker {
+        let deps = Dependencies {
+            tasks: self.tasks.clone(),
+            broker: self.broker.clone(),
+            clock: self.clock.clone(),
+            kinds: Arc::new(kinds(&self.gate)),
+            seed: rand::random(),
+        };
+        let (config, shutdown) = (self.config.clone(), Shutdown::new());
+        let stop = shutdown.clone();
+        let running = tokio::spawn(async move { miniapp_worker::run(&config, deps, stop).await });
+        Worker { shutdown, running }
+    }
+
+    /// The telemetry of the test process.
+    pub fn telemetry(&self) -> Telemetry {
+        let config = Config::defaults_in(self.files.path()).expect("the defaults");
+        miniapp_telemetry::init(miniapp_worker::PROGRAM.info(), &config).expect("telemetry")
+    }
+
+    /// Takes every claim for lost, as if all workers had been silent for long.
+    pub async fn expire_leases(&self) {
+        let stop = Shutdown::new();
+        // The upkeep of a second process with a broker of its own takes nobody of before
+        // for alive.
+        let elsewhere = Arc::new(MemoryBroker::new());
+        open(&self.files, &elsewhere, &self.clock, &stop).await;
+        self.until("the leases are lost", async || {
+            self.list().await.iter().all(|task| task.state.status != Status::Executing)
+        })
+        .await;
+        stop.abort();
+    }
+
+    /// Submits a task with a ttl of a minute and two attempts.
+    pub async fn submit(&self, kind: &str, data: Value) -> Uuid {
+        self.submit_with(kind, data, |_| {}).await
+    }
+
+    pub async fn submit_with(
+        &self,
+        kind: &str,
+        data: Value,
+        with: impl FnOnce(&mut NewTask),
+    ) -> Uuid {
+        let mut task = NewTask {
+            owner: OWNER,
+            kind: kind.to_owned(),
+            description: "a test".into(),
+            data: to_raw_value(&data).expect("JSON"),
+            ttl: 60,
+            max_attempts: 2,
+            run_at: None,
+            key: None,
+            trace: miniapp_types::trace::TraceContext::default(),
+        };
+        with(&mut task);
+        self.tasks.submit(task).await.expect("accepted").task.id
+    }
+
+    pub async fn cancel(&self, id: Uuid) {
+        self.tasks.cancel(OWNER, id).await.expect("can be canceled");
+    }
+
+    pub async fn restart(&self, id: Uuid) {
+        self.tasks.restart(OWNER, id).await.expect("can be restarted");
+    }
+
+    pub async fn publish(&self, message: Message) {
+        let answers = self.broker.publish(Queue::Tasks, vec![message]).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    pub async fn task(&self, id: Uuid) -> Task {
+        self.tasks.get(OWNER, id).await.expect("an answer").expect("is there")
+    }
+
+    async fn list(&self) -> Vec<Task> {
+        let filter = miniapp_tasks::Filter { limit: 200, ..miniapp_tasks::Filter::default() };
+        self.tasks.list(&filter).await.expect("an answer")
+    }
+
+    pub async fn events(&self, id: Uuid) -> Vec<Event> {
+        self.tasks.timeline(OWNER, id).await.expect("an answer").expect("is there")
+    }
+
+    /// What happened to a task, without its progress.
+    pub async fn story(&self, id: Uuid) -> Vec<EventType> {
+        let events = self.events(id).await.into_iter().map(|event| event.kind);
+        events.filter(|kind| *kind != EventType::Progress).collect()
+    }
+
+    /// Waits until a task has ended.
+    pub async fn ended(&self, id: Uuid) -> Task {
+        self.until("the task ends", async || self.task(id).await.state.status.is_terminal()).await;
+        self.task(id).await
+    }
+
+    /// Waits until no message waits.
+    pub async fn queue_is_empty(&self) {
+        self.depth_becomes(Queue::Tasks, 0).await;
+    }
+
+    /// Waits until so many messages wait in a queue.
+    pub async fn depth_becomes(&self, queue: Queue, count: u64) {
+        let is_so = async || self.broker.depth(queue).await.is_ok_and(|depth| depth == count);
+        self.until(&format!("{count} messages are in {queue:?}"), is_so).await;
+    }
+
+    /// Keeps everybody else from writing until the connection is closed.
+    pub async fn lock_store(&self) -> SqliteConnection {
+        let file = SqliteConnectOptions::new().filename(self.files.path().join("tasks.db"));
+        let mut other = file.connect().await.expect("a connection");
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
+        other
+    }
+
+    pub async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {
+        let polling = async {
+            while !reached().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LIMIT, polling).await.is_ok(), "waited in vain until {what}");
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+/// Opens the store in `files` and starts its upkeep.
+async fn open(
+    files: &TempDir,
+    broker: &Arc<MemoryBroker>,
+    clock: &Arc<dyn Clock>,
+    stop: &Shutdown,
+) -> Tasks {
+    let url = EngineUrl::new(format!("sqlite://{}", files.path().join("tasks.db").display()));
+    let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
+    let engine = open_engine(&database).await.expect("a store");
+    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
+    let hour = SignedDuration::from_hours(1);
+    let retention = Retention { ended: hour, removed: hour };
+    tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
+    tasks
+}

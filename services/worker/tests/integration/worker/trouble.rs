@@ -1,0 +1,74 @@
+//! A worker in trouble.
+
+use std::time::Duration;
+
+use miniapp_types::task::EventType::{Created, Finished, Started};
+use miniapp_types::task::Status;
+use serde_json::json;
+use sqlx::Connection as _;
+
+use crate::worker::platform::Platform;
+
+#[tokio::test]
+async fn an_outage_of_the_broker_delays_and_loses_nothing() {
+    let platform = Platform::start().await;
+    let _worker = platform.worker();
+    let running = platform.submit("gate", json!(null)).await;
+    platform.gate.until(|counts| counts.begun == 1).await;
+    platform.broker.pause();
+    let waiting = platform.submit("gate", json!(null)).await;
+    platform.gate.open(1);
+    assert_eq!(platform.ended(running).await.state.status, Status::Finished);
+    platform.broker.resume();
+    platform.gate.open(1);
+    assert_eq!(platform.ended(waiting).await.state.status, Status::Finished);
+    assert_eq!(platform.story(running).await, [Created, Started, Finished]);
+    assert_eq!(platform.gate.counts().begun, 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_without_a_broker_finds_it_later() {
+    let platform = Platform::start().await;
+    platform.broker.pause();
+    let _worker = platform.worker();
+    let id = platform.submit("echo", json!(1)).await;
+    platform.broker.resume();
+    assert_eq!(platform.ended(id).await.state.status, Status::Finished);
+}
+
+#[tokio::test]
+async fn an_outcome_waits_for_the_store() {
+    let mut platform = Platform::start().await;
+    platform.config.lease = Duration::from_secs(30);
+    let _worker = platform.worker();
+    let id = platform.submit("gate", json!(null)).await;
+    platform.gate.until(|counts| counts.begun == 1).await;
+
+    // Longer than the store waits for another's lock, so that the commit fails first.
+    let lock = platform.lock_store().await;
+    platform.gate.open(1);
+    platform.gate.until(|counts| counts.ended == 1).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(platform.task(id).await.state.status, Status::Executing);
+    lock.close().await.expect("freed");
+
+    assert_eq!(platform.ended(id).await.state.status, Status::Finished);
+    assert_eq!(platform.story(id).await, [Created, Started, Finished]);
+}
+
+#[tokio::test]
+async fn what_can_not_be_renewed_is_stopped_when_its_lease_ends() {
+    let mut platform = Platform::start().await;
+    platform.config.lease = Duration::from_secs(2);
+    let _worker = platform.worker();
+    let id = platform.submit("gate", json!(null)).await;
+    platform.gate.until(|counts| counts.begun == 1).await;
+
+    let lock = platform.lock_store().await;
+    platform.gate.until(|counts| counts.stopped == 1).await;
+    lock.close().await.expect("freed");
+
+    platform.gate.open(1);
+    let task = platform.ended(id).await;
+    assert_eq!((task.state.status, task.state.attempt), (Status::Finished, 2));
+}
