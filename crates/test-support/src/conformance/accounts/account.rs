@@ -95,9 +95,7 @@ pub async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
-pub async fn concurrent_registrations_get_distinct_logins(
-    store: Arc<dyn Store>,
-) -> Result<()> {
+pub async fn concurrent_registrations_get_distinct_logins(store: Arc<dyn Store>) -> Result<()> {
     let mut tries = tokio::task::JoinSet::new();
     for index in 0..8 {
         let address = format!("a{index}@example.com");

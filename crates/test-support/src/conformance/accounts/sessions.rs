@@ -122,9 +122,7 @@ pub async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> Result<(
     Ok(())
 }
 
-pub async fn rejected_refresh_tokens_have_distinct_reasons(
-    store: Arc<dyn Store>,
-) -> Result<()> {
+pub async fn rejected_refresh_tokens_have_distinct_reasons(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "ended", 1).await?;
     open(&*store, &ada, "old", 2).await?;
