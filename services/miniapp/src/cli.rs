@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::PROGRAM;
 use crate::commands::{
-    admin, bench, completions, config, login, mail, openapi, register, task, trace, why,
+    admin, completions, config, login, mail, openapi, register, task, trace, why,
 };
 
 /// Accounts, tokens and background tasks as one platform.
@@ -93,8 +93,6 @@ pub enum Command {
     Serve,
     /// See everything work: an account, a task of every kind, live, on a platform of its own
     Demo,
-    /// Measure a running platform, or one started for it
-    Bench(bench::Args),
     /// Make an account: asks for an e-mail address, its code, a login and a password
     Register(register::Args),
     /// Sign in and keep the tokens for the other commands

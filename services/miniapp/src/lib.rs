@@ -1,7 +1,5 @@
-//! The whole platform in one process, its command-line client, and what [measures](bench)
-//! a platform.
+//! The whole platform in one process, and its command-line client.
 
-pub mod bench;
 mod cli;
 mod commands;
 mod context;
@@ -20,8 +18,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use miniapp_program::Program;
-
-pub use ui::Ui;
 
 /// The program that runs the whole platform.
 pub const PROGRAM: Program = Program {

@@ -1,7 +1,6 @@
 //! The commands, one a file.
 
 pub mod admin;
-pub mod bench;
 mod check;
 pub mod completions;
 pub mod config;
@@ -49,7 +48,6 @@ fn run_briefly(context: &Context, command: Command) -> anyhow::Result<Ended> {
 async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> {
     match command {
         Command::Serve | Command::Demo => {}
-        Command::Bench(args) => bench::run(context, args).await?,
         Command::Register(args) => register::run(context, args).await?,
         Command::Login(args) => login::run(context, args).await?,
         Command::Logout => logout::run(context).await?,

@@ -1,67 +1,66 @@
-//! What a task takes at least on servers that do nothing else: its three commits and one
-//! message.
+//! The lower bound of an idle task's latency: its three commits and one message.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use miniapp::bench::Times;
 use miniapp_broker::{Broker, Queue};
 use miniapp_config::EngineUrl;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::messages::message;
-use super::rows::LIFE;
+use super::rows::LIFECYCLE;
+use crate::load::Latencies;
 
 const ROUNDS: i32 = 500;
-/// The first ones find cold caches.
+/// Rounds that are not counted: caches are cold.
 const WARM_UP: i32 = 20;
-/// No client of pgbench has this number.
-const CLIENT: i32 = 1_000_000;
+/// A client number that pgbench does not use.
+const CLIENT_ID: i32 = 1_000_000;
 
-/// The three writes of a life, one after the other, each with its commit.
-pub async fn commits(database: &EngineUrl) -> anyhow::Result<Times> {
+/// Commits the three writes of a task's lifecycle one after the other.
+pub async fn commits(database: &EngineUrl) -> anyhow::Result<Latencies> {
     let mut connection = PgConnection::connect(database.expose()).await?;
-    let life = LIFE.map(|sql| {
-        sql.replace(":client_id", &CLIENT.to_string())
+    let statements = LIFECYCLE.map(|sql| {
+        sql.replace(":client_id", &CLIENT_ID.to_string())
             .replace(":n", "$1::int")
             .replace(":batch", "1")
     });
-    let mut times = Times::default();
+    let mut latencies = Latencies::default();
     for round in 0..ROUNDS + WARM_UP {
-        let begin = Instant::now();
-        for statement in &life {
+        let start = Instant::now();
+        for statement in &statements {
             let statement = sqlx::query(AssertSqlSafe(statement.clone())).bind(round);
             statement.execute(&mut connection).await?;
         }
         if round >= WARM_UP {
-            times.record(begin.elapsed());
+            latencies.record(start.elapsed());
         }
     }
     connection.close().await?;
-    Ok(times)
+    Ok(latencies)
 }
 
-/// From publishing a message to holding it.
-pub async fn delivery(broker: &Arc<dyn Broker>) -> anyhow::Result<Times> {
+/// Publishes messages one at a time, until their delivery.
+pub async fn delivery(broker: &Arc<dyn Broker>) -> anyhow::Result<Latencies> {
     let mut consumer = broker.consume(Queue::Tasks, 1).await?;
-    let mut times = Times::default();
+    let mut latencies = Latencies::default();
     for round in 0..ROUNDS + WARM_UP {
-        let begin = Instant::now();
+        let start = Instant::now();
         let publishing = broker.publish(Queue::Tasks, vec![message()]);
-        // The confirmation comes beside the delivery and isn't waited for.
+        // The latency does not include the publisher confirm.
         let (confirmed, delivered) = tokio::join!(publishing, async {
             let delivery = consumer.next().await.context("the consumer ended")?;
-            anyhow::Ok((begin.elapsed(), delivery))
+            anyhow::Ok((start.elapsed(), delivery))
         });
         for confirmed in confirmed {
             confirmed?;
         }
         let (time, delivery) = delivered?;
         if round >= WARM_UP {
-            times.record(time);
+            latencies.record(time);
         }
         delivery.ack().await;
     }
-    Ok(times)
+    Ok(latencies)
 }

@@ -1,12 +1,12 @@
-//! Many stored tasks, sooner than by running them.
+//! Fills the database with tasks faster than running them would.
 
 use sqlx::Executor as _;
 
-use crate::servers::Platform;
+use super::platform::Platform;
 
-/// Fills the database up to `stored` tasks that have ended: half of them are those of
-/// whoever has tasks already, the others those of a thousand other accounts. One in ten
-/// was canceled or failed. Their ids are older than any that is made today.
+/// Fills the database up to `stored` ended tasks. Half of them belong to the account that
+/// has tasks already, the others to a thousand more accounts. One in ten is canceled or
+/// failed. Their ids sort before those of new tasks.
 pub async fn fill(platform: &Platform<'_>, stored: u64) -> anyhow::Result<()> {
     let mut connection = platform.connect().await?;
     let fill = sqlx::query(

@@ -1,4 +1,4 @@
-//! A lean HTTP client for load: one connection, one request at a time, nothing besides.
+//! A lean HTTP client for load: one connection, one request at a time.
 
 use std::net::SocketAddr;
 
@@ -14,19 +14,16 @@ use miniapp_types::account::Secret;
 use miniapp_types::problem::Problem;
 use tokio::net::TcpStream;
 
-/// What the requests of a run have in common.
+/// The server and the headers that all requests of a run share.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// Where they go.
-    pub address: SocketAddr,
-    /// The `Host` they name.
+pub struct Endpoint {
+    address: SocketAddr,
     host: HeaderValue,
-    /// The `Authorization` they carry.
     authorization: Option<HeaderValue>,
 }
 
-impl Target {
-    /// Requests to `address`, signed with `token` if there is one.
+impl Endpoint {
+    /// Creates an endpoint whose requests carry `token`, if there is one.
     pub fn new(address: SocketAddr, token: Option<&Secret>) -> anyhow::Result<Self> {
         let authorization = token
             .map(|token| HeaderValue::try_from(format!("Bearer {}", token.expose())))
@@ -34,12 +31,10 @@ impl Target {
         Ok(Self { address, host: HeaderValue::try_from(address.to_string())?, authorization })
     }
 
-    /// A request without a body.
     pub fn get(&self, path: &str) -> Request<Full<Bytes>> {
         self.request(Method::GET, path, Bytes::new())
     }
 
-    /// A request with a JSON body.
     pub fn post(&self, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
         let mut request = self.request(Method::POST, path, body.into());
         let json = HeaderValue::from_static("application/json");
@@ -50,7 +45,7 @@ impl Target {
     fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        // Paths are written in this module's callers; one that is none fails at the server.
+        // Callers pass literal paths; the server rejects an invalid one.
         *request.uri_mut() = path.parse().unwrap_or_default();
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
@@ -61,66 +56,65 @@ impl Target {
     }
 }
 
-/// A connection that is kept alive.
+/// A keep-alive connection.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    /// Connects to `target`.
-    pub async fn open(target: &Target) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(target.address)
+    pub async fn open(endpoint: &Endpoint) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(endpoint.address)
             .await
-            .with_context(|| format!("can't connect to {}", target.address))?;
+            .with_context(|| format!("cannot connect to {}", endpoint.address))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // Its failure is the failure of whatever is sent next.
+        // Its error is also returned by the next request.
         tokio::spawn(connection);
         Ok(Self { sender })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response, whatever its status.
     pub async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         let response = self.sender.send_request(request).await?;
         let status = response.status();
-        Ok((status, whole(response).await?))
+        Ok((status, read_body(response).await?))
     }
 
-    /// Sends a request that has to succeed and reads the whole answer.
-    pub async fn ask(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
+    /// Sends a request that must succeed and reads the whole response.
+    pub async fn fetch(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
         let (status, body) = self.send(request).await?;
         if status.is_success() {
             return Ok(body);
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => bail!("the platform refused: {status} {}", problem.title),
-            Err(_) => bail!("the platform refused: {status}"),
+            Ok(problem) => bail!("the platform returned {status}: {}", problem.title),
+            Err(_) => bail!("the platform returned {status}"),
         }
     }
 
-    /// Opens a stream of events; the connection is used up by it.
+    /// Opens an event stream, which takes the connection.
     pub async fn stream(mut self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Incoming> {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let response = self.sender.send_request(request).await?;
         if !response.status().is_success() {
-            bail!("the platform refused the stream: {}", response.status());
+            bail!("the platform returned {} for the event stream", response.status());
         }
         Ok(response.into_body())
     }
 }
 
-async fn whole(response: Response<Incoming>) -> anyhow::Result<Bytes> {
+async fn read_body(response: Response<Incoming>) -> anyhow::Result<Bytes> {
     let mut body = response.into_body();
-    let mut whole = BytesMut::new();
+    let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        if whole.is_empty() && hyper::body::Body::is_end_stream(&body) {
+        if bytes.is_empty() && hyper::body::Body::is_end_stream(&body) {
             return Ok(data);
         }
-        whole.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
+    Ok(bytes.freeze())
 }

@@ -1,21 +1,24 @@
-//! What tasks cost the servers, by the servers' own counts.
+//! What a task costs the servers, according to their own counters.
 
 use std::time::{Duration, Instant};
 
-use miniapp::bench::{Figure, Figures, Throughput, Unit};
+use anyhow::Context as _;
 use sqlx::{Connection as _, FromRow};
 
-use crate::servers::Platform;
+use super::platform::Platform;
+use crate::figures::{Figure, Figures, Unit};
+use crate::phases::Throughput;
 
-/// PostgreSQL's connections tell what they did with a delay of up to 10 s.
-const PATIENCE: Duration = Duration::from_secs(15);
-const PACE: Duration = Duration::from_millis(250);
+/// PostgreSQL's sessions report their statistics with a delay of up to 10 s.
+const TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What the servers have done so far, or meanwhile.
+/// Counters of the servers, or their increase.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
     database: Rows,
-    log: i64,
+    wal_bytes: i64,
+    /// Published and delivered.
     messages: [i64; 2],
 }
 
@@ -26,24 +29,27 @@ struct Rows {
     commits: i64,
 }
 
-/// Counts under way.
-pub struct Counting(Counts);
+/// Counters at the start of a measurement.
+pub struct Counters(Counts);
 
-impl Counting {
-    /// Begins to count.
-    pub async fn begin(platform: &Platform<'_>) -> anyhow::Result<Self> {
-        let (database, log) = (rows(platform).await?, log(platform).await?);
-        Ok(Self(Counts { database, log, messages: messages(platform).await? }))
+impl Counters {
+    pub async fn read(platform: &Platform<'_>) -> anyhow::Result<Self> {
+        Ok(Self(Counts {
+            database: rows(platform).await?,
+            wal_bytes: wal_bytes(platform).await?,
+            messages: messages(platform).await?,
+        }))
     }
 
-    /// What was done since then, in which `many` tasks were inserted and updated twice.
-    pub async fn end(self, platform: &Platform<'_>, many: &Throughput) -> anyhow::Result<Counts> {
+    /// Returns the increase since then. Waits until it includes an insert and two updates
+    /// for each task of `many`.
+    pub async fn since(self, platform: &Platform<'_>, many: &Throughput) -> anyhow::Result<Counts> {
         let Self(before) = self;
-        let log = log(platform).await? - before.log;
+        let wal_bytes = wal_bytes(platform).await? - before.wal_bytes;
         let messages = messages(platform).await?;
         let messages = [0, 1].map(|which| messages[which] - before.messages[which]);
         let tasks = i64::try_from(many.ids().len())?;
-        let late = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let now = rows(platform).await?;
             let database = Rows {
@@ -51,30 +57,30 @@ impl Counting {
                 updated: now.updated - before.database.updated,
                 commits: now.commits - before.database.commits,
             };
-            let is_told = database.inserted >= tasks && database.updated >= 2 * tasks;
-            if is_told || Instant::now() > late {
-                return Ok(Counts { database, log, messages });
+            let is_complete = database.inserted >= tasks && database.updated >= 2 * tasks;
+            if is_complete || Instant::now() > deadline {
+                return Ok(Counts { database, wal_bytes, messages });
             }
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
 impl Counts {
-    /// Adds them for each task.
+    /// Adds the counts per task of `many`.
     pub fn add_to(&self, figures: &mut Figures, many: &Throughput) {
         let [published, delivered] = self.messages;
-        for (key, name, sum, unit) in [
+        for (key, name, total, unit) in [
             ("rows.inserted", "Rows inserted a task", self.database.inserted, Unit::Count),
             ("rows.updated", "Rows updated a task", self.database.updated, Unit::Count),
             ("commits", "Commits a task", self.database.commits, Unit::Count),
-            ("log.bytes", "PostgreSQL's log a task", self.log, Unit::Bytes),
+            ("log.bytes", "PostgreSQL's log a task", self.wal_bytes, Unit::Bytes),
             ("messages.published", "Messages published a task", published, Unit::Count),
             ("messages.delivered", "Messages delivered a task", delivered, Unit::Count),
         ] {
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let each = many.each(sum as f64);
-            figures.add(Figure::new(key, name, each, unit));
+            let per_task = many.per_task(total as f64);
+            figures.add(Figure::new(key, name, per_task, unit));
         }
     }
 }
@@ -91,8 +97,8 @@ async fn rows(platform: &Platform<'_>) -> anyhow::Result<Rows> {
     Ok(rows)
 }
 
-/// Bytes that were written to the log.
-async fn log(platform: &Platform<'_>) -> anyhow::Result<i64> {
+/// Returns the size of the write-ahead log since the server was initialized.
+async fn wal_bytes(platform: &Platform<'_>) -> anyhow::Result<i64> {
     let mut connection = platform.connect().await?;
     let bytes = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint");
     let bytes = bytes.fetch_one(&mut connection).await?;
@@ -100,14 +106,15 @@ async fn log(platform: &Platform<'_>) -> anyhow::Result<i64> {
     Ok(bytes)
 }
 
-/// Messages that RabbitMQ was given, and those that it handed out.
+/// Returns how many messages RabbitMQ has received and delivered.
 async fn messages(platform: &Platform<'_>) -> anyhow::Result<[i64; 2]> {
     const COUNT: &str = "Sum = fun(Names) -> lists:sum([maps:get(Name, Counters, 0) || \
          Counters <- maps:values(rabbit_global_counters:overview()), Name <- Names]) end, \
          {Sum([messages_received_total]), Sum([messages_delivered_total])}.";
-    let said = platform.servers.rabbit.ctl(&["eval", COUNT]).await?;
-    let numbers = said.split(|letter: char| !letter.is_ascii_digit());
+    let output = platform.servers.rabbit.ctl(&["eval", COUNT]).await?;
+    let numbers = output.split(|letter: char| !letter.is_ascii_digit());
     let numbers: Result<Vec<i64>, _> =
         numbers.filter(|it| !it.is_empty()).map(str::parse).collect();
-    numbers?.try_into().map_err(|_| anyhow::anyhow!("RabbitMQ tells no counts: {said}"))
+    let counts = numbers?.try_into().ok();
+    counts.with_context(|| format!("unexpected counters of RabbitMQ: {output}"))
 }

@@ -1,180 +1,155 @@
-//! What was measured, beside what it should be.
+//! Measured figures beside their targets, as a table or JSON.
 
 use std::time::Duration;
 
+use comfy_table::{Attribute, Cell, Color, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ui::words::grouped;
-use crate::ui::{Palette, Table, Tone};
+use crate::expectations::Expectation;
 
-/// A number and what it should be.
+/// A measured number.
 #[derive(Clone, Debug)]
 pub struct Figure {
-    /// Its stable name, for scripts.
+    /// A stable name for scripts.
     key: String,
-    /// Its name for people.
+    /// A name for people.
     name: String,
     value: f64,
     unit: Unit,
-    /// What it should be, if that was settled.
     target: Option<Target>,
-    /// What it could be at best on this machine, if that was measured.
+    /// The best possible value on this machine, if it was measured.
     limit: Option<f64>,
-    /// How much of the whole it is, where it is a part.
+    /// The fraction of a total that this figure is a part of.
     share: Option<f64>,
-}
-
-/// What a figure is read against.
-#[derive(Clone, Copy, Debug)]
-pub struct Bound {
-    /// What it should be.
-    pub target: Target,
-    /// What it could be at best on this machine, if that was measured.
-    pub limit: Option<f64>,
 }
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Unit {
-    /// Things a second.
     PerSecond,
-    /// Microseconds.
     Microseconds,
-    /// Milliseconds.
     Milliseconds,
-    /// Megabytes, of a million bytes.
+    /// Of a million bytes.
     Megabytes,
-    /// So many times as much.
+    /// A factor.
     Times,
-    /// In a hundred.
     Percent,
-    /// Processors kept busy.
+    /// Busy processors.
     Cores,
-    /// Things, on average.
+    /// A number of things, on average.
     Count,
-    /// Bytes.
     Bytes,
 }
 
 /// What a figure should be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// This much or more.
     AtLeast(f64),
-    /// This much or less.
     AtMost(f64),
 }
 
 impl Figure {
-    /// A number.
     pub fn new(key: &str, name: &str, value: f64, unit: Unit) -> Self {
         let (key, name) = (key.to_owned(), name.to_owned());
         Self { key, name, value, unit, target: None, limit: None, share: None }
     }
 
-    /// How many of something there were a second.
+    /// A rate per second.
     pub fn rate(key: &str, name: &str, value: f64) -> Self {
         Self::new(key, name, value, Unit::PerSecond)
     }
 
-    /// A length of time in milliseconds.
-    pub fn time(key: &str, name: &str, value: Duration) -> Self {
+    /// A duration in milliseconds.
+    pub fn millis(key: &str, name: &str, value: Duration) -> Self {
         Self::new(key, name, millis(value), Unit::Milliseconds)
     }
 
-    /// A length of time in microseconds.
+    /// A duration in microseconds.
     pub fn micros(key: &str, name: &str, value: Duration) -> Self {
         Self::new(key, name, millis(value) * 1000.0, Unit::Microseconds)
     }
 
-    /// It should be so much or more.
     #[must_use]
-    pub fn at_least(self, least: f64) -> Self {
-        Self { target: Some(Target::AtLeast(least)), ..self }
+    pub fn at_most(self, value: f64) -> Self {
+        Self { target: Some(Target::AtMost(value)), ..self }
     }
 
-    /// It should be so much or less.
     #[must_use]
-    pub fn at_most(self, most: f64) -> Self {
-        Self { target: Some(Target::AtMost(most)), ..self }
+    pub fn expect(self, Expectation { target, limit }: Expectation) -> Self {
+        Self { target: Some(target), limit, ..self }
     }
 
-    /// It is read against `bound`.
     #[must_use]
-    pub fn against(self, bound: Bound) -> Self {
-        Self { target: Some(bound.target), limit: bound.limit, ..self }
-    }
-
-    /// It is such a share of a whole.
-    #[must_use]
-    pub fn part(self, share: f64) -> Self {
+    pub fn share(self, share: f64) -> Self {
         Self { share: Some(share), ..self }
     }
 
-    fn is_met(&self) -> Option<bool> {
+    fn meets_target(&self) -> Option<bool> {
         self.target.map(|target| match target {
             Target::AtLeast(least) => self.value >= least,
             Target::AtMost(most) => self.value <= most,
         })
     }
 
-    /// How much it is of the whole, or of what it could be at best.
-    fn share(&self) -> Option<f64> {
+    /// Returns the fraction of the total or of the machine's limit.
+    fn fraction(&self) -> Option<f64> {
         self.share.or_else(|| self.limit.map(|limit| self.value / limit))
     }
 }
 
-/// Figures in the order of their making.
+/// Figures in the order of their measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Figures(Vec<Figure>);
 
 impl Figures {
-    /// Adds a figure.
     pub fn add(&mut self, figure: Figure) {
         self.0.push(figure);
     }
 
-    /// Adds the parts of a whole with their shares of it: key, name and value.
-    pub fn parts<'a>(
+    /// Adds the parts of a total, given as key, name and value, with their shares.
+    pub fn add_parts<'a>(
         &mut self,
         unit: Unit,
         parts: impl IntoIterator<Item = (&'a str, &'a str, f64)> + Clone,
     ) {
-        let whole: f64 = parts.clone().into_iter().map(|(.., value)| value).sum();
+        let total: f64 = parts.clone().into_iter().map(|(.., value)| value).sum();
         for (key, name, value) in parts {
             let figure = Figure::new(key, &format!("  {name}"), value, unit);
-            self.add(figure.part(value / whole));
+            self.add(figure.share(value / total));
         }
     }
 
-    /// The figures as a table.
-    pub fn table(&self, palette: Palette) -> Table {
+    pub fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
         let header = ["FIGURE", "MEASURED", "TARGET", "", "LIMIT", "SHARE"];
-        let mut table = Table::new(palette, &header);
+        table.set_header(header.map(dim));
         for figure in &self.0 {
             let show = |value: Option<f64>| value.map(|value| figure.unit.show(value));
             let target = figure.target.map(|target| target.show(figure.unit));
-            let share = figure.share().map(|share| format!("{:.0} %", share * 100.0));
-            let (verdict, tone) = match figure.is_met() {
-                None => ("", Tone::Dim),
-                Some(true) => ("met", Tone::Good),
-                Some(false) => ("missed", Tone::Bad),
+            let share = figure.fraction().map(|share| format!("{:.0} %", share * 100.0));
+            let verdict = match figure.meets_target() {
+                None => Cell::new(""),
+                Some(true) => Cell::new("met").fg(Color::DarkGreen),
+                Some(false) => Cell::new("missed").fg(Color::DarkRed),
             };
-            table.row([
-                (figure.name.as_str(), Tone::Strong),
-                (&figure.unit.show(figure.value), Tone::Strong),
-                (&target.unwrap_or_default(), Tone::Dim),
-                (verdict, tone),
-                (&show(figure.limit).unwrap_or_default(), Tone::Dim),
-                (&share.unwrap_or_default(), Tone::Dim),
+            table.add_row([
+                Cell::new(&figure.name),
+                Cell::new(figure.unit.show(figure.value)),
+                dim(target.unwrap_or_default()),
+                verdict,
+                dim(show(figure.limit).unwrap_or_default()),
+                dim(share.unwrap_or_default()),
             ]);
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
         }
         table
     }
 
-    /// The figures for scripts.
     pub fn json(&self) -> Value {
         let figures = self.0.iter().map(|figure| {
             let (at_least, at_most) = match figure.target {
@@ -189,9 +164,9 @@ impl Figures {
                 "unit": figure.unit,
                 "atLeast": at_least,
                 "atMost": at_most,
-                "met": figure.is_met(),
+                "met": figure.meets_target(),
                 "limit": figure.limit,
-                "share": figure.share(),
+                "share": figure.fraction(),
             })
         });
         json!({ "figures": figures.collect::<Vec<_>>() })
@@ -210,7 +185,7 @@ impl Target {
 impl Unit {
     fn show(self, value: f64) -> String {
         let number = match value.abs() {
-            100.0.. => grouped(whole(value)),
+            100.0.. => grouped(rounded(value)),
             10.0..100.0 => format!("{value:.1}"),
             _ => format!("{value:.2}"),
         };
@@ -228,14 +203,26 @@ impl Unit {
     }
 }
 
+fn dim(text: impl ToString) -> Cell {
+    Cell::new(text).add_attribute(Attribute::Dim)
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures are positive")]
-fn whole(value: f64) -> u64 {
+fn rounded(value: f64) -> u64 {
     value.round() as u64
 }
 
-/// A length of time in milliseconds.
-pub fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
+/// Formats a number with a comma between thousands.
+pub fn grouped(number: u64) -> String {
+    match number / 1000 {
+        0 => number.to_string(),
+        thousands => format!("{},{:03}", grouped(thousands), number % 1000),
+    }
+}
+
+/// Returns a duration in milliseconds.
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 #[cfg(test)]
@@ -243,13 +230,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_against_their_targets() {
+    fn table_shows_targets_and_shares() {
         let mut figures = Figures::default();
-        let bound = Bound { target: Target::AtLeast(8000.0), limit: Some(24_691.2) };
-        figures.add(Figure::rate("rate", "Rate", 12_345.6).against(bound));
-        figures.add(Figure::time("wait", "Wait", Duration::from_micros(1700)).at_most(1.5));
-        figures.parts(Unit::Milliseconds, [("a", "One part", 1.0), ("b", "The other", 3.0)]);
-        let text = figures.table(Palette::new(false)).to_string();
+        let expectation = Expectation { target: Target::AtLeast(8000.0), limit: Some(24_691.2) };
+        figures.add(Figure::rate("rate", "Rate", 12_345.6).expect(expectation));
+        figures.add(Figure::millis("wait", "Wait", Duration::from_micros(1700)).at_most(1.5));
+        figures.add_parts(Unit::Milliseconds, [("a", "One part", 1.0), ("b", "The other", 3.0)]);
+        let text = figures.table().force_no_tty().to_string();
         let rows: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
@@ -258,5 +245,13 @@ mod tests {
         assert_eq!(rows[2], ["Wait", "1.70 ms", "<= 1.50 ms", "missed"]);
         assert_eq!(rows[3], ["One part", "1.00 ms", "25 %"]);
         assert_eq!(figures.json()["figures"][1]["met"], false);
+    }
+
+    #[test]
+    fn grouped_separates_thousands() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_067, "1,234,067")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
+        }
     }
 }

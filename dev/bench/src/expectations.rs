@@ -1,0 +1,40 @@
+//! Targets of the main figures, which depend on the engines.
+
+use super::figures::Target;
+
+/// Targets and machine limits of a platform's main figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectations {
+    /// Finished tasks per second.
+    pub finished: Expectation,
+    /// Median milliseconds from submission to the finished event on an idle platform.
+    pub idle: Expectation,
+    /// Reads of single tasks per second.
+    pub gets: Expectation,
+}
+
+/// What a figure is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation {
+    pub target: Target,
+    /// The best possible value on this machine, if it was measured.
+    pub limit: Option<f64>,
+}
+
+impl Expectations {
+    /// For the platform in one process.
+    pub const EMBEDDED: Self =
+        Self { finished: at_least(8000.0), idle: at_most(1.5), gets: at_least(15_000.0) };
+
+    /// For separate services on PostgreSQL and RabbitMQ, all on two cores.
+    pub const SERVERS: Self =
+        Self { finished: at_least(5000.0), idle: at_most(2.5), gets: at_least(12_000.0) };
+}
+
+const fn at_least(value: f64) -> Expectation {
+    Expectation { target: Target::AtLeast(value), limit: None }
+}
+
+const fn at_most(value: f64) -> Expectation {
+    Expectation { target: Target::AtMost(value), limit: None }
+}
