@@ -1,13 +1,13 @@
-# The images of the developer's cluster: what cargo has compiled on this machine, on a small
-# Debian, where a program can be replaced while its container runs. What is shipped is built by
-# Nix, with the same entrypoints, user, ports and labels.
+# Images for the development cluster: programs that cargo compiled, on a small Debian, where a
+# program can be replaced in a running container. Nix builds the release images, with the same
+# entrypoints, user, ports and labels.
 #
 #   dev/compile api && docker build --target api --tag miniapp/api:dev .
 #
-# A machine whose C library is newer than Debian's needs another BASE.
+# If the C library of the build machine is newer than Debian's, set another BASE.
 ARG BASE=debian:trixie-slim
 FROM ${BASE} AS base
-# Roots for HTTPS and mail; some have them already.
+# Root certificates for HTTPS and mail; some base images contain them.
 RUN test -e /etc/ssl/certs/ca-certificates.crt || { \
         apt-get update --quiet=2 && \
         apt-get install --quiet=2 --yes --no-install-recommends ca-certificates && \
