@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod code;
+mod config;
 mod email;
 mod error;
 mod event_publisher;
@@ -30,6 +31,7 @@ pub mod store;
 pub mod upkeep;
 
 pub use audit::Caller;
+pub use config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
 pub use email::Email;
 pub use error::Error;
 pub use login::Login;

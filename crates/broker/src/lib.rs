@@ -14,6 +14,7 @@
 //!
 //! Duplicates are possible and order isn't promised; receivers must cope with both.
 
+mod config;
 mod dead_letters;
 mod destination;
 pub mod health;
@@ -30,6 +31,7 @@ use miniapp_config::EngineUrl;
 
 use crate::metered::Metered;
 
+pub use config::BrokerConfig;
 pub use dead_letters::run_dead_letter_consumer;
 pub use destination::Destination;
 pub use memory::MemoryBroker;

@@ -1,56 +1,40 @@
-//! Why a configuration is refused, each in one line that says what to do.
+//! Errors of the configuration, one line each.
 
 use std::path::PathBuf;
 
-use super::layers::variable_of;
-use super::settings::Source;
+use crate::settings::Source;
 
-/// Why the configuration can't be used.
+/// The prefix of the environment variables.
+pub(crate) const PREFIX: &str = "MINIAPP__";
+
+/// Returns the environment variable of a key.
+pub fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file can't be read.
     #[error("can't read the configuration file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not TOML.
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{} is not TOML: {message}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        message: String,
-    },
-    /// A key that nobody knows.
+    Syntax { path: PathBuf, message: String },
     #[error("unknown setting {name} in {origin}{}", suggestion(nearest.as_deref()))]
     Unknown {
-        /// As it was written.
+        /// The key or variable as it was written.
         name: String,
-        /// Where it stands.
         origin: Source,
-        /// The known one that looks most like it, written the same way.
+        /// The most similar known one, in the same notation.
         nearest: Option<String>,
     },
-    /// A value that can't be used.
     #[error("{key} ({}) {message}; it comes from {origin}", variable_of(key))]
     Invalid {
-        /// The key.
         key: String,
-        /// Where the value came from.
         origin: Source,
-        /// What is wrong, to follow the key.
+        /// A predicate, such as "must not be empty".
         message: String,
     },
-    /// A secret given twice.
     #[error("{variable} and {variable}_FILE are both set; keep one of them")]
-    Twice {
-        /// The variable.
-        variable: String,
-    },
-    /// The home directory is unknown.
+    Twice { variable: String },
     #[error("can't tell where files go: set MINIAPP__DATA_DIR, or HOME")]
     NoDataDir,
 }

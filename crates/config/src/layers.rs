@@ -1,4 +1,4 @@
-//! Defaults, file and environment, laid over one another.
+//! Merges defaults, file and environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,69 +8,39 @@ use figment::value::{Dict, Map, Num, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use super::error::ConfigError;
-use super::settings::{Setting, Source};
-use super::values::EngineUrl;
+use crate::aliases::{ALIASES, MILLISECONDS};
+use crate::error::{ConfigError, PREFIX, variable_of};
+use crate::schema::Schema;
+use crate::settings::{Setting, Source};
+use crate::values::EngineUrl;
 
 /// The variables of a process.
-pub(super) type Environment = BTreeMap<String, String>;
-
-/// What stands before every variable of ours.
-const PREFIX: &str = "MINIAPP__";
-
-/// Values that are never shown, and that may come from a file named by `..._FILE`.
-const SECRETS: [&str; 5] =
-    ["auth.secret", "database.url", "broker.url", "mail.url", "telemetry.otlp_headers"];
-/// Those among them that aren't URLs, of which a part could be shown.
-const HIDDEN: [&str; 2] = ["auth.secret", "telemetry.otlp_headers"];
-
-/// Names that are not ours but mean one of our keys. Of two for the same, the later one wins.
-const STANDARD: [(&str, &str); 19] = [
-    ("OTEL_TRACES_SAMPLER", "telemetry.sampler"),
-    ("OTEL_TRACES_SAMPLER_ARG", "telemetry.sampler_arg"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
-    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry.otlp_traces_endpoint"),
-    ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "telemetry.otlp_metrics_endpoint"),
-    ("OTEL_EXPORTER_OTLP_PROTOCOL", "telemetry.otlp_protocol"),
-    ("OTEL_EXPORTER_OTLP_HEADERS", "telemetry.otlp_headers"),
-    ("OTEL_EXPORTER_OTLP_COMPRESSION", "telemetry.otlp_compression"),
-    ("OTEL_BSP_EXPORT_TIMEOUT", "telemetry.otlp_timeout"),
-    ("OTEL_EXPORTER_OTLP_TIMEOUT", "telemetry.otlp_timeout"),
-    ("OTEL_BSP_SCHEDULE_DELAY", "telemetry.batch_delay"),
-    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "telemetry.batch_size"),
-    ("OTEL_BSP_MAX_QUEUE_SIZE", "telemetry.queue_size"),
-    ("OTEL_METRICS_EXPORTER", "telemetry.metrics_exporter"),
-    ("OTEL_METRIC_EXPORT_INTERVAL", "telemetry.metric_interval"),
-    ("OTEL_RESOURCE_ATTRIBUTES", "telemetry.resource_attributes"),
-    ("OTEL_SERVICE_NAME", "telemetry.service_name"),
-    ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "telemetry.attribute_length"),
-    ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "telemetry.attribute_length"),
-];
-
-/// What OpenTelemetry gives in milliseconds, without saying so.
-const MILLISECONDS: [&str; 3] =
-    ["telemetry.otlp_timeout", "telemetry.batch_delay", "telemetry.metric_interval"];
-
-/// The environment variable of a key.
-pub fn variable_of(key: &str) -> String {
-    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
-}
+pub(crate) type Environment = BTreeMap<String, String>;
 
 /// All sources, merged, with every known key.
-pub(super) struct Layers {
+#[derive(Clone)]
+pub(crate) struct Layers {
     figment: Figment,
     known: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
+    schemas: Vec<Schema>,
 }
 
 impl Layers {
-    pub(super) fn new(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        let path = Path::new("config.default.toml");
-        let defaults = parsed(super::DEFAULTS, path)?;
+    pub(crate) fn new(
+        schemas: &[Schema],
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, ConfigError> {
         let mut known = BTreeMap::new();
-        leaves("", &defaults, &mut known);
-        let figment = Figment::from(Layer(defaults));
-        let mut layers = Self { figment, known, sources: BTreeMap::new() };
+        let mut figment = Figment::new();
+        for schema in schemas {
+            let defaults = parse(schema.defaults, Path::new("config.default.toml"))?;
+            collect_leaves("", &defaults, &mut known);
+            figment = figment.merge(Layer(defaults));
+        }
+        let sources = BTreeMap::new();
+        let mut layers = Self { figment, known, sources, schemas: schemas.to_vec() };
         let named = environment.get("MINIAPP_CONFIG").filter(|path| !path.is_empty());
         if let Some(path) = file.or(named.map(Path::new)) {
             layers.add_file(path)?;
@@ -79,14 +49,15 @@ impl Layers {
         Ok(layers)
     }
 
-    /// The values as `T`.
-    pub(super) fn extract<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        self.figment.extract().map_err(|error| {
-            let names = |part: &&String| part.parse::<usize>().is_err();
-            // Of a list's element only the list has a setting.
-            let key: Vec<&str> = error.path.iter().take_while(names).map(String::as_str).collect();
-            let key = key.join(".");
-            let message = if SECRETS.contains(&key.as_str()) {
+    /// Reads the value at `path`, a section or a key.
+    pub(crate) fn extract<T: DeserializeOwned>(&self, path: &str) -> Result<T, ConfigError> {
+        let value = self.figment.find_value(path);
+        value.and_then(|value| value.deserialize()).map_err(|error| {
+            // The elements of a list have no keys of their own.
+            let names = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
+            let names = std::iter::once(path).chain(names.map(String::as_str));
+            let key = names.collect::<Vec<_>>().join(".");
+            let message = if self.is_secret(&key) {
                 "must be a text".to_owned()
             } else {
                 format!("can't be used: {}", error.kind)
@@ -95,19 +66,24 @@ impl Layers {
         })
     }
 
-    /// A refusal of the value that `key` has.
-    pub(super) fn invalid(&self, key: &str, message: impl Into<String>) -> ConfigError {
+    /// Gives a key that is empty by default its value, without a new source.
+    pub(crate) fn fill_in(&mut self, key: &str, value: &str) {
+        self.merge(figment::util::nest(key, Value::from(value)).into_dict().unwrap_or_default());
+    }
+
+    /// Returns the error for the value of `key`.
+    pub(crate) fn invalid(&self, key: &str, message: impl Into<String>) -> ConfigError {
         let origin = self.source(key);
         ConfigError::Invalid { key: key.to_owned(), origin, message: message.into() }
     }
 
-    /// Every key with what is in force.
-    pub(super) fn settings(&self) -> Vec<Setting> {
+    /// Every key with its value.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
         let setting = |key: &String| {
             let value = self.figment.find_value(key).ok()?;
-            let value = if HIDDEN.contains(&key.as_str()) {
+            let value = if self.schemas.iter().any(|it| it.secrets.contains(&key.as_str())) {
                 hidden(&value)
-            } else if SECRETS.contains(&key.as_str()) {
+            } else if self.is_secret(key) {
                 value.as_str().map(|url| EngineUrl::new(url).to_string()).unwrap_or_default()
             } else {
                 shown(&value)
@@ -117,6 +93,11 @@ impl Layers {
         self.known.keys().filter_map(setting).collect()
     }
 
+    fn is_secret(&self, key: &str) -> bool {
+        let is_listed = |it: &Schema| it.secrets.contains(&key) || it.secret_urls.contains(&key);
+        self.schemas.iter().any(is_listed)
+    }
+
     fn source(&self, key: &str) -> Source {
         self.sources.get(key).cloned().unwrap_or(Source::Default)
     }
@@ -124,12 +105,12 @@ impl Layers {
     fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let values = parsed(&text, path)?;
+        let values = parse(&text, path)?;
         let mut given = BTreeMap::new();
-        leaves("", &values, &mut given);
+        collect_leaves("", &values, &mut given);
         let origin = Source::File(path.to_owned());
         for key in given.keys() {
-            // A section that is no table is left to the reader of the section.
+            // Reading the section reports that it is no table.
             let is_section = self.known.keys().any(|known| known.starts_with(&format!("{key}.")));
             if !self.known.contains_key(key) && !is_section {
                 let nearest = self.nearest(key);
@@ -143,21 +124,21 @@ impl Layers {
     }
 
     fn add_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
-        for (name, key) in STANDARD {
+        for (name, key) in ALIASES {
             if let Some(text) = environment.get(name).filter(|text| !text.is_empty()) {
                 let unit = if MILLISECONDS.contains(&key) { "ms" } else { "" };
                 self.set(key, &format!("{text}{unit}"), Source::Variable(name.to_owned()));
             }
         }
         for (name, text) in environment {
-            // One underscore too few is a slip worth telling; other names that begin
-            // like ours are not for us (Kubernetes makes MINIAPP_SERVICE_HOST).
+            // One underscore too few is a likely mistake. Other names with this prefix are
+            // not for us: Kubernetes sets MINIAPP_SERVICE_HOST.
             if !name.starts_with("MINIAPP_") || !name.contains("__") {
                 continue;
             }
             let key = name.strip_prefix(PREFIX).unwrap_or_default();
             let key = key.to_lowercase().replace("__", ".");
-            let file_of = key.strip_suffix("_file").filter(|key| SECRETS.contains(key));
+            let file_of = key.strip_suffix("_file").filter(|key| self.is_secret(key));
             if let Some(key) = file_of {
                 self.set_from_file(key, name, Path::new(text), environment)?;
             } else if self.known.contains_key(&key) {
@@ -192,8 +173,8 @@ impl Layers {
         Ok(())
     }
 
-    /// Sets a known key from a text, read as the kind of value that the default has.
-    fn set(&mut self, key: &str, text: &str, source: Source) {
+    /// Sets a known key from a text, which is read as a value of the default's type.
+    pub(crate) fn set(&mut self, key: &str, text: &str, source: Source) {
         let value = match &self.known[key] {
             Value::Num(..) => text
                 .parse::<i64>()
@@ -216,20 +197,20 @@ impl Layers {
         self.figment = std::mem::take(&mut self.figment).merge(Layer(values));
     }
 
-    /// The known key that looks most like `key`, if any does. The last part alone may
-    /// be what was meant, in another section.
+    /// Returns the known key that is most similar to `key`. A key of the same name in
+    /// another section is similar enough.
     fn nearest(&self, key: &str) -> Option<String> {
-        let likeness = |known: &&String| {
+        let similarity = |known: &&String| {
             let whole = strsim::normalized_damerau_levenshtein(key, known);
             let same_name = key.rsplit('.').next() == known.rsplit('.').next();
             if same_name { whole.max(0.6) } else { whole }
         };
-        let nearest = self.known.keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        (likeness(&nearest) >= 0.6).then(|| nearest.clone())
+        let nearest = self.known.keys().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        (similarity(&nearest) >= 0.6).then(|| nearest.clone())
     }
 }
 
-/// Values that are there already, as one source.
+/// Parsed values as a source for figment.
 struct Layer(Dict);
 
 impl Provider for Layer {
@@ -242,10 +223,10 @@ impl Provider for Layer {
     }
 }
 
-fn parsed(text: &str, path: &Path) -> Result<Dict, ConfigError> {
+fn parse(text: &str, path: &Path) -> Result<Dict, ConfigError> {
     let values = Toml::from_str::<Dict>(text);
     values.map_err(|error| {
-        // The parser draws the line with a pointer below it; here it is one line.
+        // The parser's message has several lines, with a pointer to the place.
         let message = error.to_string();
         let message = message.lines().map(str::trim).filter(|line| !line.is_empty());
         let message = message.collect::<Vec<_>>().join(" ");
@@ -253,11 +234,11 @@ fn parsed(text: &str, path: &Path) -> Result<Dict, ConfigError> {
     })
 }
 
-fn leaves(prefix: &str, values: &Dict, into: &mut BTreeMap<String, Value>) {
+fn collect_leaves(prefix: &str, values: &Dict, into: &mut BTreeMap<String, Value>) {
     for (name, value) in values {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
-            Value::Dict(_, inner) => leaves(&key, inner, into),
+            Value::Dict(_, inner) => collect_leaves(&key, inner, into),
             leaf => {
                 into.insert(key, leaf.clone());
             }

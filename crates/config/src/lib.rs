@@ -1,73 +1,48 @@
-//! What can be set, for the whole platform, and where each value came from.
+//! Layered configuration with the source of every value.
 //!
-//! The commented defaults in `config.default.toml` are the schema: what isn't named
-//! there is refused. A file goes over them and the environment over the file; one
-//! environment serves every process.
+//! The commented default file is the schema: a key that it lacks is refused, with the
+//! nearest known one. A file overrides the defaults and the environment overrides the file.
+//! One environment serves every process of the platform.
+//!
+//! Each crate owns the [`Section`]s that it reads, and several crates may read parts of the
+//! same one. [`Config::section`] reads and validates a section.
 
+mod aliases;
+mod database;
 mod error;
 mod layers;
-mod sections;
+mod schema;
+mod section;
 mod settings;
-mod validate;
+#[cfg(test)]
+mod tests;
+mod validator;
 pub mod values;
 
-use std::net::SocketAddr;
+use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-pub use error::ConfigError;
-pub use layers::variable_of;
-pub use sections::{
-    Admin, Api, Auth, Broker, Codes, Database, Limits, Log, LogFormat, Mail, MetricsExporter,
-    OtlpCompression, OtlpProtocol, Synchronous, Tasks, Telemetry, Worker,
-};
+pub use database::{Database, Synchronous};
+pub use error::{ConfigError, variable_of};
+pub use schema::{PLATFORM, Schema};
+pub use section::{Section, SectionCheck, check};
 pub use settings::{Setting, Source};
+pub use validator::Validator;
 pub use values::EngineUrl;
 
-use layers::Layers;
+use layers::{Environment, Layers};
 
-/// The commented default file.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
-
-/// Everything that can be set.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The merged configuration of a process.
+#[derive(Clone)]
 pub struct Config {
-    /// Where files are kept.
-    pub data_dir: PathBuf,
-    /// The database.
-    pub database: Database,
-    /// The broker.
-    pub broker: Broker,
-    /// Mail.
-    pub mail: Mail,
-    /// The service for accounts and tokens.
-    pub auth: Auth,
-    /// The service for tasks.
-    pub api: Api,
-    /// The listener for those who run the platform.
-    pub admin: Admin,
-    /// The workers.
-    pub worker: Worker,
-    /// Codes sent by mail.
-    pub codes: Codes,
-    /// What is too much.
-    pub limits: Limits,
-    /// How long tasks are kept.
-    pub tasks: Tasks,
-    /// What is logged.
-    pub log: Log,
-    /// What is traced.
-    pub telemetry: Telemetry,
-    /// Where each value came from.
-    #[serde(skip)]
+    layers: Layers,
+    data_dir: PathBuf,
     settings: Vec<Setting>,
 }
 
 impl Config {
-    /// Reads defaults, then `file` (or the one that `MINIAPP_CONFIG` names), then the
-    /// environment of this process.
+    /// Loads the platform's configuration from `file`, or the file that `MINIAPP_CONFIG`
+    /// names, and from the environment of this process.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -75,66 +50,92 @@ impl Config {
         Self::load_from(file, environment)
     }
 
-    /// Reads defaults, then `file` (or the one that `MINIAPP_CONFIG` names), then
-    /// `environment`.
+    /// Like [`load`](Self::load), with the given environment.
     pub fn load_from(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let environment = environment.into_iter().collect();
-        let layers = Layers::new(file, &environment)?;
-        let mut config: Self = layers.extract()?;
-        if config.data_dir.as_os_str().is_empty() {
-            config.data_dir = default_data_dir(&environment)?;
-        }
-        config.validate(&layers)?;
-        config.settings = layers.settings();
-        if config.database.url.is_empty() {
-            let file = config.data_dir.join("miniapp.db");
-            config.database.url = EngineUrl::new(format!("sqlite://{}", file.display()));
-        }
-        config.show_what_was_filled_in();
-        Ok(config)
+        Self::load_schemas(&[PLATFORM], file, environment)
     }
 
-    /// The defaults alone, with files in `data_dir`: for tests and tools.
+    /// Like [`load_from`](Self::load_from), for programs that add sections of their own to
+    /// those of the [`PLATFORM`].
+    pub fn load_schemas(
+        schemas: &[Schema],
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let environment = environment.into_iter().collect();
+        let mut layers = Layers::new(schemas, file, &environment)?;
+        let mut data_dir: PathBuf = layers.extract("data_dir")?;
+        if data_dir.as_os_str().is_empty() {
+            data_dir = default_data_dir(&environment)?;
+            layers.fill_in("data_dir", &data_dir.display().to_string());
+        }
+        if layers.extract::<EngineUrl>("database.url")?.is_empty() {
+            let file = data_dir.join("miniapp.db");
+            layers.fill_in("database.url", &format!("sqlite://{}", file.display()));
+        }
+        let settings = layers.settings();
+        Ok(Self { layers, data_dir, settings })
+    }
+
+    /// Loads the defaults alone, with files in `data_dir`: for tests and tools.
     pub fn defaults_in(data_dir: &Path) -> Result<Self, ConfigError> {
         let data_dir = data_dir.display().to_string();
         Self::load_from(None, [("MINIAPP__DATA_DIR".to_owned(), data_dir)])
     }
 
-    /// Every key with its value, secrets hidden, and where it came from.
+    /// Reads and validates a section.
+    pub fn section<T: Section>(&self) -> Result<T, ConfigError> {
+        let section: T = self.layers.extract(T::NAME)?;
+        section.validate(&Validator::new(&self.layers, T::NAME))?;
+        Ok(section)
+    }
+
+    /// Validates the sections that a program uses, so that it refuses to start with a wrong
+    /// value in any of them.
+    pub fn validate(&self, sections: &[SectionCheck]) -> Result<(), ConfigError> {
+        sections.iter().try_for_each(|check| check(self))
+    }
+
+    /// Replaces the value of a known `key`, read as in the environment.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the schema has no such key.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.layers.set(key, value, Source::Program);
+        self.settings = self.layers.settings();
+        self
+    }
+
+    /// The directory of the process's files.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Every key with its value, secrets hidden, and its source.
     pub fn settings(&self) -> &[Setting] {
         &self.settings
     }
 
-    /// Returns the address of the admin listener, by default `port` on the loopback interface.
-    pub fn admin_listen(&self, port: u16) -> SocketAddr {
-        self.admin.listen.unwrap_or_else(|| ([127, 0, 0, 1], port).into())
-    }
-
     /// Returns the error for a value of `key` that its consumer rejects.
     pub fn invalid(&self, key: &str, message: impl Into<String>) -> ConfigError {
-        let setting = self.settings.iter().find(|setting| setting.key == key);
-        let origin = setting.map_or(Source::Default, |setting| setting.source.clone());
-        ConfigError::Invalid { key: key.to_owned(), origin, message: message.into() }
-    }
-
-    fn show_what_was_filled_in(&mut self) {
-        let filled = [
-            ("data_dir", self.data_dir.display().to_string()),
-            ("database.url", self.database.url.to_string()),
-        ];
-        for (key, value) in filled {
-            if let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) {
-                setting.value = value;
-            }
-        }
+        self.layers.invalid(key, message)
     }
 }
 
-fn default_data_dir(environment: &layers::Environment) -> Result<PathBuf, ConfigError> {
-    // The XDG rules: a relative path there is to be ignored.
+impl Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.settings.iter().map(|it| (&it.key, &it.value));
+        f.debug_map().entries(settings).finish()
+    }
+}
+
+fn default_data_dir(environment: &Environment) -> Result<PathBuf, ConfigError> {
+    // The XDG specification: a relative path there is to be ignored.
     let absolute = |name: &str| {
         let path = environment.get(name).map(PathBuf::from);
         path.filter(|path| path.is_absolute())
@@ -144,6 +145,3 @@ fn default_data_dir(environment: &layers::Environment) -> Result<PathBuf, Config
         .map(|base| base.join("miniapp"))
         .ok_or(ConfigError::NoDataDir)
 }
-
-#[cfg(test)]
-mod tests;

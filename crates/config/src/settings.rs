@@ -1,35 +1,31 @@
-//! Showing what is in force.
+//! Values with their sources, for display.
 
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-/// One key, what is in force, and who said so.
+/// A key with its value and the source of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// `section.key`.
     pub key: String,
-    /// The value for people, secrets hidden.
+    /// The value for display, with secrets hidden.
     pub value: String,
-    /// Where it came from.
     pub source: Source,
 }
 
-/// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody set it.
     Default,
-    /// The configuration file.
     File(PathBuf),
     /// An environment variable.
     Variable(String),
     /// A file that an environment variable names.
     SecretFile {
-        /// The variable.
         variable: String,
-        /// The file.
         path: PathBuf,
     },
+    /// The program itself.
+    Program,
 }
 
 impl Display for Source {
@@ -41,6 +37,7 @@ impl Display for Source {
             Self::SecretFile { variable, path } => {
                 write!(f, "the file {} that {variable} names", path.display())
             }
+            Self::Program => f.write_str("the program"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
 
+use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
@@ -34,7 +35,7 @@ impl EngineUrl {
 
     /// The same with one more parameter in its query.
     #[must_use]
-    pub fn with(&self, parameter: &str, value: &str) -> Self {
+    pub fn with_parameter(&self, parameter: &str, value: &str) -> Self {
         let url = self.expose();
         let separator = if url.contains('?') { '&' } else { '?' };
         Self::new(format!("{url}{separator}{parameter}={value}"))
@@ -77,6 +78,14 @@ impl<'de> Deserialize<'de> for EngineUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)
     }
+}
+
+/// Whether `url` is an absolute URL of HTTP.
+pub fn is_http_url(url: &str) -> bool {
+    let url: Option<Uri> = url.parse().ok();
+    url.is_some_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()
+    })
 }
 
 #[derive(Deserialize)]
@@ -226,7 +235,7 @@ mod tests {
         for (url, longer) in
             [("amqps://mq/", "amqps://mq/?a=/b"), ("amqp://mq/?c=d", "amqp://mq/?c=d&a=/b")]
         {
-            assert_eq!(EngineUrl::new(url).with("a", "/b").expose(), longer);
+            assert_eq!(EngineUrl::new(url).with_parameter("a", "/b").expose(), longer);
         }
         assert_eq!(EngineUrl::new("sqlite:///a").scheme(), "sqlite");
         assert_eq!(EngineUrl::new("sqlite:///a").rest(), "/a");

@@ -8,9 +8,10 @@ use http::{HeaderValue, Method};
 use miniapp_types::problem::Code;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
+use super::config::{BaggageConfig, CorsConfig, LimitConfig};
 use super::front::{Front, RequestLog, X_TRACE_ID};
 use super::{BodyLimits, Problem, Proxies};
-use miniapp_config::Config;
+use miniapp_config::{Config, ConfigError};
 
 /// How a router is served.
 #[derive(Clone, Debug, Default)]
@@ -31,15 +32,18 @@ pub struct RouterOptions {
 
 impl RouterOptions {
     /// As `config` says, for the requests of `service`.
-    pub fn new(service: &'static str, config: &Config) -> Self {
-        Self {
-            body: BodyLimits { size: config.limits.body, timeout: config.limits.body_timeout },
-            cors_origins: config.api.cors_origins.clone(),
+    pub fn new(service: &'static str, config: &Config) -> Result<Self, ConfigError> {
+        let limits: LimitConfig = config.section()?;
+        let CorsConfig { cors_origins } = config.section()?;
+        let BaggageConfig { baggage_keys } = config.section()?;
+        Ok(Self {
+            body: BodyLimits { size: limits.body, timeout: limits.body_timeout },
+            cors_origins,
             request_log: RequestLog::Normal,
             service: Some(service),
-            baggage_keys: config.telemetry.baggage_keys.clone().into(),
-            proxies: Proxies::new(&config.limits.trusted_proxies),
-        }
+            baggage_keys: baggage_keys.into(),
+            proxies: Proxies::new(&limits.trusted_proxies),
+        })
     }
 }
 

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::LimitConfig;
 use super::connection::{Connection, Timeouts};
 use super::places::Places;
-use miniapp_config::Config;
 use miniapp_runtime::shutdown::Shutdown;
 
 /// Connections that are told at a time that there are too many; above that they are
@@ -51,12 +51,12 @@ impl Default for ServerOptions {
     }
 }
 
-impl From<&Config> for ServerOptions {
-    fn from(config: &Config) -> Self {
+impl From<&LimitConfig> for ServerOptions {
+    fn from(limits: &LimitConfig) -> Self {
         Self {
-            connections: config.limits.connections as usize,
-            header_timeout: config.limits.header_timeout,
-            write_timeout: config.limits.write_timeout,
+            connections: limits.connections as usize,
+            header_timeout: limits.header_timeout,
+            write_timeout: limits.write_timeout,
             ..Self::default()
         }
     }

@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::{Program, admin};
+use crate::{AdminConfig, Program, SECTIONS, admin};
 use miniapp_config::{Config, variable_of};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
@@ -53,7 +53,8 @@ struct Arguments {
 }
 
 /// Runs a service from its arguments to its exit code: configuration, logs, traces,
-/// signals, the admin listener, then `serve`.
+/// signals, the admin listener, then `serve`. A wrong value in a section that the program
+/// reads is a usage error.
 pub fn run<F>(program: Program, serve: impl FnOnce(AppContext) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -66,7 +67,12 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let config = match Config::load(arguments.config.as_deref()) {
+    let config = Config::load(arguments.config.as_deref()).and_then(|config| {
+        config.validate(SECTIONS)?;
+        config.validate(program.sections)?;
+        Ok(config)
+    });
+    let config = match config {
         Ok(config) => config,
         Err(error) => return refuse(&error, USAGE),
     };
@@ -86,11 +92,12 @@ pub fn run_with<F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    let admin: AdminConfig = config.section()?;
     let (runtime, telemetry) = prepare(program, &config)?;
     let flushed = Flushed(telemetry);
     let served = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
-        let listen = config.admin_listen(program.admin_port);
+        let listen = admin.address(program.admin_port);
         let listener = self::listen(listen, "admin.listen").await?;
         let health = Health::starting();
         let address = listener.local_addr().context("can't tell where the admin listener is")?;

@@ -1,7 +1,8 @@
+use miniapp_config::SectionCheck;
 use miniapp_telemetry::ProgramInfo;
 
 /// What distinguishes one program from another. Each program defines its own constant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// The command's name, which is also the service's name in logs, traces and metrics.
     pub name: &'static str,
@@ -9,6 +10,11 @@ pub struct Program {
     pub about: &'static str,
     /// The admin listener's port if `admin.listen` sets none.
     pub admin_port: u16,
+    /// The sections of the configuration that the program reads, besides the [`SECTIONS`] of
+    /// every program.
+    ///
+    /// [`SECTIONS`]: crate::SECTIONS
+    pub sections: &'static [SectionCheck],
     pub version: &'static str,
     /// The commit that the program was built from. Release builds set it.
     pub revision: Option<&'static str>,
@@ -46,6 +52,7 @@ mod tests {
             name: "example",
             about: "An example",
             admin_port: 9000,
+            sections: &[],
             version: "1.2.3",
             revision: None,
             keeps_traces: false,

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use miniapp_config::{Section, check};
 use miniapp_program::Program;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,11 +17,22 @@ const PROGRAM: Program = Program {
     name: "example",
     about: "An example",
     admin_port: 9000,
+    sections: &[check::<WorkerConfig>],
     version: env!("CARGO_PKG_VERSION"),
     revision: Some(REVISION),
     keeps_traces: false,
 };
 const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[derive(serde::Deserialize)]
+struct WorkerConfig {
+    concurrency: u16,
+}
+
+impl Section for WorkerConfig {
+    const NAME: &'static str = "worker";
+}
+
 const AS_SERVICE: &str = "KIT_TEST_AS_SERVICE";
 
 fn main() -> ExitCode {
@@ -35,7 +47,8 @@ fn main() -> ExitCode {
             miniapp_program::run(PROGRAM, |_| async { anyhow::bail!("the disk\nis full") })
         }
         Ok(_) => miniapp_program::run(PROGRAM, |context| async move {
-            println!("ready {}", context.config.worker.concurrency);
+            let worker: WorkerConfig = context.config.section()?;
+            println!("ready {}", worker.concurrency);
             context.shutdown.begun().await;
             Ok(())
         }),

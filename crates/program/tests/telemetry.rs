@@ -42,8 +42,7 @@ async fn handler() -> String {
 #[tokio::test]
 async fn a_request_leaves_a_trace() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut config = Config::defaults_in(directory.path()).expect("valid");
-    config.log.level = "warn".to_owned();
+    let config = Config::defaults_in(directory.path()).expect("valid").with("log.level", "warn");
     let telemetry = miniapp_telemetry::init(INFO, &config).expect("the first");
     miniapp_telemetry::init(INFO, &config).expect("the same again");
 

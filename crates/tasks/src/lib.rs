@@ -8,6 +8,7 @@
 
 mod batcher;
 mod columns;
+mod config;
 pub mod domain;
 pub mod engine;
 mod event_publisher;
@@ -24,6 +25,7 @@ mod tasks;
 mod timeline;
 mod writer;
 
+pub use config::RetentionConfig;
 pub use domain::{Command, Refusal, Task};
 pub use engine::{Claim, Engine, Filter, RenewedLease, StoreError};
 pub use maintenance::{Maintenance, Retention};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker, Queue};
-use miniapp_config as config;
 use miniapp_runtime::retry::{Retry, RetryLogger};
 use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::config::RetentionConfig;
 use crate::domain::Command;
 use crate::engine::DueTask;
 use crate::event_publisher::{self, EventQueue};
@@ -44,8 +44,8 @@ pub struct Retention {
     pub removed: SignedDuration,
 }
 
-impl From<&config::Tasks> for Retention {
-    fn from(settings: &config::Tasks) -> Self {
+impl From<&RetentionConfig> for Retention {
+    fn from(settings: &RetentionConfig) -> Self {
         // What is too long to be counted is for ever.
         let kept = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
         Self { ended: kept(settings.retention), removed: kept(settings.deleted_retention) }

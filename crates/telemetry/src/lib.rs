@@ -1,5 +1,6 @@
 //! Logs and traces of a process.
 
+pub mod config;
 mod log;
 pub mod metrics;
 pub mod otlp;
@@ -24,11 +25,12 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use uuid::Uuid;
 
 use crate::trace::{SINK, Sink, SpanStore};
+use config::{LogConfig, LogFormat, TelemetryConfig};
 use log::{LogLayer, Style};
-use miniapp_config::{self as config, Config, LogFormat};
+use miniapp_config::Config;
 use otlp::Exporter;
 use sampling::Sampler;
-pub use sampling::{Sampling, SamplingFault};
+pub use sampling::{Sampling, SamplingError};
 
 /// How long the last spans may take to be sent when the process ends.
 const LAST_SPANS: Duration = Duration::from_millis(1500);
@@ -68,20 +70,22 @@ pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> 
         return Ok(telemetry.clone());
     }
     let spans = SpanStore::default();
-    let identity = Identity::new(program, &config.telemetry);
-    let exporter = Exporter::start(&config.telemetry, move |service| identity.of(service))?;
+    let log: LogConfig = config.section()?;
+    let config: TelemetryConfig = config.section()?;
+    let identity = Identity::new(program, &config);
+    let exporter = Exporter::start(&config, move |service| identity.of(service))?;
     let is_kept = exporter.is_none() || program.keeps_traces;
     let store = is_kept.then(|| spans.clone());
     let sink = Sink { service: program.service, store, exporter: exporter.clone() };
-    let sampling = Sampling::of(&config.telemetry)?;
+    let sampling = Sampling::of(&config)?;
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::new(sampling))
         .with_span_processor(sink.clone())
         .build();
-    let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
+    let filter = EnvFilter::try_new(&log.level).context("log.level")?;
     let (filter, handle) = reload::Layer::new(filter);
     let filter = filter.and(filter_fn(is_ours_to_tell));
-    let log = LogLayer::new(style(config.log.format), std::io::stderr);
+    let log = LogLayer::new(style(log.format), std::io::stderr);
     let tracer = provider.tracer("miniapp");
     tracing_subscriber::registry()
         .with(log.with_filter(filter))
@@ -153,7 +157,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub fn new(program: ProgramInfo, settings: &config::Telemetry) -> Self {
+    pub fn new(program: ProgramInfo, settings: &TelemetryConfig) -> Self {
         let mut set: Vec<(String, String)> = otlp::pairs(&settings.resource_attributes).collect();
         let named = set.extract_if(.., |(key, _)| key == otlp::SERVICE).last();
         let name = settings.service_name.clone().or(named.map(|(_, name)| name));

@@ -8,7 +8,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 use parking_lot::Mutex;
 
-use miniapp_config as config;
+use crate::config::TelemetryConfig;
 
 /// Which new traces are recorded, and whether a caller's decision is followed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub(super) enum Root {
 
 /// Why a sampler can't be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SamplingFault {
+pub enum SamplingError {
     /// The name.
     #[error(
         "must be always_on, always_off, traceidratio or ratelimited, or one of these after \
@@ -43,12 +43,12 @@ pub enum SamplingFault {
     Rate,
 }
 
-impl SamplingFault {
-    /// The key of the setting at fault.
+impl SamplingError {
+    /// The key of the rejected setting within its section.
     pub fn key(self) -> &'static str {
         match self {
-            Self::Sampler => "telemetry.sampler",
-            Self::Ratio | Self::Rate => "telemetry.sampler_arg",
+            Self::Sampler => "sampler",
+            Self::Ratio | Self::Rate => "sampler_arg",
         }
     }
 }
@@ -58,7 +58,7 @@ const DEFAULT_RATE: u32 = 20;
 impl Sampling {
     /// What `settings` ask for. Where spans are sent somewhere, those who look for one
     /// trace shall find it; where they aren't, people look at a few.
-    pub fn of(settings: &config::Telemetry) -> Result<Self, SamplingFault> {
+    pub fn of(settings: &TelemetryConfig) -> Result<Self, SamplingError> {
         let goes_nowhere =
             settings.otlp_endpoint.is_empty() && settings.otlp_traces_endpoint.is_empty();
         let sampler = match settings.sampler.as_str() {
@@ -75,7 +75,7 @@ impl Sampling {
     }
 
     /// Reads OpenTelemetry's names, and `ratelimited` besides.
-    pub fn parse(sampler: &str, argument: &str) -> Result<Self, SamplingFault> {
+    pub fn parse(sampler: &str, argument: &str) -> Result<Self, SamplingError> {
         let (root, follows_parent) = match sampler.strip_prefix("parentbased_") {
             Some(root) => (root, true),
             None => (sampler, false),
@@ -87,11 +87,11 @@ impl Sampling {
             "traceidratio" if argument.is_empty() => Root::Ratio(1.0),
             "traceidratio" => {
                 let ratio = argument.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-                Root::Ratio(ratio.ok_or(SamplingFault::Ratio)?)
+                Root::Ratio(ratio.ok_or(SamplingError::Ratio)?)
             }
             "ratelimited" if argument.is_empty() => Root::PerSecond(DEFAULT_RATE),
-            "ratelimited" => Root::PerSecond(argument.parse().map_err(|_| SamplingFault::Rate)?),
-            _ => return Err(SamplingFault::Sampler),
+            "ratelimited" => Root::PerSecond(argument.parse().map_err(|_| SamplingError::Rate)?),
+            _ => return Err(SamplingError::Sampler),
         };
         Ok(Self { root, follows_parent })
     }
@@ -234,9 +234,9 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        assert_eq!(Sampling::parse("sometimes", ""), Err(SamplingFault::Sampler));
-        assert_eq!(Sampling::parse("traceidratio", "2"), Err(SamplingFault::Ratio));
-        assert_eq!(Sampling::parse("traceidratio", "NaN"), Err(SamplingFault::Ratio));
-        assert_eq!(Sampling::parse("ratelimited", "-1"), Err(SamplingFault::Rate));
+        assert_eq!(Sampling::parse("sometimes", ""), Err(SamplingError::Sampler));
+        assert_eq!(Sampling::parse("traceidratio", "2"), Err(SamplingError::Ratio));
+        assert_eq!(Sampling::parse("traceidratio", "NaN"), Err(SamplingError::Ratio));
+        assert_eq!(Sampling::parse("ratelimited", "-1"), Err(SamplingError::Rate));
     }
 }

@@ -5,6 +5,7 @@
 //! sessions, to the news of tasks for the `live` streams, and to news of accounts that
 //! are gone.
 
+mod config;
 mod deletions;
 mod kinds;
 mod live;
@@ -18,6 +19,7 @@ pub mod token;
 
 use miniapp_program::Program;
 
+pub use config::{ApiConfig, AuthServerConfig};
 pub use service::{Dependencies, openapi, run, serve};
 
 /// The program that consists of this service alone.
@@ -25,6 +27,7 @@ pub const PROGRAM: Program = Program {
     name: "api",
     about: "Tasks over HTTP",
     admin_port: 9000,
+    sections: config::SECTIONS,
     version: env!("CARGO_PKG_VERSION"),
     revision: option_env!("MINIAPP_REVISION"),
     keeps_traces: false,

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
-use miniapp_broker::Broker;
-use miniapp_config::Config;
+use miniapp_broker::{Broker, BrokerConfig};
+use miniapp_config::{Config, Database};
 use miniapp_http::{RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Retention, Tasks};
+use miniapp_tasks::{Retention, RetentionConfig, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::config::{ApiConfig, AuthServerConfig};
 use crate::state::Api;
 use crate::token::TokenVerifier;
 use crate::{PROGRAM, deletions, routes};
@@ -40,36 +41,41 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let Dependencies { tasks, broker, clock } = deps;
-    let verifier = TokenVerifier::new(&config.auth.url, clock.clone())?;
+    let auth: AuthServerConfig = config.section()?;
+    let options = ServerOptions::from(&config.section()?);
+    let verifier = TokenVerifier::new(&auth.url, clock.clone())?;
     add_checks(health, &tasks, &verifier);
     let api = Api::new(tasks, verifier, clock, broker.is_durable());
-    let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config))?;
+    let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
     // Both end with this function, after the last request.
     let _numbers = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);
     let _background = attend(&api, &broker);
-    let options = ServerOptions::from(config);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
 
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
-    let broker = miniapp_broker::open(&config.broker.address())?;
+    let ApiConfig { listen: address } = config.section()?;
+    let database: Database = config.section()?;
+    let retention: RetentionConfig = config.section()?;
+    let broker_config: BrokerConfig = config.section()?;
+    let broker = miniapp_broker::open(&broker_config.address())?;
     ensure!(
         broker.is_durable(),
         "{} is an in-process broker and reaches no worker: run miniapp, or set \
          MINIAPP__BROKER__URL to a shared broker",
-        config.broker.url
+        broker_config.url
     );
-    let at_database = || format!("can't open {}", config.database.url);
-    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
+    let at_database = || format!("can't open {}", database.url);
+    let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
+    let engine = miniapp_tasks::open_engine(&database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     miniapp_broker::health::add(&health, broker.clone());
-    let listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
-    let retention = Retention::from(&config.tasks);
+    let listener = miniapp_program::listen(address, "api.listen").await?;
+    let retention = Retention::from(&retention);
     let deps = Dependencies { tasks, broker: broker.clone(), clock };
     let serving = run(&config, deps, listener, &health, shutdown);
     upkeep.during(broker, retention, serving).await?

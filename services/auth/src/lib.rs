@@ -5,6 +5,7 @@
 //! messages that are owed, and looks after the signing keys.
 
 mod body;
+mod config;
 mod error;
 mod openapi;
 mod routes;
@@ -16,6 +17,7 @@ mod testing;
 
 use miniapp_program::Program;
 
+pub use config::AuthConfig;
 pub use service::{Auth, openapi, serve};
 
 /// The program that consists of this service alone.
@@ -23,6 +25,7 @@ pub const PROGRAM: Program = Program {
     name: "auth",
     about: "Accounts, sessions and tokens",
     admin_port: 9005,
+    sections: config::SECTIONS,
     version: env!("CARGO_PKG_VERSION"),
     revision: option_env!("MINIAPP_REVISION"),
     keeps_traces: false,

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use axum::Router;
 use miniapp_accounts::mail::Mailer;
 use miniapp_accounts::{Accounts, Dependencies, Store, open_mailer, open_store, upkeep};
-use miniapp_config::Config;
+use miniapp_broker::BrokerConfig;
+use miniapp_config::{Config, Database};
 use miniapp_http::{IpRateLimit, RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
@@ -19,6 +20,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::config::{AuthConfig, IpLimitConfig};
 use crate::{PROGRAM, routes};
 
 /// How long the mail server may take to answer: less than the check may take.
@@ -50,7 +52,7 @@ impl Auth {
         };
         retry.recovered();
         let router = router(&accounts, config)?;
-        Ok(Self { accounts, router, options: ServerOptions::from(config) })
+        Ok(Self { accounts, router, options: ServerOptions::from(&config.section()?) })
     }
 
     /// Serves accounts on `listener` until `shutdown`.
@@ -69,24 +71,27 @@ impl Auth {
 /// Runs the service on what the configuration names, until it is told to stop.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
-    let broker = miniapp_broker::open(&config.broker.address())?;
+    let AuthConfig { listen } = config.section()?;
+    let database: Database = config.section()?;
+    let broker_config: BrokerConfig = config.section()?;
+    let broker = miniapp_broker::open(&broker_config.address())?;
     if !broker.is_durable() {
         tracing::warn!(
-            broker = %config.broker.url,
+            broker = %broker_config.url,
             "nobody outside of this process hears of sessions and deleted accounts: run \
              miniapp, or set MINIAPP__BROKER__URL to a broker that is shared"
         );
     }
-    let store = open_store(&config).await;
-    let store = store.with_context(|| format!("can't open {}", config.database.url))?;
-    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
-    let clock = clock.with_context(|| format!("can't ask {} for the time", config.database.url))?;
+    let store = open_store(&database).await;
+    let store = store.with_context(|| format!("can't open {}", database.url))?;
+    let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
+    let clock = clock.with_context(|| format!("can't ask {} for the time", database.url))?;
     let (watchers, _) = broadcast::channel(1);
-    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers)?;
+    let mailer = open_mailer(&config.section()?, store.clone(), clock.clone(), watchers)?;
     let parts = Dependencies { service: PROGRAM.name, store, broker, mailer, clock };
     let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
     let Some(auth) = opened.await.transpose()? else { return Ok(()) };
-    let listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
+    let listener = miniapp_program::listen(listen, "auth.listen").await?;
     health.started();
     auth.run(listener, shutdown).await
 }
@@ -98,11 +103,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// All that is served.
 pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Router> {
-    let per_ip = IpRateLimit::new(config.limits.per_ip);
+    let IpLimitConfig { per_ip } = config.section()?;
+    let per_ip = IpRateLimit::new(per_ip);
+    let options = RouterOptions::new(PROGRAM.name, config)?;
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
     let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
-    Ok(miniapp_http::finish(router, &RouterOptions::new(PROGRAM.name, config)))
+    Ok(miniapp_http::finish(router, &options))
 }
 
 fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {

@@ -60,10 +60,10 @@ impl App {
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::load_from(None, settings).expect("a configuration");
         let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(ManualClock::default()));
-        let store = open_store(&config).await.expect("a store");
+        let store = open_store(&config.section().expect("a section")).await.expect("a store");
         let (watchers, _) = broadcast::channel(1);
-        let mailer =
-            open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+        let mail = config.section().expect("a section");
+        let mailer = open_mailer(&mail, store.clone(), clock.clone(), watchers).expect("a mailer");
         let parts = Dependencies {
             service: "auth",
             store: store.clone(),

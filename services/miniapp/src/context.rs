@@ -2,14 +2,17 @@
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use miniapp_api::ApiConfig;
+use miniapp_auth::AuthConfig;
 use miniapp_client::{Client, SessionStore as _};
-use miniapp_config::Config;
+use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
 use crate::cli::Global;
 use crate::platform::reachable;
 use crate::session_file::{self, SessionFile};
+use crate::settings;
 use crate::ui::Ui;
 
 /// What every command has at hand.
@@ -27,6 +30,13 @@ impl Context {
     /// Puts it together from the command line.
     pub fn new(global: Global) -> Self {
         Self { ui: Ui::new(global.json, global.color), global, clock: SystemClock }
+    }
+
+    /// Loads the configuration and validates every section of the platform.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let config = Config::load(self.global.config.as_deref())?;
+        settings::validate(&config)?;
+        Ok(config)
     }
 
     /// A client of the platform that the command talks to, signed in if `miniapp login`
@@ -53,9 +63,11 @@ impl Context {
         if let Some(url) = &self.global.url {
             return Ok((url.clone(), None));
         }
-        let config = Config::load(self.global.config.as_deref())?;
+        let config = self.config()?;
+        let api: ApiConfig = config.section()?;
+        let auth: AuthConfig = config.section()?;
         let at = |address| Url::parse(&format!("http://{}", reachable(address)));
-        Ok((at(config.api.listen)?, Some(at(config.auth.listen)?)))
+        Ok((at(api.listen)?, Some(at(auth.listen)?)))
     }
 
     /// The time.

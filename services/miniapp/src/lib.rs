@@ -10,6 +10,7 @@ mod platform;
 mod samples;
 mod serve;
 mod session_file;
+mod settings;
 mod store;
 mod ui;
 mod why;
@@ -19,11 +20,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use miniapp_program::Program;
 
+pub use settings::validate;
+
 /// The program that runs the whole platform.
 pub const PROGRAM: Program = Program {
     name: "miniapp",
     about: "Accounts, tokens and background tasks in one process",
     admin_port: 9000,
+    sections: &[validate],
     version: env!("CARGO_PKG_VERSION"),
     revision: option_env!("MINIAPP_REVISION"),
     keeps_traces: true,

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use miniapp_accounts::MailConfig;
 use miniapp_accounts::mail::InboxMail;
-use miniapp_auth::Auth;
-use miniapp_broker::Broker;
-use miniapp_config::Config;
+use miniapp_api::ApiConfig;
+use miniapp_auth::{Auth, AuthConfig};
+use miniapp_broker::{Broker, BrokerConfig};
+use miniapp_config::{Config, Database};
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Maintenance, Retention, Tasks};
+use miniapp_worker::WorkerConfig;
 use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -59,22 +62,27 @@ impl Platform {
     /// Starts everything on files in `directory`; returns once it listens.
     pub async fn start(context: AppContext, directory: DataDir) -> anyhow::Result<(Self, Running)> {
         let AppContext { config, shutdown, health, admin, .. } = context;
-        let auth_listener = miniapp_program::listen(config.auth.listen, "auth.listen").await?;
-        let api_listener = miniapp_program::listen(config.api.listen, "api.listen").await?;
+        let auth_config: AuthConfig = config.section()?;
+        let api_config: ApiConfig = config.section()?;
+        let auth_listener = miniapp_program::listen(auth_config.listen, "auth.listen").await?;
+        let api_listener = miniapp_program::listen(api_config.listen, "api.listen").await?;
         let addresses =
             Addresses { api: api_listener.local_addr()?, auth: auth_listener.local_addr()?, admin };
         // The API's auth is the one beside it, wherever that came to listen.
-        let mut config = Config::clone(&config);
-        config.auth.url = addresses.auth_url();
+        let config = Config::clone(&config).with("auth.url", &addresses.auth_url());
+        let database: Database = config.section()?;
+        let broker_config: BrokerConfig = config.section()?;
+        let worker: WorkerConfig = config.section()?;
 
-        let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
-        let clock = clock.with_context(|| format!("can't open {}", config.database.url))?;
-        let broker = miniapp_broker::open(&config.broker.address())?;
+        let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
+        let clock = clock.with_context(|| format!("can't open {}", database.url))?;
+        let broker = miniapp_broker::open(&broker_config.address())?;
         let (mails, _) = broadcast::channel(MAILS);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;
-        let (tasks, upkeep) = open_tasks(&config, &clock).await?;
+        let (tasks, upkeep) = open_tasks(&database, &clock).await?;
 
+        let retention = Retention::from(&config.section()?);
         let config = Arc::new(config);
         let mut parts = JoinSet::new();
         parts.spawn(auth.run(auth_listener, shutdown.clone()));
@@ -87,7 +95,7 @@ impl Platform {
             let (config, shutdown) = (config.clone(), shutdown.clone());
             async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }
         });
-        let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
+        let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
         let deps = miniapp_worker::Dependencies {
             tasks: tasks.clone(),
             broker: broker.clone(),
@@ -95,7 +103,7 @@ impl Platform {
             kinds,
             seed: rand::random(),
         };
-        parts.spawn(run_workers(config, deps, upkeep, shutdown.clone()));
+        parts.spawn(run_workers(worker, retention, deps, upkeep, shutdown.clone()));
 
         let platform = Self { addresses, broker, tasks, mails, clock, directory };
         Ok((platform, Running { shutdown, parts }))
@@ -133,11 +141,12 @@ async fn open_accounts(
     broker: &Arc<dyn Broker>,
     mails: &broadcast::Sender<InboxMail>,
 ) -> anyhow::Result<miniapp_accounts::Dependencies> {
-    let store = miniapp_accounts::open_store(config).await;
-    let store = store.with_context(|| format!("can't open {}", config.database.url))?;
+    let database: Database = config.section()?;
+    let store = miniapp_accounts::open_store(&database).await;
+    let store = store.with_context(|| format!("can't open {}", database.url))?;
     let (broker, clock) = (broker.clone(), clock.clone());
-    let mailer =
-        miniapp_accounts::open_mailer(config, store.clone(), clock.clone(), mails.clone())?;
+    let mail: MailConfig = config.section()?;
+    let mailer = miniapp_accounts::open_mailer(&mail, store.clone(), clock.clone(), mails.clone())?;
     Ok(miniapp_accounts::Dependencies {
         service: miniapp_auth::PROGRAM.name,
         store,
@@ -148,31 +157,30 @@ async fn open_accounts(
 }
 
 async fn open_tasks(
-    config: &Config,
+    database: &Database,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Tasks, Maintenance)> {
-    let url = &config.database.url;
-    let engine = miniapp_tasks::open_engine(&config.database).await;
-    let engine = engine.with_context(|| format!("can't open {url}"))?;
+    let engine = miniapp_tasks::open_engine(database).await;
+    let engine = engine.with_context(|| format!("can't open {}", database.url))?;
     Ok(Tasks::new(engine, clock.clone()))
 }
 
 /// Runs the workers to their end, then what looks after the tasks: what running ones said
 /// to the end is still told.
 async fn run_workers(
-    config: Arc<Config>,
+    config: WorkerConfig,
+    retention: Retention,
     deps: miniapp_worker::Dependencies,
     upkeep: Maintenance,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let retention = Retention::from(&config.tasks);
-    let workers = (0..config.worker.replicas).map(|_| {
+    let workers = (0..config.replicas).map(|_| {
         let deps = miniapp_worker::Dependencies { seed: rand::random(), ..deps.clone() };
-        miniapp_worker::run(&config.worker, deps, shutdown.clone())
+        miniapp_worker::run(&config, deps, shutdown.clone())
     });
     let working = async {
         join_all(workers).await;
-        if config.worker.replicas == 0 {
+        if config.replicas == 0 {
             // They run elsewhere, and the tasks are still looked after.
             shutdown.begun().await;
         }

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod cancels;
+mod config;
 mod consumer;
 mod context;
 mod heartbeat;
@@ -25,7 +26,6 @@ mod spans;
 use std::sync::Arc;
 
 use miniapp_broker::Broker;
-use miniapp_config as config;
 use miniapp_program::Program;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
@@ -39,6 +39,7 @@ use crate::kinds::Kinds;
 use crate::runner::Runner;
 use crate::running::Running;
 
+pub use config::WorkerConfig;
 pub use service::serve;
 
 /// The program that consists of this service alone.
@@ -46,6 +47,7 @@ pub const PROGRAM: Program = Program {
     name: "worker",
     about: "Runs tasks",
     admin_port: 9001,
+    sections: config::SECTIONS,
     version: env!("CARGO_PKG_VERSION"),
     revision: option_env!("MINIAPP_REVISION"),
     keeps_traces: false,
@@ -69,7 +71,7 @@ pub struct Dependencies {
 /// Runs one worker until `shutdown` is complete: after its first step no task is taken and
 /// running ones have `worker.grace` to end; what is left then is handed back. After the
 /// second all is dropped.
-pub async fn run(config: &config::Worker, deps: Dependencies, shutdown: Shutdown) {
+pub async fn run(config: &WorkerConfig, deps: Dependencies, shutdown: Shutdown) {
     let Dependencies { tasks, broker, clock, kinds, seed } = deps;
     let runner = Arc::new(Runner {
         name: name::next(config.name.as_deref()).into(),

@@ -3,27 +3,34 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
+use miniapp_broker::BrokerConfig;
+use miniapp_config::Database;
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
-use miniapp_tasks::{Retention, Tasks};
+use miniapp_tasks::{Retention, RetentionConfig, Tasks};
 
 use crate::Dependencies;
+use crate::config::WorkerConfig;
 use crate::kinds::Kinds;
 
 /// Runs one worker on what the configuration names, until it is told to stop.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
-    let broker = miniapp_broker::open(&config.broker.address())?;
+    let worker: WorkerConfig = config.section()?;
+    let database: Database = config.section()?;
+    let retention: RetentionConfig = config.section()?;
+    let broker_config: BrokerConfig = config.section()?;
+    let broker = miniapp_broker::open(&broker_config.address())?;
     ensure!(
         broker.is_durable(),
         "{} is an in-process broker and cannot reach this worker: run miniapp, or set \
          MINIAPP__BROKER__URL to a shared broker",
-        config.broker.url
+        broker_config.url
     );
-    let at_database = || format!("can't open {}", config.database.url);
-    let clock = miniapp_postgres::open_clock(&config.database, Arc::new(SystemClock)).await;
+    let at_database = || format!("can't open {}", database.url);
+    let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = miniapp_tasks::open_engine(&config.database).await.with_context(at_database)?;
+    let engine = miniapp_tasks::open_engine(&database).await.with_context(at_database)?;
     let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     health.add("tasks", {
         let tasks = tasks.clone();
@@ -34,10 +41,10 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     });
     miniapp_broker::health::add(&health, broker.clone());
 
-    let retention = Retention::from(&config.tasks);
-    let kinds = Arc::new(Kinds::standard(config.worker.http_allow_private));
+    let retention = Retention::from(&retention);
+    let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
     health.started();
     let deps = Dependencies { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
-    let working = crate::run(&config.worker, deps, shutdown);
+    let working = crate::run(&worker, deps, shutdown);
     Ok(upkeep.during(broker, retention, working).await?)
 }

@@ -1,6 +1,6 @@
 //! What administrators do with the accounts of all.
 
-use miniapp_config::Config;
+use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::Clock;
 use miniapp_types::account::{Account, AccountPage, AuditPage, Role};
 use miniapp_types::page::{Page, cursor};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Accounts;
 use super::sign_in::identify;
 use crate::audit::{Action, Caller, Entry};
+use crate::config::TokenConfig;
 use crate::error::Error;
 use crate::outbox::{OutboxCodec, OutboxMessage};
 use crate::secret::{PlatformSecret, SecretError};
@@ -67,7 +68,8 @@ pub async fn grant_admin(
     clock: &dyn Clock,
     login: &str,
 ) -> Result<Account, GrantError> {
-    let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
+    let tokens: TokenConfig = config.section()?;
+    let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
     let found = store.credentials(&identify(login)).await?;
     let unknown = || GrantError::Unknown(login.to_owned());
     let account = found.ok_or_else(unknown)?.account;
@@ -95,6 +97,8 @@ pub enum GrantError {
     /// There is no secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Something that doesn't happen.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use miniapp_broker::Broker;
-use miniapp_config::Config;
+use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::metrics::CollectorGuard;
 use miniapp_types::account::Jwks;
@@ -28,6 +28,7 @@ pub use sign_in::FIRST_EPOCH;
 
 use crate::audit::{Action, Caller, Entry};
 use crate::code::Codes;
+use crate::config::{CodeConfig, SignInLimits, TokenConfig};
 use crate::email::Email;
 use crate::error::Error;
 use crate::event_publisher::EventPublisher;
@@ -66,6 +67,8 @@ pub enum OpenError {
     /// The administrator's address is none.
     #[error("auth.admin_email (MINIAPP__AUTH__ADMIN_EMAIL) is not an e-mail address")]
     AdminEmail,
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Something that doesn't happen.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
@@ -94,20 +97,23 @@ struct Settings {
 
 impl Settings {
     fn new(config: &Config) -> Result<Self, OpenError> {
-        let admin_email = match config.auth.admin_email.as_deref() {
+        let tokens: TokenConfig = config.section()?;
+        let codes: CodeConfig = config.section()?;
+        let SignInLimits { sign_in_failures } = config.section()?;
+        let admin_email = match tokens.admin_email.as_deref() {
             Some(text) => Some(Email::parse(text).ok_or(OpenError::AdminEmail)?),
             None => None,
         };
         Ok(Self {
-            access_ttl: config.auth.access_ttl,
-            refresh_ttl: config.auth.refresh_ttl,
-            sessions_per_user: config.auth.sessions_per_user,
+            access_ttl: tokens.access_ttl,
+            refresh_ttl: tokens.refresh_ttl,
+            sessions_per_user: tokens.sessions_per_user,
             admin_email,
-            code_ttl: config.codes.ttl,
-            code_tries: config.codes.tries,
-            code_cooldown: config.codes.cooldown,
-            codes_per_day: config.codes.per_day,
-            sign_in_failures: config.limits.sign_in_failures,
+            code_ttl: codes.ttl,
+            code_tries: codes.tries,
+            code_cooldown: codes.cooldown,
+            codes_per_day: codes.per_day,
+            sign_in_failures,
         })
     }
 }
@@ -136,9 +142,9 @@ impl Accounts {
         let Dependencies { service, store, broker, mailer, clock } = parts;
         let store: Arc<dyn Store> = Arc::new(TracedStore { store, service });
         let settings = Settings::new(config)?;
-        let secret = PlatformSecret::load(config.auth.secret.as_ref(), &config.data_dir)?;
-        let schedule =
-            Schedule { rotation: config.auth.key_rotation, overlap: config.auth.key_overlap };
+        let tokens: TokenConfig = config.section()?;
+        let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
+        let schedule = Schedule { rotation: tokens.key_rotation, overlap: tokens.key_overlap };
         let keys = SigningKeys::open(store.clone(), clock.clone(), &secret, schedule).await?;
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         let passwords = tokio::task::spawn_blocking(move || Passwords::new(service, concurrency))

@@ -1,6 +1,7 @@
 //! Whoever asks about a name can't tell by the work that it takes whether there is an
 //! account: the store is left with the same changes.
 
+use miniapp_config::Database;
 use std::time::Duration;
 
 use miniapp_accounts::requests::{ResetConfirmation, Verification};
@@ -36,7 +37,8 @@ struct Traces {
 
 impl Traces {
     async fn of(platform: &Platform, address: &str) -> Self {
-        let pool = SqlitePool::connect(platform.config.database.url.expose()).await;
+        let database: Database = platform.config.section().expect("a section");
+        let pool = SqlitePool::connect(database.url.expose()).await;
         let pool = pool.expect("a store");
         // Without the one that the account was registered with.
         let codes = "SELECT purpose, mac IS NOT NULL, tries FROM codes WHERE email = ? AND \

@@ -43,9 +43,14 @@ impl Sender {
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::load_from(None, settings).expect("a configuration");
         let clock = Arc::new(ManualClock::default());
-        let store = open_store(&config).await.expect("a store");
+        let store = open_store(&config.section().expect("a section")).await.expect("a store");
         let (watchers, _) = broadcast::channel(1);
-        let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers);
+        let mailer = open_mailer(
+            &config.section().expect("a section"),
+            store.clone(),
+            clock.clone(),
+            watchers,
+        );
         let mailer = mailer.expect("a mailer");
         let broker = Arc::new(MemoryBroker::new());
         let parts = Dependencies {

@@ -82,7 +82,7 @@ impl Platform {
 
     async fn open(files: TempDir, clock: Arc<ManualClock>) -> Result<Self, OpenError> {
         let config = config(&files, &[]);
-        let store = open_store(&config).await.expect("a store");
+        let store = open_store(&config.section().expect("a section")).await.expect("a store");
         let broker = Arc::new(MemoryBroker::new());
         let mailer = Arc::new(TestMailer::default());
         let parts = Dependencies {

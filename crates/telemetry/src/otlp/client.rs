@@ -19,7 +19,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::Target;
-use miniapp_config::{OtlpCompression, OtlpProtocol};
+use crate::config::{OtlpCompression, OtlpProtocol};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("miniapp/", env!("CARGO_PKG_VERSION")));

@@ -29,8 +29,8 @@ use tokio::sync::mpsc;
 
 use self::queue::Queue;
 use self::sender::{DropReporter, Flush, Sender};
+use crate::config::TelemetryConfig;
 use crate::trace::CompletedSpan;
-use miniapp_config as config;
 
 pub(crate) use client::Client;
 pub(crate) use encode::Fields;
@@ -54,7 +54,7 @@ impl Exporter {
     /// Begins to send where `settings` say; `None` if nowhere. `resource` says what is told
     /// about each service.
     pub fn start(
-        settings: &config::Telemetry,
+        settings: &TelemetryConfig,
         resource: impl Fn(&str) -> Vec<KeyValue> + Send + 'static,
     ) -> anyhow::Result<Option<Self>> {
         let Some(target) = Target::of(Signal::Traces, settings)? else { return Ok(None) };

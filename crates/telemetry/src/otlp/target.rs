@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret as _;
 
-use miniapp_config::{self as config, OtlpCompression, OtlpProtocol};
+use crate::config::{OtlpCompression, OtlpProtocol, TelemetryConfig};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum Signal {
 
 impl Signal {
     /// Where it has an endpoint of its own.
-    fn endpoint(self, settings: &config::Telemetry) -> &str {
+    fn endpoint(self, settings: &TelemetryConfig) -> &str {
         match self {
             Self::Traces => &settings.otlp_traces_endpoint,
             Self::Metrics => &settings.otlp_metrics_endpoint,
@@ -58,7 +58,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// What `settings` say; `None` if the signal isn't sent.
-    pub fn of(signal: Signal, settings: &config::Telemetry) -> anyhow::Result<Option<Self>> {
+    pub fn of(signal: Signal, settings: &TelemetryConfig) -> anyhow::Result<Option<Self>> {
         let own = signal.endpoint(settings);
         let (given, is_whole) = match (own, settings.otlp_endpoint.as_str()) {
             ("", "") => return Ok(None),

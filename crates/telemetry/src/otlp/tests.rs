@@ -9,14 +9,15 @@ use opentelemetry::trace::{
 use opentelemetry_sdk::trace::{SpanEvents, SpanLinks};
 
 use super::*;
-use miniapp_config::{Config, OtlpProtocol};
+use crate::config::OtlpProtocol;
+use miniapp_config::Config;
 
-fn settings(url: &str, change: &[(&str, &str)]) -> config::Telemetry {
+fn settings(url: &str, change: &[(&str, &str)]) -> TelemetryConfig {
     let mut variables = vec![("HOME", "/"), ("OTEL_EXPORTER_OTLP_ENDPOINT", url)];
     variables.push(("OTEL_BSP_SCHEDULE_DELAY", "20"));
     variables.extend(change);
     let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Config::load_from(None, variables).expect("valid").telemetry
+    Config::load_from(None, variables).and_then(|config| config.section()).expect("valid")
 }
 
 fn exporter(url: &str, change: &[(&str, &str)]) -> Exporter {

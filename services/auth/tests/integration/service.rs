@@ -76,9 +76,11 @@ async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
     let files = tempfile::tempdir().expect("a directory");
     let config = Config::defaults_in(files.path()).expect("a configuration");
     let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(SystemClock));
-    let store = open_store(&config).await.expect("a store");
+    let store = open_store(&config.section().expect("a section")).await.expect("a store");
     let (watchers, mails) = broadcast::channel(16);
-    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+    let mailer =
+        open_mailer(&config.section().expect("a section"), store.clone(), clock.clone(), watchers)
+            .expect("a mailer");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (health, shutdown) = (Health::new(), Shutdown::new());
@@ -114,9 +116,11 @@ async fn without_its_mail_server_it_is_of_use_all_the_same() {
     let settings = settings.map(|(name, value)| (name.to_owned(), value));
     let config = Config::load_from(None, settings).expect("a configuration");
     let (broker, clock) = (Arc::new(MemoryBroker::new()), Arc::new(SystemClock));
-    let store = open_store(&config).await.expect("a store");
+    let store = open_store(&config.section().expect("a section")).await.expect("a store");
     let (watchers, _) = broadcast::channel(1);
-    let mailer = open_mailer(&config, store.clone(), clock.clone(), watchers).expect("a mailer");
+    let mailer =
+        open_mailer(&config.section().expect("a section"), store.clone(), clock.clone(), watchers)
+            .expect("a mailer");
     let health = Health::new();
     let parts = Dependencies { service: "auth", store, broker, mailer, clock };
     Auth::open(&config, parts, &health).await.expect("a service");

@@ -1,7 +1,6 @@
 //! `miniapp admin`: what needs the database itself rather than an account.
 
 use miniapp_accounts::grant_admin;
-use miniapp_config::Config;
 
 use crate::context::Context;
 use crate::store;
@@ -19,7 +18,7 @@ pub enum Command {
 /// Runs `command`.
 pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     let Command::Grant { login } = command;
-    let config = Config::load(context.global.config.as_deref())?;
+    let config = context.config()?;
     let store = store::accounts(&config).await?;
     let account = grant_admin(&config, store.as_ref(), &context.clock, &login).await?;
     if context.ui.json {

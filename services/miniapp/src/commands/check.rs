@@ -1,7 +1,6 @@
 //! `miniapp check`: whether the tasks in the database keep to the rules.
 
 use anyhow::bail;
-use miniapp_config::Config;
 use miniapp_tasks::engine::InvariantReport;
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::ui::{Table, Tone};
 /// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let ui = context.ui;
-    let config = Config::load(context.global.config.as_deref())?;
+    let config = context.config()?;
     let engine = store::tasks(&config).await?;
     let checked = engine.check_invariants(context.now()).await?;
     if ui.json {

@@ -1,6 +1,6 @@
 //! `miniapp config`: the configuration in force, and where each value comes from.
 
-use miniapp_config::{Config, DEFAULTS, Source};
+use miniapp_config::{PLATFORM, Source};
 use serde_json::json;
 
 use crate::context::Context;
@@ -21,9 +21,9 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let ui = context.ui;
     if args.defaults {
-        return Ok(ui.line(DEFAULTS.trim_end())?);
+        return Ok(ui.line(PLATFORM.defaults.trim_end())?);
     }
-    let config = Config::load(context.global.config.as_deref())?;
+    let config = context.config()?;
     let shown = || {
         let settings = config.settings().iter();
         settings.filter(|setting| !args.changed || setting.source != Source::Default)

@@ -28,7 +28,7 @@ pub fn run(context: &Context) -> ExitCode {
 fn prepare() -> anyhow::Result<(TempDir, Config, DataDir)> {
     let temporary = tempfile::tempdir().context("no temporary directory for the demo")?;
     let config = config(temporary.path())?;
-    let directory = DataDir::lock(&config.data_dir)?;
+    let directory = DataDir::lock(config.data_dir())?;
     Ok((temporary, config, directory))
 }
 

@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 use miniapp_accounts::mail::InboxMail;
-use miniapp_config::Config;
 use serde_json::json;
 
 use crate::context::Context;
@@ -32,7 +31,7 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let ui = context.ui;
-    let config = Config::load(context.global.config.as_deref())?;
+    let config = context.config()?;
     let kept = store::accounts(&config).await?.inbox_mails(LOOKED_AT).await?;
     let is_wanted =
         |kept: &&InboxMail| args.to.as_ref().is_none_or(|to| kept.mail.to.eq_ignore_ascii_case(to));

@@ -27,14 +27,14 @@ pub fn run(context: &Context) -> ExitCode {
 /// The directory comes before anything else: where another process is at work, that is
 /// what has to be said, not which port is taken.
 fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
-    let mut config = Config::load(context.global.config.as_deref())?;
+    let mut config = context.config()?;
     let is_default =
         |setting: &Setting| setting.key == "log.level" && setting.source == Source::Default;
     if std::io::stderr().is_terminal() && config.settings().iter().any(is_default) {
         // A line for each request would bury the mails and traces that people look for.
-        "warn".clone_into(&mut config.log.level);
+        config = config.with("log.level", "warn");
     }
-    let directory = DataDir::lock(&config.data_dir)?;
+    let directory = DataDir::lock(config.data_dir())?;
     Ok((config, directory))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use miniapp_config::Config;
+use miniapp_program::AdminConfig;
 use miniapp_telemetry::trace::{Trace, Tree};
 use miniapp_types::task::Task;
 use opentelemetry::trace::TraceId;
@@ -15,6 +16,7 @@ use super::task::TaskRef;
 use crate::PROGRAM;
 use crate::context::Context;
 use crate::platform::reachable;
+use crate::settings::JaegerConfig;
 use crate::ui::words::count;
 use crate::ui::{Tone, status_line};
 
@@ -41,8 +43,9 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let id = args.task.resolve(&client).await?;
     let task = client.task(id).await?;
     let trace_id = task.trace_id.as_deref().context("the task has no trace")?;
-    let config = Config::load(context.global.config.as_deref())?;
-    let jaeger = args.jaeger.map(String::from).or_else(|| config.telemetry.jaeger_url.clone());
+    let config = context.config()?;
+    let JaegerConfig { jaeger_url } = config.section()?;
+    let jaeger = args.jaeger.map(String::from).or(jaeger_url);
     let jaeger = jaeger.map(|url| url.trim_end_matches('/').to_owned());
     let trace = find(trace_id, jaeger.as_deref(), &config).await?;
     let link = jaeger.map(|jaeger| format!("{jaeger}/trace/{trace_id}"));
@@ -85,7 +88,8 @@ async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result
             Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
         }
     }
-    let admin = reachable(config.admin_listen(PROGRAM.admin_port));
+    let admin: AdminConfig = config.section()?;
+    let admin = reachable(admin.address(PROGRAM.admin_port));
     match read(&format!("http://{admin}/traces/{id}")).await {
         Ok(answer) => return Ok(Trace::from_json(&answer)),
         Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),

@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use lettre::message::Mailbox;
-use miniapp_config as config;
 use miniapp_runtime::clock::Clock;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +19,7 @@ use self::fault::Fault;
 use self::message::Message;
 use self::server::Server;
 use super::{Mail, MailError, Mailer};
+use crate::config::MailConfig;
 
 /// Sends mail through a server.
 pub struct SmtpMailer {
@@ -32,7 +32,7 @@ pub struct SmtpMailer {
 impl SmtpMailer {
     /// Sends through the server that `mail.url` names. It isn't asked for yet, and may come
     /// later.
-    pub fn new(config: &config::Mail, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    pub fn new(config: &MailConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let server = Server::parse(&config.url).context("mail.url can't be used")?;
         let from = message::sender(&config.from).context("mail.from can't be used")?;
         let connections = Connections::new(server);

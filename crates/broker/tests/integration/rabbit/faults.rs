@@ -71,7 +71,7 @@ async fn a_certificate_of_strangers() {
     assert!(fault.contains("certificate"), "{fault}");
 
     let ca_file = Some(server.authority().display().to_string());
-    let settings = miniapp_config::Broker { url: EngineUrl::new(url), ca_file };
+    let settings = miniapp_broker::BrokerConfig { url: EngineUrl::new(url), ca_file };
     open(&settings.address()).ping().await.unwrap();
 }
 

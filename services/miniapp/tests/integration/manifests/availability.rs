@@ -6,6 +6,7 @@ use std::time::Duration;
 use miniapp_broker::Queue;
 use miniapp_config::Config;
 use miniapp_http::ServerOptions;
+use miniapp_worker::WorkerConfig;
 use serde_json::{Value, json};
 
 use crate::manifests::object::{Object, Pod, list, selects, text};
@@ -65,8 +66,9 @@ fn drains_end_before_the_pod_is_killed() {
                 assert!(grace > sleep + drain, "{place}");
             } else {
                 let config = crate::manifests::settings::config_of(it, pod);
+                let worker: WorkerConfig = crate::manifests::settings::section(&config);
                 // Handing back takes five seconds, and the last words a moment.
-                assert!(grace >= config.worker.grace + Duration::from_secs(10), "{place}");
+                assert!(grace >= worker.grace + Duration::from_secs(10), "{place}");
             }
         }
     }
@@ -145,11 +147,12 @@ fn replicas(it: &Rendered, pod: Pod<'_>) -> u64 {
 #[ignore = "needs kubectl or kustomize"]
 fn workers_are_scaled_by_their_queue() {
     let config = Config::defaults_in(std::path::Path::new("/tmp")).expect("the defaults");
+    let worker: WorkerConfig = crate::manifests::settings::section(&config);
     for it in all() {
         for object in it.of_kind("ScaledObject") {
             let queue = object.at("/spec/triggers/0/metadata");
             assert_eq!(text(queue, "/queueName"), Queue::Tasks.name());
-            assert_eq!(text(queue, "/value"), config.worker.concurrency.to_string());
+            assert_eq!(text(queue, "/value"), worker.concurrency.to_string());
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use miniapp_config::Config;
+use miniapp_api::{ApiConfig, AuthServerConfig};
+use miniapp_auth::AuthConfig;
+use miniapp_config::{Config, Section};
+use miniapp_program::AdminConfig;
 use serde_json::Value;
 
 use crate::manifests::object::{Object, Pod, list, map, text};
@@ -48,22 +51,28 @@ fn services_listen_where_their_pods_are_called() {
             let pod = it.named("Deployment", service.name).and_then(Object::pod);
             let pod = pod.unwrap_or_else(|| panic!("{} lacks {}", it.name, service.name));
             let config = config_of(it, pod);
+            let admin: AdminConfig = section(&config);
             let http = match service.name {
-                "auth" => Some(config.auth.listen),
-                "api" => Some(config.api.listen),
+                "auth" => Some(section::<AuthConfig>(&config).listen),
+                "api" => Some(section::<ApiConfig>(&config).listen),
                 _ => None,
             };
             for (name, address) in
-                [("http", http), ("admin", Some(config.admin_listen(service.admin_port)))]
+                [("http", http), ("admin", Some(admin.address(service.admin_port)))]
             {
                 let port = address.map(|address| u64::from(address.port()));
                 assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name);
                 let is_open = address.is_none_or(|address| address.ip().is_unspecified());
                 assert!(is_open, "{}: nobody reaches {address:?}", it.name);
             }
-            assert_eq!(config.auth.url, "http://auth:8005", "{}", it.name);
+            let auth: AuthServerConfig = section(&config);
+            assert_eq!(auth.url, "http://auth:8005", "{}", it.name);
         }
     }
+}
+
+pub fn section<T: Section>(config: &Config) -> T {
+    config.section().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the program makes of a pod's variables.
@@ -80,6 +89,7 @@ pub fn config_of(it: &Rendered, pod: Pod<'_>) -> Config {
         *path = file.display().to_string();
     }
     Config::load_from(None, environment)
+        .and_then(|config| miniapp::validate(&config).map(|()| config))
         .unwrap_or_else(|error| panic!("{}: {}: {error}", it.name, pod.owner.name()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use miniapp_config::DEFAULTS;
+use miniapp_config::PLATFORM;
 
 use crate::readme::pages::{Generated, cell};
 
@@ -13,7 +13,7 @@ fn tables() -> String {
     const HEAD: &str = "| setting | default | description |\n|---|---|---|\n";
     let mut tables = HEAD.to_owned();
     let (mut section, mut comment) = (String::new(), Vec::new());
-    for line in DEFAULTS.lines() {
+    for line in PLATFORM.defaults.lines() {
         if let Some(text) = line.strip_prefix('#') {
             comment.push(text.trim());
         } else if let Some(name) = line.strip_prefix('[') {

@@ -8,8 +8,8 @@ use miniapp_config::Config;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Tasks};
-use miniapp_worker::Dependencies;
 use miniapp_worker::kinds::Kinds;
+use miniapp_worker::{Dependencies, WorkerConfig};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -140,8 +140,8 @@ impl Process {
                 tokio::spawn(async move { shutdown.begun().await })
             }
             Role::Worker => {
-                let mut config =
-                    Config::defaults_in("/nowhere".as_ref()).expect("the defaults").worker;
+                let defaults = Config::defaults_in("/nowhere".as_ref()).expect("the defaults");
+                let mut config: WorkerConfig = defaults.section().expect("a section");
                 config.concurrency = world.draw(1..4);
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();

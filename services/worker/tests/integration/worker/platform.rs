@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
-use miniapp_config::{self as config, Config, Database, EngineUrl, Synchronous};
+use miniapp_config::{Config, Database, EngineUrl, Synchronous};
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
 use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
-use miniapp_worker::Dependencies;
+use miniapp_worker::{Dependencies, WorkerConfig};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use sqlx::ConnectOptions as _;
@@ -30,7 +30,7 @@ pub struct Platform {
     pub tasks: Tasks,
     pub broker: Arc<MemoryBroker>,
     pub gate: Gate,
-    pub config: config::Worker,
+    pub config: WorkerConfig,
     clock: Arc<dyn Clock>,
     upkeep: Shutdown,
     files: TempDir,
@@ -57,7 +57,8 @@ impl Platform {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let upkeep = Shutdown::new();
         let tasks = open(&files, &broker, &clock, &upkeep).await;
-        let mut config = Config::defaults_in(files.path()).expect("the defaults").worker;
+        let defaults = Config::defaults_in(files.path()).expect("the defaults");
+        let mut config: WorkerConfig = defaults.section().expect("a section");
         config.lease = Duration::from_millis(1500);
         config.concurrency = 4;
         Self { tasks, broker, gate: Gate::new(), config, clock, upkeep, files }

@@ -1,0 +1,107 @@
+//! The sections `auth`, `codes`, `mail` and `limits`, as far as accounts depend on them.
+
+use std::time::Duration;
+
+use miniapp_config::values::{duration, optional, optional_secret};
+use miniapp_config::{ConfigError, EngineUrl, Section, Validator};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+const MIN_SECRET_LENGTH: usize = 32;
+
+/// Tokens, sessions and signing keys.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TokenConfig {
+    #[serde(deserialize_with = "optional_secret")]
+    pub secret: Option<SecretString>,
+    #[serde(deserialize_with = "optional")]
+    pub admin_email: Option<String>,
+    #[serde(deserialize_with = "duration")]
+    pub access_ttl: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub refresh_ttl: Duration,
+    pub sessions_per_user: u32,
+    #[serde(deserialize_with = "duration")]
+    pub key_rotation: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub key_overlap: Duration,
+}
+
+impl Section for TokenConfig {
+    const NAME: &'static str = "auth";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        validator.range("access_ttl", self.access_ttl, SECOND..=DAY)?;
+        validator.range("refresh_ttl", self.refresh_ttl, SECOND..=3650 * DAY)?;
+        validator.range("key_rotation", self.key_rotation, MINUTE..=3650 * DAY)?;
+        validator.range("key_overlap", self.key_overlap, self.access_ttl..=3650 * DAY)?;
+        validator.ensure(
+            "refresh_ttl",
+            self.refresh_ttl >= self.access_ttl,
+            "must not be shorter than auth.access_ttl",
+        )?;
+        validator.range("sessions_per_user", self.sessions_per_user, 1..=1000)?;
+        let length = self.secret.as_ref().map(|secret| secret.expose_secret().len());
+        validator.ensure(
+            "secret",
+            length.is_none_or(|length| length >= MIN_SECRET_LENGTH),
+            "must have at least 32 characters (openssl rand -base64 32 makes one)",
+        )?;
+        let email = self.admin_email.as_deref();
+        let is_email = email.is_none_or(|email| email.contains('@'));
+        validator.ensure("admin_email", is_email, "must be an e-mail address")
+    }
+}
+
+/// Verification codes.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CodeConfig {
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    pub tries: u32,
+    #[serde(deserialize_with = "duration")]
+    pub cooldown: Duration,
+    pub per_day: u32,
+}
+
+impl Section for CodeConfig {
+    const NAME: &'static str = "codes";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        validator.range("ttl", self.ttl, SECOND..=DAY)?;
+        validator.range("cooldown", self.cooldown, Duration::ZERO..=DAY)?;
+        validator.range("tries", self.tries, 1..=100)?;
+        validator.range("per_day", self.per_day, 1..=1_000_000)
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct MailConfig {
+    pub url: EngineUrl,
+    pub from: String,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Section for MailConfig {
+    const NAME: &'static str = "mail";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        validator.engine("url", &self.url, &["inbox", "smtp", "smtps"])?;
+        validator.range("timeout", self.timeout, SECOND..=20 * SECOND)?;
+        let is_address = self.from.contains('@') && !self.from.contains(['\r', '\n']);
+        validator.ensure("from", is_address, "must be an e-mail address, such as Me <me@host>")
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct SignInLimits {
+    pub sign_in_failures: u32,
+}
+
+impl Section for SignInLimits {
+    const NAME: &'static str = "limits";
+}

@@ -1,0 +1,47 @@
+//! The sections that this service reads.
+
+use std::net::SocketAddr;
+
+use miniapp_broker::BrokerConfig;
+use miniapp_config::values::is_http_url;
+use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
+use miniapp_http::{BaggageConfig, CorsConfig, LimitConfig};
+use miniapp_tasks::RetentionConfig;
+use serde::Deserialize;
+
+/// All sections of the service.
+pub(crate) const SECTIONS: &[SectionCheck] = &[
+    check::<Database>,
+    check::<BrokerConfig>,
+    check::<RetentionConfig>,
+    check::<LimitConfig>,
+    check::<CorsConfig>,
+    check::<BaggageConfig>,
+    check::<ApiConfig>,
+    check::<AuthServerConfig>,
+];
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct ApiConfig {
+    pub listen: SocketAddr,
+}
+
+impl Section for ApiConfig {
+    const NAME: &'static str = "api";
+}
+
+/// The service that issues the tokens.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AuthServerConfig {
+    pub url: String,
+}
+
+impl Section for AuthServerConfig {
+    const NAME: &'static str = "auth";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        let is_base_url = is_http_url(&self.url) && !self.url.ends_with('/');
+        let message = "must be like http://host:8005, without a slash at the end";
+        validator.ensure("url", is_base_url, message)
+    }
+}

@@ -1,0 +1,38 @@
+//! The sections that a worker reads.
+
+use std::time::Duration;
+
+use miniapp_broker::BrokerConfig;
+use miniapp_config::values::{duration, optional};
+use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
+use miniapp_tasks::RetentionConfig;
+use serde::Deserialize;
+
+/// All sections of a worker.
+pub(crate) const SECTIONS: &[SectionCheck] =
+    &[check::<Database>, check::<BrokerConfig>, check::<RetentionConfig>, check::<WorkerConfig>];
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct WorkerConfig {
+    #[serde(deserialize_with = "optional")]
+    pub name: Option<String>,
+    pub concurrency: u16,
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub grace: Duration,
+    pub replicas: u16,
+    pub http_allow_private: bool,
+}
+
+impl Section for WorkerConfig {
+    const NAME: &'static str = "worker";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        let leases = Duration::from_secs(1)..=Duration::from_hours(1);
+        validator.range("lease", self.lease, leases)?;
+        validator.range("grace", self.grace, Duration::ZERO..=Duration::from_hours(24))?;
+        validator.range("concurrency", self.concurrency, 1..=10_000)?;
+        validator.range("replicas", self.replicas, 0..=100)
+    }
+}
