@@ -4,12 +4,12 @@
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
     crane.url = "github:ipetkov/crane/v0.23.4";
-    # The toolchain that rust-toolchain.toml names, which is rustup's, bit for bit.
+    # The toolchain of rust-toolchain.toml, identical to rustup's.
     rust-overlay = {
       url = "github:oxalica/rust-overlay";
       inputs.nixpkgs.follows = "nixpkgs";
     };
-    # Known faults of crates, as of the lock file.
+    # Known vulnerabilities of crates, as of the lock file.
     advisory-db = {
       url = "github:rustsec/advisory-db";
       flake = false;
@@ -48,7 +48,7 @@
         let
           pkgs = import nixpkgs {
             inherit system;
-            # The last release that has it says so on each evaluation.
+            # Without this, the last release that supports it warns on each evaluation.
             config.allowDeprecatedx86_64Darwin = true;
           };
           inherit (pkgs.stdenv.hostPlatform) isLinux;
@@ -57,7 +57,7 @@
           jaeger = pkgs.callPackage ./nix/jaeger.nix { };
           stack = pkgs.callPackage ./nix/stack.nix { inherit programs jaeger; };
           images = pkgs.callPackage ./nix/images.nix {
-            # Static, so that an image holds nothing but the program.
+            # Static, so that an image contains nothing but the program.
             programs =
               programsFor
                 {
@@ -106,12 +106,12 @@
 
           apps = {
             default = app "Run the whole platform in one process" programs.miniapp;
-            demo = app "See everything at work, on a platform of its own" programs.demo;
-            stack = app "Run every service and what it needs, as processes of this machine" stack;
+            demo = app "Show every feature once, on a temporary platform" programs.demo;
+            stack = app "Run the services and their servers as local processes" stack;
           }
           // lib.optionalAttrs isLinux {
-            load-images = app "Put the images into Docker, or into a kind cluster" commands.load-images;
-            push-images = app "Push the images, and print their digests for kustomize" commands.push-images;
+            load-images = app "Load the images into Docker, or into a kind cluster" commands.load-images;
+            push-images = app "Push the images and print their digests for kustomize" commands.push-images;
           };
 
           inherit formatter;

@@ -25,10 +25,11 @@ lint:
     ./test format lint
     cargo deny --locked check
 
-# Regenerate the API descriptions and the generated parts of the documentation
+# Regenerate API descriptions, the generated parts of the documentation, and rendered manifests
 update:
-    UPDATE_OPENAPI=1 cargo test --package miniapp-api --package miniapp-auth --test openapi
-    UPDATE_DOCS=1 cargo test --package miniapp --test readme
+    UPDATE_OPENAPI=1 cargo test --package miniapp-api --package miniapp-auth openapi
+    UPDATE_DOCS=1 ./test readme
+    UPDATE_MANIFESTS=1 ./test manifests
 
 # Build the book into target/book and open it
 book:

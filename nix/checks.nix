@@ -1,4 +1,4 @@
-# What `nix flake check` looks at. Each check is a build that fails where something is wrong.
+# The checks of `nix flake check`. Each check is a build that fails if something is wrong.
 {
   lib,
   stdenv,
@@ -22,33 +22,32 @@
   module,
 }:
 let
-  # All of it: tests read the README, and what is beside the code.
+  # The whole repository, because tests read the documentation and manifests.
   arguments = {
     src = lib.cleanSource ../.;
     pname = "miniapp";
     inherit (programs.miniapp) version;
     strictDeps = true;
-    # As developers build it, so that tests find what only debug assertions see.
+    # The profile of developers, with debug assertions.
     CARGO_PROFILE = "dev";
-    # The benchmark reads what only Linux tells of other processes.
+    # The benchmark reads /proc, which only Linux has.
     cargoExtraArgs =
       "--locked --workspace" + lib.optionalString (!stdenv.hostPlatform.isLinux) " --exclude miniapp-bench";
   };
-  # For tools that take no such arguments.
+  # For tools that do not accept the other arguments.
   unbuilt = {
     inherit (arguments) src pname version;
   };
   compiled = arguments // {
     cargoArtifacts = craneLib.buildDepsOnly arguments;
-    # Nobody goes on from there.
+    # No other derivation continues from these.
     doInstallCargoArtifacts = false;
   };
 
   tests =
-    name: servers: environment:
-    craneLib.cargoTest (
+    name: command: servers:
+    craneLib.mkCargoDerivation (
       compiled
-      // environment
       // {
         pname = "miniapp-${name}";
         nativeCheckInputs = [
@@ -56,11 +55,15 @@ let
           curl
         ]
         ++ servers;
+        postPatch = "patchShebangs test crates/test-support";
+        buildPhaseCargoCommand = "";
+        doCheck = true;
         preCheck = "export HOME=$TMPDIR";
+        checkPhaseCargoCommand = command;
       }
     );
 
-  # For checks that only look at files, each if the file it is about is there.
+  # For checks that only read files. Each is left out if its file does not exist.
   configuration = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -78,7 +81,7 @@ let
       '';
     };
 in
-# One level down: callPackage adds functions to the outer one.
+# One level down, because callPackage adds functions to the outer set.
 {
   checks = {
     inherit (programs)
@@ -103,7 +106,7 @@ in
   }
   // lib.optionalAttrs stdenv.hostPlatform.isLinux {
     inherit (commands) load-images push-images;
-    # Each is a program and little else.
+    # An image contains a program and little else.
     images = runCommand "images" { } ''
       for image in ${toString (lib.catAttrs "archive" (lib.attrValues images))}; do
         size=$(stat --format=%s $image)
@@ -112,8 +115,9 @@ in
       done
       touch $out
     '';
-    tests-embedded = tests "tests-embedded" [ ] { MINIAPP_TESTS = "embedded"; };
-    tests-servers = tests "tests-servers" (
+    # Tests that need servers are ignored by default.
+    tests-embedded = tests "tests-embedded" "cargo test --locked --workspace" [ ];
+    tests-servers = tests "tests-servers" "./test everything" (
       [
         erlang
         postgresql_17
@@ -122,7 +126,7 @@ in
         rabbitmq-server
       ]
       ++ lib.optional (jaeger != null) jaeger
-    ) { };
+    );
   }
   // look "kustomize/overlays/prod/kustomization.yaml" "kustomize" [ kustomize ] ''
     for overlay in kustomize/overlays/*/; do
@@ -135,15 +139,15 @@ in
     promtool test rules prometheus/*_test.yml
   ''
   // lib.optionalAttrs (jaeger != null) (
-    # Jaeger is a collector itself, with every part that the pipelines of ours have; nixpkgs'
-    # own collector may be older than it says, and not know all of their settings.
+    # Jaeger contains a collector with all components of these pipelines. The collector of nixpkgs
+    # may be older and lack some of their settings.
     look "observability/jaeger/memory.yaml" "pipelines" [ jaeger ] ''
       for file in jaeger/memory jaeger/badger collector/config; do
         jaeger validate --config observability/$file.yaml
       done
     ''
   )
-  # Needs /dev/kvm, which the ARM machines of build services haven't got.
+  # Needs /dev/kvm, which the ARM machines of build services lack.
   // lib.optionalAttrs (stdenv.hostPlatform.system == "x86_64-linux") {
     machine = testers.runNixOSTest (import ./vm-test.nix { inherit module jaeger; });
   };

@@ -1,4 +1,4 @@
-# What is done with the images.
+# Commands that load and push the images.
 {
   lib,
   writeShellApplication,
@@ -7,7 +7,7 @@
   all,
 }:
 let
-  # Each is a program that writes the image as an archive.
+  # An image is a program that writes an archive to standard output.
   each = body: lib.concatMapStringsSep "\n" body (lib.attrValues all);
 in
 {
@@ -15,7 +15,7 @@ in
     name = "load-images";
     runtimeInputs = [ kind ];
     text = ''
-      usage="load-images [--kind CLUSTER]: into Docker, or into the nodes of a kind cluster"
+      usage="load-images [--kind CLUSTER]: loads the images into Docker, or into a kind cluster"
       case "''${1:-}" in
         "") load() { docker load; } ;;
         --kind)
@@ -37,7 +37,7 @@ in
     name = "push-images";
     runtimeInputs = [ skopeo ];
     text = ''
-      registry=''${1:?push-images REGISTRY, such as ghcr.io/example/miniapp}
+      registry=''${1:?usage: push-images REGISTRY, such as ghcr.io/example/miniapp}
       digest=$(mktemp)
       trap 'rm -f "$digest"' EXIT
       push() {

@@ -1,4 +1,4 @@
-# `nix fmt`: everything that has a formatter; with --check it only looks.
+# `nix fmt`: formats Rust and Nix; with --check it only checks.
 {
   writeShellApplication,
   findutils,
@@ -13,7 +13,7 @@ writeShellApplication {
     toolchain
   ];
   text = ''
-    # Nix says where the flake is, from wherever it was called.
+    # Nix sets PRJ_ROOT to the folder of the flake.
     cd "''${PRJ_ROOT:-.}"
     check=()
     if [[ ''${1:-} == --check ]]; then check=(--check); fi

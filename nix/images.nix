@@ -1,5 +1,5 @@
-# The images: one static program, the certificates that it trusts, and an empty folder for
-# data. No shell, no user of the system, nothing that depends on when or where it was built.
+# The images: one static program, root certificates and an empty data folder. They contain no shell
+# and no system users, and are reproducible.
 {
   lib,
   runCommand,
@@ -8,7 +8,7 @@
   revision,
 }:
 let
-  # Those that others reach.
+  # The listeners of each program.
   ports = {
     auth = {
       AUTH = 8005;
@@ -33,7 +33,7 @@ let
     name: ports:
     let
       inherit (programs.${name}) version meta;
-      # A reference would bring what it names along.
+      # A reference would add another store path to the image.
       static = runCommand "${name}-static-${version}" { allowedReferences = [ ]; } ''
         install -D --target-directory $out/bin ${programs.${name}}/bin/${name}
       '';
@@ -73,7 +73,7 @@ let
     in
     stream
     // {
-      # As the builder makes it, for systems that can't run the program that writes it.
+      # Built on the builder, for systems that cannot run the program that writes the image.
       archive = runCommand "${name}.tar" { } "${stream} >$out";
     };
 in

@@ -1,5 +1,5 @@
-# Jaeger as it is released. A release has no list of its archives' hashes, so that each is the
-# newest whose hash somebody has noted; null where that is none.
+# Jaeger from its release archives, or null on systems without one. Releases do not list hashes, so
+# each system has the newest version whose hash is known.
 {
   lib,
   stdenv,
@@ -43,7 +43,7 @@ else
       runHook postInstall
     '';
     meta = {
-      description = "Keeps traces and shows them";
+      description = "Distributed tracing backend";
       homepage = "https://www.jaegertracing.io";
       license = lib.licenses.asl20;
       mainProgram = "jaeger";

@@ -1,4 +1,4 @@
-# services.miniapp: auth, the API and workers as units of systemd, on PostgreSQL and RabbitMQ.
+# services.miniapp: auth, the API and workers as systemd units, with PostgreSQL and RabbitMQ.
 flake:
 {
   config,
@@ -16,7 +16,7 @@ let
     ;
   toml = pkgs.formats.toml { };
 
-  # The program itself says at build time what it can't read.
+  # The program validates the settings while the system is built.
   settings =
     pkgs.runCommand "miniapp.toml"
       { nativeBuildInputs = lib.optional cfg.checkSettings cfg.packages.miniapp; }
@@ -27,16 +27,16 @@ let
         ''}
       '';
 
-  # database.url is the credential of this name, and MINIAPP__DATABASE__URL_FILE.
+  # database.url becomes the credential of that name and MINIAPP__DATABASE__URL_FILE.
   variable = setting: "MINIAPP__${lib.toUpper (lib.replaceStrings [ "." ] [ "__" ] setting)}_FILE";
 
-  # What each program has to know, and what only auth has to.
-  everyones = [
+  # Secrets of all programs, and those of auth.
+  sharedSecrets = [
     "broker.url"
     "database.url"
     "telemetry.otlp_headers"
   ];
-  auths = everyones ++ [
+  authSecrets = sharedSecrets ++ [
     "auth.secret"
     "mail.url"
   ];
@@ -45,9 +45,9 @@ let
     {
       program,
       description,
-      secrets ? everyones,
+      secrets ? sharedSecrets,
       environment ? { },
-      # What else the program does beside talking to others.
+      # Additional options of the unit.
       serviceConfig ? { },
     }:
     let
@@ -56,7 +56,7 @@ let
     {
       inherit description;
       wantedBy = [ "multi-user.target" ];
-      # It waits for what it needs, so the order doesn't matter; it only looks better.
+      # Programs wait for their dependencies; the order only avoids log lines about that.
       wants = [ "network-online.target" ];
       after = [
         "network-online.target"
@@ -73,7 +73,7 @@ let
         ExecStart = lib.getExe cfg.packages.${program};
         Restart = "always";
         RestartSec = 2;
-        # A worker hands back what it can't end in worker.grace.
+        # A worker releases tasks that do not finish within worker.grace.
         TimeoutStopSec = 60;
         User = "miniapp";
         Group = "miniapp";
@@ -135,15 +135,15 @@ in
     packages = mkOption {
       type = types.attrsOf types.package;
       default = flake.packages.${pkgs.stdenv.hostPlatform.system};
-      defaultText = lib.literalMD "the packages of MiniApp's flake";
-      description = "Where the programs auth, api, worker and miniapp come from.";
+      defaultText = lib.literalMD "the packages of the flake";
+      description = "The packages of the programs auth, api, worker and miniapp.";
     };
 
     workers = mkOption {
-      # Their admin listeners are 9001 and those after it; 9005 is auth's.
+      # Their admin listeners use the ports from 9001; 9005 belongs to auth.
       type = types.ints.between 0 4;
       default = 1;
-      description = "How many workers run on this machine, each with worker.concurrency tasks.";
+      description = "The number of workers on this machine, each with `worker.concurrency` slots.";
     };
 
     settings = mkOption {
@@ -154,15 +154,15 @@ in
         mail.from = "MiniApp <no-reply@example.com>";
       };
       description = ''
-        Settings of the platform, as `miniapp config --defaults` explains them. They can be
-        read by everyone on the machine: passwords belong in secretFiles.
+        Settings of the platform; `miniapp config --defaults` describes them. All users of the
+        machine can read them, so set passwords in secretFiles.
       '';
     };
 
     checkSettings = mkOption {
       type = types.bool;
       default = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
-      defaultText = lib.literalMD "where the program can run while the system is built";
+      defaultText = lib.literalMD "whether the program can run on the build machine";
       description = "Whether a wrong setting fails the build of the system.";
     };
 
@@ -174,8 +174,8 @@ in
         "mail.url" = "/run/secrets/miniapp-mail-url";
       };
       description = ''
-        Files that only root has to be able to read, by the setting whose value is in them:
-        ${lib.concatStringsSep ", " auths}.
+        Files that contain secret settings and can be readable by root only:
+        ${lib.concatStringsSep ", " authSecrets}.
       '';
     };
 
@@ -196,30 +196,30 @@ in
     assertions =
       let
         isGiven = section: cfg.settings ? ${section}.url || cfg.secretFiles ? "${section}.url";
-        unknown = lib.subtractLists auths (lib.attrNames cfg.secretFiles);
+        unknown = lib.subtractLists authSecrets (lib.attrNames cfg.secretFiles);
       in
       [
         {
           assertion = unknown == [ ];
-          message = "services.miniapp.secretFiles: no file can hold ${toString unknown}, only ${toString auths}";
+          message = "services.miniapp.secretFiles: unknown ${toString unknown}; possible are ${toString authSecrets}";
         }
         {
           assertion = isGiven "database";
-          message = "services.miniapp: secretFiles.\"database.url\" says where PostgreSQL is, or database.createLocally";
+          message = "services.miniapp: set secretFiles.\"database.url\" or database.createLocally";
         }
         {
           assertion = isGiven "broker";
-          message = "services.miniapp: secretFiles.\"broker.url\" says where RabbitMQ is, or broker.createLocally";
+          message = "services.miniapp: set secretFiles.\"broker.url\" or broker.createLocally";
         }
       ];
 
     services.miniapp.settings = {
       database = mkIf cfg.database.createLocally {
-        # Its user is the user of the system, which needs no password.
+        # Peer authentication: the system user needs no password.
         url = lib.mkDefault "postgres:///miniapp?host=/run/postgresql&user=miniapp";
       };
       broker = mkIf cfg.broker.createLocally {
-        # RabbitMQ's first user, who is only let in from this machine.
+        # The default user of RabbitMQ, which is accepted from this machine only.
         url = lib.mkDefault "amqp://guest:guest@127.0.0.1:5672";
       };
     };
@@ -248,7 +248,7 @@ in
       miniapp-auth = unit {
         program = "auth";
         description = "MiniApp: accounts, sessions and tokens";
-        secrets = auths;
+        secrets = authSecrets;
       };
       miniapp-api = unit {
         program = "api";

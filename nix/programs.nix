@@ -1,5 +1,5 @@
-# The programs, built in one go: crates of ours that several of them use are compiled once,
-# and crates of others once for as long as Cargo.lock stays.
+# The programs, built together so that shared crates are compiled once. Dependencies are compiled once
+# per Cargo.lock.
 {
   lib,
   stdenv,
@@ -9,11 +9,11 @@
   installShellFiles,
   help2man,
   cargo-cyclonedx,
-  # The commit, or null where what is built isn't committed.
+  # The commit, or null for uncommitted sources.
   revision,
 }:
 let
-  # What is shipped.
+  # The released programs.
   descriptions = {
     auth = "MiniApp's accounts, sessions and tokens";
     api = "MiniApp's tasks over HTTP";
@@ -24,7 +24,7 @@ let
   package = name: if name == "miniapp" then name else "miniapp-${name}";
   inherit ((lib.importTOML ../Cargo.toml).workspace.package) version;
 
-  # The code and what it may embed, so that no other file causes a build.
+  # The code and the files that it embeds, so that other files do not cause a rebuild.
   src = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -41,7 +41,7 @@ let
     pname = "miniapp-programs";
     strictDeps = true;
     CARGO_PROFILE = "dist";
-    # The same in both steps: other features would be other dependencies.
+    # Equal in both steps, because other features would compile other dependencies.
     cargoExtraArgs = "--locked " + lib.concatMapStringsSep " " (name: "--package ${package name}") names;
     doCheck = false;
   };
@@ -51,14 +51,14 @@ let
     # Not for the dependencies, which are the same for every commit.
     // lib.optionalAttrs (revision != null) { MINIAPP_REVISION = revision; }
     // {
-      # Without the check that comes first by default, which compiles it all another time.
+      # Without `cargo check`, which would compile everything twice.
       cargoArtifacts = craneLib.buildDepsOnly (arguments // { cargoCheckCommand = "true"; });
-      # What is built for another platform is for an image, which allows no reference at all.
+      # Programs for another platform are for images, which allow no references at all.
       disallowedReferences = lib.optional (stdenv.buildPlatform == stdenv.hostPlatform) craneLib.rustc;
     }
   );
 
-  # One of them by itself. What it says about itself is only to be had where it runs.
+  # A package for each program. Manual and completions need to run it.
   runs = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
   program =
     name: description:
@@ -100,7 +100,7 @@ each
     text = ''exec ${lib.getExe each.miniapp} demo "$@"'';
   };
 
-  # What went into each program, for those who look for faults in it.
+  # The software bill of materials of each program.
   sbom = craneLib.mkCargoDerivation {
     inherit src version;
     pname = "miniapp-sbom";

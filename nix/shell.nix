@@ -1,4 +1,4 @@
-# Everything to work on MiniApp with.
+# The development shell.
 {
   lib,
   mkShell,
@@ -29,7 +29,7 @@
   formatter,
 }:
 let
-  # With the sources of std, for rust-analyzer.
+  # rust-analyzer needs the sources of the standard library.
   complete = toolchain.override { extensions = [ "rust-src" ]; };
 in
 mkShell {
@@ -42,23 +42,23 @@ mkShell {
     cargo-nextest
     sqlx-cli
     formatter
-    # The cluster.
+    # Kubernetes.
     k9s
     kind
     kubectl
     kustomize
     skopeo
     tilt
-    # What services need, and what looks at them.
+    # Servers, and tools that observe the services.
     mailpit
     postgresql_17
     process-compose
     prometheus
     prometheus.cli
     rabbitmq-server
-    # Tests start epmd, by which RabbitMQ's nodes find each other, themselves.
+    # Tests start epmd, the name server of RabbitMQ's nodes.
     erlang
-    # Ways to talk to them.
+    # Clients.
     curl
     grpcurl
     jq
@@ -71,10 +71,10 @@ mkShell {
   shellHook = ''
     cat <<'END'
     cargo run            the whole platform in one process
-    cargo run -- demo    everything at work within seconds
+    cargo run -- demo    every feature once, within seconds
     ./test               all checks and tests
-    nix run .#stack      each service a process, with PostgreSQL, RabbitMQ and Jaeger
-    tilt up              the same in a local Kubernetes cluster
+    nix run .#stack      separate processes with PostgreSQL, RabbitMQ and Jaeger
+    tilt up              the platform in a local Kubernetes cluster
     END
   '';
 }

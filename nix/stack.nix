@@ -1,5 +1,5 @@
-# The whole platform as processes of one machine: each service by itself, and the servers
-# that it needs. What they keep is in one folder.
+# The whole platform as local processes: the services and the servers that they need. Their data is
+# in one folder.
 {
   lib,
   writeText,
@@ -15,10 +15,10 @@
   jaeger,
 }:
 let
-  # Any YAML reader reads JSON.
+  # JSON is valid YAML.
   file = name: content: writeText name (builtins.toJSON content);
 
-  # Programs come from the wrapper's PATH, $STATE from its environment.
+  # The wrapper sets PATH and $STATE.
   postgres = writeShellScript "postgres" ''
     set -euo pipefail
     data=$STATE/postgres
@@ -57,7 +57,7 @@ let
     exec rabbitmq-diagnostics --quiet check_port_connectivity
   '';
 
-  # In memory, as it is without a configuration.
+  # With storage in memory, like without a configuration.
   jaegerConfiguration = ../observability/jaeger/memory.yaml;
   jaegerCommand =
     "jaeger"
@@ -87,7 +87,7 @@ let
     postgres = {
       command = postgres;
       readiness_probe = succeeds "pg_isready --quiet --host 127.0.0.1 --username miniapp --dbname miniapp";
-      # Ends its sessions instead of waiting for them.
+      # SIGINT, a fast shutdown: ends sessions instead of waiting for them.
       shutdown.signal = 2;
     };
     rabbitmq = {
@@ -124,7 +124,7 @@ let
 
   configuration = file "process-compose.yaml" {
     version = "0.5";
-    # Workers hand back what they have begun while the servers are there.
+    # Services stop before the servers, so that workers can release their tasks.
     ordered_shutdown = true;
     environment = [
       "MINIAPP__DATABASE__URL=postgres://miniapp@127.0.0.1/miniapp"
@@ -138,7 +138,7 @@ in
 writeShellApplication {
   name = "miniapp-stack";
   runtimeInputs = [
-    # process-compose hands it each command.
+    # process-compose runs each command with it.
     bash
     coreutils
     mailpit
@@ -152,14 +152,14 @@ writeShellApplication {
   ++ lib.optional (jaeger != null) jaeger;
   text = ''
     STATE=$(realpath --canonicalize-missing "''${MINIAPP_STATE:-.miniapp/stack}")
-    # Auth keeps the secret there that seals its keys.
+    # auth stores the secret there that seals its keys.
     MINIAPP__DATA_DIR=$STATE/auth
     export STATE MINIAPP__DATA_DIR
     mkdir -p "$STATE"
-    # Its own port is one that the developer may want.
+    # The port of its server may be in use by the developer.
     export PC_NO_SERVER=1
     exec process-compose up --config ${configuration} "$@"
   '';
   passthru = { inherit configuration; };
-  meta.description = "Every service of MiniApp and what it needs, as processes";
+  meta.description = "MiniApp as separate local processes, with its servers";
 }

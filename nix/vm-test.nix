@@ -1,5 +1,5 @@
-# A machine that boots the platform from the module. Somebody signs up with a code from a
-# mail, a task runs, and its trace is in Jaeger with spans of the services that it went through.
+# Boots a machine with the module. A user registers with a code from a mail, a task runs, and its
+# trace in Jaeger contains spans of all services.
 { module, jaeger }:
 {
   name = "miniapp";
@@ -55,7 +55,7 @@
         machine.wait_until_succeeds(f"curl --silent --fail http://127.0.0.1:{port}/readyz")
     machine.wait_for_open_port(16686)
 
-    with subtest("somebody signs up with a code from a mail"):
+    with subtest("a user registers with a code from a mail"):
         request(f"{AUTH}/send-verification-code", body={"email": "ada@example.com"})
         code = machine.wait_until_succeeds(
             "curl --silent --fail http://127.0.0.1:8025/api/v1/message/latest"
@@ -76,13 +76,13 @@
         machine.wait_until_succeeds(f"{follow} | jq --exit-status '.status == \"Finished\"'")
         assert request(url, *bearer)["result"] == "hello"
 
-    with subtest("its trace goes through the API and a worker"):
+    with subtest("its trace contains spans of the API and a worker"):
         trace = machine.succeed(f"sed --quiet 's/^x-trace-id: //Ip' {head}").strip()
         spans = f"curl --silent --fail http://127.0.0.1:16686/api/traces/{trace}"
         services = "[.data[0].processes[].serviceName] | contains([\"api\", \"worker\"])"
         machine.wait_until_succeeds(f"{spans} | jq --exit-status {shlex.quote(services)}")
 
-    with subtest("units end by themselves when they are told to"):
+    with subtest("units stop without failures"):
         machine.succeed("systemctl stop 'miniapp-*'")
         machine.fail("systemctl --failed --quiet list-units 'miniapp-*' | grep miniapp")
   '';

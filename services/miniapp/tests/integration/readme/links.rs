@@ -1,8 +1,9 @@
-//! Links between pages lead somewhere, and no page is missing from its index.
+//! Links between pages exist, and no page is missing from the summary.
 
+use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::readme::pages::{pages, prose, read, root};
+use crate::readme::pages::{Generated, pages, prose, read, root};
 
 /// Targets of the inline links and images of a page, except those on other hosts.
 fn targets(page: &str) -> Vec<String> {
@@ -69,20 +70,39 @@ fn summary_has_every_page() {
     }
 }
 
+const INDEX: Generated = Generated { page: "docs/adr/README.md", name: "index" };
+const DECISIONS: Generated = Generated { page: "docs/SUMMARY.md", name: "decisions" };
+
 #[test]
-fn index_has_every_decision() {
-    let listed = targets(&read("docs/adr/README.md"));
-    for page in pages() {
-        let Some(page) = page.strip_prefix("docs/adr/") else { continue };
-        let is_hidden = page == "README.md";
-        assert!(is_hidden || listed.iter().any(|it| it == page), "{page} isn't in the index");
+fn index_and_summary_have_every_decision() {
+    let mut index = "| decision | status |\n|---|---|\n".to_owned();
+    let mut summary = String::new();
+    for page in decisions() {
+        let text = read(&page);
+        let (_, file) = page.rsplit_once('/').expect("a file");
+        let heading = text.lines().next().and_then(|line| line.strip_prefix("# "));
+        let (_, title) = heading.and_then(|it| it.split_once(". ")).expect("a numbered title");
+        let title = format!("{} {title}", &file[..4]);
+        let (_, status) = text.split_once("\n## Status\n\n").expect("a status");
+        let status = status.split(['.', ',', '\n']).next().expect("a word").to_lowercase();
+        writeln!(index, "| [{title}]({file}) | {status} |").expect("a text");
+        writeln!(summary, "  - [{title}](adr/{file})").expect("a text");
     }
+    INDEX.check(&index);
+    DECISIONS.check(&summary);
+}
+
+fn decisions() -> Vec<String> {
+    let decisions = pages()
+        .into_iter()
+        .filter(|page| page.starts_with("docs/adr/0") && page != "docs/adr/0000-template.md");
+    decisions.collect()
 }
 
 #[test]
 fn decisions_have_all_sections() {
-    for page in pages().iter().filter(|page| page.starts_with("docs/adr/0")) {
-        let text = read(page);
+    for page in decisions() {
+        let text = read(&page);
         for section in ["Status", "Context", "Decision", "Consequences"] {
             assert!(text.contains(&format!("\n## {section}\n")), "{page} lacks {section}");
         }

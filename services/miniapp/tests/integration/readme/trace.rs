@@ -45,10 +45,12 @@ async fn picture_shows_a_real_trace() {
     })
     .await;
     let picture = picture(&Tree::new(&trace, WIDTH).to_string());
-    if is_update() {
+    // A new picture of the same spans would differ in its durations only.
+    let is_current = names(&read(PICTURE)) == names(&picture);
+    if is_update() && !is_current {
         fs::write(root().join(PICTURE), picture).expect("written");
     } else {
-        assert_eq!(names(&read(PICTURE)), names(&picture), "{PICTURE} {HINT}");
+        assert!(is_current, "{PICTURE} {HINT}");
     }
 }
 
