@@ -1,4 +1,4 @@
-//! Who did what, or tried to.
+//! The audit log.
 
 use std::net::IpAddr;
 
@@ -11,13 +11,11 @@ use uuid::Uuid;
 /// Where a request comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// Its address.
     pub ip: Option<IpAddr>,
-    /// What it says about its program, cut to a sensible length.
+    /// The `User-Agent` header, truncated.
     pub user_agent: Option<String>,
 }
 
-/// What can be done with an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Action {
@@ -36,27 +34,24 @@ pub enum Action {
     DeleteAccount,
 }
 
-/// An entry of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its id, which sorts by time.
+pub struct AuditEntry {
+    /// A UUIDv7, so that ids sort by time.
     pub id: Uuid,
-    /// When.
     pub at: Timestamp,
-    /// What, as [`Action`] names it.
+    /// The name of an [`Action`].
     pub action: String,
-    /// `ok`, or the code of the refusal.
+    /// `ok`, or the error code.
     pub outcome: String,
-    /// The account, where it is known.
+    /// The account, if it is known.
     pub account: Option<Uuid>,
-    /// Its login at that time.
+    /// The account's login at that time.
     pub login: Option<String>,
-    /// Where the request came from.
     pub ip: Option<String>,
 }
 
-impl Entry {
-    /// `action` succeeded.
+impl AuditEntry {
+    /// An action that succeeded.
     pub fn new(action: Action, at: Timestamp, caller: &Caller) -> Self {
         let action: &str = action.into();
         Self {
@@ -70,7 +65,6 @@ impl Entry {
         }
     }
 
-    /// The account that it is about.
     #[must_use]
     pub fn about(mut self, account: &Account) -> Self {
         self.account = Some(account.user_id);
@@ -78,17 +72,16 @@ impl Entry {
         self
     }
 
-    /// It was refused.
     #[must_use]
-    pub fn refused(mut self, code: Code) -> Self {
+    pub fn rejected(mut self, code: Code) -> Self {
         self.outcome = code.to_string();
         self
     }
 }
 
-impl From<Entry> for account::AuditEntry {
-    fn from(entry: Entry) -> Self {
-        let Entry { at, action, outcome, account, login, ip, .. } = entry;
+impl From<AuditEntry> for account::AuditEntry {
+    fn from(entry: AuditEntry) -> Self {
+        let AuditEntry { at, action, outcome, account, login, ip, .. } = entry;
         Self { at, action, outcome, user_id: account, login, ip }
     }
 }

@@ -1,4 +1,4 @@
-//! E-mail addresses.
+//! Email addresses.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use miniapp_types::account::MAX_EMAIL;
 use miniapp_types::fields::Fields;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// An address in lower case: the form in which addresses are compared and kept.
+/// An address in lower case, as it is compared and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Email(Box<str>);
 
 impl Email {
-    /// Reads an address. Anything that could end a header line, and forms that only
-    /// few mail servers take (quotes, comments, IP addresses), are refused.
+    /// Parses an address. Rejects what could end a header line, and forms that few mail
+    /// servers accept: quotes, comments and IP addresses.
     pub fn parse(text: &str) -> Option<Self> {
         let options = Options {
             minimum_sub_domains: 0,
@@ -29,12 +29,11 @@ impl Email {
         Some(Self(text.nfc().collect::<String>().to_lowercase().into()))
     }
 
-    /// Takes one that was stored.
-    pub fn stored(text: &str) -> Self {
+    pub fn from_stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Reads an address from a field of a body.
+    /// Reads an address from a field of a request body.
     pub fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         let text = fields.text(name, 1..=MAX_EMAIL)?;
         let email = Self::parse(&text);
@@ -44,12 +43,11 @@ impl Email {
         email
     }
 
-    /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address, and what stands before its `@`: what a password must not be made of.
+    /// Returns the address and its local part, which a password must not contain.
     pub fn names(&self) -> [&str; 2] {
         [&self.0, self.0.rsplit_once('@').map_or("", |(local, _)| local)]
     }
@@ -66,15 +64,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_compared_in_lower_case() {
+    fn parse_lowercases() {
         assert_eq!(Email::parse("Ada@Example.COM"), Email::parse("ada@example.com"));
         let ada = Email::parse("ada@x.org");
         assert_eq!(ada.as_ref().map(Email::names), Some(["ada@x.org", "ada"]));
     }
 
     #[test]
-    fn what_could_end_a_header_line_is_no_address() {
-        let refused = [
+    fn parse_rejects_header_injection_and_rare_forms() {
+        let rejected = [
             "",
             "ada",
             "@example.com",
@@ -90,7 +88,7 @@ mod tests {
             "ada..l@example.com",
             "ada@-example.com",
         ];
-        for text in refused {
+        for text in rejected {
             assert_eq!(Email::parse(text), None, "{text:?}");
         }
         let long = format!("{}@example.com", "a".repeat(300));
@@ -98,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_addresses_are_fine() {
+    fn parse_accepts_common_addresses() {
         for text in ["ada+tag@example.com", "o'hara@mail.example.co.uk", "x@localhost"] {
             assert!(Email::parse(text).is_some(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Telling whoever checks tokens what became of sessions.
+//! Publishing session events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,16 +13,17 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-/// How long a request waits for the broker. What that hasn't taken by then is told again,
-/// and may be told twice.
-const PATIENCE: Duration = Duration::from_millis(300);
-/// How often to tell what hasn't been told; those who rely on news expect them within a
-/// second.
-const TELL_EVERY: Duration = Duration::from_millis(200);
+/// How long a request waits for the broker. After a timeout the event is published again,
+/// so it may arrive twice.
+const TIMEOUT: Duration = Duration::from_millis(300);
+/// How often unpublished events are retried. Consumers expect events within a second.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Broadcasts changes of sessions, after they have committed. What the broker doesn't
-/// take is told again until it does. What a process commits and doesn't live to tell, it
-/// tells of when it starts again: that something may have been left out.
+/// Broadcasts changes of sessions after they have committed, and retries what the broker did
+/// not accept.
+///
+/// Events that a crash loses are covered by the next start, which publishes that any session
+/// may have changed.
 #[derive(Clone)]
 pub(crate) struct EventPublisher(Arc<Inner>);
 
@@ -33,7 +34,7 @@ struct Inner {
     unpublished: Mutex<Unpublished>,
 }
 
-/// The newest word about each session.
+/// The latest epoch of each session, `None` if it has ended.
 type Unpublished = HashMap<Uuid, Option<u32>>;
 
 impl EventPublisher {
@@ -45,7 +46,7 @@ impl EventPublisher {
         Self(Arc::new(Inner { service, broker, clock, unpublished: Mutex::default() }))
     }
 
-    /// The session is at `epoch`, or has ended.
+    /// Publishes that the session is at `epoch`, or has ended.
     pub(crate) async fn publish(
         &self,
         session_id: Uuid,
@@ -65,49 +66,49 @@ impl EventPublisher {
         answer
     }
 
-    /// The session is at `epoch`; goes on without the broker.
-    pub(crate) async fn changed(&self, session: Uuid, epoch: u32) {
+    /// Publishes a new epoch, now or when the broker is available.
+    pub(crate) async fn session_changed(&self, session: Uuid, epoch: u32) {
         self.publish_all([(session, Some(epoch))]).await;
     }
 
-    /// The sessions have ended; goes on without the broker.
-    pub(crate) async fn ended(&self, sessions: impl IntoIterator<Item = Uuid>) {
+    /// Publishes the end of sessions, now or when the broker is available.
+    pub(crate) async fn session_ended(&self, sessions: impl IntoIterator<Item = Uuid>) {
         self.publish_all(sessions.into_iter().map(|session| (session, None))).await;
     }
 
-    /// Tells what hasn't been told until `stop`, and then once more.
+    /// Retries unpublished events until `stop`, and then once more.
     pub(crate) async fn run(&self, stop: &Shutdown) {
-        // Any session may have changed in a life before that ended too early to say so.
-        keep(&mut self.0.unpublished.lock(), Uuid::nil(), None);
+        // A previous process may have crashed before it published a change.
+        keep_latest(&mut self.0.unpublished.lock(), Uuid::nil(), None);
         loop {
             let is_last = stop.has_begun();
             self.republish().await;
             if is_last {
                 return;
             }
-            stop.token().run_until_cancelled(sleep(TELL_EVERY)).await;
+            stop.token().run_until_cancelled(sleep(RETRY_INTERVAL)).await;
         }
     }
 
-    /// Tells what the broker didn't take before.
+    /// Retries the events that the broker did not accept.
     pub(crate) async fn republish(&self) {
         let unpublished = std::mem::take(&mut *self.0.unpublished.lock());
         self.publish_all(unpublished).await;
     }
 
-    /// Tells of each until the broker fails; the others have to wait for it.
+    /// Publishes each event until the broker fails, and keeps the rest for later.
     pub(crate) async fn publish_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
-        let mut works = true;
+        let mut is_available = true;
         for (session, epoch) in changes {
-            works = works && self.try_publish(session, epoch).await;
-            if !works {
-                keep(&mut self.0.unpublished.lock(), session, epoch);
+            is_available = is_available && self.try_publish(session, epoch).await;
+            if !is_available {
+                keep_latest(&mut self.0.unpublished.lock(), session, epoch);
             }
         }
     }
 
     async fn try_publish(&self, session: Uuid, epoch: Option<u32>) -> bool {
-        let error = match timeout(PATIENCE, self.publish(session, epoch)).await {
+        let error = match timeout(TIMEOUT, self.publish(session, epoch)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the broker timed out".to_owned(),
@@ -117,8 +118,8 @@ impl EventPublisher {
     }
 }
 
-/// An end is final, and an epoch only grows.
-fn keep(unpublished: &mut Unpublished, session: Uuid, epoch: Option<u32>) {
+/// Merges an event into the unpublished ones. An end is final, and an epoch only grows.
+fn keep_latest(unpublished: &mut Unpublished, session: Uuid, epoch: Option<u32>) {
     let kept = unpublished.entry(session).or_insert(epoch);
     *kept = kept.zip(epoch).map(|(kept, epoch)| kept.max(epoch));
 }
@@ -128,13 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_newest_word_is_kept() {
-        let words =
+    fn keep_latest_prefers_the_end_and_the_highest_epoch() {
+        let cases =
             [(vec![Some(1), Some(3), Some(2)], Some(3)), (vec![Some(1), None, Some(2)], None)];
-        for (told, expected) in words {
+        for (epochs, expected) in cases {
             let mut unpublished = Unpublished::new();
-            for epoch in told {
-                keep(&mut unpublished, Uuid::nil(), epoch);
+            for epoch in epochs {
+                keep_latest(&mut unpublished, Uuid::nil(), epoch);
             }
             assert_eq!(unpublished[&Uuid::nil()], expected);
         }

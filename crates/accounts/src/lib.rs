@@ -1,11 +1,12 @@
-//! Accounts: who there is, how they prove it, and the tokens that say so.
+//! Accounts, sign-in, sessions and access tokens.
 //!
-//! [`Accounts`] is everything that can be done. It stands on three ports: a [`Store`],
-//! a [`Mailer`](mail::Mailer) and a [`Broker`](miniapp_broker::Broker). What it owes to others
-//! (mails, messages) commits with the change that causes it and is done by the
-//! [`Relay`]; what time does (rotating keys, forgetting) is done by [`upkeep`].
+//! [`Accounts`] is the service. It uses three ports: a [`Store`], a [`Mailer`](mail::Mailer)
+//! and a [`Broker`](miniapp_broker::Broker). Rules that change several rows are
+//! [`operations`], written once for all databases. Mails and messages commit in an outbox
+//! together with their cause and are delivered by the [`Relay`]. [`upkeep`] rotates keys and
+//! deletes expired rows.
 //!
-//! Whoever only verifies tokens takes [`miniapp_token`] with the published keys.
+//! To verify tokens only, use [`miniapp_token`] with the published keys.
 
 pub mod audit;
 pub mod code;
@@ -18,15 +19,15 @@ mod login;
 pub mod mail;
 mod metrics;
 pub mod open;
+pub mod operations;
 pub mod outbox;
 pub mod password;
-pub mod postgres;
 pub mod requests;
 mod seal;
 pub mod secret;
 mod service;
 pub mod session;
-pub mod sqlite;
+mod sql;
 pub mod store;
 pub mod upkeep;
 
@@ -37,6 +38,7 @@ pub use error::Error;
 pub use login::Login;
 pub use open::{open_mailer, open_store};
 pub use outbox::Relay;
-pub use service::{Accounts, Dependencies, FIRST_EPOCH, GrantError, OpenError, grant_admin};
+pub use service::{Accounts, Dependencies, GrantError, OpenError, grant_admin};
 pub use session::Identity;
+pub use sql::{PostgresStore, SqliteStore};
 pub use store::{Store, StoreError};

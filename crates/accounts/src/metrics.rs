@@ -1,4 +1,4 @@
-//! Numbers about accounts and mail.
+//! Metrics of accounts and mail.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,18 +16,18 @@ use crate::error::Error;
 use crate::outbox::OutboxKind;
 use crate::store::Store;
 
-static SIGN_INS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
+static SIGN_INS: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
     let help = "Sign-ins with a password, by outcome";
     metrics::counters("miniapp_sign_ins", help, known(Code::CredentialsInvalid))
 });
 
-static REFRESHES: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
+static REFRESHES: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
     let help = "Token refreshes, by outcome";
     metrics::counters("miniapp_token_refreshes", help, known(Code::TokenInvalid))
 });
 
-static MAILS: LazyLock<Family<Ended, Counter>> = LazyLock::new(|| {
-    let known = Sending::iter().map(|outcome| Ended { outcome: outcome.into() });
+static MAILS: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
+    let known = MailOutcome::iter().map(|outcome| OutcomeLabel { outcome: outcome.into() });
     metrics::counters("miniapp_mails", "Attempts to send a mail, by outcome", known)
 });
 
@@ -40,57 +40,52 @@ static MAIL_TIMES: LazyLock<Histogram> = LazyLock::new(|| {
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
-/// How an attempt to send a mail ended.
+/// The outcome of an attempt to send a mail.
 #[derive(Clone, Copy, Debug, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum Sending {
-    /// The server took it.
+pub(crate) enum MailOutcome {
     Sent,
-    /// It was refused for good.
+    /// The server rejected it permanently.
     Refused,
-    /// It will be tried again.
+    /// It will be retried.
     Deferred,
-    /// It came too late to be of use.
+    /// Its content is out of date.
     Expired,
 }
 
-/// The usual ways to end.
-fn known(refusal: Code) -> [Ended; 3] {
-    ["success", "error", refusal.into()].map(|outcome| Ended { outcome })
+/// The labels that are exported from the start.
+fn known(rejection: Code) -> [OutcomeLabel; 3] {
+    ["success", "error", rejection.into()].map(|outcome| OutcomeLabel { outcome })
 }
 
-fn outcome<T>(result: &Result<T, Error>) -> Ended {
-    let refusal = |error: &Error| error.refusal().map_or("error", Into::into);
-    Ended { outcome: result.as_ref().err().map_or("success", refusal) }
+fn outcome<T>(result: &Result<T, Error>) -> OutcomeLabel {
+    let code = |error: &Error| error.code().map_or("error", Into::into);
+    OutcomeLabel { outcome: result.as_ref().err().map_or("success", code) }
 }
 
-/// Somebody tried to sign in.
-pub(crate) fn signed_in<T>(result: &Result<T, Error>) {
+pub(crate) fn record_sign_in<T>(result: &Result<T, Error>) {
     SIGN_INS.get_or_create(&outcome(result)).inc();
 }
 
-/// Somebody asked for new tokens.
-pub(crate) fn refreshed<T>(result: &Result<T, Error>) {
+pub(crate) fn record_refresh<T>(result: &Result<T, Error>) {
     REFRESHES.get_or_create(&outcome(result)).inc();
 }
 
-/// An attempt to send a mail ended.
-pub(crate) fn mailed(sending: Sending) {
-    MAILS.get_or_create(&Ended { outcome: sending.into() }).inc();
+pub(crate) fn record_mail(outcome: MailOutcome) {
+    MAILS.get_or_create(&OutcomeLabel { outcome: outcome.into() }).inc();
 }
 
-/// The mail server was busy with a mail for so long.
-pub(crate) fn mail_took(took: Duration) {
-    MAIL_TIMES.observe(took, Exemplar::from_span(&Span::current()));
+pub(crate) fn record_mail_duration(duration: Duration) {
+    MAIL_TIMES.observe(duration, Exemplar::from_span(&Span::current()));
 }
 
 struct Gauges {
-    messages: Family<OfKind, Gauge>,
-    ages: Family<OfKind, FloatGauge>,
+    messages: Family<KindLabel, Gauge>,
+    ages: Family<KindLabel, FloatGauge>,
 }
 
 static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
@@ -102,12 +97,12 @@ static GAUGES: LazyLock<Gauges> = LazyLock::new(|| Gauges {
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
+struct KindLabel {
     kind: &'static str,
 }
 
-/// Tells of all that is owed whenever the metrics are read.
-pub(crate) fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> CollectorGuard {
+/// Registers the gauges of the outbox, which are read from the store at each scrape.
+pub(crate) fn register_gauges(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> CollectorGuard {
     for forced in [&SIGN_INS, &REFRESHES, &MAILS] {
         LazyLock::force(forced);
     }
@@ -115,17 +110,18 @@ pub(crate) fn watch(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> CollectorGu
         let (store, clock) = (store.clone(), clock.clone());
         async move {
             let Gauges { messages, ages } = &*GAUGES;
-            let Ok(owed) = store.outbox_backlog().await else {
+            let Ok(backlog) = store.outbox_backlog().await else {
                 messages.clear();
                 return ages.clear();
             };
             let now = clock.now();
             for kind in OutboxKind::iter() {
-                let owed = owed.iter().find(|owed| owed.kind == kind);
-                let labels = OfKind { kind: kind.name() };
-                let count = owed.map_or(0, |owed| owed.count.cast_signed());
+                let backlog = backlog.iter().find(|backlog| backlog.kind == kind);
+                let labels = KindLabel { kind: kind.name() };
+                let count = backlog.map_or(0, |backlog| backlog.count.cast_signed());
                 messages.get_or_create(&labels).set(count);
-                let age = owed.map_or(0.0, |owed| now.duration_since(owed.since).as_secs_f64());
+                let age =
+                    backlog.map_or(0.0, |backlog| now.duration_since(backlog.since).as_secs_f64());
                 ages.get_or_create(&labels).set(age.max(0.0));
             }
         }

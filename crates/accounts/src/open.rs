@@ -1,4 +1,4 @@
-//! Engines by their URLs.
+//! Stores and mailers by URL.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use tokio::sync::broadcast;
 
 use crate::config::MailConfig;
 use crate::mail::{InboxMail, InboxMailer, Mailer, SmtpMailer};
-use crate::postgres::PostgresStore;
-use crate::sqlite::SqliteStore;
+use crate::sql::{PostgresStore, SqliteStore};
 use crate::store::{Store, StoreError};
 
-/// The store that `database.url` names. A file is opened at once; a server may come later,
-/// until when the store says that it is unavailable.
+/// Opens the store of `database.url`. A file is opened at once. A server may become
+/// available later; until then the store returns [`StoreError::Unavailable`].
 pub async fn open_store(database: &Database) -> Result<Arc<dyn Store>, StoreError> {
     let url = &database.url;
     match url.scheme() {
@@ -26,8 +25,8 @@ pub async fn open_store(database: &Database) -> Result<Arc<dyn Store>, StoreErro
     }
 }
 
-/// The mailer that `mail.url` names. A server may come later. `watchers` are told of each mail that stays in the
-/// platform.
+/// Opens the mailer of `mail.url`. A server may become available later. `watchers` receive
+/// each mail that is stored in the inbox.
 pub fn open_mailer(
     mail: &MailConfig,
     store: Arc<dyn Store>,

@@ -1,4 +1,4 @@
-//! What clients ask for, once it has been read: every value follows its rules.
+//! Validated requests.
 
 use jiff::civil::{Date, date};
 use miniapp_types::account::{MAX_PASSWORD, Secret};
@@ -7,17 +7,16 @@ use miniapp_types::fields::{BodyError, Fields, FromFields};
 
 use crate::email::Email;
 use crate::login::Login;
+use crate::operations::AccountChanges;
 use crate::password::Password;
-use crate::store::AccountChanges;
 
-/// Nobody alive is older.
 const EARLIEST_BIRTH: Date = date(1900, 1, 1);
-/// More characters than any code has: the others are simply wrong.
+/// Longer input is rejected as malformed, shorter input as a wrong code.
 const MAX_CODE: usize = 64;
-/// Longest phone number as people write them, in characters.
+/// In characters, separators included.
 const MAX_PHONE: usize = 32;
 
-/// An address that a code is asked for; [`miniapp_types::account::SendCode`].
+/// The address that a code is sent to; see [`miniapp_types::account::SendCode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addressee(pub Email);
 
@@ -31,12 +30,10 @@ impl FromFields for Addressee {
     }
 }
 
-/// An address with the code that was sent there; [`miniapp_types::account::VerifyEmail`].
+/// An address with a code; see [`miniapp_types::account::VerifyEmail`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// The address.
     pub email: Email,
-    /// What was typed.
     pub code: Secret,
 }
 
@@ -48,18 +45,13 @@ impl FromFields for Verification {
     }
 }
 
-/// An account that someone wants; [`miniapp_types::account::Register`].
+/// See [`miniapp_types::account::Register`].
 #[derive(Clone, Debug)]
 pub struct Registration {
-    /// The address.
     pub email: Email,
-    /// The login.
     pub login: Login,
-    /// The password.
     pub password: Password,
-    /// The day of birth.
     pub birth_date: Option<Date>,
-    /// The phone number.
     pub phone_number: Option<String>,
 }
 
@@ -83,7 +75,7 @@ impl FromFields for Registration {
 }
 
 impl FromFields for AccountChanges {
-    /// [`miniapp_types::account::UpdateAccount`].
+    /// See [`miniapp_types::account::UpdateAccount`].
     fn read(fields: &mut Fields) -> Option<Self> {
         let login = fields.optional(|f| Login::read(f, "login"), "login");
         let birth_date = fields.nullable(read_birth_date, "birthDate");
@@ -92,12 +84,10 @@ impl FromFields for AccountChanges {
     }
 }
 
-/// A new password, with the old one; [`miniapp_types::account::ChangePassword`].
+/// A new password with the old one; see [`miniapp_types::account::ChangePassword`].
 #[derive(Clone, Debug)]
 pub struct NewPassword {
-    /// The old one, as typed.
     pub old: Password,
-    /// The new one.
     pub new: Password,
 }
 
@@ -105,17 +95,14 @@ impl FromFields for NewPassword {
     fn read(fields: &mut Fields) -> Option<Self> {
         let old = fields.text("password", 1..=MAX_PASSWORD);
         let new = Password::read_new(fields, "newPassword", &[]);
-        Some(Self { old: Password::typed(&old?), new: new? })
+        Some(Self { old: Password::new(&old?), new: new? })
     }
 }
 
-/// A new password, with a code instead of the old one;
-/// [`miniapp_types::account::ConfirmReset`].
+/// A new password with a reset code; see [`miniapp_types::account::ConfirmReset`].
 #[derive(Clone, Debug)]
 pub struct ResetConfirmation {
-    /// The address and the code.
     pub verification: Verification,
-    /// The new password.
     pub new: Password,
 }
 
@@ -130,7 +117,7 @@ impl FromFields for ResetConfirmation {
 }
 
 fn read_code(fields: &mut Fields) -> Option<Secret> {
-    // People copy spaces along.
+    // Users copy surrounding spaces.
     fields.text("code", 1..=MAX_CODE).map(|code| Secret::new(code.trim()))
 }
 
@@ -163,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn faulty_fields<T: FromFields>(body: Value) -> Vec<String> {
+    fn rejected_fields<T: FromFields>(body: Value) -> Vec<String> {
         match T::from_body(body) {
             Err(BodyError::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
             Err(BodyError::NotAnObject) => vec!["not an object".to_owned()],
@@ -189,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_is_read_whole() {
+    fn registration_is_parsed() {
         let read = Registration::from_body(registration()).expect("readable");
         assert_eq!(read.email.as_str(), "ada@example.com");
         assert_eq!(read.birth_date, Some(date(1990, 1, 31)));
     }
 
     #[test]
-    fn each_field_has_its_rules() {
+    fn registration_rejects_invalid_fields() {
         let cases = [
             ("email", json!("ada@example.com\r\nBcc: x@y.z")),
             ("email", json!(null)),
@@ -215,39 +202,39 @@ mod tests {
             ("admin", json!(true)),
         ];
         for (field, value) in cases {
-            let faulty = faulty_fields::<Registration>(with(field, value.clone()));
-            assert!(faulty.contains(&field.to_owned()), "{field} {value}: {faulty:?}");
+            let rejected = rejected_fields::<Registration>(with(field, value.clone()));
+            assert!(rejected.contains(&field.to_owned()), "{field} {value}: {rejected:?}");
         }
     }
 
     #[test]
-    fn all_faults_are_told_at_once() {
+    fn registration_reports_all_errors_at_once() {
         let body = json!({"email": "x", "login": "!", "password": "short", "birthDate": 1, "z": 1});
-        let faulty = faulty_fields::<Registration>(body);
-        assert_eq!(faulty, ["email", "login", "password", "birthDate", "z"]);
+        let rejected = rejected_fields::<Registration>(body);
+        assert_eq!(rejected, ["email", "login", "password", "birthDate", "z"]);
     }
 
     #[test]
-    fn a_password_made_of_the_login_is_refused() {
+    fn password_containing_login_is_rejected() {
         let body = json!({
             "email": "x@example.com", "login": "lovelace", "password": "xx-Lovelace-7!",
         });
-        assert_eq!(faulty_fields::<Registration>(body), ["password"]);
+        assert_eq!(rejected_fields::<Registration>(body), ["password"]);
     }
 
     #[test]
-    fn an_address_may_come_alone() {
+    fn addressee_accepts_bare_string() {
         let alone = Addressee::from_body(json!("Ada@example.com")).expect("readable");
         assert_eq!(alone.0.as_str(), "ada@example.com");
-        assert_eq!(faulty_fields::<Addressee>(json!("ada")), ["email"]);
-        assert_eq!(faulty_fields::<Addressee>(json!(["ada@example.com"])), ["not an object"]);
+        assert_eq!(rejected_fields::<Addressee>(json!("ada")), ["email"]);
+        assert_eq!(rejected_fields::<Addressee>(json!(["ada@example.com"])), ["not an object"]);
     }
 
     #[test]
-    fn an_update_tells_null_from_absence() {
+    fn update_distinguishes_null_from_absent() {
         let changes = AccountChanges::from_body(json!({"birthDate": null})).expect("readable");
         assert_eq!(changes.birth_date, Some(None));
         assert_eq!(changes.phone_number, None);
-        assert_eq!(faulty_fields::<AccountChanges>(json!({"email": "a@b.c"})), ["email"]);
+        assert_eq!(rejected_fields::<AccountChanges>(json!({"email": "a@b.c"})), ["email"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Sealing what the database keeps but its readers shall not read.
+//! Encryption of values in the database.
 
 use anyhow::anyhow;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -7,20 +7,20 @@ use zeroize::Zeroizing;
 
 use crate::secret::PlatformSecret;
 
-/// Seals and opens, with a key for one purpose. Nonces are random: a few per minute
-/// stay far below the number at which two might meet.
+/// Encrypts and decrypts with a key for one purpose. Nonces are random: at a few per minute
+/// a collision is out of the question.
 pub(crate) struct Sealer(LessSafeKey);
 
 impl Sealer {
     pub(crate) fn new(secret: &PlatformSecret, purpose: &str) -> anyhow::Result<Self> {
         let key = UnboundKey::new(&CHACHA20_POLY1305, &*secret.key_for(purpose))
-            .map_err(|_| anyhow!("a sealing key has the wrong length"))?;
+            .map_err(|_| anyhow!("the encryption key has the wrong length"))?;
         Ok(Self(LessSafeKey::new(key)))
     }
 
-    /// Seals `plain` so that it opens only beside the same `name`.
+    /// Encrypts `plain`, authenticated together with `name`.
     pub(crate) fn seal(&self, name: &[u8], plain: &[u8]) -> anyhow::Result<Vec<u8>> {
-        let failed = |_| anyhow!("sealing failed");
+        let failed = |_| anyhow!("encryption failed");
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(failed)?;
         let mut sealed = plain.to_vec();
@@ -35,7 +35,7 @@ impl Sealer {
         Ok(sealed)
     }
 
-    /// Opens what was sealed with the same secret and name; `None` for anything else.
+    /// Decrypts. Returns `None` if the secret or the name is not the same.
     pub(crate) fn open(&self, name: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut plain = Zeroizing::new(sealed.to_vec());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_opens_only_with_its_secret_and_name() {
+    fn open_needs_same_secret_and_name() {
         let sealed = sealer("a").seal(b"name", b"plain").expect("sealed");
         let opened = sealer("a").open(b"name", &sealed);
         assert_eq!(opened.as_deref().map(Vec::as_slice), Some(&b"plain"[..]));

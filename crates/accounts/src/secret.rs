@@ -1,4 +1,4 @@
-//! The platform's secret, and the keys that are made from it.
+//! The platform's secret, and keys derived from it.
 
 use std::fs;
 use std::io;
@@ -12,42 +12,33 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-/// Shortest secret that is taken, in bytes.
+/// In bytes.
 const MIN_LENGTH: usize = 32;
 
-/// Why there is no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The file can't be read or made.
     #[error("can't use the secret in {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Something far too short was given.
+    File { path: PathBuf, source: io::Error },
     #[error("the secret must have at least {MIN_LENGTH} characters")]
     TooShort,
 }
 
-/// What all of accounts' keys are made from. Everything that shares the database has to
-/// share the secret.
+/// The secret that all keys are derived from. Processes that share a database must share
+/// the secret.
 #[derive(Clone)]
 pub struct PlatformSecret(Prk);
 
 impl PlatformSecret {
-    /// The configured secret, or the one kept in `data_dir`, made when missing.
+    /// Returns the configured secret, or the one in `data_dir`, which is created if missing.
     pub fn load(configured: Option<&SecretString>, data_dir: &Path) -> Result<Self, SecretError> {
         if let Some(secret) = configured {
             return Self::new(secret.expose_secret());
         }
         let path = data_dir.join("secret");
-        let secret = read_or_make(&path).map_err(|source| SecretError::File { path, source })?;
+        let secret = read_or_create(&path).map_err(|source| SecretError::File { path, source })?;
         Self::new(secret.trim_end())
     }
 
-    /// Takes a secret of at least 32 characters.
     pub fn new(secret: &str) -> Result<Self, SecretError> {
         if secret.len() < MIN_LENGTH {
             return Err(SecretError::TooShort);
@@ -56,7 +47,7 @@ impl PlatformSecret {
         Ok(Self(salt.extract(secret.as_bytes())))
     }
 
-    /// A key for one purpose; keys of different purposes tell nothing about each other.
+    /// Derives an independent key for each purpose.
     pub fn key_for(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
         struct Bytes32;
         impl KeyType for Bytes32 {
@@ -81,14 +72,12 @@ impl std::fmt::Debug for PlatformSecret {
 /// 256 random bits in URL-safe Base64.
 pub(crate) fn random_token() -> anyhow::Result<String> {
     let mut bytes = Zeroizing::new([0; 32]);
-    SystemRandom::new()
-        .fill(&mut *bytes)
-        .map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+    SystemRandom::new().fill(&mut *bytes).map_err(|_| anyhow::anyhow!("no system randomness"))?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes))
 }
 
-/// Processes that start together end up with the same secret: one of them writes it.
-fn read_or_make(path: &Path) -> io::Result<Zeroizing<String>> {
+/// Processes that start together get the same secret: one of them writes it.
+fn read_or_create(path: &Path) -> io::Result<Zeroizing<String>> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         secret => return secret.map(Zeroizing::new),
@@ -109,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_made_once_and_for_its_owner_alone() {
+    fn load_creates_private_secret_once() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = PlatformSecret::load(None, dir.path()).expect("a secret");
         let again = PlatformSecret::load(None, dir.path()).expect("a secret");
@@ -122,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_secret_wins() {
+    fn configured_secret_takes_precedence() {
         let dir = tempfile::tempdir().expect("a directory");
         let configured = SecretString::from("0123456789abcdef0123456789abcdef");
         let one = PlatformSecret::load(Some(&configured), dir.path()).expect("a secret");

@@ -1,4 +1,4 @@
-//! What time does: keys take turns, and what is too old is forgotten.
+//! Periodic work: rotating signing keys and deleting expired rows.
 
 use std::time::Duration;
 
@@ -6,20 +6,18 @@ use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 
 use crate::service::{Accounts, FAILURE_WINDOW};
-use crate::store::{Outdated, StoreError};
+use crate::store::{ExpiryLimits, StoreError};
 
-/// How often there is a look at the keys.
-const EVERY: Duration = Duration::from_mins(1);
-/// Every how many looks the old is removed.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Expired rows are deleted once in this number of intervals.
 const PURGE_EVERY: u32 = 10;
 
 const DAY: Duration = Duration::from_hours(24);
-/// How long the audit log goes back.
-const AUDIT_KEPT: Duration = Duration::from_hours(24 * 365);
-/// How long mails stay that don't leave the platform.
-const MAILS_KEPT: Duration = Duration::from_hours(24 * 7);
+const AUDIT_RETENTION: Duration = Duration::from_hours(24 * 365);
+/// Retention of mails in the inbox.
+const MAIL_RETENTION: Duration = Duration::from_hours(24 * 7);
 
-/// Looks after keys and old rows until told to stop.
+/// Maintains keys and deletes expired rows until `shutdown`.
 pub async fn run(accounts: Accounts, shutdown: Shutdown) {
     for round in 0_u32.. {
         if round.is_multiple_of(PURGE_EVERY)
@@ -28,7 +26,7 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
             tracing::warn!(%error, "failed to delete expired rows");
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(INTERVAL) => {}
             () = shutdown.begun() => return,
         }
         if let Err(error) = accounts.maintain_keys().await {
@@ -37,21 +35,20 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
     }
 }
 
-/// What is too old at the time of `clock`.
-pub(crate) fn outdated(clock: &dyn Clock) -> Outdated {
+fn expiry_limits(clock: &dyn Clock) -> ExpiryLimits {
     let now = clock.now();
-    Outdated {
+    ExpiryLimits {
         now,
         codes_before: now - DAY,
         failures_before: now - FAILURE_WINDOW,
-        audit_before: now - AUDIT_KEPT,
-        mails_before: now - MAILS_KEPT,
+        audit_before: now - AUDIT_RETENTION,
+        mails_before: now - MAIL_RETENTION,
     }
 }
 
 impl Accounts {
-    /// Removes what is too old; how many rows that were.
+    /// Deletes expired rows and returns their number.
     pub async fn purge(&self) -> Result<u64, StoreError> {
-        self.store().purge(outdated(self.clock())).await
+        self.store().purge(expiry_limits(self.clock())).await
     }
 }

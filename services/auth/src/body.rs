@@ -16,7 +16,7 @@ impl<T: FromFields + Send + 'static> FromRequest<Accounts> for ValidatedBody<T> 
 
     async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, ApiError> {
         let body = read_json(request).await?;
-        let read = accounts.read_body(body).await?;
+        let read = accounts.parse_body(body).await?;
         Ok(Self(read.map_err(Problem::from)?))
     }
 }

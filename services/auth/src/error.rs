@@ -20,9 +20,9 @@ impl From<Problem> for ApiError {
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         Self(match error {
-            Error::Refused(code) => Problem::new(code),
+            Error::Rejected(code) => Problem::new(code),
             Error::InvalidFields(errors) => Problem::invalid_fields(errors),
-            Error::TooOften { retry_after } => {
+            Error::TooManyAttempts { retry_after } => {
                 Problem::new(Code::TooManyRequests).retry_after(retry_after)
             }
             Error::Busy(_) => Problem::new(Code::Unavailable).retry_after(Duration::from_secs(1)),
@@ -57,9 +57,9 @@ mod tests {
         let seconds = Duration::from_secs(5);
         let field = FieldError { field: "login".to_owned(), message: "no".to_owned() };
         let cases = [
-            (Error::Refused(Code::LoginTaken), 409, ""),
+            (Error::Rejected(Code::LoginTaken), 409, ""),
             (Error::InvalidFields(vec![field]), 422, ""),
-            (Error::TooOften { retry_after: seconds }, 429, "5"),
+            (Error::TooManyAttempts { retry_after: seconds }, 429, "5"),
             (Error::Busy(miniapp_accounts::password::Busy), 503, "1"),
             (Error::Store(StoreError::Unavailable("secret".to_owned())), 503, "1"),
             (Error::Store(StoreError::Broken("secret".to_owned())), 500, ""),

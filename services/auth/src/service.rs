@@ -59,7 +59,7 @@ impl Auth {
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
         let drained = Shutdown::new();
         let background = attend(&self.accounts, &drained);
-        let _numbers = self.accounts.watch();
+        let _numbers = self.accounts.register_gauges();
         let served = miniapp_http::serve(listener, self.router, self.options, shutdown).await;
         // What the last requests owe is still tried.
         drained.begin();

@@ -1,4 +1,4 @@
-//! The keys at hand: opened, ready to sign and verify.
+//! The decrypted keys that sign and verify.
 
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
@@ -11,11 +11,12 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
+use super::KeyError;
 use super::schedule::NextKey;
-use super::{KeyError, SealedKey};
 use crate::seal::Sealer;
+use crate::store::SealedKey;
 
-/// Opened keys, by the time from which they sign.
+/// Keys in the order in which they sign.
 #[derive(Default)]
 pub(super) struct KeyRing {
     signers: Vec<Signer>,
@@ -36,7 +37,7 @@ impl KeyRing {
                 let seed = sealer.open(stored.kid.as_bytes(), &stored.sealed);
                 let seed = seed.ok_or(KeyError::OtherSecret)?;
                 let seed =
-                    seed.as_slice().try_into().context("a signing key has another length")?;
+                    seed.as_slice().try_into().context("a signing key has the wrong length")?;
                 let key = SigningKey::new(&stored.kid, seed);
                 Ok(Signer { key, signs_from: stored.signs_from })
             })
@@ -57,7 +58,7 @@ impl KeyRing {
     }
 
     pub(super) fn sign(&self, claims: &Claims, now: Timestamp) -> anyhow::Result<String> {
-        // A clock that was set back may stand before even the oldest key's time.
+        // A clock that was set back may be before even the oldest key.
         let signer = self.signers.iter().rfind(|signer| signer.signs_from <= now);
         let signer = signer.or(self.signers.first()).context("there is no signing key")?;
         signer.key.sign(claims)
@@ -70,12 +71,12 @@ impl std::fmt::Debug for KeyRing {
     }
 }
 
-/// Makes a key and seals it.
-pub(super) fn make(sealer: &Sealer, next: &NextKey) -> anyhow::Result<SealedKey> {
+/// Generates a key and encrypts it.
+pub(super) fn generate(sealer: &Sealer, next: &NextKey) -> anyhow::Result<SealedKey> {
     let mut seed = Zeroizing::new([0; 32]);
-    SystemRandom::new().fill(&mut *seed).map_err(|_| anyhow!("the system gives no randomness"))?;
+    SystemRandom::new().fill(&mut *seed).map_err(|_| anyhow!("no system randomness"))?;
     let pair = Ed25519KeyPair::from_seed_unchecked(&*seed)
-        .map_err(|_| anyhow!("a new seed makes no key"))?;
+        .map_err(|_| anyhow!("the seed is not a valid key"))?;
     let public: [u8; 32] = pair.public_key().as_ref().try_into()?;
     let kid = BASE64_URL_SAFE_NO_PAD.encode(&digest(&SHA256, &public).as_ref()[..12]);
     let NextKey { follows, signs_from } = next.clone();
@@ -98,7 +99,7 @@ mod tests {
 
     fn key(signs_from: i64) -> SealedKey {
         let signs_from = Timestamp::from_second(signs_from).expect("a time");
-        make(&sealer("a"), &NextKey { follows: String::new(), signs_from }).expect("a key")
+        generate(&sealer("a"), &NextKey { follows: String::new(), signs_from }).expect("a key")
     }
 
     fn claims() -> Claims {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_verified_with_the_published_keys_alone() {
+    fn token_verifies_with_published_keys() {
         let ring = KeyRing::open(&sealer("a"), &[key(0)]).expect("a ring");
         let token = ring.sign(&claims(), at(100)).expect("a token");
         let public = PublicKeys::new(ring.jwks());
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_other_keys_are_refused() {
+    fn token_of_another_key_is_rejected() {
         let [ring, other] =
             [(); 2].map(|()| KeyRing::open(&sealer("a"), &[key(0)]).expect("a ring"));
         let token = ring.sign(&claims(), at(100)).expect("a token");
@@ -139,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn keys_take_turns() {
+    fn signing_key_follows_schedule() {
         let keys = [key(0), key(1000)];
         let ring = KeyRing::open(&sealer("a"), &keys).expect("a ring");
         let kid_at = |second| {
             let token = ring.sign(&claims(), at(second)).expect("a token");
-            UnverifiedToken::parse(&token).expect("one of ours").kid
+            UnverifiedToken::parse(&token).expect("a token").kid
         };
         assert_eq!(kid_at(999), keys[0].kid);
         assert_eq!(kid_at(1000), keys[1].kid);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_opens_no_key() {
+    fn keys_need_their_secret() {
         let opened = KeyRing::open(&sealer("b"), &[key(0)]);
         assert!(matches!(opened, Err(KeyError::OtherSecret)));
     }

@@ -1,4 +1,4 @@
-//! `inbox://`: mail that stays in the platform, for work without a mail server.
+//! `inbox://`: mail that is stored instead of sent, for use without a mail server.
 
 use std::sync::Arc;
 
@@ -8,18 +8,15 @@ use miniapp_runtime::clock::Clock;
 use tokio::sync::broadcast;
 
 use super::{Mail, MailError, Mailer};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
-/// A mail that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxMail {
-    /// When it was sent.
     pub at: Timestamp,
-    /// The mail.
     pub mail: Mail,
 }
 
-/// Keeps mail in the store and tells whoever watches.
+/// Stores mail and notifies watchers.
 pub struct InboxMailer {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -27,7 +24,6 @@ pub struct InboxMailer {
 }
 
 impl InboxMailer {
-    /// Keeps mail in `store`, and tells `watchers` of each.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -40,16 +36,19 @@ impl InboxMailer {
 #[async_trait]
 impl Mailer for InboxMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let kept = InboxMail { at: self.clock.now(), mail: mail.clone() };
-        let later = |error: crate::StoreError| MailError::Later(error.to_string());
-        if self.store.add_inbox_mail(&kept).await.map_err(later)? {
-            // That nobody watches is fine.
-            let _ = self.watchers.send(kept);
+        let inbox_mail = InboxMail { at: self.clock.now(), mail: mail.clone() };
+        if self.store.add_inbox_mail(&inbox_mail).await.map_err(temporary)? {
+            // Fails without watchers.
+            let _ = self.watchers.send(inbox_mail);
         }
         Ok(())
     }
 
     async fn ping(&self) -> Result<(), MailError> {
-        self.store.ping().await.map_err(|error| MailError::Later(error.to_string()))
+        self.store.ping().await.map_err(temporary)
     }
+}
+
+fn temporary(error: StoreError) -> MailError {
+    MailError::Temporary(error.to_string())
 }

@@ -1,8 +1,8 @@
-//! What is owed to others: mails and messages.
+//! The outbox: mails and messages that are delivered after their cause has committed.
 //!
-//! A message commits together with the change that causes it, and ends only when whoever
-//! it is for has taken it over; so it is done at least once. Its content is sealed in
-//! the store, for a mail may hold a code.
+//! A message commits in the same transaction as its cause and is deleted once its receiver
+//! has accepted it, so it is delivered at least once. Its payload is encrypted, because a
+//! mail may contain a code.
 
 mod relay;
 
@@ -20,22 +20,26 @@ use crate::secret::PlatformSecret;
 
 pub use relay::Relay;
 
-/// Something owed.
+/// The payload of a message. The serialized names are those of stored messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "duty", rename_all = "snake_case")]
 pub(crate) enum OutboxMessage {
-    /// A mail is to be sent.
     Mail(Mail),
-    /// A mail is not to be sent, to an address that gets none: for whoever asked for it
-    /// that takes the same time.
-    Withheld(Mail),
-    /// Whoever keeps something of the account is to be told that it is gone.
-    AccountDeleted { account: Uuid },
-    /// Whoever checks tokens is to be told of all of the account's sessions.
-    SessionsChanged { account: Uuid },
+    /// A mail that is not sent. Requests for an address without an account create it, so that
+    /// they take the same time.
+    #[serde(rename = "withheld")]
+    WithheldMail(Mail),
+    /// Tells consumers to delete the account's data.
+    AccountDeleted {
+        account: Uuid,
+    },
+    /// Tells consumers the current epochs of the account's sessions.
+    SessionsChanged {
+        account: Uuid,
+    },
 }
 
-/// What a duty is about, for the store, which can't read its content.
+/// The kind of a message, which is stored in plain text.
 #[derive(
     Clone,
     Copy,
@@ -49,16 +53,12 @@ pub(crate) enum OutboxMessage {
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum OutboxKind {
-    /// A mail.
     Mail,
-    /// EventPublisher of a deleted account.
     AccountDeleted,
-    /// EventPublisher of an account's sessions.
     SessionsChanged,
 }
 
 impl OutboxKind {
-    /// Its name in the store.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -67,34 +67,30 @@ impl OutboxKind {
 /// A message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// Its id.
     pub id: Uuid,
-    /// What it is about.
     pub kind: OutboxKind,
-    /// The sealed content.
+    /// The encrypted [`OutboxMessage`].
     pub payload: Vec<u8>,
-    /// The trace of the request that caused it.
+    /// The trace of the request that caused the message.
     pub trace: TraceContext,
-    /// When it is to be done, or tried again.
+    /// When the next attempt is due.
     pub due_at: Timestamp,
-    /// When it has become pointless.
+    /// After this time the message is abandoned.
     pub not_after: Option<Timestamp>,
-    /// How often it was tried.
+    /// The number of earlier attempts.
     pub attempts: u32,
 }
 
-/// How much of one kind is owed.
+/// The unfinished messages of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxBacklog {
-    /// The kind.
     pub kind: OutboxKind,
-    /// How many duties there are.
     pub count: u64,
-    /// Since when there is the first of them.
+    /// When the oldest message was created.
     pub since: Timestamp,
 }
 
-/// Writes duties down and reads them.
+/// Encodes and decodes messages.
 pub(crate) struct OutboxCodec(Sealer);
 
 impl OutboxCodec {
@@ -102,8 +98,8 @@ impl OutboxCodec {
         Ok(Self(Sealer::new(secret, "outbox")?))
     }
 
-    /// A duty of the running request that is due now.
-    pub(crate) fn write(
+    /// Encodes a message of the current request that is due at once.
+    pub(crate) fn encode(
         &self,
         message: &OutboxMessage,
         now: Timestamp,
@@ -111,7 +107,7 @@ impl OutboxCodec {
         let id = clock::id_at(now);
         let payload = self.0.seal(id.as_bytes(), &serde_json::to_vec(message)?)?;
         let kind = match message {
-            OutboxMessage::Mail(_) | OutboxMessage::Withheld(_) => OutboxKind::Mail,
+            OutboxMessage::Mail(_) | OutboxMessage::WithheldMail(_) => OutboxKind::Mail,
             OutboxMessage::AccountDeleted { .. } => OutboxKind::AccountDeleted,
             OutboxMessage::SessionsChanged { .. } => OutboxKind::SessionsChanged,
         };
@@ -119,18 +115,43 @@ impl OutboxCodec {
         Ok(OutboxRow { id, kind, payload, trace, due_at: now, not_after: None, attempts: 0 })
     }
 
-    /// The content, unless it was sealed with another secret or by a newer version.
-    fn read(&self, stored: &OutboxRow) -> Option<OutboxMessage> {
-        let plain = self.0.open(stored.id.as_bytes(), &stored.payload)?;
+    /// Decodes a message. Returns `None` for a payload that was encrypted with another secret
+    /// or written by a newer version.
+    fn decode(&self, row: &OutboxRow) -> Option<OutboxMessage> {
+        let plain = self.0.open(row.id.as_bytes(), &row.payload)?;
         serde_json::from_slice(&plain).ok()
     }
 }
 
 impl OutboxRow {
-    /// It is pointless after `lifetime`.
     #[must_use]
-    pub(crate) fn within(mut self, lifetime: Duration) -> Self {
+    pub(crate) fn expiring_after(mut self, lifetime: Duration) -> Self {
         self.not_after = Some(self.due_at + lifetime);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serialized_names_are_stable() {
+        let mail = || Mail {
+            id: Uuid::nil(),
+            to: String::new(),
+            subject: String::new(),
+            text: String::new(),
+            html: String::new(),
+        };
+        for (message, name) in [
+            (OutboxMessage::Mail(mail()), "mail"),
+            (OutboxMessage::WithheldMail(mail()), "withheld"),
+            (OutboxMessage::AccountDeleted { account: Uuid::nil() }, "account_deleted"),
+            (OutboxMessage::SessionsChanged { account: Uuid::nil() }, "sessions_changed"),
+        ] {
+            let value = serde_json::to_value(&message).expect("serializable");
+            assert_eq!(value["duty"], name);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Does what is owed.
+//! Delivers outbox messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,24 +22,20 @@ use uuid::Uuid;
 use super::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
 use crate::event_publisher::EventPublisher;
 use crate::mail::{Mail, MailError, Mailer};
-use crate::metrics::{self, Sending};
+use crate::metrics::{self, MailOutcome};
 use crate::store::{Store, StoreError};
 
-/// How many duties are done at a time.
-const BATCH: u32 = 20;
-/// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(30);
-/// How long a duty is left alone once someone tries it: should that one vanish, another
-/// takes it after this time.
-const CLAIM: Duration = Duration::from_mins(1);
-/// How often replicas and other processes are looked after.
-const POLL: Duration = Duration::from_secs(1);
-/// The longest wait between attempts.
-const LONGEST_DELAY: Duration = Duration::from_mins(5);
-/// How long a deletion is remembered once told, for brokers that forget.
-const REMEMBERED: Duration = Duration::from_hours(7 * 24);
+const BATCH_SIZE: u32 = 20;
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// After this time another process may deliver a claimed message.
+const CLAIM_TIMEOUT: Duration = Duration::from_mins(1);
+/// How often to look for messages that other processes left.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(5);
+/// How long published deletions are retained, for brokers that are not durable.
+const DELETION_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// Does what is owed, as soon as it is due.
+/// Delivers outbox messages as soon as they are due.
 pub struct Relay {
     pub(crate) service: &'static str,
     pub(crate) store: Arc<dyn Store>,
@@ -47,34 +43,33 @@ pub struct Relay {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) mailer: Arc<dyn Mailer>,
     pub(crate) codec: Arc<OutboxCodec>,
-    pub(crate) news: EventPublisher,
+    pub(crate) events: EventPublisher,
     pub(crate) wake: Arc<Notify>,
 }
 
-/// What became of an attempt.
-enum Attempt {
-    Done,
-    /// It never will be done; why.
-    GivenUp(String),
+enum Delivery {
+    Delivered,
+    /// The message can never be delivered, for this reason.
+    Abandoned(String),
 }
 
 impl Relay {
-    /// Works until told to stop; tries what is due once more then.
+    /// Runs until `shutdown`, and then delivers once more what is due.
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         if !self.broker.is_durable() {
             self.republish_deletions().await;
         }
-        let work = async { tokio::join!(self.news.run(&shutdown), self.drain(&shutdown)) };
+        let work = async { tokio::join!(self.events.run(&shutdown), self.drain(&shutdown)) };
         tokio::pin!(work);
         tokio::select! {
             _ = &mut work => return,
-            () = self.try_mailer() => {}
+            () = self.check_mailer() => {}
         }
         work.await;
     }
 
-    /// Tells at the start already should mail not work.
-    async fn try_mailer(&self) {
+    /// Logs at the start whether the mail server is available.
+    async fn check_mailer(&self) {
         if let Err(error) = self.mailer.ping().await {
             tracing::warn!(%error, "mail server unavailable; mail stays in the outbox");
         }
@@ -84,10 +79,10 @@ impl Relay {
         let mut retry_log = RetryLogger::new("claiming outbox messages");
         loop {
             let is_last = shutdown.has_begun();
-            let done = match self.run_once().await {
-                Ok(done) => {
+            let count = match self.run_once().await {
+                Ok(count) => {
                     retry_log.recovered();
-                    done
+                    count
                 }
                 Err(error) => {
                     retry_log.failed(&error);
@@ -97,34 +92,34 @@ impl Relay {
             if is_last {
                 return;
             }
-            if done > 0 {
+            if count > 0 {
                 continue;
             }
             tokio::select! {
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = shutdown.begun() => {}
             }
         }
     }
 
-    /// Tries everything that is due once; how many that was.
+    /// Attempts each due message once, and returns their number.
     pub async fn run_once(self: &Arc<Self>) -> Result<usize, StoreError> {
-        self.news.republish().await;
+        self.events.republish().await;
         let now = self.clock.now();
-        let due = self.store.claim_outbox_messages(now, now + CLAIM, BATCH).await?;
+        let due = self.store.claim_outbox_messages(now, now + CLAIM_TIMEOUT, BATCH_SIZE).await?;
         let count = due.len();
         let mut attempts = JoinSet::new();
         for message in due {
             let relay = Arc::clone(self);
             attempts.spawn(async move { relay.attempt(message).await });
         }
-        // The claim of one that panics runs out, and it is tried again.
+        // A message whose attempt panics is retried when its claim expires.
         while attempts.join_next().await.is_some() {}
         Ok(count)
     }
 
-    /// Owes all recent deletions again: a broker that forgot them can't tell.
+    /// Publishes recent deletions again, because the broker may have lost them.
     async fn republish_deletions(&self) {
         let now = self.clock.now();
         match self.store.reopen_outbox_messages(OutboxKind::AccountDeleted, now).await {
@@ -140,17 +135,18 @@ impl Relay {
         let span = self.span_of(&message);
         let (id, kind, attempts) = (message.id, message.kind, message.attempts);
         let work = async {
-            let tried = tokio::time::timeout(ATTEMPT, self.try_it(&message)).await;
-            let settled = match tried.unwrap_or_else(|_| Err(anyhow::anyhow!("timed out"))) {
-                Ok(Attempt::Done) => self.finish(id, kind).await,
-                Ok(Attempt::GivenUp(reason)) => {
-                    failed("given_up");
+            let delivery = tokio::time::timeout(ATTEMPT_TIMEOUT, self.deliver(&message)).await;
+            let delivery = delivery.unwrap_or_else(|_| Err(anyhow::anyhow!("timed out")));
+            let recorded = match delivery {
+                Ok(Delivery::Delivered) => self.finish(id, kind).await,
+                Ok(Delivery::Abandoned(reason)) => {
+                    record_error("given_up");
                     tracing::warn!(reason, "outbox message abandoned");
                     self.store.finish_outbox_message(id, None).await
                 }
                 Err(error) => {
-                    failed("postponed");
-                    let delay = delay_after(attempts);
+                    record_error("postponed");
+                    let delay = retry_delay(attempts);
                     tracing::warn!(
                         error = format!("{error:#}"),
                         ?delay,
@@ -159,22 +155,22 @@ impl Relay {
                     self.store.postpone_outbox_message(id, self.clock.now() + delay).await
                 }
             };
-            if let Err(error) = settled {
-                // Its claim runs out, and it is done once more.
+            if let Err(error) = recorded {
+                // The message is delivered again when its claim expires.
                 tracing::warn!(%error, "failed to record the result of an outbox message");
             }
         };
         in_trace(CorrelationIds::from_context(&message.trace), work.instrument(span)).await;
     }
 
-    /// The doing of a message, in the trace of the request that caused it.
+    /// Returns a span for an attempt, in the trace of the request that caused the message.
     fn span_of(&self, message: &OutboxRow) -> Span {
         let Some(parent) = SpanHandle::from_context(&message.trace) else { return Span::none() };
         let times = SpanClock::new(&*self.clock);
-        // Later attempts wait for reasons of their own, which are in the log.
-        if let Some(owed_at) = clock::time_of(message.id).filter(|_| message.attempts == 0) {
-            let owed_at = times.to_span_time(owed_at).min(times.now());
-            CompletedSpan::internal("wait in outbox", &parent, owed_at, times.now())
+        // Why later attempts wait is in the log.
+        if let Some(created_at) = clock::time_of(message.id).filter(|_| message.attempts == 0) {
+            let created_at = times.to_span_time(created_at).min(times.now());
+            CompletedSpan::internal("wait in outbox", &parent, created_at, times.now())
                 .with_service(self.service)
                 .with_attribute("duty.kind", message.kind.name())
                 .record();
@@ -198,37 +194,36 @@ impl Relay {
         span
     }
 
-    async fn try_it(&self, stored: &OutboxRow) -> anyhow::Result<Attempt> {
-        if stored.not_after.is_some_and(|end| end <= self.clock.now()) {
-            if stored.kind == OutboxKind::Mail {
-                metrics::mailed(Sending::Expired);
+    async fn deliver(&self, row: &OutboxRow) -> anyhow::Result<Delivery> {
+        if row.not_after.is_some_and(|end| end <= self.clock.now()) {
+            if row.kind == OutboxKind::Mail {
+                metrics::record_mail(MailOutcome::Expired);
             }
-            return Ok(Attempt::GivenUp("expired".to_owned()));
+            return Ok(Delivery::Abandoned("expired".to_owned()));
         }
-        let content =
-            self.codec.read(stored).context("its payload can't be decrypted or parsed")?;
-        let done = match content {
+        let message = self.codec.decode(row).context("its payload can't be decrypted or parsed")?;
+        let delivered = match message {
             OutboxMessage::Mail(mail) => match self.send(&mail).await {
-                Err(MailError::Refused(reason)) => return Ok(Attempt::GivenUp(reason)),
+                Err(MailError::Permanent(reason)) => return Ok(Delivery::Abandoned(reason)),
                 sent => sent.map_err(Into::into),
             },
-            OutboxMessage::Withheld(_) => Ok(()),
+            OutboxMessage::WithheldMail(_) => Ok(()),
             OutboxMessage::AccountDeleted { account } => {
-                self.publish_deletion(stored.id, account).await
+                self.publish_deletion(row.id, account).await
             }
             OutboxMessage::SessionsChanged { account } => self.announce_sessions(account).await,
         };
-        done.map(|()| Attempt::Done)
+        delivered.map(|()| Delivery::Delivered)
     }
 
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let began = Instant::now();
+        let start = Instant::now();
         let sent = self.mailer.send(mail).await;
-        metrics::mail_took(began.elapsed());
-        metrics::mailed(match sent {
-            Ok(()) => Sending::Sent,
-            Err(MailError::Later(_)) => Sending::Deferred,
-            Err(MailError::Refused(_)) => Sending::Refused,
+        metrics::record_mail_duration(start.elapsed());
+        metrics::record_mail(match sent {
+            Ok(()) => MailOutcome::Sent,
+            Err(MailError::Temporary(_)) => MailOutcome::Deferred,
+            Err(MailError::Permanent(_)) => MailOutcome::Refused,
         });
         sent
     }
@@ -249,30 +244,29 @@ impl Relay {
 
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
         for session in self.store.sessions(account).await? {
-            let (id, epoch) = session.standing();
-            self.news.publish(id, epoch).await?;
+            let (id, epoch) = session.id_and_epoch();
+            self.events.publish(id, epoch).await?;
         }
         Ok(())
     }
 
     async fn finish(&self, id: Uuid, kind: OutboxKind) -> Result<(), StoreError> {
-        let is_remembered = kind == OutboxKind::AccountDeleted && !self.broker.is_durable();
-        let remembered = is_remembered.then(|| self.clock.now() + REMEMBERED);
-        self.store.finish_outbox_message(id, remembered).await
+        let is_retained = kind == OutboxKind::AccountDeleted && !self.broker.is_durable();
+        let retained_until = is_retained.then(|| self.clock.now() + DELETION_RETENTION);
+        self.store.finish_outbox_message(id, retained_until).await
     }
 }
 
-/// Notes in the current span how it failed.
-fn failed(how: &str) {
+/// Marks the current span as failed.
+fn record_error(error_type: &str) {
     let span = Span::current();
-    span.record("error.type", how);
+    span.record("error.type", error_type);
     span.record("otel.status_code", "ERROR");
 }
 
-/// Doubles from a second on, with a quarter of chance so that many don't come back at
-/// once.
-fn delay_after(attempts: u32) -> Duration {
+/// Exponential backoff from one second, with 25 % jitter.
+fn retry_delay(attempts: u32) -> Duration {
     let seconds = 1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX);
-    let delay = Duration::from_secs(seconds).min(LONGEST_DELAY);
+    let delay = Duration::from_secs(seconds).min(MAX_RETRY_DELAY);
     delay.mul_f64(rand::rng().random_range(0.75..1.25))
 }

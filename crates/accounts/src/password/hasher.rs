@@ -1,4 +1,4 @@
-//! Hashing and judging, off the async threads and only so many at a time.
+//! Hashing off the async threads, with limited concurrency.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use argon2::{Algorithm, Argon2, Params, Version};
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
@@ -19,116 +19,113 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// How long a request waits for its turn. Whoever has waited longer than a person
-/// would is better told to come back.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a request waits for a permit before it is rejected as [`Busy`].
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A password's hash with its salt and parameters, as a PHC string.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Hash(String);
+pub struct PasswordHash(String);
 
-impl Hash {
-    /// Takes one that was stored.
-    pub fn stored(phc: impl Into<String>) -> Self {
+impl PasswordHash {
+    pub fn from_phc(phc: impl Into<String>) -> Self {
         Self(phc.into())
     }
 
-    /// The PHC string, to be stored.
+    /// Returns the PHC string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Debug for Hash {
+impl fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[hidden]")
     }
 }
 
-/// Too many passwords are being checked; come back later.
+/// The hasher is overloaded; retry later.
 #[derive(Debug, thiserror::Error)]
 #[error("too many passwords are being checked")]
 pub struct Busy;
 
-/// Hashes and checks passwords.
+/// Hashes and verifies passwords.
 #[derive(Clone, Debug)]
-pub struct Passwords {
-    /// The service that its spans belong to.
+pub struct PasswordHasher {
+    /// The service name of the spans.
     service: &'static str,
-    turns: Arc<Semaphore>,
-    /// Checked where there is no account, so that its absence takes as long.
-    nobody: Hash,
+    permits: Arc<Semaphore>,
+    /// Verified for unknown accounts, so that they take the same time.
+    decoy: PasswordHash,
 }
 
-impl Passwords {
-    /// At most `concurrency` at a time: each takes a core and 19 MiB.
+impl PasswordHasher {
+    /// Runs at most `concurrency` hashes at a time: each takes a core and 19 MiB.
     pub fn new(service: &'static str, concurrency: usize) -> anyhow::Result<Self> {
-        let nobody = hash(&Password::typed(&uuid::Uuid::new_v4().to_string()))?;
-        let turns = Arc::new(Semaphore::new(concurrency.max(1)));
-        Ok(Self { service, turns, nobody })
+        let decoy = hash(&Password::new(&uuid::Uuid::new_v4().to_string()))?;
+        let permits = Arc::new(Semaphore::new(concurrency.max(1)));
+        Ok(Self { service, permits, decoy })
     }
 
-    /// Waits for a turn.
-    pub async fn turn(&self) -> Result<Turn, Busy> {
-        let turn = tokio::time::timeout(LONGEST_WAIT, self.turns.clone().acquire_owned());
-        let permit = turn.await.map_err(|_| Busy)?.map_err(|_| Busy)?;
-        Ok(Turn { service: self.service, permit, nobody: self.nobody.clone() })
+    /// Waits for a permit.
+    pub async fn acquire(&self) -> Result<HasherPermit, Busy> {
+        let acquire = self.permits.clone().acquire_owned();
+        let permit = tokio::time::timeout(ACQUIRE_TIMEOUT, acquire).await;
+        let permit = permit.map_err(|_| Busy)?.map_err(|_| Busy)?;
+        Ok(HasherPermit { service: self.service, permit, decoy: self.decoy.clone() })
     }
 }
 
-/// The right to hash, check or judge one password.
+/// The right to one expensive operation on a password.
 #[derive(Debug)]
-pub struct Turn {
+pub struct HasherPermit {
     service: &'static str,
     permit: OwnedSemaphorePermit,
-    nobody: Hash,
+    decoy: PasswordHash,
 }
 
-impl Turn {
+impl HasherPermit {
     /// Hashes a password with a new salt.
-    pub async fn hash(self, password: &Password) -> anyhow::Result<Hash> {
+    pub async fn hash(self, password: &Password) -> anyhow::Result<PasswordHash> {
         let password = password.clone();
-        self.work(move || hash(&password)).await
+        self.run(move || hash(&password)).await
     }
 
-    /// Whether the password is the one of `hash`; without a hash it never is, after the
-    /// same work.
+    /// Verifies a password. Without a hash the result is false, after the same work.
     pub async fn verify(
         self,
         password: &Password,
-        expected: Option<&Hash>,
+        expected: Option<&PasswordHash>,
     ) -> anyhow::Result<bool> {
-        let is_someone = expected.is_some();
-        let (password, expected) = (password.clone(), expected.unwrap_or(&self.nobody).clone());
-        let matches = self.work(move || matches(&password, &expected)).await?;
-        Ok(matches && is_someone)
+        let is_known = expected.is_some();
+        let (password, expected) = (password.clone(), expected.unwrap_or(&self.decoy).clone());
+        let matches = self.run(move || matches(&password, &expected)).await?;
+        Ok(matches && is_known)
     }
 
-    /// What is wrong with a new password for someone who has these names; see
-    /// [`Password::judge`].
-    pub async fn judge(
+    /// See [`Password::check_strength`].
+    pub async fn check_strength(
         self,
         password: &Password,
         names: Vec<String>,
     ) -> anyhow::Result<Result<(), &'static str>> {
         let password = password.clone();
-        self.work(move || {
+        self.run(move || {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Ok(password.judge(&names))
+            Ok(password.check_strength(&names))
         })
         .await
     }
 
-    /// Reads a body that has a new password.
-    pub async fn read<T: FromFields + Send + 'static>(
+    /// Parses a body that has a new password.
+    pub async fn parse_body<T: FromFields + Send + 'static>(
         self,
         body: JsonBody,
     ) -> anyhow::Result<Result<T, BodyError>> {
-        self.work(move || Ok(T::from_body(body))).await
+        self.run(move || Ok(T::from_body(body))).await
     }
 
-    /// The work keeps the turn even when nobody waits for its result any more.
-    async fn work<T: Send + 'static>(
+    /// Holds the permit until the work is done, even if the caller is cancelled.
+    async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
@@ -155,13 +152,13 @@ fn argon2() -> anyhow::Result<Argon2<'static>> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-fn hash(password: &Password) -> anyhow::Result<Hash> {
+fn hash(password: &Password) -> anyhow::Result<PasswordHash> {
     let hash = argon2()?.hash_password(password.as_bytes()).map_err(|fault| anyhow!("{fault}"))?;
-    Ok(Hash(hash.to_string()))
+    Ok(PasswordHash(hash.to_string()))
 }
 
-fn matches(password: &Password, expected: &Hash) -> anyhow::Result<bool> {
-    let expected = PasswordHash::new(&expected.0)
+fn matches(password: &Password, expected: &PasswordHash) -> anyhow::Result<bool> {
+    let expected = argon2::PasswordHash::new(&expected.0)
         .map_err(|fault| anyhow!("a stored password hash can't be read: {fault}"))?;
     Ok(argon2()?.verify_password(password.as_bytes(), &expected).is_ok())
 }
@@ -171,14 +168,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_hash_fits_its_password_alone() {
-        let passwords = Passwords::new("auth", 1).expect("a hasher");
-        let right = Password::typed("correct horse battery");
-        let hash = passwords.turn().await.expect("a turn").hash(&right).await.expect("a hash");
+    async fn verify_accepts_only_matching_password() {
+        let hasher = PasswordHasher::new("auth", 1).expect("a hasher");
+        let right = Password::new("correct horse battery");
+        let hash = hasher.acquire().await.expect("a permit").hash(&right).await.expect("a hash");
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        let verify = async |password: &str, hash: Option<&Hash>| {
-            let turn = passwords.turn().await.expect("a turn");
-            turn.verify(&Password::typed(password), hash).await.expect("an answer")
+        let verify = async |password: &str, hash: Option<&PasswordHash>| {
+            let permit = hasher.acquire().await.expect("a permit");
+            permit.verify(&Password::new(password), hash).await.expect("an answer")
         };
         assert!(verify("correct horse battery", Some(&hash)).await);
         assert!(!verify("correct horse batterx", Some(&hash)).await);
@@ -186,11 +183,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_is_told_to_come_back() {
-        let passwords = Passwords::new("auth", 1).expect("a hasher");
-        let held = passwords.turn().await.expect("a turn");
-        assert!(passwords.turn().await.is_err());
+    async fn acquire_times_out() {
+        let hasher = PasswordHasher::new("auth", 1).expect("a hasher");
+        let held = hasher.acquire().await.expect("a permit");
+        assert!(hasher.acquire().await.is_err());
         drop(held);
-        assert!(passwords.turn().await.is_ok());
+        assert!(hasher.acquire().await.is_ok());
     }
 }

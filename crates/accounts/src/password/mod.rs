@@ -1,4 +1,4 @@
-//! Passwords: which ones are taken, and how they are kept.
+//! Passwords: which are acceptable, and how they are hashed.
 
 mod hasher;
 
@@ -10,43 +10,40 @@ use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 use zxcvbn::Score;
 
-pub use hasher::{Busy, Hash, Passwords, Turn};
+pub use hasher::{Busy, HasherPermit, PasswordHash, PasswordHasher};
 
-/// Shortest password, in characters.
+/// In characters.
 const MIN_PASSWORD: usize = 10;
-/// How many characters are judged: the whole is no easier to guess, and the time that
-/// judging takes grows fast.
-const JUDGED: usize = 40;
-/// A name this short may well be part of a longer word.
+/// How many characters the estimate looks at: its cost grows fast, and a longer password is
+/// no easier to guess.
+const ESTIMATED_LENGTH: usize = 40;
+/// Shorter names may be part of ordinary words.
 const MIN_NAME: usize = 4;
 
-/// A password in the form that is hashed: keyboards write the same character in
-/// different ways, composing makes them one.
+/// A password in NFC, because keyboards encode the same character in different ways.
 #[derive(Clone)]
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Takes what was typed.
-    pub fn typed(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.nfc().collect()))
     }
 
-    /// Reads a password that someone with these names wants from a field of a body. It
-    /// must be long enough and not easily guessed, which takes so long to judge that it
-    /// must not be done on async threads.
+    /// Reads a new password of a user with these names from a field of a request body. The
+    /// check of its strength is too slow for async threads.
     pub fn read_new(fields: &mut Fields, name: &str, names: &[&str]) -> Option<Self> {
         let text = Zeroizing::new(fields.text(name, MIN_PASSWORD..=MAX_PASSWORD)?);
-        let password = Self::typed(&text);
-        if let Err(fault) = password.judge(names) {
+        let password = Self::new(&text);
+        if let Err(fault) = password.check_strength(names) {
             fields.reject(name, fault);
             return None;
         }
         Some(password)
     }
 
-    /// What is wrong with it for someone who has these names: it contains one, or is
-    /// easily guessed by whoever knows them. To be asked off the async threads.
-    pub fn judge(&self, names: &[&str]) -> Result<(), &'static str> {
+    /// Rejects a password that contains one of the user's names or is easy to guess. The
+    /// error is a message for the user. Too slow for async threads.
+    pub fn check_strength(&self, names: &[&str]) -> Result<(), &'static str> {
         let password = self.0.to_lowercase();
         let contains = |name: &&str| {
             name.chars().count() >= MIN_NAME && password.contains(&name.to_lowercase())
@@ -54,8 +51,9 @@ impl Password {
         if names.iter().any(contains) {
             return Err(PERSONAL);
         }
-        let judged: Zeroizing<String> = Zeroizing::new(self.0.chars().take(JUDGED).collect());
-        if zxcvbn::zxcvbn(&judged, names).score() < Score::Two { Err(COMMON) } else { Ok(()) }
+        let start: Zeroizing<String> =
+            Zeroizing::new(self.0.chars().take(ESTIMATED_LENGTH).collect());
+        if zxcvbn::zxcvbn(&start, names).score() < Score::Two { Err(COMMON) } else { Ok(()) }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -69,9 +67,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What is said about a password that many people would try.
 const COMMON: &str = "is too easily guessed; a few unusual words make a good one";
-/// What is said about a password made of its owner's names.
 const PERSONAL: &str = "must not be made of the login or the e-mail address";
 
 #[cfg(test)]
@@ -81,61 +77,58 @@ mod tests {
 
     use super::*;
 
-    struct Wanted;
+    struct NewPassword;
 
-    impl FromFields for Wanted {
+    impl FromFields for NewPassword {
         fn read(fields: &mut Fields) -> Option<Self> {
             Password::read_new(fields, "password", &[]).map(|_| Self)
         }
     }
 
-    fn fault(password: &str) -> Option<String> {
-        match Wanted::from_body(json!({ "password": password })) {
-            Err(BodyError::Fields(mut faults)) => faults.pop().map(|fault| fault.message),
+    fn rejection(password: &str) -> Option<String> {
+        match NewPassword::from_body(json!({ "password": password })) {
+            Err(BodyError::Fields(mut errors)) => errors.pop().map(|error| error.message),
             _ => None,
         }
     }
 
     #[test]
-    fn common_passwords_are_refused() {
+    fn common_passwords_are_rejected() {
         for password in ["password123", "qwertyuiop", "1234567890", "aaaaaaaaaaaa", "letmein1234"] {
-            assert_eq!(fault(password).as_deref(), Some(COMMON), "{password}");
+            assert_eq!(rejection(password).as_deref(), Some(COMMON), "{password}");
         }
         for password in ["correct horse battery", "Tr0ub4dor&3x", "пароль с пробелами"]
         {
-            assert_eq!(fault(password), None, "{password}");
+            assert_eq!(rejection(password), None, "{password}");
         }
     }
 
     #[test]
     fn length_is_counted_in_characters() {
-        let says = Some("must have 10 to 256 characters".to_owned());
-        assert_eq!(fault("жираф-ёж9"), says);
-        assert_eq!(fault(&"x7-".repeat(86)), says);
-        assert_eq!(fault("жираф-ёж-9"), None);
+        let message = Some("must have 10 to 256 characters".to_owned());
+        assert_eq!(rejection("жираф-ёж9"), message);
+        assert_eq!(rejection(&"x7-".repeat(86)), message);
+        assert_eq!(rejection("жираф-ёж-9"), None);
     }
 
     #[test]
-    fn a_password_isnt_made_of_its_owners_names() {
-        let password = Password::typed("xX-Lovelace-Xx");
-        assert_eq!(password.judge(&["lovelace", "ada@example.com"]), Err(PERSONAL));
-        assert_eq!(password.judge(&["babbage", "ada@example.com"]), Ok(()));
-        assert_eq!(Password::typed("canada goose 77 wing").judge(&["ada"]), Ok(()));
-        assert_eq!(Password::typed("adaadaada1").judge(&["ada"]), Err(COMMON));
+    fn passwords_containing_names_are_rejected() {
+        let password = Password::new("xX-Lovelace-Xx");
+        assert_eq!(password.check_strength(&["lovelace", "ada@example.com"]), Err(PERSONAL));
+        assert_eq!(password.check_strength(&["babbage", "ada@example.com"]), Ok(()));
+        assert_eq!(Password::new("canada goose 77 wing").check_strength(&["ada"]), Ok(()));
+        assert_eq!(Password::new("adaadaada1").check_strength(&["ada"]), Err(COMMON));
     }
 
     #[test]
-    fn a_long_password_is_judged_by_its_beginning() {
-        assert!(Password::typed(&"ab".repeat(100)).judge(&[]).is_err());
+    fn strength_of_long_password_depends_on_its_start() {
+        assert!(Password::new(&"ab".repeat(100)).check_strength(&[]).is_err());
         let hard = "4@8({[<369&#!1/|0$5+7%2".repeat(11);
-        assert_eq!(Password::typed(&hard).judge(&[]), Ok(()));
+        assert_eq!(Password::new(&hard).check_strength(&[]), Ok(()));
     }
 
     #[test]
-    fn composing_makes_spellings_one() {
-        assert_eq!(
-            Password::typed("caf\u{e9}").as_bytes(),
-            Password::typed("cafe\u{301}").as_bytes()
-        );
+    fn composed_and_decomposed_passwords_are_equal() {
+        assert_eq!(Password::new("caf\u{e9}").as_bytes(), Password::new("cafe\u{301}").as_bytes());
     }
 }

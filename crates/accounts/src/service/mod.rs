@@ -1,11 +1,12 @@
-//! Everything that can be done with accounts.
+//! The service: every use case of accounts.
 
 mod account;
 mod admin;
-mod reset;
+mod codes;
+mod password_reset;
+mod registration;
 mod session;
 mod sign_in;
-mod sign_up;
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -24,9 +25,8 @@ use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
 pub(crate) use sign_in::FAILURE_WINDOW;
-pub use sign_in::FIRST_EPOCH;
 
-use crate::audit::{Action, Caller, Entry};
+use crate::audit::{Action, AuditEntry, Caller};
 use crate::code::Codes;
 use crate::config::{CodeConfig, SignInLimits, TokenConfig};
 use crate::email::Email;
@@ -36,52 +36,42 @@ use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
 use crate::metrics;
 use crate::outbox::{OutboxCodec, Relay};
-use crate::password::Passwords;
+use crate::password::PasswordHasher;
 use crate::secret::{PlatformSecret, SecretError};
 use crate::store::{Store, StoreError, TracedStore};
 
-/// What accounts are made of.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// The service that its spans belong to.
+    /// The service name of the spans.
     pub service: &'static str,
-    /// The database.
     pub store: Arc<dyn Store>,
-    /// Where news and messages go.
     pub broker: Arc<dyn Broker>,
-    /// Where mail goes.
     pub mailer: Arc<dyn Mailer>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Why accounts can't be opened, each in one line.
+/// Why accounts can't be opened. Each message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no secret.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// There are no signing keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The administrator's address is none.
     #[error("auth.admin_email (MINIAPP__AUTH__ADMIN_EMAIL) is not an e-mail address")]
     AdminEmail,
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Something that doesn't happen.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
 }
 
 impl OpenError {
-    /// Whether it is the store that can't be used yet: trying again later is right.
+    /// Whether the store is not available yet, so that a retry may help.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Keys(KeyError::Store(StoreError::Unavailable(_))))
     }
 }
 
-/// The rules that can be set.
 #[derive(Clone, Debug)]
 struct Settings {
     access_ttl: Duration,
@@ -126,20 +116,19 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    passwords: Passwords,
+    hasher: PasswordHasher,
     codes: Codes,
     keys: SigningKeys,
     codec: Arc<OutboxCodec>,
-    news: EventPublisher,
+    events: EventPublisher,
     relay: Arc<Relay>,
     wake: Arc<Notify>,
 }
 
 impl Accounts {
-    /// Puts the parts together; makes the secret and the first signing key where they
-    /// are missing.
-    pub async fn open(config: &Config, parts: Dependencies) -> Result<Self, OpenError> {
-        let Dependencies { service, store, broker, mailer, clock } = parts;
+    /// Loads the secret and the signing keys, and creates them if they are missing.
+    pub async fn open(config: &Config, dependencies: Dependencies) -> Result<Self, OpenError> {
+        let Dependencies { service, store, broker, mailer, clock } = dependencies;
         let store: Arc<dyn Store> = Arc::new(TracedStore { store, service });
         let settings = Settings::new(config)?;
         let tokens: TokenConfig = config.section()?;
@@ -147,11 +136,11 @@ impl Accounts {
         let schedule = Schedule { rotation: tokens.key_rotation, overlap: tokens.key_overlap };
         let keys = SigningKeys::open(store.clone(), clock.clone(), &secret, schedule).await?;
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let passwords = tokio::task::spawn_blocking(move || Passwords::new(service, concurrency))
+        let hasher = tokio::task::spawn_blocking(move || PasswordHasher::new(service, concurrency))
             .await
             .context("the password hasher failed to start")??;
         let codec = Arc::new(OutboxCodec::new(&secret)?);
-        let news = EventPublisher::new(service, broker.clone(), clock.clone());
+        let events = EventPublisher::new(service, broker.clone(), clock.clone());
         let wake = Arc::new(Notify::new());
         let relay = Arc::new(Relay {
             service,
@@ -160,76 +149,76 @@ impl Accounts {
             broker,
             mailer,
             codec: codec.clone(),
-            news: news.clone(),
+            events: events.clone(),
             wake: wake.clone(),
         });
         let codes = Codes::new(&secret);
         let inner =
-            Inner { store, clock, settings, passwords, codes, keys, codec, news, relay, wake };
+            Inner { store, clock, settings, hasher, codes, keys, codec, events, relay, wake };
         Ok(Self(Arc::new(inner)))
     }
 
-    /// The public keys that access tokens are verified with.
+    /// Returns the public keys that verify access tokens.
     pub fn jwks(&self) -> Jwks {
         self.0.keys.jwks()
     }
 
-    /// Reads a body that has a new password: judging it takes its turn among those that
-    /// are hashed.
-    pub async fn read_body<T: FromFields + Send + 'static>(
+    /// Parses a body that has a new password. Checking its strength is as expensive as
+    /// hashing, so it shares the hasher's limit.
+    pub async fn parse_body<T: FromFields + Send + 'static>(
         &self,
         body: JsonBody,
     ) -> Result<Result<T, BodyError>, Error> {
-        Ok(self.0.passwords.turn().await?.read(body).await?)
+        Ok(self.0.hasher.acquire().await?.parse_body(body).await?)
     }
 
-    /// What does the mails and messages that are owed.
     pub fn relay(&self) -> Arc<Relay> {
         self.0.relay.clone()
     }
 
-    /// The database.
     pub fn store(&self) -> Arc<dyn Store> {
         self.0.store.clone()
     }
 
-    /// Tells of what is owed whenever the metrics are read, for as long as what it gives
-    /// lives.
-    pub fn watch(&self) -> CollectorGuard {
-        metrics::watch(self.0.store.clone(), self.0.clock.clone())
+    /// Registers the gauges of the outbox until the guard is dropped.
+    pub fn register_gauges(&self) -> CollectorGuard {
+        metrics::register_gauges(self.0.store.clone(), self.0.clock.clone())
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.0.clock
     }
 
-    /// Looks after the signing keys; see [`SigningKeys::tend`].
+    /// See [`SigningKeys::maintain`].
     pub async fn maintain_keys(&self) -> Result<(), KeyError> {
-        self.0.keys.tend().await
+        self.0.keys.maintain().await
     }
 
-    fn entry(&self, action: Action, caller: &Caller) -> Entry {
-        Entry::new(action, self.0.clock.now(), caller)
+    fn audit_entry(&self, action: Action, caller: &Caller) -> AuditEntry {
+        AuditEntry::new(action, self.0.clock.now(), caller)
     }
 
-    /// Runs `work` to its end even if the request that asked for it goes away meanwhile:
-    /// a change that has committed has to be told.
-    async fn to_the_end<T: Send + 'static>(
+    /// Runs `work` to completion even if the request is cancelled: the events of a committed
+    /// change must be published.
+    async fn run_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let done = tokio::spawn(work.in_current_span()).await;
-        done.unwrap_or_else(|fault| Err(Error::Internal(fault.into())))
+        done.unwrap_or_else(|error| Err(Error::Internal(error.into())))
     }
 
-    /// Notes a refusal in the audit log, where there is one. What was refused stays
-    /// refused even if the note fails.
-    async fn noting<T>(&self, entry: Entry, result: Result<T, Error>) -> Result<T, Error> {
+    /// Records a rejection in the audit log. The result stays the same if that fails.
+    async fn audit_rejection<T>(
+        &self,
+        entry: AuditEntry,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
         if let Err(error) = &result
-            && let Some(code) = error.refusal()
-            && let Err(fault) = self.0.store.audit(entry.refused(code)).await
+            && let Some(code) = error.code()
+            && let Err(error) = self.0.store.append_audit(&entry.rejected(code)).await
         {
-            tracing::warn!(error = %fault, "failed to record a rejection in the audit log");
+            tracing::warn!(%error, "failed to record a rejection in the audit log");
         }
         result
     }

@@ -1,4 +1,4 @@
-//! Looking at sessions and ending them.
+//! Listing, introspecting and ending sessions.
 
 use miniapp_types::account::{self, TokenInfo};
 use miniapp_types::problem::Code;
@@ -7,12 +7,13 @@ use uuid::Uuid;
 use super::Accounts;
 use crate::audit::{Action, Caller};
 use crate::error::Error;
+use crate::operations::EndSession;
 use crate::session::Identity;
 
 impl Accounts {
-    /// Ends the session that the token belongs to.
+    /// Ends the session of the token.
     pub async fn sign_out(&self, owner: &Identity, caller: &Caller) -> Result<(), Error> {
-        // Where it has ended since the token was checked, there is nothing left to do.
+        // The session may have ended since the token was checked.
         self.end(owner, owner.session, Action::SignOut, caller).await?;
         Ok(())
     }
@@ -27,19 +28,19 @@ impl Accounts {
         if self.end(owner, id, Action::RevokeSession, caller).await? {
             return Ok(());
         }
-        let entry = self.entry(Action::RevokeSession, caller).about(&owner.account);
-        self.noting(entry, Err(Code::SessionNotFound.into())).await
+        let entry = self.audit_entry(Action::RevokeSession, caller).about(&owner.account);
+        self.audit_rejection(entry, Err(Code::SessionNotFound.into())).await
     }
 
-    /// The caller's sessions.
+    /// Returns the caller's active sessions.
     pub async fn sessions(&self, owner: &Identity) -> Result<account::Sessions, Error> {
         let now = self.0.clock.now();
         let stored = self.0.store.sessions(owner.account.user_id).await?;
-        let living = stored.into_iter().filter(|s| s.ended_at.is_none() && s.expires_at > now);
-        Ok(account::Sessions { sessions: living.map(|s| s.shown_to(owner.session)).collect() })
+        let active = stored.into_iter().filter(|s| s.ended_at.is_none() && s.expires_at > now);
+        Ok(account::Sessions { sessions: active.map(|s| s.into_response(owner.session)).collect() })
     }
 
-    /// What a token says about its holder.
+    /// Returns who an access token belongs to.
     pub async fn introspect(&self, token: &str) -> Result<TokenInfo, Error> {
         let Identity { account, session, expires } = self.authenticate(token).await?;
         Ok(TokenInfo {
@@ -55,20 +56,20 @@ impl Accounts {
     async fn end(
         &self,
         owner: &Identity,
-        id: Uuid,
+        session: Uuid,
         action: Action,
         caller: &Caller,
     ) -> Result<bool, Error> {
-        let audit = self.entry(action, caller).about(&owner.account);
+        let audit = self.audit_entry(action, caller).about(&owner.account);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
         let this = self.clone();
         let end = async move {
-            let ended = this.0.store.end_session(account, id, now, audit).await?;
+            let ended = this.0.store.transact(&EndSession { account, session, now, audit }).await?;
             if ended {
-                this.0.news.ended([id]).await;
+                this.0.events.session_ended([session]).await;
             }
             Ok(ended)
         };
-        self.to_the_end(end).await
+        self.run_to_completion(end).await
     }
 }

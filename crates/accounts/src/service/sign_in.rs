@@ -1,4 +1,4 @@
-//! From a password or a refresh token to tokens.
+//! Issuing tokens for a password or a refresh token, and checking them.
 
 use std::time::Duration;
 
@@ -11,21 +11,22 @@ use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use super::Accounts;
-use crate::audit::{Action, Caller, Entry};
+use crate::audit::{Action, AuditEntry, Caller};
 use crate::email::Email;
 use crate::error::Error;
 use crate::login;
 use crate::metrics;
-use crate::password::{Hash, Password, Turn};
-use crate::session::{Identity, NewSession, RefreshHash, Rotation, new_refresh_token};
+use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
+use crate::password::{HasherPermit, Password, PasswordHash};
+use crate::session::{FIRST_EPOCH, Identity, NewSession, RefreshHash, new_refresh_token};
 use crate::store::{Credentials, FailureKey, Identifier};
 
 /// How long failed sign-ins count.
 pub(crate) const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 
 impl Accounts {
-    /// Begins a session. An unknown login and a wrong password are told alike, and take
-    /// the same time.
+    /// Opens a session. An unknown login and a wrong password give the same error after the
+    /// same time.
     pub async fn sign_in(
         &self,
         login: &str,
@@ -33,7 +34,7 @@ impl Accounts {
         caller: &Caller,
     ) -> Result<Tokens, Error> {
         let signed_in = self.try_sign_in(login, password, caller).await;
-        metrics::signed_in(&signed_in);
+        metrics::record_sign_in(&signed_in);
         signed_in
     }
 
@@ -43,11 +44,11 @@ impl Accounts {
         password: &Secret,
         caller: &Caller,
     ) -> Result<Tokens, Error> {
-        // Whoever waits here is one of few, so that the failures counted below can't be
-        // outrun by many tries at once.
-        let turn = self.0.passwords.turn().await?;
+        // The permit comes first: it bounds the concurrent attempts that could pass the check
+        // of failures before any of them is recorded.
+        let permit = self.0.hasher.acquire().await?;
         let found = self.0.store.credentials(&identify(login)).await?;
-        let mut entry = self.entry(Action::SignIn, caller);
+        let mut entry = self.audit_entry(Action::SignIn, caller);
         if let Some(Credentials { account, .. }) = &found {
             entry = entry.about(account);
         }
@@ -55,52 +56,51 @@ impl Accounts {
             Some(found) => failure_key(&found.account),
             None => unknown_key(login),
         };
-        if let Err(refused) = self.check_failures(&key).await {
-            return self.noting(entry, Err(refused)).await;
+        if let Err(error) = self.check_failures(&key).await {
+            return self.audit_rejection(entry, Err(error)).await;
         }
         let expected = found.as_ref().map(|found| &found.password);
-        let password = Password::typed(password.expose());
-        let is_right = turn.verify(&password, expected).await?;
-        let Some(Credentials { account, password }) = found.filter(|_| is_right) else {
-            let entry = entry.refused(Code::CredentialsInvalid);
-            self.0.store.note_failure(&key, entry).await?;
+        let password = Password::new(password.expose());
+        let is_valid = permit.verify(&password, expected).await?;
+        let Some(Credentials { account, password }) = found.filter(|_| is_valid) else {
+            let audit = entry.rejected(Code::CredentialsInvalid);
+            self.0.store.transact(&RecordFailure { key, audit }).await?;
             return Err(Code::CredentialsInvalid.into());
         };
         let (this, caller) = (self.clone(), caller.clone());
-        let open = async move { this.open_session(&account, &password, &key, entry, caller).await };
-        self.to_the_end(open).await
+        let open = async move { this.open_session(&account, password, key, entry, caller).await };
+        self.run_to_completion(open).await
     }
 
-    /// Gets a session's next tokens; those before are dead. A refresh token that comes a
-    /// second time is in two hands, so it ends the session, without exception for
-    /// clients that repeat themselves.
+    /// Returns a session's next tokens and invalidates the previous ones. A refresh token
+    /// that is used a second time ends the session: two clients have it.
     pub async fn refresh(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let (this, token, caller) = (self.clone(), token.clone(), caller.clone());
-        let rotated = self.to_the_end(async move { this.rotate(&token, &caller).await }).await;
-        metrics::refreshed(&rotated);
+        let rotate = async move { this.rotate(&token, &caller).await };
+        let rotated = self.run_to_completion(rotate).await;
+        metrics::record_refresh(&rotated);
         rotated
     }
 
     async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
-        let entry = self.entry(Action::Refresh, caller);
+        let entry = self.audit_entry(Action::Refresh, caller);
         let now = self.0.clock.now();
         let next = new_refresh_token()?;
-        let (used_hash, next_hash) = (RefreshHash::of(token), RefreshHash::of(&next));
-        let rotation = self.0.store.rotate_session(
-            &used_hash,
-            &next_hash,
+        let rotate = RotateSession {
+            used: RefreshHash::of(token),
+            next: RefreshHash::of(&next),
             now,
-            now + self.0.settings.refresh_ttl,
-            entry.clone(),
-        );
-        let refused = match rotation.await? {
+            expires_at: now + self.0.settings.refresh_ttl,
+            audit: entry.clone(),
+        };
+        let rejection = match self.0.store.transact(&rotate).await? {
             Rotation::Rotated { session, account } => {
-                self.0.news.changed(session.id, session.epoch).await;
+                self.0.events.session_changed(session.id, session.epoch).await;
                 return self.tokens(&account, session.id, session.epoch, next, now);
             }
             Rotation::Reused { session, ended } => {
                 if ended {
-                    self.0.news.ended([session]).await;
+                    self.0.events.session_ended([session]).await;
                 }
                 Code::TokenReused
             }
@@ -108,10 +108,10 @@ impl Accounts {
             Rotation::Expired => Code::TokenExpired,
             Rotation::Unknown => Code::TokenInvalid,
         };
-        self.noting(entry, Err(refused.into())).await
+        self.audit_rejection(entry, Err(rejection.into())).await
     }
 
-    /// Who an access token stands for, by the token and by its session.
+    /// Checks an access token and its session.
     pub async fn authenticate(&self, token: &str) -> Result<Identity, Error> {
         let claims = self.0.keys.verify(token)?;
         match self.0.store.session(claims.sid).await? {
@@ -124,12 +124,14 @@ impl Accounts {
         }
     }
 
-    /// Waits for a turn to check the password of an account, unless that failed too
-    /// often lately.
-    pub(super) async fn turn_for(&self, account: &Account) -> Result<Turn, Error> {
-        let turn = self.0.passwords.turn().await?;
+    /// Acquires the hasher for an account's password, unless there were too many failures.
+    pub(super) async fn acquire_hasher_for(
+        &self,
+        account: &Account,
+    ) -> Result<HasherPermit, Error> {
+        let permit = self.0.hasher.acquire().await?;
         self.check_failures(&failure_key(account)).await?;
-        Ok(turn)
+        Ok(permit)
     }
 
     async fn check_failures(&self, key: &FailureKey) -> Result<(), Error> {
@@ -143,7 +145,7 @@ impl Accounts {
             Some(oldest) if failures.len() >= limit as usize => {
                 let wait = (*oldest + FAILURE_WINDOW).duration_since(now);
                 let retry_after = wait.try_into().unwrap_or(Duration::ZERO);
-                Err(Error::TooOften { retry_after })
+                Err(Error::TooManyAttempts { retry_after })
             }
             _ => Ok(()),
         }
@@ -152,30 +154,30 @@ impl Accounts {
     async fn open_session(
         &self,
         account: &Account,
-        password: &Hash,
-        failures: &FailureKey,
-        entry: Entry,
+        password: PasswordHash,
+        failures: FailureKey,
+        entry: AuditEntry,
         caller: Caller,
     ) -> Result<Tokens, Error> {
         let now = self.0.clock.now();
         let refresh = new_refresh_token()?;
-        let new = NewSession {
+        let session = NewSession {
             id: clock::id_at(now),
             account: account.user_id,
             refresh: RefreshHash::of(&refresh),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
             caller,
-            most: self.0.settings.sessions_per_user,
+            limit: self.0.settings.sessions_per_user,
         };
-        let id = new.id;
-        let opened = self.0.store.open_session(new, password, failures, entry.clone()).await?;
-        let Some(ended) = opened else {
-            // The password was changed while it was being checked.
-            return self.noting(entry, Err(Code::CredentialsInvalid.into())).await;
+        let id = session.id;
+        let open = OpenSession { session, password, failures, audit: entry.clone() };
+        let Some(ended) = self.0.store.transact(&open).await? else {
+            // The password was changed while it was verified.
+            return self.audit_rejection(entry, Err(Code::CredentialsInvalid.into())).await;
         };
-        self.0.news.changed(id, FIRST_EPOCH).await;
-        self.0.news.ended(ended).await;
+        self.0.events.session_changed(id, FIRST_EPOCH).await;
+        self.0.events.session_ended(ended).await;
         self.tokens(account, id, FIRST_EPOCH, refresh, now)
     }
 
@@ -211,10 +213,7 @@ impl Accounts {
     }
 }
 
-/// A session's epoch when it begins.
-pub const FIRST_EPOCH: u32 = 1;
-
-/// A login has no `@`, so that what is neither belongs to nobody.
+/// Reads what a user typed as an address, or else as a login, which has no `@`.
 pub(super) fn identify(login: &str) -> Identifier {
     match Email::parse(login) {
         Some(email) => Identifier::Email(email),
@@ -226,7 +225,7 @@ pub(super) fn failure_key(account: &Account) -> FailureKey {
     hash(b"account", account.user_id.as_bytes())
 }
 
-/// Unknown names are counted too: who is refused can't tell that they are unknown.
+/// Failures of unknown names count too, so that the limit doesn't reveal which names exist.
 fn unknown_key(login: &str) -> FailureKey {
     hash(b"unknown", login::key_of(login).as_bytes())
 }

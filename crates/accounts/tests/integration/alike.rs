@@ -74,14 +74,14 @@ async fn both(action: impl AsyncFn(&Accounts, Email)) -> Traces {
 async fn try_verification(accounts: &Accounts, email: Email) {
     let verification = Verification { email, code: Secret::new("wrong") };
     let refused = accounts.verify_email(verification, &caller()).await.expect_err("refused");
-    assert_eq!(refused.refusal(), Some(Code::CodeInvalid));
+    assert_eq!(refused.code(), Some(Code::CodeInvalid));
 }
 
 async fn try_reset(accounts: &Accounts, email: Email) {
     let body = json!({"email": email.as_str(), "code": "wrong", "newPassword": PASSWORD});
     let confirmation = ResetConfirmation::from_body(body).expect("readable");
     let refused = accounts.confirm_reset(confirmation, &caller()).await.expect_err("refused");
-    assert_eq!(refused.refusal(), Some(Code::CodeInvalid));
+    assert_eq!(refused.code(), Some(Code::CodeInvalid));
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn sign_ins_fail_alike() {
         for name in [login, email.as_str(), "@"] {
             let wrong = Secret::new("wrong");
             let refused = accounts.sign_in(name, &wrong, &caller()).await.expect_err("refused");
-            assert_eq!(refused.refusal(), Some(Code::CredentialsInvalid));
+            assert_eq!(refused.code(), Some(Code::CredentialsInvalid));
         }
     })
     .await;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use miniapp_accounts::Store;
-use miniapp_accounts::postgres::PostgresStore;
-use miniapp_accounts::sqlite::SqliteStore;
+use miniapp_accounts::{PostgresStore, SqliteStore, Store};
 use miniapp_test_support::postgres::Server;
 use tempfile::TempDir;
 use tokio::runtime::Builder;

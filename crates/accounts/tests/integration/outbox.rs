@@ -12,7 +12,7 @@ use crate::support::{Platform, caller};
 #[tokio::test]
 async fn mail_waits_for_its_server_longer_and_longer() {
     let platform = Platform::new().await;
-    platform.mailer.fail(MailError::Later("down".to_owned()));
+    platform.mailer.fail(MailError::Temporary("down".to_owned()));
     platform.send_code("ada@example.com").await;
     for attempt in 1..=3 {
         assert_eq!(platform.run_once().await, 1, "attempt {attempt}");
@@ -29,7 +29,7 @@ async fn mail_waits_for_its_server_longer_and_longer() {
 #[tokio::test]
 async fn mail_that_is_refused_or_late_is_given_up() {
     let platform = Platform::new().await;
-    platform.mailer.fail(MailError::Refused("no such user".to_owned()));
+    platform.mailer.fail(MailError::Permanent("no such user".to_owned()));
     platform.send_code("ada@example.com").await;
     assert_eq!(platform.run_once().await, 1);
     platform.mailer.work();

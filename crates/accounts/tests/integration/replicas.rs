@@ -21,7 +21,7 @@ async fn replicas_share_keys_sessions_and_codes() {
     let next = platform.accounts.refresh(&tokens.refresh_token, &caller()).await;
     assert!(next.is_ok());
     let revoked = other.authenticate(token).await.expect_err("revoked");
-    assert_eq!(revoked.refusal(), Some(Code::TokenRevoked));
+    assert_eq!(revoked.code(), Some(Code::TokenRevoked));
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn an_administrator_is_made_on_the_database() {
         let account = grant(login).await.expect("granted");
         assert_eq!(account.roles, [Role::User, Role::Admin]);
     }
-    assert!(matches!(grant("bob").await, Err(GrantError::Unknown(_))));
+    assert!(matches!(grant("bob").await, Err(GrantError::NotFound(_))));
     let session = platform.store.session(before.session).await.expect("a store");
     assert_eq!(session.map(|(session, _)| session.epoch), Some(2));
     // The running service tells of it.

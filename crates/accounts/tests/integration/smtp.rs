@@ -76,7 +76,7 @@ impl Sender {
     /// Why a mail doesn't leave now.
     async fn delay(&self) -> String {
         match self.send().await {
-            Err(MailError::Later(reason)) => one_line(reason),
+            Err(MailError::Temporary(reason)) => one_line(reason),
             other => panic!("{other:?}"),
         }
     }
@@ -84,7 +84,7 @@ impl Sender {
     /// Why a mail never leaves.
     async fn refusal(&self) -> String {
         match self.send().await {
-            Err(MailError::Refused(reason)) => one_line(reason),
+            Err(MailError::Permanent(reason)) => one_line(reason),
             other => panic!("{other:?}"),
         }
     }
@@ -351,7 +351,7 @@ async fn addresses_beyond_ascii() {
             sent.expect("sent");
             assert_eq!(server.mails()[1].recipients, ["b\u{f6}b@example.com"]);
         } else {
-            assert!(matches!(sent, Err(MailError::Refused(_))), "{sent:?}");
+            assert!(matches!(sent, Err(MailError::Permanent(_))), "{sent:?}");
         }
     }
 }

@@ -50,8 +50,8 @@ impl TestMailer {
 impl Mailer for TestMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         match &*self.fault.lock() {
-            Some(MailError::Later(reason)) => return Err(MailError::Later(reason.clone())),
-            Some(MailError::Refused(reason)) => return Err(MailError::Refused(reason.clone())),
+            Some(MailError::Temporary(reason)) => return Err(MailError::Temporary(reason.clone())),
+            Some(MailError::Permanent(reason)) => return Err(MailError::Permanent(reason.clone())),
             None => {}
         }
         self.sent.lock().push(mail.clone());

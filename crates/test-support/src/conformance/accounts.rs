@@ -1,4 +1,4 @@
-//! What every [`Store`] of accounts has to do.
+//! Conformance of a [`Store`] of accounts.
 
 pub mod account;
 pub mod codes;
@@ -12,12 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use miniapp_accounts::audit::{Action, Caller, Entry};
+use miniapp_accounts::audit::{Action, AuditEntry, Caller};
 use miniapp_accounts::code::{Mac, Purpose};
+use miniapp_accounts::operations::{
+    CodeDelivery, IssueCode, IssueOutcome, OpenSession, RegisterAccount, RegisterOutcome,
+    VerifyEmail,
+};
 use miniapp_accounts::outbox::{OutboxKind, OutboxRow};
-use miniapp_accounts::password::Hash;
+use miniapp_accounts::password::PasswordHash;
 use miniapp_accounts::session::{NewSession, RefreshHash};
-use miniapp_accounts::store::{Identifier, IssueCode, Issued, NewAccount, Registered, Sending};
+use miniapp_accounts::store::{FailureKey, Identifier};
 use miniapp_accounts::{Email, Login, Store};
 use miniapp_runtime::clock;
 use miniapp_types::account::{Account, Role, Secret};
@@ -95,26 +99,25 @@ macro_rules! account_store_tests {
     };
 }
 
-/// When the tests begin.
 fn start() -> Timestamp {
     Timestamp::from_second(1_900_000_000).unwrap_or_default()
 }
 
-/// So many seconds after the tests began.
+/// A time this many seconds after the start of the test.
 fn at(seconds: u64) -> Timestamp {
     start() + Duration::from_secs(seconds)
 }
 
 fn email(text: &str) -> Result<Email> {
-    Email::parse(text).with_context(|| format!("{text} is no address"))
+    Email::parse(text).with_context(|| format!("{text} is not an address"))
 }
 
 fn login(text: &str) -> Result<Login> {
-    Login::parse(text).map_err(|fault| anyhow::anyhow!("{text} {fault}"))
+    Login::parse(text).map_err(|message| anyhow::anyhow!("{text} {message}"))
 }
 
-fn entry(action: Action, seconds: u64) -> Entry {
-    Entry::new(action, at(seconds), &Caller::default())
+fn entry(action: Action, seconds: u64) -> AuditEntry {
+    AuditEntry::new(action, at(seconds), &Caller::default())
 }
 
 fn outbox_row(kind: OutboxKind, seconds: u64) -> OutboxRow {
@@ -129,46 +132,61 @@ fn outbox_row(kind: OutboxKind, seconds: u64) -> OutboxRow {
     }
 }
 
-/// A request for a code that allows three a day, one a minute.
+/// A request for a code, with a limit of three per day and one per minute.
 fn issue(address: &str, purpose: Purpose, seconds: u64, code: Mac) -> Result<IssueCode> {
     let now = at(seconds);
-    let sending = Sending { code: Some(code), mail: Some(outbox_row(OutboxKind::Mail, seconds)) };
+    let delivery =
+        CodeDelivery { code: Some(code), mail: Some(outbox_row(OutboxKind::Mail, seconds)) };
     Ok(IssueCode {
         email: email(address)?,
         purpose,
         now,
         expires_at: now + Duration::from_mins(10),
-        cooled_since: now - Duration::from_mins(1),
-        counted_since: now - Duration::from_hours(24),
-        most: 3,
-        known: sending.clone(),
-        unknown: sending,
+        cooldown_start: now - Duration::from_mins(1),
+        window_start: now - Duration::from_hours(24),
+        limit: 3,
+        registered: delivery.clone(),
+        unregistered: delivery,
         audit: entry(Action::SendCode, seconds),
     })
 }
 
-/// Brings the address to where it can be registered, until an hour has passed.
+/// Verifies an address for an hour.
 async fn verify(store: &dyn Store, address: &str, seconds: u64) -> Result<()> {
     let code = [7; 32];
     let mut request = issue(address, Purpose::Verification, seconds, code)?;
-    request.known.code = Some(code);
-    ensure!(store.issue_code(request).await? == Issued::Sent, "no code was sent");
-    let audit = entry(Action::VerifyEmail, seconds);
-    let until = at(seconds + 3600);
-    ensure!(store.verify_email(&email(address)?, &code, until, audit).await?, "not verified");
+    request.registered.code = Some(code);
+    ensure!(store.transact(&request).await? == IssueOutcome::Sent, "no code was sent");
+    ensure!(store.transact(&verification(address, code, seconds)?).await?, "not verified");
     Ok(())
 }
 
-fn new_account(name: &str, address: &str, seconds: u64) -> Result<NewAccount> {
-    Ok(NewAccount {
-        id: clock::id_at(at(seconds)),
+/// A verification that is valid for an hour.
+fn verification(address: &str, code: Mac, seconds: u64) -> Result<VerifyEmail> {
+    Ok(VerifyEmail {
         email: email(address)?,
-        login: login(name)?,
-        password: Hash::stored(format!("hash of {name}")),
+        code,
+        verified_until: at(seconds + 3600),
+        audit: entry(Action::VerifyEmail, seconds),
+    })
+}
+
+fn new_account(name: &str, address: &str, seconds: u64) -> Result<RegisterAccount> {
+    let email = email(address)?;
+    let account = Account {
+        user_id: clock::id_at(at(seconds)),
+        login: name.to_owned(),
+        email: email.to_string(),
         roles: vec![Role::User],
         birth_date: None,
         phone_number: None,
-        now: at(seconds),
+        created_at: at(seconds),
+    };
+    Ok(RegisterAccount {
+        account,
+        email,
+        login: login(name)?,
+        password: PasswordHash::from_phc(format!("hash of {name}")),
         audit: entry(Action::Register, seconds),
     })
 }
@@ -177,13 +195,13 @@ fn new_account(name: &str, address: &str, seconds: u64) -> Result<NewAccount> {
 async fn register(store: &dyn Store, name: &str, seconds: u64) -> Result<Account> {
     let address = format!("{name}@example.com");
     verify(store, &address, seconds).await?;
-    match store.register(new_account(name, &address, seconds)?).await? {
-        Registered::Done(account) => Ok(account),
+    match store.transact(&new_account(name, &address, seconds)?).await? {
+        RegisterOutcome::Registered(account) => Ok(account),
         other => bail!("{name} was not registered: {other:?}"),
     }
 }
 
-async fn password_of(store: &dyn Store, account: &Account) -> Result<Hash> {
+async fn password_of(store: &dyn Store, account: &Account) -> Result<PasswordHash> {
     let of = Identifier::Email(email(&account.email)?);
     Ok(store.credentials(&of).await?.context("no credentials")?.password)
 }
@@ -192,7 +210,7 @@ fn refresh(text: &str) -> RefreshHash {
     RefreshHash::of(&Secret::new(text))
 }
 
-fn new_session(account: &Account, token: &str, seconds: u64, most: u32) -> NewSession {
+fn new_session(account: &Account, token: &str, seconds: u64, limit: u32) -> NewSession {
     NewSession {
         id: clock::id_at(at(seconds)),
         account: account.user_id,
@@ -200,20 +218,30 @@ fn new_session(account: &Account, token: &str, seconds: u64, most: u32) -> NewSe
         now: at(seconds),
         expires_at: at(seconds + 3600),
         caller: Caller { ip: Some([192, 0, 2, 1].into()), user_agent: Some("tests".to_owned()) },
-        most,
+        limit,
     }
 }
 
-/// Begins a session of at most ten that ends after an hour.
+/// Opens a session, one of at most ten, that expires after an hour.
 async fn open(store: &dyn Store, account: &Account, token: &str, seconds: u64) -> Result<Uuid> {
-    let new = new_session(account, token, seconds, 10);
-    let (id, password) = (new.id, password_of(store, account).await?);
-    let audit = entry(Action::SignIn, seconds);
-    store.open_session(new, &password, &[0; 32], audit).await?.context("no session began")?;
+    let session = new_session(account, token, seconds, 10);
+    let id = session.id;
+    let password = password_of(store, account).await?;
+    let open = open_session(session, password, [0; 32], seconds);
+    store.transact(&open).await?.context("no session was opened")?;
     Ok(id)
 }
 
-/// The living session's epoch.
+fn open_session(
+    session: NewSession,
+    password: PasswordHash,
+    failures: FailureKey,
+    seconds: u64,
+) -> OpenSession {
+    OpenSession { session, password, failures, audit: entry(Action::SignIn, seconds) }
+}
+
+/// Returns the session's epoch unless it has ended.
 async fn epoch(store: &dyn Store, id: Uuid) -> Result<Option<u32>> {
     Ok(store.session(id).await?.map(|(session, _)| session.epoch))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use miniapp_accounts::FIRST_EPOCH;
+use miniapp_accounts::session::FIRST_EPOCH;
 use miniapp_api::token::TokenVerifier;
 use miniapp_broker::{Broker, MemoryBroker, Message, Topic};
 use miniapp_client::{Client, Session};

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_accounts::store::AccountChanges;
+use miniapp_accounts::operations::AccountChanges;
 use miniapp_http::Body;
 use miniapp_types::account::{Account, UpdateAccount};
 use miniapp_types::problem::Code;

@@ -37,7 +37,7 @@ pub(super) async fn validate(
     Body(body): Body<Validate>,
 ) -> Result<Json<TokenInfo>, ApiError> {
     let told = accounts.introspect(body.token.expose()).await.map_err(|error| {
-        let is_about_the_token = error.refusal().is_some();
+        let is_about_the_token = error.code().is_some();
         let problem = ApiError::from(error).into_problem();
         if is_about_the_token { problem.status(StatusCode::BAD_REQUEST) } else { problem }
     });

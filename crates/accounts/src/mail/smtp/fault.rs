@@ -149,8 +149,8 @@ impl Fault {
 impl From<Fault> for MailError {
     fn from(fault: Fault) -> Self {
         match fault.outcome {
-            Outcome::Later | Outcome::NeedsHands => Self::Later(fault.text),
-            Outcome::Refused => Self::Refused(fault.text),
+            Outcome::Later | Outcome::NeedsHands => Self::Temporary(fault.text),
+            Outcome::Refused => Self::Permanent(fault.text),
         }
     }
 }

@@ -69,7 +69,7 @@ impl SmtpMailer {
 impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let message = Message::write(mail, &self.from, self.clock.now());
-        let message = message.map_err(|error| MailError::Refused(format!("{error:#}")))?;
+        let message = message.map_err(|error| MailError::Permanent(format!("{error:#}")))?;
         let sent = self.deliver(&message).await;
         sent.map_err(|fault| fault.hiding(mail.code()).into())
     }

@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::civil::date;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
+use miniapp_accounts::operations::{
+    AccountChanges, DeleteAccount, RegisterOutcome, SetRoles, UpdateAccount, UpdateOutcome,
+};
 use miniapp_accounts::outbox::OutboxKind;
-use miniapp_accounts::store::{AccountChanges, Identifier, Registered, Updated};
+use miniapp_accounts::store::Identifier;
 use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
@@ -18,11 +21,11 @@ pub async fn registered_account_is_found_by_id_login_and_email(
 ) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
     let mut new = new_account("Ada.L", "ada@example.com", 1)?;
-    new.birth_date = Some(date(1815, 12, 10));
-    new.phone_number = Some("+44 20 7946 0000".to_owned());
-    new.roles = vec![Role::User, Role::Admin];
+    new.account.birth_date = Some(date(1815, 12, 10));
+    new.account.phone_number = Some("+44 20 7946 0000".to_owned());
+    new.account.roles = vec![Role::User, Role::Admin];
     let expected = Account {
-        user_id: new.id,
+        user_id: new.account.user_id,
         login: "Ada.L".to_owned(),
         email: "ada@example.com".to_owned(),
         roles: vec![Role::User, Role::Admin],
@@ -30,8 +33,8 @@ pub async fn registered_account_is_found_by_id_login_and_email(
         phone_number: Some("+44 20 7946 0000".to_owned()),
         created_at: at(1),
     };
-    let registered = store.register(new).await?;
-    ensure!(registered == Registered::Done(expected.clone()), "{registered:?}");
+    let registered = store.transact(&new).await?;
+    ensure!(registered == RegisterOutcome::Registered(expected.clone()), "{registered:?}");
     let found = store.account(expected.user_id).await?;
     ensure!(found.as_ref() == Some(&expected), "by id: {found:?}");
     for of in [
@@ -40,32 +43,32 @@ pub async fn registered_account_is_found_by_id_login_and_email(
     ] {
         let found = store.credentials(&of).await?.with_context(|| format!("{of:?}"))?;
         ensure!(found.account == expected, "{of:?}: {found:?}");
-        ensure!(found.password.as_str() == "hash of Ada.L", "another password");
+        ensure!(found.password.as_str() == "hash of Ada.L", "wrong password");
     }
-    ensure!(store.account(Uuid::nil()).await?.is_none(), "an account out of nothing");
+    ensure!(store.account(Uuid::nil()).await?.is_none(), "found an account that does not exist");
     let nobody = Identifier::LoginKey("nobody".to_owned());
-    ensure!(store.credentials(&nobody).await?.is_none(), "credentials out of nothing");
+    ensure!(store.credentials(&nobody).await?.is_none(), "found credentials that do not exist");
     Ok(())
 }
 
 pub async fn verification_allows_one_registration(store: Arc<dyn Store>) -> Result<()> {
-    let early = store.register(new_account("ada", "ada@example.com", 0)?).await?;
-    ensure!(early == Registered::NotVerified, "{early:?}");
+    let early = store.transact(&new_account("ada", "ada@example.com", 0)?).await?;
+    ensure!(early == RegisterOutcome::EmailNotVerified, "{early:?}");
     register(&*store, "ada", 0).await?;
-    let again = store.register(new_account("bob", "ada@example.com", 1)?).await?;
-    ensure!(again == Registered::NotVerified, "{again:?}");
+    let again = store.transact(&new_account("bob", "ada@example.com", 1)?).await?;
+    ensure!(again == RegisterOutcome::EmailNotVerified, "{again:?}");
     verify(&*store, "ada@example.com", 60).await?;
-    let taken = store.register(new_account("bob", "ada@example.com", 61)?).await?;
-    ensure!(taken == Registered::EmailTaken, "{taken:?}");
+    let taken = store.transact(&new_account("bob", "ada@example.com", 61)?).await?;
+    ensure!(taken == RegisterOutcome::EmailTaken, "{taken:?}");
     Ok(())
 }
 
 pub async fn verification_expires(store: Arc<dyn Store>) -> Result<()> {
     verify(&*store, "ada@example.com", 0).await?;
-    let late = store.register(new_account("ada", "ada@example.com", 3600)?).await?;
-    ensure!(late == Registered::NotVerified, "{late:?}");
-    let in_time = store.register(new_account("ada", "ada@example.com", 3599)?).await?;
-    ensure!(matches!(in_time, Registered::Done(_)), "{in_time:?}");
+    let late = store.transact(&new_account("ada", "ada@example.com", 3600)?).await?;
+    ensure!(late == RegisterOutcome::EmailNotVerified, "{late:?}");
+    let in_time = store.transact(&new_account("ada", "ada@example.com", 3599)?).await?;
+    ensure!(matches!(in_time, RegisterOutcome::Registered(_)), "{in_time:?}");
     Ok(())
 }
 
@@ -73,45 +76,51 @@ pub async fn rejected_registration_changes_nothing(store: Arc<dyn Store>) -> Res
     register(&*store, "ada", 0).await?;
     verify(&*store, "bob@example.com", 1).await?;
     let entries = store.audit_log(None, 100).await?.len();
-    let taken = store.register(new_account("ADA", "bob@example.com", 2)?).await?;
-    ensure!(taken == Registered::LoginTaken, "{taken:?}");
-    ensure!(store.audit_log(None, 100).await?.len() == entries, "it was noted as done");
-    let other = store.register(new_account("bob", "bob@example.com", 3)?).await?;
-    ensure!(matches!(other, Registered::Done(_)), "the verification is gone: {other:?}");
+    let taken = store.transact(&new_account("ADA", "bob@example.com", 2)?).await?;
+    ensure!(taken == RegisterOutcome::LoginTaken, "{taken:?}");
+    ensure!(
+        store.audit_log(None, 100).await?.len() == entries,
+        "the rejection was recorded as a success"
+    );
+    let other = store.transact(&new_account("bob", "bob@example.com", 3)?).await?;
+    ensure!(
+        matches!(other, RegisterOutcome::Registered(_)),
+        "the verification was consumed: {other:?}"
+    );
     Ok(())
 }
 
 pub async fn confusable_login_is_taken(store: Arc<dyn Store>) -> Result<()> {
     register(&*store, "paypal", 0).await?;
-    // Other cases, a digit for a letter, and Cyrillic letters for all.
-    let alike = ["PayPal", "paypa1", "paypaI", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"];
-    for (index, name) in (1..).zip(alike) {
+    // Other cases, a digit for a letter, and Cyrillic letters.
+    let confusable = ["PayPal", "paypa1", "paypaI", "\u{440}\u{430}\u{443}\u{440}\u{430}\u{4cf}"];
+    for (index, name) in (1..).zip(confusable) {
         let address = format!("a{index}@example.com");
         verify(&*store, &address, index).await?;
-        let taken = store.register(new_account(name, &address, index)?).await?;
-        ensure!(taken == Registered::LoginTaken, "{name}: {taken:?}");
+        let taken = store.transact(&new_account(name, &address, index)?).await?;
+        ensure!(taken == RegisterOutcome::LoginTaken, "{name}: {taken:?}");
     }
     register(&*store, "paypool", 10).await?;
     Ok(())
 }
 
 pub async fn concurrent_registrations_get_distinct_logins(store: Arc<dyn Store>) -> Result<()> {
-    let mut tries = tokio::task::JoinSet::new();
+    let mut attempts = tokio::task::JoinSet::new();
     for index in 0..8 {
         let address = format!("a{index}@example.com");
         verify(&*store, &address, index).await?;
         let (store, new) = (store.clone(), new_account("ada", &address, 10)?);
-        tries.spawn(async move { store.register(new).await });
+        attempts.spawn(async move { store.transact(&new).await });
     }
     let mut done = 0;
-    for outcome in tries.join_all().await {
+    for outcome in attempts.join_all().await {
         match outcome? {
-            Registered::Done(_) => done += 1,
-            Registered::LoginTaken => {}
+            RegisterOutcome::Registered(_) => done += 1,
+            RegisterOutcome::LoginTaken => {}
             other => bail!("{other:?}"),
         }
     }
-    ensure!(done == 1, "{done} have the login");
+    ensure!(done == 1, "{done} accounts have the login");
     Ok(())
 }
 
@@ -133,8 +142,9 @@ pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> 
     let account = register(&*store, "ada", 0).await?;
     let update = async |changes: AccountChanges| -> Result<Account> {
         let audit = entry(Action::UpdateAccount, 1).about(&account);
-        match store.update_account(account.user_id, changes, audit).await? {
-            Updated::Done(account) => Ok(account),
+        let update = UpdateAccount { account: account.user_id, changes, audit };
+        match store.transact(&update).await? {
+            UpdateOutcome::Updated(account) => Ok(account),
             other => bail!("{other:?}"),
         }
     };
@@ -147,33 +157,36 @@ pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> 
     let birth_date = Some(None);
     let changed = update(AccountChanges { birth_date, ..AccountChanges::default() }).await?;
     ensure!(changed.birth_date.is_none() && changed.phone_number.is_some(), "{changed:?}");
-    ensure!(store.account(account.user_id).await? == Some(changed), "it isn't stored");
+    ensure!(store.account(account.user_id).await? == Some(changed), "the update was not stored");
     let audit = entry(Action::UpdateAccount, 2);
-    let unknown = store.update_account(Uuid::nil(), AccountChanges::default(), audit).await?;
-    ensure!(unknown == Updated::Unknown, "{unknown:?}");
+    let changes = AccountChanges::default();
+    let unknown = UpdateAccount { account: Uuid::nil(), changes, audit };
+    let unknown = store.transact(&unknown).await?;
+    ensure!(unknown == UpdateOutcome::NotFound, "{unknown:?}");
     Ok(())
 }
 
 pub async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let bob = register(&*store, "bob", 1).await?;
-    let rename = async |account: &Account, name: &str| -> Result<Updated> {
+    let rename = async |account: &Account, name: &str| -> Result<UpdateOutcome> {
         let changes = AccountChanges { login: Some(login(name)?), ..AccountChanges::default() };
         let audit = entry(Action::UpdateAccount, 2).about(account);
-        Ok(store.update_account(account.user_id, changes, audit).await?)
+        let update = UpdateAccount { account: account.user_id, changes, audit };
+        Ok(store.transact(&update).await?)
     };
     let taken = rename(&bob, "ADA").await?;
-    ensure!(taken == Updated::LoginTaken, "{taken:?}");
+    ensure!(taken == UpdateOutcome::LoginTaken, "{taken:?}");
     let own = rename(&ada, "Ada").await?;
     ensure!(
-        matches!(&own, Updated::Done(a) if a.login == "Ada"),
-        "its own in another case: {own:?}"
+        matches!(&own, UpdateOutcome::Updated(a) if a.login == "Ada"),
+        "the account's own login in another case: {own:?}"
     );
     rename(&ada, "countess").await?;
     let free = rename(&bob, "ada").await?;
-    ensure!(matches!(free, Updated::Done(_)), "still taken: {free:?}");
+    ensure!(matches!(free, UpdateOutcome::Updated(_)), "still taken: {free:?}");
     let by_old = store.credentials(&Identifier::LoginKey("bob".to_owned())).await?;
-    ensure!(by_old.is_none(), "found by a login of before");
+    ensure!(by_old.is_none(), "found by its previous login");
     Ok(())
 }
 
@@ -182,17 +195,24 @@ pub async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Res
     let session = open(&*store, &ada, "t", 1).await?;
     store.claim_outbox_messages(at(1), at(1000), 10).await?;
     let roles = [Role::User, Role::Admin];
-    let news = outbox_row(OutboxKind::SessionsChanged, 2);
-    let audit = entry(Action::SetRoles, 2).about(&ada);
-    let changed = store.set_roles(ada.user_id, &roles, news.clone(), audit).await?;
-    ensure!(changed.is_some_and(|account| account.roles == roles), "other roles");
+    let set_roles = |account, seconds| SetRoles {
+        account,
+        roles: roles.to_vec(),
+        event: outbox_row(OutboxKind::SessionsChanged, seconds),
+        audit: entry(Action::SetRoles, seconds),
+    };
+    let change = set_roles(ada.user_id, 2);
+    let changed = store.transact(&change).await?;
+    ensure!(changed.is_some_and(|account| account.roles == roles), "wrong roles");
     ensure!(epoch(&*store, session).await? == Some(2), "the old access token is still valid");
-    let owed = store.claim_outbox_messages(at(2), at(1000), 10).await?;
-    ensure!(owed.len() == 1 && owed[0].id == news.id, "{owed:?}");
-    let (news, audit) = (outbox_row(OutboxKind::SessionsChanged, 3), entry(Action::SetRoles, 3));
-    let unknown = store.set_roles(Uuid::nil(), &roles, news, audit).await?;
+    let messages = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    ensure!(messages.len() == 1 && messages[0].id == change.event.id, "{messages:?}");
+    let unknown = store.transact(&set_roles(Uuid::nil(), 3)).await?;
     ensure!(unknown.is_none(), "{unknown:?}");
-    ensure!(store.claim_outbox_messages(at(3), at(1000), 10).await?.is_empty(), "news of nothing");
+    ensure!(
+        store.claim_outbox_messages(at(3), at(1000), 10).await?.is_empty(),
+        "an event about an unknown account"
+    );
     Ok(())
 }
 
@@ -201,16 +221,20 @@ pub async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
     let session = open(&*store, &ada, "t", 1).await?;
     store.claim_outbox_messages(at(1), at(1000), 10).await?;
     for expected in [Some(vec![session]), None] {
-        let news = outbox_row(OutboxKind::AccountDeleted, 2);
-        let audit = entry(Action::DeleteAccount, 2).about(&ada);
-        let ended = store.delete_account(ada.user_id, at(2), news, audit).await?;
+        let delete = DeleteAccount {
+            account: ada.user_id,
+            now: at(2),
+            event: outbox_row(OutboxKind::AccountDeleted, 2),
+            audit: entry(Action::DeleteAccount, 2).about(&ada),
+        };
+        let ended = store.transact(&delete).await?;
         ensure!(ended == expected, "{ended:?}");
     }
     ensure!(store.account(ada.user_id).await?.is_none(), "still there");
-    ensure!(store.session(session).await?.is_none(), "its session lives");
-    let owed = store.claim_outbox_messages(at(2), at(1000), 10).await?;
-    ensure!(owed.len() == 1 && owed[0].kind == OutboxKind::AccountDeleted, "{owed:?}");
-    // Login and address are free again.
+    ensure!(store.session(session).await?.is_none(), "its session is active");
+    let messages = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    ensure!(messages.len() == 1 && messages[0].kind == OutboxKind::AccountDeleted, "{messages:?}");
+    // Login and address are available again.
     let next = register(&*store, "ada", 100).await?;
     ensure!(next.user_id != ada.user_id, "the same account");
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
-use miniapp_accounts::keys::SealedKey;
+use miniapp_accounts::store::SealedKey;
 
 use super::at;
 
@@ -19,7 +19,7 @@ fn key(kid: &str, follows: &str, seconds: u64) -> SealedKey {
 }
 
 pub async fn signing_key_round_trips(store: Arc<dyn Store>) -> Result<()> {
-    ensure!(store.signing_keys().await?.is_empty(), "a key out of nothing");
+    ensure!(store.signing_keys().await?.is_empty(), "found a key in an empty store");
     let first = key("a", "", 1);
     ensure!(store.add_signing_key(&first).await?, "not added");
     let keys = store.signing_keys().await?;
@@ -32,7 +32,7 @@ pub async fn signing_key_round_trips(store: Arc<dyn Store>) -> Result<()> {
 
 pub async fn signing_key_has_one_successor(store: Arc<dyn Store>) -> Result<()> {
     for follows in ["", "first"] {
-        let mut tries = tokio::task::JoinSet::new();
+        let mut attempts = tokio::task::JoinSet::new();
         for index in 0..8 {
             let kid = if follows.is_empty() && index == 0 {
                 "first".to_owned()
@@ -40,10 +40,10 @@ pub async fn signing_key_has_one_successor(store: Arc<dyn Store>) -> Result<()> 
                 format!("{follows}{index}")
             };
             let (store, key) = (store.clone(), key(&kid, follows, 1));
-            tries.spawn(async move { store.add_signing_key(&key).await });
+            attempts.spawn(async move { store.add_signing_key(&key).await });
         }
         let mut added = 0;
-        for outcome in tries.join_all().await {
+        for outcome in attempts.join_all().await {
             added += u32::from(outcome?);
         }
         ensure!(added == 1, "{added} follow {follows:?}");

@@ -1,4 +1,4 @@
-//! The outbox, and mail that stays.
+//! The outbox and the inbox.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::mail::{InboxMail, Mail};
+use miniapp_accounts::operations::IssueOutcome;
 use miniapp_accounts::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
-use miniapp_accounts::store::Issued;
 use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
 use super::{at, issue, outbox_row};
 
-/// Puts a message into the store, the way any operation does.
-async fn owe(store: &dyn Store, message: OutboxRow, name: &str) -> Result<()> {
+/// Stores a message with an operation.
+async fn add(store: &dyn Store, message: OutboxRow, name: &str) -> Result<()> {
     let mut request = issue(&format!("{name}@example.com"), Purpose::Verification, 0, [0; 32])?;
-    request.unknown.mail = Some(message);
-    ensure!(store.issue_code(request).await? == Issued::Sent, "not sent");
+    request.unregistered.mail = Some(message);
+    ensure!(store.transact(&request).await? == IssueOutcome::Sent, "not sent");
     Ok(())
 }
 
@@ -28,7 +28,7 @@ async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<Outbox
 
 pub async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()> {
     for index in 0..10 {
-        owe(&*store, outbox_row(OutboxKind::Mail, index), &format!("a{index}")).await?;
+        add(&*store, outbox_row(OutboxKind::Mail, index), &format!("a{index}")).await?;
     }
     let early = claim(&*store, 4, 3).await?;
     ensure!(early.len() == 3, "{} of at most 3", early.len());
@@ -48,12 +48,12 @@ pub async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()>
     for id in ids {
         store.finish_outbox_message(id, None).await?;
     }
-    ensure!(claim(&*store, 1000, 10).await?.len() == 5, "done ones are due again");
+    ensure!(claim(&*store, 1000, 10).await?.len() == 5, "finished messages are due again");
     Ok(())
 }
 
 pub async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
+    add(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     for (seconds, attempts) in [(0, Some(0)), (59, None), (60, Some(1)), (120, Some(2))] {
         let claimed = claim(&*store, seconds, 10).await?;
         let found = claimed.first().map(|row| row.attempts);
@@ -63,7 +63,7 @@ pub async fn outbox_claim_expires(store: Arc<dyn Store>) -> Result<()> {
 }
 
 pub async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
+    add(&*store, outbox_row(OutboxKind::Mail, 0), "ada").await?;
     let claimed = claim(&*store, 0, 10).await?;
     store.postpone_outbox_message(claimed[0].id, at(5)).await?;
     ensure!(claim(&*store, 4, 10).await?.is_empty(), "too early");
@@ -72,7 +72,7 @@ pub async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()
 }
 
 pub async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Result<()> {
-    ensure!(store.outbox_backlog().await?.is_empty(), "something in an empty store");
+    ensure!(store.outbox_backlog().await?.is_empty(), "a backlog in an empty store");
     for (kind, seconds, name) in [
         (OutboxKind::Mail, 9, "ada"),
         (OutboxKind::Mail, 7, "bob"),
@@ -80,34 +80,34 @@ pub async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Re
         (OutboxKind::AccountDeleted, 1, "dan"),
     ] {
         let id = clock::id_at(at(seconds));
-        owe(&*store, OutboxRow { id, ..outbox_row(kind, seconds) }, name).await?;
+        add(&*store, OutboxRow { id, ..outbox_row(kind, seconds) }, name).await?;
     }
-    // Who takes one over doesn't make it younger; what is done counts no more.
+    // A claim doesn't change the age of a message; finished messages don't count.
     let claimed = claim(&*store, 1, 1).await?;
     store.finish_outbox_message(claimed[0].id, Some(at(900))).await?;
     claim(&*store, 7, 1).await?;
-    let mut owed = store.outbox_backlog().await?;
-    owed.sort_by_key(|owed| owed.since);
+    let mut backlog = store.outbox_backlog().await?;
+    backlog.sort_by_key(|backlog| backlog.since);
     let expected = [
         OutboxBacklog { kind: OutboxKind::Mail, count: 2, since: at(7) },
         OutboxBacklog { kind: OutboxKind::AccountDeleted, count: 1, since: at(8) },
     ];
-    ensure!(owed == expected, "{owed:?}");
+    ensure!(backlog == expected, "{backlog:?}");
     Ok(())
 }
 
 pub async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Store>) -> Result<()> {
-    owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "ada").await?;
-    owe(&*store, outbox_row(OutboxKind::Mail, 0), "bob").await?;
-    owe(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "cyd").await?;
+    add(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "ada").await?;
+    add(&*store, outbox_row(OutboxKind::Mail, 0), "bob").await?;
+    add(&*store, outbox_row(OutboxKind::AccountDeleted, 0), "cyd").await?;
     let claimed = claim(&*store, 0, 10).await?;
     ensure!(claimed.len() == 3, "{claimed:?}");
     let deletions: Vec<_> =
         claimed.iter().filter(|row| row.kind == OutboxKind::AccountDeleted).collect();
     store.finish_outbox_message(deletions[0].id, Some(at(5000))).await?;
-    ensure!(claim(&*store, 10, 10).await?.is_empty(), "a remembered one is due");
+    ensure!(claim(&*store, 10, 10).await?.is_empty(), "a retained message is due");
     let count = store.reopen_outbox_messages(OutboxKind::AccountDeleted, at(10)).await?;
-    ensure!(count == 1, "{count} were remembered");
+    ensure!(count == 1, "{count} were retained");
     let again = claim(&*store, 10, 10).await?;
     ensure!(again.len() == 1 && again[0].id == deletions[0].id, "{again:?}");
     ensure!(again[0].attempts == 0, "{again:?}");
@@ -115,18 +115,18 @@ pub async fn retained_outbox_messages_can_be_reopened(store: Arc<dyn Store>) -> 
 }
 
 pub async fn outbox_message_round_trips(store: Arc<dyn Store>) -> Result<()> {
-    let mut owed = outbox_row(OutboxKind::Mail, 3);
-    owed.payload = (0..=255).collect();
-    owed.not_after = Some(at(600));
-    owed.trace = TraceContext {
+    let mut message = outbox_row(OutboxKind::Mail, 3);
+    message.payload = (0..=255).collect();
+    message.not_after = Some(at(600));
+    message.trace = TraceContext {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         tracestate: Some("vendor=1".into()),
         baggage: Some("k=v".into()),
     };
-    owe(&*store, owed.clone(), "ada").await?;
+    add(&*store, message.clone(), "ada").await?;
     let claimed = claim(&*store, 3, 10).await?;
-    owed.due_at = at(63);
-    ensure!(claimed == [owed], "{claimed:?}");
+    message.due_at = at(63);
+    ensure!(claimed == [message], "{claimed:?}");
     Ok(())
 }
 
@@ -144,8 +144,8 @@ pub async fn inbox_mail_is_stored_once(store: Arc<dyn Store>) -> Result<()> {
         })
         .collect();
     for mail in &mails {
-        ensure!(store.add_inbox_mail(mail).await?, "not kept");
-        ensure!(!store.add_inbox_mail(mail).await?, "kept twice");
+        ensure!(store.add_inbox_mail(mail).await?, "not stored");
+        ensure!(!store.add_inbox_mail(mail).await?, "stored twice");
     }
     let kept = store.inbox_mails(2).await?;
     ensure!(kept == [mails[2].clone(), mails[1].clone()], "{kept:?}");

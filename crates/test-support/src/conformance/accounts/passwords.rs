@@ -1,4 +1,4 @@
-//! New passwords and failed ones.
+//! Password changes and failed sign-ins.
 
 use std::sync::Arc;
 
@@ -7,20 +7,24 @@ use jiff::Timestamp;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::code::Purpose;
+use miniapp_accounts::operations::{ChangePassword, RecordFailure, ResetPassword};
 use miniapp_accounts::outbox::OutboxKind;
-use miniapp_accounts::password::Hash;
-use miniapp_accounts::store::{FailureKey, PasswordChange, PasswordReset};
+use miniapp_accounts::password::PasswordHash;
+use miniapp_accounts::store::FailureKey;
 use miniapp_types::account::Account;
 use uuid::Uuid;
 
-use super::{at, email, entry, epoch, issue, new_session, open, outbox_row, password_of, register};
+use super::{
+    at, email, entry, epoch, issue, new_session, open, open_session, outbox_row, password_of,
+    register,
+};
 
-fn change(account: &Account, old: &str, keep: Uuid) -> PasswordChange {
-    PasswordChange {
+fn change(account: &Account, old: &str, keep_session: Uuid) -> ChangePassword {
+    ChangePassword {
         account: account.user_id,
-        old: Hash::stored(old),
-        new: Hash::stored("new hash"),
-        keep,
+        old: PasswordHash::from_phc(old),
+        new: PasswordHash::from_phc("new hash"),
+        keep_session,
         now: at(10),
         notice: outbox_row(OutboxKind::Mail, 10),
         audit: entry(Action::ChangePassword, 10).about(account),
@@ -33,13 +37,16 @@ pub async fn password_change_ends_other_sessions(store: Arc<dyn Store>) -> Resul
     let mine = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
     let foreign = open(&*store, &bob, "c", 3).await?;
-    let ended = store.change_password(change(&ada, "hash of ada", mine)).await?;
+    let ended = store.transact(&change(&ada, "hash of ada", mine)).await?;
     ensure!(ended == Some(vec![other]), "{ended:?}");
     ensure!(password_of(&*store, &ada).await?.as_str() == "new hash", "not changed");
-    ensure!(password_of(&*store, &bob).await?.as_str() == "hash of bob", "changed for all");
-    ensure!(epoch(&*store, mine).await?.is_some(), "the session that stays has ended");
-    ensure!(epoch(&*store, other).await?.is_none(), "another session lives");
-    ensure!(epoch(&*store, foreign).await?.is_some(), "someone else's session has ended");
+    ensure!(
+        password_of(&*store, &bob).await?.as_str() == "hash of bob",
+        "changed for another account"
+    );
+    ensure!(epoch(&*store, mine).await?.is_some(), "the current session has ended");
+    ensure!(epoch(&*store, other).await?.is_none(), "another session is active");
+    ensure!(epoch(&*store, foreign).await?.is_some(), "the session of another account has ended");
     Ok(())
 }
 
@@ -47,20 +54,20 @@ pub async fn password_change_requires_current_hash(store: Arc<dyn Store>) -> Res
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
-    let ended = store.change_password(change(&ada, "an older hash", session)).await?;
+    let ended = store.transact(&change(&ada, "an older hash", session)).await?;
     ensure!(ended.is_none(), "{ended:?}");
     ensure!(password_of(&*store, &ada).await?.as_str() == "hash of ada", "changed");
     ensure!(epoch(&*store, other).await?.is_some(), "a session has ended");
     Ok(())
 }
 
-async fn with_reset_code(store: &dyn Store) -> Result<PasswordReset> {
+async fn with_reset_code(store: &dyn Store) -> Result<ResetPassword> {
     let code = [3; 32];
-    store.issue_code(issue("ada@example.com", Purpose::Reset, 5, code)?).await?;
-    Ok(PasswordReset {
+    store.transact(&issue("ada@example.com", Purpose::Reset, 5, code)?).await?;
+    Ok(ResetPassword {
         email: email("ada@example.com")?,
         code,
-        new: Hash::stored("new hash"),
+        new: PasswordHash::from_phc("new hash"),
         now: at(10),
         notice: outbox_row(OutboxKind::Mail, 10),
         audit: entry(Action::ResetPassword, 10),
@@ -72,7 +79,7 @@ pub async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<(
     let one = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
     let reset = with_reset_code(&*store).await?;
-    let mut ended = store.reset_password(reset).await?.context("refused")?;
+    let mut ended = store.transact(&reset).await?.context("rejected")?;
     ended.sort();
     ensure!(ended == [one, other], "{ended:?}");
     ensure!(password_of(&*store, &ada).await?.as_str() == "new hash", "not set");
@@ -84,10 +91,14 @@ pub async fn reset_code_works_once(store: Arc<dyn Store>) -> Result<()> {
     let reset = with_reset_code(&*store).await?;
     let mut wrong = reset.clone();
     wrong.code = [4; 32];
-    ensure!(store.reset_password(wrong).await?.is_none(), "a wrong code resets");
-    ensure!(store.reset_password(reset.clone()).await?.is_some(), "the right code doesn't");
-    ensure!(store.reset_password(reset).await?.is_none(), "it does twice");
+    ensure!(store.transact(&wrong).await?.is_none(), "a wrong code was accepted");
+    ensure!(store.transact(&reset).await?.is_some(), "the right code was rejected");
+    ensure!(store.transact(&reset).await?.is_none(), "a code was accepted twice");
     Ok(())
+}
+
+fn failure(key: FailureKey, seconds: u64) -> RecordFailure {
+    RecordFailure { key, audit: entry(Action::SignIn, seconds) }
 }
 
 async fn failures(store: &dyn Store, key: &FailureKey, since: u64) -> Result<Vec<Timestamp>> {
@@ -96,28 +107,31 @@ async fn failures(store: &dyn Store, key: &FailureKey, since: u64) -> Result<Vec
 
 pub async fn sign_in_failures_are_counted_in_window(store: Arc<dyn Store>) -> Result<()> {
     let key = [1; 32];
-    ensure!(failures(&*store, &key, 0).await?.is_empty(), "failures out of nothing");
+    ensure!(failures(&*store, &key, 0).await?.is_empty(), "failures that were not recorded");
     for seconds in [10, 20, 30, 40] {
-        store.note_failure(&key, entry(Action::SignIn, seconds)).await?;
+        store.transact(&failure(key, seconds)).await?;
     }
     let all = failures(&*store, &key, 0).await?;
     ensure!(all == [at(40), at(30), at(20)], "{all:?}");
     let some = failures(&*store, &key, 30).await?;
     ensure!(some == [at(40)], "{some:?}");
-    ensure!(failures(&*store, &[2; 32], 0).await?.is_empty(), "someone else's failures");
-    ensure!(store.audit_log(None, 100).await?.len() == 4, "they aren't in the audit log");
+    ensure!(failures(&*store, &[2; 32], 0).await?.is_empty(), "failures of another key");
+    ensure!(store.audit_log(None, 100).await?.len() == 4, "failures are missing in the audit log");
     Ok(())
 }
 
 pub async fn successful_sign_in_clears_failures(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     for key in [[1; 32], [2; 32]] {
-        store.note_failure(&key, entry(Action::SignIn, 5)).await?;
+        store.transact(&failure(key, 5)).await?;
     }
     let password = password_of(&*store, &ada).await?;
     let new = new_session(&ada, "t", 6, 1);
-    store.open_session(new, &password, &[1; 32], entry(Action::SignIn, 6)).await?;
+    store.transact(&open_session(new, password, [1; 32], 6)).await?;
     ensure!(failures(&*store, &[1; 32], 0).await?.is_empty(), "still counted");
-    ensure!(failures(&*store, &[2; 32], 0).await?.len() == 1, "someone else's are forgotten");
+    ensure!(
+        failures(&*store, &[2; 32], 0).await?.len() == 1,
+        "failures of another key were cleared"
+    );
     Ok(())
 }

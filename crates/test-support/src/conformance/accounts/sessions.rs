@@ -5,23 +5,38 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
-use miniapp_accounts::password::Hash;
-use miniapp_accounts::session::Rotation;
+use miniapp_accounts::operations::{EndSession, RotateSession, Rotation};
+use miniapp_accounts::password::PasswordHash;
+use miniapp_types::account::Account;
 use uuid::Uuid;
 
-use super::{at, entry, epoch, new_session, open, password_of, refresh, register};
+use super::{at, entry, epoch, new_session, open, open_session, password_of, refresh, register};
+
+fn end_session(account: &Account, session: Uuid, seconds: u64) -> EndSession {
+    EndSession {
+        account: account.user_id,
+        session,
+        now: at(seconds),
+        audit: entry(Action::RevokeSession, seconds).about(account),
+    }
+}
 
 async fn rotate(store: &dyn Store, used: &str, next: &str, seconds: u64) -> Result<Rotation> {
-    let (used, next) = (refresh(used), refresh(next));
-    let audit = entry(Action::Refresh, seconds);
-    Ok(store.rotate_session(&used, &next, at(seconds), at(seconds + 3600), audit).await?)
+    let rotate = RotateSession {
+        used: refresh(used),
+        next: refresh(next),
+        now: at(seconds),
+        expires_at: at(seconds + 3600),
+        audit: entry(Action::Refresh, seconds),
+    };
+    Ok(store.transact(&rotate).await?)
 }
 
 pub async fn opened_session_is_found(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "t", 1).await?;
     let (session, account) = store.session(id).await?.context("not found")?;
-    ensure!(account == ada, "another account");
+    ensure!(account == ada, "wrong account");
     ensure!((session.id, session.account, session.epoch) == (id, ada.user_id, 1), "{session:?}");
     ensure!((session.created_at, session.last_used_at) == (at(1), at(1)), "{session:?}");
     ensure!((session.expires_at, session.ended_at) == (at(3601), None), "{session:?}");
@@ -29,17 +44,17 @@ pub async fn opened_session_is_found(store: Arc<dyn Store>) -> Result<()> {
     ensure!(session.user_agent.as_deref() == Some("tests"), "{session:?}");
     let listed = store.sessions(ada.user_id).await?;
     ensure!(listed == [session], "{listed:?}");
-    ensure!(store.session(Uuid::nil()).await?.is_none(), "a session out of nothing");
+    ensure!(store.session(Uuid::nil()).await?.is_none(), "found a session that does not exist");
     Ok(())
 }
 
 pub async fn opening_a_session_requires_current_hash(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
-    let old = Hash::stored("an older hash");
-    let new = new_session(&ada, "t", 1, 1);
-    let opened = store.open_session(new, &old, &[0; 32], entry(Action::SignIn, 1)).await?;
+    let old = PasswordHash::from_phc("an older hash");
+    let open = open_session(new_session(&ada, "t", 1, 1), old, [0; 32], 1);
+    let opened = store.transact(&open).await?;
     ensure!(opened.is_none(), "{opened:?}");
-    ensure!(store.sessions(ada.user_id).await?.is_empty(), "a session began");
+    ensure!(store.sessions(ada.user_id).await?.is_empty(), "a session was opened");
     Ok(())
 }
 
@@ -54,14 +69,18 @@ pub async fn oldest_sessions_end_above_limit(store: Arc<dyn Store>) -> Result<()
     let password = password_of(&*store, &ada).await?;
     let new = new_session(&ada, "d", 10, 2);
     let id = new.id;
-    let ended = store.open_session(new, &password, &[0; 32], entry(Action::SignIn, 10)).await?;
-    let mut ended = ended.context("none began")?;
+    let ended = store.transact(&open_session(new, password, [0; 32], 10)).await?;
+    let mut ended = ended.context("no session was opened")?;
     ended.sort();
     ensure!(ended == ids[..2], "{ended:?} of {ids:?}");
-    for (session, lives) in
+    for (session, is_active) in
         [(ids[0], false), (ids[1], false), (ids[2], true), (id, true), (foreign, true)]
     {
-        ensure!(epoch(&*store, session).await?.is_some() == lives, "{session} lives: {}", !lives);
+        ensure!(
+            epoch(&*store, session).await?.is_some() == is_active,
+            "{session} is active: {}",
+            !is_active
+        );
     }
     Ok(())
 }
@@ -71,13 +90,13 @@ pub async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()> {
     let id = open(&*store, &ada, "first", 1).await?;
     let Rotation::Rotated { session, account } = rotate(&*store, "first", "second", 100).await?
     else {
-        bail!("not refreshed");
+        bail!("not rotated");
     };
-    ensure!(*account == ada, "another account");
+    ensure!(*account == ada, "wrong account");
     ensure!((session.id, session.epoch) == (id, 2), "{session:?}");
     ensure!((session.created_at, session.last_used_at) == (at(1), at(100)), "{session:?}");
     ensure!(session.expires_at == at(3700), "{session:?}");
-    ensure!(epoch(&*store, id).await? == Some(2), "it isn't stored");
+    ensure!(epoch(&*store, id).await? == Some(2), "the epoch was not stored");
     let again = rotate(&*store, "second", "third", 3699).await?;
     ensure!(matches!(again, Rotation::Rotated { session, .. } if session.epoch == 3));
     let log = store.audit_log(None, 1).await?;
@@ -92,7 +111,7 @@ pub async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> Result<
     rotate(&*store, "second", "third", 3).await?;
     let reused = rotate(&*store, "first", "x", 4).await?;
     ensure!(reused == Rotation::Reused { session: id, ended: true }, "{reused:?}");
-    ensure!(epoch(&*store, id).await?.is_none(), "the session lives");
+    ensure!(epoch(&*store, id).await?.is_none(), "the session is active");
     let newest = rotate(&*store, "third", "y", 5).await?;
     ensure!(newest == Rotation::Ended, "{newest:?}");
     let again = rotate(&*store, "second", "z", 6).await?;
@@ -103,13 +122,13 @@ pub async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> Result<
 pub async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "first", 1).await?;
-    let mut tries = tokio::task::JoinSet::new();
+    let mut attempts = tokio::task::JoinSet::new();
     for index in 0..16 {
         let store = store.clone();
-        tries.spawn(async move { rotate(&*store, "first", &format!("next {index}"), 2).await });
+        attempts.spawn(async move { rotate(&*store, "first", &format!("next {index}"), 2).await });
     }
     let (mut rotated, mut ended) = (0, 0);
-    for outcome in tries.join_all().await {
+    for outcome in attempts.join_all().await {
         match outcome? {
             Rotation::Rotated { .. } => rotated += 1,
             Rotation::Reused { session, ended: by_this } if session == id => {
@@ -118,7 +137,7 @@ pub async fn concurrent_refreshes_rotate_once(store: Arc<dyn Store>) -> Result<(
             other => bail!("{other:?}"),
         }
     }
-    ensure!((rotated, ended) == (1, 1), "{rotated} refreshed, {ended} ended it");
+    ensure!((rotated, ended) == (1, 1), "{rotated} rotated, {ended} ended the session");
     Ok(())
 }
 
@@ -126,7 +145,7 @@ pub async fn rejected_refresh_tokens_have_distinct_reasons(store: Arc<dyn Store>
     let ada = register(&*store, "ada", 0).await?;
     let id = open(&*store, &ada, "ended", 1).await?;
     open(&*store, &ada, "old", 2).await?;
-    store.end_session(ada.user_id, id, at(3), entry(Action::SignOut, 3)).await?;
+    store.transact(&end_session(&ada, id, 3)).await?;
     for (token, expected) in
         [("ended", Rotation::Ended), ("old", Rotation::Expired), ("unknown", Rotation::Unknown)]
     {
@@ -141,16 +160,14 @@ pub async fn session_ends_once_and_only_by_its_owner(store: Arc<dyn Store>) -> R
     let bob = register(&*store, "bob", 0).await?;
     let id = open(&*store, &ada, "t", 1).await?;
     for (account, expected) in [(&bob, false), (&ada, true), (&ada, false)] {
-        let audit = entry(Action::RevokeSession, 2).about(account);
-        let ended = store.end_session(account.user_id, id, at(2), audit).await?;
+        let ended = store.transact(&end_session(account, id, 2)).await?;
         ensure!(ended == expected, "{} ended it: {ended}", account.login);
     }
-    ensure!(epoch(&*store, id).await?.is_none(), "it lives");
+    ensure!(epoch(&*store, id).await?.is_none(), "the session is active");
     let listed = store.sessions(ada.user_id).await?;
     ensure!(listed.len() == 1 && listed[0].ended_at == Some(at(2)), "{listed:?}");
     let old = open(&*store, &ada, "old", 10).await?;
-    let audit = entry(Action::RevokeSession, 5000);
-    let ended = store.end_session(ada.user_id, old, at(5000), audit).await?;
-    ensure!(!ended, "one that had expired was ended");
+    let ended = store.transact(&end_session(&ada, old, 5000)).await?;
+    ensure!(!ended, "an expired session was ended");
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! The audit log, and forgetting.
+//! The audit log and expired rows.
 
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
-use miniapp_accounts::audit::{Action, Caller, Entry};
+use miniapp_accounts::audit::{Action, AuditEntry, Caller};
 use miniapp_accounts::mail::{InboxMail, Mail};
-use miniapp_accounts::session::Rotation;
-use miniapp_accounts::store::{Outdated, Registered};
+use miniapp_accounts::operations::{RecordFailure, RegisterOutcome, RotateSession, Rotation};
+use miniapp_accounts::store::ExpiryLimits;
 use miniapp_runtime::clock;
 use miniapp_types::problem::Code;
 
@@ -22,11 +22,11 @@ pub async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> {
     let caller = Caller { ip: Some([192, 0, 2, 7].into()), user_agent: None };
     let mut entries = Vec::new();
     for seconds in 0..5 {
-        let mut entry = Entry::new(Action::SignIn, at(seconds), &caller);
+        let mut entry = AuditEntry::new(Action::SignIn, at(seconds), &caller);
         if seconds == 4 {
-            entry = entry.refused(Code::CredentialsInvalid);
+            entry = entry.rejected(Code::CredentialsInvalid);
         }
-        store.audit(entry.clone()).await?;
+        store.append_audit(&entry).await?;
         entries.insert(0, entry);
     }
     let first = store.audit_log(None, 3).await?;
@@ -40,13 +40,19 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
     let ada = register(&*store, "ada", 0).await?;
     let old = open(&*store, &ada, "old", 1).await?;
     open(&*store, &ada, "ended", 1000).await?;
-    open(&*store, &ada, "living", 2000).await?;
-    let spent_at = entry(Action::Refresh, 2001);
-    let (living, next) = (refresh("living"), refresh("next"));
-    store.rotate_session(&living, &next, at(2001), at(5601), spent_at).await?;
+    open(&*store, &ada, "active", 2000).await?;
+    let rotate = |next, seconds| RotateSession {
+        used: refresh("active"),
+        next: refresh(next),
+        now: at(seconds),
+        expires_at: at(seconds + 3600),
+        audit: entry(Action::Refresh, seconds),
+    };
+    store.transact(&rotate("next", 2001)).await?;
     verify(&*store, "bob@example.com", 3000).await?;
     for seconds in [10, 3500] {
-        store.note_failure(&[1; 32], entry(Action::SignIn, seconds)).await?;
+        let failure = RecordFailure { key: [1; 32], audit: entry(Action::SignIn, seconds) };
+        store.transact(&failure).await?;
         let mail = Mail {
             id: clock::id_at(at(seconds)),
             to: "ada@example.com".to_owned(),
@@ -56,27 +62,26 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
         };
         store.add_inbox_mail(&InboxMail { at: at(seconds), mail }).await?;
     }
-    let outdated = Outdated {
+    let limits = ExpiryLimits {
         now: at(3700),
         codes_before: at(3700),
         failures_before: at(100),
         audit_before: at(100),
         mails_before: at(100),
     };
-    ensure!(store.purge(outdated).await? > 0, "nothing was removed");
-    ensure!(store.purge(outdated).await? == 0, "more was removed the second time");
+    ensure!(store.purge(limits).await? > 0, "nothing was deleted");
+    ensure!(store.purge(limits).await? == 0, "the second purge deleted more");
 
     let sessions = store.sessions(ada.user_id).await?;
     ensure!(sessions.len() == 2 && sessions.iter().all(|s| s.id != old), "{sessions:?}");
-    let audit = entry(Action::Refresh, 3701);
-    let reused = store.rotate_session(&living, &refresh("x"), at(3701), at(9999), audit).await?;
-    ensure!(matches!(reused, Rotation::Reused { .. }), "a used token was forgotten");
+    let reused = store.transact(&rotate("x", 3701)).await?;
+    ensure!(matches!(reused, Rotation::Reused { .. }), "a used token was deleted");
     ensure!(store.failures(&[1; 32], at(0), 10).await? == [at(3500)], "failures");
     ensure!(store.inbox_mails(10).await?.len() == 1, "mails");
     let log = store.audit_log(None, 100).await?;
     ensure!(log.iter().all(|entry| entry.at > at(100)) && !log.is_empty(), "{log:?}");
-    let registered = store.register(new_account("bob", "bob@example.com", 3702)?).await?;
-    ensure!(matches!(registered, Registered::Done(_)), "a verification was forgotten");
-    ensure!(store.account(ada.user_id).await?.is_some(), "an account was removed");
+    let registered = store.transact(&new_account("bob", "bob@example.com", 3702)?).await?;
+    ensure!(matches!(registered, RegisterOutcome::Registered(_)), "a verification was deleted");
+    ensure!(store.account(ada.user_id).await?.is_some(), "an account was deleted");
     Ok(())
 }

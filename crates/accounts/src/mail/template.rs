@@ -1,4 +1,4 @@
-//! Every mail that accounts write, in text and HTML.
+//! The mails of accounts, in text and HTML.
 
 use std::time::Duration;
 
@@ -8,30 +8,25 @@ use uuid::Uuid;
 use super::Mail;
 use crate::email::Email;
 
-/// What a mail has to say.
+/// The content of a mail.
 #[derive(Clone, Debug)]
-pub enum Letter<'a> {
-    /// The code that proves the address.
+pub enum MailTemplate<'a> {
+    /// A code that verifies the address.
     Verification {
-        /// The code.
         code: &'a Secret,
-        /// How long it is good for.
         expires_in: Duration,
     },
-    /// Someone wants to register with an address that has an account.
+    /// A reply to a registration with an address that has an account.
     AlreadyRegistered,
-    /// The code that lets its holder set a new password.
+    /// A code that allows to set a new password.
     Reset {
-        /// The code.
         code: &'a Secret,
-        /// How long it is good for.
         expires_in: Duration,
     },
-    /// The password was changed or reset.
     PasswordChanged,
 }
 
-/// The parts that all mails have in common, so that text and HTML always say the same.
+/// The parts of a mail, from which text and HTML are rendered alike.
 struct Draft {
     subject: &'static str,
     before: String,
@@ -39,13 +34,12 @@ struct Draft {
     after: &'static str,
 }
 
-impl Letter<'_> {
-    /// Writes the mail.
-    pub fn to(&self, id: Uuid, email: &Email) -> Mail {
+impl MailTemplate<'_> {
+    pub fn render(&self, id: Uuid, email: &Email) -> Mail {
         let Draft { subject, before, code, after } = self.draft();
         let text_code = code.as_ref().map(|code| format!("    {code}\n\n")).unwrap_or_default();
         let html_code = code.as_ref().map(|code| code_block(code)).unwrap_or_default();
-        let [html_subject, html_before, html_after] = [subject, &before, after].map(escaped);
+        let [html_subject, html_before, html_after] = [subject, &before, after].map(escape_html);
         Mail {
             id,
             to: email.to_string(),
@@ -101,11 +95,13 @@ impl Letter<'_> {
 }
 
 fn code_block(code: &str) -> String {
-    format!("<p style=\"font-size:2em;letter-spacing:.2em\"><strong>{}</strong></p>", escaped(code))
+    format!(
+        "<p style=\"font-size:2em;letter-spacing:.2em\"><strong>{}</strong></p>",
+        escape_html(code)
+    )
 }
 
-/// The text as HTML shows it.
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -120,39 +116,39 @@ fn minutes(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn mail(letter: &Letter<'_>) -> Mail {
+    fn mail(template: &MailTemplate<'_>) -> Mail {
         let email = Email::parse("ada@example.com").expect("an address");
-        letter.to(Uuid::nil(), &email)
+        template.render(Uuid::nil(), &email)
     }
 
     #[test]
-    fn a_code_stands_in_both_parts_and_nowhere_else() {
+    fn code_is_in_both_bodies_only() {
         let code = Secret::new("048213");
         let expires_in = Duration::from_mins(10);
-        for letter in [
-            Letter::Verification { code: &code, expires_in },
-            Letter::Reset { code: &code, expires_in },
+        for template in [
+            MailTemplate::Verification { code: &code, expires_in },
+            MailTemplate::Reset { code: &code, expires_in },
         ] {
-            let mail = mail(&letter);
+            let mail = mail(&template);
             assert_eq!(mail.code(), Some("048213"));
             assert!(mail.html.contains("048213") && mail.text.contains("10 minutes"));
             assert!(!mail.subject.contains("048213"));
-            assert!(!format!("{mail:?}{letter:?}").contains("048213"));
+            assert!(!format!("{mail:?}{template:?}").contains("048213"));
         }
     }
 
     #[test]
-    fn html_says_what_the_text_says() {
-        assert_eq!(escaped("<b> & \"c\""), "&lt;b&gt; &amp; &quot;c&quot;");
+    fn html_is_escape_html() {
+        assert_eq!(escape_html("<b> & \"c\""), "&lt;b&gt; &amp; &quot;c&quot;");
         let code = Secret::new("<1&2>");
-        let letter = Letter::Reset { code: &code, expires_in: Duration::from_mins(10) };
-        let Mail { text, html, .. } = mail(&letter);
+        let template = MailTemplate::Reset { code: &code, expires_in: Duration::from_mins(10) };
+        let Mail { text, html, .. } = mail(&template);
         assert!(text.contains("<1&2>") && html.contains(">&lt;1&amp;2&gt;<"), "{html}");
     }
 
     #[test]
     fn notices_have_no_code() {
-        assert_eq!(mail(&Letter::AlreadyRegistered).code(), None);
-        assert_eq!(mail(&Letter::PasswordChanged).code(), None);
+        assert_eq!(mail(&MailTemplate::AlreadyRegistered).code(), None);
+        assert_eq!(mail(&MailTemplate::PasswordChanged).code(), None);
     }
 }

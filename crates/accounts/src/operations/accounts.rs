@@ -1,0 +1,125 @@
+//! Changing and deleting accounts.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use miniapp_types::account::{Account, Role};
+use uuid::Uuid;
+
+use super::registration::{insert_skeletons, is_taken};
+use crate::audit::AuditEntry;
+use crate::login::Login;
+use crate::outbox::OutboxRow;
+use crate::store::{Operation, Outcome, Transaction, TxResult};
+
+/// Changes login, date of birth or phone number.
+#[derive(Clone, Debug)]
+pub struct UpdateAccount {
+    pub account: Uuid,
+    pub changes: AccountChanges,
+    pub audit: AuditEntry,
+}
+
+/// New values of an account. `None` leaves a field unchanged.
+#[derive(Clone, Debug, Default)]
+pub struct AccountChanges {
+    pub login: Option<Login>,
+    /// `Some(None)` clears the field.
+    pub birth_date: Option<Option<Date>>,
+    /// `Some(None)` clears the field.
+    pub phone_number: Option<Option<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateOutcome {
+    Updated(Account),
+    /// Another account has the login or a confusable one.
+    LoginTaken,
+    NotFound,
+}
+
+#[async_trait]
+impl Operation for UpdateAccount {
+    type Output = UpdateOutcome;
+
+    const NAME: &'static str = "update_account";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<UpdateOutcome>> {
+        let AccountChanges { login, birth_date, phone_number } = &self.changes;
+        let Some(mut account) = tx.account(self.account).await? else {
+            return Ok(Outcome::Rollback(UpdateOutcome::NotFound));
+        };
+        if let Some(login) = login {
+            if is_taken(tx, login, self.account).await? {
+                return Ok(Outcome::Rollback(UpdateOutcome::LoginTaken));
+            }
+            tx.update_login(self.account, login).await?;
+            tx.delete_skeletons(self.account).await?;
+            insert_skeletons(tx, login, self.account).await?;
+            login.as_str().clone_into(&mut account.login);
+        }
+        account.birth_date = birth_date.unwrap_or(account.birth_date);
+        account.phone_number = phone_number.clone().unwrap_or(account.phone_number);
+        let phone_number = account.phone_number.as_deref();
+        tx.update_profile(self.account, account.birth_date, phone_number).await?;
+        tx.append_audit(&self.audit).await?;
+        Ok(Outcome::Commit(UpdateOutcome::Updated(account)))
+    }
+}
+
+/// Sets the roles of an account and invalidates its access tokens, which carry the old
+/// ones. Returns `None` if there is no such account.
+#[derive(Clone, Debug)]
+pub struct SetRoles {
+    pub account: Uuid,
+    pub roles: Vec<Role>,
+    /// The event about the account's sessions.
+    pub event: OutboxRow,
+    pub audit: AuditEntry,
+}
+
+#[async_trait]
+impl Operation for SetRoles {
+    type Output = Option<Account>;
+
+    const NAME: &'static str = "set_roles";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Account>>> {
+        tx.update_roles(self.account, &self.roles).await?;
+        let Some(account) = tx.account(self.account).await? else {
+            return Ok(Outcome::Rollback(None));
+        };
+        tx.increment_epochs(self.account).await?;
+        tx.insert_outbox_message(&self.event).await?;
+        tx.append_audit(&self.audit).await?;
+        Ok(Outcome::Commit(Some(account)))
+    }
+}
+
+/// Deletes an account and ends its sessions. Returns the ids of the sessions that it ended,
+/// or `None` if there is no such account.
+#[derive(Clone, Debug)]
+pub struct DeleteAccount {
+    pub account: Uuid,
+    pub now: Timestamp,
+    /// The event about the deletion.
+    pub event: OutboxRow,
+    pub audit: AuditEntry,
+}
+
+#[async_trait]
+impl Operation for DeleteAccount {
+    type Output = Option<Vec<Uuid>>;
+
+    const NAME: &'static str = "delete_account";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Vec<Uuid>>>> {
+        if !tx.delete_account(self.account).await? {
+            return Ok(Outcome::Rollback(None));
+        }
+        let ended = tx.end_sessions(self.account, None, self.now).await?;
+        tx.insert_outbox_message(&self.event).await?;
+        tx.append_audit(&self.audit).await?;
+        Ok(Outcome::Commit(Some(ended)))
+    }
+}

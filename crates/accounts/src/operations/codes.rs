@@ -1,0 +1,112 @@
+//! Sending codes and verifying addresses.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::audit::AuditEntry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::outbox::OutboxRow;
+use crate::store::{CodeUsage, NewCode, Operation, Outcome, Transaction, TxResult};
+
+/// Sends a code to an address, within its cooldown and limit.
+#[derive(Clone, Debug)]
+pub struct IssueCode {
+    pub email: Email,
+    pub purpose: Purpose,
+    pub now: Timestamp,
+    pub expires_at: Timestamp,
+    /// The address must not have been sent a code after this time.
+    pub cooldown_start: Timestamp,
+    /// At most `limit` codes are sent after this time.
+    pub window_start: Timestamp,
+    pub limit: u32,
+    /// What is sent to an address that has an account.
+    pub registered: CodeDelivery,
+    /// What is sent to an address without an account.
+    pub unregistered: CodeDelivery,
+    pub audit: AuditEntry,
+}
+
+/// What is sent to an address.
+#[derive(Clone, Debug, Default)]
+pub struct CodeDelivery {
+    /// The MAC of the code, if one is sent.
+    pub code: Option<Mac>,
+    pub mail: Option<OutboxRow>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssueOutcome {
+    /// Earlier codes of the same purpose are invalid now.
+    Sent,
+    /// The last code was sent at this time, which is too recent.
+    CoolingDown(Timestamp),
+    /// The limit is reached; codes have been counted since this time.
+    LimitReached(Timestamp),
+}
+
+#[async_trait]
+impl Operation for IssueCode {
+    type Output = IssueOutcome;
+
+    const NAME: &'static str = "issue_code";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<IssueOutcome>> {
+        let mut usage = CodeUsage { sent_at: self.now, window_start: self.now, count: 0 };
+        if let Some(last) = tx.code_usage(&self.email, self.purpose).await? {
+            if last.sent_at > self.cooldown_start {
+                return Ok(Outcome::Commit(IssueOutcome::CoolingDown(last.sent_at)));
+            }
+            if last.window_start > self.window_start {
+                usage.window_start = last.window_start;
+                usage.count = last.count;
+            }
+            if usage.count >= self.limit {
+                return Ok(Outcome::Commit(IssueOutcome::LimitReached(usage.window_start)));
+            }
+        }
+        usage.count += 1;
+        let is_registered = tx.email_owner(&self.email).await?.is_some();
+        let delivery = if is_registered { &self.registered } else { &self.unregistered };
+        let code = NewCode {
+            email: &self.email,
+            purpose: self.purpose,
+            mac: delivery.code.as_ref(),
+            expires_at: self.expires_at,
+            usage,
+        };
+        tx.upsert_code(&code).await?;
+        if let Some(mail) = &delivery.mail {
+            tx.insert_outbox_message(mail).await?;
+        }
+        tx.append_audit(&self.audit).await?;
+        Ok(Outcome::Commit(IssueOutcome::Sent))
+    }
+}
+
+/// Consumes a verification code and marks the address as verified. Returns false if the
+/// code is no longer valid.
+#[derive(Clone, Debug)]
+pub struct VerifyEmail {
+    pub email: Email,
+    pub code: Mac,
+    pub verified_until: Timestamp,
+    pub audit: AuditEntry,
+}
+
+#[async_trait]
+impl Operation for VerifyEmail {
+    type Output = bool;
+
+    const NAME: &'static str = "verify_email";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<bool>> {
+        if !tx.consume_code(&self.email, Purpose::Verification, &self.code).await? {
+            return Ok(Outcome::Rollback(false));
+        }
+        tx.upsert_verified_email(&self.email, self.verified_until).await?;
+        tx.append_audit(&self.audit).await?;
+        Ok(Outcome::Commit(true))
+    }
+}

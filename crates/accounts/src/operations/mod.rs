@@ -1,0 +1,18 @@
+//! The rules of accounts: what is checked, changed and recorded together.
+//!
+//! Each rule is an [`Operation`](crate::store::Operation) over a
+//! [`Transaction`](crate::store::Transaction), so that it is written once for all databases.
+
+mod accounts;
+mod codes;
+mod failures;
+mod passwords;
+mod registration;
+mod sessions;
+
+pub use accounts::{AccountChanges, DeleteAccount, SetRoles, UpdateAccount, UpdateOutcome};
+pub use codes::{CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
+pub use failures::RecordFailure;
+pub use passwords::{ChangePassword, ResetPassword};
+pub use registration::{RegisterAccount, RegisterOutcome};
+pub use sessions::{EndSession, OpenSession, RotateSession, Rotation};

@@ -1,0 +1,121 @@
+//! The store shared by many processes: a PostgreSQL database.
+
+use async_trait::async_trait;
+use futures_util::TryFutureExt as _;
+use miniapp_config::Database as Settings;
+use miniapp_postgres::{Database, DatabaseError, with_timeout};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+
+use super::engine::{Connection, Engine};
+use super::statement::Statement;
+use crate::store::{Attempt, Result, StoreError, TxError, TxResult};
+
+pub(super) const CLAIM_OUTBOX_MESSAGES: &str = "WITH due AS MATERIALIZED (\
+     SELECT id FROM duties WHERE due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
+     UPDATE duties SET due_at = $1, attempts = attempts + 1 FROM due WHERE duties.id = due.id \
+     RETURNING duties.id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, \
+     attempts - 1";
+
+/// An account store in a PostgreSQL database.
+pub struct PostgresStore {
+    database: Database,
+}
+
+impl PostgresStore {
+    /// Uses the database of `settings`, which may become available later: the first use that
+    /// reaches it migrates it.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
+        // Other crates keep their tables and their own list of migrations in this database.
+        migrations.dangerous_set_table_name("accounts_migrations");
+        Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("accounts") })
+    }
+}
+
+#[async_trait]
+impl Engine for PostgresStore {
+    type Row = PgRow;
+
+    const SYSTEM: &'static str = "postgresql";
+    // PostgreSQL has no min(uuid) before version 18.
+    const OUTBOX_BACKLOG: &'static str = "SELECT kind, count(*), min(id::text)::uuid FROM duties \
+         WHERE due_at IS NOT NULL GROUP BY kind";
+
+    async fn ping(&self) -> Result<()> {
+        Ok(self.database.ping().await?)
+    }
+
+    async fn read(&self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
+        Ok(self.database.fetch_all(|| statement.for_postgres()).await?)
+    }
+
+    async fn write(&self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
+        self.read(statement).await
+    }
+
+    async fn delete(&self, statement: Statement<'_>) -> Result<u64> {
+        let text = statement.text;
+        let text = format!("WITH deleted AS ({text} RETURNING 1) SELECT count(*) FROM deleted");
+        let query = || statement.bind_to(sqlx::query(AssertSqlSafe(text.as_str())));
+        let row = self.database.fetch_optional(query).await?;
+        let count = row.map(|row| row.try_get::<i64, _>(0)).transpose();
+        Ok(count.map_err(DatabaseError::from)?.unwrap_or_default().cast_unsigned())
+    }
+
+    async fn claim_outbox_messages(&self, parameters: [i64; 3]) -> Result<Vec<PgRow>> {
+        let [until, now, limit] = parameters;
+        let claim = Statement::new(CLAIM_OUTBOX_MESSAGES).bind(until).bind(now).bind(limit);
+        self.write(claim).await
+    }
+
+    /// Runs at SERIALIZABLE: what the attempt read still holds when it commits, or the
+    /// commit fails and the attempt is repeated. So it can read first and write then.
+    async fn transaction(&self, attempt: &mut dyn Attempt) -> TxResult<()> {
+        let mut transaction = self.database.begin().await?;
+        match attempt.run(&mut *transaction).await {
+            Ok(true) => transaction.commit().await?,
+            Ok(false) => transaction.rollback().await?,
+            Err(conflict @ TxError::Conflict(_)) => {
+                transaction.rollback().await?;
+                return Err(conflict);
+            }
+            // Dropping the transaction closes its connection.
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Connection for PgConnection {
+    type Row = PgRow;
+
+    async fn run(&mut self, statement: Statement<'_>) -> TxResult<Vec<PgRow>> {
+        let rows = statement.for_postgres().fetch_all(self).map_err(DatabaseError::from);
+        Ok(with_timeout(rows).await?)
+    }
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        if error.is_transient() {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Broken(error.to_string())
+        }
+    }
+}
+
+impl From<DatabaseError> for TxError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            // What was free when the attempt looked was taken when it wrote.
+            DatabaseError::Conflict(_) | DatabaseError::ConstraintViolation(_) => {
+                Self::Conflict(error.into())
+            }
+            error => Self::Failed(error.into()),
+        }
+    }
+}

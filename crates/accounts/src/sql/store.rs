@@ -1,0 +1,197 @@
+//! The operations that are one statement each, outside of a transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use miniapp_types::account::Account;
+use uuid::Uuid;
+
+use super::engine::Engine;
+use super::row::{all, first};
+use super::statement::Statement;
+use super::text;
+use super::transaction::insert_audit_entry;
+use crate::audit::AuditEntry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::mail::InboxMail;
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use crate::password::PasswordHash;
+use crate::session::Session;
+use crate::store::{
+    Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, SealedKey, Store, TxResult,
+};
+
+#[async_trait]
+impl<E: Engine> Store for E {
+    fn system(&self) -> &'static str {
+        E::SYSTEM
+    }
+
+    async fn ping(&self) -> Result<()> {
+        Engine::ping(self).await
+    }
+
+    async fn attempt(&self, attempt: &mut dyn Attempt) -> TxResult<()> {
+        self.transaction(attempt).await
+    }
+
+    async fn account(&self, id: Uuid) -> Result<Option<Account>> {
+        let rows = self.read(Statement::new(text::ACCOUNT).bind(id)).await?;
+        first(&rows, |mut row| row.account())
+    }
+
+    async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>> {
+        let statement = Statement::new(text::ACCOUNTS).bind(before.unwrap_or(Uuid::max()));
+        let rows = self.read(statement.bind(limit)).await?;
+        all(&rows, |mut row| row.account())
+    }
+
+    async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>> {
+        let (text, value) = match of {
+            Identifier::LoginKey(key) => (text::CREDENTIALS_BY_LOGIN, key.as_str()),
+            Identifier::Email(email) => (text::CREDENTIALS_BY_EMAIL, email.as_str()),
+        };
+        let rows = self.read(Statement::new(text).bind(value)).await?;
+        first(&rows, |mut row| {
+            let account = row.account()?;
+            Ok(Credentials { account, password: PasswordHash::from_phc(row.read::<String>()?) })
+        })
+    }
+
+    async fn spend_code_attempt(
+        &self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        max_attempts: u32,
+    ) -> Result<Option<Mac>> {
+        let statement = Statement::new(text::SPEND_CODE_ATTEMPT)
+            .bind(email.as_str())
+            .bind(purpose.name())
+            .bind(now)
+            .bind(max_attempts);
+        first(&self.write(statement).await?, |mut row| row.bytes32())
+    }
+
+    async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>> {
+        let rows = self.read(Statement::new(text::SESSION).bind(id)).await?;
+        first(&rows, |mut row| Ok((row.session()?, row.account()?)))
+    }
+
+    async fn sessions(&self, account: Uuid) -> Result<Vec<Session>> {
+        let rows = self.read(Statement::new(text::SESSIONS).bind(account)).await?;
+        all(&rows, |mut row| row.session())
+    }
+
+    async fn failures(
+        &self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>> {
+        let statement = Statement::new(text::FAILURES).bind(key).bind(since).bind(limit);
+        all(&self.read(statement).await?, |mut row| row.time())
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>> {
+        let rows = self.read(Statement::new(text::SIGNING_KEYS)).await?;
+        all(&rows, |mut row| row.signing_key())
+    }
+
+    async fn add_signing_key(&self, key: &SealedKey) -> Result<bool> {
+        let statement = Statement::new(text::INSERT_SIGNING_KEY)
+            .bind(key.kid.as_str())
+            .bind(key.follows.as_str())
+            .bind(&key.public)
+            .bind(key.sealed.as_slice())
+            .bind(key.signs_from);
+        Ok(!self.write(statement).await?.is_empty())
+    }
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<()> {
+        self.write(Statement::new(text::DELETE_SIGNING_KEY).bind(kid)).await.map(drop)
+    }
+
+    async fn claim_outbox_messages(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>> {
+        let parameters = [until.as_microsecond(), now.as_microsecond(), limit.into()];
+        let rows = Engine::claim_outbox_messages(self, parameters).await?;
+        all(&rows, |mut row| row.outbox_row())
+    }
+
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>> {
+        let rows = self.read(Statement::new(E::OUTBOX_BACKLOG)).await?;
+        all(&rows, |mut row| row.outbox_backlog())
+    }
+
+    async fn finish_outbox_message(
+        &self,
+        id: Uuid,
+        retained_until: Option<Timestamp>,
+    ) -> Result<()> {
+        let statement = match retained_until {
+            Some(end) => Statement::new(text::RETAIN_OUTBOX_MESSAGE).bind(end),
+            None => Statement::new(text::DELETE_OUTBOX_MESSAGE),
+        };
+        self.write(statement.bind(id)).await.map(drop)
+    }
+
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()> {
+        let statement = Statement::new(text::POSTPONE_OUTBOX_MESSAGE).bind(due_at).bind(id);
+        self.write(statement).await.map(drop)
+    }
+
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64> {
+        let statement = Statement::new(text::REOPEN_OUTBOX_MESSAGES);
+        Ok(self.write(statement.bind(due_at).bind(kind.name())).await?.len() as u64)
+    }
+
+    async fn add_inbox_mail(&self, kept: &InboxMail) -> Result<bool> {
+        let InboxMail { at, mail } = kept;
+        let statement = Statement::new(text::INSERT_INBOX_MAIL)
+            .bind(mail.id)
+            .bind(*at)
+            .bind(mail.to.as_str())
+            .bind(mail.subject.as_str())
+            .bind(mail.text.as_str())
+            .bind(mail.html.as_str());
+        Ok(!self.write(statement).await?.is_empty())
+    }
+
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>> {
+        let rows = self.read(Statement::new(text::INBOX_MAILS).bind(limit)).await?;
+        all(&rows, |mut row| row.inbox_mail())
+    }
+
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<()> {
+        self.write(insert_audit_entry(entry)).await.map(drop)
+    }
+
+    async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<AuditEntry>> {
+        let statement = Statement::new(text::AUDIT_LOG).bind(before.unwrap_or(Uuid::max()));
+        let rows = self.read(statement.bind(limit)).await?;
+        all(&rows, |mut row| row.audit_entry())
+    }
+
+    /// Runs each statement by itself: a long transaction would conflict with others.
+    async fn purge(&self, limits: ExpiryLimits) -> Result<u64> {
+        let mut count = 0;
+        for (text, before) in [
+            (text::DELETE_EXPIRED_CODES, limits.codes_before),
+            (text::DELETE_EXPIRED_VERIFICATIONS, limits.now),
+            (text::DELETE_EXPIRED_SESSIONS, limits.now),
+            (text::DELETE_EXPIRED_TOKENS, limits.now),
+            (text::DELETE_RETAINED_MESSAGES, limits.now),
+            (text::DELETE_OLD_FAILURES, limits.failures_before),
+            (text::DELETE_OLD_AUDIT_ENTRIES, limits.audit_before),
+            (text::DELETE_OLD_MAILS, limits.mails_before),
+        ] {
+            count += self.delete(Statement::new(text).bind(before)).await?;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,145 @@
+//! The text of every statement that is the same for both databases.
+//!
+//! Both number their parameters `$1`, `$2`, ...
+
+use super::row::{account_columns, session_columns};
+
+/// Defines the statements, and lists them so that a test can prepare each.
+macro_rules! statements {
+    ($($name:ident = $text:expr;)*) => {
+        $(pub(super) const $name: &str = $text;)*
+
+        #[cfg(test)]
+        pub(super) const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+statements! {
+    // Accounts
+    INSERT_ACCOUNT = "INSERT INTO accounts \
+        (id, login, login_key, email, password, roles, birth_date, phone_number, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    ACCOUNT = concat!("SELECT ", account_columns!(), " FROM accounts WHERE id = $1");
+    ACCOUNTS = concat!(
+        "SELECT ", account_columns!(), " FROM accounts WHERE id < $1 ORDER BY id DESC LIMIT $2"
+    );
+    CREDENTIALS_BY_LOGIN = concat!(
+        "SELECT ", account_columns!(), ", password FROM accounts WHERE login_key = $1"
+    );
+    CREDENTIALS_BY_EMAIL = concat!(
+        "SELECT ", account_columns!(), ", password FROM accounts WHERE email = $1"
+    );
+    EMAIL_OWNER = "SELECT id FROM accounts WHERE email = $1";
+    LOGIN_OWNER = "SELECT id FROM accounts WHERE login_key = $1";
+    SKELETON_OWNER = "SELECT account FROM login_looks WHERE look = $1";
+    INSERT_SKELETON = "INSERT INTO login_looks (look, account) VALUES ($1, $2)";
+    DELETE_SKELETONS = "DELETE FROM login_looks WHERE account = $1";
+    UPDATE_LOGIN = "UPDATE accounts SET login = $1, login_key = $2 WHERE id = $3";
+    UPDATE_PROFILE = "UPDATE accounts SET birth_date = $1, phone_number = $2 WHERE id = $3";
+    UPDATE_ROLES = "UPDATE accounts SET roles = $1 WHERE id = $2";
+    REPLACE_PASSWORD =
+        "UPDATE accounts SET password = $1 WHERE id = $2 AND password = $3 RETURNING id";
+    SET_PASSWORD = "UPDATE accounts SET password = $1 WHERE email = $2 RETURNING id";
+    DELETE_ACCOUNT = "DELETE FROM accounts WHERE id = $1 RETURNING id";
+
+    // Codes and verified addresses
+    CODE_USAGE =
+        "SELECT sent_at, counted_since, count FROM codes WHERE email = $1 AND purpose = $2";
+    UPSERT_CODE = "INSERT INTO codes \
+        (email, purpose, mac, tries, sent_at, expires_at, counted_since, count) \
+        VALUES ($1, $2, $3, 0, $4, $5, $6, $7) \
+        ON CONFLICT (email, purpose) DO UPDATE SET mac = excluded.mac, tries = 0, \
+        sent_at = excluded.sent_at, expires_at = excluded.expires_at, \
+        counted_since = excluded.counted_since, count = excluded.count";
+    SPEND_CODE_ATTEMPT = "UPDATE codes SET tries = tries + 1 \
+        WHERE email = $1 AND purpose = $2 AND mac IS NOT NULL AND expires_at > $3 AND tries < $4 \
+        RETURNING mac";
+    CONSUME_CODE = "UPDATE codes SET mac = NULL \
+        WHERE email = $1 AND purpose = $2 AND mac = $3 RETURNING email";
+    UPSERT_VERIFIED_EMAIL = "INSERT INTO verified_emails (email, expires_at) VALUES ($1, $2) \
+        ON CONFLICT (email) DO UPDATE SET expires_at = excluded.expires_at";
+    CONSUME_VERIFIED_EMAIL =
+        "DELETE FROM verified_emails WHERE email = $1 AND expires_at > $2 RETURNING email";
+
+    // Sessions and refresh tokens
+    INSERT_SESSION = "INSERT INTO sessions \
+        (id, account, refresh, epoch, created_at, last_used_at, expires_at, ip, user_agent) \
+        SELECT $1, id, $2, $3, $4, $5, $6, $7, $8 FROM accounts WHERE id = $9 AND password = $10 \
+        RETURNING id";
+    SESSION = concat!(
+        "SELECT ", session_columns!(), ", ", account_columns!(),
+        " FROM sessions JOIN accounts ON accounts.id = sessions.account \
+         WHERE sessions.id = $1 AND ended_at IS NULL"
+    );
+    SESSIONS = concat!(
+        "SELECT ", session_columns!(),
+        " FROM sessions WHERE account = $1 ORDER BY created_at DESC, id DESC"
+    );
+    // SQLite takes no OFFSET without a LIMIT.
+    END_OLDEST_SESSIONS = "UPDATE sessions SET ended_at = $1 WHERE id IN (\
+        SELECT id FROM sessions WHERE account = $2 AND ended_at IS NULL AND expires_at > $1 \
+        ORDER BY created_at DESC, id DESC LIMIT 9223372036854775807 OFFSET $3) RETURNING id";
+    END_SESSIONS = "UPDATE sessions SET ended_at = $1 \
+        WHERE account = $2 AND id IS DISTINCT FROM $3 AND ended_at IS NULL RETURNING id";
+    END_SESSION =
+        "UPDATE sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL RETURNING id";
+    END_ACTIVE_SESSION = "UPDATE sessions SET ended_at = $1 \
+        WHERE id = $2 AND account = $3 AND ended_at IS NULL AND expires_at > $1 RETURNING id";
+    INCREMENT_EPOCHS =
+        "UPDATE sessions SET epoch = epoch + 1 WHERE account = $1 AND ended_at IS NULL";
+    ROTATE_REFRESH_TOKEN = concat!(
+        "UPDATE sessions SET refresh = $1, epoch = epoch + 1, last_used_at = $2, expires_at = $3 \
+         WHERE refresh = $4 AND ended_at IS NULL AND expires_at > $2 RETURNING ",
+        session_columns!()
+    );
+    INSERT_SPENT_TOKEN =
+        "INSERT INTO spent_tokens (refresh, session, expires_at) VALUES ($1, $2, $3)";
+    SPENT_TOKEN_SESSION = "SELECT session FROM spent_tokens WHERE refresh = $1";
+    SESSION_END = "SELECT ended_at FROM sessions WHERE refresh = $1";
+
+    // Failed sign-ins
+    INSERT_FAILURE = "INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)";
+    FAILURES =
+        "SELECT at FROM sign_in_failures WHERE key = $1 AND at > $2 ORDER BY at DESC LIMIT $3";
+    DELETE_FAILURES = "DELETE FROM sign_in_failures WHERE key = $1";
+
+    // Outbox
+    INSERT_OUTBOX_MESSAGE = "INSERT INTO duties \
+        (id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, attempts) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    DELETE_OUTBOX_MESSAGE = "DELETE FROM duties WHERE id = $1";
+    RETAIN_OUTBOX_MESSAGE =
+        "UPDATE duties SET due_at = NULL, remembered_until = $1 WHERE id = $2";
+    POSTPONE_OUTBOX_MESSAGE = "UPDATE duties SET due_at = $1 WHERE id = $2";
+    REOPEN_OUTBOX_MESSAGES = "UPDATE duties \
+        SET due_at = $1, remembered_until = NULL, attempts = 0 \
+        WHERE kind = $2 AND remembered_until IS NOT NULL RETURNING id";
+
+    // Signing keys
+    SIGNING_KEYS = "SELECT kid, follows, public, sealed, signs_from FROM signing_keys";
+    INSERT_SIGNING_KEY = "INSERT INTO signing_keys (kid, follows, public, sealed, signs_from) \
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (follows) DO NOTHING RETURNING kid";
+    DELETE_SIGNING_KEY = "DELETE FROM signing_keys WHERE kid = $1";
+
+    // Inbox
+    INSERT_INBOX_MAIL = "INSERT INTO inbox (id, at, address, subject, text, html) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING RETURNING id";
+    INBOX_MAILS =
+        "SELECT at, id, address, subject, text, html FROM inbox ORDER BY id DESC LIMIT $1";
+
+    // Audit log. Repeating the insert after a lost answer does no harm.
+    INSERT_AUDIT_ENTRY = "INSERT INTO audit (id, at, action, outcome, account, login, ip) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
+    AUDIT_LOG = "SELECT id, at, action, outcome, account, login, ip FROM audit \
+        WHERE id < $1 ORDER BY id DESC LIMIT $2";
+
+    // Expired rows. The row of a code also counts the requests of its address.
+    DELETE_EXPIRED_CODES = "DELETE FROM codes WHERE counted_since <= $1 AND expires_at <= $1";
+    DELETE_EXPIRED_VERIFICATIONS = "DELETE FROM verified_emails WHERE expires_at <= $1";
+    DELETE_EXPIRED_SESSIONS = "DELETE FROM sessions WHERE expires_at <= $1";
+    DELETE_EXPIRED_TOKENS = "DELETE FROM spent_tokens WHERE expires_at <= $1";
+    DELETE_RETAINED_MESSAGES = "DELETE FROM duties WHERE remembered_until <= $1";
+    DELETE_OLD_FAILURES = "DELETE FROM sign_in_failures WHERE at <= $1";
+    DELETE_OLD_AUDIT_ENTRIES = "DELETE FROM audit WHERE at <= $1";
+    DELETE_OLD_MAILS = "DELETE FROM inbox WHERE at <= $1";
+}

@@ -1,0 +1,286 @@
+//! The operations of a transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use miniapp_types::account::{Account, Role};
+use uuid::Uuid;
+
+use super::engine::Connection;
+use super::row::{Reader, Row, all, first};
+use super::statement::Statement;
+use super::text;
+use crate::audit::AuditEntry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::login::Login;
+use crate::outbox::OutboxRow;
+use crate::password::PasswordHash;
+use crate::session::{FIRST_EPOCH, NewSession, RefreshHash, Session};
+use crate::store::{CodeUsage, FailureKey, NewCode, Transaction, TxResult};
+
+#[async_trait]
+impl<C: Connection> Transaction for C {
+    async fn account(&mut self, id: Uuid) -> TxResult<Option<Account>> {
+        let rows = self.run(Statement::new(text::ACCOUNT).bind(id)).await?;
+        Ok(first(&rows, |mut row| row.account())?)
+    }
+
+    async fn insert_account(
+        &mut self,
+        account: &Account,
+        login: &Login,
+        password: &PasswordHash,
+    ) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_ACCOUNT)
+            .bind(account.user_id)
+            .bind(login.as_str())
+            .bind(login.key())
+            .bind(account.email.as_str())
+            .bind(password.as_str())
+            .bind(account.roles.as_slice())
+            .bind(account.birth_date)
+            .bind(account.phone_number.as_deref())
+            .bind(account.created_at);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn email_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::EMAIL_OWNER).bind(email.as_str())).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn login_owner(&mut self, key: &str) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::LOGIN_OWNER).bind(key)).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn skeleton_owner(&mut self, skeleton: &str) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::SKELETON_OWNER).bind(skeleton)).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn insert_skeleton(&mut self, skeleton: &str, account: Uuid) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_SKELETON).bind(skeleton).bind(account);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn delete_skeletons(&mut self, account: Uuid) -> TxResult<()> {
+        self.run(Statement::new(text::DELETE_SKELETONS).bind(account)).await.map(drop)
+    }
+
+    async fn update_login(&mut self, id: Uuid, login: &Login) -> TxResult<()> {
+        let statement = Statement::new(text::UPDATE_LOGIN);
+        let statement = statement.bind(login.as_str()).bind(login.key()).bind(id);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn update_profile(
+        &mut self,
+        id: Uuid,
+        birth_date: Option<Date>,
+        phone_number: Option<&str>,
+    ) -> TxResult<()> {
+        let statement = Statement::new(text::UPDATE_PROFILE);
+        self.run(statement.bind(birth_date).bind(phone_number).bind(id)).await.map(drop)
+    }
+
+    async fn update_roles(&mut self, id: Uuid, roles: &[Role]) -> TxResult<()> {
+        self.run(Statement::new(text::UPDATE_ROLES).bind(roles).bind(id)).await.map(drop)
+    }
+
+    async fn replace_password(
+        &mut self,
+        id: Uuid,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> TxResult<bool> {
+        let statement = Statement::new(text::REPLACE_PASSWORD);
+        let statement = statement.bind(new.as_str()).bind(id).bind(old.as_str());
+        Ok(!self.run(statement).await?.is_empty())
+    }
+
+    async fn set_password(&mut self, email: &Email, new: &PasswordHash) -> TxResult<Option<Uuid>> {
+        let statement = Statement::new(text::SET_PASSWORD);
+        let rows = self.run(statement.bind(new.as_str()).bind(email.as_str())).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn delete_account(&mut self, id: Uuid) -> TxResult<bool> {
+        Ok(!self.run(Statement::new(text::DELETE_ACCOUNT).bind(id)).await?.is_empty())
+    }
+
+    async fn code_usage(&mut self, email: &Email, purpose: Purpose) -> TxResult<Option<CodeUsage>> {
+        let statement = Statement::new(text::CODE_USAGE).bind(email.as_str()).bind(purpose.name());
+        let rows = self.run(statement).await?;
+        let read = |mut row: Reader<'_, C::Row>| {
+            Ok(CodeUsage { sent_at: row.time()?, window_start: row.time()?, count: row.count()? })
+        };
+        Ok(first(&rows, read)?)
+    }
+
+    async fn upsert_code(&mut self, code: &NewCode<'_>) -> TxResult<()> {
+        let statement = Statement::new(text::UPSERT_CODE)
+            .bind(code.email.as_str())
+            .bind(code.purpose.name())
+            .bind(code.mac)
+            .bind(code.usage.sent_at)
+            .bind(code.expires_at)
+            .bind(code.usage.window_start)
+            .bind(code.usage.count);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn consume_code(
+        &mut self,
+        email: &Email,
+        purpose: Purpose,
+        code: &Mac,
+    ) -> TxResult<bool> {
+        let statement = Statement::new(text::CONSUME_CODE);
+        let statement = statement.bind(email.as_str()).bind(purpose.name()).bind(code);
+        Ok(!self.run(statement).await?.is_empty())
+    }
+
+    async fn upsert_verified_email(&mut self, email: &Email, until: Timestamp) -> TxResult<()> {
+        let statement = Statement::new(text::UPSERT_VERIFIED_EMAIL);
+        self.run(statement.bind(email.as_str()).bind(until)).await.map(drop)
+    }
+
+    async fn consume_verified_email(&mut self, email: &Email, now: Timestamp) -> TxResult<bool> {
+        let statement = Statement::new(text::CONSUME_VERIFIED_EMAIL);
+        Ok(!self.run(statement.bind(email.as_str()).bind(now)).await?.is_empty())
+    }
+
+    async fn insert_session(
+        &mut self,
+        new: &NewSession,
+        password: &PasswordHash,
+    ) -> TxResult<bool> {
+        let ip = new.caller.ip.map(|ip| ip.to_string());
+        let statement = Statement::new(text::INSERT_SESSION)
+            .bind(new.id)
+            .bind(&new.refresh.0)
+            .bind(FIRST_EPOCH)
+            .bind(new.now)
+            .bind(new.now)
+            .bind(new.expires_at)
+            .bind(ip.as_deref())
+            .bind(new.caller.user_agent.as_deref())
+            .bind(new.account)
+            .bind(password.as_str());
+        Ok(!self.run(statement).await?.is_empty())
+    }
+
+    async fn end_oldest_sessions(
+        &mut self,
+        account: Uuid,
+        keep: u32,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>> {
+        let statement = Statement::new(text::END_OLDEST_SESSIONS).bind(now).bind(account);
+        ids(&self.run(statement.bind(keep)).await?)
+    }
+
+    async fn end_sessions(
+        &mut self,
+        account: Uuid,
+        except: Option<Uuid>,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>> {
+        let statement = Statement::new(text::END_SESSIONS).bind(now).bind(account);
+        ids(&self.run(statement.bind(except)).await?)
+    }
+
+    async fn end_session(&mut self, id: Uuid, now: Timestamp) -> TxResult<bool> {
+        let statement = Statement::new(text::END_SESSION).bind(now).bind(id);
+        Ok(!self.run(statement).await?.is_empty())
+    }
+
+    async fn end_active_session(
+        &mut self,
+        account: Uuid,
+        id: Uuid,
+        now: Timestamp,
+    ) -> TxResult<bool> {
+        let statement = Statement::new(text::END_ACTIVE_SESSION).bind(now).bind(id);
+        Ok(!self.run(statement.bind(account)).await?.is_empty())
+    }
+
+    async fn increment_epochs(&mut self, account: Uuid) -> TxResult<()> {
+        self.run(Statement::new(text::INCREMENT_EPOCHS).bind(account)).await.map(drop)
+    }
+
+    async fn rotate_refresh_token(
+        &mut self,
+        used: &RefreshHash,
+        next: &RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> TxResult<Option<Session>> {
+        let statement = Statement::new(text::ROTATE_REFRESH_TOKEN);
+        let statement = statement.bind(&next.0).bind(now).bind(expires_at).bind(&used.0);
+        Ok(first(&self.run(statement).await?, |mut row| row.session())?)
+    }
+
+    async fn insert_spent_token(
+        &mut self,
+        used: &RefreshHash,
+        session: Uuid,
+        expires_at: Timestamp,
+    ) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_SPENT_TOKEN);
+        self.run(statement.bind(&used.0).bind(session).bind(expires_at)).await.map(drop)
+    }
+
+    async fn spent_token_session(&mut self, used: &RefreshHash) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::SPENT_TOKEN_SESSION).bind(&used.0)).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn session_end(&mut self, refresh: &RefreshHash) -> TxResult<Option<Option<Timestamp>>> {
+        let rows = self.run(Statement::new(text::SESSION_END).bind(&refresh.0)).await?;
+        Ok(first(&rows, |mut row| row.optional_time())?)
+    }
+
+    async fn insert_failure(&mut self, key: &FailureKey, at: Timestamp) -> TxResult<()> {
+        self.run(Statement::new(text::INSERT_FAILURE).bind(key).bind(at)).await.map(drop)
+    }
+
+    async fn delete_failures(&mut self, key: &FailureKey) -> TxResult<()> {
+        self.run(Statement::new(text::DELETE_FAILURES).bind(key)).await.map(drop)
+    }
+
+    async fn insert_outbox_message(&mut self, message: &OutboxRow) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_OUTBOX_MESSAGE)
+            .bind(message.id)
+            .bind(message.kind.name())
+            .bind(message.payload.as_slice())
+            .bind(message.trace.traceparent.as_deref())
+            .bind(message.trace.tracestate.as_deref())
+            .bind(message.trace.baggage.as_deref())
+            .bind(message.due_at)
+            .bind(message.not_after)
+            .bind(message.attempts);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn append_audit(&mut self, entry: &AuditEntry) -> TxResult<()> {
+        self.run(insert_audit_entry(entry)).await.map(drop)
+    }
+}
+
+pub(super) fn insert_audit_entry(entry: &AuditEntry) -> Statement<'_> {
+    Statement::new(text::INSERT_AUDIT_ENTRY)
+        .bind(entry.id)
+        .bind(entry.at)
+        .bind(entry.action.as_str())
+        .bind(entry.outcome.as_str())
+        .bind(entry.account)
+        .bind(entry.login.as_deref())
+        .bind(entry.ip.as_deref())
+}
+
+fn ids<R: Row>(rows: &[R]) -> TxResult<Vec<Uuid>> {
+    Ok(all(rows, |mut row| row.read())?)
+}

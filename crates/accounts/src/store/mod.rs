@@ -1,0 +1,122 @@
+//! The port to the database.
+//!
+//! A [`Store`] offers operations of one statement, and transactions. Rules that take more
+//! than one statement are [operations](crate::operations) over a [`Transaction`]; the
+//! databases know nothing of them. A missing row is `Ok(None)`.
+
+mod error;
+mod records;
+mod traced;
+mod transact;
+mod transaction;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use miniapp_types::account::Account;
+use uuid::Uuid;
+
+use crate::audit::AuditEntry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::mail::InboxMail;
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use crate::session::Session;
+
+pub use error::{Result, StoreError, TxError, TxResult};
+pub use records::{
+    CodeUsage, Credentials, ExpiryLimits, FailureKey, Identifier, NewCode, SealedKey,
+};
+pub(crate) use traced::TracedStore;
+pub use transact::{Attempt, Operation, Outcome};
+pub use transaction::Transaction;
+
+/// A database of accounts.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Checks that the database answers.
+    async fn ping(&self) -> Result<()>;
+
+    /// Runs `attempt` once in a serializable transaction. See
+    /// [`transact`](trait.Store.html#method.transact), which repeats it after a conflict.
+    async fn attempt(&self, attempt: &mut dyn Attempt) -> TxResult<()>;
+
+    async fn account(&self, id: Uuid) -> Result<Option<Account>>;
+
+    /// Returns accounts created before the one with the id `before`, newest first.
+    async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
+
+    async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
+
+    /// Counts an attempt for a code that is valid at `now`, and returns its MAC. Returns
+    /// `None` if there is no such code or its attempts are used up.
+    async fn spend_code_attempt(
+        &self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        max_attempts: u32,
+    ) -> Result<Option<Mac>>;
+
+    /// Returns a session that was not ended, with its account. It may have expired.
+    async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;
+
+    /// Returns the stored sessions of an account, newest first, ended ones included.
+    async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
+
+    /// Returns the times of failed sign-ins after `since`, latest first.
+    async fn failures(
+        &self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Timestamp>>;
+
+    /// Returns the signing keys in any order.
+    async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
+
+    /// Adds a key. Returns false if the key that it follows has a successor already.
+    async fn add_signing_key(&self, key: &SealedKey) -> Result<bool>;
+
+    async fn remove_signing_key(&self, kid: &str) -> Result<()>;
+
+    /// Claims due messages until `until`, oldest first: no other process gets them before.
+    /// Increments their attempts; the rows returned have the count from before.
+    async fn claim_outbox_messages(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>>;
+
+    /// Counts unfinished messages. Kinds without messages are left out.
+    async fn outbox_backlog(&self) -> Result<Vec<OutboxBacklog>>;
+
+    /// Deletes a message that was delivered, or retains it so that it can be reopened.
+    async fn finish_outbox_message(
+        &self,
+        id: Uuid,
+        retained_until: Option<Timestamp>,
+    ) -> Result<()>;
+
+    async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
+
+    /// Makes all retained messages of a kind due again, and returns their number.
+    async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
+
+    /// Stores a mail. Returns false if it was stored before.
+    async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
+
+    /// Returns stored mails, newest first.
+    async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
+
+    async fn append_audit(&self, entry: &AuditEntry) -> Result<()>;
+
+    /// Returns entries made before the one with the id `before`, newest first.
+    async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<AuditEntry>>;
+
+    /// Deletes expired rows and returns their number.
+    async fn purge(&self, limits: ExpiryLimits) -> Result<u64>;
+
+    /// Returns the `db.system.name` of OpenTelemetry.
+    fn system(&self) -> &'static str;
+}

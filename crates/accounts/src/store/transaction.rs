@@ -1,0 +1,143 @@
+//! What an operation can do inside a transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use miniapp_types::account::{Account, Role};
+use uuid::Uuid;
+
+use super::{CodeUsage, FailureKey, NewCode, TxResult};
+use crate::audit::AuditEntry;
+use crate::code::{Mac, Purpose};
+use crate::email::Email;
+use crate::login::Login;
+use crate::outbox::OutboxRow;
+use crate::password::PasswordHash;
+use crate::session::{NewSession, RefreshHash, Session};
+
+/// An open transaction. Each function is one statement.
+#[async_trait]
+pub trait Transaction: Send {
+    async fn account(&mut self, id: Uuid) -> TxResult<Option<Account>>;
+
+    async fn insert_account(
+        &mut self,
+        account: &Account,
+        login: &Login,
+        password: &PasswordHash,
+    ) -> TxResult<()>;
+
+    async fn email_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>>;
+
+    async fn login_owner(&mut self, key: &str) -> TxResult<Option<Uuid>>;
+
+    async fn skeleton_owner(&mut self, skeleton: &str) -> TxResult<Option<Uuid>>;
+
+    async fn insert_skeleton(&mut self, skeleton: &str, account: Uuid) -> TxResult<()>;
+
+    async fn delete_skeletons(&mut self, account: Uuid) -> TxResult<()>;
+
+    async fn update_login(&mut self, id: Uuid, login: &Login) -> TxResult<()>;
+
+    async fn update_profile(
+        &mut self,
+        id: Uuid,
+        birth_date: Option<Date>,
+        phone_number: Option<&str>,
+    ) -> TxResult<()>;
+
+    async fn update_roles(&mut self, id: Uuid, roles: &[Role]) -> TxResult<()>;
+
+    /// Sets a password if `old` is the current one. Returns whether it was.
+    async fn replace_password(
+        &mut self,
+        id: Uuid,
+        old: &PasswordHash,
+        new: &PasswordHash,
+    ) -> TxResult<bool>;
+
+    /// Sets the password of the account with the address, and returns the account's id.
+    async fn set_password(&mut self, email: &Email, new: &PasswordHash) -> TxResult<Option<Uuid>>;
+
+    /// Deletes an account. Returns false if there is none.
+    async fn delete_account(&mut self, id: Uuid) -> TxResult<bool>;
+
+    async fn code_usage(&mut self, email: &Email, purpose: Purpose) -> TxResult<Option<CodeUsage>>;
+
+    /// Replaces the code of an address and purpose.
+    async fn upsert_code(&mut self, code: &NewCode<'_>) -> TxResult<()>;
+
+    /// Invalidates a code. Returns false if it was no longer valid.
+    async fn consume_code(&mut self, email: &Email, purpose: Purpose, code: &Mac)
+    -> TxResult<bool>;
+
+    async fn upsert_verified_email(&mut self, email: &Email, until: Timestamp) -> TxResult<()>;
+
+    /// Deletes the verification of an address. Returns false if there is none that is valid.
+    async fn consume_verified_email(&mut self, email: &Email, now: Timestamp) -> TxResult<bool>;
+
+    /// Inserts a session if `password` is the account's current one. Returns whether it is.
+    async fn insert_session(&mut self, new: &NewSession, password: &PasswordHash)
+    -> TxResult<bool>;
+
+    /// Ends all but the newest `keep` sessions of an account, and returns their ids.
+    async fn end_oldest_sessions(
+        &mut self,
+        account: Uuid,
+        keep: u32,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>>;
+
+    /// Ends all sessions of an account but `except`, and returns their ids.
+    async fn end_sessions(
+        &mut self,
+        account: Uuid,
+        except: Option<Uuid>,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>>;
+
+    /// Ends a session. Returns false if it has ended before.
+    async fn end_session(&mut self, id: Uuid, now: Timestamp) -> TxResult<bool>;
+
+    /// Ends a session of an account. Returns false if it has ended or expired.
+    async fn end_active_session(
+        &mut self,
+        account: Uuid,
+        id: Uuid,
+        now: Timestamp,
+    ) -> TxResult<bool>;
+
+    /// Invalidates the access tokens of an account.
+    async fn increment_epochs(&mut self, account: Uuid) -> TxResult<()>;
+
+    /// Replaces a refresh token that is still valid, increments the epoch, and returns the
+    /// session.
+    async fn rotate_refresh_token(
+        &mut self,
+        used: &RefreshHash,
+        next: &RefreshHash,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> TxResult<Option<Session>>;
+
+    async fn insert_spent_token(
+        &mut self,
+        used: &RefreshHash,
+        session: Uuid,
+        expires_at: Timestamp,
+    ) -> TxResult<()>;
+
+    /// Returns the session of a refresh token that was used before.
+    async fn spent_token_session(&mut self, used: &RefreshHash) -> TxResult<Option<Uuid>>;
+
+    /// Returns when the session of a current refresh token ended, if it did.
+    async fn session_end(&mut self, refresh: &RefreshHash) -> TxResult<Option<Option<Timestamp>>>;
+
+    async fn insert_failure(&mut self, key: &FailureKey, at: Timestamp) -> TxResult<()>;
+
+    async fn delete_failures(&mut self, key: &FailureKey) -> TxResult<()>;
+
+    async fn insert_outbox_message(&mut self, message: &OutboxRow) -> TxResult<()>;
+
+    async fn append_audit(&mut self, entry: &AuditEntry) -> TxResult<()>;
+}
