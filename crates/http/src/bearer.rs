@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use miniapp_types::problem::Code;
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// The bearer token (RFC 6750, 2.1), or what its lack or its form is refused with.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {

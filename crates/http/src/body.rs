@@ -11,7 +11,7 @@ use miniapp_types::body::JsonBody;
 use miniapp_types::fields::FromFields;
 use miniapp_types::problem::Code;
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// What a body may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1, or HTTP/2 where the client begins with it.
+//! One connection: HTTP/2 if the client begins with its preface, HTTP/1.1 otherwise.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -8,98 +8,97 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use futures_util::StreamExt as _;
-use futures_util::future::Either;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use http::Version;
+use http::header::{CONTENT_TYPE, HOST};
 use http::uri::Authority;
-use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use miniapp_types::problem::Code;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer as _, Service as _};
+use tower::Service as _;
 
-use super::front::Front;
-use super::linger::Lingering;
-use super::places::{Place, Sent};
-use super::{Peer, Problem};
+use crate::client::Peer;
+use crate::lingering_close::LingeringClose;
+use crate::slots::{Slot, TrackedBody};
 
-/// The largest head of a request; a larger one is answered with 431.
-const LARGEST_HEAD: usize = 32 * 1024;
-const MOST_HEADERS: usize = 100;
-const HTTP2_STREAMS: u32 = 256;
-/// An idle HTTP/2 connection is asked this often whether somebody is there.
-const HTTP2_PING: Duration = Duration::from_secs(30);
+/// The largest head of a request; a larger one gets 431.
+const MAX_HEAD_SIZE: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+const MAX_HTTP2_STREAMS: u32 = 256;
+const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Timeouts {
-    pub(super) header: Duration,
-    pub(super) write: Duration,
+pub(crate) struct Timeouts {
+    pub header: Duration,
+    pub write: Duration,
 }
 
-pub(super) struct Connection {
-    pub(super) router: Router,
-    pub(super) timeouts: Timeouts,
-    pub(super) peer: SocketAddr,
-    pub(super) stop: CancellationToken,
-    pub(super) place: Place,
+pub(crate) struct Connection {
+    pub router: Router,
+    /// Rejects requests without a valid host.
+    pub bad_host: Router,
+    pub timeouts: Timeouts,
+    pub peer: SocketAddr,
+    pub stop: CancellationToken,
+    pub slot: Slot,
 }
 
 impl Connection {
-    /// Serves until the client leaves, breaks a rule, or has to leave.
-    pub(super) async fn serve(self, stream: TcpStream) {
+    /// Serves until the client disconnects, violates the protocol or is evicted.
+    pub(crate) async fn serve(self, stream: TcpStream) {
         tokio::select! {
-            () = self.speak(stream) => {}
-            () = self.place.given_up() => {
-                tracing::debug!(peer = %self.peer, "made room for another connection");
+            () = self.serve_http(stream) => {}
+            () = self.slot.evicted() => {
+                tracing::debug!(peer = %self.peer, "evicted an idle connection");
             }
         }
     }
 
-    async fn speak(&self, stream: TcpStream) {
-        let Some(is_http2) = self.begins_with_http2(&stream).await else { return };
+    async fn serve_http(&self, stream: TcpStream) {
+        let Some(is_http2) = self.has_http2_preface(&stream).await else { return };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.timeouts.write));
-        let io = TokioIo::new(Box::pin(Lingering::new(stream)));
-        let service = service_fn(|request| self.answer(request));
+        let io = TokioIo::new(Box::pin(LingeringClose::new(stream)));
+        let service = service_fn(|request| self.respond(request));
         let served = if is_http2 {
-            let mut connection = pin!(http2().serve_connection(io, service));
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = self.stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+            self.until_stopped(http2().serve_connection(io, service)).await
         } else {
-            let mut connection = pin!(self.http1().serve_connection(io, service));
-            tokio::select! {
-                served = connection.as_mut() => served,
-                () = self.stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            }
+            self.until_stopped(self.http1().serve_connection(io, service)).await
         };
-        // Clients leave and break off in every way; that is no fault of ours.
+        // Clients disconnect at any time; that is no error of ours.
         if let Err(error) = served {
             tracing::debug!(peer = %self.peer, error = error.to_string(), "connection ended");
         }
     }
 
-    /// Waits for the first bytes, as long as for a head.
-    async fn begins_with_http2(&self, stream: &TcpStream) -> Option<bool> {
+    /// Drives a connection, which ends after its open requests once the server stops.
+    async fn until_stopped<C>(&self, connection: C) -> C::Output
+    where
+        C: GracefulConnection,
+    {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    }
+
+    /// Waits for the first bytes, which have the same timeout as a head.
+    async fn has_http2_preface(&self, stream: &TcpStream) -> Option<bool> {
         // "PRI * HTTP/2.0": no method of HTTP/1 begins like that.
         const PREFACE: &[u8; 3] = b"PRI";
         let mut first = [0; PREFACE.len()];
         tokio::select! {
-            // What has arrived counts, even where this process was late to look.
+            // Data that has arrived counts, even if this process was late to look.
             biased;
             peeked = stream.peek(&mut first) => match peeked {
                 Ok(0) | Err(_) => None,
@@ -114,77 +113,60 @@ impl Connection {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
-            // Also runs while a connection idles between requests.
+            // Also applies between requests.
             .header_read_timeout(self.timeouts.header)
-            .max_buf_size(LARGEST_HEAD)
-            .max_headers(MOST_HEADERS);
+            .max_buf_size(MAX_HEAD_SIZE)
+            .max_headers(MAX_HEADERS);
         http1
     }
 
-    fn answer(
+    fn respond(
         &self,
         request: hyper::Request<Incoming>,
-    ) -> impl Future<Output = Result<http::Response<Sent<Body>>, Infallible>> + use<> {
+    ) -> impl Future<Output = Result<http::Response<TrackedBody<Body>>, Infallible>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
-        let begun = self.place.answering();
-        let begun = begun.map(|answering| {
-            let answer = if names_its_host(&request) {
-                Either::Left(self.router.clone().call(request))
-            } else {
-                Either::Right(hostless().call(request))
-            };
-            (answer, answering)
+        let begun = self.slot.begin_request().map(|busy| {
+            let router = if has_valid_host(&request) { &self.router } else { &self.bad_host };
+            (router.clone().call(request), busy)
         });
         let stop = self.stop.clone();
         async move {
-            let Some((answer, answering)) = begun else {
-                // The connection ends; it was never begun, so it can be tried again.
+            let Some((response, busy)) = begun else {
+                // The connection is being closed. The request was not begun, so the client
+                // can send it again.
                 return pending().await;
             };
-            let response = ended_by(stop, answer.await?);
-            Ok(response.map(|body| Sent::new(body, answering)))
+            let response = end_streams_on_stop(stop, response.await?);
+            Ok(response.map(|body| TrackedBody::new(body, busy)))
         }
     }
 }
 
-/// What HTTP/1.1 asks of every request (RFC 9112, 3.2): exactly one host. Other versions
-/// name it elsewhere, or needn't.
-fn names_its_host(request: &http::Request<Body>) -> bool {
+/// Whether a request has exactly one host, as HTTP/1.1 demands (RFC 9112, section 3.2).
+fn has_valid_host(request: &http::Request<Body>) -> bool {
     if request.version() != Version::HTTP_11 {
         return true;
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    // Empty where what is asked for has no host.
+    // It is empty if the target has no authority.
     host.is_empty()
         || host.to_str().is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
-}
-
-/// Refuses a request that says not, or not clearly, to whom it goes. It is told about and
-/// measured like every other.
-fn hostless() -> impl tower::Service<Request, Response = Response, Error = Infallible, Future: Send>
-{
-    let refused = tower::service_fn(async |_| {
-        let problem = Problem::new(Code::MalformedRequest).detail("one Host header is needed");
-        // Whoever sent it may mean something else by what follows, too.
-        Ok(problem.header(CONNECTION, HeaderValue::from_static("close")).into_response())
-    });
-    Front::default().layer(refused)
 }
 
 fn http2() -> http2::Builder<TokioExecutor> {
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2
         .timer(TokioTimer::new())
-        .keep_alive_interval(HTTP2_PING)
-        .max_concurrent_streams(HTTP2_STREAMS)
-        .max_header_list_size(u32::try_from(LARGEST_HEAD).unwrap_or(u32::MAX));
+        .keep_alive_interval(HTTP2_KEEP_ALIVE)
+        .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_SIZE).unwrap_or(u32::MAX));
     http2
 }
 
-/// An event stream never ends by itself: it would hold up a shutdown.
-fn ended_by(stop: CancellationToken, response: Response) -> Response {
+/// Ends event streams when the server stops: they would delay the shutdown.
+fn end_streams_on_stop(stop: CancellationToken, response: Response) -> Response {
     let is_stream = response
         .headers()
         .get(CONTENT_TYPE)

@@ -13,7 +13,7 @@ use miniapp_types::problem::Code;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// The reader needs scripts and styles, from here alone.
 const POLICY: HeaderValue = HeaderValue::from_static(

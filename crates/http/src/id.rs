@@ -5,7 +5,7 @@ use http::request::Parts;
 use miniapp_types::problem::Code;
 use uuid::Uuid;
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// The `{id}` of the path. What is no UUID names nothing: `id.or(Code::TaskNotFound)?`.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,8 @@
-//! HTTP as every service speaks it.
+//! The HTTP server of a service: routers with problem documents, limits, traces, metrics and
+//! logs, and a listener that withstands slow and many clients.
+//!
+//! Handlers extract [`Body`], [`Query`], [`Id`] and [`Client`], and fail with [`Problem`].
+//! [`finish`] completes a router and [`serve`] serves it.
 
 mod bearer;
 mod body;
@@ -7,19 +11,17 @@ mod client_span;
 mod config;
 mod connection;
 mod docs;
-mod front;
 mod id;
-mod linger;
-mod metrics;
+mod layers;
+mod lingering_close;
 pub mod openapi;
-
-mod places;
 mod problem;
-mod proxies;
 mod query;
-mod rate;
+mod rate_limit;
 mod router;
 mod server;
+mod slots;
+mod trusted_proxies;
 
 pub use bearer::{bearer, require_admin};
 pub use body::{Body, BodyLimits, read_body, read_json};
@@ -27,11 +29,11 @@ pub use client::{Client, Peer};
 pub use client_span::ClientSpan;
 pub use config::{BaggageConfig, CorsConfig, LimitConfig};
 pub use docs::docs;
-pub use front::{RequestLog, X_TRACE_ID};
 pub use id::Id;
+pub use layers::{RequestLog, X_TRACE_ID};
 pub use problem::Problem;
-pub use proxies::Proxies;
 pub use query::Query;
-pub use rate::IpRateLimit;
+pub use rate_limit::IpRateLimit;
 pub use router::{RouterOptions, finish};
 pub use server::{ServerOptions, serve};
+pub use trusted_proxies::TrustedProxies;

@@ -30,9 +30,10 @@ struct Parts {
     cause: Option<Cause>,
 }
 
-/// What caused a fault of ours: for the line in the log that tells of the answer.
+/// The cause of an internal error, in the extensions of its response: it is logged there and
+/// not sent.
 #[derive(Clone, Debug)]
-pub(super) struct Cause(pub Arc<str>);
+pub(crate) struct Cause(pub Arc<str>);
 
 impl Problem {
     /// A problem with its code's status and title.

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use miniapp_types::fields::{FromFields, read_query};
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// The query string as a `T`, with every fault told.
 #[derive(Clone, Copy, Debug)]

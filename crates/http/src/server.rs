@@ -1,10 +1,14 @@
-//! Accepting connections, so many and no more, until told to stop.
+//! Accepts a limited number of connections until the server is shut down.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::IntoResponse as _;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::problem::{self, Code};
 use opentelemetry::trace::TraceId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,30 +17,27 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::LimitConfig;
-use super::connection::{Connection, Timeouts};
-use super::places::Places;
-use miniapp_runtime::shutdown::Shutdown;
+use crate::config::LimitConfig;
+use crate::connection::{Connection, Timeouts};
+use crate::problem::Problem;
+use crate::router::{RouterOptions, with_layers};
+use crate::slots::ConnectionSlots;
 
-/// Connections that are told at a time that there are too many; above that they are
-/// closed without a word.
-const TURNED_AWAY_AT_A_TIME: usize = 256;
-/// How long one of them may take to hear it.
-const PATIENCE_TO_TURN_AWAY: Duration = Duration::from_secs(2);
-/// How long to wait when the system can't give another connection.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// Connections that get a 503 at a time; more are closed without a response.
+const MAX_REJECTIONS: usize = 256;
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after the system could not accept a connection.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What a listener puts up with.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerOptions {
-    /// Connections served at once; where one more comes, the one that has waited the
-    /// longest for a request makes room.
+    /// Connections at a time. For one more, the one that has been idle the longest is closed.
     pub connections: usize,
-    /// How long the head of a request may take, and a connection may idle.
+    /// How long the head of a request may take, and a connection may be idle.
     pub header_timeout: Duration,
-    /// How long a client may take no byte of an answer.
+    /// How long a client may accept no byte of a response.
     pub write_timeout: Duration,
-    /// How long open requests may take to end after a request to stop.
+    /// How long open requests may take after a shutdown has begun.
     pub drain: Duration,
 }
 
@@ -62,9 +63,8 @@ impl From<&LimitConfig> for ServerOptions {
     }
 }
 
-/// Serves `router` on `listener` until `shutdown`: then nothing new is accepted, event
-/// streams end, open requests are finished within the time to drain, and what is left is
-/// cut off.
+/// Serves `router` on `listener` until `shutdown`. Then it accepts no connections, ends event
+/// streams, finishes open requests within the drain timeout, and closes the rest.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -73,14 +73,15 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
     tracing::debug!(%address, "listening");
-    let cut_off = CancellationToken::new();
+    let abort = CancellationToken::new();
     let server = Server {
         router,
+        bad_host: with_layers(Router::new().fallback(reject_bad_host), &RouterOptions::default()),
         timeouts: Timeouts { header: options.header_timeout, write: options.write_timeout },
         stop: shutdown.token(),
-        cut_off: cut_off.clone(),
-        places: Places::new(options.connections),
-        turned_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_A_TIME)),
+        abort: abort.clone(),
+        slots: ConnectionSlots::new(options.connections),
+        rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
         tasks: TaskTracker::new(),
     };
     loop {
@@ -88,8 +89,8 @@ pub async fn serve(
             biased;
             () = shutdown.begun() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => server.take(stream, peer),
-                Err(error) => not_accepted(&error).await,
+                Ok((stream, peer)) => server.handle(stream, peer),
+                Err(error) => handle_accept_error(&error).await,
             },
         }
     }
@@ -98,65 +99,73 @@ pub async fn serve(
     tokio::select! {
         () = server.tasks.wait() => {}
         () = tokio::time::sleep(options.drain) => {
-            tracing::warn!(%address, open = server.tasks.len(), "cutting off open connections");
+            tracing::warn!(%address, open = server.tasks.len(), "closing connections that did not drain");
         }
         () = shutdown.aborted() => {}
     }
-    cut_off.cancel();
+    abort.cancel();
     server.tasks.wait().await;
     Ok(())
 }
 
 struct Server {
     router: Router,
+    bad_host: Router,
     timeouts: Timeouts,
     stop: CancellationToken,
-    cut_off: CancellationToken,
-    places: Arc<Places>,
-    turned_away: Arc<Semaphore>,
+    abort: CancellationToken,
+    slots: Arc<ConnectionSlots>,
+    rejections: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Server {
-    fn take(&self, stream: TcpStream, peer: SocketAddr) {
-        // Answers are written whole; waiting for more only delays them. Where it can't be
-        // set the connection is gone already, which is noticed soon enough.
+    fn handle(&self, stream: TcpStream, peer: SocketAddr) {
+        // Responses are written at once; Nagle's algorithm would only delay them. It fails if
+        // the connection is gone, which the first read reports, too.
         let _ = stream.set_nodelay(true);
-        if let Some(place) = self.places.take() {
+        if let Some(slot) = self.slots.acquire() {
             let connection = Connection {
                 router: self.router.clone(),
+                bad_host: self.bad_host.clone(),
                 timeouts: self.timeouts,
                 peer,
                 stop: self.stop.clone(),
-                place,
+                slot,
             };
-            let cut_off = self.cut_off.clone();
+            let abort = self.abort.clone();
             self.tasks.spawn(async move {
-                cut_off.run_until_cancelled(connection.serve(stream)).await;
+                abort.run_until_cancelled(connection.serve(stream)).await;
             });
-        } else if let Ok(permit) = self.turned_away.clone().try_acquire_owned() {
+        } else if let Ok(permit) = self.rejections.clone().try_acquire_owned() {
             tracing::debug!(%peer, "too many connections");
             self.tasks.spawn(async move {
                 let _permit = permit;
-                let _ = tokio::time::timeout(PATIENCE_TO_TURN_AWAY, turn_away(stream)).await;
+                let _ = tokio::time::timeout(REJECTION_TIMEOUT, reject(stream)).await;
             });
         }
     }
 }
 
-/// Says in a word that there are too many. The client's request is read and dropped: to
-/// close with bytes unread would reset the connection, and the word be lost.
-async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
+async fn reject_bad_host() -> axum::response::Response {
+    let problem = Problem::new(Code::MalformedRequest).detail("one Host header is needed");
+    // Further requests of this client may be meant for another host, too.
+    problem.header(CONNECTION, HeaderValue::from_static("close")).into_response()
+}
+
+/// Responds 503. The request is drained: closing with unread data sends RST, and the client
+/// would lose the response.
+async fn reject(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(too_many_connections().as_bytes()).await?;
     stream.shutdown().await?;
-    let mut dropped = [0; 4096];
-    while stream.read(&mut dropped).await? > 0 {}
+    let mut buffer = [0; 4096];
+    while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
 
 fn too_many_connections() -> String {
     let code = Code::Unavailable;
-    // No request has been read; there is an id all the same, as in every problem.
+    // No request has been read, but every problem has a trace id.
     let trace_id = TraceId::from(rand::random::<u128>()).to_string();
     let document = problem::Problem {
         kind: format!("urn:miniapp:problem:{code}"),
@@ -175,13 +184,13 @@ fn too_many_connections() -> String {
     )
 }
 
-async fn not_accepted(error: &std::io::Error) {
+async fn handle_accept_error(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    // The client left before its turn.
+    // The client left before it was accepted.
     if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         return;
     }
-    // Out of file descriptors or memory: trying again at once would only burn time.
+    // Out of file descriptors or memory: an immediate retry would only use up the processor.
     tracing::error!(error = error.to_string(), "can't accept a connection");
-    tokio::time::sleep(EXHAUSTED).await;
+    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
 }

@@ -1,5 +1,5 @@
 //! Tests of the router and the server over real connections.
 
-mod front;
+mod layers;
 mod server;
 mod support;

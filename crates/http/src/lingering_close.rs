@@ -1,4 +1,4 @@
-//! Ending a connection so that its last answer arrives.
+//! Closing a connection without losing the last response.
 
 use std::io;
 use std::pin::Pin;
@@ -9,32 +9,31 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// For how long what still comes is dropped.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How much of it, in bytes.
-const MOST: usize = 16 << 20;
-const PIECE: usize = 8 * 1024;
+/// How long unread data is drained.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_DRAINED: usize = 16 << 20;
+const BUFFER_SIZE: usize = 8 * 1024;
 
 pin_project! {
-    /// A stream that is not closed in the face of a client that still speaks. To close
-    /// with bytes unread resets the connection, and then the client may never see the
-    /// answer that was sent before, such as that its body is too large.
-    pub(super) struct Lingering<S> {
+    /// A stream whose shutdown drains what the client is still sending. Closing with unread
+    /// data sends RST, and the client would lose the response before it, such as a 413 for
+    /// the body that it is sending.
+    pub(crate) struct LingeringClose<S> {
         #[pin]
         stream: S,
         #[pin]
-        patience: Option<Sleep>,
-        dropped: usize,
+        deadline: Option<Sleep>,
+        drained: usize,
     }
 }
 
-impl<S> Lingering<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, patience: None, dropped: 0 }
+impl<S> LingeringClose<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { stream, deadline: None, drained: 0 }
     }
 }
 
-impl<S: AsyncRead> AsyncRead for Lingering<S> {
+impl<S: AsyncRead> AsyncRead for LingeringClose<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -44,7 +43,7 @@ impl<S: AsyncRead> AsyncRead for Lingering<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for LingeringClose<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -69,26 +68,25 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Lingering<S> {
         self.project().stream.poll_flush(context)
     }
 
-    /// Says that nothing more comes from here, then listens for as long as the client
-    /// speaks; one that is silent is left at once.
+    /// Shuts down the write side, then drains. A client that is not sending is not waited for.
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
-        if this.patience.is_none() {
+        if this.deadline.is_none() {
             ready!(this.stream.as_mut().poll_shutdown(context))?;
-            this.patience.set(Some(sleep(PATIENCE)));
+            this.deadline.set(Some(sleep(DRAIN_TIMEOUT)));
         }
-        let mut piece = [0; PIECE];
-        while *this.dropped < MOST {
-            let mut buffer = ReadBuf::new(&mut piece);
+        let mut buffer = [0; BUFFER_SIZE];
+        while *this.drained < MAX_DRAINED {
+            let mut buffer = ReadBuf::new(&mut buffer);
             match this.stream.as_mut().poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    *this.dropped += buffer.filled().len();
+                    *this.drained += buffer.filled().len();
                 }
-                Poll::Pending if *this.dropped > 0 => {
-                    let patience = this.patience.as_pin_mut();
-                    return patience.map_or(Poll::Ready(()), |it| it.poll(context)).map(Ok);
+                Poll::Pending if *this.drained > 0 => {
+                    let deadline = this.deadline.as_pin_mut();
+                    return deadline.map_or(Poll::Ready(()), |it| it.poll(context)).map(Ok);
                 }
-                // It has said everything, is gone, or was silent.
+                // The client has ended its side, is gone, or was not sending.
                 _ => break,
             }
         }
@@ -104,35 +102,34 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_speaks_is_heard_out() {
+    async fn shutdown_drains_a_sending_client() {
         let (mut client, server) = duplex(1024);
-        let mut server = Box::pin(Lingering::new(server));
-        let speaking = tokio::spawn(async move {
-            client.write_all(&vec![1; 100_000]).await.expect("heard");
+        let mut server = Box::pin(LingeringClose::new(server));
+        let sending = tokio::spawn(async move {
+            client.write_all(&vec![1; 100_000]).await.expect("drained");
             client.shutdown().await.expect("open");
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.expect("text");
-            answer
+            let mut response = String::new();
+            client.read_to_string(&mut response).await.expect("text");
+            response
         });
         let begin = Instant::now();
         server.write_all(b"too large").await.expect("written");
-        // The client is in the middle of its speech.
         server.read_u8().await.expect("a byte");
         server.shutdown().await.expect("closed");
         drop(server);
-        assert_eq!(speaking.await.expect("no panic"), "too large");
+        assert_eq!(sending.await.expect("no panic"), "too large");
         assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_heard_for_long() {
+    async fn shutdown_stops_draining_at_the_timeout() {
         let (mut client, server) = duplex(1024);
         client.write_all(b"and then").await.expect("written");
         let begin = Instant::now();
-        Box::pin(Lingering::new(server)).shutdown().await.expect("closed");
-        assert_eq!(begin.elapsed(), PATIENCE);
+        Box::pin(LingeringClose::new(server)).shutdown().await.expect("closed");
+        assert_eq!(begin.elapsed(), DRAIN_TIMEOUT);
         let (_client, server) = duplex(1024);
-        Box::pin(Lingering::new(server)).shutdown().await.expect("closed");
-        assert_eq!(begin.elapsed(), PATIENCE, "who is silent is left at once");
+        Box::pin(LingeringClose::new(server)).shutdown().await.expect("closed");
+        assert_eq!(begin.elapsed(), DRAIN_TIMEOUT, "a silent client is not waited for");
     }
 }

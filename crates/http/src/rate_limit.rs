@@ -12,7 +12,8 @@ use governor::clock::{Clock as _, QuantaClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use miniapp_types::problem::Code;
 
-use super::{Client, Problem};
+use crate::client::Client;
+use crate::problem::Problem;
 
 /// How often those are dropped that haven't asked for a while.
 const SWEEP_EVERY: u32 = 4096;

@@ -1,4 +1,4 @@
-//! Proxies that say whom they speak for.
+//! The client address behind proxies.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,48 +9,49 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks whose proxies are believed.
+/// The networks whose proxies may set `X-Forwarded-For`.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies(Arc<[IpNet]>);
+pub struct TrustedProxies(Arc<[IpNet]>);
 
-impl Proxies {
-    /// Believes those in `networks`.
+impl TrustedProxies {
     pub fn new(networks: &[IpNet]) -> Self {
         Self(networks.into())
     }
 
-    /// Whom `peer` speaks for; nobody but itself where it isn't believed or doesn't say.
+    /// Returns the address of the client for which `peer` forwards a request; `None` if
+    /// `peer` is not trusted or forwards for nobody.
     ///
-    /// Each proxy adds whom it heard the request from. So the last one in the list that isn't
-    /// believed is the client, and what stands before it is only its word.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if !self.believes(peer) {
+    /// Each proxy appends the address that it received the request from. So the last address
+    /// that is not trusted is the client, and the client may have made up those before it.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.trusts(peer) {
             return None;
         }
         let mut client = None;
-        for address in heard_from(headers) {
+        for address in forwarded_for(headers) {
             client = Some(address?);
-            if !self.believes(address?) {
+            if !self.trusts(address?) {
                 break;
             }
         }
         client
     }
 
-    fn believes(&self, address: IpAddr) -> bool {
+    fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// The addresses that proxies added, the nearest first; nothing for one that can't be read.
-fn heard_from(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+/// Returns the addresses of `X-Forwarded-For`, the last one first; `None` for each that cannot
+/// be parsed.
+fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let lists = headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::to_str);
-    lists.flat_map(|list| list.unwrap_or("unreadable").rsplit(',').map(address))
+    lists.flat_map(|list| list.unwrap_or("unreadable").rsplit(',').map(parse))
 }
 
-/// Some proxies add the port.
-fn address(text: &str) -> Option<IpAddr> {
+/// Parses an address; some proxies append the port.
+fn parse(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let address = text.parse().or_else(|_| text.parse().map(|address: SocketAddr| address.ip()));
     Some(address.ok()?.to_canonical())
@@ -60,7 +61,7 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    /// Who asks, where `192.0.2.0/24` and `fd00::/8` are believed.
+    /// The client behind `peer` if `192.0.2.0/24` and `fd00::/8` are trusted.
     fn client(peer: &str, forwarded: &[&'static str]) -> Option<String> {
         let networks = ["192.0.2.0/24", "fd00::/8"].map(|text| text.parse().expect("a network"));
         let mut headers = HeaderMap::new();
@@ -68,11 +69,11 @@ mod tests {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_static(list));
         }
         let peer = peer.parse().expect("an address");
-        Proxies::new(&networks).client(peer, &headers).map(|client| client.to_string())
+        TrustedProxies::new(&networks).client(peer, &headers).map(|client| client.to_string())
     }
 
     #[test]
-    fn a_proxy_is_believed() {
+    fn trusted_proxy_names_its_client() {
         for list in ["203.0.113.9", " 203.0.113.9:4711 ", "::ffff:203.0.113.9"] {
             assert_eq!(client("192.0.2.1", &[list]).as_deref(), Some("203.0.113.9"), "{list}");
         }
@@ -81,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn a_client_can_not_choose_its_address() {
-        assert_eq!(client("203.0.113.9", &["198.51.100.7"]), None, "it is no proxy");
+    fn client_cannot_choose_its_address() {
+        assert_eq!(client("203.0.113.9", &["198.51.100.7"]), None, "not a trusted proxy");
         for lists in [
             &["198.51.100.7, 203.0.113.9"][..],
             &["198.51.100.7", "203.0.113.9, 192.0.2.2"],
@@ -94,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_is_nobody() {
+    fn unparsable_address_is_no_client() {
         for lists in [&[][..], &[""], &["unknown"], &["203.0.113.9,"]] {
             assert_eq!(client("192.0.2.1", lists), None, "{lists:?}");
         }
     }
 
     #[test]
-    fn a_proxy_may_ask_for_itself() {
+    fn proxy_may_be_the_client() {
         assert_eq!(client("192.0.2.1", &["192.0.2.7"]).as_deref(), Some("192.0.2.7"));
     }
 }

@@ -288,7 +288,7 @@ async fn a_client_is_known_by_its_connection() {
 #[tokio::test]
 async fn a_client_behind_a_trusted_proxy_is_known_by_what_that_says() {
     let options = RouterOptions {
-        proxies: miniapp_http::Proxies::new(&["10.0.0.0/8".parse().expect("a network")]),
+        proxies: miniapp_http::TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")]),
         ..RouterOptions::default()
     };
     let who = async |client: miniapp_http::Client| client.address.expect("one").to_string();
