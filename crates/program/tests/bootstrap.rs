@@ -1,16 +1,14 @@
-//! A program from its arguments to its exit code, with real signals: the test starts
-//! itself as the service.
+//! A program from its arguments to its exit code, with real signals. The test starts itself as
+//! the program, so it has its own `main`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use libtest_mimic::{Arguments, Trial};
 use miniapp_config::{Section, check};
 use miniapp_program::Program;
 use rustix::process::{Pid, Signal, kill_process};
-
-/// A test with a home of its own.
-type Test = fn(&Path);
 
 /// A program as release builds make it.
 const PROGRAM: Program = Program {
@@ -33,7 +31,7 @@ impl Section for WorkerConfig {
     const NAME: &'static str = "worker";
 }
 
-const AS_SERVICE: &str = "KIT_TEST_AS_SERVICE";
+const AS_SERVICE: &str = "MINIAPP_TEST_AS_SERVICE";
 
 fn main() -> ExitCode {
     match std::env::var(AS_SERVICE).as_deref() {
@@ -53,22 +51,26 @@ fn main() -> ExitCode {
             Ok(())
         }),
         Err(_) => {
-            let tests: [(&str, Test); 6] = [
-                ("help and version are told", help_and_version_are_told),
-                ("a signal ends it cleanly", a_signal_ends_it_cleanly),
-                ("a second signal ends it at once", a_second_signal_ends_it_at_once),
-                ("a fault is one line", a_fault_is_one_line),
-                ("a wrong setting is one line", a_wrong_setting_is_one_line),
-                ("a taken port is one line", a_taken_port_is_one_line),
+            let tests = [
+                trial("help_and_version_are_printed", help_and_version_are_printed),
+                trial("signal_stops_program", signal_stops_program),
+                trial("second_signal_exits_at_once", second_signal_exits_at_once),
+                trial("failure_is_one_line", failure_is_one_line),
+                trial("invalid_setting_is_one_line", invalid_setting_is_one_line),
+                trial("used_port_is_one_line", used_port_is_one_line),
             ];
-            for (name, test) in tests {
-                let directory = tempfile::tempdir().expect("a directory");
-                test(directory.path());
-                println!("test {name} ... ok");
-            }
-            ExitCode::SUCCESS
+            libtest_mimic::run(&Arguments::from_args(), tests.into()).exit_code()
         }
     }
+}
+
+/// A test with its own home directory.
+fn trial(name: &str, test: fn(&Path)) -> Trial {
+    Trial::test(name, move || {
+        let directory = tempfile::tempdir().expect("a directory");
+        test(directory.path());
+        Ok(())
+    })
 }
 
 fn service(kind: &str, home: &Path) -> Command {
@@ -94,7 +96,7 @@ fn failed(mut command: Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
 
-fn help_and_version_are_told(home: &Path) {
+fn help_and_version_are_printed(home: &Path) {
     let output = service("plain", home).arg("--help").output().expect("run");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success() && text.contains("--config <FILE>"), "{text}");
@@ -113,7 +115,7 @@ fn help_and_version_are_told(home: &Path) {
     assert_eq!(failed(command).0, Some(2));
 }
 
-fn a_signal_ends_it_cleanly(home: &Path) {
+fn signal_stops_program(home: &Path) {
     let file = home.join("miniapp.toml");
     std::fs::write(&file, "[worker]\nconcurrency = 7\n").expect("written");
     for sent in [Signal::TERM, Signal::INT] {
@@ -129,7 +131,7 @@ fn a_signal_ends_it_cleanly(home: &Path) {
     }
 }
 
-fn a_second_signal_ends_it_at_once(home: &Path) {
+fn second_signal_exits_at_once(home: &Path) {
     let mut child = service("stubborn", home).spawn().expect("run");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "ready");
@@ -139,12 +141,12 @@ fn a_second_signal_ends_it_at_once(home: &Path) {
     assert_eq!(child.wait().expect("ended").code(), Some(1));
 }
 
-fn a_fault_is_one_line(home: &Path) {
+fn failure_is_one_line(home: &Path) {
     let (code, said) = failed(service("failing", home));
     assert_eq!((code, said.as_str()), (Some(1), "error: the disk is full\n"));
 }
 
-fn a_wrong_setting_is_one_line(home: &Path) {
+fn invalid_setting_is_one_line(home: &Path) {
     let mut command = service("plain", home);
     command.env("MINIAPP__API__LISEN", "x");
     let (code, said) = failed(command);
@@ -152,7 +154,7 @@ fn a_wrong_setting_is_one_line(home: &Path) {
     assert!(said.contains("did you mean MINIAPP__API__LISTEN?"), "{said}");
 }
 
-fn a_taken_port_is_one_line(home: &Path) {
+fn used_port_is_one_line(home: &Path) {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let mut command = service("plain", home);
