@@ -1,6 +1,9 @@
-//! What every command has at hand.
+//! [`Context`]: the options and services that all commands share.
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use clap::ColorChoice;
 use jiff::Timestamp;
 use miniapp_api::ApiConfig;
 use miniapp_auth::AuthConfig;
@@ -9,26 +12,78 @@ use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
-use crate::cli::Global;
 use crate::platform::reachable;
 use crate::session_file::{self, SessionFile};
 use crate::settings;
 use crate::ui::Ui;
 
-/// What every command has at hand.
+/// Options that all commands accept.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// URL of the platform's API [default: as configured, port 8000 on this machine]
+    #[arg(
+        long,
+        global = true,
+        env = "MINIAPP_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = base_url
+    )]
+    pub url: Option<Url>,
+
+    /// URL of its auth service [default: derived from the URL of the API]
+    #[arg(
+        long,
+        global = true,
+        env = "MINIAPP_AUTH_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        value_parser = base_url
+    )]
+    pub auth_url: Option<Url>,
+
+    /// Configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "MINIAPP_CONFIG",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub config: Option<PathBuf>,
+
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// When to use colors; `NO_COLOR` is respected
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+}
+
+/// Parses the URL of a service. Without the check of the scheme, `localhost:8000` would be
+/// a URL with the scheme `localhost`.
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url.filter(is_web).ok_or_else(|| {
+        let example =
+            if text.contains("://") { "http://127.0.0.1:8000" } else { &format!("http://{text}") };
+        format!("expected a URL such as {example}")
+    })
+}
+
+/// The options and services that all commands share.
 #[derive(Debug)]
 pub struct Context {
-    /// Where output goes.
     pub ui: Ui,
-    /// The options that every command understands.
-    pub global: Global,
-    /// What time it is, for telling ages.
+    pub global: GlobalOptions,
     pub clock: SystemClock,
 }
 
 impl Context {
-    /// Puts it together from the command line.
-    pub fn new(global: Global) -> Self {
+    pub fn new(global: GlobalOptions) -> Self {
         Self { ui: Ui::new(global.json, global.color), global, clock: SystemClock }
     }
 
@@ -39,15 +94,14 @@ impl Context {
         Ok(config)
     }
 
-    /// A client of the platform that the command talks to, signed in if `miniapp login`
-    /// was there before.
+    /// Builds a client of the selected platform with the session of `miniapp login`.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let (api, configured) = self.addresses()?;
+        let (api, configured_auth) = self.addresses()?;
         let directory = session_file::directory()
-            .context("no directory for tokens: set HOME or XDG_STATE_HOME")?;
+            .context("no directory for sessions: set HOME or XDG_STATE_HOME")?;
         let sessions = SessionFile::open(&directory, &api)?;
-        let signed_in_at = || sessions.load().and_then(|it| Url::parse(&it.auth_url).ok());
-        let auth = self.global.auth_url.clone().or_else(signed_in_at).or(configured);
+        let session_auth = || sessions.load().and_then(|it| Url::parse(&it.auth_url).ok());
+        let auth = self.global.auth_url.clone().or_else(session_auth).or(configured_auth);
         let mut builder = Client::builder(api)
             .user_agent(concat!("miniapp/", env!("CARGO_PKG_VERSION")))
             .session_store(sessions);
@@ -57,8 +111,7 @@ impl Context {
         Ok(builder.build()?)
     }
 
-    /// Where the API is, and auth where that is known: as told, or where the configuration
-    /// has them listen.
+    /// Returns the URLs of the API and of auth, the latter if the configuration has both.
     fn addresses(&self) -> anyhow::Result<(Url, Option<Url>)> {
         if let Some(url) = &self.global.url {
             return Ok((url.clone(), None));
@@ -66,11 +119,10 @@ impl Context {
         let config = self.config()?;
         let api: ApiConfig = config.section()?;
         let auth: AuthConfig = config.section()?;
-        let at = |address| Url::parse(&format!("http://{}", reachable(address)));
-        Ok((at(api.listen)?, Some(at(auth.listen)?)))
+        let url = |address| Url::parse(&format!("http://{}", reachable(address)));
+        Ok((url(api.listen)?, Some(url(auth.listen)?)))
     }
 
-    /// The time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

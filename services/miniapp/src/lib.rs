@@ -3,41 +3,32 @@
 mod cli;
 mod commands;
 mod context;
+mod database;
 mod demo;
-mod failure;
-mod platform;
+mod exit;
 #[cfg(test)]
-mod samples;
+mod fixtures;
+mod platform;
+mod program;
 mod serve;
 mod session_file;
 mod settings;
-mod store;
 mod ui;
 mod why;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use miniapp_program::Program;
+use clap::{CommandFactory as _, Parser as _};
 
+pub use program::PROGRAM;
 pub use settings::validate;
 
-/// The program that runs the whole platform.
-pub const PROGRAM: Program = Program {
-    name: "miniapp",
-    about: "Accounts, tokens and background tasks in one process",
-    admin_port: 9000,
-    sections: &[validate],
-    version: env!("CARGO_PKG_VERSION"),
-    revision: option_env!("MINIAPP_REVISION"),
-    keeps_traces: true,
-};
-
-use cli::{Cli, Command};
+use cli::Cli;
+use commands::Command;
 use context::Context;
 
-/// Does what the command line says.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
-    commands::run(&Context::new(global), command.unwrap_or(Command::Serve))
+    commands::run(&Context::new(global), command.unwrap_or(Command::Serve), Cli::command)
 }

@@ -1,4 +1,4 @@
-//! The `miniapp` binary.
+//! The `miniapp` program.
 
 use std::process::ExitCode;
 

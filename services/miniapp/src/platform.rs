@@ -1,5 +1,5 @@
-//! The whole platform in this process: the services that also run by themselves, here
-//! with one database, one broker and one clock.
+//! The whole platform in this process: all services with one database, one broker and one
+//! clock.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -24,42 +24,36 @@ use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-/// How many mails whoever watches may be behind before some are missed.
-const MAILS: usize = 64;
+/// Mails that a slow subscriber can fall behind before it misses some.
+const MAIL_CHANNEL_CAPACITY: usize = 64;
 
 /// The running platform.
 pub struct Platform {
-    /// Where it listens.
     pub addresses: Addresses,
-    /// Where messages go.
     pub broker: Arc<dyn Broker>,
-    /// The tasks.
     pub tasks: Tasks,
-    /// Every mail that stays in the platform.
+    /// Mail for the embedded inbox.
     pub mails: broadcast::Sender<InboxMail>,
     clock: Arc<dyn Clock>,
     directory: DataDir,
 }
 
-/// The platform's parts at work.
+/// The running services of the platform.
 pub struct Running {
     shutdown: Shutdown,
-    parts: JoinSet<anyhow::Result<()>>,
+    services: JoinSet<anyhow::Result<()>>,
 }
 
 /// Where the platform listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// The API.
     pub api: SocketAddr,
-    /// Auth.
     pub auth: SocketAddr,
-    /// The admin listener.
     pub admin: SocketAddr,
 }
 
 impl Platform {
-    /// Starts everything on files in `directory`; returns once it listens.
+    /// Starts all services with their files in `directory`. Returns once they listen.
     pub async fn start(context: AppContext, directory: DataDir) -> anyhow::Result<(Self, Running)> {
         let AppContext { config, shutdown, health, admin, .. } = context;
         let auth_config: AuthConfig = config.section()?;
@@ -68,25 +62,25 @@ impl Platform {
         let api_listener = miniapp_program::listen(api_config.listen, "api.listen").await?;
         let addresses =
             Addresses { api: api_listener.local_addr()?, auth: auth_listener.local_addr()?, admin };
-        // The API's auth is the one beside it, wherever that came to listen.
+        // The ports may have been chosen by the system.
         let config = Config::clone(&config).with("auth.url", &addresses.auth_url());
         let database: Database = config.section()?;
         let broker_config: BrokerConfig = config.section()?;
         let worker: WorkerConfig = config.section()?;
 
         let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
-        let clock = clock.with_context(|| format!("can't open {}", database.url))?;
+        let clock = clock.with_context(|| format!("cannot open {}", database.url))?;
         let broker = miniapp_broker::open(&broker_config.address())?;
-        let (mails, _) = broadcast::channel(MAILS);
+        let (mails, _) = broadcast::channel(MAIL_CHANNEL_CAPACITY);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;
-        let (tasks, upkeep) = open_tasks(&database, &clock).await?;
+        let (tasks, maintenance) = open_tasks(&database, &clock).await?;
 
         let retention = Retention::from(&config.section()?);
         let config = Arc::new(config);
-        let mut parts = JoinSet::new();
-        parts.spawn(auth.run(auth_listener, shutdown.clone()));
-        parts.spawn({
+        let mut services = JoinSet::new();
+        services.spawn(auth.run(auth_listener, shutdown.clone()));
+        services.spawn({
             let deps = miniapp_api::Dependencies {
                 tasks: tasks.clone(),
                 broker: broker.clone(),
@@ -103,35 +97,34 @@ impl Platform {
             kinds,
             seed: rand::random(),
         };
-        parts.spawn(run_workers(worker, retention, deps, upkeep, shutdown.clone()));
+        services.spawn(run_workers(worker, retention, deps, maintenance, shutdown.clone()));
 
         let platform = Self { addresses, broker, tasks, mails, clock, directory };
-        Ok((platform, Running { shutdown, parts }))
+        Ok((platform, Running { shutdown, services }))
     }
 
-    /// Where its files are.
+    /// Returns the directory of its files.
     pub fn data_dir(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 }
 
 impl Running {
-    /// Waits until all parts have ended; the first that ends by itself ends the others.
-    pub async fn ended(mut self) -> anyhow::Result<()> {
-        let mut ended = Ok(());
-        while let Some(part) = self.parts.join_next().await {
-            let part = part.context("a part of the platform broke").flatten();
+    /// Waits until all services have stopped. If one stops by itself, stops the others.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        while let Some(service) = self.services.join_next().await {
+            let service = service.context("a service panicked").flatten();
             if !self.shutdown.has_begun() {
                 self.shutdown.begin();
             }
-            ended = ended.and(part);
+            result = result.and(service);
         }
-        ended
+        result
     }
 }
 
@@ -143,7 +136,7 @@ async fn open_accounts(
 ) -> anyhow::Result<miniapp_accounts::Dependencies> {
     let database: Database = config.section()?;
     let store = miniapp_accounts::open_store(&database).await;
-    let store = store.with_context(|| format!("can't open {}", database.url))?;
+    let store = store.with_context(|| format!("cannot open {}", database.url))?;
     let (broker, clock) = (broker.clone(), clock.clone());
     let mail: MailConfig = config.section()?;
     let mailer = miniapp_accounts::open_mailer(&mail, store.clone(), clock.clone(), mails.clone())?;
@@ -161,17 +154,17 @@ async fn open_tasks(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<(Tasks, Maintenance)> {
     let engine = miniapp_tasks::open_engine(database).await;
-    let engine = engine.with_context(|| format!("can't open {}", database.url))?;
+    let engine = engine.with_context(|| format!("cannot open {}", database.url))?;
     Ok(Tasks::new(engine, clock.clone()))
 }
 
-/// Runs the workers to their end, then what looks after the tasks: what running ones said
-/// to the end is still told.
+/// Runs the workers and the maintenance of tasks. Maintenance stops last, so that it
+/// publishes the last events of running tasks.
 async fn run_workers(
     config: WorkerConfig,
     retention: Retention,
     deps: miniapp_worker::Dependencies,
-    upkeep: Maintenance,
+    maintenance: Maintenance,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let workers = (0..config.replicas).map(|_| {
@@ -181,26 +174,26 @@ async fn run_workers(
     let working = async {
         join_all(workers).await;
         if config.replicas == 0 {
-            // They run elsewhere, and the tasks are still looked after.
+            // Workers run in other processes; maintenance runs here.
             shutdown.begun().await;
         }
     };
-    Ok(upkeep.during(deps.broker.clone(), retention, working).await?)
+    Ok(maintenance.during(deps.broker.clone(), retention, working).await?)
 }
 
 impl Addresses {
-    /// The API's URL, without a slash at the end.
+    /// Returns the URL of the API, without a trailing slash.
     pub fn api_url(&self) -> String {
         format!("http://{}", reachable(self.api))
     }
 
-    /// Auth's URL, without a slash at the end.
+    /// Returns the URL of auth, without a trailing slash.
     pub fn auth_url(&self) -> String {
         format!("http://{}", reachable(self.auth))
     }
 }
 
-/// Where to reach from this machine what listens at `address`.
+/// Returns the address to connect to for a listener at `address`.
 pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -1,32 +1,28 @@
-//! `miniapp admin`: what needs the database itself rather than an account.
+//! `miniapp admin`: administers accounts directly in the database.
 
 use miniapp_accounts::grant_admin;
 
 use crate::context::Context;
-use crate::store;
+use crate::database;
 
-/// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Make an account an admin, from its next sign-in on
+    /// Grant the role admin to an account, effective from its next sign-in
     Grant {
-        /// Its login or e-mail address
+        /// Login or e-mail address of the account
         login: String,
     },
 }
 
-/// Runs `command`.
 pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     let Command::Grant { login } = command;
     let config = context.config()?;
-    let store = store::accounts(&config).await?;
+    let store = database::open_accounts(&config).await?;
     let account = grant_admin(&config, store.as_ref(), &context.clock, &login).await?;
     if context.ui.json {
         return Ok(context.ui.json(&account)?);
     }
     let roles: Vec<String> = account.roles.iter().map(ToString::to_string).collect();
-    let roles = roles.join(" and ");
-    Ok(context
-        .ui
-        .line(format_args!("{} is {roles} now; sign in again to use it.", account.login))?)
+    let (login, roles) = (&account.login, roles.join(", "));
+    Ok(context.ui.line(format_args!("{login} has the roles {roles}, from the next sign-in."))?)
 }

@@ -1,24 +1,18 @@
-//! `miniapp completions`: a completion script for a shell.
+//! `miniapp completions`: prints a shell completion script.
 
 use std::io::Write as _;
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
-
-/// For which shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "For bash: source <(miniapp completions bash)")]
 pub struct Args {
-    /// The shell
     shell: Shell,
 }
 
-/// Runs the command.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    // Into memory first: the generator panics where its output can't be written.
+pub fn run(args: &Args, mut cli: clap::Command) -> anyhow::Result<()> {
+    // Into memory first: the generator panics if it cannot write.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "miniapp", &mut script);
+    clap_complete::generate(args.shell, &mut cli, "miniapp", &mut script);
     Ok(std::io::stdout().write_all(&script)?)
 }

@@ -1,4 +1,4 @@
-//! `miniapp demo`: everything at work, on a platform of its own.
+//! `miniapp demo`: runs a short demonstration on a temporary platform.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,31 +9,29 @@ use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
 use tempfile::TempDir;
 
-use crate::PROGRAM;
 use crate::context::Context;
 use crate::demo;
-use crate::failure::{self, Ended};
+use crate::exit::{self, Outcome};
 use crate::platform::Platform;
+use crate::program::PROGRAM;
 use crate::ui::Ui;
 
-/// Runs the command.
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
-    let shown = prepare().and_then(|(_temporary, config, directory)| {
-        miniapp_program::run_with(PROGRAM, config, move |context| show(ui, context, directory))
+    let result = prepare().and_then(|(_temporary, config, directory)| {
+        miniapp_program::run_with(PROGRAM, config, move |context| run_demo(ui, context, directory))
     });
-    failure::exit(ui, &shown.map(|()| Ended::Well))
+    exit::report(ui, &result.map(|()| Outcome::Success))
 }
 
 fn prepare() -> anyhow::Result<(TempDir, Config, DataDir)> {
-    let temporary = tempfile::tempdir().context("no temporary directory for the demo")?;
+    let temporary = tempfile::tempdir().context("cannot create a temporary directory")?;
     let config = config(temporary.path())?;
     let directory = DataDir::lock(config.data_dir())?;
     Ok((temporary, config, directory))
 }
 
-/// Whatever is configured, the demo touches nothing but a directory of its own and free
-/// ports.
+/// Ignores the configuration: the demo uses only its own directory and free ports.
 fn config(directory: &Path) -> Result<Config, ConfigError> {
     let directory = directory.display().to_string();
     let settings = [
@@ -41,7 +39,7 @@ fn config(directory: &Path) -> Result<Config, ConfigError> {
         ("MINIAPP__API__LISTEN", "127.0.0.1:0"),
         ("MINIAPP__AUTH__LISTEN", "127.0.0.1:0"),
         ("MINIAPP__ADMIN__LISTEN", "127.0.0.1:0"),
-        // Its `http` task fetches a page of the demo's own.
+        // A task of kind `http` fetches a page of this platform.
         ("MINIAPP__WORKER__HTTP_ALLOW_PRIVATE", "true"),
         ("MINIAPP__LOG__LEVEL", "error"),
         ("MINIAPP__TELEMETRY__SAMPLER", "always_on"),
@@ -49,22 +47,22 @@ fn config(directory: &Path) -> Result<Config, ConfigError> {
     Config::load_from(None, settings.map(|(name, value)| (name.to_owned(), value.to_owned())))
 }
 
-async fn show(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
+async fn run_demo(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
     let (telemetry, shutdown) = (context.telemetry.clone(), context.shutdown.clone());
     let (platform, running) = Platform::start(context, directory).await?;
-    let ended = running.ended();
-    tokio::pin!(ended);
-    let shown = tokio::select! {
-        ended = &mut ended => return ended,
-        shown = demo::show(ui, &platform, &telemetry) => shown,
+    let stopped = running.wait();
+    tokio::pin!(stopped);
+    let result = tokio::select! {
+        result = &mut stopped => return result,
+        result = demo::run(ui, &platform, &telemetry) => result,
         () = shutdown.begun() => {
-            // What still runs was for show.
+            // Nobody needs the results of running tasks.
             shutdown.abort();
-            Err(anyhow!("the demo was stopped"))
+            Err(anyhow!("the demo was interrupted"))
         }
     };
     shutdown.begin();
-    ended.await?;
-    // `miniapp demo | head` has what it wanted.
-    shown.or_else(|error| if failure::is_reader_gone(&error) { Ok(()) } else { Err(error) })
+    stopped.await?;
+    // `miniapp demo | head` is no failure.
+    result.or_else(|error| if exit::is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }

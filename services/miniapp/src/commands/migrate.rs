@@ -1,27 +1,25 @@
-//! `miniapp migrate`: makes the tables, or changes them to what this version needs.
+//! `miniapp migrate`: creates or updates the tables in the database.
 
 use anyhow::Context as _;
 use miniapp_accounts::open_store;
 use miniapp_config::Database;
 use miniapp_tasks::open_engine;
+use serde_json::json;
 
 use crate::context::Context;
 
-/// Runs the command. Services do the same with their first connection, and take turns; by
-/// itself it shows what comes of a migration before any of them is replaced.
+/// Services migrate with their first connection, one at a time. This command does only
+/// that, so that a migration can be checked before services are replaced.
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let database: Database = context.config()?.section()?;
-    let at_database = || format!("can't migrate {}", database.url);
-    open_store(&database)
-        .await
-        .with_context(at_database)?
-        .ping()
-        .await
-        .with_context(at_database)?;
-    let engine = open_engine(&database).await.with_context(at_database)?;
-    engine.ping().await.with_context(at_database)?;
+    let url = &database.url;
+    let cannot_migrate = || format!("cannot migrate {url}");
+    let accounts = open_store(&database).await.with_context(cannot_migrate)?;
+    accounts.ping().await.with_context(cannot_migrate)?;
+    let tasks = open_engine(&database).await.with_context(cannot_migrate)?;
+    tasks.ping().await.with_context(cannot_migrate)?;
     if context.ui.json {
-        return Ok(context.ui.json(&serde_json::json!({ "migrated": true }))?);
+        return Ok(context.ui.json(&json!({ "migrated": true }))?);
     }
-    Ok(context.ui.line(format_args!("The tables at {} are up to date.", database.url))?)
+    Ok(context.ui.line(format_args!("The tables at {url} are up to date."))?)
 }

@@ -1,51 +1,100 @@
-//! The commands, one a file.
+//! The commands, one per file.
 
-pub mod admin;
+mod admin;
 mod check;
-pub mod completions;
-pub mod config;
+mod completions;
+mod config;
 mod demo;
 mod kinds;
-pub mod login;
+mod login;
 mod logout;
-pub mod mail;
+mod mail;
 mod migrate;
-pub mod openapi;
-pub mod register;
+mod openapi;
+mod register;
 mod serve;
 mod stats;
-pub mod task;
-pub mod trace;
-pub mod why;
+mod task;
+mod trace;
+mod why;
 mod workers;
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
 use crate::context::Context;
-use crate::failure::{self, Ended};
+use crate::exit::{self, Outcome};
 
-/// Runs `command` and reports how it ended.
-pub fn run(context: &Context, command: Command) -> ExitCode {
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Run the whole platform in this process (the default)
+    Serve,
+    /// Run a short demonstration on a temporary platform
+    Demo,
+    /// Create an account interactively
+    Register(register::Args),
+    /// Sign in and store the session for the other commands
+    Login(login::Args),
+    /// Sign out and remove the stored session
+    Logout,
+    /// Submit, list, watch and control tasks
+    #[command(subcommand, visible_alias = "tasks")]
+    Task(task::Command),
+    /// Show the trace of a task
+    Trace(trace::Args),
+    /// Explain the status of a task and what happens next
+    Why(why::Args),
+    /// List the kinds of task that the workers run
+    Kinds,
+    /// List the live workers
+    Workers,
+    /// Show the number of tasks by status
+    Stats,
+    /// List mail in the embedded inbox
+    Mail(mail::Args),
+    /// Administer accounts directly in the database
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Check the consistency of all tasks in the database
+    Check,
+    /// Create or update the tables in the database
+    Migrate,
+    /// Show the effective configuration and the source of each value
+    Config(config::Args),
+    /// Print the OpenAPI document of a service
+    Openapi(openapi::Args),
+    /// Print a shell completion script
+    Completions(completions::Args),
+}
+
+/// Runs `command` and reports its outcome. `cli` is the definition of the command line.
+pub fn run(context: &Context, command: Command, cli: fn() -> clap::Command) -> ExitCode {
     match command {
-        // These are the platform, which starts and stops as every service does.
+        // These two start and stop like every service.
         Command::Serve => serve::run(context),
         Command::Demo => demo::run(context),
-        command => failure::exit(context.ui, &run_briefly(context, command)),
+        command => exit::report(context.ui, &run_client(context, command, cli)),
     }
 }
 
-fn run_briefly(context: &Context, command: Command) -> anyhow::Result<Ended> {
-    // Fails only where one is installed already, and then that one serves.
+fn run_client(
+    context: &Context,
+    command: Command,
+    cli: fn() -> clap::Command,
+) -> anyhow::Result<Outcome> {
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = runtime.block_on(dispatch(context, command));
-    // A prompt that nobody answers must not hold up the end.
+    let outcome = runtime.block_on(dispatch(context, command, cli));
+    // An unanswered prompt must not delay the exit.
     runtime.shutdown_background();
-    ended
+    outcome
 }
 
-async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> {
+async fn dispatch(
+    context: &Context,
+    command: Command,
+    cli: fn() -> clap::Command,
+) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve | Command::Demo => {}
         Command::Register(args) => register::run(context, args).await?,
@@ -63,7 +112,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Ended> 
         Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,
-        Command::Completions(args) => completions::run(&args)?,
+        Command::Completions(args) => completions::run(&args, cli())?,
     }
-    Ok(Ended::Well)
+    Ok(Outcome::Success)
 }

@@ -1,30 +1,27 @@
-//! `miniapp openapi`: the OpenAPI document of a service, from the code.
+//! `miniapp openapi`: prints the OpenAPI document of a service.
 
 use clap::ValueEnum;
 
 use crate::context::Context;
 
-/// Whose.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The service
-    service: Described,
+    service: Service,
 }
 
-/// A service that speaks HTTP.
+/// A service with an HTTP API.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Described {
+enum Service {
     /// Accounts, sessions and tokens
     Auth,
     /// Tasks
     Api,
 }
 
-/// Runs the command.
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let document = match args.service {
-        Described::Auth => miniapp_auth::openapi(),
-        Described::Api => miniapp_api::openapi(),
+        Service::Auth => miniapp_auth::openapi(),
+        Service::Api => miniapp_api::openapi(),
     };
     Ok(context.ui.line(document.to_pretty_json()?)?)
 }

@@ -1,70 +1,66 @@
-//! `miniapp register`: makes an account and signs in.
+//! `miniapp register`: creates an account and signs in.
 
 use anyhow::ensure;
-use miniapp_client::{Client, Error};
-use miniapp_types::account::{Register, Secret};
-use miniapp_types::problem::Code;
+use jiff::SignedDuration;
+use miniapp_client::account::Register;
+use miniapp_client::{Client, Code, Error, Secret};
 
 use super::login::report;
 use crate::context::Context;
-use crate::failure::with_advice;
-use crate::ui::prompt::{ask, ask_secretly, can_ask};
-use crate::ui::{Tone, Ui, words};
+use crate::exit::with_advice;
+use crate::ui::format::duration;
+use crate::ui::prompt::{is_interactive, prompt, prompt_password};
+use crate::ui::{Tone, Ui};
 
-/// Who.
 #[derive(Debug, clap::Args)]
+#[command(long_about = "Create an account interactively: prompts for an e-mail address, the code \
+    that is sent to it, a login and a password.")]
 pub struct Args {
-    /// The e-mail address; asked for if absent
+    /// E-mail address [default: prompt]
     email: Option<String>,
 }
 
-/// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
-    // Before a mail is sent for nothing.
+    // Checked before a mail is sent in vain.
     ensure!(
-        can_ask(),
-        "`miniapp register` asks on a terminal, and there is none; scripts use {}docs",
+        is_interactive(),
+        "`miniapp register` needs a terminal; for scripts see {}docs",
         client.auth_url()
     );
     let email = match args.email {
         Some(email) => email,
-        None => ask("E-mail address").await?,
+        None => prompt("E-mail address").await?,
     };
     let sent = client.send_code(&email).await?;
-    let good_for = jiff::SignedDuration::from_secs(sent.expires_in.try_into()?);
-    ui.note(format_args!(
-        "A code is on its way to {email}; it is good for {}.",
-        words::span(good_for)
-    ));
-    confirm(ui, &client, &email).await?;
-    let (login, password) = make(ui, &client, &email).await?;
+    let valid_for = duration(SignedDuration::from_secs(sent.expires_in.try_into()?));
+    ui.note(format_args!("A code was sent to {email}. It is valid for {valid_for}."));
+    verify_email(ui, &client, &email).await?;
+    let (login, password) = create_account(ui, &client, &email).await?;
     let session = client.sign_in(&login, password).await?;
     report(context, client.api_url(), &session)
 }
 
-/// How often a code may be tried before it is dead, unless configured otherwise.
-const TRIES: u32 = 5;
+/// The server's default limit for wrong codes.
+const MAX_ATTEMPTS: u32 = 5;
 
-/// Asks for the code until it is the right one: starting over would have to wait for
-/// another mail.
-async fn confirm(ui: Ui, client: &Client, email: &str) -> anyhow::Result<()> {
-    for _ in 1..TRIES {
-        match client.verify_email(email, &ask("Code").await?).await {
+/// Prompts for the code until it is right: starting again would need another mail.
+async fn verify_email(ui: Ui, client: &Client, email: &str) -> anyhow::Result<()> {
+    for _ in 1..MAX_ATTEMPTS {
+        match client.verify_email(email, &prompt("Code").await?).await {
             Ok(_) => return Ok(()),
-            Err(refusal) => again(ui, refusal, &[Code::CodeInvalid, Code::InvalidFields])?,
+            Err(error) => warn_if(ui, error, &[Code::CodeInvalid, Code::InvalidFields])?,
         }
     }
-    client.verify_email(email, &ask("Code").await?).await?;
+    client.verify_email(email, &prompt("Code").await?).await?;
     Ok(())
 }
 
-/// Asks for login and password until they make an account: the confirmed address waits
-/// for it.
-async fn make(ui: Ui, client: &Client, email: &str) -> anyhow::Result<(String, Secret)> {
+/// Prompts for login and password until they are accepted.
+async fn create_account(ui: Ui, client: &Client, email: &str) -> anyhow::Result<(String, Secret)> {
     loop {
-        let login = ask("Login (3 to 100 letters, digits, ., _ or -)").await?;
-        let password = new_password(ui).await?;
+        let login = prompt("Login (3 to 100 letters, digits, ., _ or -)").await?;
+        let password = prompt_new_password(ui).await?;
         let account = Register {
             email: email.to_owned(),
             login: login.clone(),
@@ -75,27 +71,27 @@ async fn make(ui: Ui, client: &Client, email: &str) -> anyhow::Result<(String, S
         };
         match client.register(&account).await {
             Ok(_) => return Ok((login, password)),
-            Err(refusal) => again(ui, refusal, &[Code::LoginTaken, Code::InvalidFields])?,
+            Err(error) => warn_if(ui, error, &[Code::LoginTaken, Code::InvalidFields])?,
         }
     }
 }
 
-/// Asks for a password until it is typed the same way twice.
-async fn new_password(ui: Ui) -> anyhow::Result<Secret> {
+/// Prompts for a password until it is typed the same twice.
+async fn prompt_new_password(ui: Ui) -> anyhow::Result<Secret> {
     loop {
-        let password = ask_secretly("Password (10 characters or more)").await?;
-        if password == ask_secretly("The password again").await? {
+        let password = prompt_password("Password (10 characters or more)").await?;
+        if password == prompt_password("Repeat the password").await? {
             return Ok(password);
         }
-        ui.note(ui.notes.paint(Tone::Warn, "The two differ; once more."));
+        ui.note(ui.notes.paint(Tone::Warn, "The passwords differ; try again."));
     }
 }
 
-/// Tells a refusal that another answer may mend; gives back any other.
-fn again(ui: Ui, refusal: Error, mendable: &[Code]) -> Result<(), Error> {
-    if !refusal.code().is_some_and(|code| mendable.contains(&code)) {
-        return Err(refusal);
+/// Prints an error that other input may correct; returns any other error.
+fn warn_if(ui: Ui, error: Error, correctable: &[Code]) -> Result<(), Error> {
+    if !error.code().is_some_and(|code| correctable.contains(&code)) {
+        return Err(error);
     }
-    ui.note(ui.notes.paint(Tone::Warn, with_advice(&refusal)));
+    ui.note(ui.notes.paint(Tone::Warn, with_advice(&error)));
     Ok(())
 }

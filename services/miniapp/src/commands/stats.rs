@@ -1,14 +1,13 @@
-//! `miniapp stats`: how many tasks stand where.
+//! `miniapp stats`: shows the number of tasks by status.
 
 use jiff::SignedDuration;
 use miniapp_types::task::Status;
 use strum::IntoEnumIterator as _;
 
 use crate::context::Context;
-use crate::ui::words::{grouped, span};
+use crate::ui::format::{duration, grouped};
 use crate::ui::{Table, Tone, status_tone};
 
-/// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let stats = client.stats().await?;
@@ -27,17 +26,14 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         table.row([(<&str>::from(status), status_tone(status)), (&grouped(count), Tone::Strong)]);
     }
     ui.line(table)?;
-    let waits = SignedDuration::try_from_secs_f64(stats.oldest_wait_seconds).unwrap_or_default();
     let queue = match stats.queue_depth {
-        0 => "Nothing waits for a worker".to_owned(),
-        depth => format!(
-            "{} could run and wait for a worker, the oldest for {}",
-            grouped(depth),
-            span(waits)
-        ),
+        0 => "The queue is empty".to_owned(),
+        depth => {
+            let wait = SignedDuration::try_from_secs_f64(stats.oldest_wait_seconds);
+            let wait = duration(wait.unwrap_or_default());
+            format!("In the queue: {}, the oldest for {wait}", grouped(depth))
+        }
     };
-    Ok(ui.line(format_args!(
-        "{queue}; {} finished in the last minute.",
-        grouped(stats.finished_per_minute)
-    ))?)
+    let finished = grouped(stats.finished_per_minute);
+    Ok(ui.line(format_args!("{queue}. Finished in the last minute: {finished}."))?)
 }

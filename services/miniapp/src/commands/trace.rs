@@ -1,4 +1,4 @@
-//! `miniapp trace`: where the time of a task went.
+//! `miniapp trace`: shows the trace of a task.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,31 +13,28 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::task::TaskRef;
-use crate::PROGRAM;
 use crate::context::Context;
 use crate::platform::reachable;
+use crate::program::PROGRAM;
 use crate::settings::JaegerConfig;
-use crate::ui::words::count;
+use crate::ui::format::count;
 use crate::ui::{Tone, status_line};
 
-/// How long whoever keeps traces may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which task.
 #[derive(Debug, clap::Args)]
-#[command(long_about = "Show where the time of a task went: each request, wait, message, commit \
-    and attempt, as a tree with bars.\n\nThe trace is read from Jaeger, if there is one, and \
-    otherwise from the platform itself, which keeps the latest ones.")]
+#[command(long_about = "Show the trace of a task as a tree: the duration of each request, wait, \
+    message, commit and attempt.\n\nReads the trace from Jaeger if it is configured, otherwise \
+    from the platform, which keeps recent traces in memory.")]
 pub struct Args {
-    /// The task's id; `last` is your newest one
+    /// Id of the task, or `last` for your newest one
     #[arg(value_name = "TASK")]
     task: TaskRef,
-    /// Where Jaeger is [default: as configured in `telemetry.jaeger_url`]
+    /// URL of Jaeger [default: the setting `telemetry.jaeger_url`]
     #[arg(long, value_name = "URL")]
     jaeger: Option<Url>,
 }
 
-/// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let id = args.task.resolve(&client).await?;
@@ -50,7 +47,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let trace = find(trace_id, jaeger.as_deref(), &config).await?;
     let link = jaeger.map(|jaeger| format!("{jaeger}/trace/{trace_id}"));
     if ui.json {
-        let id = TraceId::from_hex(trace_id).context("its trace can't be told")?;
+        let id = TraceId::from_hex(trace_id).context("the trace id is invalid")?;
         return Ok(
             ui.json(&json!({ "traceId": trace_id, "trace": trace.to_json(id), "link": link }))?
         );
@@ -68,41 +65,38 @@ fn title(context: &Context, task: &Task, trace: &Trace) -> String {
     let palette = context.ui.palette;
     let services: BTreeSet<&str> = trace.spans.iter().map(|span| &*span.service).collect();
     let status = status_line(palette, task.status, task.status_message.as_deref());
-    let of = services.into_iter().collect::<Vec<_>>().join(", ");
+    let services = services.into_iter().collect::<Vec<_>>().join(", ");
     let spans = count(trace.spans.len(), "span");
-    format!("{}: {status}; {spans} of {of}", palette.paint(Tone::Strong, &task.description))
+    format!("{}: {status}; {spans} of {services}", palette.paint(Tone::Strong, &task.description))
 }
 
-/// The trace, from whoever has it.
+/// Reads the trace from Jaeger, or else from the platform.
 async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result<Trace> {
     let mut reasons = Vec::new();
     if let Some(jaeger) = jaeger {
-        match read(&format!("{jaeger}/api/v3/traces/{id}")).await {
+        match fetch(&format!("{jaeger}/api/v3/traces/{id}")).await {
             Ok(answer) => {
                 let trace = Trace::from_json(&answer["result"]);
                 if !trace.spans.is_empty() {
                     return Ok(trace);
                 }
-                reasons.push(format!("Jaeger at {jaeger} answers without it"));
+                reasons.push(format!("Jaeger at {jaeger} does not have it"));
             }
             Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
         }
     }
     let admin: AdminConfig = config.section()?;
     let admin = reachable(admin.address(PROGRAM.admin_port));
-    match read(&format!("http://{admin}/traces/{id}")).await {
+    match fetch(&format!("http://{admin}/traces/{id}")).await {
         Ok(answer) => return Ok(Trace::from_json(&answer)),
         Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),
     }
-    bail!(
-        "the trace {id} isn't found; it may not have been recorded, or is too old ({})",
-        reasons.join("; ")
-    )
+    bail!("trace {id} not found; it was not sampled, or has expired ({})", reasons.join("; "))
 }
 
-async fn read(url: &str) -> anyhow::Result<Value> {
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-    let answer = client.get(url).send().await.map_err(reqwest::Error::without_url)?;
-    let answer = answer.error_for_status().map_err(reqwest::Error::without_url)?;
-    Ok(answer.json().await.map_err(reqwest::Error::without_url)?)
+async fn fetch(url: &str) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+    let response = client.get(url).send().await.map_err(reqwest::Error::without_url)?;
+    let response = response.error_for_status().map_err(reqwest::Error::without_url)?;
+    Ok(response.json().await.map_err(reqwest::Error::without_url)?)
 }

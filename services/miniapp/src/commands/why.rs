@@ -1,25 +1,23 @@
-//! `miniapp why`: why a task stands where it stands, and what happens next.
+//! `miniapp why`: explains the status of a task.
 
 use super::task::TaskRef;
 use crate::context::Context;
 use crate::ui::{Tone, status_tone};
-use crate::why::{Case, explain};
+use crate::why::{Facts, explain};
 
-/// Which task.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The task's id; `last` is your newest one
+    /// Id of the task, or `last` for your newest one
     #[arg(value_name = "TASK")]
     task: TaskRef,
 }
 
-/// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let id = args.task.resolve(&client).await?;
     let (task, timeline, workers) =
         tokio::try_join!(client.task(id), client.timeline(id), client.workers())?;
-    let explanation = explain(Case {
+    let explanation = explain(Facts {
         task: &task,
         events: &timeline.events,
         workers: &workers.workers,
@@ -34,7 +32,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         title = format!("{title} ({})", task.kind);
     }
     ui.line(format_args!("{title} is {status}."))?;
-    for sentence in explanation.story.iter().chain([&explanation.because]) {
+    for sentence in explanation.history.iter().chain([&explanation.reason]) {
         ui.line(format_args!("  {sentence}"))?;
     }
     Ok(ui.line(format_args!("{} {}", ui.palette.paint(Tone::Dim, "Next:"), explanation.next))?)

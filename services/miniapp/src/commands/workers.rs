@@ -1,10 +1,9 @@
-//! `miniapp workers`: the live workers.
+//! `miniapp workers`: lists the live workers.
 
 use crate::context::Context;
-use crate::ui::words::{between, relative};
+use crate::ui::format::{between, relative};
 use crate::ui::{Table, Tone};
 
-/// Runs the command.
 pub async fn run(context: &Context) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let workers = client.workers().await?;
@@ -12,14 +11,12 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         return Ok(ui.json(&workers)?);
     }
     if workers.workers.is_empty() {
-        ui.note(
-            "No worker is alive. Start one with `worker`, or the whole platform with `miniapp`.",
-        );
+        ui.note("No live workers. Start one with `worker`, or the whole platform with `miniapp`.");
         return Ok(());
     }
     let now = context.now();
-    let mut table =
-        Table::new(ui.palette, &["WORKER", "VERSION", "RUNNING", "UP", "SEEN", "KINDS"]);
+    let header = ["WORKER", "VERSION", "RUNNING", "UPTIME", "LAST SEEN", "KINDS"];
+    let mut table = Table::new(ui.palette, &header);
     for worker in &workers.workers {
         let tone = if worker.running < worker.capacity { Tone::Strong } else { Tone::Warn };
         table.row([

@@ -1,4 +1,4 @@
-//! All tasks of the demo, live.
+//! Shows the running tasks of the demo.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use miniapp_types::task::{Event, EventType, Task};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::Outcome;
 use super::cases::Case;
+use super::result::CaseResult;
 use crate::ui::{TaskBar, Ui, event_line};
 
-/// How long a task runs before its owner changes his mind.
-const RUNS: Duration = Duration::from_millis(1500);
+/// How long a task runs before it is canceled.
+const CANCEL_DELAY: Duration = Duration::from_millis(1500);
 
-/// The tasks that run, on one stream of events.
-pub struct Live {
+/// Running tasks, updated by one event stream.
+pub struct LiveView {
     ui: Ui,
     bars: Option<MultiProgress>,
     events: EventStream,
@@ -33,32 +33,31 @@ struct Running {
     ended: bool,
 }
 
-impl Live {
-    /// Listens before the first task is there, so that nothing is missed.
-    pub async fn begin(ui: Ui, client: &Client) -> anyhow::Result<Self> {
+impl LiveView {
+    /// Subscribes to events. Must be called before tasks are submitted.
+    pub async fn open(ui: Ui, client: &Client) -> anyhow::Result<Self> {
         let events = client.watch_all().await?;
         let bars = (!ui.json && std::io::stderr().is_terminal()).then(MultiProgress::new);
         Ok(Self { ui, bars, events, running: Vec::new() })
     }
 
-    /// One more.
     pub fn add(&mut self, case: Case, task: &Task) {
-        let place = |bars: &MultiProgress| {
+        let new_bar = |bars: &MultiProgress| {
             TaskBar::new(&format!("  {:<9} {:<17}", task.kind, case.name), self.ui.notes, |bar| {
                 bars.add(bar)
             })
         };
-        let bar = self.bars.as_ref().map(place);
+        let bar = self.bars.as_ref().map(new_bar);
         self.running.push(Running { case, id: task.task_id, bar, ended: false });
     }
 
-    /// Follows all to their ends.
-    pub async fn follow(mut self, client: &Client) -> anyhow::Result<Vec<Outcome>> {
+    /// Waits until all tasks have ended.
+    pub async fn wait(mut self, client: &Client) -> anyhow::Result<Vec<CaseResult>> {
         let mut cancel = None;
         while self.running.iter().any(|running| !running.ended) {
             let event = tokio::select! {
-                event = self.events.try_next() => event?.context("the stream of events ended")?,
-                () = due(cancel.as_ref()) => {
+                event = self.events.try_next() => event?.context("the event stream ended")?,
+                () = sleep_until_due(cancel.as_ref()) => {
                     if let Some((_, id)) = cancel.take() {
                         client.cancel(id).await?;
                     }
@@ -69,35 +68,35 @@ impl Live {
                 continue;
             };
             running.ended |= event.status.is_terminal();
-            if running.case.canceled && event.kind == EventType::Started {
-                cancel = Some((Instant::now() + RUNS, running.id));
+            if running.case.is_canceled && event.kind == EventType::Started {
+                cancel = Some((Instant::now() + CANCEL_DELAY, running.id));
             }
             match &running.bar {
-                Some(bar) => bar.show(&event),
-                None => tell(self.ui, &running.case, &event)?,
+                Some(bar) => bar.update(&event),
+                None => print_event(self.ui, &running.case, &event)?,
             }
         }
         if self.bars.is_some() {
-            // The last bar leaves the cursor behind itself.
+            // The last bar leaves the cursor on its own line.
             self.ui.note("");
         }
-        let mut outcomes = Vec::new();
+        let mut results = Vec::new();
         for Running { case, id, .. } in self.running {
-            outcomes.push(Outcome { case, task: client.task(id).await? });
+            results.push(CaseResult { case, task: client.task(id).await? });
         }
-        Ok(outcomes)
+        Ok(results)
     }
 }
 
-async fn due(cancel: Option<&(Instant, Uuid)>) {
+async fn sleep_until_due(cancel: Option<&(Instant, Uuid)>) {
     match cancel {
         Some((at, _)) => sleep_until(*at).await,
         None => std::future::pending().await,
     }
 }
 
-/// Where no bar can move, each step is a line.
-fn tell(ui: Ui, case: &Case, event: &Event) -> std::io::Result<()> {
+/// Prints an event, for output without progress bars.
+fn print_event(ui: Ui, case: &Case, event: &Event) -> std::io::Result<()> {
     if ui.json || event.kind == EventType::Progress {
         return Ok(());
     }

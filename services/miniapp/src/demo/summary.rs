@@ -1,30 +1,30 @@
-//! How it all ended.
+//! The summary of the demo.
 
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::Outcome;
-use crate::ui::words::span;
+use super::result::CaseResult;
+use crate::ui::format::duration;
 use crate::ui::{Table, Tone, Ui, status_tone};
 
-/// Tells how each task ended, and whether it should have.
-pub fn tell(ui: Ui, outcomes: &[Outcome]) -> std::io::Result<()> {
+/// Prints how each task ended, and whether that was expected.
+pub fn print(ui: Ui, results: &[CaseResult]) -> std::io::Result<()> {
     if ui.json {
-        let tasks = outcomes.iter().map(|outcome| {
+        let tasks = results.iter().map(|result| {
             json!({
-                "name": outcome.case.name,
-                "expected": outcome.case.ends,
-                "asExpected": outcome.is_as_expected(),
-                "task": outcome.task,
+                "name": result.case.name,
+                "expected": result.case.expected_status,
+                "asExpected": result.is_as_expected(),
+                "task": result.task,
             })
         });
         return ui.json(&json!({ "tasks": tasks.collect::<Vec<_>>() }));
     }
     let mut table =
-        Table::new(ui.palette, &["KIND", "A TASK THAT", "ENDED", "ATTEMPTS", "TOOK", ""]);
-    for outcome in outcomes {
-        let (case, task) = (&outcome.case, &outcome.task);
-        let (verdict, tone) = if outcome.is_as_expected() {
+        Table::new(ui.palette, &["KIND", "A TASK THAT", "STATUS", "ATTEMPTS", "DURATION", ""]);
+    for result in results {
+        let (case, task) = (&result.case, &result.task);
+        let (verdict, tone) = if result.is_as_expected() {
             ("as expected", Tone::Good)
         } else {
             ("unexpected", Tone::Bad)
@@ -35,7 +35,10 @@ pub fn tell(ui: Ui, outcomes: &[Outcome]) -> std::io::Result<()> {
             (case.name, Tone::Strong),
             (task.status.into(), status_tone(task.status)),
             (&task.attempt.to_string(), Tone::Strong),
-            (&span(ended.duration_since(task.created_at).max(SignedDuration::ZERO)), Tone::Strong),
+            (
+                &duration(ended.duration_since(task.created_at).max(SignedDuration::ZERO)),
+                Tone::Strong,
+            ),
             (verdict, tone),
         ]);
     }

@@ -1,7 +1,7 @@
-//! What `miniapp serve` says while the platform runs.
+//! Console output of `miniapp serve`.
 
-mod news;
-mod steps;
-mod trees;
+mod curl;
+mod reporter;
+mod throttle;
 
-pub use news::tell;
+pub use reporter::report;

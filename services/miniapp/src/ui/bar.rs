@@ -1,4 +1,4 @@
-//! A progress bar that follows a task's events.
+//! A progress bar driven by a task's events.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use miniapp_types::task::{Event, EventType, Status};
@@ -6,17 +6,17 @@ use miniapp_types::task::{Event, EventType, Status};
 use super::{Palette, status_line};
 
 const STEPS: u64 = 1000;
-/// A terminal from here on has room for a long bar beside the message.
+/// Minimum width of a terminal for a long bar.
 const WIDE: usize = 80;
 
-/// The bar of one task, drawn to standard error while that is a terminal.
+/// The progress bar of one task on standard error.
 pub struct TaskBar {
     bar: ProgressBar,
     palette: Palette,
 }
 
 impl TaskBar {
-    /// A bar of its own, or one that `place` puts among others.
+    /// Creates a bar. `place` may add it to a group of bars.
     pub fn new(
         name: &str,
         palette: Palette,
@@ -34,17 +34,17 @@ impl TaskBar {
         Self { bar, palette }
     }
 
-    /// Shows what `event` tells.
-    pub fn show(&self, event: &Event) {
+    /// Updates the bar.
+    pub fn update(&self, event: &Event) {
         self.bar.set_position(steps(event.progress));
-        let said = match (&event.message, event.kind) {
+        let message = match (&event.message, event.kind) {
             (Some(message), _) => Some(message.clone()),
             (None, EventType::Started) if event.attempt > 1 => {
                 Some(format!("attempt {}", event.attempt))
             }
             (None, _) => None,
         };
-        self.bar.set_message(status_line(self.palette, event.status, said.as_deref()));
+        self.bar.set_message(status_line(self.palette, event.status, message.as_deref()));
         if event.status == Status::Finished {
             self.bar.set_position(STEPS);
         }
@@ -55,7 +55,7 @@ impl TaskBar {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,11 +1,11 @@
-//! What people and scripts see: lines, tables and colours, or JSON.
+//! Terminal output: lines, tables, colors and progress bars, or JSON.
 
 mod bar;
+pub mod format;
 mod palette;
 pub mod prompt;
 mod table;
 mod task;
-pub mod words;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -15,23 +15,23 @@ use serde::Serialize;
 pub use bar::TaskBar;
 pub use palette::{Palette, Tone};
 pub use table::Table;
-pub use task::{event_line, status_line, status_tone, task_sheet, task_table};
+pub use task::{event_line, status_line, status_tone, task_details, task_table};
 
-/// Where output goes and what it may look like.
+/// The format of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Ui {
-    /// JSON for scripts instead of words for people.
+    /// JSON for scripts instead of text for people.
     pub json: bool,
-    /// Colours of standard output.
+    /// Colors of standard output.
     pub palette: Palette,
-    /// Colours of standard error, where notes and prompts go.
+    /// Colors of standard error, for notes and prompts.
     pub notes: Palette,
 }
 
 impl Ui {
-    /// Decides by the flags and by where the streams lead.
+    /// Uses colors if an option asks for them, or the stream is a terminal.
     pub fn new(json: bool, color: ColorChoice) -> Self {
-        let shown = |terminal: bool| match color {
+        let has_color = |terminal: bool| match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
@@ -43,24 +43,23 @@ impl Ui {
         };
         Self {
             json,
-            palette: Palette::new(!json && shown(io::stdout().is_terminal())),
-            notes: Palette::new(shown(io::stderr().is_terminal())),
+            palette: Palette::new(!json && has_color(io::stdout().is_terminal())),
+            notes: Palette::new(has_color(io::stderr().is_terminal())),
         }
     }
 
-    /// How many columns a line may have.
+    /// Returns the width of the terminal.
     pub fn width(self) -> usize {
         let size = console::Term::stdout().size_checked();
         size.map_or(100, |(_, columns)| usize::from(columns))
     }
 
-    /// Writes a line to standard output. Whoever reads it may have left, which is for
-    /// the caller to pass on; see [`crate::failure`].
+    /// Prints a line to standard output. Fails if its reader has closed it.
     pub fn line(self, text: impl std::fmt::Display) -> io::Result<()> {
         writeln!(io::stdout(), "{text}")
     }
 
-    /// Writes `value` as JSON: one line into a pipe, indented on a terminal.
+    /// Prints `value` as JSON: indented on a terminal, otherwise in one line.
     pub fn json(self, value: &impl Serialize) -> io::Result<()> {
         let text = if io::stdout().is_terminal() {
             serde_json::to_string_pretty(value)?
@@ -70,15 +69,15 @@ impl Ui {
         self.line(text)
     }
 
-    /// Writes `value` as one line of JSON, for output that goes on.
+    /// Prints `value` as one line of JSON, for a sequence of values.
     pub fn json_line(self, value: &impl Serialize) -> io::Result<()> {
         self.line(serde_json::to_string(value)?)
     }
 
-    /// Tells people, not scripts, something beside the output.
+    /// Prints a hint to standard error, unless the output is JSON.
     pub fn note(self, text: impl std::fmt::Display) {
         if !self.json {
-            // Nobody is left to tell where this fails.
+            // An error here cannot be reported anywhere.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }

@@ -1,52 +1,51 @@
-//! Questions to whoever sits at the terminal.
+//! Prompts on the terminal.
 
 use anyhow::{Context as _, bail};
 use console::Term;
 use miniapp_types::account::Secret;
 
-/// Whether somebody sits there.
-pub fn can_ask() -> bool {
+/// Returns whether input and prompts are on a terminal.
+pub fn is_interactive() -> bool {
     Term::stderr().is_term() && std::io::IsTerminal::is_terminal(&std::io::stdin())
 }
 
-/// Asks for a line.
-pub async fn ask(question: &'static str) -> anyhow::Result<String> {
-    let answer = prompt(question, Term::read_line).await?;
-    Ok(answer.trim().to_owned())
+/// Prompts for a line.
+pub async fn prompt(label: &'static str) -> anyhow::Result<String> {
+    let input = read_with(label, Term::read_line).await?;
+    Ok(input.trim().to_owned())
 }
 
-/// Asks for something that must not show.
-pub async fn ask_secretly(question: &'static str) -> anyhow::Result<Secret> {
-    prompt(question, Term::read_secure_line).await.map(Secret::new)
+/// Prompts for a password without echo.
+pub async fn prompt_password(label: &'static str) -> anyhow::Result<Secret> {
+    read_with(label, Term::read_secure_line).await.map(Secret::new)
 }
 
-async fn prompt(
-    question: &'static str,
+async fn read_with(
+    label: &'static str,
     read: fn(&Term) -> std::io::Result<String>,
 ) -> anyhow::Result<String> {
-    if !can_ask() {
-        bail!("there is no terminal to ask on ({question}); give it as an option, see --help");
+    if !is_interactive() {
+        bail!("no terminal to prompt for: {label}; use an option instead, see --help");
     }
     let terminal = Term::stderr();
-    // Reading blocks until there is an answer.
-    let answer = tokio::task::spawn_blocking(move || {
-        terminal.write_str(&format!("{question}: "))?;
+    let input = tokio::task::spawn_blocking(move || {
+        terminal.write_str(&format!("{label}: "))?;
         read(&terminal)
     });
-    let answer = answer.await?.context("can't read from the terminal")?;
-    if answer.is_empty() {
+    let input = input.await?.context("cannot read from the terminal")?;
+    if input.is_empty() {
         bail!("nothing was entered");
     }
-    Ok(answer)
+    Ok(input)
 }
 
-/// Reads a password from standard input, without the line's end.
+/// Reads a password from the first line of standard input.
 pub fn password_from_stdin() -> anyhow::Result<Secret> {
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("can't read standard input")?;
+    std::io::stdin().read_line(&mut line).context("cannot read standard input")?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        bail!("standard input held no password");
+        bail!("no password on standard input");
     }
     Ok(Secret::new(password))
 }

@@ -1,15 +1,15 @@
-//! Tables without rules and frames, so that `cut` and people can read them.
+//! Tables without borders, readable by people and `cut`.
 
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement};
 
 use super::{Palette, Tone};
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: u16 = 2;
-/// In less room than this, the text of the last column would stand in shreds.
-const LEAST: usize = 20;
+/// Minimum width for wrapping the last column.
+const MIN_LAST_COLUMN: usize = 20;
 
-/// A table that grows row by row.
+/// A table with a header.
 pub struct Table {
     inner: comfy_table::Table,
     columns: usize,
@@ -17,7 +17,6 @@ pub struct Table {
 }
 
 impl Table {
-    /// Starts with the names of the columns.
     pub fn new(palette: Palette, header: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
         inner.load_style(comfy_table::presets::NOTHING);
@@ -33,28 +32,27 @@ impl Table {
         table
     }
 
-    /// Adds a row.
     pub fn row<'a>(&mut self, cells: impl IntoIterator<Item = (&'a str, Tone)>) {
         let cells: Vec<Cell> = cells.into_iter().map(|(text, tone)| cell(text, tone)).collect();
         self.inner.add_row(cells);
     }
 
-    /// The width to wrap the last column at; none where there is no terminal, or one so
-    /// narrow that whole lines read better, however the terminal breaks them.
-    fn wrapping(&self) -> Option<u16> {
+    /// Returns the width at which the last column is wrapped. Without a terminal, or on a
+    /// very narrow one, lines are not wrapped.
+    fn wrap_width(&self) -> Option<u16> {
         let mut widths = self.inner.column_max_content_widths();
         widths.pop();
         let others: usize = widths.into_iter().map(|width| usize::from(width + GAP)).sum();
-        let width = self.width.filter(|width| others + LEAST <= *width)?;
+        let width = self.width.filter(|width| others + MIN_LAST_COLUMN <= *width)?;
         u16::try_from(width).ok()
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Ids and numbers stay whole; what is long and for people stands last and wraps.
+        // Only the last column wraps, so that ids and numbers stay in one piece.
         let mut table = self.inner.clone();
-        match self.wrapping() {
+        match self.wrap_width() {
             Some(width) => {
                 table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
             }
@@ -70,14 +68,14 @@ impl std::fmt::Display for Table {
             last.set_padding((0, 0));
         }
         let text = table.to_string();
-        let lines: Vec<String> = text.lines().map(trimmed).collect();
+        let lines: Vec<String> = text.lines().map(trim_padding).collect();
         f.write_str(&lines.join("\n"))
     }
 }
 
-/// `line` without the spaces at its end, in front of the end of its style as well: on a
-/// terminal just as wide as the table they would make an empty line.
-fn trimmed(line: &str) -> String {
+/// Removes trailing spaces, also before a final reset of the style. On a terminal as wide as
+/// the table, they would cause an empty line.
+fn trim_padding(line: &str) -> String {
     const PLAIN: &str = "\u{1b}[0m";
     match line.trim_end().strip_suffix(PLAIN) {
         Some(styled) => format!("{}{PLAIN}", styled.trim_end()),
@@ -101,26 +99,26 @@ fn cell(text: &str, tone: Tone) -> Cell {
 mod tests {
     use super::*;
 
-    fn drawn(width: Option<usize>) -> String {
-        let mut table = Table::new(Palette::new(false), &["KIND", "WHAT IT DOES"]);
+    fn render(width: Option<usize>) -> String {
+        let mut table = Table::new(Palette::new(false), &["KIND", "DESCRIPTION"]);
         table.width = width;
         table.row([("echo", Tone::Strong), ("Gives the data back as the result.", Tone::Strong)]);
         table.to_string()
     }
 
     #[test]
-    fn the_last_column_wraps_where_there_is_room_for_words() {
-        let whole = "KIND  WHAT IT DOES\necho  Gives the data back as the result.";
-        assert_eq!(drawn(None), whole);
-        assert_eq!(drawn(Some(80)), whole);
-        let wrapped = "KIND  WHAT IT DOES\necho  Gives the data back as\n      the result.";
-        assert_eq!(drawn(Some(30)), wrapped);
-        assert_eq!(drawn(Some(20)), whole);
+    fn last_column_wraps_to_the_width() {
+        let whole = "KIND  DESCRIPTION\necho  Gives the data back as the result.";
+        assert_eq!(render(None), whole);
+        assert_eq!(render(Some(80)), whole);
+        let wrapped = "KIND  DESCRIPTION\necho  Gives the data back as\n      the result.";
+        assert_eq!(render(Some(30)), wrapped);
+        assert_eq!(render(Some(20)), whole);
     }
 
     #[test]
-    fn nothing_stands_behind_the_text() {
-        assert_eq!(trimmed("a  "), "a");
-        assert_eq!(trimmed("\u{1b}[2ma   \u{1b}[0m "), "\u{1b}[2ma\u{1b}[0m");
+    fn trim_padding_removes_trailing_spaces() {
+        assert_eq!(trim_padding("a  "), "a");
+        assert_eq!(trim_padding("\u{1b}[2ma   \u{1b}[0m "), "\u{1b}[2ma\u{1b}[0m");
     }
 }

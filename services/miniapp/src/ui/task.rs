@@ -1,16 +1,15 @@
-//! Tasks and events as people see them.
+//! Tasks and events as text.
 
 use jiff::Timestamp;
 use miniapp_types::task::{Event, EventType, Status, Task};
 use serde_json::Value;
 
-use super::words::{between, moment, relative, shortened, span};
+use super::format::{between, duration, relative, timestamp, truncate};
 use super::{Palette, Table, Tone};
 
-/// Longest result or input that a sheet shows in one line.
-const SHOWN_JSON: usize = 400;
+/// Longest input or result that is shown.
+const MAX_JSON: usize = 400;
 
-/// What a status means at a glance.
 pub fn status_tone(status: Status) -> Tone {
     match status {
         Status::Awaiting => Tone::Dim,
@@ -21,21 +20,21 @@ pub fn status_tone(status: Status) -> Tone {
     }
 }
 
-/// Where a task stands, with what there is to say about it.
+/// Formats a status with its message.
 pub fn status_line(palette: Palette, status: Status, message: Option<&str>) -> String {
     let name = <&str>::from(status);
     let tone = status_tone(status);
     match message {
-        // "Canceled by its owner" says both.
+        // Such as "Canceled by its owner".
         Some(message) if message.starts_with(name) => palette.paint(tone, message),
         Some(message) => format!("{}, {message}", palette.paint(tone, name)),
         None => palette.paint(tone, name),
     }
 }
 
-/// Tasks, one a row.
+/// Formats tasks as a table.
 pub fn task_table(palette: Palette, tasks: &[Task], now: Timestamp) -> Table {
-    let header = ["TASK", "KIND", "STATUS", "DONE", "ATTEMPT", "AGE", "DESCRIPTION"];
+    let header = ["TASK", "KIND", "STATUS", "PROGRESS", "ATTEMPT", "AGE", "DESCRIPTION"];
     let mut table = Table::new(palette, &header);
     for task in tasks {
         table.row([
@@ -45,48 +44,52 @@ pub fn task_table(palette: Palette, tasks: &[Task], now: Timestamp) -> Table {
             (&percent(task.progress), Tone::Strong),
             (&format!("{}/{}", task.attempt, task.max_attempts), Tone::Strong),
             (&between(task.created_at, now), Tone::Dim),
-            (&shortened(&task.description, 80), Tone::Strong),
+            (&truncate(&task.description, 80), Tone::Strong),
         ]);
     }
     table
 }
 
-/// Everything about one task, a line for each thing.
-pub fn task_sheet(palette: Palette, task: &Task, now: Timestamp) -> String {
-    let mut sheet = Sheet { palette, text: String::new() };
-    sheet.line("Task", &task.task_id.to_string());
-    sheet.line("Description", &task.description);
-    sheet.line("Kind", &task.kind);
+/// Formats all fields of a task, one per line.
+pub fn task_details(palette: Palette, task: &Task, now: Timestamp) -> String {
+    let mut details = Details { palette, text: String::new() };
+    details.line("Task", &task.task_id.to_string());
+    details.line("Description", &task.description);
+    details.line("Kind", &task.kind);
     let status = status_line(palette, task.status, task.status_message.as_deref());
-    sheet.line("Status", &status);
-    sheet.line("Progress", &percent(task.progress));
-    sheet.line("Attempt", &format!("{} of {}", task.attempt, task.max_attempts));
+    details.line("Status", &status);
+    details.line("Progress", &percent(task.progress));
+    details.line("Attempt", &format!("{} of {}", task.attempt, task.max_attempts));
     if task.generation > 1 {
-        sheet.line("Generation", &task.generation.to_string());
+        details.line("Generation", &task.generation.to_string());
     }
-    sheet.line("Ttl", &span(jiff::SignedDuration::from_secs(task.ttl.into())));
-    sheet.time("Created", Some(task.created_at), now);
-    sheet.time("Runs", task.run_at.filter(|at| task.status == Status::Awaiting && *at > now), now);
-    sheet.time("Started", task.execution_started_at, now);
-    sheet.time("Ended", task.execution_finished_at, now);
+    details.line("TTL", &duration(jiff::SignedDuration::from_secs(task.ttl.into())));
+    details.time("Created", Some(task.created_at), now);
+    details.time(
+        "Runs at",
+        task.run_at.filter(|at| task.status == Status::Awaiting && *at > now),
+        now,
+    );
+    details.time("Started", task.execution_started_at, now);
+    details.time("Ended", task.execution_finished_at, now);
     if let Some(worker) = &task.worker {
-        sheet.line("Worker", worker);
+        details.line("Worker", worker);
     }
     if let Some(trace) = &task.trace_id {
-        sheet.line("Trace", trace);
+        details.line("Trace", trace);
     }
-    sheet.json("Data", &task.data);
+    details.json("Data", &task.data);
     if let Some(result) = &task.result {
-        sheet.json("Result", result);
+        details.json("Result", result);
     }
     if let Some(error) = &task.error {
-        sheet
+        details
             .line("Error", &palette.paint(Tone::Bad, format!("{}: {}", error.code, error.message)));
     }
-    sheet.text
+    details.text
 }
 
-/// An event in one line.
+/// Formats an event in one line.
 pub fn event_line(palette: Palette, event: &Event) -> String {
     let name = <&str>::from(event.kind).replace('_', " ");
     let tone = match event.kind {
@@ -101,7 +104,7 @@ pub fn event_line(palette: Palette, event: &Event) -> String {
         | EventType::Restarted
         | EventType::Deleted => Tone::Strong,
     };
-    let mut line = palette.paint(Tone::Dim, moment(event.at));
+    let mut line = palette.paint(Tone::Dim, timestamp(event.at));
     line += "  ";
     line += &palette.paint(tone, format!("{name:<18}"));
     let head = match event.kind {
@@ -121,12 +124,12 @@ fn percent(progress: f64) -> String {
     format!("{:.0}%", progress * 100.0)
 }
 
-struct Sheet {
+struct Details {
     palette: Palette,
     text: String,
 }
 
-impl Sheet {
+impl Details {
     fn line(&mut self, name: &str, value: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
@@ -139,12 +142,12 @@ impl Sheet {
     fn time(&mut self, name: &str, at: Option<Timestamp>, now: Timestamp) {
         if let Some(at) = at {
             let relative = self.palette.paint(Tone::Dim, format!("({})", relative(at, now)));
-            self.line(name, &format!("{} {relative}", moment(at)));
+            self.line(name, &format!("{} {relative}", timestamp(at)));
         }
     }
 
     fn json(&mut self, name: &str, value: &Value) {
-        self.line(name, &shortened(&value.to_string(), SHOWN_JSON));
+        self.line(name, &truncate(&value.to_string(), MAX_JSON));
     }
 }
 
@@ -154,49 +157,52 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::samples;
+    use crate::fixtures;
 
     const PLAIN: Palette = Palette::new(false);
 
     #[test]
-    fn a_table_has_a_row_a_task_and_no_frames() {
-        let task = Task { progress: 0.5, ..samples::task(Status::Executing) };
-        let text = task_table(PLAIN, &[task], samples::at(90)).to_string();
+    fn task_table_has_a_row_per_task() {
+        let task = Task { progress: 0.5, ..fixtures::task(Status::Executing) };
+        let text = task_table(PLAIN, &[task], fixtures::at(90)).to_string();
         let lines: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect())
             .collect();
-        assert_eq!(lines[0], ["TASK", "KIND", "STATUS", "DONE", "ATTEMPT", "AGE", "DESCRIPTION"]);
+        assert_eq!(
+            lines[0],
+            ["TASK", "KIND", "STATUS", "PROGRESS", "ATTEMPT", "AGE", "DESCRIPTION"]
+        );
         let id = Uuid::nil().to_string();
         assert_eq!(lines[1], [&id, "echo", "Executing", "50%", "1/3", "1 min 30 s", "Say it back"]);
     }
 
     #[test]
-    fn a_sheet_says_what_there_is_to_say() {
+    fn task_details_omit_absent_fields() {
         let task = Task {
             result: Some(json!({"a": 1})),
             status_message: Some("done".to_owned()),
-            ..samples::task(Status::Finished)
+            ..fixtures::task(Status::Finished)
         };
-        let sheet = task_sheet(PLAIN, &task, samples::at(60));
-        assert!(sheet.contains("Status       Finished, done\n"), "{sheet}");
-        assert!(sheet.contains("Result       {\"a\":1}"), "{sheet}");
-        assert!(!sheet.contains("Error"), "{sheet}");
+        let details = task_details(PLAIN, &task, fixtures::at(60));
+        assert!(details.contains("Status       Finished, done\n"), "{details}");
+        assert!(details.contains("Result       {\"a\":1}"), "{details}");
+        assert!(!details.contains("Error"), "{details}");
     }
 
     #[test]
-    fn an_event_is_one_line() {
+    fn event_line_depends_on_the_type() {
         let event = Event {
             message: Some("half way".to_owned()),
             progress: 0.5,
-            ..samples::event(EventType::Progress, 2)
+            ..fixtures::event(EventType::Progress, 2)
         };
         assert_eq!(
             event_line(PLAIN, &event),
             "2030-01-01 00:00:02.000Z  progress          50%: half way"
         );
         assert_eq!(
-            event_line(PLAIN, &samples::event(EventType::Started, 1)),
+            event_line(PLAIN, &fixtures::event(EventType::Started, 1)),
             "2030-01-01 00:00:01.000Z  started           attempt 1 on worker-1"
         );
     }

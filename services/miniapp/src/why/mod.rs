@@ -1,8 +1,9 @@
-//! Why a task stands where it stands, in plain words.
+//! Explains the status of a task in plain words.
 //!
-//! A pure function of what the API tells about the task and the workers.
+//! A pure function of the task, its events and the live workers.
 
-mod story;
+mod facts;
+mod history;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -11,189 +12,154 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::TTL_EXCEEDED;
 use miniapp_types::task::{Event, EventType, Status, Task, Worker};
 
-use crate::ui::words::{between, count, span};
+use crate::ui::format::{between, count, duration};
 
-/// What is known of a task.
-#[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// The task.
-    pub task: &'a Task,
-    /// Its timeline.
-    pub events: &'a [Event],
-    /// The live workers.
-    pub workers: &'a [Worker],
-    /// The time.
-    pub now: Timestamp,
-}
+pub use facts::Facts;
 
-/// Why a task stands where it stands.
+/// Why a task has its status, and what happens next.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Explanation {
-    /// In a sentence.
-    pub because: String,
-    /// What went before, a sentence each.
-    pub story: Vec<String>,
-    /// What happens next, or would have to.
+    #[serde(rename = "because")]
+    pub reason: String,
+    /// Earlier attempts and restarts.
+    #[serde(rename = "story")]
+    pub history: Vec<String>,
+    /// What happens next, or what to do.
     pub next: String,
 }
 
-/// Explains a task.
-pub fn explain(case: Case<'_>) -> Explanation {
-    let (because, next) = match case.task.status {
-        Status::Awaiting => waiting::explain(case),
-        Status::Executing => executing(case),
-        Status::Finished => finished(case),
-        Status::Canceled => canceled(case),
-        Status::Failed => failed(case),
+pub fn explain(facts: Facts<'_>) -> Explanation {
+    let (reason, next) = match facts.task.status {
+        Status::Awaiting => waiting::explain(facts),
+        Status::Executing => executing(facts),
+        Status::Finished => finished(facts),
+        Status::Canceled => canceled(facts),
+        Status::Failed => failed(facts),
     };
-    Explanation { because, story: story::tell(case), next }
+    Explanation { reason, history: history::sentences(facts), next }
 }
 
-impl<'a> Case<'a> {
-    /// The events of the newest generation.
-    fn generation(self) -> &'a [Event] {
-        let restart = self.events.iter().rposition(|event| event.kind == EventType::Restarted);
-        &self.events[restart.unwrap_or(0)..]
-    }
-
-    /// The newest event of `kind` in the newest generation.
-    fn newest(self, kind: EventType) -> Option<&'a Event> {
-        self.generation().iter().rev().find(|event| event.kind == kind)
-    }
-
-    /// `attempt 2 of 3`.
-    fn attempt(self) -> String {
-        format!("attempt {} of {}", self.task.attempt, self.task.max_attempts)
-    }
-
-    fn restart(self) -> String {
-        format!("`miniapp task restart {}`", self.task.task_id)
-    }
-}
-
-fn executing(case: Case<'_>) -> (String, String) {
-    let Case { task, now, .. } = case;
+fn executing(facts: Facts<'_>) -> (String, String) {
+    let Facts { task, now, .. } = facts;
     let worker = task.worker.as_deref().unwrap_or("a worker");
     let started = task.execution_started_at.unwrap_or(now);
-    let asked = case.newest(EventType::CancelRequested).filter(|event| event.at >= started);
-    if let Some(asked) = asked {
+    let canceled = facts.newest(EventType::CancelRequested).filter(|event| event.at >= started);
+    if let Some(canceled) = canceled {
         return (
             format!(
-                "It is being stopped: its owner asked for the end {} ago.",
-                between(asked.at, now)
+                "It is being stopped: its owner canceled it {} ago.",
+                between(canceled.at, now)
             ),
-            format!("{worker} stops it as soon as its code allows, then it is Canceled."),
+            format!("{worker} stops it at the next opportunity. It is Canceled then."),
         );
     }
-    let mut because =
-        format!("It runs: {} on {worker}, for {} now", case.attempt(), between(started, now));
+    let mut reason =
+        format!("It is running: {} on {worker}, for {}", facts.attempt(), between(started, now));
     if task.progress > 0.0 {
-        because = format!("{because}, {:.0}% done", task.progress * 100.0);
+        reason = format!("{reason}, {:.0}% done", task.progress * 100.0);
     }
-    if !case.workers.iter().any(|live| live.name == worker) {
+    if !facts.workers.iter().any(|live| live.name == worker) {
         return (
-            because + ". But that worker hasn't been heard of lately.",
-            "If the worker is gone, its lease runs out within seconds and another one takes the \
-             task."
+            reason + ". But that worker has not reported lately.",
+            "If the worker has crashed, its lease expires within seconds and another worker takes \
+             over."
                 .to_owned(),
         );
     }
     let ttl = started.saturating_add(SignedDuration::from_secs(task.ttl.into()));
     let next = match ttl {
         Ok(end) if end > now => format!(
-            "It ends by itself, or is stopped at its ttl of {} s, in {}.",
+            "It ends by itself, or is stopped after its ttl of {} s, in {}.",
             task.ttl,
             between(now, end)
         ),
-        _ => format!("Its ttl of {} s is over: it is being stopped.", task.ttl),
+        _ => format!("Its ttl of {} s is exceeded: it is being stopped.", task.ttl),
     };
-    (because + ".", next)
+    (reason + ".", next)
 }
 
-fn finished(case: Case<'_>) -> (String, String) {
-    let Case { task, .. } = case;
-    let begun = case.generation().first().map_or(task.created_at, |event| event.at);
-    let ended = task.execution_finished_at.unwrap_or(begun);
+fn finished(facts: Facts<'_>) -> (String, String) {
+    let Facts { task, .. } = facts;
+    let started = facts.generation().first().map_or(task.created_at, |event| event.at);
+    let ended = task.execution_finished_at.unwrap_or(started);
     let ran = task.execution_started_at.map_or(SignedDuration::ZERO, |at| ended.duration_since(at));
-    let because = format!(
+    let reason = format!(
         "It finished on {}, {} after it was {}; the attempt took {}.",
-        case.attempt(),
-        between(begun, ended),
+        facts.attempt(),
+        between(started, ended),
         if task.generation > 1 { "restarted" } else { "submitted" },
-        span(ran),
+        duration(ran),
     );
-    (because, format!("Nothing more happens to it; {} runs it again.", case.restart()))
+    (reason, format!("Nothing. {} runs it again.", facts.restart_command()))
 }
 
-fn canceled(case: Case<'_>) -> (String, String) {
-    let Case { task, .. } = case;
+fn canceled(facts: Facts<'_>) -> (String, String) {
+    let Facts { task, .. } = facts;
     if task.status_message.as_deref() == Some(TTL_EXCEEDED) {
         return (
             format!(
-                "It was stopped at its ttl: {} s was too short for {}.",
-                task.ttl,
-                case.attempt()
+                "It was stopped at its ttl: {} took longer than {} s.",
+                facts.attempt(),
+                task.ttl
             ),
-            "Submit it again with a larger ttl; a restart would have the same one.".to_owned(),
+            "Submit it again with a larger ttl. A restart would use the same one.".to_owned(),
         );
     }
-    let when = if case.newest(EventType::CancelRequested).is_some() {
-        format!("while {} ran", case.attempt())
+    let when = if facts.newest(EventType::CancelRequested).is_some() {
+        format!("while {} ran", facts.attempt())
     } else if task.attempt > 0 {
-        format!("after {} had failed, before the next one", case.attempt())
+        format!("after {} failed", facts.attempt())
     } else {
         "before it ran".to_owned()
     };
     (
         format!("Its owner canceled it, {when}."),
-        format!("Nothing more happens to it; {} runs it after all.", case.restart()),
+        format!("Nothing. {} runs it again.", facts.restart_command()),
     )
 }
 
-fn failed(case: Case<'_>) -> (String, String) {
-    let Case { task, .. } = case;
+fn failed(facts: Facts<'_>) -> (String, String) {
+    let Facts { task, .. } = facts;
     let (code, message) = match &task.error {
         Some(error) => (error.code.as_str(), error.message.as_str()),
-        None => ("", "no reason was given"),
+        None => ("", "no message"),
     };
-    let restart = case.restart();
+    let restart = facts.restart_command();
     match code {
         "lease_lost" => (
-            format!("It failed as poison: {}.", uncapitalized(message)),
-            format!(
-                "Find out what it does to its workers (their logs, their memory), then {restart}."
-            ),
+            format!("It failed because its workers were lost: {}.", lowercase_first(message)),
+            format!("Check the logs and memory of the workers, then run {restart}."),
         ),
         "unknown_kind" => (
-            format!("It failed because no worker that had it knows the kind `{}`.", task.kind),
+            format!("It failed because no worker knows the kind `{}`.", task.kind),
             format!(
-                "`miniapp kinds` shows those there are; with a worker that knows it, {restart}."
+                "`miniapp kinds` lists the known kinds. Start a worker with this kind, then run {restart}."
             ),
         ),
         _ if task.attempt >= task.max_attempts => (
             format!(
-                "It failed because {} failed, the last with: {message} ({code}).",
+                "It failed because {} failed, the last one with: {message} ({code}).",
                 match task.max_attempts {
                     1 => "its only attempt".to_owned(),
                     all => format!("all of its {}", count(all as usize, "attempt")),
                 },
             ),
             format!(
-                "Mend the cause, then {restart}; an admin finds it among the dead letters and can \
-                 requeue it."
+                "Fix the cause, then run {restart}. An admin can also requeue it from the dead \
+                 letters."
             ),
         ),
         _ => (
             format!(
-                "It failed for good on {}, as trying again wouldn't help: {message} ({code}).",
-                case.attempt()
+                "It failed on {} with an error that is not retried: {message} ({code}).",
+                facts.attempt()
             ),
-            format!("Submit it again with other data; {restart} tries the same once more."),
+            format!("Submit it again with other data. {restart} runs it again unchanged."),
         ),
     }
 }
 
-fn uncapitalized(text: &str) -> String {
+fn lowercase_first(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().into_iter().flat_map(char::to_lowercase).chain(rest).collect()
 }

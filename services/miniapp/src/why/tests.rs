@@ -1,13 +1,13 @@
 use miniapp_types::task::TaskError;
 
 use super::*;
-use crate::samples::{at, event, task, worker};
+use crate::fixtures::{at, event, task, worker};
 
-/// Events, workers, the second, and what the two sentences contain.
+/// Events, workers, the second, and parts of reason and next step.
 type Running<'a> = (&'a [Event], &'a [Worker], i64, &'a str, &'a str);
 
 fn explained(task: &Task, events: &[Event], workers: &[Worker], second: i64) -> Explanation {
-    explain(Case { task, events, workers, now: at(second) })
+    explain(Facts { task, events, workers, now: at(second) })
 }
 
 fn failure(code: &str, attempt: u32) -> Task {
@@ -16,7 +16,7 @@ fn failure(code: &str, attempt: u32) -> Task {
 }
 
 #[test]
-fn each_reason_for_waiting_has_its_words() {
+fn waiting_is_explained() {
     let free = || worker("a", &["echo"], 3);
     let full = worker("b", &["echo"], 8);
     let other = || worker("c", &["hash"], 0);
@@ -24,76 +24,76 @@ fn each_reason_for_waiting_has_its_words() {
     let later = Task { run_at: Some(at(60)), ..task(Status::Awaiting) };
     let created = event(EventType::Created, 0);
     let cases: [(&Task, &[Worker], &str, &str); 6] = [
-        (&waiting, &[], "no worker is alive", "Start one"),
-        (&waiting, &[other()], "none of the 1 live worker runs the kind `echo`", "knows the kind"),
+        (&waiting, &[], "there are no live workers", "Start one"),
+        (&waiting, &[other()], "none of 1 live worker runs the kind `echo`", "with this kind"),
         (
             &waiting,
             &[full.clone(), other()],
-            "the 1 worker that can run it have all 8 places taken",
-            "turn comes",
+            "1 worker can run it, with all 8 slots in use",
+            "when a slot is free",
         ),
-        (&waiting, &[full, free()], "waited for 10 s, and 5 of 16 places are free", "/readyz"),
-        (&later, &[free()], "submitted to run later", "(in 50 s)"),
-        (&Task { run_at: Some(at(5)), ..waiting.clone() }, &[free()], "waited for 5 s", "moments"),
+        (&waiting, &[full, free()], "waited for 10 s, and 5 of 16 slots are free", "/readyz"),
+        (&later, &[free()], "waits for its start time", "(in 50 s)"),
+        (&Task { run_at: Some(at(5)), ..waiting.clone() }, &[free()], "waited for 5 s", "soon"),
     ];
-    for (task, workers, because, next) in cases {
-        let told = explained(task, std::slice::from_ref(&created), workers, 10);
-        assert!(told.because.contains(because), "{told:?}");
-        assert!(told.next.contains(next), "{told:?}");
+    for (task, workers, reason, next) in cases {
+        let explanation = explained(task, std::slice::from_ref(&created), workers, 10);
+        assert!(explanation.reason.contains(reason), "{explanation:?}");
+        assert!(explanation.next.contains(next), "{explanation:?}");
     }
 }
 
 #[test]
-fn a_retry_tells_what_failed_and_when_it_goes_on() {
+fn retry_is_explained() {
     let waiting = Task { attempt: 1, run_at: Some(at(4)), ..task(Status::Awaiting) };
     let failed = Event { message: Some("no answer".to_owned()), ..event(EventType::Retrying, 3) };
     let events = [event(EventType::Created, 0), event(EventType::Started, 1), failed];
-    let told = explained(&waiting, &events, &[], 3);
-    assert_eq!(told.because, "It waits for its next attempt: attempt 1 of 3 failed.");
-    assert_eq!(told.story, ["Attempt 1 failed on worker-1 after 2 s: no answer."]);
+    let explanation = explained(&waiting, &events, &[], 3);
+    assert_eq!(explanation.reason, "It waits for its next attempt: attempt 1 of 3 failed.");
+    assert_eq!(explanation.history, ["Attempt 1 failed on worker-1 after 2 s: no answer."]);
     assert_eq!(
-        told.next,
-        "Attempt 2 begins at 2030-01-01 00:00:04.000Z (in 1 s), once a worker has room."
+        explanation.next,
+        "Attempt 2 starts at 2030-01-01 00:00:04.000Z (in 1 s), or when a worker is free after that."
     );
 }
 
 #[test]
-fn a_running_task_tells_where_and_for_how_long() {
+fn running_is_explained() {
     let running = Task { progress: 0.4, ..task(Status::Executing) };
     let live = [worker("worker-1", &["echo"], 1)];
     let started = || event(EventType::Started, 1);
     let cases: [Running<'_>; 4] = [
-        (&[started()], &live, 4, "attempt 1 of 3 on worker-1, for 3 s now, 40% done.", "in 27 s"),
-        (&[started()], &live, 40, "for 39 s now", "ttl of 30 s is over"),
-        (&[started()], &[], 4, "hasn't been heard of lately", "lease runs out"),
+        (&[started()], &live, 4, "attempt 1 of 3 on worker-1, for 3 s, 40% done.", "in 27 s"),
+        (&[started()], &live, 40, "for 39 s", "ttl of 30 s is exceeded"),
+        (&[started()], &[], 4, "has not reported lately", "lease expires"),
         (
             &[started(), event(EventType::CancelRequested, 2)],
             &live,
             4,
-            "asked for the end 2 s ago",
-            "then it is Canceled",
+            "canceled it 2 s ago",
+            "It is Canceled then",
         ),
     ];
-    for (events, workers, second, because, next) in cases {
-        let told = explained(&running, events, workers, second);
-        assert!(told.because.contains(because), "{told:?}");
-        assert!(told.next.contains(next), "{told:?}");
+    for (events, workers, second, reason, next) in cases {
+        let explanation = explained(&running, events, workers, second);
+        assert!(explanation.reason.contains(reason), "{explanation:?}");
+        assert!(explanation.next.contains(next), "{explanation:?}");
     }
 }
 
 #[test]
-fn a_cancel_asked_for_in_an_earlier_attempt_is_past() {
+fn cancel_of_an_earlier_attempt_is_ignored() {
     let running = Task { execution_started_at: Some(at(9)), ..task(Status::Executing) };
     let events = [event(EventType::CancelRequested, 2), event(EventType::Started, 9)];
-    assert!(explained(&running, &events, &[], 10).because.starts_with("It runs"));
+    assert!(explained(&running, &events, &[], 10).because.starts_with("It is running"));
 }
 
 #[test]
-fn each_end_has_its_words() {
+fn ends_are_explained() {
     let ttl = Task { status_message: Some(TTL_EXCEEDED.to_owned()), ..task(Status::Canceled) };
     let early = Task { attempt: 0, ..task(Status::Canceled) };
     let only = Task { max_attempts: 1, ..failure("broken", 1) };
-    let asked = [event(EventType::Started, 1), event(EventType::CancelRequested, 2)];
+    let cancel_requested = [event(EventType::Started, 1), event(EventType::CancelRequested, 2)];
     let cases: [(&Task, &[Event], &str, &str); 10] = [
         (
             &task(Status::Finished),
@@ -101,35 +101,35 @@ fn each_end_has_its_words() {
             "finished on attempt 1 of 3, 5 s after it was submitted; the attempt took 4 s",
             "task restart",
         ),
-        (&ttl, &[], "30 s was too short for attempt 1 of 3", "larger ttl"),
+        (&ttl, &[], "attempt 1 of 3 took longer than 30 s", "larger ttl"),
         (&early, &[], "canceled it, before it ran", "task restart"),
-        (&task(Status::Canceled), &asked, "canceled it, while attempt 1 of 3 ran", "task restart"),
-        (&task(Status::Canceled), &[], "after attempt 1 of 3 had failed", "task restart"),
+        (
+            &task(Status::Canceled),
+            &cancel_requested,
+            "canceled it, while attempt 1 of 3 ran",
+            "task restart",
+        ),
+        (&task(Status::Canceled), &[], "after attempt 1 of 3 failed", "task restart"),
         (
             &failure("broken", 3),
             &[],
-            "all of its 3 attempts failed, the last with: It broke (broken)",
+            "all of its 3 attempts failed, the last one with: It broke (broken)",
             "dead letters",
         ),
         (&only, &[], "its only attempt failed", "dead letters"),
-        (&failure("address_refused", 1), &[], "for good on attempt 1 of 3", "Submit it again"),
-        (&failure("lease_lost", 3), &[], "as poison: it broke", "memory"),
-        (
-            &failure("unknown_kind", 1),
-            &[],
-            "no worker that had it knows the kind `echo`",
-            "miniapp kinds",
-        ),
+        (&failure("address_refused", 1), &[], "not retried: It broke", "Submit it again"),
+        (&failure("lease_lost", 3), &[], "workers were lost: it broke", "memory"),
+        (&failure("unknown_kind", 1), &[], "no worker knows the kind `echo`", "miniapp kinds"),
     ];
-    for (task, events, because, next) in cases {
-        let told = explained(task, events, &[], 10);
-        assert!(told.because.contains(because), "{told:?}");
-        assert!(told.next.contains(next), "{told:?}");
+    for (task, events, reason, next) in cases {
+        let explanation = explained(task, events, &[], 10);
+        assert!(explanation.reason.contains(reason), "{explanation:?}");
+        assert!(explanation.next.contains(next), "{explanation:?}");
     }
 }
 
 #[test]
-fn the_story_is_of_the_newest_generation() {
+fn history_covers_the_newest_generation() {
     let again = Task { generation: 2, ..task(Status::Finished) };
     let events = [
         event(EventType::Created, 0),
@@ -137,13 +137,13 @@ fn the_story_is_of_the_newest_generation() {
         event(EventType::Restarted, 3),
         event(EventType::Released, 4),
     ];
-    let told = explained(&again, &events, &[], 10);
+    let explanation = explained(&again, &events, &[], 10);
     assert_eq!(
-        told.story,
+        explanation.history,
         [
-            "It was restarted 1 time; what follows is its newest run.",
-            "worker-1 shut down and handed it back unfinished; that attempt isn't counted.",
+            "It was restarted 1 time. The following is about the latest run.",
+            "worker-1 shut down and returned it unfinished. That attempt does not count.",
         ]
     );
-    assert!(told.because.contains("2 s after it was restarted"), "{told:?}");
+    assert!(explanation.reason.contains("2 s after it was restarted"), "{explanation:?}");
 }

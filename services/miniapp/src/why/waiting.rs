@@ -1,70 +1,66 @@
-//! Why a task isn't running yet.
+//! Explains why a task is not running yet.
 
 use miniapp_types::task::{EventType, Worker};
 
-use super::Case;
-use crate::ui::words::{between, count, moment};
+use super::facts::Facts;
+use crate::ui::format::{between, count, timestamp};
 
-/// Why it waits, and what would have to happen.
-pub fn explain(case: Case<'_>) -> (String, String) {
-    for_its_time(case).unwrap_or_else(|| for_a_worker(case))
+/// Returns the reason and the next step.
+pub fn explain(facts: Facts<'_>) -> (String, String) {
+    for_its_start_time(facts).unwrap_or_else(|| for_a_worker(facts))
 }
 
-fn for_its_time(case: Case<'_>) -> Option<(String, String)> {
-    let at = case.task.run_at.filter(|at| *at > case.now)?;
-    let when = format!("{} (in {})", moment(at), between(case.now, at));
-    Some(match case.newest(EventType::Retrying) {
+fn for_its_start_time(facts: Facts<'_>) -> Option<(String, String)> {
+    let at = facts.task.run_at.filter(|at| *at > facts.now)?;
+    let when = format!("{} (in {})", timestamp(at), between(facts.now, at));
+    Some(match facts.newest(EventType::Retrying) {
         Some(_) => (
-            format!("It waits for its next attempt: {} failed.", case.attempt()),
-            format!("Attempt {} begins at {when}, once a worker has room.", case.task.attempt + 1),
+            format!("It waits for its next attempt: {} failed.", facts.attempt()),
+            format!(
+                "Attempt {} starts at {when}, or when a worker is free after that.",
+                facts.task.attempt + 1
+            ),
         ),
-        None => (
-            "It waits for its time: it was submitted to run later.".to_owned(),
-            format!("A worker takes it at {when}; nothing has to be done."),
-        ),
+        None => ("It waits for its start time.".to_owned(), format!("It starts at {when}.")),
     })
 }
 
-fn for_a_worker(case: Case<'_>) -> (String, String) {
-    let Case { task, workers, now, .. } = case;
+fn for_a_worker(facts: Facts<'_>) -> (String, String) {
+    let Facts { task, workers, now, .. } = facts;
     let able: Vec<&Worker> =
         workers.iter().filter(|worker| worker.kinds.contains(&task.kind)).collect();
-    let places: u32 = able.iter().map(|worker| worker.capacity).sum();
-    let taken: u32 = able.iter().map(|worker| worker.running.min(worker.capacity)).sum();
+    let slots: u32 = able.iter().map(|worker| worker.capacity).sum();
+    let used: u32 = able.iter().map(|worker| worker.running.min(worker.capacity)).sum();
     if workers.is_empty() {
         (
-            "It waits because no worker is alive.".to_owned(),
-            "Start one (`worker`, or `miniapp` for the whole platform); it runs as soon as one is \
-             there."
-                .to_owned(),
+            "It waits because there are no live workers.".to_owned(),
+            "Start one with `worker`, or the whole platform with `miniapp`.".to_owned(),
         )
     } else if able.is_empty() {
         let alive = count(workers.len(), "live worker");
         (
-            format!("It waits because none of the {alive} runs the kind `{}`.", task.kind),
-            "Start a worker that knows the kind, or cancel the task.".to_owned(),
+            format!("It waits because none of {alive} runs the kind `{}`.", task.kind),
+            "Start a worker with this kind, or cancel the task.".to_owned(),
         )
-    } else if taken >= places {
+    } else if used >= slots {
         let able = count(able.len(), "worker");
         (
-            format!(
-                "It waits for room: the {able} that can run it have all {places} places taken."
-            ),
-            "It runs when its turn comes. More workers, or a larger worker.concurrency, make that \
-             sooner."
+            format!("It waits for a free slot: {able} can run it, with all {slots} slots in use."),
+            "It runs when a slot is free. More workers or a larger worker.concurrency shorten the \
+             wait."
                 .to_owned(),
         )
     } else {
-        let since = case.generation().last().map_or(task.created_at, |event| event.at);
+        let since = facts.generation().last().map_or(task.created_at, |event| event.at);
         let since = task.run_at.map_or(since, |at| at.max(since));
         (
             format!(
-                "It is about to run: it has waited for {}, and {} of {places} places are free.",
+                "It is about to run: it has waited for {}, and {} of {slots} slots are free.",
                 between(since, now),
-                places - taken
+                slots - used
             ),
-            "A worker takes it within moments. If none does, /readyz on the admin port says what \
-             the platform can't reach."
+            "A worker takes it soon. If not, check /readyz on the admin port for unreachable \
+             dependencies."
                 .to_owned(),
         )
     }

@@ -1,10 +1,10 @@
-//! `miniapp task cancel`: asks for the end of tasks.
+//! `miniapp task cancel`: cancels tasks.
 
-use super::{Chosen, report};
+use super::report::report;
+use super::task_ref::TaskRefs;
 use crate::context::Context;
 
-/// Runs the command.
-pub async fn run(context: &Context, args: Chosen) -> anyhow::Result<()> {
+pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<()> {
     let client = context.client()?;
     for task in args.tasks {
         let id = task.resolve(&client).await?;

@@ -1,4 +1,4 @@
-//! `miniapp task list`: the caller's tasks, newest first.
+//! `miniapp task list`: lists the caller's tasks.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use miniapp_client::TaskQuery;
@@ -8,25 +8,24 @@ use strum::IntoEnumIterator as _;
 use crate::context::Context;
 use crate::ui::task_table;
 
-/// The API's largest page.
-const PAGE: u32 = 200;
+/// The API's limit.
+const PAGE_SIZE: u32 = 200;
 
-/// Which tasks.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only those that stand here
+    /// Show only tasks with this status
     #[arg(long, short, ignore_case = true, value_parser = statuses())]
     status: Option<Status>,
-    /// Only those of this kind
+    /// Show only tasks of this kind
     #[arg(long, short)]
     kind: Option<String>,
-    /// At most so many
+    /// Maximum number of tasks
     #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
     limit: u32,
-    /// All of them, however many
+    /// Show all tasks
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// Where an earlier list ended (`nextCursor` of its --json)
+    /// Continue a previous list from its `nextCursor` (see --json)
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -34,22 +33,21 @@ pub struct Args {
 fn statuses() -> impl clap::builder::TypedValueParser<Value = Status> {
     let names = PossibleValuesParser::new(Status::iter().map(<&str>::from));
     names.try_map(|name| {
-        Status::iter().find(|it| it.to_string().eq_ignore_ascii_case(&name)).ok_or("no status")
+        Status::iter().find(|it| it.to_string().eq_ignore_ascii_case(&name)).ok_or("unknown status")
     })
 }
 
-/// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let is_filtered = args.status.is_some() || args.kind.is_some() || args.cursor.is_some();
-    let mut wanted = if args.all { u32::MAX } else { args.limit };
+    let mut remaining = if args.all { u32::MAX } else { args.limit };
     let mut query =
         TaskQuery { status: args.status, kind: args.kind, limit: None, cursor: args.cursor };
     let mut all = TaskPage { tasks: Vec::new(), next_cursor: None };
-    while wanted > 0 {
-        query.limit = Some(wanted.min(PAGE));
+    while remaining > 0 {
+        query.limit = Some(remaining.min(PAGE_SIZE));
         let page = client.tasks(&query).await?;
-        wanted = wanted.saturating_sub(u32::try_from(page.tasks.len()).unwrap_or(u32::MAX));
+        remaining = remaining.saturating_sub(u32::try_from(page.tasks.len()).unwrap_or(u32::MAX));
         all.tasks.extend(page.tasks);
         all.next_cursor.clone_from(&page.next_cursor);
         query.cursor = page.next_cursor;
@@ -62,7 +60,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     if all.tasks.is_empty() {
         ui.note(if is_filtered {
-            "No such tasks."
+            "No matching tasks."
         } else {
             "No tasks. Submit one with `miniapp task submit`."
         });
@@ -70,7 +68,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     ui.line(task_table(ui.palette, &all.tasks, context.now()))?;
     if all.next_cursor.is_some() {
-        ui.note("There are more; see them with --all or a larger --limit.");
+        ui.note("There are more tasks; use --all or a larger --limit.");
     }
     Ok(())
 }

@@ -1,52 +1,40 @@
-//! `miniapp task`: submit tasks, follow them, and decide on their fate.
+//! `miniapp task`: submits, lists, watches and controls tasks.
 
 mod cancel;
 mod delete;
 mod list;
-mod reference;
+mod report;
 mod restart;
 mod show;
 mod submit;
+mod task_ref;
 mod watch;
 
-use clap::Subcommand;
-use miniapp_types::task::Task;
-
 use crate::context::Context;
-use crate::failure::Ended;
-use crate::ui::status_line;
+use crate::exit::Outcome;
+use task_ref::TaskRefs;
 
-pub use reference::TaskRef;
+pub use task_ref::TaskRef;
 
-/// What to do with tasks.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Submit a task
     Submit(submit::Args),
     /// List your tasks, newest first
     List(list::Args),
-    /// Show everything about a task
+    /// Show a task
     Show(show::Args),
-    /// Follow a task live until it ends, or all of yours until Ctrl-C
+    /// Watch a task until it ends, or all your tasks until Ctrl-C
     Watch(watch::Args),
-    /// Ask for the end of tasks; running ones are stopped
-    Cancel(Chosen),
+    /// Cancel tasks; running ones are stopped
+    Cancel(TaskRefs),
     /// Run ended tasks again
-    Restart(Chosen),
-    /// Remove tasks; running ones are stopped first
-    Delete(Chosen),
+    Restart(TaskRefs),
+    /// Delete tasks; running ones are stopped first
+    Delete(TaskRefs),
 }
 
-/// Tasks that something is done to.
-#[derive(Debug, clap::Args)]
-pub struct Chosen {
-    /// The tasks' ids; `last` is your newest one
-    #[arg(required = true, value_name = "TASK")]
-    tasks: Vec<TaskRef>,
-}
-
-/// Runs `command`.
-pub async fn run(context: &Context, command: Command) -> anyhow::Result<Ended> {
+pub async fn run(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Submit(args) => return submit::run(context, args).await,
         Command::Watch(args) => return watch::run(context, args).await,
@@ -56,15 +44,5 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<Ended> {
         Command::Restart(args) => restart::run(context, args).await?,
         Command::Delete(args) => delete::run(context, args).await?,
     }
-    Ok(Ended::Well)
-}
-
-/// Says where a task stands after something was done to it.
-fn report(context: &Context, task: &Task) -> std::io::Result<()> {
-    let ui = context.ui;
-    if ui.json {
-        return ui.json(task);
-    }
-    let status = status_line(ui.palette, task.status, task.status_message.as_deref());
-    ui.line(format_args!("{}  {status}", task.task_id))
+    Ok(Outcome::Success)
 }

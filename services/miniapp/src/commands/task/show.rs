@@ -1,21 +1,19 @@
-//! `miniapp task show`: everything about a task.
+//! `miniapp task show`: shows a task.
 
-use super::TaskRef;
+use super::task_ref::TaskRef;
 use crate::context::Context;
-use crate::ui::{event_line, task_sheet};
+use crate::ui::{event_line, task_details};
 
-/// Which task.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The task's id; `last` is your newest one
+    /// Id of the task, or `last` for your newest one
     #[arg(value_name = "TASK")]
     task: TaskRef,
-    /// Its timeline as well
+    /// Show its events, too
     #[arg(long, short)]
     events: bool,
 }
 
-/// Runs the command.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let id = args.task.resolve(&client).await?;
@@ -28,7 +26,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         }
         return Ok(ui.json(&document)?);
     }
-    ui.line(task_sheet(ui.palette, &task, context.now()))?;
+    ui.line(task_details(ui.palette, &task, context.now()))?;
     if let Some(timeline) = timeline {
         ui.line("")?;
         for event in &timeline.events {

@@ -1,4 +1,4 @@
-//! `miniapp task watch`: follows tasks live.
+//! `miniapp task watch`: watches tasks.
 
 use std::io::IsTerminal as _;
 
@@ -7,76 +7,74 @@ use miniapp_client::{Client, retry};
 use miniapp_types::task::{Event, Status, Task};
 use uuid::Uuid;
 
-use super::TaskRef;
+use super::task_ref::TaskRef;
 use crate::context::Context;
-use crate::failure::Ended;
-use crate::ui::{TaskBar, event_line, task_sheet};
+use crate::exit::Outcome;
+use crate::ui::{TaskBar, event_line, task_details};
 
-/// Which task.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The task's id; `last` is your newest one. Without it, all of yours
+    /// Id of the task, or `last` for your newest one [default: all your tasks]
     #[arg(value_name = "TASK")]
     task: Option<TaskRef>,
 }
 
-/// Runs the command.
-pub async fn run(context: &Context, args: Args) -> anyhow::Result<Ended> {
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<Outcome> {
     let (ui, client) = (context.ui, context.client()?);
-    let Some(task) = args.task else { return all(context, &client).await };
+    let Some(task) = args.task else { return watch_all(context, &client).await };
     let id = task.resolve(&client).await?;
     let task = follow(context, &client, id, true).await?;
     if !ui.json {
-        ui.line(task_sheet(ui.palette, &task, context.now()))?;
+        ui.line(task_details(ui.palette, &task, context.now()))?;
     }
-    Ok(ended(&task))
+    Ok(outcome(&task))
 }
 
-/// Follows a task to its end: with a progress bar on a terminal, otherwise with a line
-/// for each event if `lines` are wanted and go somewhere else.
+/// Watches a task until it ends: with a progress bar on a terminal, otherwise with a line
+/// per event if `print_events` is set.
 pub async fn follow(
     context: &Context,
     client: &Client,
     id: Uuid,
-    lines: bool,
+    print_events: bool,
 ) -> anyhow::Result<Task> {
     let ui = context.ui;
-    let is_read_later = lines && !std::io::stdout().is_terminal();
-    let bar = (!ui.json && !is_read_later && std::io::stderr().is_terminal()).then(|| {
+    let is_piped = print_events && !std::io::stdout().is_terminal();
+    let bar = (!ui.json && !is_piped && std::io::stderr().is_terminal()).then(|| {
         let name = id.to_string();
-        // The random end of the id; the beginning is the time and much alike.
+        // The random end of the id. The beginning is the time, the same for many tasks.
         TaskBar::new(&name[name.len() - 8..], ui.notes, std::convert::identity)
     });
     let mut events = client.watch(id);
     while let Some(event) = events.try_next().await? {
         match &bar {
-            Some(bar) => bar.show(&event),
-            None if lines => tell(context, &event)?,
+            Some(bar) => bar.update(&event),
+            None if print_events => print_event(context, &event)?,
             None => {}
         }
     }
     if let Some(bar) = bar {
         bar.clear();
     }
-    // A platform that stops tells the last event and goes; it may come back.
+    // The platform may restart after the last event.
     Ok(retry(|| client.task(id)).await?)
 }
 
-/// How a command ends that waited for `task`.
-pub fn ended(task: &Task) -> Ended {
-    if task.status == Status::Finished { Ended::Well } else { Ended::TaskNotFinished }
+/// Returns the outcome of a command that waited for `task`.
+pub fn outcome(task: &Task) -> Outcome {
+    if task.status == Status::Finished { Outcome::Success } else { Outcome::TaskNotFinished }
 }
 
-async fn all(context: &Context, client: &Client) -> anyhow::Result<Ended> {
+async fn watch_all(context: &Context, client: &Client) -> anyhow::Result<Outcome> {
     let mut events = client.watch_all().await?;
-    context.ui.note("Watching all of your tasks; Ctrl-C ends it.");
+    context.ui.note("Watching all your tasks. Press Ctrl-C to stop.");
     while let Some(event) = events.try_next().await? {
-        tell(context, &event)?;
+        print_event(context, &event)?;
     }
-    Ok(Ended::Well)
+    Ok(Outcome::Success)
 }
 
-fn tell(context: &Context, event: &Event) -> std::io::Result<()> {
+fn print_event(context: &Context, event: &Event) -> std::io::Result<()> {
     let ui = context.ui;
     if ui.json {
         ui.json_line(event)

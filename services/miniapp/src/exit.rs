@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and one line about what went wrong.
+//! Exit status and error message of a command.
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -10,30 +10,28 @@ use serde_json::json;
 
 use crate::ui::{Tone, Ui};
 
-/// How a command ended that did what it was told.
+/// The outcome of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// As hoped: 0.
-    Well,
-    /// A task that was waited for ended otherwise than Finished: 3.
+pub enum Outcome {
+    Success,
+    /// A task that was waited for ended in another status than Finished.
     TaskNotFinished,
 }
 
-/// It couldn't do what it was told.
 const FAILURE: u8 = 1;
-/// What it was told can't be understood: a configuration here, arguments by clap.
+/// Invalid settings. clap uses the same status for invalid arguments.
 const USAGE: u8 = 2;
 const TASK_NOT_FINISHED: u8 = 3;
 
-/// Reports how a command ended.
-pub fn exit(ui: Ui, outcome: &anyhow::Result<Ended>) -> ExitCode {
-    let error = match outcome {
-        Ok(Ended::Well) => return ExitCode::SUCCESS,
-        Ok(Ended::TaskNotFinished) => return ExitCode::from(TASK_NOT_FINISHED),
+/// Prints the error of a command, if there is one, and returns its exit status.
+pub fn report(ui: Ui, result: &anyhow::Result<Outcome>) -> ExitCode {
+    let error = match result {
+        Ok(Outcome::Success) => return ExitCode::SUCCESS,
+        Ok(Outcome::TaskNotFinished) => return ExitCode::from(TASK_NOT_FINISHED),
         Err(error) => error,
     };
-    if is_reader_gone(error) {
-        // `miniapp task list | head -1` has what it wanted.
+    if is_broken_pipe(error) {
+        // `miniapp task list | head -1` is no failure.
         return ExitCode::SUCCESS;
     }
     let client_error = error.downcast_ref::<ClientError>();
@@ -43,26 +41,26 @@ pub fn exit(ui: Ui, outcome: &anyhow::Result<Ended>) -> ExitCode {
     };
     if ui.json {
         let code = client_error.and_then(ClientError::code);
-        complain(json!({"error": line, "code": code}));
+        print_error(json!({"error": line, "code": code}));
     } else {
-        complain(format_args!("{} {line}", ui.notes.paint(Tone::Bad, "error:")));
+        print_error(format_args!("{} {line}", ui.notes.paint(Tone::Bad, "error:")));
     }
     let is_configuration = error.downcast_ref::<ConfigError>().is_some();
     ExitCode::from(if is_configuration { USAGE } else { FAILURE })
 }
 
-fn complain(line: impl std::fmt::Display) {
-    // Nobody is left to tell where this fails.
+fn print_error(line: impl std::fmt::Display) {
+    // An error here cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Whether whoever read standard output has left.
-pub fn is_reader_gone(error: &anyhow::Error) -> bool {
+/// Returns whether the reader of standard output has closed it.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and what caused it, without the repetitions that libraries make.
+/// Joins the error and its causes, without causes that the line contains already.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -76,7 +74,7 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-/// The error of a call in one line, with what to do about it.
+/// Formats an error of the client, with advice what to do.
 pub fn with_advice(error: &ClientError) -> String {
     match advice(error) {
         Some(advice) => format!("{error}; {advice}"),
@@ -158,18 +156,18 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_one_line_that_says_things_once() {
+    fn one_line_omits_repeated_causes() {
         let error = Err::<(), _>(anyhow!("disk\nfull"))
             .context("can't write: disk full")
             .context("no task")
-            .expect_err("it is one");
+            .expect_err("an error");
         assert_eq!(one_line(&error), "no task: can't write: disk full");
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure() {
-        let gone = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert!(is_reader_gone(&gone));
-        assert!(!is_reader_gone(&anyhow!("something else")));
+    fn broken_pipe_is_detected() {
+        let broken = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&broken));
+        assert!(!is_broken_pipe(&anyhow!("something else")));
     }
 }

@@ -1,15 +1,15 @@
-//! The way from nothing to a finished task, as lines that can be pasted.
+//! curl commands from an empty platform to a finished task, for the console.
 
 use miniapp_accounts::mail::Mail;
 use serde_json::json;
 
 use crate::platform::Addresses;
 
-/// Passes the rules for passwords, and is nobody's.
+/// An example that satisfies the password rules.
 const PASSWORD: &str = "seven quiet lanterns";
 
-/// What to paste first, for the code.
-pub fn ask_for_code(at: &Addresses) -> String {
+/// Returns the command that requests a verification code.
+pub fn request_code(at: &Addresses) -> String {
     post(
         &format!("{}/send-verification-code", at.auth_url()),
         None,
@@ -17,7 +17,7 @@ pub fn ask_for_code(at: &Addresses) -> String {
     )
 }
 
-/// What to paste once a mail with a code has arrived: the rest of the way.
+/// Returns the commands that use a code: registration, sign-in and a first task.
 pub fn use_code(at: &Addresses, mail: &Mail, code: &str) -> Vec<String> {
     let (auth, api) = (at.auth_url(), at.api_url());
     let (email, login) = (&mail.to, login(&mail.to));
@@ -40,18 +40,18 @@ pub fn use_code(at: &Addresses, mail: &Mail, code: &str) -> Vec<String> {
     ]
 }
 
-/// A JSON object of texts, its fields in the order that people would write them.
+/// Formats a JSON object with its fields in the given order.
 fn body(fields: &[(&str, &str)]) -> String {
     let fields: Vec<String> =
         fields.iter().map(|(name, value)| format!("\"{name}\":{}", json!(value))).collect();
     format!("{{{}}}", fields.join(","))
 }
 
-/// A login that goes with an address.
+/// Derives a valid login from an address.
 fn login(email: &str) -> &str {
     let name = email.split('@').next().unwrap_or_default();
-    let fits = name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if fits { name } else { "ada" }
+    let is_valid = name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_valid { name } else { "ada" }
 }
 
 fn post(url: &str, token: Option<&str>, body: &str) -> String {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_survive_a_shell() {
+    fn commands_are_quoted_for_a_shell() {
         let mail = Mail {
             id: uuid::Uuid::nil(),
             to: "o'neil@example.com".to_owned(),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_comes_from_the_address_where_it_can() {
+    fn login_is_derived_from_the_address() {
         for (email, expected) in
             [("grace@x.org", "grace"), ("ab@x.org", "ada"), ("a.b@x.org", "ada"), ("", "ada")]
         {

@@ -1,4 +1,4 @@
-//! Mail and ended tasks, as they come.
+//! Reports mail and ended tasks on the console.
 
 use std::time::Duration;
 
@@ -16,42 +16,42 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::steps;
-use super::trees::Budget;
+use super::curl;
+use super::throttle::Throttle;
 use crate::platform::{Addresses, Platform};
-use crate::ui::words::{between, count, grouped, shortened};
+use crate::ui::format::{between, count, grouped, truncate};
 use crate::ui::{Tone, Ui, status_line};
 
-/// A trace whose last spans take longer than that is shown without them.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often those that were passed over are summed up.
-const SUM_UP: Duration = Duration::from_secs(5);
+/// A trace is shown without spans that take longer than this to arrive.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the number of skipped tasks is reported.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells where the platform listens, then every mail and, to people, how tasks ended;
-/// forever.
-pub async fn tell(
+/// Prints where the platform listens, then each mail and, unless the output is JSON, each
+/// ended task. Returns only on an error.
+pub async fn report(
     ui: Ui,
     platform: &Platform,
     telemetry: &Telemetry,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let teller = Teller { ui, platform, telemetry };
-    teller.welcome();
-    // Scripts hear of tasks from the API.
-    let ended =
+    let reporter = Reporter { ui, platform, telemetry };
+    reporter.welcome();
+    // Scripts can watch tasks through the API.
+    let events =
         if ui.json { None } else { Some(platform.broker.subscribe(Topic::TaskEvents).await?) };
-    tokio::try_join!(teller.mails(), teller.tasks(ended), teller.end(shutdown))?;
+    tokio::try_join!(reporter.mails(), reporter.tasks(events), reporter.shutdown(shutdown))?;
     Ok(())
 }
 
-struct Teller<'a> {
+struct Reporter<'a> {
     ui: Ui,
     platform: &'a Platform,
     telemetry: &'a Telemetry,
 }
 
-impl Teller<'_> {
-    /// Writes a line. The platform goes on when whoever read has left.
+impl Reporter<'_> {
+    /// Prints a line. The platform keeps running if nobody reads its output.
     fn line(&self, text: impl std::fmt::Display) {
         let _ = self.ui.line(text);
     }
@@ -67,7 +67,7 @@ impl Teller<'_> {
             |text: &str| self.ui.palette.paint(Tone::Strong, text),
             |text: String| self.ui.palette.paint(Tone::Dim, text),
         );
-        self.line(format_args!("{} is up.\n", strong("MiniApp")));
+        self.line(format_args!("{} is running.\n", strong("MiniApp")));
         self.line(format_args!(
             "  Tasks     {}  {}",
             at.api_url(),
@@ -85,20 +85,20 @@ impl Teller<'_> {
         self.line(format_args!("  Files     {}\n", self.platform.data_dir().display()));
         let program = std::env::args().next().unwrap_or_else(|| "miniapp".to_owned());
         self.line(format_args!(
-            "Make an account in another terminal with `{program} register`, or by hand:\n"
+            "Create an account in another terminal with `{program} register`, or with curl:\n"
         ));
-        self.line(format_args!("  {}\n", steps::ask_for_code(at)));
+        self.line(format_args!("  {}\n", curl::request_code(at)));
         self.line(
-            "The mail with the code shows up here, with the lines that use it. Ctrl-C stops.\n",
+            "The mail with the code appears here, with the next commands. Press Ctrl-C to stop.\n",
         );
     }
 
-    async fn end(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn shutdown(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
         shutdown.begun().await;
         if self.ui.json {
             self.line(json!({"event": "stopping"}));
         } else {
-            self.line("Stopping: running tasks may end. Ctrl-C once more stops at once.");
+            self.line("Stopping: waiting for running tasks. Press Ctrl-C again to stop now.");
         }
         std::future::pending().await
     }
@@ -109,9 +109,9 @@ impl Teller<'_> {
             match mails.recv().await {
                 Ok(mail) => self.mail(&mail),
                 Err(RecvError::Lagged(missed)) => {
-                    self.line(format_args!("(and {missed} more mails; see `miniapp mail`)"));
+                    self.line(format_args!("... and {missed} more mails; see `miniapp mail`"));
                 }
-                // No more mail will come, which must not end the rest.
+                // The other reports continue.
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
@@ -137,24 +137,24 @@ impl Teller<'_> {
         }
         self.line("");
         if let Some(code) = mail.code().filter(|_| mail.subject.contains("verification")) {
-            for line in steps::use_code(&self.platform.addresses, mail, code) {
+            for line in curl::use_code(&self.platform.addresses, mail, code) {
                 self.line(format_args!("  {line}"));
             }
             self.line("");
         }
     }
 
-    async fn tasks(&self, ended: Option<Box<dyn Subscription>>) -> anyhow::Result<()> {
-        let Some(mut ended) = ended else { return std::future::pending().await };
-        let mut budget = Budget::new(Instant::now());
-        let mut sum_up = interval(SUM_UP);
-        sum_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn tasks(&self, events: Option<Box<dyn Subscription>>) -> anyhow::Result<()> {
+        let Some(mut events) = events else { return std::future::pending().await };
+        let mut throttle = Throttle::new(Instant::now());
+        let mut summary = interval(SUMMARY_INTERVAL);
+        summary.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                received = ended.next() => match received {
+                received = events.next() => match received {
                     Some(Received::Message(message)) => {
-                        for (owner, task) in ends(&message.body) {
-                            if budget.take(Instant::now()) {
+                        for (owner, task) in ended_tasks(&message.body) {
+                            if throttle.acquire(Instant::now()) {
                                 self.task(owner, task).await;
                             }
                         }
@@ -162,24 +162,24 @@ impl Teller<'_> {
                     Some(Received::Gap | Received::Probe(_)) => {}
                     None => return std::future::pending().await,
                 },
-                _ = sum_up.tick() => match budget.passed_over() {
+                _ = summary.tick() => match throttle.take_skipped() {
                     0 => {}
-                    others => self.line(self.ui.palette.paint(
+                    skipped => self.line(self.ui.palette.paint(
                         Tone::Dim,
-                        format!("... and {} more tasks ended", grouped(others)),
+                        format!("... and {} more tasks ended", grouped(skipped)),
                     )),
                 },
             }
         }
     }
 
-    /// Tells how a task ended, unless the store can't be asked, which is no reason to end.
+    /// Prints the end of a task and its trace. A failing store is no reason to stop.
     async fn task(&self, owner: Uuid, id: Uuid) {
         let Ok(Some(task)) = self.platform.tasks.get(owner, id).await else { return };
         self.line(ended_line(self.ui, &task));
         let id = task.spec.trace.trace_id().and_then(|id| TraceId::from_hex(id).ok());
         let trace = match id {
-            Some(id) => self.telemetry.spans().wait_until_complete(id, PATIENCE).await,
+            Some(id) => self.telemetry.spans().wait_until_complete(id, TRACE_TIMEOUT).await,
             None => None,
         };
         if let Some(trace) = trace {
@@ -192,25 +192,25 @@ impl Teller<'_> {
     }
 }
 
-/// The tasks that ended by a message's events, and their owners.
-fn ends(body: &[u8]) -> Vec<(Uuid, Uuid)> {
+/// Returns the owners and ids of tasks that end with an event of the message.
+fn ended_tasks(body: &[u8]) -> Vec<(Uuid, Uuid)> {
     let Ok(events) = RawTaskEvents::read(body) else { return Vec::new() };
-    let ends = events.events.iter().filter_map(|event| {
+    let ended = events.events.iter().filter_map(|event| {
         let head = event.head().ok()?;
         let is_end =
             matches!(head.kind, EventType::Finished | EventType::Canceled | EventType::Failed);
         is_end.then_some((event.user_id, head.task_id))
     });
-    ends.collect()
+    ended.collect()
 }
 
-/// How a task ended, in a line.
+/// Formats the end of a task in one line.
 fn ended_line(ui: Ui, task: &Task) -> String {
     let Task { id, spec, state, .. } = task;
     let ended = state.finished_at.unwrap_or(spec.created_at);
-    // When it was restarted, the task itself doesn't say.
-    let begun = state.started_at.filter(|_| state.generation > 1);
-    let took = between(begun.unwrap_or(spec.created_at), ended);
+    // The time of a restart is not part of the task; the start of the attempt is close.
+    let restarted = state.started_at.filter(|_| state.generation > 1);
+    let took = between(restarted.unwrap_or(spec.created_at), ended);
     let attempts = match state.attempt {
         0 | 1 => String::new(),
         more => format!(" and {}", count(more as usize, "attempt")),
@@ -219,7 +219,7 @@ fn ended_line(ui: Ui, task: &Task) -> String {
     let id = ui.palette.paint(Tone::Dim, id);
     format!(
         "{} ({}) after {took}{attempts}: {status}  {id}",
-        ui.palette.paint(Tone::Strong, shortened(&spec.description, 60)),
+        ui.palette.paint(Tone::Strong, truncate(&spec.description, 60)),
         spec.kind
     )
 }

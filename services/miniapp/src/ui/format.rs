@@ -1,9 +1,9 @@
-//! Times and amounts in words.
+//! Durations, times and numbers as text.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A length of time, as exact as people want it: `850 ms`, `1.2 s`, `3 min 5 s`, `2 h`.
-pub fn span(length: SignedDuration) -> String {
+/// Formats a duration with useful precision: `850 ms`, `1.2 s`, `3 min 5 s`, `2 h`.
+pub fn duration(length: SignedDuration) -> String {
     let length = length.max(SignedDuration::ZERO);
     let (seconds, millis) = (length.as_secs(), length.subsec_millis());
     let two = |large: i64, unit, small: i64, below| match small {
@@ -21,27 +21,27 @@ pub fn span(length: SignedDuration) -> String {
     }
 }
 
-/// How long something took or takes.
+/// Formats the duration between two times.
 pub fn between(from: Timestamp, to: Timestamp) -> String {
-    span(to.duration_since(from))
+    duration(to.duration_since(from))
 }
 
-/// `in 5 s` or `5 s ago`.
+/// Formats a time relative to `now`: `in 5 s` or `5 s ago`.
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", between(now, at)) } else { format!("{} ago", between(at, now)) }
 }
 
-/// A moment in UTC, to the millisecond.
-pub fn moment(at: Timestamp) -> String {
+/// Formats a time in UTC with milliseconds.
+pub fn timestamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
 }
 
-/// `1 task`, `2 tasks`.
+/// Formats a number of things: `1 task`, `2 tasks`.
 pub fn count(number: usize, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
-/// A large number with its thousands apart.
+/// Formats a number with a comma between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -54,8 +54,8 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// `text` cut to `length` characters, where cutting is told by an ellipsis.
-pub fn shortened(text: &str, length: usize) -> String {
+/// Truncates `text` to `length` characters, including an ellipsis.
+pub fn truncate(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
         return text.to_owned();
     }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_as_exact_as_people_want_them() {
+    fn duration_has_useful_precision() {
         let cases = [
             (-5, "0 ms"),
             (0, "0 ms"),
@@ -80,13 +80,13 @@ mod tests {
             (90_000_000, "1 d 1 h"),
         ];
         for (millis, expected) in cases {
-            assert_eq!(span(SignedDuration::from_millis(millis)), expected);
+            assert_eq!(duration(SignedDuration::from_millis(millis)), expected);
         }
-        assert_eq!(span(SignedDuration::from_micros(12)), "12 us");
+        assert_eq!(duration(SignedDuration::from_micros(12)), "12 us");
     }
 
     #[test]
-    fn thousands_stand_apart() {
+    fn grouped_separates_thousands() {
         let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
         for (number, expected) in cases {
             assert_eq!(grouped(number), expected);
@@ -94,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters() {
-        assert_eq!(shortened("abcdef", 6), "abcdef");
-        assert_eq!(shortened("abcdefg", 6), "abc...");
+    fn truncate_adds_an_ellipsis() {
+        assert_eq!(truncate("abcdef", 6), "abcdef");
+        assert_eq!(truncate("abcdefg", 6), "abc...");
     }
 }

@@ -1,19 +1,19 @@
-//! Tasks, events and workers for the tests.
+//! Tasks, events and workers for tests.
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{Event, EventType, Status, Task, Worker};
 use uuid::Uuid;
 
-/// So many seconds after everything began.
+/// Returns the time of a second after a fixed start.
 pub fn at(seconds: i64) -> Timestamp {
-    let begin: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
-    begin + SignedDuration::from_secs(seconds)
+    let start: Timestamp = "2030-01-01T00:00:00Z".parse().expect("a time");
+    start + SignedDuration::from_secs(seconds)
 }
 
-/// A task that was created at second 0, has begun its first attempt at second 1 if it
-/// isn't waiting, and ended at second 5 if it has.
+/// Returns a task that was created at second 0. Unless it is awaiting, its first attempt
+/// started at second 1; if it has ended, that was at second 5.
 pub fn task(status: Status) -> Task {
-    let begun = status != Status::Awaiting;
+    let is_started = status != Status::Awaiting;
     Task {
         task_id: Uuid::nil(),
         kind: "echo".to_owned(),
@@ -25,19 +25,19 @@ pub fn task(status: Status) -> Task {
         progress: 0.0,
         result: None,
         error: None,
-        attempt: u32::from(begun),
+        attempt: u32::from(is_started),
         max_attempts: 3,
         generation: 1,
         created_at: at(0),
         run_at: None,
-        execution_started_at: begun.then(|| at(1)),
+        execution_started_at: is_started.then(|| at(1)),
         execution_finished_at: status.is_terminal().then(|| at(5)),
-        worker: begun.then(|| "worker-1".to_owned()),
+        worker: is_started.then(|| "worker-1".to_owned()),
         trace_id: None,
     }
 }
 
-/// An event of that task at a second.
+/// Returns an event of that task at a second.
 pub fn event(kind: EventType, second: i64) -> Event {
     let status = match kind {
         EventType::Created
@@ -50,7 +50,7 @@ pub fn event(kind: EventType, second: i64) -> Event {
         EventType::Canceled | EventType::Deleted => Status::Canceled,
         EventType::Failed => Status::Failed,
     };
-    let begun = !matches!(kind, EventType::Created | EventType::Restarted);
+    let is_started = !matches!(kind, EventType::Created | EventType::Restarted);
     Event {
         id: Uuid::nil(),
         task_id: Uuid::nil(),
@@ -59,12 +59,12 @@ pub fn event(kind: EventType, second: i64) -> Event {
         status,
         message: None,
         progress: 0.0,
-        attempt: u32::from(begun),
-        worker: begun.then(|| "worker-1".to_owned()),
+        attempt: u32::from(is_started),
+        worker: is_started.then(|| "worker-1".to_owned()),
     }
 }
 
-/// A worker that runs `running` of at most 8 tasks.
+/// Returns a worker that runs `running` of at most 8 tasks.
 pub fn worker(name: &str, kinds: &[&str], running: u32) -> Worker {
     Worker {
         name: name.to_owned(),

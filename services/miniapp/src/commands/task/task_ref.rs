@@ -1,4 +1,4 @@
-//! How people name a task.
+//! [`TaskRef`]: how a command line refers to a task.
 
 use std::str::FromStr;
 
@@ -9,14 +9,21 @@ use uuid::Uuid;
 /// A task by its id, or the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskRef {
-    /// This one.
     Id(Uuid),
-    /// The caller's newest one.
+    /// The caller's newest task.
     Last,
 }
 
+/// Arguments of commands that change tasks.
+#[derive(Debug, clap::Args)]
+pub struct TaskRefs {
+    /// Ids of tasks, or `last` for your newest one
+    #[arg(required = true, value_name = "TASK")]
+    pub tasks: Vec<TaskRef>,
+}
+
 impl TaskRef {
-    /// The task's id.
+    /// Returns the id of the task.
     pub async fn resolve(self, client: &Client) -> anyhow::Result<Uuid> {
         match self {
             Self::Id(id) => Ok(id),
@@ -26,7 +33,7 @@ impl TaskRef {
                 let newest = page
                     .tasks
                     .first()
-                    .context("you have no tasks yet; submit one with `miniapp task submit`")?;
+                    .context("you have no tasks; submit one with `miniapp task submit`")?;
                 Ok(newest.task_id)
             }
         }
@@ -39,9 +46,7 @@ impl FromStr for TaskRef {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "last" => Ok(Self::Last),
-            id => {
-                id.parse().map(Self::Id).map_err(|_| "a task is named by its id (a UUID) or `last`")
-            }
+            id => id.parse().map(Self::Id).map_err(|_| "expected the id of a task or `last`"),
         }
     }
 }
@@ -51,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_is_named_by_its_id_or_as_the_last() {
+    fn task_ref_parses_an_id_or_last() {
         assert_eq!("last".parse(), Ok(TaskRef::Last));
         let id = "01930000-0000-7000-8000-000000000000";
         assert_eq!(

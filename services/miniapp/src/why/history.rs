@@ -1,0 +1,51 @@
+//! Earlier attempts and restarts of a task.
+
+use miniapp_types::task::{Event, EventType};
+
+use super::facts::Facts;
+use crate::ui::format::{between, count};
+
+/// Returns a sentence for each earlier event of the newest generation. The current status
+/// is left to the explanation.
+pub fn sentences(facts: Facts<'_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if facts.task.generation > 1 {
+        let restarts = facts.task.generation as usize - 1;
+        let restarts = count(restarts, "time");
+        sentences
+            .push(format!("It was restarted {restarts}. The following is about the latest run."));
+    }
+    let events = facts.generation();
+    for (index, event) in events.iter().enumerate() {
+        sentences.extend(sentence(event, events[..index].last()));
+    }
+    sentences
+}
+
+fn sentence(event: &Event, previous: Option<&Event>) -> Option<String> {
+    let message = event.message.as_deref().unwrap_or("no message");
+    let worker = event.worker.as_deref().unwrap_or("its worker");
+    let took = previous
+        .map_or_else(String::new, |previous| format!(" after {}", between(previous.at, event.at)));
+    let attempt = event.attempt;
+    Some(match event.kind {
+        EventType::Retrying => {
+            format!("Attempt {attempt} failed on {worker}{took}: {message}.")
+        }
+        EventType::LeaseLost => format!(
+            "{worker} was lost during attempt {attempt}. The task was released for other workers."
+        ),
+        EventType::Released => {
+            format!("{worker} shut down and returned it unfinished. That attempt does not count.")
+        }
+        EventType::CancelRequested => "Its owner canceled it while it was running.".to_owned(),
+        EventType::Created
+        | EventType::Started
+        | EventType::Progress
+        | EventType::Finished
+        | EventType::Canceled
+        | EventType::Failed
+        | EventType::Restarted
+        | EventType::Deleted => return None,
+    })
+}
