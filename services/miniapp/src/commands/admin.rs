@@ -24,5 +24,7 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     }
     let roles: Vec<String> = account.roles.iter().map(ToString::to_string).collect();
     let (login, roles) = (&account.login, roles.join(", "));
-    Ok(context.ui.line(format_args!("{login} has the roles {roles}, from the next sign-in."))?)
+    Ok(context
+        .ui
+        .line(format_args!("{login} now has the roles {roles}. Sign in again to use them."))?)
 }

@@ -8,9 +8,9 @@ mod history;
 mod tests;
 mod waiting;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use miniapp_tasks::domain::TTL_EXCEEDED;
-use miniapp_types::task::{Event, EventType, Status, Task, Worker};
+use miniapp_types::task::{EventType, Status};
 
 use crate::ui::format::{between, count, duration};
 

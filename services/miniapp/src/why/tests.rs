@@ -1,4 +1,4 @@
-use miniapp_types::task::TaskError;
+use miniapp_types::task::{Event, Task, TaskError, Worker};
 
 use super::*;
 use crate::fixtures::{at, event, task, worker};
@@ -85,7 +85,7 @@ fn running_is_explained() {
 fn cancel_of_an_earlier_attempt_is_ignored() {
     let running = Task { execution_started_at: Some(at(9)), ..task(Status::Executing) };
     let events = [event(EventType::CancelRequested, 2), event(EventType::Started, 9)];
-    assert!(explained(&running, &events, &[], 10).because.starts_with("It is running"));
+    assert!(explained(&running, &events, &[], 10).reason.starts_with("It is running"));
 }
 
 #[test]

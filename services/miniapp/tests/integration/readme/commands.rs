@@ -43,7 +43,7 @@ const EXPECTED: [(&str, &[(&str, &str)]); 2] = [
             ("the task has its result", "\"result\":{\"hello\":\"world\"}"),
             ("the computation ends", "Compute something"),
             ("the status is explained", "Fail at first (flaky) is Finished."),
-            ("an admin is made", "ada is"),
+            ("an admin is made", "ada now has the roles user, admin."),
         ],
     ),
 ];
