@@ -1,4 +1,4 @@
-//! A mail server in the process of a test, which fails as it is told.
+//! An in-process SMTP server with fault injection.
 
 mod mail;
 mod session;
@@ -24,63 +24,55 @@ use crate::certificate::Certificate;
 
 /// The only user.
 pub const USER: &str = "ada@example.com";
-/// That user's password, which a URL can't hold as it is.
+/// A password that must be percent-encoded in a URL.
 pub const PASSWORD: &str = "p@ss/w:rd";
 
-/// When TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encryption {
-    /// Never.
     None,
-    /// With STARTTLS.
-    Offered,
-    /// With the connection.
-    FromStart,
+    StartTls,
+    Implicit,
 }
 
-/// What a server is like.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// When TLS begins.
     pub encryption: Encryption,
-    /// The ways of signing in that are offered, such as `PLAIN LOGIN`; without any nobody
-    /// needs to.
+    /// The AUTH mechanisms, such as `PLAIN LOGIN`. Without any, no authentication is required.
     pub mechanisms: &'static str,
-    /// Whether it takes addresses beyond ASCII.
-    pub is_international: bool,
+    /// Whether the server supports international addresses.
+    pub smtputf8: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { encryption: Encryption::None, mechanisms: "", is_international: true }
+        Self { encryption: Encryption::None, mechanisms: "", smtputf8: true }
     }
 }
 
-/// What a client has just done when something goes wrong.
+/// When a fault occurs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It connected.
+    /// After the connection.
     Connect,
-    /// It named the sender.
+    /// After `MAIL`.
     Sender,
-    /// It named the recipient.
+    /// After `RCPT`.
     Recipient,
-    /// It sent the whole mail.
+    /// After the complete mail.
     Content,
 }
 
-/// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The server answers with this line.
-    Say(&'static str),
-    /// The server says nothing any more.
+    /// The server replies with this line.
+    Reply(&'static str),
+    /// The server stops replying.
     Hang,
-    /// The server hangs up; a mail that it has it keeps.
+    /// The server disconnects. It keeps a complete mail.
     HangUp,
 }
 
-/// A server, until it is dropped.
+/// A server that runs until it is dropped.
 pub struct Server {
     address: SocketAddr,
     state: Arc<State>,
@@ -94,16 +86,15 @@ struct State {
     fault: Mutex<Option<(Stage, Fault)>>,
     mails: Mutex<Vec<ReceivedMail>>,
     connections: AtomicUsize,
-    sign_ins: AtomicUsize,
+    auth_attempts: AtomicUsize,
 }
 
 impl Server {
-    /// Starts one.
     pub async fn start(options: Options) -> Result<Self> {
         Self::start_at("127.0.0.1:0".parse()?, options).await
     }
 
-    /// Starts one at an address of a former one.
+    /// Starts a server at the address of a previous one.
     pub async fn start_at(address: SocketAddr, options: Options) -> Result<Self> {
         let certificate = Certificate::for_localhost()?;
         let files = tempfile::tempdir()?;
@@ -114,7 +105,7 @@ impl Server {
             fault: Mutex::default(),
             mails: Mutex::default(),
             connections: AtomicUsize::new(0),
-            sign_ins: AtomicUsize::new(0),
+            auth_attempts: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -122,39 +113,36 @@ impl Server {
         Ok(Self { address, state, files, accepting })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The file with the certificate of who signed the server's, in PEM.
-    pub fn authority(&self) -> PathBuf {
+    /// Returns the path of the CA certificate in PEM.
+    pub fn ca_certificate(&self) -> PathBuf {
         self.files.path().join("ca.pem")
     }
 
-    /// Lets every mail from now on go wrong at `stage`.
+    /// Injects a fault into every mail from now on.
     pub fn fail(&self, stage: Stage, fault: Fault) {
         *self.state.fault.lock() = Some((stage, fault));
     }
 
-    /// Lets everything go well again.
-    pub fn work(&self) {
+    pub fn recover(&self) {
         *self.state.fault.lock() = None;
     }
 
-    /// What it took.
     pub fn mails(&self) -> Vec<ReceivedMail> {
         self.state.mails.lock().clone()
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How often somebody tried to sign in.
-    pub fn sign_ins(&self) -> usize {
-        self.state.sign_ins.load(Ordering::SeqCst)
+    /// Returns the number of authentication attempts so far.
+    pub fn auth_attempts(&self) -> usize {
+        self.state.auth_attempts.load(Ordering::SeqCst)
     }
 }
 
@@ -170,13 +158,13 @@ impl State {
     }
 }
 
-/// Serves until it is dropped, and all connections with it.
+/// Accepts connections. Dropping the future closes them.
 async fn accept(listener: TcpListener, state: Arc<State>) {
     let mut sessions = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         state.connections.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(&state);
-        // A client that breaks off is the client's business.
+        // Disconnecting clients are expected.
         sessions.spawn(async move { session::serve(stream, &state).await.ok() });
     }
 }

@@ -1,5 +1,5 @@
-//! Whoever asks about a name can't tell by the work that it takes whether there is an
-//! account: the store is left with the same changes.
+//! Requests for known and unknown names leave the same changes in the store, so that they
+//! take the same time.
 
 use miniapp_config::Database;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::support::{PASSWORD, Platform, caller};
 const KNOWN: &str = "ada@example.com";
 const UNKNOWN: &str = "bob@example.com";
 
-/// A platform with the account of one of the two, who haven't been sent anything lately.
+/// A platform with an account for one of the two addresses, after their cooldown.
 async fn platform() -> Platform {
     let platform = Platform::new().await;
     platform.register("ada").await;
@@ -25,22 +25,22 @@ async fn platform() -> Platform {
     platform
 }
 
-/// What the store has of an address, and how much of everything.
+/// What the store contains about an address, and the number of rows of each kind.
 #[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    /// Whether a code is kept for each purpose, and how often one was tried.
+struct Rows {
+    /// For each purpose: whether there is a MAC, and the number of attempts.
     codes: Vec<(String, bool, i64)>,
     messages: i64,
     failures: i64,
     entries: i64,
 }
 
-impl Traces {
+impl Rows {
     async fn of(platform: &Platform, address: &str) -> Self {
         let database: Database = platform.config.section().expect("a section");
         let pool = SqlitePool::connect(database.url.expose()).await;
         let pool = pool.expect("a store");
-        // Without the one that the account was registered with.
+        // Without the code that the account was registered with.
         let codes = "SELECT purpose, mac IS NOT NULL, tries FROM codes WHERE email = ? AND \
                      sent_at > (SELECT min(created_at) FROM accounts) ORDER BY purpose";
         let codes = sqlx::query_as(codes).bind(address).fetch_all(&pool).await;
@@ -55,8 +55,8 @@ impl Traces {
         }
     }
 
-    /// What `action` leaves on a platform of its own.
-    async fn left(address: &str, action: impl AsyncFn(&Accounts, Email)) -> Self {
+    /// Returns what `action` leaves on a new platform.
+    async fn after(address: &str, action: impl AsyncFn(&Accounts, Email)) -> Self {
         let platform = platform().await;
         let email = Email::parse(address).expect("an address");
         action(&platform.accounts, email).await;
@@ -64,52 +64,52 @@ impl Traces {
     }
 }
 
-/// Does the same to both addresses.
-async fn both(action: impl AsyncFn(&Accounts, Email)) -> Traces {
-    let known = Traces::left(KNOWN, &action).await;
-    assert_eq!(known, Traces::left(UNKNOWN, &action).await);
+/// Asserts that `action` leaves the same rows for both addresses, and returns them.
+async fn for_both(action: impl AsyncFn(&Accounts, Email)) -> Rows {
+    let known = Rows::after(KNOWN, &action).await;
+    assert_eq!(known, Rows::after(UNKNOWN, &action).await);
     known
 }
 
-async fn try_verification(accounts: &Accounts, email: Email) {
+async fn verify_with_wrong_code(accounts: &Accounts, email: Email) {
     let verification = Verification { email, code: Secret::new("wrong") };
-    let refused = accounts.verify_email(verification, &caller()).await.expect_err("refused");
-    assert_eq!(refused.code(), Some(Code::CodeInvalid));
+    let error = accounts.verify_email(verification, &caller()).await.expect_err("rejected");
+    assert_eq!(error.code(), Some(Code::CodeInvalid));
 }
 
-async fn try_reset(accounts: &Accounts, email: Email) {
+async fn reset_with_wrong_code(accounts: &Accounts, email: Email) {
     let body = json!({"email": email.as_str(), "code": "wrong", "newPassword": PASSWORD});
-    let confirmation = ResetConfirmation::from_body(body).expect("readable");
-    let refused = accounts.confirm_reset(confirmation, &caller()).await.expect_err("refused");
-    assert_eq!(refused.code(), Some(Code::CodeInvalid));
+    let confirmation = ResetConfirmation::from_body(body).expect("a valid body");
+    let error = accounts.confirm_reset(confirmation, &caller()).await.expect_err("rejected");
+    assert_eq!(error.code(), Some(Code::CodeInvalid));
 }
 
 #[tokio::test]
-async fn codes_to_register_are_asked_for_and_tried_alike() {
-    let left = both(async |accounts, email| {
+async fn verification_leaves_same_rows_for_unknown_address() {
+    let rows = for_both(async |accounts, email| {
         accounts.send_verification_code(email.clone(), &caller()).await.expect("sent");
-        try_verification(accounts, email.clone()).await;
-        try_verification(accounts, email).await;
+        verify_with_wrong_code(accounts, email.clone()).await;
+        verify_with_wrong_code(accounts, email).await;
     })
     .await;
-    assert_eq!(left.codes, [("verification".to_owned(), true, 2)]);
-    assert_eq!(left.messages, 1);
+    assert_eq!(rows.codes, [("verification".to_owned(), true, 2)]);
+    assert_eq!(rows.messages, 1);
 }
 
 #[tokio::test]
-async fn codes_to_reset_a_password_are_asked_for_and_tried_alike() {
-    let left = both(async |accounts, email| {
+async fn password_reset_leaves_same_rows_for_unknown_address() {
+    let rows = for_both(async |accounts, email| {
         accounts.request_reset(email.clone(), &caller()).await.expect("sent");
-        try_reset(accounts, email.clone()).await;
-        try_reset(accounts, email).await;
+        reset_with_wrong_code(accounts, email.clone()).await;
+        reset_with_wrong_code(accounts, email).await;
     })
     .await;
-    assert_eq!(left.codes, [("reset".to_owned(), true, 2)]);
-    assert_eq!(left.messages, 1);
+    assert_eq!(rows.codes, [("reset".to_owned(), true, 2)]);
+    assert_eq!(rows.messages, 1);
 }
 
 #[tokio::test]
-async fn a_mail_that_is_withheld_is_done_without_being_sent() {
+async fn withheld_mail_is_finished_without_being_sent() {
     let platform = platform().await;
     let before = platform.mailer.sent().len();
     for (address, sent) in [(UNKNOWN, 0), (KNOWN, 1)] {
@@ -117,20 +117,20 @@ async fn a_mail_that_is_withheld_is_done_without_being_sent() {
         platform.accounts.request_reset(email, &caller()).await.expect("sent");
         assert_eq!(platform.run_once().await, 1);
         assert_eq!(platform.mailer.sent().len() - before, sent, "{address}");
-        assert_eq!(Traces::of(&platform, address).await.messages, 0);
+        assert_eq!(Rows::of(&platform, address).await.messages, 0);
     }
 }
 
 #[tokio::test]
-async fn sign_ins_fail_alike() {
-    let left = both(async |accounts, email| {
+async fn failed_sign_in_leaves_same_rows_for_unknown_login() {
+    let rows = for_both(async |accounts, email| {
         let login = email.as_str().split('@').next().expect("a name");
         for name in [login, email.as_str(), "@"] {
             let wrong = Secret::new("wrong");
-            let refused = accounts.sign_in(name, &wrong, &caller()).await.expect_err("refused");
-            assert_eq!(refused.code(), Some(Code::CredentialsInvalid));
+            let error = accounts.sign_in(name, &wrong, &caller()).await.expect_err("rejected");
+            assert_eq!(error.code(), Some(Code::CredentialsInvalid));
         }
     })
     .await;
-    assert_eq!(left.failures, 3);
+    assert_eq!(rows.failures, 3);
 }

@@ -1,4 +1,4 @@
-//! What is owed is done at least once, whatever fails meanwhile.
+//! Outbox messages are delivered at least once, despite failures.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use miniapp_types::message::{AccountDeleted, SessionChanged};
 use crate::support::{Platform, caller};
 
 #[tokio::test]
-async fn mail_waits_for_its_server_longer_and_longer() {
+async fn mail_is_retried_with_backoff() {
     let platform = Platform::new().await;
     platform.mailer.fail(MailError::Temporary("down".to_owned()));
     platform.send_code("ada@example.com").await;
@@ -19,7 +19,7 @@ async fn mail_waits_for_its_server_longer_and_longer() {
         assert_eq!(platform.run_once().await, 0, "attempt {attempt}");
         platform.clock.advance(Duration::from_secs(2 << attempt));
     }
-    platform.mailer.work();
+    platform.mailer.recover();
     assert_eq!(platform.run_once().await, 1);
     assert_eq!(platform.mailer.sent().len(), 1);
     platform.clock.advance(Duration::from_hours(1));
@@ -27,16 +27,16 @@ async fn mail_waits_for_its_server_longer_and_longer() {
 }
 
 #[tokio::test]
-async fn mail_that_is_refused_or_late_is_given_up() {
+async fn rejected_or_expired_mail_is_abandoned() {
     let platform = Platform::new().await;
     platform.mailer.fail(MailError::Permanent("no such user".to_owned()));
     platform.send_code("ada@example.com").await;
     assert_eq!(platform.run_once().await, 1);
-    platform.mailer.work();
+    platform.mailer.recover();
     platform.clock.advance(Duration::from_hours(1));
     assert_eq!(platform.run_once().await, 0);
 
-    // A code whose time is over helps nobody.
+    // An expired code is not sent.
     platform.send_code("bob@example.com").await;
     platform.clock.advance(Duration::from_mins(10));
     assert_eq!(platform.run_once().await, 1);
@@ -46,7 +46,7 @@ async fn mail_that_is_refused_or_late_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_told_even_if_the_broker_is_away_at_first() {
+async fn account_deletion_is_published_after_broker_outage() {
     let platform = Platform::new().await;
     let account = platform.register("ada").await;
     let owner = platform.owner("ada").await;
@@ -56,14 +56,14 @@ async fn a_deletion_is_told_even_if_the_broker_is_away_at_first() {
     platform.broker.resume();
     platform.clock.advance(Duration::from_secs(2));
     assert_eq!(platform.run_once().await, 1);
-    assert_eq!(platform.told_deletion().await, account.user_id);
+    assert_eq!(platform.next_deletion().await, account.user_id);
 }
 
 #[tokio::test]
-async fn news_of_sessions_wait_for_the_broker() {
+async fn session_events_are_published_after_broker_outage() {
     let platform = Platform::new().await;
     platform.register("ada").await;
-    let mut news = platform.broker.subscribe(Topic::Sessions).await.expect("a subscription");
+    let mut events = platform.broker.subscribe(Topic::Sessions).await.expect("a subscription");
     platform.broker.pause();
     let owner = platform.owner("ada").await;
     platform.accounts.sign_out(&owner, &caller()).await.expect("signed out");
@@ -71,7 +71,7 @@ async fn news_of_sessions_wait_for_the_broker() {
     platform.broker.resume();
     platform.run_once().await;
     loop {
-        let Received::Message(message) = news.next().await.expect("news") else { continue };
+        let Received::Message(message) = events.next().await.expect("an event") else { continue };
         let SessionChanged::V1 { session_id, epoch, .. } = message.decode().expect("a change");
         assert_eq!((session_id, epoch), (owner.session, None));
         break;
@@ -79,13 +79,13 @@ async fn news_of_sessions_wait_for_the_broker() {
 }
 
 #[tokio::test]
-async fn a_broker_that_forgets_is_told_again_after_a_start() {
+async fn deletions_are_republished_to_non_durable_broker_after_restart() {
     let platform = Platform::new().await;
     let account = platform.register("ada").await;
     let owner = platform.owner("ada").await;
     platform.accounts.delete(&owner, &caller()).await.expect("deleted");
     platform.run_once().await;
-    assert_eq!(platform.told_deletion().await, account.user_id);
+    assert_eq!(platform.next_deletion().await, account.user_id);
     assert_eq!(platform.run_once().await, 0);
 
     let shutdown = Shutdown::new();

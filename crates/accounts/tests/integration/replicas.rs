@@ -1,4 +1,4 @@
-//! Many processes on one store.
+//! Several processes with one store.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn replicas_agree_on_the_next_key() {
 }
 
 #[tokio::test]
-async fn another_secret_is_refused_in_one_line() {
+async fn different_secret_is_rejected_with_one_line() {
     let platform = Platform::new().await;
     let secret = [("MINIAPP__AUTH__SECRET", "0123456789abcdef0123456789abcdef")];
     let error = platform.replica(&secret).await.expect_err("another secret").to_string();
@@ -46,7 +46,7 @@ async fn another_secret_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn an_administrator_is_made_on_the_database() {
+async fn grant_admin_works_on_the_database() {
     let platform = Platform::new().await;
     platform.register("ada").await;
     let before = platform.owner("ada").await;
@@ -60,6 +60,6 @@ async fn an_administrator_is_made_on_the_database() {
     assert!(matches!(grant("bob").await, Err(GrantError::NotFound(_))));
     let session = platform.store.session(before.session).await.expect("a store");
     assert_eq!(session.map(|(session, _)| session.epoch), Some(2));
-    // The running service tells of it.
+    // The running service publishes it.
     assert_eq!(platform.run_once().await, 1);
 }

@@ -1,4 +1,4 @@
-//! Mail through a real server, read as whoever gets it reads it.
+//! Mail through a real SMTP server, decoded as its recipient sees it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tempfile::TempDir;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-/// The user and the password as a URL holds them.
+/// User and password, percent-encoded.
 const CREDENTIALS: &str = "ada%40example.com:p%40ss%2Fw%3Ard@";
 const CODE: &str = "048213";
 
-/// What sends, and the accounts on top of it.
+/// A mailer, and accounts that use it.
 struct Sender {
     config: Config,
     mailer: Arc<dyn Mailer>,
@@ -29,7 +29,7 @@ struct Sender {
 }
 
 impl Sender {
-    /// One that sends to `url` and gives up after a second.
+    /// Sends to `url`, with a timeout of one second.
     async fn to(url: &str) -> Self {
         let files = tempfile::tempdir().expect("a directory");
         let directory = files.path().display().to_string();
@@ -64,8 +64,8 @@ impl Sender {
         Self { config, mailer, accounts, clock, _files: files }
     }
 
-    /// One that sends to a server as simple as can be.
-    async fn simply_to(server: &Server) -> Self {
+    /// Sends without TLS and credentials.
+    async fn plain(server: &Server) -> Self {
         Self::to(&url("smtp", server.address(), "", "")).await
     }
 
@@ -73,29 +73,29 @@ impl Sender {
         self.mailer.send(&mail("bob@example.com")).await
     }
 
-    /// Why a mail doesn't leave now.
-    async fn delay(&self) -> String {
+    /// Returns the reason of a temporary failure.
+    async fn temporary_failure(&self) -> String {
         match self.send().await {
             Err(MailError::Temporary(reason)) => one_line(reason),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Why a mail never leaves.
-    async fn refusal(&self) -> String {
+    /// Returns the reason of a permanent failure.
+    async fn permanent_failure(&self) -> String {
         match self.send().await {
             Err(MailError::Permanent(reason)) => one_line(reason),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn owe_a_code(&self) {
+    async fn request_code(&self) {
         let email = Email::parse("bob@example.com").expect("an address");
-        self.accounts.send_verification_code(email, &Caller::default()).await.expect("owed");
+        self.accounts.send_verification_code(email, &Caller::default()).await.expect("a request");
     }
 
-    /// Tries what is owed once; how much that was.
-    async fn run_once(&self) -> usize {
+    /// Attempts each due message once, and returns their number.
+    async fn run_outbox(&self) -> usize {
         self.accounts.relay().run_once().await.expect("a pass")
     }
 }
@@ -110,7 +110,7 @@ fn url(scheme: &str, address: SocketAddr, credentials: &str, query: &str) -> Str
 }
 
 fn trusting(server: &Server) -> String {
-    format!("?cacertfile={}", server.authority().display())
+    format!("?cacertfile={}", server.ca_certificate().display())
 }
 
 fn mail(to: &str) -> Mail {
@@ -132,9 +132,9 @@ async fn simple_server() -> Server {
 }
 
 #[tokio::test]
-async fn a_mail_arrives_as_it_was_written() {
+async fn mail_arrives_intact() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
+    let sender = Sender::plain(&server).await;
     let sent = mail("bob@example.com");
     sender.mailer.send(&sent).await.expect("sent");
     let [mail] = server.mails().try_into().expect("one mail");
@@ -154,17 +154,17 @@ async fn a_mail_arrives_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn every_way_to_a_server() {
-    let (none, offered, from_start) =
-        (Encryption::None, Encryption::Offered, Encryption::FromStart);
+async fn tls_modes_and_auth_mechanisms_work() {
+    let (none, starttls, implicit) =
+        (Encryption::None, Encryption::StartTls, Encryption::Implicit);
     for (scheme, encryption, mechanisms, query) in [
         ("smtp", none, "", ""),
         ("smtp", none, "PLAIN", "?tls=none"),
-        ("smtp", offered, "", ""),
-        ("smtp", offered, "PLAIN LOGIN", ""),
-        ("smtp", offered, "LOGIN", "&tls=required"),
-        ("smtps", from_start, "", ""),
-        ("smtps", from_start, "LOGIN", ""),
+        ("smtp", starttls, "", ""),
+        ("smtp", starttls, "PLAIN LOGIN", ""),
+        ("smtp", starttls, "LOGIN", "&tls=required"),
+        ("smtps", implicit, "", ""),
+        ("smtps", implicit, "LOGIN", ""),
     ] {
         let case = format!("{scheme} {encryption:?} {mechanisms} {query}");
         let server = server(Options { encryption, mechanisms, ..Options::default() }).await;
@@ -182,9 +182,9 @@ async fn every_way_to_a_server() {
 }
 
 #[tokio::test]
-async fn connections_are_few_and_used_again() {
+async fn connections_are_limited_and_reused() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
+    let sender = Sender::plain(&server).await;
     for _ in 0..3 {
         sender.send().await.expect("sent");
     }
@@ -196,107 +196,107 @@ async fn connections_are_few_and_used_again() {
 }
 
 #[tokio::test]
-async fn what_is_refused_for_now_goes_later() {
+async fn temporary_rejections_are_retried() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
+    let sender = Sender::plain(&server).await;
     for stage in [Stage::Sender, Stage::Recipient, Stage::Content] {
-        server.fail(stage, Fault::Say("451 4.3.0 try again"));
-        let reason = sender.delay().await;
+        server.fail(stage, Fault::Reply("451 4.3.0 try again"));
+        let reason = sender.temporary_failure().await;
         assert!(reason.contains("451 4.3.0 try again"), "{stage:?}: {reason}");
     }
-    server.work();
+    server.recover();
     sender.send().await.expect("sent");
     assert_eq!(server.connections(), 1);
-    // What has to do with us and not with the mail can be put right.
+    // Errors of the configuration are temporary, whatever the code.
     for line in ["550 5.7.1 <no-reply@miniapp.example> is not yours", "530 5.7.0 sign in"] {
-        server.fail(Stage::Sender, Fault::Say(line));
-        let reason = sender.delay().await;
+        server.fail(Stage::Sender, Fault::Reply(line));
+        let reason = sender.temporary_failure().await;
         assert!(reason.contains("mail.from") && !reason.contains('@'), "{reason}");
     }
-    server.fail(Stage::Recipient, Fault::Say("530 5.7.0 sign in"));
-    sender.delay().await;
-    server.fail(Stage::Connect, Fault::Say("421 too busy"));
-    let other = Sender::simply_to(&server).await;
-    assert!(other.delay().await.contains("421 too busy"));
+    server.fail(Stage::Recipient, Fault::Reply("530 5.7.0 sign in"));
+    sender.temporary_failure().await;
+    server.fail(Stage::Connect, Fault::Reply("421 too busy"));
+    let other = Sender::plain(&server).await;
+    assert!(other.temporary_failure().await.contains("421 too busy"));
 }
 
 #[tokio::test]
-async fn what_is_refused_for_good_is_told_without_address_and_code() {
+async fn permanent_rejections_omit_address_and_code() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
-    server.fail(Stage::Recipient, Fault::Say("550 5.1.1 <bob@example.com>: no such user"));
-    let reason = sender.refusal().await;
+    let sender = Sender::plain(&server).await;
+    server.fail(Stage::Recipient, Fault::Reply("550 5.1.1 <bob@example.com>: no such user"));
+    let reason = sender.permanent_failure().await;
     assert!(reason.contains("the recipient: 550 5.1.1 [address] no such user"), "{reason}");
-    server.fail(Stage::Content, Fault::Say("554 5.7.1 we don't like 048213"));
-    let reason = sender.refusal().await;
+    server.fail(Stage::Content, Fault::Reply("554 5.7.1 we don't like 048213"));
+    let reason = sender.permanent_failure().await;
     assert!(reason.contains("554 5.7.1 we don't like [hidden]"), "{reason}");
     assert_eq!(server.mails(), []);
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_holds_up_one_mail_and_no_other() {
+async fn timeout_affects_one_mail_only() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
+    let sender = Sender::plain(&server).await;
     sender.send().await.expect("sent");
     for stage in [Stage::Sender, Stage::Recipient, Stage::Content] {
         server.fail(stage, Fault::Hang);
-        let reason = sender.delay().await;
+        let reason = sender.temporary_failure().await;
         assert!(reason.contains("in time"), "{stage:?}: {reason}");
-        server.work();
+        server.recover();
         sender.send().await.expect("sent");
     }
     assert_eq!((server.mails().len(), server.connections()), (4, 4));
 }
 
 #[tokio::test]
-async fn a_mail_whose_answer_was_lost_comes_again_as_the_same() {
+async fn lost_reply_resends_mail_with_same_message_id() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
-    sender.owe_a_code().await;
+    let sender = Sender::plain(&server).await;
+    sender.request_code().await;
     server.fail(Stage::Content, Fault::HangUp);
-    assert_eq!(sender.run_once().await, 1);
-    server.work();
+    assert_eq!(sender.run_outbox().await, 1);
+    server.recover();
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.run_once().await, 1);
+    assert_eq!(sender.run_outbox().await, 1);
     let [first, second] = server.mails().try_into().expect("two mails");
     assert_eq!(first.message_id, second.message_id);
     assert_eq!(first.text, second.text);
 }
 
 #[tokio::test]
-async fn the_outbox_gives_up_what_is_refused_and_waits_for_the_rest() {
+async fn outbox_abandons_permanent_and_retries_temporary_rejections() {
     let server = simple_server().await;
-    let sender = Sender::simply_to(&server).await;
-    server.fail(Stage::Recipient, Fault::Say("450 4.2.1 greylisted"));
-    sender.owe_a_code().await;
-    assert_eq!((sender.run_once().await, sender.run_once().await), (1, 0));
-    server.fail(Stage::Recipient, Fault::Say("550 5.1.1 no such user"));
+    let sender = Sender::plain(&server).await;
+    server.fail(Stage::Recipient, Fault::Reply("450 4.2.1 greylisted"));
+    sender.request_code().await;
+    assert_eq!((sender.run_outbox().await, sender.run_outbox().await), (1, 0));
+    server.fail(Stage::Recipient, Fault::Reply("550 5.1.1 no such user"));
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.run_once().await, 1);
-    server.work();
+    assert_eq!(sender.run_outbox().await, 1);
+    server.recover();
     sender.clock.advance(Duration::from_mins(5));
-    assert_eq!((sender.run_once().await, server.mails().len()), (0, 0));
+    assert_eq!((sender.run_outbox().await, server.mails().len()), (0, 0));
 }
 
 #[tokio::test]
-async fn a_server_may_come_later_and_go() {
+async fn server_outages_are_survived() {
     let server = simple_server().await;
     let address = server.address();
     drop(server);
     let sender = Sender::to(&url("smtp", address, "", "")).await;
     assert!(sender.mailer.ping().await.is_err());
-    sender.owe_a_code().await;
-    assert_eq!(sender.run_once().await, 1);
+    sender.request_code().await;
+    assert_eq!(sender.run_outbox().await, 1);
     let start = || async { Server::start_at(address, Options::default()).await };
     let server = start().await.expect("a server");
     sender.mailer.ping().await.expect("it is there");
     sender.clock.advance(Duration::from_secs(2));
-    assert_eq!(sender.run_once().await, 1);
+    assert_eq!(sender.run_outbox().await, 1);
     let [mail] = server.mails().try_into().expect("one mail");
     assert_eq!(mail.subject, "Your MiniApp verification code");
-    // The connection that was kept is dead.
+    // The idle connection is dead.
     drop(server);
-    sender.delay().await;
+    sender.temporary_failure().await;
     let server =
         miniapp_test_support::eventually("the port is free", async || start().await.ok()).await;
     sender.send().await.expect("sent");
@@ -304,27 +304,27 @@ async fn a_server_may_come_later_and_go() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_told_once_and_not_tried_again_at_once() {
+async fn wrong_credentials_back_off() {
     let options = Options { mechanisms: "PLAIN", ..Options::default() };
     let server = server(options).await;
     let sender = Sender::to(&url("smtp", server.address(), "eve:s3cr3t@", "?tls=none")).await;
     for _ in 0..3 {
-        let reason = sender.delay().await;
+        let reason = sender.temporary_failure().await;
         assert!(reason.contains("user and password of mail.url (535)"), "{reason}");
         assert!(!reason.contains("s3cr3t") && sender.mailer.ping().await.is_err(), "{reason}");
     }
-    assert_eq!((server.sign_ins(), server.connections()), (1, 1));
+    assert_eq!((server.auth_attempts(), server.connections()), (1, 1));
     let sender = Sender::to(&url("smtp", server.address(), "", "")).await;
-    assert!(sender.delay().await.contains("530 5.7.0 sign in first"));
+    assert!(sender.temporary_failure().await.contains("530 5.7.0 sign in first"));
 }
 
 #[tokio::test]
-async fn tls_that_does_not_fit_is_told() {
+async fn tls_mismatch_is_reported() {
     let options = |encryption| Options { encryption, ..Options::default() };
     let plain = server(options(Encryption::None)).await;
-    let offering = server(options(Encryption::Offered)).await;
-    let tls = server(options(Encryption::FromStart)).await;
-    for (server, scheme, credentials, query, told) in [
+    let offering = server(options(Encryption::StartTls)).await;
+    let tls = server(options(Encryption::Implicit)).await;
+    for (server, scheme, credentials, query, expected) in [
         (&offering, "smtp", "", "", "certificate"),
         (&tls, "smtps", "", "", "certificate"),
         (&plain, "smtps", "", "", "which smtps:// takes for a TLS port"),
@@ -333,21 +333,21 @@ async fn tls_that_does_not_fit_is_told() {
         (&tls, "smtp", "", "", "has to begin with smtps://"),
     ] {
         let url = url(scheme, server.address(), credentials, query);
-        let reason = Sender::to(&url).await.delay().await;
-        assert!(reason.contains(told), "{url}: {reason}");
+        let reason = Sender::to(&url).await.temporary_failure().await;
+        assert!(reason.contains(expected), "{url}: {reason}");
     }
 }
 
 #[tokio::test]
-async fn addresses_beyond_ascii() {
-    for is_international in [true, false] {
-        let server = server(Options { is_international, ..Options::default() }).await;
-        let sender = Sender::simply_to(&server).await;
-        // Every server takes the domain.
+async fn international_addresses_work() {
+    for smtputf8 in [true, false] {
+        let server = server(Options { smtputf8, ..Options::default() }).await;
+        let sender = Sender::plain(&server).await;
+        // Every server accepts an encoded domain.
         sender.mailer.send(&mail("bob@b\u{fc}cher.example")).await.expect("sent");
         assert_eq!(server.mails()[0].recipients, ["bob@xn--bcher-kva.example"]);
         let sent = sender.mailer.send(&mail("b\u{f6}b@example.com")).await;
-        if is_international {
+        if smtputf8 {
             sent.expect("sent");
             assert_eq!(server.mails()[1].recipients, ["b\u{f6}b@example.com"]);
         } else {

@@ -1,4 +1,4 @@
-//! Accounts with a clock that stands still and a mailer that can fail.
+//! Accounts with a manual clock and a mailer that can fail.
 
 use std::sync::Arc;
 
@@ -22,25 +22,22 @@ use uuid::Uuid;
 /// The password of every account.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// A mailer that keeps what it sends, or fails.
+/// A mailer that collects mails, or fails.
 #[derive(Default)]
 pub struct TestMailer {
     sent: Mutex<Vec<Mail>>,
-    fault: Mutex<Option<MailError>>,
+    error: Mutex<Option<MailError>>,
 }
 
 impl TestMailer {
-    /// Fails from now on.
-    pub fn fail(&self, fault: MailError) {
-        *self.fault.lock() = Some(fault);
+    pub fn fail(&self, error: MailError) {
+        *self.error.lock() = Some(error);
     }
 
-    /// Works from now on.
-    pub fn work(&self) {
-        *self.fault.lock() = None;
+    pub fn recover(&self) {
+        *self.error.lock() = None;
     }
 
-    /// What was sent.
     pub fn sent(&self) -> Vec<Mail> {
         self.sent.lock().clone()
     }
@@ -49,7 +46,7 @@ impl TestMailer {
 #[async_trait]
 impl Mailer for TestMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        match &*self.fault.lock() {
+        match &*self.error.lock() {
             Some(MailError::Temporary(reason)) => return Err(MailError::Temporary(reason.clone())),
             Some(MailError::Permanent(reason)) => return Err(MailError::Permanent(reason.clone())),
             None => {}
@@ -63,7 +60,6 @@ impl Mailer for TestMailer {
     }
 }
 
-/// Accounts and what they stand on.
 pub struct Platform {
     pub accounts: Accounts,
     pub store: Arc<dyn Store>,
@@ -85,37 +81,37 @@ impl Platform {
         let store = open_store(&config.section().expect("a section")).await.expect("a store");
         let broker = Arc::new(MemoryBroker::new());
         let mailer = Arc::new(TestMailer::default());
-        let parts = Dependencies {
+        let dependencies = Dependencies {
             service: "auth",
             store: store.clone(),
             broker: broker.clone(),
             mailer: mailer.clone(),
             clock: clock.clone(),
         };
-        let accounts = Accounts::open(&config, parts).await?;
+        let accounts = Accounts::open(&config, dependencies).await?;
         Ok(Self { accounts, store, broker, mailer, clock, config, files })
     }
 
-    /// Another process on the same files, whose broker has forgotten everything.
+    /// Restarts the process on the same files, with an empty broker.
     pub async fn restart(self) -> Self {
         Self::open(self.files, self.clock).await.expect("accounts")
     }
 
-    /// Another replica on the same store, with other settings.
+    /// Starts a replica with the same store and additional settings.
     pub async fn replica(&self, settings: &[(&str, &str)]) -> Result<Accounts, OpenError> {
-        let parts = Dependencies {
+        let dependencies = Dependencies {
             service: "auth",
             store: self.store.clone(),
             broker: self.broker.clone(),
             mailer: self.mailer.clone(),
             clock: self.clock.clone(),
         };
-        Accounts::open(&config(&self.files, settings), parts).await
+        Accounts::open(&config(&self.files, settings), dependencies).await
     }
 
-    /// Tries what is owed once; how much that was.
+    /// Attempts each due outbox message once, and returns their number.
     pub async fn run_once(&self) -> usize {
-        self.accounts.relay().run_once().await.expect("a pass")
+        self.accounts.relay().run_once().await.expect("a store that works")
     }
 
     pub async fn send_code(&self, address: &str) {
@@ -134,19 +130,19 @@ impl Platform {
         let verification = Verification { email, code };
         self.accounts.verify_email(verification, &caller()).await.expect("verified");
         let body = json!({"email": address, "login": login, "password": PASSWORD});
-        let registration = Registration::from_body(body).expect("readable");
+        let registration = Registration::from_body(body).expect("a valid body");
         self.accounts.register(registration, &caller()).await.expect("registered")
     }
 
-    /// Signs in and tells who the token stands for.
+    /// Signs in and returns the identity of the token.
     pub async fn owner(&self, login: &str) -> Identity {
         let password = Secret::new(PASSWORD);
         let tokens = self.accounts.sign_in(login, &password, &caller()).await.expect("signed in");
         self.accounts.authenticate(tokens.auth_token.expose()).await.expect("valid")
     }
 
-    /// Takes the news of a deleted account.
-    pub async fn told_deletion(&self) -> Uuid {
+    /// Receives the event of a deleted account.
+    pub async fn next_deletion(&self) -> Uuid {
         let mut consumer =
             self.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
         let delivery = consumer.next().await.expect("a message");

@@ -1,39 +1,34 @@
-//! A mail as its receiver sees it.
+//! Mails as their recipient sees them.
 
 use mail_parser::{Addr, Address, HeaderName, Message, MessageParser};
 
-/// A mail that was taken.
+/// A mail that the server accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMail {
-    /// Who the client said it is from.
+    /// The sender of the envelope.
     pub sender: String,
-    /// Who the client said it is for.
+    /// The recipients of the envelope.
     pub recipients: Vec<String>,
-    /// Who had signed in.
+    /// The authenticated user.
     pub user: Option<String>,
-    /// Whether it came over TLS.
     pub is_encrypted: bool,
-    /// The mail as it came.
+    /// The undecoded mail.
     pub raw: String,
-    /// `From`, name and address, decoded.
+    /// Name and address of `From`, decoded.
     pub from: (Option<String>, String),
-    /// `To`.
     pub to: String,
-    /// The subject, decoded.
     pub subject: String,
-    /// `Message-ID` without its brackets.
+    /// `Message-ID` without brackets.
     pub message_id: String,
     /// `Date` in seconds since 1970.
     pub date: i64,
     /// The media types of the parts.
     pub parts: Vec<String>,
-    /// The text, decoded.
     pub text: String,
-    /// The HTML, decoded.
     pub html: String,
 }
 
-/// What was said before the mail.
+/// The envelope of a mail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Envelope {
     pub sender: String,
@@ -43,7 +38,7 @@ pub(super) struct Envelope {
 }
 
 impl ReceivedMail {
-    /// Reads a mail, unless it is none.
+    /// Decodes a mail. Returns `None` if it is malformed.
     pub(super) fn read(envelope: Envelope, raw: String) -> Option<Self> {
         let Envelope { sender, recipients, user, is_encrypted } = envelope;
         let message = MessageParser::default().parse(raw.as_bytes())?;

@@ -22,28 +22,28 @@ struct Session<'a> {
 }
 
 pub(super) async fn serve(stream: TcpStream, state: &State) -> Result<()> {
-    let is_encrypted = state.options.encryption == Encryption::FromStart;
+    let is_encrypted = state.options.encryption == Encryption::Implicit;
     let stream: Box<dyn Stream> =
         if is_encrypted { Box::new(state.tls.accept(stream).await?) } else { Box::new(stream) };
     let envelope = Envelope { is_encrypted, ..Envelope::default() };
     let mut session = Session { stream: BufReader::new(stream), state, envelope };
-    session.answer(Stage::Connect, "220 localhost ESMTP").await?;
+    session.reply_at(Stage::Connect, "220 localhost ESMTP").await?;
     while let Some(line) = session.line().await? {
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => session.hello().await?,
             "STARTTLS" => session = session.start_tls().await?,
-            "AUTH" => session.sign_in(rest).await?,
+            "AUTH" => session.auth(rest).await?,
             "MAIL" => session.sender(rest).await?,
             "RCPT" => session.recipient(rest).await?,
             "DATA" => session.content().await?,
             "RSET" => {
-                session.forget();
-                session.say("250 forgotten").await?;
+                session.reset();
+                session.reply("250 OK").await?;
             }
-            "NOOP" => session.say("250 fine").await?,
-            "QUIT" => return session.say("221 bye").await,
-            _ => session.say("500 what?").await?,
+            "NOOP" => session.reply("250 OK").await?,
+            "QUIT" => return session.reply("221 bye").await,
+            _ => session.reply("500 unknown command").await?,
         }
     }
     Ok(())
@@ -54,62 +54,62 @@ impl Session<'_> {
         let mut line = String::new();
         let length = self.stream.read_line(&mut line).await?;
         if length > 0 && !line.ends_with("\r\n") {
-            return Err(Error::other("a line that doesn't end"));
+            return Err(Error::other("an unterminated line"));
         }
         Ok((length > 0).then(|| line.trim_end_matches("\r\n").to_owned()))
     }
 
-    async fn say(&mut self, line: &str) -> Result<()> {
+    async fn reply(&mut self, line: &str) -> Result<()> {
         self.stream.write_all(format!("{line}\r\n").as_bytes()).await?;
         self.stream.flush().await
     }
 
-    /// Says `line`, unless something is to go wrong here; whether it was said.
-    async fn answer(&mut self, stage: Stage, line: &str) -> Result<bool> {
+    /// Replies with `line`, or with the fault at this stage. Returns whether it was `line`.
+    async fn reply_at(&mut self, stage: Stage, line: &str) -> Result<bool> {
         match self.state.fault(stage) {
-            None => self.say(line).await.map(|()| true),
-            Some(Fault::Say(fault)) => self.say(fault).await.map(|()| false),
+            None => self.reply(line).await.map(|()| true),
+            Some(Fault::Reply(fault)) => self.reply(fault).await.map(|()| false),
             Some(Fault::Hang) => pending().await,
-            Some(Fault::HangUp) => Err(Error::other("told to hang up")),
+            Some(Fault::HangUp) => Err(Error::other("a planned disconnect")),
         }
     }
 
     async fn hello(&mut self) -> Result<()> {
         let options = &self.state.options;
         let mut lines = vec!["localhost".to_owned(), "8BITMIME".to_owned()];
-        if options.encryption == Encryption::Offered && !self.envelope.is_encrypted {
+        if options.encryption == Encryption::StartTls && !self.envelope.is_encrypted {
             lines.push("STARTTLS".to_owned());
         }
         if !options.mechanisms.is_empty() {
             lines.push(format!("AUTH {}", options.mechanisms));
         }
-        if options.is_international {
+        if options.smtputf8 {
             lines.push("SMTPUTF8".to_owned());
         }
         let last = lines.len() - 1;
         for (index, line) in lines.iter().enumerate() {
             let dash = if index == last { ' ' } else { '-' };
-            self.say(&format!("250{dash}{line}")).await?;
+            self.reply(&format!("250{dash}{line}")).await?;
         }
         Ok(())
     }
 
     async fn start_tls(mut self) -> Result<Self> {
-        self.say("220 go on").await?;
+        self.reply("220 ready").await?;
         let stream = self.state.tls.accept(self.stream.into_inner()).await?;
         let envelope = Envelope { is_encrypted: true, ..Envelope::default() };
         let stream: Box<dyn Stream> = Box::new(stream);
         Ok(Session { stream: BufReader::new(stream), state: self.state, envelope })
     }
 
-    async fn sign_in(&mut self, request: &str) -> Result<()> {
-        self.state.sign_ins.fetch_add(1, Ordering::SeqCst);
+    async fn auth(&mut self, request: &str) -> Result<()> {
+        self.state.auth_attempts.fetch_add(1, Ordering::SeqCst);
         let (mechanism, initial) = request.split_once(' ').unwrap_or((request, ""));
         if !self.state.options.mechanisms.split(' ').any(|offered| offered == mechanism) {
-            return self.say("504 not offered").await;
+            return self.reply("504 mechanism not supported").await;
         }
         let (user, password) = if mechanism == "LOGIN" {
-            (self.ask("Username:").await?, self.ask("Password:").await?)
+            (self.prompt("Username:").await?, self.prompt("Password:").await?)
         } else {
             let plain = decoded(initial)?;
             let mut fields = plain.split('\0').skip(1).map(str::to_owned);
@@ -117,30 +117,30 @@ impl Session<'_> {
         };
         if (user.as_str(), password.as_str()) == (USER, PASSWORD) {
             self.envelope.user = Some(user);
-            self.say("235 welcome").await
+            self.reply("235 authenticated").await
         } else {
-            self.say(&format!("535 5.7.8 {user} isn't known with {password}")).await
+            self.reply(&format!("535 5.7.8 {user} rejected with password {password}")).await
         }
     }
 
-    async fn ask(&mut self, what: &str) -> Result<String> {
-        self.say(&format!("334 {}", BASE64_STANDARD.encode(what))).await?;
+    async fn prompt(&mut self, what: &str) -> Result<String> {
+        self.reply(&format!("334 {}", BASE64_STANDARD.encode(what))).await?;
         decoded(&self.line().await?.unwrap_or_default())
     }
 
     async fn sender(&mut self, request: &str) -> Result<()> {
         let needs_user = !self.state.options.mechanisms.is_empty();
         if needs_user && self.envelope.user.is_none() {
-            return self.say("530 5.7.0 sign in first").await;
+            return self.reply("530 5.7.0 sign in first").await;
         }
-        if self.answer(Stage::Sender, "250 fine").await? {
+        if self.reply_at(Stage::Sender, "250 OK").await? {
             self.envelope.sender = bracketed(request)?;
         }
         Ok(())
     }
 
     async fn recipient(&mut self, request: &str) -> Result<()> {
-        if self.answer(Stage::Recipient, "250 fine").await? {
+        if self.reply_at(Stage::Recipient, "250 OK").await? {
             self.envelope.recipients.push(bracketed(request)?);
         }
         Ok(())
@@ -148,28 +148,28 @@ impl Session<'_> {
 
     async fn content(&mut self) -> Result<()> {
         if self.envelope.recipients.is_empty() {
-            return self.say("503 for whom?").await;
+            return self.reply("503 no recipients").await;
         }
-        self.say("354 go on").await?;
+        self.reply("354 send the mail").await?;
         let mut raw = String::new();
         loop {
-            let line = self.line().await?.ok_or_else(|| Error::other("half a mail"))?;
+            let line = self.line().await?.ok_or_else(|| Error::other("an incomplete mail"))?;
             if line == "." {
                 break;
             }
             raw.push_str(line.strip_prefix('.').unwrap_or(&line));
             raw.push_str("\r\n");
         }
-        if !matches!(self.state.fault(Stage::Content), Some(Fault::Say(_) | Fault::Hang)) {
+        if !matches!(self.state.fault(Stage::Content), Some(Fault::Reply(_) | Fault::Hang)) {
             let mail = ReceivedMail::read(self.envelope.clone(), raw);
-            self.state.mails.lock().push(mail.ok_or_else(|| Error::other("no mail"))?);
+            self.state.mails.lock().push(mail.ok_or_else(|| Error::other("not a mail"))?);
         }
-        self.forget();
-        self.answer(Stage::Content, "250 taken").await?;
+        self.reset();
+        self.reply_at(Stage::Content, "250 queued").await?;
         Ok(())
     }
 
-    fn forget(&mut self) {
+    fn reset(&mut self) {
         self.envelope.sender.clear();
         self.envelope.recipients.clear();
     }
@@ -177,7 +177,7 @@ impl Session<'_> {
 
 fn bracketed(request: &str) -> Result<String> {
     let inside = request.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-    inside.map(|(address, _)| address.to_owned()).ok_or_else(|| Error::other("no address"))
+    inside.map(|(address, _)| address.to_owned()).ok_or_else(|| Error::other("not an address"))
 }
 
 fn decoded(text: &str) -> Result<String> {

@@ -1,4 +1,4 @@
-//! A mail as it goes over the wire.
+//! Mails in MIME.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use url::Host;
 
 use super::super::Mail;
 
-/// A mail in its encoding, and who it is from and for.
+/// An encoded mail with its envelope.
 pub(super) struct Message {
     pub from: Address,
     pub to: Address,
@@ -19,40 +19,40 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Writes `mail`. Header lines are made of typed values, so that nothing in the mail can
-    /// end one and begin another.
-    pub fn write(mail: &Mail, from: &Mailbox, now: Timestamp) -> anyhow::Result<Self> {
-        let to = mail.to.parse().ok().and_then(in_ascii);
-        let to = to.context("it goes to what is no address")?;
+    /// Encodes `mail`. Headers are built from typed values, so that no part of the mail can
+    /// inject another one.
+    pub fn render(mail: &Mail, from: &Mailbox, now: Timestamp) -> anyhow::Result<Self> {
+        let to = mail.to.parse().ok().and_then(with_ascii_domain);
+        let to = to.context("the recipient is not a valid address")?;
         let built = lettre::Message::builder()
             .from(from.clone())
             .to(to.clone().into())
             .subject(mail.subject.as_str())
             .date(SystemTime::from(now))
-            // The same one each time, for whoever gets the mail twice.
+            // The same for each attempt, so that duplicates can be recognized.
             .message_id(Some(format!("<{}@{}>", mail.id, from.email.domain())))
-            .raw_header(automatic())
+            .raw_header(auto_submitted())
             .multipart(MultiPart::alternative_plain_html(mail.text.clone(), mail.html.clone()))
-            .context("it can't be written")?;
+            .context("the mail can't be encoded")?;
         Ok(Self { from: from.email.clone(), to, bytes: built.formatted() })
     }
 
-    /// Whether its addresses ask for a server that takes more than ASCII.
+    /// Whether the addresses require SMTPUTF8.
     pub fn is_international(&self) -> bool {
         !(self.from.as_ref() as &str).is_ascii() || !(self.to.as_ref() as &str).is_ascii()
     }
 }
 
-/// Reads `Name <address>` or an address.
+/// Parses `Name <address>` or an address.
 pub(super) fn sender(text: &str) -> anyhow::Result<Mailbox> {
     let shape = || format!("{text:?} is not like Me <me@example.com>");
     let mailbox: Mailbox = text.parse().with_context(shape)?;
-    let email = in_ascii(mailbox.email).with_context(shape)?;
+    let email = with_ascii_domain(mailbox.email).with_context(shape)?;
     Ok(Mailbox::new(mailbox.name, email))
 }
 
-/// The address with its domain as name servers know it, which every mail server takes.
-fn in_ascii(address: Address) -> Option<Address> {
+/// Encodes the domain in Punycode, which every mail server accepts.
+fn with_ascii_domain(address: Address) -> Option<Address> {
     if address.domain().is_ascii() {
         return Some(address);
     }
@@ -60,8 +60,8 @@ fn in_ascii(address: Address) -> Option<Address> {
     Address::new(address.user(), domain).ok()
 }
 
-/// Keeps out-of-office notes from answering (RFC 3834).
-fn automatic() -> HeaderValue {
+/// Suppresses automatic replies (RFC 3834).
+fn auto_submitted() -> HeaderValue {
     let name = HeaderName::new_from_ascii_str("Auto-Submitted");
     HeaderValue::new(name, "auto-generated".to_owned())
 }
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn written(to: &str, subject: &str, from: &str) -> anyhow::Result<(Message, String)> {
+    fn render(to: &str, subject: &str, from: &str) -> anyhow::Result<(Message, String)> {
         let mail = Mail {
             id: Uuid::nil(),
             to: to.to_owned(),
@@ -80,14 +80,14 @@ mod tests {
             text: "Hello".to_owned(),
             html: "<p>Hello</p>".to_owned(),
         };
-        let message = Message::write(&mail, &sender(from)?, Timestamp::UNIX_EPOCH)?;
+        let message = Message::render(&mail, &sender(from)?, Timestamp::UNIX_EPOCH)?;
         let text = String::from_utf8(message.bytes.clone())?;
         Ok((message, text))
     }
 
     #[test]
-    fn headers_say_when_who_and_what() {
-        let (_, text) = written("ada@example.com", "Hi", "Me <me@example.org>").expect("written");
+    fn render_writes_headers() {
+        let (_, text) = render("ada@example.com", "Hi", "Me <me@example.org>").expect("a message");
         for line in [
             "From: Me <me@example.org>\r\n",
             "To: ada@example.com\r\n",
@@ -102,27 +102,27 @@ mod tests {
     }
 
     #[test]
-    fn no_line_breaks_into_the_headers() {
-        let (_, text) = written("ada@example.com", "Hi\r\nBcc: eve@example.com", "me@example.org")
-            .expect("written");
+    fn render_prevents_header_injection() {
+        let (_, text) = render("ada@example.com", "Hi\r\nBcc: eve@example.com", "me@example.org")
+            .expect("a message");
         assert!(!text.contains("\r\nBcc"), "{text}");
         for to in ["ada@example.com\r\nBcc: eve@example.com", "ada@example.com>\r\nRCPT TO:<eve@x"]
         {
-            assert!(written(to, "Hi", "me@example.org").is_err(), "{to}");
+            assert!(render(to, "Hi", "me@example.org").is_err(), "{to}");
         }
         assert!(sender("Me\r\nBcc: eve@example.com <me@example.org>").is_err());
     }
 
     #[test]
-    fn domains_are_written_as_name_servers_know_them() {
+    fn domains_are_encoded_in_punycode() {
         let (message, text) =
-            written("ada@b\u{fc}cher.example", "Hi", "Gr\u{fc}\u{df}e <me@b\u{fc}cher.example>")
-                .expect("written");
+            render("ada@b\u{fc}cher.example", "Hi", "Gr\u{fc}\u{df}e <me@b\u{fc}cher.example>")
+                .expect("a message");
         assert_eq!(message.to.to_string(), "ada@xn--bcher-kva.example");
         assert_eq!(message.from.to_string(), "me@xn--bcher-kva.example");
         assert!(text.is_ascii() && !message.is_international());
         let (message, _) =
-            written("\u{e5}da@example.com", "Hi", "me@example.org").expect("written");
+            render("\u{e5}da@example.com", "Hi", "me@example.org").expect("a message");
         assert!(message.is_international());
     }
 }

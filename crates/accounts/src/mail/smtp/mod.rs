@@ -1,8 +1,8 @@
-//! `smtp://` and `smtps://`: mail that a server takes over.
+//! `smtp://` and `smtps://`: mail through a mail server.
 
-mod connections;
-mod fault;
+mod error;
 mod message;
+mod pool;
 mod server;
 
 use std::sync::Arc;
@@ -14,53 +14,51 @@ use lettre::message::Mailbox;
 use miniapp_runtime::clock::Clock;
 use tokio::time::{Instant, timeout_at};
 
-use self::connections::{Connection, Connections};
-use self::fault::Fault;
+use self::error::SmtpError;
 use self::message::Message;
+use self::pool::{ConnectionPool, PooledConnection};
 use self::server::Server;
 use super::{Mail, MailError, Mailer};
 use crate::config::MailConfig;
 
-/// Sends mail through a server.
+/// Sends mail through a mail server.
 pub struct SmtpMailer {
     from: Mailbox,
     clock: Arc<dyn Clock>,
-    limit: Duration,
-    connections: Connections,
+    timeout: Duration,
+    pool: ConnectionPool,
 }
 
 impl SmtpMailer {
-    /// Sends through the server that `mail.url` names. It isn't asked for yet, and may come
-    /// later.
+    /// Uses the server of `mail.url`. It is contacted with the first mail, and may become
+    /// available later.
     pub fn new(config: &MailConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let server = Server::parse(&config.url).context("mail.url can't be used")?;
         let from = message::sender(&config.from).context("mail.from can't be used")?;
-        let connections = Connections::new(server);
-        Ok(Self { from, clock, limit: config.timeout, connections })
+        Ok(Self { from, clock, timeout: config.timeout, pool: ConnectionPool::new(server) })
     }
 
-    async fn connection(&self, deadline: Instant) -> Result<Connection<'_>, Fault> {
-        let connection = timeout_at(deadline, self.connections.take()).await;
-        connection.unwrap_or_else(|_| Err(Fault::no_connection_in_time(self.connections.server())))
+    async fn connection(&self, deadline: Instant) -> Result<PooledConnection<'_>, SmtpError> {
+        let connection = timeout_at(deadline, self.pool.acquire()).await;
+        connection.unwrap_or_else(|_| Err(SmtpError::connect_timeout(self.pool.server())))
     }
 
-    async fn deliver(&self, message: &Message) -> Result<(), Fault> {
-        let deadline = Instant::now() + self.limit;
+    async fn deliver(&self, message: &Message) -> Result<(), SmtpError> {
+        let deadline = Instant::now() + self.timeout;
         let mut connection = self.connection(deadline).await?;
-        // A connection whose last command has no answer yet is of no use to anybody: given
-        // up in the middle, it is closed.
+        // After a timeout the connection is dropped, because an answer is still pending on it.
         match timeout_at(deadline, connection.deliver(message)).await {
             Ok(Ok(())) => {
-                connection.park();
+                connection.release();
                 Ok(())
             }
-            Ok(Err(fault)) => {
+            Ok(Err(error)) => {
                 if let Ok(true) = timeout_at(deadline, connection.reset()).await {
-                    connection.park();
+                    connection.release();
                 }
-                Err(fault)
+                Err(error)
             }
-            Err(_) => Err(Fault::no_answer_in_time(self.connections.server())),
+            Err(_) => Err(SmtpError::delivery_timeout(self.pool.server())),
         }
     }
 }
@@ -68,14 +66,14 @@ impl SmtpMailer {
 #[async_trait]
 impl Mailer for SmtpMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        let message = Message::write(mail, &self.from, self.clock.now());
+        let message = Message::render(mail, &self.from, self.clock.now());
         let message = message.map_err(|error| MailError::Permanent(format!("{error:#}")))?;
         let sent = self.deliver(&message).await;
-        sent.map_err(|fault| fault.hiding(mail.code()).into())
+        sent.map_err(|error| error.redacting(mail.code()).into())
     }
 
     async fn ping(&self) -> Result<(), MailError> {
-        self.connection(Instant::now() + self.limit).await?.park();
+        self.connection(Instant::now() + self.timeout).await?.release();
         Ok(())
     }
 }

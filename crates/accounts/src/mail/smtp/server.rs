@@ -1,4 +1,4 @@
-//! Where the server is and how it is spoken to, from the URL in the configuration.
+//! The mail server of `mail.url`.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use miniapp_config::EngineUrl;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-/// A server and the credentials for it. Shown without them.
+/// A mail server. Its `Display` omits the credentials.
 pub(super) struct Server {
     pub host: String,
     pub port: u16,
@@ -20,15 +20,15 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Reads `smtp://user:password@host:port`, or `smtps://` for TLS from the start. The
-    /// port is 587 or 465 unless the URL says otherwise.
+    /// Parses `smtp://user:password@host:port`, or `smtps://` for implicit TLS. The default
+    /// port is 587 or 465.
     ///
-    /// `tls` tells what `smtp://` does about STARTTLS: `required`, which is what it does
-    /// where there is a password, `opportunistic`, which is what it does otherwise, or
-    /// `none`. `cacertfile` names a certificate to trust besides the system's.
+    /// The parameter `tls` sets the use of STARTTLS by `smtp://`: `required` (the default
+    /// with a password), `opportunistic` (the default without one) or `none`. `cacertfile`
+    /// names a certificate to trust in addition to the system's.
     pub fn parse(url: &EngineUrl) -> anyhow::Result<Self> {
         let shape = || format!("{url} is not like smtp://user:password@host:port");
-        // The parser's own words are dropped: they may repeat the password.
+        // The parser's error is dropped because it may contain the password.
         let read = Url::parse(url.expose()).ok().with_context(shape)?;
         ensure!(matches!(read.path(), "" | "/") && read.fragment().is_none(), shape());
         let host = match read.host().with_context(shape)? {
@@ -41,11 +41,11 @@ impl Server {
             match &*name {
                 "tls" if read.scheme() == "smtp" => policy = Some(value.into_owned()),
                 "cacertfile" => authority = Some(value.into_owned()),
-                name => bail!("nobody knows the parameter {name:?} of {url}"),
+                name => bail!("unknown parameter {name:?} in {url}"),
             }
         }
         let default = if credentials.is_some() { "required" } else { "opportunistic" };
-        let parameters = || trust(&host, authority.as_deref());
+        let parameters = || tls_parameters(&host, authority.as_deref());
         let tls = match (read.scheme(), policy.as_deref().unwrap_or(default)) {
             ("smtps", _) => Tls::Wrapper(parameters()?),
             (_, "required") => Tls::Required(parameters()?),
@@ -53,9 +53,9 @@ impl Server {
             (_, "none") => Tls::None,
             _ => bail!("tls in {url} must be required, opportunistic or none"),
         };
-        let usual_port =
+        let default_port =
             if matches!(tls, Tls::Wrapper(_)) { SUBMISSIONS_PORT } else { SUBMISSION_PORT };
-        Ok(Self { port: read.port().unwrap_or(usual_port), host, tls, credentials })
+        Ok(Self { port: read.port().unwrap_or(default_port), host, tls, credentials })
     }
 }
 
@@ -69,7 +69,6 @@ impl fmt::Display for Server {
     }
 }
 
-/// User and password, if there are any.
 fn credentials(url: &Url) -> anyhow::Result<Option<Credentials>> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into);
     match (url.username(), url.password()) {
@@ -82,14 +81,14 @@ fn credentials(url: &Url) -> anyhow::Result<Option<Credentials>> {
     }
 }
 
-fn trust(host: &str, authority: Option<&str>) -> anyhow::Result<TlsParameters> {
+fn tls_parameters(host: &str, authority: Option<&str>) -> anyhow::Result<TlsParameters> {
     let mut parameters = TlsParameters::builder(host.to_owned());
     if let Some(file) = authority {
         let pem = std::fs::read(file);
         let pem = pem.with_context(|| format!("can't read {file}, the cacertfile"))?;
         let certificate = Certificate::from_pem(&pem);
         let certificate =
-            certificate.with_context(|| format!("{file}, the cacertfile, is no certificate"))?;
+            certificate.with_context(|| format!("{file}, the cacertfile, is not a certificate"))?;
         parameters = parameters.add_root_certificate(certificate);
     }
     parameters.build().context("can't set up TLS")
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_the_url_leaves_out_from_custom() {
+    fn parse_applies_default_ports() {
         for (url, shown) in [
             ("smtp://mail.example", "mail.example:587"),
             ("smtp://mail.example/", "mail.example:587"),
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_never_goes_without_tls_unless_told_so() {
+    fn password_requires_tls_by_default() {
         assert_eq!(tls_of("smtp://host"), "Opportunistic");
         assert_eq!(tls_of("smtp://me:secret@host"), "Required");
         assert_eq!(tls_of("smtp://me:secret@host?tls=none"), "None");
@@ -130,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn credentials_may_hold_any_character() {
+    fn credentials_are_percent_decoded() {
         let server = parse("smtp://ada%40example.com:p%2F%40ss@host").expect("a server");
         let expected = Credentials::new("ada@example.com".to_owned(), "p/@ss".to_owned());
         assert!(server.credentials == Some(expected));
     }
 
     #[test]
-    fn what_it_cannot_use_is_told_without_the_password() {
+    fn parse_errors_omit_the_password() {
         for url in [
             "smtp://",
             "smtp://me:secret@",
