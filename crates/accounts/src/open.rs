@@ -7,7 +7,8 @@ use miniapp_runtime::clock::Clock;
 use tokio::sync::broadcast;
 
 use crate::config::MailConfig;
-use crate::mail::{InboxMail, InboxMailer, Mailer, SmtpMailer};
+use crate::inbox::InboxMailer;
+use crate::mail::{InboxMail, Mailer, SmtpMailer};
 use crate::sql::{PostgresStore, SqliteStore};
 use crate::store::{Store, StoreError};
 

@@ -1,4 +1,4 @@
-//! Bodies with new passwords.
+//! Request bodies with new passwords.
 
 use axum::extract::{FromRequest, Request};
 use miniapp_accounts::Accounts;
@@ -7,8 +7,8 @@ use miniapp_types::fields::FromFields;
 
 use crate::error::ApiError;
 
-/// As [`miniapp_http::Body`], but read off the async threads, when it is its turn: to judge
-/// a new password can take as long as to hash it.
+/// Like [`miniapp_http::Body`], but validated off the async threads and with limited
+/// concurrency: checking a new password is as expensive as hashing it.
 pub(crate) struct ValidatedBody<T>(pub T);
 
 impl<T: FromFields + Send + 'static> FromRequest<Accounts> for ValidatedBody<T> {

@@ -1,4 +1,4 @@
-//! What clients hear when something wasn't done.
+//! Errors of the endpoints.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use miniapp_accounts::{Error, StoreError};
 use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 
-/// What an endpoint fails with.
+/// An error as a problem document.
 #[derive(Debug)]
 pub(crate) struct ApiError(Problem);
 
@@ -34,7 +34,6 @@ impl From<Error> for ApiError {
 }
 
 impl ApiError {
-    /// The problem.
     pub fn into_problem(self) -> Problem {
         self.0
     }
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_error_has_its_status_and_waits_are_told() {
+    fn errors_map_to_status_and_retry_after() {
         let seconds = Duration::from_secs(5);
         let field = FieldError { field: "login".to_owned(), message: "no".to_owned() };
         let cases = [
@@ -67,8 +66,9 @@ mod tests {
         for (error, status, wait) in cases {
             let response = ApiError::from(error).into_response();
             assert_eq!(response.status(), status);
-            let told = response.headers().get("retry-after").map_or(&b""[..], |v| v.as_bytes());
-            assert_eq!(told, wait.as_bytes());
+            let retry_after =
+                response.headers().get("retry-after").map_or(&b""[..], |v| v.as_bytes());
+            assert_eq!(retry_after, wait.as_bytes());
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Accounts, sessions and tokens over HTTP.
 //!
-//! A request passes the check of its `token`, where it needs one, then its endpoint in
-//! `routes`, which asks [`miniapp_accounts::Accounts`]. Beside that a process sends mails and
-//! messages that are owed, and looks after the signing keys.
+//! The extractors in `token` authenticate a request; the endpoints in `routes` call
+//! [`miniapp_accounts::Accounts`]. In the background the service delivers outbox messages and
+//! maintains the signing keys.
 
 mod body;
 mod config;
@@ -20,7 +20,7 @@ use miniapp_program::Program;
 pub use config::AuthConfig;
 pub use service::{Auth, openapi, serve};
 
-/// The program that consists of this service alone.
+/// The program that runs only this service.
 pub const PROGRAM: Program = Program {
     name: "auth",
     about: "Accounts, sessions and tokens",

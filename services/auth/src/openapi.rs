@@ -1,4 +1,4 @@
-//! The description of the service.
+//! The OpenAPI description.
 
 use miniapp_http::openapi::BearerToken;
 use miniapp_types::account::{
@@ -11,7 +11,7 @@ use utoipa::OpenApi as _;
 #[openapi(
     info(
         title = "MiniApp Auth",
-        description = "Accounts, sessions and tokens.\n\nEvery error is a problem document (RFC 9457) with a stable `code`; every answer carries the id of its trace in `x-trace-id`.",
+        description = "Accounts, sessions and tokens.\n\nEvery error is a problem document (RFC 9457) with a stable `code`; every response carries the id of its trace in `x-trace-id`.",
     ),
     components(schemas(
         Problem, Code, SendCode, VerifyEmail, Register, UpdateAccount, ChangePassword, ConfirmReset
@@ -19,15 +19,15 @@ use utoipa::OpenApi as _;
     modifiers(&BearerToken),
     security(("bearer" = [])),
     tags(
-        (name = "sign-up", description = "From an address to an account"),
-        (name = "tokens", description = "Getting, checking and ending them"),
-        (name = "account", description = "What its owner does with it"),
+        (name = "sign-up", description = "Verifying an address and registering an account"),
+        (name = "tokens", description = "Issuing, checking and revoking tokens"),
+        (name = "account", description = "The caller's own account"),
         (name = "admin", description = "For the role `admin`"),
     )
 )]
 struct Document;
 
-/// The description without its paths.
+/// Returns the description without paths.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }

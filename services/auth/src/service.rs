@@ -1,4 +1,4 @@
-//! The service as a part of a process, and as a process of its own.
+//! The service, as a part of a process or as a process of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,11 +23,10 @@ use tokio::time::sleep;
 use crate::config::{AuthConfig, IpLimitConfig};
 use crate::{PROGRAM, routes};
 
-/// How long the mail server may take to answer: less than the check may take.
-const MAIL_PATIENCE: Duration = Duration::from_millis(1500);
+/// Shorter than the timeout of a health check.
+const MAIL_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// The service before it serves. Its settings, its secret and its keys are right: what is
-/// beside it in the process can be started.
+/// The service, opened but not serving yet. Its settings, secret and keys are valid.
 pub struct Auth {
     accounts: Accounts,
     router: Router,
@@ -35,18 +34,17 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Opens the service, as soon as its store can be used: that may start later. What it
-    /// needs, it adds to `health`.
+    /// Opens the service. Waits for its store, and adds its checks to `health`.
     pub async fn open(
         config: &Config,
-        parts: Dependencies,
+        dependencies: Dependencies,
         health: &Health,
     ) -> anyhow::Result<Self> {
-        add_checks(health, &parts);
+        add_checks(health, &dependencies);
         let mut retry = Retry::new("opening the accounts", rand::random());
         let accounts = loop {
-            match Accounts::open(config, parts.clone()).await {
-                Err(error) if error.is_passing() => sleep(retry.failed(&error)).await,
+            match Accounts::open(config, dependencies.clone()).await {
+                Err(error) if error.is_transient() => sleep(retry.failed(&error)).await,
                 opened => break opened?,
             }
         };
@@ -58,17 +56,17 @@ impl Auth {
     /// Serves accounts on `listener` until `shutdown`.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
         let drained = Shutdown::new();
-        let background = attend(&self.accounts, &drained);
-        let _numbers = self.accounts.register_gauges();
+        let background = spawn_background(&self.accounts, &drained);
+        let _gauges = self.accounts.register_gauges();
         let served = miniapp_http::serve(listener, self.router, self.options, shutdown).await;
-        // What the last requests owe is still tried.
+        // Delivers the outbox messages of the last requests.
         drained.begin();
         background.join_all().await;
-        served.context("can't serve accounts")
+        served.context("failed to serve accounts")
     }
 }
 
-/// Runs the service on what the configuration names, until it is told to stop.
+/// Runs the service until shutdown.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
     let AuthConfig { listen } = config.section()?;
@@ -78,67 +76,67 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     if !broker.is_durable() {
         tracing::warn!(
             broker = %broker_config.url,
-            "nobody outside of this process hears of sessions and deleted accounts: run \
-             miniapp, or set MINIAPP__BROKER__URL to a broker that is shared"
+            "other processes receive no session or account events: run miniapp, or set \
+             MINIAPP__BROKER__URL to a shared broker"
         );
     }
     let store = open_store(&database).await;
     let store = store.with_context(|| format!("can't open {}", database.url))?;
     let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
-    let clock = clock.with_context(|| format!("can't ask {} for the time", database.url))?;
+    let clock = clock.with_context(|| format!("failed to read the clock of {}", database.url))?;
     let (watchers, _) = broadcast::channel(1);
     let mailer = open_mailer(&config.section()?, store.clone(), clock.clone(), watchers)?;
-    let parts = Dependencies { service: PROGRAM.name, store, broker, mailer, clock };
-    let opened = shutdown.token().run_until_cancelled_owned(Auth::open(&config, parts, &health));
+    let dependencies = Dependencies { service: PROGRAM.name, store, broker, mailer, clock };
+    let opened =
+        shutdown.token().run_until_cancelled_owned(Auth::open(&config, dependencies, &health));
     let Some(auth) = opened.await.transpose()? else { return Ok(()) };
     let listener = miniapp_program::listen(listen, "auth.listen").await?;
     health.started();
     auth.run(listener, shutdown).await
 }
 
-/// The description of the service.
+/// Returns the OpenAPI description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     routes::router(&IpRateLimit::new(0)).into_openapi()
 }
 
-/// All that is served.
 pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Router> {
     let IpLimitConfig { per_ip } = config.section()?;
     let per_ip = IpRateLimit::new(per_ip);
     let options = RouterOptions::new(PROGRAM.name, config)?;
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
-    let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
+    let router = router
+        .merge(miniapp_http::docs(&openapi).context("failed to build the OpenAPI description")?);
     Ok(miniapp_http::finish(router, &options))
 }
 
-fn attend(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {
+fn spawn_background(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn(accounts.relay().run(until.clone()));
     background.spawn(upkeep::run(accounts.clone(), until.clone()));
     background
 }
 
-fn add_checks(health: &Health, parts: &Dependencies) {
-    let store: Arc<dyn Store> = parts.store.clone();
+fn add_checks(health: &Health, dependencies: &Dependencies) {
+    let store: Arc<dyn Store> = dependencies.store.clone();
     health.add("accounts", move || {
         let store = store.clone();
         async move { Ok(store.ping().await?) }
     });
-    let mailer = parts.mailer.clone();
+    let mailer = dependencies.mailer.clone();
     health.add("mail", move || {
         let mailer = mailer.clone();
         async move { Ok(mail_condition(&*mailer).await) }
     });
-    miniapp_broker::health::add(health, parts.broker.clone());
+    miniapp_broker::health::add(health, dependencies.broker.clone());
 }
 
-/// Whoever has an account can sign in without mail, and what is owed goes out later: no
-/// reason to send requests elsewhere.
+/// Without mail the service is only degraded: users can sign in, and mails are sent later.
 async fn mail_condition(mailer: &dyn Mailer) -> Condition {
-    match tokio::time::timeout(MAIL_PATIENCE, mailer.ping()).await {
+    match tokio::time::timeout(MAIL_TIMEOUT, mailer.ping()).await {
         Ok(Ok(())) => Condition::Healthy,
         Ok(Err(error)) => Condition::Degraded(error.to_string()),
-        Err(_) => Condition::Degraded("the mail server doesn't answer".to_owned()),
+        Err(_) => Condition::Degraded("the mail server timed out".to_owned()),
     }
 }

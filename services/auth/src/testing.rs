@@ -1,4 +1,4 @@
-//! The service in process, with a clock that stands still.
+//! The service in process, with a manual clock.
 
 use std::sync::Arc;
 
@@ -44,12 +44,10 @@ pub(crate) struct Session {
 }
 
 impl App {
-    /// With the defaults.
     pub async fn new() -> Self {
         Self::with(&[]).await
     }
 
-    /// With some settings.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let files = tempfile::tempdir().expect("a directory");
         let directory = files.path().display().to_string();
@@ -64,34 +62,33 @@ impl App {
         let (watchers, _) = broadcast::channel(1);
         let mail = config.section().expect("a section");
         let mailer = open_mailer(&mail, store.clone(), clock.clone(), watchers).expect("a mailer");
-        let parts = Dependencies {
+        let dependencies = Dependencies {
             service: "auth",
             store: store.clone(),
             broker: broker.clone(),
             mailer,
             clock: clock.clone(),
         };
-        let accounts = Accounts::open(&config, parts).await.expect("accounts");
+        let accounts = Accounts::open(&config, dependencies).await.expect("accounts");
         let router = crate::service::router(&accounts, &config).expect("a router");
         Self { accounts, broker, clock, router, store, _files: files }
     }
 
-    /// Sends any request.
-    pub async fn ask(&self, request: Request<Body>) -> Answer {
+    pub async fn send_request(&self, request: Request<Body>) -> TestResponse {
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body");
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.into() }
+        TestResponse { status: parts.status.as_u16(), headers: parts.headers, body: body.into() }
     }
 
-    /// Sends a request with a token and a JSON body, where there are any.
+    /// Sends a request with an optional token and JSON body.
     pub async fn send(
         &self,
         method: &str,
         path: &str,
         token: Option<&str>,
         body: Option<Value>,
-    ) -> Answer {
+    ) -> TestResponse {
         let mut request = Request::builder().method(method).uri(path).header(USER_AGENT, "tests");
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -100,54 +97,52 @@ impl App {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-        self.ask(request.body(body).expect("a request")).await
+        self.send_request(request.body(body).expect("a request")).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub async fn post(&self, path: &str, body: Value) -> TestResponse {
         self.send("POST", path, None, Some(body)).await
     }
 
-    /// Posts from an address.
-    pub async fn post_from(&self, peer: [u8; 4], path: &str, body: Value) -> Answer {
+    pub async fn post_from(&self, peer: [u8; 4], path: &str, body: Value) -> TestResponse {
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/json")
             .extension(Peer((peer, 1234).into()));
-        self.ask(request.body(Body::from(body.to_string())).expect("a request")).await
+        self.send_request(request.body(Body::from(body.to_string())).expect("a request")).await
     }
 
-    pub async fn put(&self, path: &str, token: &str, body: Value) -> Answer {
+    pub async fn put(&self, path: &str, token: &str, body: Value) -> TestResponse {
         self.send("PUT", path, Some(token), Some(body)).await
     }
 
-    pub async fn get(&self, path: &str, token: &str) -> Answer {
+    pub async fn get(&self, path: &str, token: &str) -> TestResponse {
         self.send("GET", path, Some(token), None).await
     }
 
-    /// Does everything that is owed.
+    /// Delivers all outbox messages.
     pub async fn deliver(&self) {
-        while self.accounts.relay().run_once().await.expect("a pass") > 0 {}
+        while self.accounts.relay().run_once().await.expect("a store that works") > 0 {}
     }
 
-    /// All mails, newest first.
+    /// Returns all mails, newest first.
     pub async fn mails(&self) -> Vec<Mail> {
         self.deliver().await;
         let kept = self.store.inbox_mails(1000).await.expect("mails");
         kept.into_iter().map(|InboxMail { mail, .. }| mail).collect()
     }
 
-    /// The newest mail to an address.
+    /// Returns the newest mail to an address.
     pub async fn mail_to(&self, address: &str) -> Mail {
         self.mails().await.into_iter().find(|mail| mail.to == address).expect("a mail")
     }
 
-    /// The code that an address gets.
+    /// Requests a verification code and returns it.
     pub async fn code_for(&self, address: &str) -> String {
         let sent = self.post("/send-verification-code", json!({ "email": address })).await;
         assert_eq!(sent.status, 202, "{sent:?}");
         self.mail_to(address).await.code().expect("a code").to_owned()
     }
 
-    /// Confirms an address.
     pub async fn verify(&self, address: &str) {
         let body = json!({"email": address, "code": self.code_for(address).await});
         let verified = self.post("/verify-email", body).await;
@@ -170,23 +165,22 @@ impl App {
         self.session(&self.post("/sign-in", body).await).await
     }
 
-    /// Gets the next tokens.
     pub async fn refresh(&self, session: &Session) -> Session {
         let body = json!({"refreshToken": session.refresh});
         self.session(&self.post("/refresh", body).await).await
     }
 
-    async fn session(&self, answer: &Answer) -> Session {
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let Tokens { auth_token, refresh_token, .. } = answer.read();
+    async fn session(&self, response: &TestResponse) -> Session {
+        assert_eq!(response.status, 200, "{response:?}");
+        let Tokens { auth_token, refresh_token, .. } = response.read();
         let text = |secret: Secret| secret.expose().to_owned();
         let (access, refresh) = (text(auth_token), text(refresh_token));
         let info = self.accounts.introspect(&access).await.expect("a valid token");
         Session { access, refresh, id: info.session_id }
     }
 
-    /// Listens to news of sessions from now on.
-    pub async fn listen(&self, topic: Topic) -> SessionEvents {
+    /// Subscribes to session events.
+    pub async fn subscribe(&self, topic: Topic) -> SessionEvents {
         SessionEvents(self.broker.subscribe(topic).await.expect("a subscription"))
     }
 }
@@ -195,28 +189,28 @@ impl App {
 pub(crate) struct SessionEvents(Box<dyn Subscription>);
 
 impl SessionEvents {
-    /// The next session and its epoch; nothing where it has ended.
+    /// Returns the next session and its epoch, `None` if it has ended.
     pub async fn next(&mut self) -> (Uuid, Option<u32>) {
-        match self.0.next().await.expect("news") {
+        match self.0.next().await.expect("an event") {
             Received::Message(message) => {
                 let SessionChanged::V1 { session_id, epoch, .. } =
                     message.decode().expect("a change");
                 (session_id, epoch)
             }
-            other => panic!("no news but {other:?}"),
+            other => panic!("unexpected {other:?}"),
         }
     }
 }
 
-/// An answer, read to its end.
+/// A complete response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl TestResponse {
     pub fn json(&self) -> Value {
         self.read()
     }
@@ -250,7 +244,7 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn has_faults(&self, fields: &[&str]) {
+    pub fn has_errors(&self, fields: &[&str]) {
         let problem = self.is_problem(422, "invalid_fields");
         let found: Vec<&str> = problem.errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(found, fields, "{problem:?}");

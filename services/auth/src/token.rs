@@ -1,4 +1,4 @@
-//! The token of a request, and where the request comes from.
+//! Extractors for the access token and the origin of a request.
 
 use std::convert::Infallible;
 
@@ -10,12 +10,11 @@ use miniapp_types::account::Role;
 
 use crate::error::ApiError;
 
-/// The account and the session that a valid token came from.
+/// The account and the session of a valid access token.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthenticatedUser(pub Identity);
 
 impl AuthenticatedUser {
-    /// Whether the account is an administrator's.
     pub fn is_admin(&self) -> bool {
         self.0.account.roles.contains(&Role::Admin)
     }
@@ -30,7 +29,7 @@ impl FromRequestParts<Accounts> for AuthenticatedUser {
     }
 }
 
-/// Where the request comes from, for the audit log.
+/// The origin of a request, for the audit log.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientInfo(pub Caller);
 

@@ -1,16 +1,15 @@
 //! Mails, and the port that sends them.
 
-mod inbox;
 mod smtp;
 mod template;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use inbox::{InboxMail, InboxMailer};
 pub use smtp::SmtpMailer;
 pub use template::MailTemplate;
 
@@ -39,6 +38,13 @@ impl std::fmt::Debug for Mail {
         let Self { id, subject, .. } = self;
         f.debug_struct("Mail").field("id", id).field("subject", subject).finish_non_exhaustive()
     }
+}
+
+/// A mail that was stored instead of sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxMail {
+    pub at: Timestamp,
+    pub mail: Mail,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What the owner of an account can do with it.
+//! Use cases of an account's owner.
 
 use miniapp_types::account::Account;
 use miniapp_types::problem::Code;

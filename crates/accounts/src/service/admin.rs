@@ -1,4 +1,4 @@
-//! What administrators can do.
+//! Use cases of administrators.
 
 use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::Clock;

@@ -35,8 +35,9 @@ use crate::event_publisher::EventPublisher;
 use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
 use crate::metrics;
-use crate::outbox::{OutboxCodec, Relay};
+use crate::outbox::OutboxCodec;
 use crate::password::PasswordHasher;
+use crate::relay::Relay;
 use crate::secret::{PlatformSecret, SecretError};
 use crate::store::{Store, StoreError, TracedStore};
 
@@ -67,7 +68,7 @@ pub enum OpenError {
 
 impl OpenError {
     /// Whether the store is not available yet, so that a retry may help.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Keys(KeyError::Store(StoreError::Unavailable(_))))
     }
 }

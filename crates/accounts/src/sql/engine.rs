@@ -1,4 +1,4 @@
-//! What a database has to provide.
+//! The differences between the databases.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! What can go wrong with the database.
+//! Errors of the database.
 
 /// A failure of the database.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! What an operation can do inside a transaction.
+//! The port of an open transaction.
 
 use async_trait::async_trait;
 use jiff::Timestamp;

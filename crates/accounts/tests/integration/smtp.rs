@@ -155,8 +155,7 @@ async fn mail_arrives_intact() {
 
 #[tokio::test]
 async fn tls_modes_and_auth_mechanisms_work() {
-    let (none, starttls, implicit) =
-        (Encryption::None, Encryption::StartTls, Encryption::Implicit);
+    let (none, starttls, implicit) = (Encryption::None, Encryption::StartTls, Encryption::Implicit);
     for (scheme, encryption, mechanisms, query) in [
         ("smtp", none, "", ""),
         ("smtp", none, "PLAIN", "?tls=none"),

@@ -1,4 +1,4 @@
-//! `GET /audit`: who did what, or tried to.
+//! `GET /audit`: the audit log.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
 /// Read the audit log
 ///
-/// What was done with accounts and what was refused, newest first, for a year. For
+/// Successful and rejected actions on accounts within the last year, newest first. For
 /// admins.
 #[utoipa::path(
     get,
@@ -40,7 +40,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn what_was_done_and_refused_is_there() {
+    async fn log_contains_successes_and_rejections() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
         let root = app.register("root").await;
         app.post("/sign-in", json!({"login": "root", "password": "wrong"})).await;
@@ -48,9 +48,9 @@ mod tests {
         let token = app.sign_in("root").await.access;
         let page = app.get("/audit", &token).await.json();
         let entries = page["entries"].as_array().expect("entries");
-        let short =
+        let summary =
             |entry: &Value| format!("{} {} {}", entry["action"], entry["outcome"], entry["login"]);
-        let lines: Vec<String> = entries.iter().map(|e| short(e).replace('"', "")).collect();
+        let lines: Vec<String> = entries.iter().map(|e| summary(e).replace('"', "")).collect();
         assert_eq!(
             lines,
             [
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_may_not() {
+    async fn other_roles_are_forbidden() {
         let app = App::new().await;
         app.register("ada").await;
         let token = app.sign_in("ada").await.access;

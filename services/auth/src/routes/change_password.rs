@@ -15,13 +15,13 @@ pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequest
 
 /// Change the password
 ///
-/// Every other session of the account ends.
+/// Ends every other session of the account.
 #[utoipa::path(
     post,
     path = "/users/me/password",
     tag = "account",
     request_body = ChangePassword,
-    responses((status = 204, description = "The new password counts"))
+    responses((status = 204, description = "The password was changed"))
 )]
 pub(super) async fn change_password(
     State(accounts): State<Accounts>,
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_sessions_end_and_the_new_password_counts() {
+    async fn change_sets_password_and_ends_other_sessions() {
         let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
         app.register("ada").await;
         let other = app.sign_in("ada").await;
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_takes_the_old_password() {
+    async fn change_requires_old_password() {
         let app = App::new().await;
         app.register("ada").await;
         let token = app.sign_in("ada").await.access;
@@ -78,13 +78,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_new_one_follows_the_rules() {
+    async fn weak_password_is_rejected() {
         let app = App::new().await;
         app.register("lovelace").await;
         let token = app.sign_in("lovelace").await.access;
         for new in ["short", "password123", "my Lovelace, my own", "x lovelace@example.com"] {
-            let refused = app.send("POST", PATH, Some(&token), Some(body("wrong", new))).await;
-            refused.has_faults(&["newPassword"]);
+            let rejected = app.send("POST", PATH, Some(&token), Some(body("wrong", new))).await;
+            rejected.has_errors(&["newPassword"]);
         }
     }
 }

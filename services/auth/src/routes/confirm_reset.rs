@@ -15,14 +15,14 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
 
 /// Set a new password
 ///
-/// With the code from the mail. All sessions of the account end.
+/// Requires the code from the mail. Ends all sessions of the account.
 #[utoipa::path(
     post,
     path = "/password-reset/confirm",
     tag = "account",
     security(()),
     request_body = ConfirmReset,
-    responses((status = 204, description = "The new password counts"))
+    responses((status = 204, description = "The password was set"))
 )]
 pub(super) async fn confirm_reset(
     State(accounts): State<Accounts>,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_new_password_counts_and_all_sessions_end() {
+    async fn reset_sets_password_and_ends_sessions() {
         let app = App::new().await;
         app.register("ada").await;
         let session = app.sign_in("ada").await;
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_takes_a_code_for_this_purpose_and_address() {
+    async fn code_must_match_purpose_and_address() {
         let app = App::new().await;
         app.register("ada").await;
         let other = app.code_for("bob@example.com").await;
@@ -84,15 +84,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_password_leaves_the_code_alone() {
+    async fn rejected_password_keeps_code_valid() {
         let app = App::new().await;
         app.register("lovelace").await;
         app.post("/password-reset", json!("lovelace@example.com")).await;
         let mail = app.mail_to("lovelace@example.com").await;
         let code = mail.code().expect("a code");
         for new in ["short", "my Lovelace, my own"] {
-            let refused = app.post(PATH, body("lovelace@example.com", code, new)).await;
-            refused.has_faults(&["newPassword"]);
+            let rejected = app.post(PATH, body("lovelace@example.com", code, new)).await;
+            rejected.has_errors(&["newPassword"]);
         }
         assert_eq!(app.post(PATH, body("lovelace@example.com", code, NEW)).await.status, 204);
     }

@@ -1,4 +1,4 @@
-//! `DELETE /users/me`: removes the caller's account.
+//! `DELETE /users/me`: deletes the caller's account.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -9,12 +9,12 @@ use crate::token::{AuthenticatedUser, ClientInfo};
 
 /// Delete the account
 ///
-/// Its sessions end at once, and its tasks are removed.
+/// Ends its sessions at once and deletes its tasks.
 #[utoipa::path(
     delete,
     path = "/users/me",
     tag = "account",
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "The account was deleted"))
 )]
 pub(super) async fn delete_account(
     State(accounts): State<Accounts>,
@@ -34,14 +34,14 @@ mod tests {
     use crate::testing::{App, PASSWORD};
 
     #[tokio::test]
-    async fn the_account_is_gone_and_others_are_told() {
+    async fn deletion_ends_sessions_and_is_published() {
         let app = App::new().await;
         let account = app.register("ada").await;
         let session = app.sign_in("ada").await;
-        let mut news = app.listen(Topic::Sessions).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
         let deleted = app.send("DELETE", "/users/me", Some(&session.access), None).await;
         assert_eq!(deleted.status, 204);
-        assert_eq!(news.next().await, (session.id, None));
+        assert_eq!(events.next().await, (session.id, None));
         app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
         let refresh = json!({"refreshToken": session.refresh});
         app.post("/refresh", refresh).await.is_problem(401, "token_revoked");
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn login_and_address_are_free_again() {
+    async fn login_and_address_become_available() {
         let app = App::new().await;
         app.register("ada").await;
         let token = app.sign_in("ada").await.access;

@@ -13,13 +13,13 @@ pub(super) const PROBLEMS: &[Code] = &[Code::SessionNotFound];
 
 /// End a session
 ///
-/// Its tokens are dead at once.
+/// Its tokens become invalid at once.
 #[utoipa::path(
     delete,
     path = "/sessions/{id}",
     tag = "tokens",
     params(("id" = Uuid, Path, description = "The session's id")),
-    responses((status = 204, description = "It has ended"))
+    responses((status = 204, description = "The session has ended"))
 )]
 pub(super) async fn end_session(
     State(accounts): State<Accounts>,
@@ -39,18 +39,18 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn one_of_ones_own_ends_once() {
+    async fn only_own_sessions_can_be_ended() {
         let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "5")]).await;
         app.register("ada").await;
         app.register("bob").await;
         let (mine, other) = (app.sign_in("ada").await, app.sign_in("ada").await);
         let foreign = app.sign_in("bob").await;
-        let mut news = app.listen(Topic::Sessions).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
         let end = async |id: String| {
             app.send("DELETE", &format!("/sessions/{id}"), Some(&mine.access), None).await
         };
         assert_eq!(end(other.id.to_string()).await.status, 204);
-        assert_eq!(news.next().await, (other.id, None));
+        assert_eq!(events.next().await, (other.id, None));
         app.get("/users/me", &other.access).await.is_problem(401, "token_revoked");
         for id in
             [other.id.to_string(), foreign.id.to_string(), Uuid::nil().to_string(), "1".to_owned()]

@@ -5,7 +5,7 @@ use miniapp_types::account::Account;
 
 use crate::token::AuthenticatedUser;
 
-/// The account
+/// Get the account
 #[utoipa::path(
     get,
     path = "/users/me",
@@ -21,7 +21,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn it_is_the_one_that_was_registered() {
+    async fn returns_the_registered_account() {
         let app = App::new().await;
         let account = app.register("ada").await;
         app.register("bob").await;

@@ -6,12 +6,12 @@ use http::header::{CACHE_CONTROL, HeaderName};
 use miniapp_accounts::Accounts;
 use miniapp_types::account::Jwks;
 
-/// A new key is published longer than this before it signs.
-const FOR_A_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
+/// Shorter than the time for which a key is published before it signs.
+const CACHE_ONE_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
 
 /// The public keys
 ///
-/// Access tokens can be verified with them by anyone. A key is published before it signs.
+/// Anyone can verify access tokens with them. A key is published before it signs.
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",
@@ -22,7 +22,7 @@ const FOR_A_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60");
 pub(super) async fn jwks(
     State(accounts): State<Accounts>,
 ) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
-    ([FOR_A_MINUTE], Json(accounts.jwks()))
+    ([CACHE_ONE_MINUTE], Json(accounts.jwks()))
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_are_verified_by_anyone() {
+    async fn published_keys_verify_tokens() {
         let app = App::new().await;
         let account = app.register("ada").await;
         let session = app.sign_in("ada").await;
@@ -57,12 +57,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_take_turns_with_an_overlap() {
+    async fn key_rotation_overlaps() {
         let app = App::new().await;
         app.register("ada").await;
         let (before, _) = verifier(&app).await;
 
-        // The next key is published, and doesn't sign yet.
+        // The next key is published but doesn't sign yet.
         app.clock.advance(29 * DAY + Duration::from_mins(24 * 60 - 5));
         app.accounts.maintain_keys().await.expect("keys");
         let (both, keys) = verifier(&app).await;
@@ -70,7 +70,7 @@ mod tests {
         let old = app.sign_in("ada").await;
         assert!(before.verify(&old.access, app.clock.now()).is_ok());
 
-        // Now it does, and tokens of the old one stay good.
+        // Now it signs, and tokens of the old key stay valid.
         app.clock.advance(Duration::from_mins(10));
         let new = app.refresh(&old).await;
         assert_eq!(before.verify(&new.access, app.clock.now()), Err(TokenError::Invalid));
@@ -79,7 +79,7 @@ mod tests {
         }
         assert_eq!(app.get("/users/me", &new.access).await.status, 200);
 
-        // A day later the old one goes.
+        // A day later the old key is removed.
         app.clock.advance(DAY);
         app.accounts.maintain_keys().await.expect("keys");
         let (after, keys) = verifier(&app).await;

@@ -1,4 +1,4 @@
-//! `GET /users`: everybody's accounts.
+//! `GET /users`: all accounts.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
 /// List accounts
 ///
-/// Everybody's, newest first. For admins.
+/// All accounts, newest first. For admins.
 #[utoipa::path(
     get,
     path = "/users",
@@ -39,7 +39,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn an_admin_reads_all_accounts_in_pages() {
+    async fn admin_lists_accounts_in_pages() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
         let mut all = Vec::new();
         for login in ["root", "ada", "bob"] {
@@ -52,15 +52,15 @@ mod tests {
         let cursor = first["nextCursor"].as_str().expect("a cursor");
         let rest = app.get(&format!("/users?limit=2&cursor={cursor}"), &token).await;
         rest.is(200, json!({"users": all[2..], "nextCursor": null}));
-        app.get("/users?limit=0&cursor=x&y=1", &token).await.has_faults(&["limit", "cursor", "y"]);
+        app.get("/users?limit=0&cursor=x&y=1", &token).await.has_errors(&["limit", "cursor", "y"]);
     }
 
     #[tokio::test]
-    async fn others_may_not() {
+    async fn other_roles_are_forbidden() {
         let app = App::new().await;
         app.register("ada").await;
         let token = app.sign_in("ada").await.access;
         app.get("/users", &token).await.is_problem(403, "forbidden");
-        app.get("/users?limit=0", &token).await.has_faults(&["limit"]);
+        app.get("/users?limit=0", &token).await.has_errors(&["limit"]);
     }
 }

@@ -10,7 +10,7 @@ use crate::token::AuthenticatedUser;
 
 /// List sessions
 ///
-/// Those that haven't ended, newest first.
+/// Active sessions, newest first.
 #[utoipa::path(
     get,
     path = "/sessions",
@@ -33,7 +33,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn living_sessions_are_listed_and_the_own_one_is_marked() {
+    async fn active_sessions_are_listed_and_current_one_is_marked() {
         let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "5")]).await;
         app.register("ada").await;
         app.register("bob").await;

@@ -1,4 +1,4 @@
-//! The endpoints, one a file.
+//! The endpoints, one per file.
 
 mod audit;
 mod change_password;
@@ -32,17 +32,16 @@ use utoipa_axum::routes;
 
 use crate::openapi;
 
-/// All of them, with their description. Those that anybody may ask are limited by
-/// address.
+/// All endpoints with their description. Public ones are rate-limited by address.
 pub(crate) fn router(per_ip: &IpRateLimit) -> OpenApiRouter<Accounts> {
     OpenApiRouter::with_openapi(openapi::document())
-        .merge(open().layer(from_fn_with_state(per_ip.clone(), IpRateLimit::limit)))
+        .merge(public().layer(from_fn_with_state(per_ip.clone(), IpRateLimit::limit)))
         .merge(unlimited())
-        .merge(with_token())
+        .merge(authenticated())
 }
 
-/// Asked by people who have no token yet.
-fn open() -> OpenApiRouter<Accounts> {
+/// Endpoints for clients without a token.
+fn public() -> OpenApiRouter<Accounts> {
     OpenApiRouter::new()
         .routes(with_problems(routes!(send_code::send_code), &[BODY, send_code::PROBLEMS]))
         .routes(with_problems(routes!(verify_email::verify_email), &[BODY, verify_email::PROBLEMS]))
@@ -59,15 +58,15 @@ fn open() -> OpenApiRouter<Accounts> {
         ))
 }
 
-/// Asked by services, all from one address, on behalf of many.
+/// Endpoints for services, which send the requests of many users from one address.
 fn unlimited() -> OpenApiRouter<Accounts> {
     OpenApiRouter::new()
         .routes(with_problems_at(routes!(validate::validate), validate::problems()))
         .routes(with_problems(routes!(jwks::jwks), &[]))
 }
 
-/// Asked with a token.
-fn with_token() -> OpenApiRouter<Accounts> {
+/// Endpoints that require a token.
+fn authenticated() -> OpenApiRouter<Accounts> {
     OpenApiRouter::new()
         .routes(with_problems(routes!(sign_out::sign_out), &[TOKEN]))
         .routes(with_problems(routes!(get_account::get_account), &[TOKEN]))

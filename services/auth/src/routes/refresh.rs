@@ -1,4 +1,4 @@
-//! `POST /refresh`: gets a session's next tokens.
+//! `POST /refresh`: issues a session's next tokens.
 
 use axum::Json;
 use axum::extract::State;
@@ -18,10 +18,10 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::TooManyRequests,
 ];
 
-/// Get the next tokens
+/// Refresh the tokens
 ///
-/// Those that the session had before are dead. A refresh token works once: one that comes
-/// again is in two hands, so its session ends.
+/// Invalidates the session's previous tokens. A refresh token works once; using it again
+/// ends the session.
 #[utoipa::path(
     post,
     path = "/refresh",
@@ -48,7 +48,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn the_next_tokens_replace_those_before() {
+    async fn refresh_invalidates_previous_tokens() {
         let app = App::new().await;
         app.register("ada").await;
         let first = app.sign_in("ada").await;
@@ -59,15 +59,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_used_token_ends_its_session() {
+    async fn reused_token_ends_session() {
         let app = App::new().await;
         app.register("ada").await;
         let first = app.sign_in("ada").await;
         let second = app.refresh(&first).await;
-        let mut news = app.listen(Topic::Sessions).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
         let used = json!({"refreshToken": first.refresh});
         app.post("/refresh", used.clone()).await.is_problem(401, "token_reused");
-        assert_eq!(news.next().await, (second.id, None));
+        assert_eq!(events.next().await, (second.id, None));
         app.get("/users/me", &second.access).await.is_problem(401, "token_revoked");
         let newest = json!({"refreshToken": second.refresh});
         app.post("/refresh", newest).await.is_problem(401, "token_revoked");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refused_tokens_are_told_apart() {
+    async fn rejected_tokens_have_distinct_codes() {
         let app = App::new().await;
         app.register("ada").await;
         app.post("/refresh", json!({"refreshToken": "x"})).await.is_problem(401, "token_invalid");
@@ -88,16 +88,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn news_go_out_with_each_change() {
+    async fn session_changes_are_published() {
         let app = App::new().await;
         app.register("ada").await;
-        let mut news = app.listen(Topic::Sessions).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
         let first = app.sign_in("ada").await;
-        assert_eq!(news.next().await, (first.id, Some(1)));
+        assert_eq!(events.next().await, (first.id, Some(1)));
         app.refresh(&first).await;
-        assert_eq!(news.next().await, (first.id, Some(2)));
+        assert_eq!(events.next().await, (first.id, Some(2)));
         let second = app.sign_in("ada").await;
-        assert_eq!(news.next().await, (second.id, Some(1)));
-        assert_eq!(news.next().await, (first.id, None));
+        assert_eq!(events.next().await, (second.id, Some(1)));
+        assert_eq!(events.next().await, (first.id, None));
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /register`: makes an account.
+//! `POST /register`: creates an account.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,8 +17,8 @@ pub(super) const PROBLEMS: &[Code] =
 
 /// Register
 ///
-/// The address must have been confirmed within the last hour. A login is taken when
-/// another account has it, in any case, or one that looks the same.
+/// The address must have been verified within the last hour. A login is taken if another
+/// account has it, in any case, or a confusable one.
 #[utoipa::path(
     post,
     path = "/register",
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_account_is_made_for_a_verified_address() {
+    async fn verified_address_can_be_registered() {
         let app = App::new().await;
         app.verify("ada@example.com").await;
         let mut wanted = body("Ada", "ADA@example.com");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_verification_serves_one_registration() {
+    async fn verification_allows_one_registration() {
         let app = App::new().await;
         app.post("/register", body("ada", "ada@example.com"))
             .await
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_login_that_looks_taken_is_taken() {
+    async fn confusable_login_is_taken() {
         let app = App::new().await;
         app.register("paypal").await;
         app.verify("x@example.com").await;
@@ -91,12 +91,12 @@ mod tests {
                 .await
                 .is_problem(409, "login_taken");
         }
-        // None of those used the verification up.
+        // None of these consumed the verification.
         assert_eq!(app.post("/register", body("xavier", "x@example.com")).await.status, 201);
     }
 
     #[tokio::test]
-    async fn an_address_verified_before_another_registration_is_taken() {
+    async fn verified_but_registered_address_is_taken() {
         let app = App::new().await;
         app.verify("ada@example.com").await;
         let code = {
@@ -110,18 +110,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_administrator_is_known_by_the_address() {
+    async fn admin_email_gets_admin_role() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "Root@example.com")]).await;
         assert_eq!(app.register("root").await["roles"], json!(["user", "admin"]));
         assert_eq!(app.register("ada").await["roles"], json!(["user"]));
     }
 
     #[tokio::test]
-    async fn a_birth_in_the_future_is_refused() {
+    async fn birth_date_in_the_future_is_rejected() {
         let app = App::new().await;
         app.verify("ada@example.com").await;
         let mut wanted = body("ada", "ada@example.com");
         wanted["birthDate"] = json!("2030-01-03");
-        app.post("/register", wanted).await.has_faults(&["birthDate"]);
+        app.post("/register", wanted).await.has_errors(&["birthDate"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /password-reset`: sends a code for a new password.
+//! `POST /password-reset`: sends a reset code.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,16 +14,17 @@ use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 
-/// Ask for a new password
+/// Request a password reset
 ///
-/// If the address has an account, six digits are sent there; the answer doesn't tell.
+/// Sends six digits to the address if it has an account. The response is the same in either
+/// case.
 #[utoipa::path(
     post,
     path = "/password-reset",
     tag = "account",
     security(()),
     request_body = SendCode,
-    responses((status = 202, description = "A code is on its way", body = CodeSent))
+    responses((status = 202, description = "A code will be sent if there is an account", body = CodeSent))
 )]
 pub(super) async fn request_reset(
     State(accounts): State<Accounts>,
@@ -41,7 +42,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn only_a_known_address_gets_a_code_and_nobody_is_told() {
+    async fn only_registered_address_gets_code_with_same_response() {
         let app = App::new().await;
         app.register("ada").await;
         let known = app.post("/password-reset", json!({"email": "Ada@example.com"})).await;

@@ -14,18 +14,18 @@ use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 
-/// Ask for a code
+/// Request a verification code
 ///
-/// Six digits are sent to the address. The answer is the same whether or not it has an
-/// account; the owner of one gets a mail that says so. Instead of the object the address
-/// may come alone, as a JSON string.
+/// Sends six digits to the address. The response is the same whether or not it has an
+/// account; the owner of an account gets a mail about it. The body may also be the address
+/// alone, as a JSON string.
 #[utoipa::path(
     post,
     path = "/send-verification-code",
     tag = "sign-up",
     security(()),
     request_body = SendCode,
-    responses((status = 202, description = "A code is on its way", body = CodeSent))
+    responses((status = 202, description = "A code will be sent", body = CodeSent))
 )]
 pub(super) async fn send_code(
     State(accounts): State<Accounts>,
@@ -45,7 +45,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn a_code_is_sent_and_the_next_one_after_a_minute() {
+    async fn code_is_sent_with_cooldown() {
         let app = App::new().await;
         let path = "/send-verification-code";
         let sent = app.post(path, json!({"email": "Ada@Example.com"})).await;
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_address_is_answered_alike_but_gets_no_code() {
+    async fn registered_address_gets_same_response_without_code() {
         let app = App::new().await;
         app.register("ada").await;
         app.clock.advance(Duration::from_mins(1));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_gets_so_many_a_day() {
+    async fn codes_per_day_are_limited() {
         let app = App::new().await;
         for _ in 0..20 {
             let sent = app.post("/send-verification-code", json!("ada@example.com")).await;

@@ -1,4 +1,4 @@
-//! `PUT /users/{id}/roles`: changes what an account may do.
+//! `PUT /users/{id}/roles`: sets the roles of an account.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,8 +14,8 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
 
 /// Set roles
 ///
-/// The account's access tokens are dead at once; the next ones, got by a refresh, say
-/// what it may do now. For admins.
+/// Invalidates the account's access tokens at once; a refresh issues tokens with the new
+/// roles. For admins.
 #[utoipa::path(
     put,
     path = "/users/{id}/roles",
@@ -45,20 +45,20 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn the_change_holds_at_once() {
+    async fn change_takes_effect_at_once() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
         app.register("root").await;
         let mut ada = app.register("ada").await;
         let root = app.sign_in("root").await.access;
         let session = app.sign_in("ada").await;
-        let mut news = app.listen(Topic::Sessions).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
         let path = format!("/users/{}/roles", ada["userId"].as_str().expect("an id"));
         ada["roles"] = json!(["user", "admin"]);
         let set = app.put(&path, &root, json!({"roles": ["admin", "user", "admin"]})).await;
         set.is(200, ada);
         app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
-        // Not only once it has its turn in the outbox.
-        assert_eq!(news.next().await, (session.id, Some(2)));
+        // Published at once, not through the outbox.
+        assert_eq!(events.next().await, (session.id, Some(2)));
         let session = app.refresh(&session).await;
         assert_eq!(app.get("/users", &session.access).await.status, 200);
 
@@ -68,17 +68,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_are_told_before_the_role_and_the_role_before_the_account() {
+    async fn body_is_checked_before_role_and_role_before_account() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
         app.register("root").await;
         app.register("ada").await;
         let (root, ada) = (app.sign_in("root").await.access, app.sign_in("ada").await.access);
         let unknown = format!("/users/{}/roles", Uuid::nil());
-        app.put(&unknown, &ada, json!({"roles": ["king"]})).await.has_faults(&["roles[0]"]);
+        app.put(&unknown, &ada, json!({"roles": ["king"]})).await.has_errors(&["roles[0]"]);
         app.put(&unknown, &ada, json!({"roles": ["user"]})).await.is_problem(403, "forbidden");
         for path in [&*unknown, "/users/1/roles", "/users/me/roles"] {
-            let answer = app.put(path, &root, json!({"roles": ["user"]})).await;
-            answer.is_problem(404, "user_not_found");
+            let response = app.put(path, &root, json!({"roles": ["user"]})).await;
+            response.is_problem(404, "user_not_found");
         }
     }
 }

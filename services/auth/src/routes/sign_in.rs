@@ -1,4 +1,4 @@
-//! `POST /sign-in`: begins a session.
+//! `POST /sign-in`: opens a session.
 
 use axum::Json;
 use axum::extract::State;
@@ -21,8 +21,8 @@ pub(super) const PROBLEMS: &[Code] = &[
 
 /// Sign in
 ///
-/// With the login or the address and a password: a new session, which ends the oldest
-/// one where there are too many. With a refresh token: the same as `POST /refresh`.
+/// With a login or an address and a password: opens a session, and ends the oldest one if
+/// there are too many. With a refresh token: the same as `POST /refresh`.
 #[utoipa::path(
     post,
     path = "/sign-in",
@@ -54,12 +54,13 @@ mod tests {
     use crate::testing::{App, PASSWORD};
 
     #[tokio::test]
-    async fn tokens_are_got_by_login_or_address_in_any_case() {
+    async fn login_and_address_work_in_any_case() {
         let app = App::new().await;
         app.register("Ada").await;
         for login in ["Ada", "aDA", "ADA@example.com"] {
-            let answer = app.post("/sign-in", json!({"login": login, "password": PASSWORD})).await;
-            let tokens = answer.json();
+            let response =
+                app.post("/sign-in", json!({"login": login, "password": PASSWORD})).await;
+            let tokens = response.json();
             let expected = json!({
                 "authToken": tokens["authToken"],
                 "refreshToken": tokens["refreshToken"],
@@ -69,13 +70,13 @@ mod tests {
                 "userName": "Ada",
                 "email": "ada@example.com",
             });
-            answer.is(200, expected);
+            response.is(200, expected);
             assert_ne!(tokens["authToken"], tokens["refreshToken"]);
         }
     }
 
     #[tokio::test]
-    async fn a_new_session_ends_the_one_before() {
+    async fn new_session_ends_previous_one() {
         let app = App::new().await;
         app.register("ada").await;
         let first = app.sign_in("ada").await;
@@ -90,19 +91,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unknown_logins_and_wrong_passwords_are_told_alike() {
+    async fn unknown_login_and_wrong_password_are_indistinguishable() {
         let app = App::new().await;
         app.register("ada").await;
         for (login, password) in
             [("ada", "wrong password"), ("nobody", PASSWORD), ("x@y.z", PASSWORD), ("@", "x")]
         {
-            let answer = app.post("/sign-in", json!({"login": login, "password": password})).await;
-            answer.is_problem(401, "credentials_invalid");
+            let response =
+                app.post("/sign-in", json!({"login": login, "password": password})).await;
+            response.is_problem(401, "credentials_invalid");
         }
     }
 
     #[tokio::test]
-    async fn an_account_is_left_alone_after_ten_failures() {
+    async fn ten_failures_block_sign_in() {
         let app = App::new().await;
         app.register("ada").await;
         for login in ["ada", "nobody"] {
@@ -111,16 +113,16 @@ mod tests {
                 app.post("/sign-in", wrong).await.is_problem(401, "credentials_invalid");
             }
             let right = json!({"login": login, "password": PASSWORD});
-            let answer = app.post("/sign-in", right).await;
-            answer.is_problem(429, "too_many_requests");
-            assert_eq!(answer.header("retry-after"), "900");
+            let response = app.post("/sign-in", right).await;
+            response.is_problem(429, "too_many_requests");
+            assert_eq!(response.header("retry-after"), "900");
         }
         app.clock.advance(Duration::from_mins(15));
         app.sign_in("ada").await;
     }
 
     #[tokio::test]
-    async fn a_success_begins_the_count_anew() {
+    async fn success_resets_failures() {
         let app = App::new().await;
         app.register("ada").await;
         for _ in 0..3 {
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_sessions_can_be_allowed() {
+    async fn session_limit_is_configurable() {
         let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
         app.register("ada").await;
         let first = app.sign_in("ada").await;

@@ -9,7 +9,7 @@ use crate::token::{AuthenticatedUser, ClientInfo};
 
 /// Sign out
 ///
-/// The session's tokens are dead at once.
+/// The session's tokens become invalid at once.
 #[utoipa::path(
     post,
     path = "/sign-out",
@@ -33,14 +33,14 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn the_tokens_are_dead_at_once() {
+    async fn sign_out_invalidates_tokens() {
         let app = App::new().await;
         app.register("ada").await;
         let session = app.sign_in("ada").await;
-        let mut news = app.listen(Topic::Sessions).await;
-        let answer = app.send("POST", "/sign-out", Some(&session.access), None).await;
-        assert_eq!((answer.status, answer.body.len()), (204, 0));
-        assert_eq!(news.next().await, (session.id, None));
+        let mut events = app.subscribe(Topic::Sessions).await;
+        let response = app.send("POST", "/sign-out", Some(&session.access), None).await;
+        assert_eq!((response.status, response.body.len()), (204, 0));
+        assert_eq!(events.next().await, (session.id, None));
         app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
         let refresh = json!({"refreshToken": session.refresh});
         app.post("/refresh", refresh).await.is_problem(401, "token_revoked");

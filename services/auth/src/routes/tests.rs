@@ -1,4 +1,4 @@
-//! What every endpoint has in common: the table of errors, row by row.
+//! Errors that all endpoints have in common.
 
 use std::time::Duration;
 
@@ -9,14 +9,13 @@ use serde_json::{Value, json};
 
 use crate::testing::{App, PASSWORD};
 
-/// An endpoint with a body that it understands, the fields that it can't do without, and
-/// whether it takes a token.
+/// An endpoint with a valid body and its required fields.
 struct Endpoint {
     method: &'static str,
     path: &'static str,
     body: Option<Value>,
     required: &'static [&'static str],
-    takes_token: bool,
+    requires_token: bool,
 }
 
 fn endpoints() -> Vec<Endpoint> {
@@ -28,12 +27,12 @@ fn endpoints() -> Vec<Endpoint> {
     let roles = "/users/01900000-0000-7000-8000-000000000001/roles";
     let session = "/sessions/01900000-0000-7000-8000-000000000001";
     let email = json!({"email": "a@example.com"});
-    let endpoint = |method, path, body, required, takes_token| Endpoint {
+    let endpoint = |method, path, body, required, requires_token| Endpoint {
         method,
         path,
         body,
         required,
-        takes_token,
+        requires_token,
     };
     let open = |path, body, required| endpoint("POST", path, Some(body), required, false);
     let bare = |method, path| endpoint(method, path, None, &[], true);
@@ -59,7 +58,7 @@ fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// A request whose body and content type can be anything.
+/// A request with any body and content type.
 fn request(
     endpoint: &Endpoint,
     token: &str,
@@ -67,7 +66,7 @@ fn request(
     body: impl Into<Body>,
 ) -> Request<Body> {
     let mut request = Request::builder().method(endpoint.method).uri(endpoint.path);
-    if endpoint.takes_token {
+    if endpoint.requires_token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
     if !content_type.is_empty() {
@@ -77,7 +76,7 @@ fn request(
 }
 
 #[tokio::test]
-async fn bodies_that_cant_be_read_are_told_why() {
+async fn unreadable_bodies_are_rejected() {
     let app = App::new().await;
     app.register("ada").await;
     let token = app.sign_in("ada").await.access;
@@ -97,103 +96,105 @@ async fn bodies_that_cant_be_read_are_told_why() {
     ];
     for endpoint in endpoints().iter().filter(|endpoint| endpoint.body.is_some()) {
         for body in malformed {
-            let answer =
-                app.ask(request(endpoint, &token, "application/json", body.to_vec())).await;
-            answer.is_problem(400, "malformed_body");
+            let response = app
+                .send_request(request(endpoint, &token, "application/json", body.to_vec()))
+                .await;
+            response.is_problem(400, "malformed_body");
         }
         for content_type in ["", "text/plain", "application/x-www-form-urlencoded"] {
-            let answer = app.ask(request(endpoint, &token, content_type, "{}")).await;
-            answer.is_problem(415, "unsupported_media_type");
+            let response = app.send_request(request(endpoint, &token, content_type, "{}")).await;
+            response.is_problem(415, "unsupported_media_type");
         }
-        let answer = app.ask(request(endpoint, &token, "application/json", large.clone())).await;
-        answer.is_problem(413, "body_too_large");
+        let response =
+            app.send_request(request(endpoint, &token, "application/json", large.clone())).await;
+        response.is_problem(413, "body_too_large");
     }
 }
 
 #[tokio::test]
-async fn faults_of_fields_are_told_all_at_once() {
+async fn field_errors_are_reported_at_once() {
     let app = App::new().await;
     app.register("ada").await;
     let token = app.sign_in("ada").await.access;
     for endpoint in endpoints() {
-        let Endpoint { method, path, body, required, takes_token } = endpoint;
+        let Endpoint { method, path, body, required, requires_token } = endpoint;
         let Some(body) = body else { continue };
-        let token = takes_token.then_some(token.as_str());
+        let token = requires_token.then_some(token.as_str());
         let send = async |body: Value| app.send(method, path, token, Some(body)).await;
         if !required.is_empty() {
-            send(json!({})).await.has_faults(required);
+            send(json!({})).await.has_errors(required);
         }
         for wrong in [json!(7), json!({"a": 1}), json!("nul\0"), json!("x".repeat(10_000))] {
             let all = required.iter().map(|field| ((*field).to_owned(), wrong.clone())).collect();
             if !required.is_empty() {
-                send(Value::Object(all)).await.has_faults(required);
+                send(Value::Object(all)).await.has_errors(required);
             }
         }
         let mut unknown = body.clone();
         unknown["unknown"] = json!(1);
-        send(unknown).await.has_faults(&["unknown"]);
+        send(unknown).await.has_errors(&["unknown"]);
     }
 }
 
 #[tokio::test]
-async fn tokens_that_arent_valid_are_told_why() {
+async fn invalid_tokens_are_rejected_with_reason() {
     let app = App::new().await;
     app.register("ada").await;
     let revoked = app.sign_in("ada").await.access;
-    let living = app.sign_in("ada").await.access;
-    let forged = format!("{}x", &living[..living.len() - 1]);
-    let tell = async |endpoint: &Endpoint, token: Option<&str>, code: &str| {
-        let answer = app.send(endpoint.method, endpoint.path, token, endpoint.body.clone()).await;
-        answer.is_problem(401, code);
-        let challenge = answer.header("www-authenticate");
+    let active = app.sign_in("ada").await.access;
+    let forged = format!("{}x", &active[..active.len() - 1]);
+    let assert_rejected = async |endpoint: &Endpoint, token: Option<&str>, code: &str| {
+        let response = app.send(endpoint.method, endpoint.path, token, endpoint.body.clone()).await;
+        response.is_problem(401, code);
+        let challenge = response.header("www-authenticate");
         let expected = if token.is_none() { "Bearer" } else { "Bearer error=\"invalid_token\"" };
         assert_eq!(challenge, expected);
     };
-    let endpoints: Vec<Endpoint> = endpoints().into_iter().filter(|e| e.takes_token).collect();
+    let endpoints: Vec<Endpoint> = endpoints().into_iter().filter(|e| e.requires_token).collect();
     for endpoint in &endpoints {
-        tell(endpoint, None, "token_missing").await;
+        assert_rejected(endpoint, None, "token_missing").await;
         for token in ["", "x", "a.b.c", &*forged, &*"x".repeat(10_000)] {
-            tell(endpoint, Some(token), "token_invalid").await;
+            assert_rejected(endpoint, Some(token), "token_invalid").await;
         }
-        tell(endpoint, Some(&revoked), "token_revoked").await;
+        assert_rejected(endpoint, Some(&revoked), "token_revoked").await;
     }
     app.clock.advance(Duration::from_mins(15));
     for endpoint in &endpoints {
-        tell(endpoint, Some(&living), "token_expired").await;
+        assert_rejected(endpoint, Some(&active), "token_expired").await;
     }
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_told_as_such() {
+async fn unknown_paths_and_methods_are_rejected() {
     let app = App::new().await;
     for path in ["/nothing", "/users/me/", "/register/x", "/sessions/1/2"] {
         app.send("GET", path, None, None).await.is_problem(404, "not_found");
     }
     for Endpoint { path, .. } in endpoints() {
-        let answer = app.send("PATCH", path, None, None).await;
-        answer.is_problem(405, "method_not_allowed");
-        assert!(!answer.header("allow").is_empty(), "{path}");
+        let response = app.send("PATCH", path, None, None).await;
+        response.is_problem(405, "method_not_allowed");
+        assert!(!response.header("allow").is_empty(), "{path}");
     }
 }
 
 #[tokio::test]
-async fn open_endpoints_are_limited_by_address() {
+async fn public_endpoints_are_rate_limited_by_address() {
     let app = App::with(&[("MINIAPP__LIMITS__PER_IP", "7")]).await;
     let peer = [192, 0, 2, 1];
-    let open: Vec<Endpoint> = endpoints().into_iter().filter(|e| !e.takes_token).collect();
+    let open: Vec<Endpoint> = endpoints().into_iter().filter(|e| !e.requires_token).collect();
     for Endpoint { path, body, .. } in &open {
         let body = body.clone().expect("a body");
-        let answer = app.post_from(peer, path, body).await;
-        assert_ne!(answer.status, 429, "{path}");
+        let response = app.post_from(peer, path, body).await;
+        assert_ne!(response.status, 429, "{path}");
     }
     for Endpoint { path, body, .. } in &open {
         let body = body.clone().expect("a body");
-        let answer = app.post_from(peer, path, body.clone()).await;
+        let response = app.post_from(peer, path, body.clone()).await;
         if *path == "/validate" {
-            // The API asks for all of its clients.
-            answer.is_problem(400, "token_invalid");
+            // The API validates the tokens of all its clients.
+            response.is_problem(400, "token_invalid");
         } else {
-            answer.is_problem(429, "too_many_requests");
+            response.is_problem(429, "too_many_requests");
         }
         let other = app.post_from([192, 0, 2, 2], path, body).await;
         assert!(
@@ -203,7 +204,7 @@ async fn open_endpoints_are_limited_by_address() {
 }
 
 #[tokio::test]
-async fn the_address_is_noted_with_sessions() {
+async fn session_records_client_address() {
     let app = App::new().await;
     app.register("ada").await;
     let body = json!({"login": "ada", "password": PASSWORD});

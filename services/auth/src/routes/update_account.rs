@@ -15,8 +15,8 @@ pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
 
 /// Change the account
 ///
-/// What isn't named stays as it is; a day of birth or a phone number that is null is
-/// removed. A new login stands in tokens from the next refresh on.
+/// Omitted fields stay unchanged; null clears the date of birth or the phone number. Tokens
+/// carry a new login from the next refresh on.
 #[utoipa::path(
     put,
     path = "/users/me",
@@ -40,7 +40,7 @@ mod tests {
     use crate::testing::{App, PASSWORD};
 
     #[tokio::test]
-    async fn fields_change_one_by_one() {
+    async fn only_given_fields_change() {
         let app = App::new().await;
         let mut account = app.register("ada").await;
         let token = app.sign_in("ada").await.access;
@@ -62,17 +62,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_login_of_another_account_is_taken() {
+    async fn login_of_another_account_is_taken() {
         let app = App::new().await;
         app.register("ada").await;
         app.register("bob").await;
         let token = app.sign_in("ada").await.access;
         for login in ["bob", "BOB", "b0b"] {
-            let answer = app.put("/users/me", &token, json!({ "login": login })).await;
-            answer.is_problem(409, "login_taken");
+            let response = app.put("/users/me", &token, json!({ "login": login })).await;
+            response.is_problem(409, "login_taken");
         }
         app.put("/users/me", &token, json!({"birthDate": "2030-02-01"}))
             .await
-            .has_faults(&["birthDate"]);
+            .has_errors(&["birthDate"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /validate`: says whether a token is valid.
+//! `POST /validate`: checks an access token.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,8 +11,8 @@ use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
 
-/// The problems with their statuses: the token is what is asked about, not what allows
-/// to ask, so what would be 401 elsewhere is a bad request here.
+/// The problems with their statuses. The token is the subject of the request, not its
+/// credential, so an invalid one is a bad request here.
 pub(super) fn problems() -> impl Iterator<Item = (u16, Code)> {
     let usual = BODY.iter().chain(&[Code::Unavailable, Code::Internal]);
     let usual = usual.map(|code| (code.status(), *code));
@@ -22,26 +22,26 @@ pub(super) fn problems() -> impl Iterator<Item = (u16, Code)> {
 
 /// Check a token
 ///
-/// By its signature, its time and its session, as of now. Instead of the object the token
-/// may come alone, as a JSON string.
+/// Checks the signature, the expiry and the session. The body may also be the token alone,
+/// as a JSON string.
 #[utoipa::path(
     post,
     path = "/validate",
     tag = "tokens",
     security(()),
     request_body = Validate,
-    responses((status = 200, description = "Who holds the token", body = TokenInfo))
+    responses((status = 200, description = "The owner of the token", body = TokenInfo))
 )]
 pub(super) async fn validate(
     State(accounts): State<Accounts>,
     Body(body): Body<Validate>,
 ) -> Result<Json<TokenInfo>, ApiError> {
-    let told = accounts.introspect(body.token.expose()).await.map_err(|error| {
-        let is_about_the_token = error.code().is_some();
+    let info = accounts.introspect(body.token.expose()).await.map_err(|error| {
+        let is_token_error = error.code().is_some();
         let problem = ApiError::from(error).into_problem();
-        if is_about_the_token { problem.status(StatusCode::BAD_REQUEST) } else { problem }
+        if is_token_error { problem.status(StatusCode::BAD_REQUEST) } else { problem }
     });
-    Ok(Json(told?))
+    Ok(Json(info?))
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use crate::testing::App;
 
     #[tokio::test]
-    async fn a_valid_token_says_who_holds_it() {
+    async fn valid_token_returns_its_owner() {
         let app = App::new().await;
         let account = app.register("ada").await;
         let session = app.sign_in("ada").await;
@@ -71,21 +71,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_invalid_token_is_a_bad_request_that_says_why() {
+    async fn invalid_token_is_a_bad_request() {
         let app = App::new().await;
         app.register("ada").await;
         let session = app.sign_in("ada").await;
         let (head, signature) = session.access.rsplit_once('.').expect("a signature");
         let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
         for token in ["x", "a.b.c", &*session.refresh, &*forged] {
-            let answer = app.post("/validate", json!({ "token": token })).await;
-            answer.is_problem(400, "token_invalid");
-            assert_eq!(answer.header("www-authenticate"), "");
+            let response = app.post("/validate", json!({ "token": token })).await;
+            response.is_problem(400, "token_invalid");
+            assert_eq!(response.header("www-authenticate"), "");
         }
         let newer = app.sign_in("ada").await;
         app.post("/validate", json!(session.access)).await.is_problem(400, "token_revoked");
         app.clock.advance(Duration::from_mins(15));
         app.post("/validate", json!(newer.access)).await.is_problem(400, "token_expired");
-        app.post("/validate", json!("")).await.has_faults(&["token"]);
+        app.post("/validate", json!("")).await.has_errors(&["token"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /verify-email`: confirms an address by the code that was sent there.
+//! `POST /verify-email`: verifies an address with a code.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,9 +13,9 @@ use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
 
-/// Confirm an address
+/// Verify an address
 ///
-/// A code is good for ten minutes and five tries. A confirmed address serves one
+/// A code is valid for ten minutes and five attempts. A verified address allows one
 /// registration.
 #[utoipa::path(
     post,
@@ -23,7 +23,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
     tag = "sign-up",
     security(()),
     request_body = VerifyEmail,
-    responses((status = 200, description = "The address is confirmed", body = EmailVerified))
+    responses((status = 200, description = "The address is verified", body = EmailVerified))
 )]
 pub(super) async fn verify_email(
     State(accounts): State<Accounts>,
@@ -44,7 +44,7 @@ mod tests {
     const ADDRESS: &str = "ada@example.com";
 
     #[tokio::test]
-    async fn the_right_code_works_once() {
+    async fn code_works_once() {
         let app = App::new().await;
         let code = app.code_for(ADDRESS).await;
         let body = json!({"email": "ADA@example.com", "code": format!(" {code} ")});
@@ -54,23 +54,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn wrong_unknown_and_old_codes_are_told_alike() {
+    async fn wrong_unknown_and_expired_codes_are_indistinguishable() {
         let app = App::new().await;
         let code = app.code_for(ADDRESS).await;
-        let try_it = async |email: &str, code: &str| {
+        let verify = async |email: &str, code: &str| {
             app.post("/verify-email", json!({"email": email, "code": code})).await
         };
         for (email, code) in
             [(ADDRESS, "x"), ("bob@example.com", &*code), (ADDRESS, "\u{661}23456")]
         {
-            try_it(email, code).await.is_problem(400, "code_invalid");
+            verify(email, code).await.is_problem(400, "code_invalid");
         }
         app.clock.advance(Duration::from_mins(10));
-        try_it(ADDRESS, &code).await.is_problem(400, "code_invalid");
+        verify(ADDRESS, &code).await.is_problem(400, "code_invalid");
     }
 
     #[tokio::test]
-    async fn a_code_dies_after_five_wrong_tries() {
+    async fn five_wrong_attempts_invalidate_code() {
         let app = App::new().await;
         let code = app.code_for(ADDRESS).await;
         let wrong = if code == "000000" { "000001" } else { "000000" };

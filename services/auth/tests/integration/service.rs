@@ -1,4 +1,4 @@
-//! The service on a real listener, from its start to its end, and what it says meanwhile.
+//! The service on a real listener.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 const PASSWORD: &str = "correct horse battery";
 
-/// All that was logged.
+/// Collects the log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -46,7 +46,7 @@ struct Running {
 impl Running {
     async fn post(&self, path: &str, body: Value) -> Response {
         let request = self.client.post(format!("{}{path}", self.url)).json(&body);
-        request.send().await.expect("an answer")
+        request.send().await.expect("a response")
     }
 
     async fn json(&self, path: &str, body: Value) -> Value {
@@ -55,15 +55,15 @@ impl Running {
         response.json().await.expect("JSON")
     }
 
-    /// The next mail, sent without anybody's doing.
+    /// Waits for the next mail.
     async fn mail(&mut self) -> InboxMail {
-        let mail = tokio::time::timeout(LIMIT, self.mails.recv()).await.expect("in time");
+        let mail = tokio::time::timeout(TIMEOUT, self.mails.recv()).await.expect("in time");
         mail.expect("a mail")
     }
 }
 
 #[tokio::test]
-async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
+async fn service_runs_until_shutdown_without_logging_secrets() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -86,28 +86,28 @@ async fn it_serves_until_it_is_told_to_stop_and_keeps_secrets() {
     let (health, shutdown) = (Health::new(), Shutdown::new());
     let service = tokio::spawn({
         let (health, shutdown) = (health.clone(), shutdown.clone());
-        let parts = Dependencies { service: "auth", store, broker, mailer, clock };
-        async move { Auth::open(&config, parts, &health).await?.run(listener, shutdown).await }
+        let dependencies = Dependencies { service: "auth", store, broker, mailer, clock };
+        async move { Auth::open(&config, dependencies, &health).await?.run(listener, shutdown).await }
     });
     let mut service_at = Running { url, client: Client::new(), mails };
 
-    let secrets = use_it(&mut service_at).await;
+    let secrets = use_secrets(&mut service_at).await;
     let report = health.report().await;
     assert_eq!((report.status, report.checks.len()), (Status::Ok, 3));
 
     shutdown.begin();
-    let ended = tokio::time::timeout(LIMIT, service).await.expect("in time");
+    let ended = tokio::time::timeout(TIMEOUT, service).await.expect("in time");
     ended.expect("no panic").expect("a clean end");
 
     let log = String::from_utf8_lossy(&log.0.lock()).into_owned();
-    assert!(log.contains("/sign-in"), "nothing was logged");
+    assert!(log.contains("/sign-in"), "the request was not logged");
     for secret in secrets {
         assert!(!log.contains(&secret), "{secret} was logged");
     }
 }
 
 #[tokio::test]
-async fn without_its_mail_server_it_is_of_use_all_the_same() {
+async fn missing_mail_server_degrades_health() {
     let files = tempfile::tempdir().expect("a directory");
     let settings = [
         ("MINIAPP__DATA_DIR", files.path().display().to_string()),
@@ -122,16 +122,16 @@ async fn without_its_mail_server_it_is_of_use_all_the_same() {
         open_mailer(&config.section().expect("a section"), store.clone(), clock.clone(), watchers)
             .expect("a mailer");
     let health = Health::new();
-    let parts = Dependencies { service: "auth", store, broker, mailer, clock };
-    Auth::open(&config, parts, &health).await.expect("a service");
+    let dependencies = Dependencies { service: "auth", store, broker, mailer, clock };
+    Auth::open(&config, dependencies, &health).await.expect("a service");
     let report = health.report().await;
     assert_eq!(report.status, Status::Degraded);
     let bad = report.checks.iter().filter(|check| check.status != Status::Ok);
     assert_eq!(bad.map(|check| check.name).collect::<Vec<_>>(), ["mail"]);
 }
 
-/// Goes through everything that handles a secret; gives all of them.
-async fn use_it(service: &mut Running) -> Vec<String> {
+/// Uses every endpoint that handles secrets, and returns the secrets.
+async fn use_secrets(service: &mut Running) -> Vec<String> {
     let email = "ada@example.com";
     service.json("/send-verification-code", json!({ "email": email })).await;
     let code = service.mail().await.mail.code().expect("a code").to_owned();
@@ -139,8 +139,8 @@ async fn use_it(service: &mut Running) -> Vec<String> {
     let account = json!({"email": email, "login": "ada", "password": PASSWORD});
     service.json("/register", account).await;
     let wrong = "an entirely wrong password";
-    let wrongly = service.post("/sign-in", json!({"login": "ada", "password": wrong})).await;
-    assert_eq!(wrongly.status(), 401);
+    let rejected = service.post("/sign-in", json!({"login": "ada", "password": wrong})).await;
+    assert_eq!(rejected.status(), 401);
     let first = service.json("/sign-in", json!({"login": "ada", "password": PASSWORD})).await;
     let second = service.json("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
     service.json("/validate", json!(second["authToken"])).await;
@@ -152,13 +152,13 @@ async fn use_it(service: &mut Running) -> Vec<String> {
     let body = json!({"email": email, "code": reset, "newPassword": new});
     assert_eq!(service.post("/password-reset/confirm", body).await.status(), 204);
     let docs = service.client.get(format!("{}/openapi.json", service.url)).send();
-    let docs: Bytes = docs.await.expect("an answer").bytes().await.expect("a body");
+    let docs: Bytes = docs.await.expect("a response").bytes().await.expect("a body");
     assert!(!docs.is_empty());
 
     let tokens = [&first, &second].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
     let tokens = tokens.iter().flatten().filter_map(|token| token.as_str()).map(str::to_owned);
     let texts = [PASSWORD, wrong, new].map(str::to_owned);
-    // Six digits alone may be part of a number: a code stands between other characters.
+    // Six digits may be a part of another number, so a code needs a character before it.
     let codes = [code, reset]
         .into_iter()
         .flat_map(|code| ["\"", " ", "=", ":"].map(|before| format!("{before}{code}")));

@@ -130,9 +130,13 @@ impl SmtpError {
             Stage::Content => "the mail",
         };
         let text = format!("{server} refused {what}: {}", reply_text(error));
-        let is_configuration =
-            stage == Stage::Sender || AUTHENTICATION_REQUIRED.contains(&status.to_string().as_str());
-        if error.is_permanent() && !is_configuration { Self::permanent(text) } else { Self::temporary(text) }
+        let is_configuration = stage == Stage::Sender
+            || AUTHENTICATION_REQUIRED.contains(&status.to_string().as_str());
+        if error.is_permanent() && !is_configuration {
+            Self::permanent(text)
+        } else {
+            Self::temporary(text)
+        }
     }
 
     /// Removes `secret` from the text.

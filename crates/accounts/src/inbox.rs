@@ -3,18 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use miniapp_runtime::clock::Clock;
 use tokio::sync::broadcast;
 
-use super::{Mail, MailError, Mailer};
+use crate::mail::{InboxMail, Mail, MailError, Mailer};
 use crate::store::{Store, StoreError};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InboxMail {
-    pub at: Timestamp,
-    pub mail: Mail,
-}
 
 /// Stores mail and notifies watchers.
 pub struct InboxMailer {

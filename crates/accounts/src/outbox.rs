@@ -4,8 +4,6 @@
 //! has accepted it, so it is delivered at least once. Its payload is encrypted, because a
 //! mail may contain a code.
 
-mod relay;
-
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,8 +15,6 @@ use uuid::Uuid;
 use crate::mail::Mail;
 use crate::seal::Sealer;
 use crate::secret::PlatformSecret;
-
-pub use relay::Relay;
 
 /// The payload of a message. The serialized names are those of stored messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +113,7 @@ impl OutboxCodec {
 
     /// Decodes a message. Returns `None` for a payload that was encrypted with another secret
     /// or written by a newer version.
-    fn decode(&self, row: &OutboxRow) -> Option<OutboxMessage> {
+    pub(crate) fn decode(&self, row: &OutboxRow) -> Option<OutboxMessage> {
         let plain = self.0.open(row.id.as_bytes(), &row.payload)?;
         serde_json::from_slice(&plain).ok()
     }

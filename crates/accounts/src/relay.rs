@@ -19,10 +19,10 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
-use super::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
 use crate::event_publisher::EventPublisher;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::metrics::{self, MailOutcome};
+use crate::outbox::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
 use crate::store::{Store, StoreError};
 
 const BATCH_SIZE: u32 = 20;
