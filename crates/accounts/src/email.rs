@@ -3,8 +3,8 @@
 use std::fmt;
 
 use email_address::{EmailAddress, Options};
-use miniapp_types::account::MAX_EMAIL;
 use miniapp_types::fields::Fields;
+use miniapp_types::limits;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// An address in lower case, as it is compared and stored.
@@ -22,7 +22,7 @@ impl Email {
         };
         let is_plain =
             |c: char| !(c.is_whitespace() || c.is_control() || "\"()<>,;:\\".contains(c));
-        if !text.chars().all(is_plain) || text.chars().count() > MAX_EMAIL {
+        if !text.chars().all(is_plain) || text.chars().count() > *limits::EMAIL.end() {
             return None;
         }
         EmailAddress::parse_with_options(text, options).ok()?;
@@ -35,7 +35,7 @@ impl Email {
 
     /// Reads an address from a field of a request body.
     pub fn read(fields: &mut Fields, name: &str) -> Option<Self> {
-        let text = fields.text(name, 1..=MAX_EMAIL)?;
+        let text = fields.text(name, limits::EMAIL)?;
         let email = Self::parse(&text);
         if email.is_none() {
             fields.reject(name, "must be an e-mail address such as ada@example.com");

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use miniapp_types::account::MAX_LOGIN;
 use miniapp_types::fields::Fields;
+use miniapp_types::limits;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::{GeneralSecurityProfile as _, MixedScript as _, skeleton};
 
 /// Shortest login, in characters.
-const MIN_LOGIN: usize = 3;
 
 /// A login with the forms that must be unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ impl Login {
     /// Parses a login. The error is a message for its author.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let display: String = text.nfc().collect();
-        if !(MIN_LOGIN..=MAX_LOGIN).contains(&display.chars().count()) {
+        if !limits::LOGIN.contains(&display.chars().count()) {
             return Err("must have 3 to 100 characters");
         }
         if !display.chars().all(is_allowed) {
@@ -41,7 +40,7 @@ impl Login {
     /// Reads a login from a field of a request body.
     pub fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         // NFC may shorten text with combining marks.
-        let text = fields.text(name, 1..=4 * MAX_LOGIN)?;
+        let text = fields.text(name, 1..=4 * limits::LOGIN.end())?;
         Self::parse(&text).map_err(|fault| fields.reject(name, fault)).ok()
     }
 

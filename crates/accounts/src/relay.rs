@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, Message, Queue};
+use miniapp_runtime::backoff::Backoff;
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::trace::{CompletedSpan, CorrelationIds, SpanClock, SpanHandle, in_trace};
 use miniapp_types::message::AccountDeleted;
-use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLAIM_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often to look for messages that other processes left.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-const MAX_RETRY_DELAY: Duration = Duration::from_mins(5);
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
 /// How long published deletions are retained, for brokers that are not durable.
 const DELETION_RETENTION: Duration = Duration::from_hours(7 * 24);
 
@@ -146,7 +146,7 @@ impl Relay {
                 }
                 Err(error) => {
                     record_error("postponed");
-                    let delay = retry_delay(attempts);
+                    let delay = RETRY_BACKOFF.random_delay(attempts);
                     tracing::warn!(
                         error = format!("{error:#}"),
                         ?delay,
@@ -262,11 +262,4 @@ fn record_error(error_type: &str) {
     let span = Span::current();
     span.record("error.type", error_type);
     span.record("otel.status_code", "ERROR");
-}
-
-/// Exponential backoff from one second, with 25 % jitter.
-fn retry_delay(attempts: u32) -> Duration {
-    let seconds = 1_u64.checked_shl(attempts.min(16)).unwrap_or(u64::MAX);
-    let delay = Duration::from_secs(seconds).min(MAX_RETRY_DELAY);
-    delay.mul_f64(rand::rng().random_range(0.75..1.25))
 }

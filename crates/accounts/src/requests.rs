@@ -1,9 +1,10 @@
 //! Validated requests.
 
 use jiff::civil::{Date, date};
-use miniapp_types::account::{MAX_PASSWORD, Secret};
+use miniapp_types::account::Secret;
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, Fields, FromFields};
+use miniapp_types::limits;
 
 use crate::email::Email;
 use crate::login::Login;
@@ -63,8 +64,10 @@ impl FromFields for Registration {
         let names: Vec<&str> =
             login.iter().map(Login::key).chain(email.iter().flat_map(Email::names)).collect();
         let password = Password::read_new(fields, "password", &names);
-        let confirm =
-            fields.optional(|f| f.text("passwordConfirm", 0..=4 * MAX_PASSWORD), "passwordConfirm");
+        let confirm = fields.optional(
+            |f| f.text("passwordConfirm", 0..=4 * limits::PASSWORD.end()),
+            "passwordConfirm",
+        );
         if confirm.is_some() && confirm != typed {
             fields.reject("passwordConfirm", "must be the same as password");
         }
@@ -93,7 +96,7 @@ pub struct NewPassword {
 
 impl FromFields for NewPassword {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let old = fields.text("password", 1..=MAX_PASSWORD);
+        let old = fields.text("password", limits::PASSWORD);
         let new = Password::read_new(fields, "newPassword", &[]);
         Some(Self { old: Password::new(&old?), new: new? })
     }

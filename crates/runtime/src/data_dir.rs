@@ -1,44 +1,33 @@
-//! The directory where a process keeps its files, and the claim to be alone there.
+//! Private files of a process, and the lock on their directory.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, access};
 
-/// A directory that this process alone works in, for as long as the value lives.
+/// A directory that one process alone uses, for as long as the value lives.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// The lock ends with the file, however the process ends.
+    /// The system releases the lock with the file, however the process ends.
     _lock: File,
 }
 
-/// Why the directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// It can't be made, read or written.
     #[error("can't use the data directory {}: {source}; set MINIAPP__DATA_DIR to another", path.display())]
-    Unusable {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another process is there.
+    Unusable { path: PathBuf, source: io::Error },
     #[error(
         "another process uses the data directory {}; stop it, or set MINIAPP__DATA_DIR to another",
         path.display()
     )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
 }
 
 impl DataDir {
-    /// Makes the directory where it is missing, for its owner alone, and claims it.
+    /// Creates the directory if it is missing, for its owner alone, and locks it.
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         let unusable = |source| DataDirError::Unusable { path: path.to_owned(), source };
         create(path).map_err(unusable)?;
@@ -49,33 +38,29 @@ impl DataDir {
             .mode(0o600)
             .open(path.join("lock"))
             .map_err(unusable)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(DataDirError::InUse { path: path.to_owned() });
-            }
-            Err(error) => return Err(unusable(error.into())),
-        }
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => DataDirError::InUse { path: path.to_owned() },
+            TryLockError::Error(source) => unusable(source),
+        })?;
         probe(path).map_err(unusable)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Makes the directory `path` where it is missing, for its owner alone.
+/// Creates the directory `path` if it is missing, for its owner alone.
 pub fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes the file of a database where it is missing, and the directory too, for their
-/// owner alone; fails where it can't be written, which SQLite would put up with.
+/// Creates the file of a database and its directory if they are missing, for their owner
+/// alone. Fails if the file is not writable, which SQLite would accept.
 ///
-/// The files beside it get its mode. What is there isn't opened: to close it would end the
-/// locks that this process has on it.
+/// SQLite gives its other files the same mode. An existing file is not opened: closing it
+/// would release the locks that this process holds on it.
 pub fn create_database(path: &Path) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         create(directory)?;
@@ -84,12 +69,12 @@ pub fn create_database(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Ok(access(path, Access::READ_OK | Access::WRITE_OK)?)
         }
-        made => made.map(drop),
+        created => created.map(drop),
     }
 }
 
-/// Writes a file that must not be there yet, for its owner alone, so that it is either
-/// whole or missing. Where another process was faster, its content stays.
+/// Creates a file with `content`, for its owner alone. The file is either complete or missing,
+/// and a file that exists is left unchanged.
 pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let written = (|| {
@@ -110,10 +95,10 @@ pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     written.and(removed)
 }
 
-/// A lock can be had on a full or read-only disk as well; better told now than later.
+/// Fails on a full or read-only disk, where locking succeeds.
 fn probe(path: &Path) -> io::Result<()> {
     let probe = path.join(".probe");
-    std::fs::write(&probe, b"can it be written?")?;
+    std::fs::write(&probe, b"probe")?;
     std::fs::remove_file(probe)
 }
 
@@ -124,11 +109,11 @@ mod tests {
     use super::*;
 
     fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).expect("there").permissions().mode() & 0o777
+        std::fs::metadata(path).expect("exists").permissions().mode() & 0o777
     }
 
     #[test]
-    fn only_one_has_a_directory() {
+    fn lock_is_exclusive() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a/b");
         let first = DataDir::lock(&path).expect("free");
@@ -140,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cant_be_written_is_told() {
+    fn unusable_directory_is_an_error() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("file");
         std::fs::write(&file, "").expect("written");
@@ -149,36 +134,36 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_for_its_owner_alone() {
+    fn database_is_private_to_its_owner() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("sub/a.db");
-        create_database(&path).expect("made");
+        create_database(&path).expect("created");
         assert_eq!(mode(&path), 0o600);
         std::fs::write(&path, b"content").expect("written");
-        create_database(&path).expect("left as it is");
-        assert_eq!(std::fs::read(&path).expect("there"), b"content");
+        create_database(&path).expect("unchanged");
+        assert_eq!(std::fs::read(&path).expect("exists"), b"content");
         assert!(create_database(&path.join("no-directory/a.db")).is_err());
     }
 
     #[test]
-    fn a_database_that_cant_be_written_is_told() {
+    fn read_only_database_is_an_error() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.db");
-        create_database(&path).expect("made");
+        create_database(&path).expect("created");
         let read_only = std::fs::Permissions::from_mode(0o400);
         std::fs::set_permissions(&path, read_only).expect("set");
-        // Whoever may write everything, may write this as well.
-        let may_write = OpenOptions::new().write(true).open(&path).is_ok();
-        assert_eq!(create_database(&path).is_ok(), may_write);
+        // Root may write any file.
+        let is_writable = OpenOptions::new().write(true).open(&path).is_ok();
+        assert_eq!(create_database(&path).is_ok(), is_writable);
     }
 
     #[test]
-    fn the_first_to_write_a_new_file_wins() {
+    fn write_new_keeps_an_existing_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("secret");
         write_new(&path, b"one").expect("written");
         write_new(&path, b"two").expect("kept");
-        assert_eq!(std::fs::read(&path).expect("there"), b"one");
+        assert_eq!(std::fs::read(&path).expect("exists"), b"one");
         assert_eq!(mode(&path), 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1);
     }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use miniapp_types::account::{Jwk, Jwks, MAX_TOKEN, Role};
+use miniapp_types::account::{Jwk, Jwks, Role};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -229,6 +229,7 @@ fn a_token_may_be_only_so_long() {
         let more = "x".repeat((length - token.len()) / 4 * 3);
         signed(&header().to_string(), &with(&json!(claims()), "more", json!(more)), 1)
     };
+    const MAX_TOKEN: usize = *miniapp_types::limits::TOKEN.end();
     let (fits, exceeds) = (of_length(MAX_TOKEN), of_length(MAX_TOKEN + 4));
     assert!(fits.len() <= MAX_TOKEN && exceeds.len() > MAX_TOKEN);
     assert_eq!(keys(&[1]).verify(&fits, at(100)), Ok(claims()));

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use miniapp_types::account::{Jwk, Jwks, MAX_TOKEN};
+use miniapp_types::account::{Jwk, Jwks};
+use miniapp_types::limits;
 
 use super::{Claims, ISSUER, TYPE, TokenError, provider};
 
@@ -84,7 +85,7 @@ pub struct UnverifiedToken<'a> {
 impl<'a> UnverifiedToken<'a> {
     /// Reads the header of a token.
     pub fn parse(text: &'a str) -> Result<Self, TokenError> {
-        if text.len() > MAX_TOKEN {
+        if text.len() > *limits::TOKEN.end() {
             return Err(TokenError::Invalid);
         }
         let header = decode_header(text).map_err(|_| TokenError::Invalid)?;

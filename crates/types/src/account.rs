@@ -22,15 +22,6 @@ pub use profile::{Account, ChangePassword, ConfirmReset, UpdateAccount};
 pub use session::{Refresh, Session, Sessions, SignIn, TokenInfo, Tokens, Validate};
 pub use sign_up::{CodeSent, EmailVerified, Register, SendCode, VerifyEmail};
 
-/// Longest e-mail address, in characters (RFC 5321).
-pub const MAX_EMAIL: usize = 254;
-/// Longest login, in characters.
-pub const MAX_LOGIN: usize = 100;
-/// Longest password, in characters.
-pub const MAX_PASSWORD: usize = 256;
-/// Longest token that is looked at, in characters.
-pub const MAX_TOKEN: usize = 8192;
-
 /// A password, code or token: shown to nobody by accident.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod body;
 pub mod fields;
+pub mod limits;
 pub mod message;
 pub mod page;
 pub mod problem;

@@ -8,15 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::fields::{Fields, FromFields};
-
-/// Longest description, in characters.
-pub const MAX_DESCRIPTION: usize = 500;
-/// Largest `data`, in bytes of JSON.
-pub const MAX_DATA_BYTES: usize = 256 * 1024;
-/// Longest time one execution may take, in seconds.
-pub const MAX_TTL: u32 = 86_400;
-/// Most attempts a task may ask for.
-pub const MAX_ATTEMPTS: u32 = 25;
+use crate::limits;
 
 /// Where a task stands.
 #[derive(
@@ -58,14 +50,14 @@ impl Status {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SubmitTask {
-    /// What the task is about, for people; 1 to 500 characters.
-    #[schema(min_length = 1, max_length = 500, example = "Say it back")]
+    /// What the task is about, for people.
+    #[schema(example = "Say it back")]
     pub description: String,
     /// The kind's input; a string or any JSON, as the kind wants.
     #[schema(value_type = Value, example = json!({"hello": "world"}))]
     pub data: Box<RawValue>,
     /// Seconds one execution may take.
-    #[schema(minimum = 1, maximum = 86_400, example = 30)]
+    #[schema(example = 30)]
     pub ttl: u32,
     /// What is to be run; `GET /api/kinds` lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,7 +65,7 @@ pub struct SubmitTask {
     pub kind: Option<String>,
     /// How often to try, the first time included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 25, default = 3)]
+    #[schema(default = 3)]
     pub max_attempts: Option<u32>,
     /// Not before this time; a time in the past means now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,12 +74,12 @@ pub struct SubmitTask {
 
 impl FromFields for SubmitTask {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let description = fields.text("description", 1..=MAX_DESCRIPTION);
+        let description = fields.text("description", limits::DESCRIPTION);
         let data = fields.json("data");
-        let ttl = fields.integer("ttl", 1..=MAX_TTL);
-        let kind = fields.optional(|f| f.text("kind", 1..=64), "kind");
+        let ttl = fields.integer("ttl", limits::TTL);
+        let kind = fields.optional(|f| f.text("kind", limits::KIND), "kind");
         let max_attempts =
-            fields.optional(|f| f.integer("maxAttempts", 1..=MAX_ATTEMPTS), "maxAttempts");
+            fields.optional(|f| f.integer("maxAttempts", limits::ATTEMPTS), "maxAttempts");
         let run_at = fields.optional(|f| f.timestamp("runAt"), "runAt");
         Some(Self { description: description?, data: data?, ttl: ttl?, kind, max_attempts, run_at })
     }

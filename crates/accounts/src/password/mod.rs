@@ -4,8 +4,8 @@ mod hasher;
 
 use std::fmt;
 
-use miniapp_types::account::MAX_PASSWORD;
 use miniapp_types::fields::Fields;
+use miniapp_types::limits;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 use zxcvbn::Score;
@@ -13,7 +13,6 @@ use zxcvbn::Score;
 pub use hasher::{Busy, HasherPermit, PasswordHash, PasswordHasher};
 
 /// In characters.
-const MIN_PASSWORD: usize = 10;
 /// How many characters the estimate looks at: its cost grows fast, and a longer password is
 /// no easier to guess.
 const ESTIMATED_LENGTH: usize = 40;
@@ -32,7 +31,7 @@ impl Password {
     /// Reads a new password of a user with these names from a field of a request body. The
     /// check of its strength is too slow for async threads.
     pub fn read_new(fields: &mut Fields, name: &str, names: &[&str]) -> Option<Self> {
-        let text = Zeroizing::new(fields.text(name, MIN_PASSWORD..=MAX_PASSWORD)?);
+        let text = Zeroizing::new(fields.text(name, limits::NEW_PASSWORD)?);
         let password = Self::new(&text);
         if let Err(fault) = password.check_strength(names) {
             fields.reject(name, fault);

@@ -1,6 +1,5 @@
 //! What a task is and what may happen to it; pure, without I/O or a clock of its own.
 
-mod backoff;
 mod machine;
 mod view;
 
@@ -12,7 +11,6 @@ use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-pub use backoff::backoff;
 pub use machine::{Command, MAX_LOST_LEASES, Refusal, TTL_EXCEEDED, Transition};
 pub use view::TaskView;
 

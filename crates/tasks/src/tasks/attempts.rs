@@ -1,15 +1,20 @@
 //! What a worker does with the tasks that it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use miniapp_runtime::backoff::Backoff;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
 
 use super::{Error, Tasks};
-use crate::domain::{Command, State, Task, backoff};
+use crate::domain::{Command, State, Task};
 use crate::engine::{Claim, RenewedLease, StoreError};
+
+/// The delays between the attempts of a task.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
 impl Tasks {
     /// Claims the task a message is about, for `worker`. `None`: there is nothing to claim,
@@ -78,7 +83,8 @@ impl Tasks {
         error: TaskError,
         jitter: f64,
     ) -> Result<Task, Error> {
-        let retry_in = Some(backoff(attempt, jitter));
+        let delay = BACKOFF.delay(attempt.saturating_sub(1), jitter);
+        let retry_in = Some(SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX));
         self.held(claim, |claim| Command::Fail { claim, error, retry_in }).await
     }
 

@@ -34,7 +34,6 @@ pub struct Account {
 pub struct UpdateAccount {
     /// A new login, by the rules of the registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 3, max_length = 100)]
     pub login: Option<String>,
     /// The day of birth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,10 +48,10 @@ pub struct UpdateAccount {
 #[serde(rename_all = "camelCase")]
 pub struct ChangePassword {
     /// The password until now.
-    #[schema(value_type = String, format = Password, max_length = 256)]
+    #[schema(value_type = String, format = Password)]
     pub password: Secret,
     /// The one from now on, by the rules of the registration.
-    #[schema(value_type = String, format = Password, min_length = 10, max_length = 256)]
+    #[schema(value_type = String, format = Password)]
     pub new_password: Secret,
 }
 
@@ -61,12 +60,12 @@ pub struct ChangePassword {
 #[serde(rename_all = "camelCase")]
 pub struct ConfirmReset {
     /// The account's address.
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
     /// The six digits from the mail.
     #[schema(value_type = String, example = "123456")]
     pub code: Secret,
     /// The password from now on, by the rules of the registration.
-    #[schema(value_type = String, format = Password, min_length = 10, max_length = 256)]
+    #[schema(value_type = String, format = Password)]
     pub new_password: Secret,
 }

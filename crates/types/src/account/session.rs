@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{MAX_EMAIL, MAX_PASSWORD, MAX_TOKEN, Role, Secret};
+use super::{Role, Secret};
 use crate::body::JsonBody;
 use crate::fields::{BodyError, Fields, FromFields};
+use crate::limits;
 
 /// The body of `POST /sign-in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -16,10 +17,10 @@ pub enum SignIn {
     /// With a password: a new session.
     Password {
         /// The login, or the e-mail address.
-        #[schema(max_length = 254, example = "ada")]
+        #[schema(example = "ada")]
         login: String,
         /// The password.
-        #[schema(value_type = String, format = Password, max_length = 256)]
+        #[schema(value_type = String, format = Password)]
         password: Secret,
     },
     /// With a refresh token: the same as `POST /refresh`.
@@ -36,8 +37,8 @@ impl FromFields for SignIn {
             let Refresh { refresh_token } = Refresh::read(fields)?;
             return Some(Self::Refresh { refresh_token });
         }
-        let login = fields.text("login", 1..=MAX_EMAIL);
-        let password = fields.text("password", 1..=MAX_PASSWORD).map(Secret);
+        let login = fields.text("login", limits::EMAIL);
+        let password = fields.text("password", limits::PASSWORD).map(Secret);
         Some(Self::Password { login: login?, password: password? })
     }
 }
@@ -53,7 +54,7 @@ pub struct Refresh {
 
 impl FromFields for Refresh {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let refresh_token = fields.text("refreshToken", 1..=MAX_TOKEN).map(Secret)?;
+        let refresh_token = fields.text("refreshToken", limits::TOKEN).map(Secret)?;
         Some(Self { refresh_token })
     }
 }
@@ -93,7 +94,7 @@ pub struct Validate {
 
 impl FromFields for Validate {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let token = fields.text("token", 1..=MAX_TOKEN).map(Secret)?;
+        let token = fields.text("token", limits::TOKEN).map(Secret)?;
         Some(Self { token })
     }
 

@@ -12,7 +12,7 @@ use super::Secret;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SendCode {
     /// Where the code goes.
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
 }
 
@@ -32,7 +32,7 @@ pub struct CodeSent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyEmail {
     /// The address.
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
     /// The six digits from the mail.
     #[schema(value_type = String, example = "123456")]
@@ -54,14 +54,14 @@ pub struct EmailVerified {
 #[serde(rename_all = "camelCase")]
 pub struct Register {
     /// An address that was verified before.
-    #[schema(format = Email, max_length = 254, example = "ada@example.com")]
+    #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
-    /// 3 to 100 letters, digits, `.`, `_` and `-` of one script. No other account may
+    /// Letters, digits, `.`, `_` and `-` of one script. No other account may
     /// have it in another case or one that looks the same.
-    #[schema(min_length = 3, max_length = 100, example = "ada")]
+    #[schema(example = "ada")]
     pub login: String,
-    /// 10 to 256 characters that aren't easily guessed.
-    #[schema(value_type = String, format = Password, min_length = 10, max_length = 256)]
+    /// Must not be easy to guess.
+    #[schema(value_type = String, format = Password)]
     pub password: Secret,
     /// The same again, where the client asks twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,7 @@ mod tests;
 mod watch;
 mod workers;
 
+use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -29,7 +30,7 @@ use crate::state::Api;
 
 /// All of them, with their description.
 pub(crate) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(openapi::document())
+    let mut router = OpenApiRouter::with_openapi(openapi::document())
         .routes(with_problems(routes!(submit::submit), submit::PROBLEMS))
         .routes(with_problems(routes!(list::list), list::PROBLEMS))
         .routes(with_problems(routes!(get::get), get::PROBLEMS))
@@ -42,5 +43,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(with_problems(routes!(workers::workers), workers::PROBLEMS))
         .routes(with_problems(routes!(stats::stats), stats::PROBLEMS))
         .routes(with_problems(routes!(dead_letters::dead_letters), dead_letters::PROBLEMS))
-        .routes(with_problems(routes!(requeue::requeue), requeue::PROBLEMS))
+        .routes(with_problems(routes!(requeue::requeue), requeue::PROBLEMS));
+    limits::describe(router.get_openapi_mut());
+    router
 }

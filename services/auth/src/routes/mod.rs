@@ -27,6 +27,7 @@ use axum::middleware::from_fn_with_state;
 use miniapp_accounts::Accounts;
 use miniapp_http::IpRateLimit;
 use miniapp_http::openapi::{BODY, TOKEN, with_problems, with_problems_at};
+use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,10 +35,12 @@ use crate::openapi;
 
 /// All endpoints with their description. Public ones are rate-limited by address.
 pub(crate) fn router(per_ip: &IpRateLimit) -> OpenApiRouter<Accounts> {
-    OpenApiRouter::with_openapi(openapi::document())
+    let mut router = OpenApiRouter::with_openapi(openapi::document())
         .merge(public().layer(from_fn_with_state(per_ip.clone(), IpRateLimit::limit)))
         .merge(unlimited())
-        .merge(authenticated())
+        .merge(authenticated());
+    limits::describe(router.get_openapi_mut());
+    router
 }
 
 /// Endpoints for clients without a token.

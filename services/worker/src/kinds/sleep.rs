@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miniapp_types::task::MAX_TTL;
+use miniapp_types::limits;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
+const MAX_TTL: u32 = *limits::TTL.end();
 /// How often it says how far it is.
 const STEP: Duration = Duration::from_secs(1);
 

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_client::NewTask;
-use miniapp_types::task::{MAX_ATTEMPTS, MAX_TTL, SubmitTask};
+use miniapp_types::limits;
+use miniapp_types::task::SubmitTask;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::watch;
@@ -27,11 +28,11 @@ pub struct Args {
     data: Data,
     /// Time limit of one attempt in seconds
     #[arg(long, default_value_t = 30, value_name = "SECONDS",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TTL)))]
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(*limits::TTL.end())))]
     ttl: u32,
     /// Maximum number of attempts [default: 3]
     #[arg(long, value_name = "NUMBER",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ATTEMPTS)))]
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(*limits::ATTEMPTS.end())))]
     max_attempts: Option<u32>,
     /// Earliest start, such as 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "after")]
