@@ -1,13 +1,12 @@
-//! What becomes of messages that no consumer could use.
+//! The consumer of dead letters.
 //!
-//! A consumer rejects what it can't read, and RabbitMQ takes out what comes back to it too
-//! often: because each consumer of it dies, or because it was held by consumers whose
-//! connections kept breaking. Neither says that the work is not to be done. Which task is
-//! poison, the database decides, far sooner, by the leases that it cost. So a dead letter
-//! that can be read goes back to where it came from, some times; it says itself how often
-//! it did, as not every version of RabbitMQ counts every delivery. What can't be read, or
-//! comes back even so, is parked, with a line in the log: it may be anybody's, or of a
-//! version that is newer than this one. Whoever starts looks through what is parked.
+//! A message is dead-lettered when a consumer rejects it, or when RabbitMQ has delivered it
+//! too often: its consumers crashed, or lost their connections while they held it. Neither
+//! means that the work must not be done. Poison tasks are detected elsewhere and much
+//! earlier, from the leases they cost. So a dead letter that can be decoded returns to its
+//! queue a limited number of times. The message carries the count, because not every
+//! version of RabbitMQ counts every delivery. All other dead letters are parked and logged:
+//! they are foreign, or of a newer version. Every start re-reads the parked messages once.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
@@ -20,13 +19,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Broker, BrokerError, Delivery, Message, Queue};
 
-/// How often a message may come back before it is parked.
+/// How often a message returns to its queue before it is parked.
 const MAX_REDRIVES: u32 = 3;
-/// How many are looked at together.
 const PREFETCH: u16 = 32;
-/// How long to wait after something failed, and before what came back before goes again.
+/// The delay after an error, and before a message returns to its queue again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Parked messages that others look through at the same time don't come here.
+/// Ends the re-reading of parked messages early when another process consumes them, too.
 const PARKED_TIMEOUT: Duration = Duration::from_secs(2);
 
 static DEAD_LETTERS: LazyLock<Family<Outcome, Counter>> = LazyLock::new(|| {
@@ -40,25 +38,25 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// Reads the dead letters until it is dropped. Any number of processes may.
+/// Consumes dead letters until it is dropped. Any number of processes may run it.
 pub async fn run_dead_letter_consumer(broker: &dyn Broker) -> Infallible {
     LazyLock::force(&DEAD_LETTERS);
-    let mut has_looked = false;
+    let mut parked_is_done = false;
     let mut is_failing = false;
     loop {
-        let attended = async {
-            if !has_looked {
-                look_through(broker).await?;
-                has_looked = true;
+        let consumed = async {
+            if !parked_is_done {
+                reread_parked(broker).await?;
+                parked_is_done = true;
             }
             let mut consumer = broker.consume(Queue::DeadLetters, PREFETCH).await?;
             is_failing = false;
-            while let Some(letter) = consumer.next().await {
-                settle(broker, letter).await;
+            while let Some(dead_letter) = consumer.next().await {
+                process(broker, dead_letter).await;
             }
             Ok::<_, BrokerError>(())
         };
-        if let Err(error) = attended.await
+        if let Err(error) = consumed.await
             && !std::mem::replace(&mut is_failing, true)
         {
             tracing::warn!(%error, "could not consume dead letters; retrying");
@@ -67,64 +65,61 @@ pub async fn run_dead_letter_consumer(broker: &dyn Broker) -> Infallible {
     }
 }
 
-/// Sends on what was parked and can be read by now.
-async fn look_through(broker: &dyn Broker) -> Result<(), BrokerError> {
+/// Returns parked messages to their queues if this version can decode them.
+async fn reread_parked(broker: &dyn Broker) -> Result<(), BrokerError> {
     let parked = broker.depth(Queue::Parked).await?;
     if parked == 0 {
         return Ok(());
     }
     let mut consumer = broker.consume(Queue::Parked, PREFETCH).await?;
-    let (mut sent, mut kept) = (0, 0);
+    let (mut returned, mut kept) = (0, 0);
     for _ in 0..parked {
-        let Ok(Some(letter)) = timeout(PARKED_TIMEOUT, consumer.next()).await else { break };
-        let message = Message { redrive_count: 0, ..letter.message.clone() };
-        let to = meant_for(&message);
-        publish(broker, to.unwrap_or(Queue::Parked), message).await?;
-        letter.ack().await;
-        *(if to.is_some() { &mut sent } else { &mut kept }) += 1;
+        let Ok(Some(delivery)) = timeout(PARKED_TIMEOUT, consumer.next()).await else { break };
+        let message = Message { redrive_count: 0, ..delivery.message.clone() };
+        let queue = queue_of(&message);
+        publish(broker, queue.unwrap_or(Queue::Parked), message).await?;
+        delivery.ack().await;
+        *(if queue.is_some() { &mut returned } else { &mut kept }) += 1;
     }
-    tracing::warn!(
-        sent,
-        kept,
-        "re-read parked messages and requeued those that can be decoded now"
-    );
+    tracing::warn!(returned, kept, "re-read parked messages");
     Ok(())
 }
 
-/// Sends a dead letter to where it belongs.
-async fn settle(broker: &dyn Broker, letter: Delivery) {
-    let Message { id, conversation, redrive_count, .. } = letter.message;
-    let about = conversation.unwrap_or_default();
-    let to = meant_for(&letter.message);
-    let (outcome, queue) = match to {
+/// Returns a dead letter to its queue, or parks it.
+async fn process(broker: &dyn Broker, dead_letter: Delivery) {
+    let Message { id, conversation, redrive_count, .. } = dead_letter.message;
+    let conversation = conversation.unwrap_or_default();
+    let decoded = queue_of(&dead_letter.message);
+    let (outcome, queue) = match decoded {
         Some(queue) if redrive_count < MAX_REDRIVES => ("returned", queue),
         _ => ("parked", Queue::Parked),
     };
     if redrive_count > 0 {
         sleep(RETRY_DELAY).await;
     }
-    let message = Message { redrive_count: redrive_count + 1, ..letter.message.clone() };
+    let message =
+        Message { redrive_count: redrive_count.saturating_add(1), ..dead_letter.message.clone() };
     if let Err(error) = publish(broker, queue, message).await {
         tracing::warn!(%error, message.id = %id, "could not move a dead letter; retrying");
         sleep(RETRY_DELAY).await;
-        return letter.release().await;
+        return dead_letter.release().await;
     }
-    letter.ack().await;
+    dead_letter.ack().await;
     DEAD_LETTERS.get_or_create(&Outcome { outcome }).inc();
-    match (to, queue) {
+    match (decoded, queue) {
         (None, _) => tracing::error!(
             message.id = %id,
-            message.conversation_id = %about,
+            message.conversation_id = %conversation,
             "parked a message that is foreign or of an unknown version"
         ),
         (Some(_), Queue::Parked) => tracing::error!(
             message.id = %id,
-            message.conversation_id = %about,
+            message.conversation_id = %conversation,
             "parked a message that was dead-lettered too often"
         ),
         (Some(queue), _) => tracing::warn!(
             message.id = %id,
-            message.conversation_id = %about,
+            message.conversation_id = %conversation,
             ?queue,
             "returned a dead letter to its queue"
         ),
@@ -135,8 +130,8 @@ async fn publish(broker: &dyn Broker, queue: Queue, message: Message) -> Result<
     broker.publish(queue, vec![message]).await.into_iter().collect()
 }
 
-/// The queue whose consumers know what to do with the message.
-fn meant_for(message: &Message) -> Option<Queue> {
+/// Returns the queue for the message's type, or `None` if no known type matches.
+fn queue_of(message: &Message) -> Option<Queue> {
     if message.decode::<TaskReady>().is_ok() {
         Some(Queue::Tasks)
     } else if message.decode::<AccountDeleted>().is_ok() {
@@ -151,22 +146,23 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
+    use proptest::prelude::*;
     use tokio::task::JoinSet;
     use uuid::Uuid;
 
     use super::*;
     use crate::MemoryBroker;
 
-    fn ready() -> Message {
+    fn task_ready() -> Message {
         let ready = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1 };
         Message::new(Uuid::new_v4(), &ready)
     }
 
-    fn attended(broker: &Arc<MemoryBroker>) -> JoinSet<Infallible> {
+    fn start_consumer(broker: &Arc<MemoryBroker>) -> JoinSet<Infallible> {
         let broker = Arc::clone(broker);
-        let mut attending = JoinSet::new();
-        attending.spawn(async move { run_dead_letter_consumer(&*broker).await });
-        attending
+        let mut consumer_task = JoinSet::new();
+        consumer_task.spawn(async move { run_dead_letter_consumer(&*broker).await });
+        consumer_task
     }
 
     async fn take(broker: &MemoryBroker, queue: Queue) -> Delivery {
@@ -174,10 +170,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_can_be_read_goes_back_some_times_and_is_parked_then() {
+    async fn decodable_message_returns_up_to_the_limit_and_is_parked() {
         let broker = Arc::new(MemoryBroker::new());
-        let _attending = attended(&broker);
-        let message = ready();
+        let _consumer = start_consumer(&broker);
+        let message = task_ready();
         publish(&*broker, Queue::Tasks, message.clone()).await.unwrap();
         let mut consumer = broker.consume(Queue::Tasks, 1).await.unwrap();
         for redrive_count in 0..=MAX_REDRIVES {
@@ -193,40 +189,58 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_goes_back_to_its_own_queue_and_strangers_are_parked() {
+    async fn messages_return_to_their_own_queue_and_foreign_ones_are_parked() {
         let broker = Arc::new(MemoryBroker::new());
-        let gone = Message::new(Uuid::new_v4(), &AccountDeleted::V1 { user_id: Uuid::new_v4() });
+        let deleted = Message::new(Uuid::new_v4(), &AccountDeleted::V1 { user_id: Uuid::new_v4() });
         let newer = Bytes::from_static(br#"{"v":"2","task":7}"#);
-        let newer = Message { body: newer, ..ready() };
-        let _attending = attended(&broker);
-        for letter in [&gone, &newer] {
-            publish(&*broker, Queue::DeadLetters, letter.clone()).await.unwrap();
+        let newer = Message { body: newer, ..task_ready() };
+        let _consumer = start_consumer(&broker);
+        for dead_letter in [&deleted, &newer] {
+            publish(&*broker, Queue::DeadLetters, dead_letter.clone()).await.unwrap();
         }
-        assert_eq!(take(&broker, Queue::AccountDeletions).await.message.id, gone.id);
+        assert_eq!(take(&broker, Queue::AccountDeletions).await.message.id, deleted.id);
         assert_eq!(take(&broker, Queue::Parked).await.message.id, newer.id);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_starts_looks_through_what_is_parked() {
+    async fn start_rereads_parked_messages() {
         let broker = Arc::new(MemoryBroker::new());
-        let (known, unknown) = (ready(), Message { body: Bytes::from_static(b"?"), ..ready() });
-        for letter in [&unknown, &known] {
-            publish(&*broker, Queue::Parked, letter.clone()).await.unwrap();
+        let (known, unknown) =
+            (task_ready(), Message { body: Bytes::from_static(b"?"), ..task_ready() });
+        for dead_letter in [&unknown, &known] {
+            publish(&*broker, Queue::Parked, dead_letter.clone()).await.unwrap();
         }
-        let _attending = attended(&broker);
+        let _consumer = start_consumer(&broker);
         assert_eq!(take(&broker, Queue::Tasks).await.message.id, known.id);
         assert_eq!(take(&broker, Queue::Parked).await.message.id, unknown.id);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_letter_waits_for_the_broker() {
+    async fn dead_letter_is_kept_during_an_outage() {
         let broker = Arc::new(MemoryBroker::new());
-        let _attending = attended(&broker);
-        let message = ready();
+        let _consumer = start_consumer(&broker);
+        let message = task_ready();
         publish(&*broker, Queue::DeadLetters, message.clone()).await.unwrap();
         broker.pause();
         sleep(10 * RETRY_DELAY).await;
         broker.resume();
         assert_eq!(take(&broker, Queue::Tasks).await.message.id, message.id);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bodies_have_no_queue(body in any::<Vec<u8>>()) {
+            let message = Message { body: body.into(), ..task_ready() };
+            prop_assert_eq!(queue_of(&message), None);
+        }
+
+        #[test]
+        fn mutated_bodies_do_not_panic(index in 0_usize..100, byte in any::<u8>()) {
+            let message = task_ready();
+            let mut body = message.body.to_vec();
+            let index = index % body.len();
+            body[index] = byte;
+            queue_of(&Message { body: body.into(), ..message });
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Where messages go, by the names that the servers and those who look at traces know.
+//! Names of queues and topics in the server and in traces.
 
 use crate::{Queue, Topic};
 
 impl Queue {
-    /// The exchange that takes messages for it, and the key that they go by from there.
+    /// Returns the exchange and the routing key.
     pub(crate) fn route(self) -> (&'static str, &'static str) {
         match self {
             Self::Tasks => ("tasks", "run"),
@@ -13,7 +13,6 @@ impl Queue {
         }
     }
 
-    /// Its own name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tasks => "tasks",
@@ -25,7 +24,6 @@ impl Queue {
 }
 
 impl Topic {
-    /// The exchange that hands messages to everyone who listens.
     pub(crate) fn exchange(self) -> &'static str {
         match self {
             Self::TaskCancels => "task-cancels",
@@ -35,17 +33,15 @@ impl Topic {
     }
 }
 
-/// Where a message goes, or comes from.
+/// Where a message is sent to or received from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// One of many takers.
     Queue(Queue),
-    /// Everyone who listens.
     Topic(Topic),
 }
 
 impl Destination {
-    /// `exchange:key` for those who publish, of which what is empty is left out.
+    /// Returns the destination name of publish spans: `exchange:key` without empty parts.
     pub(crate) fn published(self) -> &'static str {
         match self {
             Self::Queue(Queue::Tasks) => "tasks:run",
@@ -56,8 +52,8 @@ impl Destination {
         }
     }
 
-    /// `exchange:key:queue` for those who consume, where what says the same is left out.
-    /// Queues of topics are known to their connections only.
+    /// Returns the destination name of consumer spans: `exchange:key:queue` without repeated
+    /// parts. The generated queue names of topic subscriptions are left out.
     pub(crate) fn consumed(self) -> &'static str {
         match self {
             Self::Queue(Queue::Tasks) => "tasks:run:tasks",
@@ -66,7 +62,7 @@ impl Destination {
         }
     }
 
-    /// The key that messages go by.
+    /// Returns the routing key, unless it is empty.
     pub(crate) fn key(self) -> Option<&'static str> {
         match self {
             Self::Queue(queue) => Some(queue.route().1).filter(|key| !key.is_empty()),
@@ -92,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn destinations_are_named_by_what_is_in_the_server() {
+    fn destination_names_match_the_routes() {
         for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
             let (exchange, key) = queue.route();
             let mut parts = vec![exchange];

@@ -1,4 +1,4 @@
-//! How the broker is, for whoever asks a process whether it is ready.
+//! The readiness check of the broker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,12 @@ use tokio::time::timeout;
 
 use crate::{Broker, BrokerError};
 
-/// How long the broker may take to answer: less than the check may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Shorter than the timeout of the check itself.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Adds a check of `broker`. A broker that is away delays work, which is no reason to send
-/// requests elsewhere; but one that was never reached may be the wrong one.
+/// Adds a readiness check for `broker`. A broker outage only delays work, so it degrades a
+/// process without making it unready. A broker that was never reached may be misconfigured
+/// and keeps the process unready.
 pub fn add(health: &Health, broker: Arc<dyn Broker>) {
     let was_reached = Arc::new(AtomicBool::new(false));
     health.add("broker", move || {
@@ -26,8 +27,8 @@ async fn condition(
     broker: &dyn Broker,
     was_reached: &AtomicBool,
 ) -> Result<Condition, BrokerError> {
-    let silent = || BrokerError::Unavailable("it doesn't answer".to_owned());
-    match timeout(PATIENCE, broker.ping()).await.unwrap_or_else(|_| Err(silent())) {
+    let timed_out = || BrokerError::Unavailable("no response".to_owned());
+    match timeout(PING_TIMEOUT, broker.ping()).await.unwrap_or_else(|_| Err(timed_out())) {
         Ok(()) => {
             was_reached.store(true, Ordering::Relaxed);
             Ok(Condition::Healthy)
@@ -45,7 +46,7 @@ mod tests {
     use crate::MemoryBroker;
 
     #[tokio::test]
-    async fn only_a_broker_that_was_never_reached_keeps_a_process_from_being_ready() {
+    async fn broker_outage_degrades_only_after_the_first_success() {
         let (broker, was_reached) = (MemoryBroker::new(), AtomicBool::new(false));
         let condition = async || condition(&broker, &was_reached).await;
         broker.pause();

@@ -1,18 +1,18 @@
-//! Messages between the services: queues for work, topics for news.
+//! Messages between services: queues for work, topics for broadcasts.
 //!
-//! A [`Broker`] promises what the rest of the platform builds on:
-//! - **Queues** hold a message until one consumer has acknowledged it. What was
-//!   delivered and neither acknowledged nor released when its consumer goes away is
-//!   delivered again, marked as redelivered. A consumer holds at most `prefetch`
-//!   unsettled messages.
-//! - **Publishing** answers once the broker is responsible for the message.
-//! - **Topics** copy a message to everyone who is subscribed at that moment. A
-//!   subscriber that may have missed something is told so ([`Received::Gap`]), and can
-//!   verify that it still receives ([`Subscription::send_probe`]).
-//! - **Dead letters** are messages that no consumer could use. Somebody has to
-//!   [consume](run_dead_letter_consumer) them.
+//! [`open`] returns the engine for a URL: RabbitMQ (`amqp://`, `amqps://`) or an in-process
+//! broker (`memory://`). Every [`Broker`] guarantees:
+//! - **Queues** keep a message until a consumer acknowledges it. A message that was
+//!   delivered but not settled when its consumer ends is delivered again, marked as
+//!   redelivered. A consumer holds at most `prefetch` unsettled messages.
+//! - **Publishing** returns once the broker has taken responsibility for the message.
+//! - **Topics** copy a message to all current subscribers. A subscriber that may have
+//!   missed messages receives [`Received::Gap`], and can verify that it still receives
+//!   messages with [`Subscription::send_probe`].
+//! - **Dead letters** are messages that were rejected or delivered too often. Some process
+//!   has to run [`run_dead_letter_consumer`].
 //!
-//! Duplicates are possible and order isn't promised; receivers must cope with both.
+//! Duplicates are possible and order is not guaranteed; receivers must tolerate both.
 
 mod config;
 mod dead_letters;
@@ -38,44 +38,44 @@ pub use memory::MemoryBroker;
 pub use message::Message;
 pub use rabbit::RabbitBroker;
 
-/// Where work waits for one of many takers.
+/// A queue of work. Each message goes to one consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter)]
 pub enum Queue {
-    /// Tasks that are to be run, for the workers.
+    /// Tasks to run, for the workers.
     Tasks,
-    /// Accounts that are gone, for whoever keeps something of theirs.
+    /// Deleted accounts, for services that store data of accounts.
     AccountDeletions,
-    /// Messages of the queues above that were rejected, or delivered too often without
-    /// ever being settled. They mean what they meant there.
+    /// Messages of the other queues that were rejected, or delivered too often without
+    /// being settled. Their content is unchanged.
     DeadLetters,
-    /// Dead letters that nobody could make use of, for people and for newer versions.
+    /// Dead letters that cannot be processed, for operators and newer versions.
     Parked,
 }
 
-/// News for everyone who listens.
+/// A topic of broadcasts. Each message goes to all current subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
-    /// Running tasks to be stopped, for the workers.
+    /// Cancellations of running tasks, for the workers.
     TaskCancels,
-    /// What happened to tasks, for the API's live streams.
+    /// Events of tasks, for live streams.
     TaskEvents,
-    /// Sessions that began, changed or ended, for the API's token check.
+    /// Sessions that started, changed or ended, for token verification.
     Sessions,
 }
 
-/// Why the broker didn't do as told.
+/// Why a call to the broker failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// It can't be reached or didn't answer in time; the message may or may not be
-    /// there, and publishing it again is right.
+    /// The broker is unreachable or did not respond in time. The message may have been
+    /// accepted; publishing it again is correct.
     #[error("the broker is unavailable: {0}")]
     Unavailable(String),
-    /// It answered that it won't take the message.
+    /// The broker rejected the message.
     #[error("the broker refused the message: {0}")]
     Refused(String),
 }
 
-/// Opens the broker that `url` names by its scheme.
+/// Opens the broker at `url`. The scheme selects the engine.
 pub fn open(url: &EngineUrl) -> Result<Arc<dyn Broker>, BrokerError> {
     match url.scheme() {
         "memory" => Ok(Arc::new(Metered(MemoryBroker::new()))),
@@ -87,87 +87,87 @@ pub fn open(url: &EngineUrl) -> Result<Arc<dyn Broker>, BrokerError> {
 /// A message broker.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// Gives messages into `queue` and waits until the broker is responsible for each;
-    /// one answer a message, in their order.
+    /// Publishes messages to `queue` and waits until the broker has confirmed each. Returns
+    /// one result per message, in their order.
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>>;
 
-    /// Starts taking messages from `queue`, at most `prefetch` unsettled at a time.
+    /// Starts consuming `queue`, with at most `prefetch` unsettled messages.
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError>;
 
-    /// Copies a message to every current subscriber of `topic`.
+    /// Copies a message to all current subscribers of `topic`.
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError>;
 
-    /// Listens to `topic` from now on.
+    /// Subscribes to `topic` from now on.
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError>;
 
-    /// How many messages wait in `queue`, those in consumers' hands not counted.
+    /// Returns the number of messages that wait in `queue`, without unsettled ones.
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError>;
 
-    /// Whether the broker answers and takes messages.
+    /// Checks that the broker responds and accepts messages.
     async fn ping(&self) -> Result<(), BrokerError>;
 
-    /// Whether queues outlive this process. Where they don't, whoever owes a message
-    /// has to send it again after a start.
+    /// Whether queues outlive this process. If not, publishers must publish pending messages
+    /// again after a start.
     fn is_durable(&self) -> bool;
 
-    /// What it calls itself in traces.
+    /// The `messaging.system` of spans.
     fn system(&self) -> &'static str {
         "miniapp_memory"
     }
 }
 
-/// A running consumer of a queue. Dropping it gives its unsettled messages back.
+/// A consumer of a queue. Dropping it releases its unsettled messages.
 #[async_trait]
 pub trait Consumer: Send {
-    /// The next message; waits for one. `None` only after [`Consumer::stop`].
+    /// Waits for the next message. `None` only after [`Consumer::stop`].
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// Takes no more messages; those delivered can still be settled.
+    /// Stops consuming. Delivered messages can still be settled.
     async fn stop(&mut self);
 }
 
-/// A message in a consumer's hands. Dropped unsettled, it is delivered again.
+/// A delivered message. It must be settled; dropping it releases it.
 pub struct Delivery {
-    /// The message.
     pub message: Message,
-    /// Whether it may have been delivered before.
+    /// Whether the message may have been delivered before.
     pub redelivered: bool,
-    /// The server's number for it, where there is a server.
+    /// The server's delivery tag, for engines with a server.
     pub tag: Option<u64>,
     settle: Box<dyn Settle>,
 }
 
 impl Delivery {
-    /// Puts a delivery together; for engines.
+    /// Creates a delivery. For engines.
     pub fn new(message: Message, redelivered: bool, settle: Box<dyn Settle>) -> Self {
         Self { message, redelivered, tag: None, settle }
     }
 
-    /// The same with the server's number for it.
+    /// Sets the delivery tag.
     #[must_use]
     pub fn with_tag(self, tag: u64) -> Self {
         Self { tag: Some(tag), ..self }
     }
 
-    /// The message has done its duty and is forgotten. Should the word get lost, the
-    /// message comes again, which receivers cope with; so this can't fail.
+    /// Acknowledges the message, which removes it from the queue. Infallible: if the
+    /// acknowledgement is lost, the message is delivered again, which receivers tolerate.
     pub async fn ack(self) {
         self.settle.ack().await;
     }
 
-    /// Another consumer, or this one later, shall have it.
+    /// Returns the message to its queue for another delivery.
     pub async fn release(self) {
         self.settle.release().await;
     }
 
-    /// It is of no use here and goes to the dead letters; a dead letter is forgotten.
+    /// Rejects the message: it is dead-lettered, or removed if it is a dead letter already.
     pub async fn reject(self) {
         self.settle.reject().await;
     }
 }
 
-/// How an engine hears what became of a delivery. Dropping it means release, but reject
-/// where a panic drops it: what made one consumer panic shall not go on to the next.
+/// Settles a delivery, implemented by engines. Dropping it releases the delivery. If it is
+/// dropped by a panic, it rejects the delivery, so that a message that makes a consumer
+/// panic does not reach the next one.
 #[async_trait]
 pub trait Settle: Send + Sync {
     /// See [`Delivery::ack`].
@@ -178,22 +178,21 @@ pub trait Settle: Send + Sync {
     async fn reject(self: Box<Self>);
 }
 
-/// What a subscription hears.
+/// An item of a subscription.
 #[derive(Clone, Debug)]
 pub enum Received {
-    /// A message of the topic.
     Message(Message),
-    /// Messages may have been missed between the last one and the next.
+    /// Messages may have been missed before the next one.
     Gap,
     /// A [probe](Subscription::send_probe) came back, after everything that was broadcast
     /// before it.
     Probe(u64),
 }
 
-/// A running subscription to a topic.
+/// A subscription to a topic.
 #[async_trait]
 pub trait Subscription: Send {
-    /// The next news; waits for some. `None` when the broker is closing for good.
+    /// Waits for the next item. `None` when the broker has shut down.
     async fn next(&mut self) -> Option<Received>;
 
     /// Sends a probe to this subscription alone, over the path that its messages take. Its

@@ -12,14 +12,13 @@ use tokio::sync::{broadcast, mpsc};
 use self::queue::MemoryQueue;
 use crate::{Broker, BrokerError, Consumer, Message, Queue, Received, Subscription, Topic};
 
-/// How many messages a subscriber may be behind before it misses some.
+/// How many messages a slow subscriber may lag behind before it misses some.
 const BACKLOG: usize = 1024;
 
-/// Queues and topics in this process's memory, with the guarantees of a real broker
-/// for as long as the process lives.
+/// Queues and topics in memory, with the guarantees of a broker while the process lives.
 ///
-/// [`pause`](Self::pause) and [`resume`](Self::resume) act out an outage, so that
-/// tests can see how everything above the port copes with one.
+/// [`pause`](Self::pause) and [`resume`](Self::resume) simulate an outage, for tests of the
+/// code above the port.
 pub struct MemoryBroker {
     task_queue: Arc<MemoryQueue>,
     account_deletions: Arc<MemoryQueue>,
@@ -32,7 +31,7 @@ pub struct MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// A broker with empty queues.
+    /// Returns a broker with empty queues.
     pub fn new() -> Self {
         let dead_letters = Arc::default();
         Self {
@@ -47,21 +46,20 @@ impl MemoryBroker {
         }
     }
 
-    /// Loses every connection: whatever is asked of the broker answers
-    /// [`BrokerError::Unavailable`], consumers and subscriptions fall silent, and
-    /// what consumers have not settled goes back into its queue.
+    /// Starts an outage: every call returns [`BrokerError::Unavailable`], consumers and
+    /// subscriptions receive nothing, and unsettled messages return to their queues.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
         self.queues().for_each(MemoryQueue::pause);
     }
 
-    /// Ends what [`pause`](Self::pause) began: consumers get messages again, and
-    /// subscriptions hear of the gap.
+    /// Ends the outage: consumers receive messages again, and subscriptions a
+    /// [`Received::Gap`].
     pub fn resume(&self) {
         self.paused.store(false, Ordering::SeqCst);
         self.queues().for_each(MemoryQueue::resume);
         for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
-            self.tell(topic, Received::Gap);
+            self.send(topic, Received::Gap);
         }
     }
 
@@ -88,12 +86,12 @@ impl MemoryBroker {
         }
     }
 
-    fn tell(&self, topic: Topic, news: Received) {
-        // It fails where nobody listens, which is nobody's loss.
-        let _ = self.topic(topic).send(news);
+    fn send(&self, topic: Topic, received: Received) {
+        // Fails without subscribers, which is fine.
+        let _ = self.topic(topic).send(received);
     }
 
-    fn answers(&self) -> Result<(), BrokerError> {
+    fn check_available(&self) -> Result<(), BrokerError> {
         if self.paused.load(Ordering::SeqCst) { Err(paused()) } else { Ok(()) }
     }
 }
@@ -117,30 +115,30 @@ impl Broker for MemoryBroker {
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.answers()?;
+        self.check_available()?;
         Ok(Box::new(self.queue(queue).consume(prefetch)))
     }
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
-        self.answers()?;
-        self.tell(topic, Received::Message(message));
+        self.check_available()?;
+        self.send(topic, Received::Message(message));
         Ok(())
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
-        self.answers()?;
+        self.check_available()?;
         let (probes, returned) = mpsc::unbounded_channel();
-        let (news, paused) = (self.topic(topic).subscribe(), Arc::clone(&self.paused));
-        Ok(Box::new(MemorySubscription { news, probes, returned, paused }))
+        let (received, paused) = (self.topic(topic).subscribe(), Arc::clone(&self.paused));
+        Ok(Box::new(MemorySubscription { received, probes, returned, paused }))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        self.answers()?;
+        self.check_available()?;
         Ok(self.queue(queue).depth())
     }
 
     async fn ping(&self) -> Result<(), BrokerError> {
-        self.answers()
+        self.check_available()
     }
 
     fn is_durable(&self) -> bool {
@@ -149,7 +147,7 @@ impl Broker for MemoryBroker {
 }
 
 struct MemorySubscription {
-    news: broadcast::Receiver<Received>,
+    received: broadcast::Receiver<Received>,
     probes: mpsc::UnboundedSender<u64>,
     returned: mpsc::UnboundedReceiver<u64>,
     paused: Arc<AtomicBool>,
@@ -161,7 +159,7 @@ impl Subscription for MemorySubscription {
         tokio::select! {
             // What was broadcast before a probe is received before it.
             biased;
-            told = self.news.recv() => match told {
+            received = self.received.recv() => match received {
                 Ok(received) => Some(received),
                 Err(RecvError::Lagged(_)) => Some(Received::Gap),
                 Err(RecvError::Closed) => None,
@@ -172,7 +170,7 @@ impl Subscription for MemorySubscription {
 
     fn send_probe(&self, sequence: u64) {
         if !self.paused.load(Ordering::SeqCst) {
-            // The other end is here.
+            // Cannot fail: `self` owns the receiver.
             let _ = self.probes.send(sequence);
         }
     }
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuses_everything_during_an_outage() {
+    async fn calls_fail_during_an_outage() {
         let broker = MemoryBroker::new();
         broker.pause();
         let unavailable = |answer: Result<(), BrokerError>| {
@@ -208,11 +206,11 @@ mod tests {
 
         broker.resume();
         assert!(broker.ping().await.is_ok());
-        assert_eq!(broker.depth(Queue::Tasks).await.unwrap(), 0, "kept what it refused");
+        assert_eq!(broker.depth(Queue::Tasks).await.unwrap(), 0, "kept a refused message");
     }
 
     #[tokio::test]
-    async fn an_outage_takes_back_what_was_not_settled() {
+    async fn outage_requeues_unsettled_messages() {
         let broker = MemoryBroker::new();
         let mut consumer = broker.consume(Queue::Tasks, 2).await.unwrap();
         broker.publish(Queue::Tasks, vec![message(1), message(2), message(3)]).await;
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn subscribers_hear_of_an_outage() {
+    async fn outage_is_a_gap_for_subscribers() {
         let broker = MemoryBroker::new();
         let mut subscription = broker.subscribe(Topic::TaskCancels).await.unwrap();
         broker.pause();
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_subscriber_hears_of_what_it_missed() {
+    async fn slow_subscriber_receives_a_gap() {
         let broker = MemoryBroker::new();
         let mut subscription = broker.subscribe(Topic::TaskEvents).await.unwrap();
         for _ in 0..=BACKLOG {
@@ -254,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hands_messages_out_in_turn() {
+    async fn messages_are_delivered_round_robin() {
         let broker = MemoryBroker::new();
         let mut consumers = Vec::new();
         for _ in 0..3 {

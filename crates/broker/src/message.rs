@@ -1,4 +1,4 @@
-//! The envelope.
+//! The message envelope.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -7,27 +7,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-/// A message with what is needed to follow it.
+/// A message with its identity and trace context.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its own id; a copy of the same message keeps it. Nil where it isn't one of ours.
+    /// Redeliveries keep the id. Nil for foreign messages without one.
     pub id: Uuid,
-    /// What it is about (a task, a session), the same for all messages about that.
+    /// The task, session or account that the message is about.
     pub conversation: Option<Uuid>,
-    /// JSON of one of [`miniapp_types::message`]'s types.
+    /// One of the types of [`miniapp_types::message`] as JSON.
     pub body: Bytes,
-    /// The trace it belongs to.
     pub trace: TraceContext,
-    /// When it went out, by the clock of its publisher's machine; known where its trace is
-    /// recorded.
+    /// When it was published, by the publisher's clock. Set only if its trace is recorded.
     pub published_at: Option<Timestamp>,
     /// How often it was moved from the dead letters back to its queue.
     pub redrive_count: u32,
 }
 
 impl Message {
-    /// Wraps `body`, which must be one of [`miniapp_types::message`]'s types: those are
-    /// plain data whose serialization can't fail.
+    /// Creates a message with `body`, one of the types of [`miniapp_types::message`]: plain
+    /// data, whose serialization does not fail.
     pub fn new<T: Serialize>(id: Uuid, body: &T) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default().into();
         let trace = TraceContext::default();

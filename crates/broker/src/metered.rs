@@ -1,4 +1,4 @@
-//! Numbers about messages, whatever engine carries them.
+//! Metrics of messages, for every engine.
 
 use std::sync::LazyLock;
 
@@ -29,14 +29,13 @@ static PUBLISHED: LazyLock<Histograms<OperationLabels>> = LazyLock::new(|| {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SentLabels {
     messaging_destination_name: &'static str,
-    /// Empty where it did not fail.
+    /// Empty on success.
     error_type: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ConsumedLabels {
     messaging_destination_name: &'static str,
-    /// Whether it may have been delivered before.
     redelivered: bool,
 }
 
@@ -46,18 +45,18 @@ struct OperationLabels {
     messaging_destination_name: &'static str,
 }
 
-/// A broker that counts what it is used for.
+/// Decorates a broker with metrics.
 pub(crate) struct Metered<B>(pub B);
 
 #[async_trait]
 impl<B: Broker> Broker for Metered<B> {
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
         let began = Instant::now();
-        // One of those that are recorded stands for all.
+        // The first recorded message is the exemplar of the batch.
         let exemplar = messages.iter().find_map(|one| Exemplar::from_trace_context(&one.trace));
-        let answers = self.0.publish(queue, messages).await;
-        count(Destination::from(queue).published(), began, &answers, exemplar);
-        answers
+        let results = self.0.publish(queue, messages).await;
+        record_publish(Destination::from(queue).published(), began, &results, exemplar);
+        results
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -73,10 +72,10 @@ impl<B: Broker> Broker for Metered<B> {
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
         let began = Instant::now();
         let exemplar = Exemplar::from_trace_context(&message.trace);
-        let answer = self.0.broadcast(topic, message).await;
-        let answers = std::slice::from_ref(&answer);
-        count(Destination::from(topic).published(), began, answers, exemplar);
-        answer
+        let result = self.0.broadcast(topic, message).await;
+        let results = std::slice::from_ref(&result);
+        record_publish(Destination::from(topic).published(), began, results, exemplar);
+        result
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
@@ -100,10 +99,10 @@ impl<B: Broker> Broker for Metered<B> {
     }
 }
 
-fn count(
+fn record_publish(
     to: &'static str,
     began: Instant,
-    answers: &[Result<(), BrokerError>],
+    results: &[Result<(), BrokerError>],
     exemplar: Option<Exemplar>,
 ) {
     let add = |error_type, count: usize| {
@@ -112,10 +111,10 @@ fn count(
             SENT.get_or_create(&labels).inc_by(count as u64);
         }
     };
-    let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
+    let failed = results.iter().filter_map(|result| result.as_ref().err());
     let refused = failed.clone().filter(|error| matches!(error, BrokerError::Refused(_))).count();
     let failed = failed.count();
-    add("", answers.len() - failed);
+    add("", results.len() - failed);
     add("refused", refused);
     add("unavailable", failed - refused);
     let labels =
@@ -152,7 +151,7 @@ mod tests {
     use crate::MemoryBroker;
 
     #[tokio::test]
-    async fn what_is_sent_and_delivered_is_counted() {
+    async fn published_and_delivered_messages_are_counted() {
         let broker = Metered(MemoryBroker::new());
         let message = || Message::new(Uuid::new_v4(), &());
         broker.publish(Queue::Parked, vec![message(), message()]).await;

@@ -1,19 +1,19 @@
-//! The engine on RabbitMQ, 3.10 and later.
+//! The RabbitMQ engine, for RabbitMQ 3.10 and later.
 //!
-//! Messages are published over one connection and consumed over another, because a server
-//! that is short of memory or disk stops reading from those that publish, and must still
-//! hear what consumers settle.
+//! Messages are published over one connection and consumed over another: a server with a
+//! memory or disk alarm stops reading from publishing connections, and must still receive
+//! acknowledgements.
 
+mod acks;
 mod address;
-mod backoff;
+mod connection;
 mod consumer;
 mod envelope;
-mod fault;
-mod ledger;
-mod link;
-mod live;
+mod error;
 mod publisher;
+mod reconnect;
 mod subscription;
+mod supervisor;
 mod topology;
 
 use std::sync::{Arc, OnceLock};
@@ -24,70 +24,67 @@ use miniapp_config::EngineUrl;
 use tokio::time::timeout;
 
 use self::address::Address;
+use self::connection::LiveConnection;
 use self::consumer::RabbitConsumer;
-use self::link::Link;
-use self::live::Live;
 use self::publisher::Publisher;
 use self::subscription::RabbitSubscription;
+use self::supervisor::Supervisor;
 use self::topology::Route;
 use crate::spans::RABBITMQ;
 use crate::{Broker, BrokerError, Consumer, Message, Queue, Subscription, Topic};
 
-/// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long the server may take to respond.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Queues and topics in RabbitMQ.
 ///
-/// Connections are made in the background and made again when they are lost, so this can
-/// be opened while the server is down. Meanwhile everything answers
-/// [`BrokerError::Unavailable`]; consumers and subscriptions that were started before
-/// carry on by themselves afterwards.
+/// Connects and reconnects in the background, so it can be opened while the server is
+/// down. Until then every call returns [`BrokerError::Unavailable`]. Existing consumers
+/// and subscriptions resume after a reconnect.
 pub struct RabbitBroker {
     address: Address,
-    /// For all that asks something of the server.
-    asking: Arc<Link>,
-    /// For all that waits for something from it; made when the first one does.
-    hearing: OnceLock<Arc<Link>>,
+    publishing: Arc<Supervisor>,
+    /// Opened by the first consumer or subscription.
+    consuming: OnceLock<Arc<Supervisor>>,
     publisher: Arc<Publisher>,
 }
 
 impl RabbitBroker {
-    /// Begins to connect to the server that `url` names: `amqp://` or, over TLS,
-    /// `amqps://`. Has to be called within a runtime.
+    /// Starts connecting to the server at `url` (`amqp://`, or `amqps://` for TLS). Must be
+    /// called within a Tokio runtime.
     pub fn open(url: &EngineUrl) -> Result<Self, BrokerError> {
         let address = Address::parse(url)?;
-        let asking = Arc::new(Link::new(address.clone(), "publishing"));
-        let publisher = Arc::new(Publisher::new(Arc::clone(&asking)));
-        Ok(Self { address, asking, hearing: OnceLock::new(), publisher })
+        let publishing = Arc::new(Supervisor::new(address.clone(), "publishing"));
+        let publisher = Arc::new(Publisher::new(Arc::clone(&publishing)));
+        Ok(Self { address, publishing, consuming: OnceLock::new(), publisher })
     }
 
-    fn hearing(&self) -> Arc<Link> {
-        let link = || Arc::new(Link::new(self.address.clone(), "consuming"));
-        Arc::clone(self.hearing.get_or_init(link))
+    fn consuming(&self) -> Arc<Supervisor> {
+        let link = || Arc::new(Supervisor::new(self.address.clone(), "consuming"));
+        Arc::clone(self.consuming.get_or_init(link))
     }
 
-    /// How many messages wait in `queue`, unless the server isn't to be asked.
     async fn count(&self, queue: Queue) -> Result<u64, BrokerError> {
-        let live = self.asking.live().await?;
+        let live = self.publishing.connection().await?;
         tokio::select! {
             biased;
-            // Whom the server doesn't read it doesn't answer either.
-            error = live.takes_no_messages() => Err(error),
+            // The server reads nothing from a blocked connection, so it would not respond.
+            error = live.wait_blocked() => Err(error),
             counted = Self::inspect(&live, queue) => counted,
         }
     }
 
-    async fn inspect(live: &Live, queue: Queue) -> Result<u64, BrokerError> {
-        let unavailable = |error| fault::unavailable(&error);
-        let channel = live.channel().await.map_err(unavailable)?;
+    async fn inspect(live: &LiveConnection, queue: Queue) -> Result<u64, BrokerError> {
+        let unavailable = |error| error::unavailable(&error);
+        let channel = live.confirm_channel().await.map_err(unavailable)?;
         match topology::inspect(&channel, queue).await {
             Ok(declared) => {
-                live.give_back(channel);
+                live.return_channel(channel);
                 Ok(declared.message_count().into())
             }
             Err(error) => {
-                if fault::is_missing(&error) {
-                    live.restore().await;
+                if error::is_missing(&error) {
+                    live.redeclare().await;
                 }
                 Err(unavailable(error))
             }
@@ -102,7 +99,7 @@ impl Broker for RabbitBroker {
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        Ok(Box::new(RabbitConsumer::start(self.hearing(), queue, prefetch).await?))
+        Ok(Box::new(RabbitConsumer::start(self.consuming(), queue, prefetch).await?))
     }
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
@@ -112,11 +109,11 @@ impl Broker for RabbitBroker {
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
         let publisher = Arc::clone(&self.publisher);
-        Ok(Box::new(RabbitSubscription::start(self.hearing(), publisher, topic).await?))
+        Ok(Box::new(RabbitSubscription::start(self.consuming(), publisher, topic).await?))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        timeout(LIMIT, self.count(queue)).await.map_err(|_| timed_out())?
+        timeout(REQUEST_TIMEOUT, self.count(queue)).await.map_err(|_| timed_out())?
     }
 
     async fn ping(&self) -> Result<(), BrokerError> {

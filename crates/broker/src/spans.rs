@@ -1,8 +1,8 @@
-//! What a trace shows of messages.
+//! Spans of messages: publish, process and settle.
 //!
-//! A message that goes out is a span, and that span is the parent of what its consumer
-//! makes of it. So the message carries the id of a span that is recorded only when the
-//! broker has confirmed it. Where the trace isn't recorded, nothing of this is made.
+//! The process span is a child of the publish span. So a message carries the id of its
+//! publish span, which is recorded later, when the broker has confirmed the message.
+//! Messages of unsampled traces have no spans.
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/>
 
@@ -18,10 +18,10 @@ use uuid::Uuid;
 use crate::destination::Destination;
 use crate::{BrokerError, Delivery, Message};
 
-/// The system that has keys and delivery tags.
+/// The `messaging.system` with routing keys and delivery tags.
 pub(crate) const RABBITMQ: &str = "rabbitmq";
 
-/// A message's names in a trace.
+/// The attributes that identify a message in its spans.
 #[derive(Clone, Copy, Debug)]
 struct Subject {
     system: &'static str,
@@ -35,14 +35,14 @@ impl Subject {
         Self { system, destination, id: message.id, conversation: message.conversation }
     }
 
-    /// Says what is known of every operation with the message.
-    fn described(
+    /// Adds the attributes of every operation on the message.
+    fn describe(
         self,
         span: CompletedSpan,
         operation: &'static str,
-        of_type: &'static str,
+        operation_type: &'static str,
     ) -> CompletedSpan {
-        let name = if of_type == "send" {
+        let name = if operation_type == "send" {
             self.destination.published()
         } else {
             self.destination.consumed()
@@ -50,7 +50,7 @@ impl Subject {
         let key = self.destination.key().filter(|_| self.system == RABBITMQ);
         span.with_attribute("messaging.system", self.system)
             .with_attribute("messaging.operation.name", operation)
-            .with_attribute("messaging.operation.type", of_type)
+            .with_attribute("messaging.operation.type", operation_type)
             .with_attribute("messaging.destination.name", name)
             .with_optional_attribute("messaging.rabbitmq.destination.routing_key", key)
             .with_attribute("messaging.message.id", self.id)
@@ -58,56 +58,57 @@ impl Subject {
     }
 }
 
-/// A message on its way to the broker.
+/// The span of publishing a message.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
 pub struct PublishSpan {
     parent: SpanHandle,
     id: SpanId,
-    from: SystemTime,
+    started_at: SystemTime,
     subject: Subject,
     _pending: PendingSpan,
 }
 
 impl PublishSpan {
-    /// Begins with a message that is in the trace of what causes it, and goes on with it in
-    /// that of its publishing. `None`, and the message as it is, where that isn't recorded.
+    /// Starts a span below the message's trace context and makes it the new context of the
+    /// message. Returns `None` and leaves the message unchanged if the trace is not sampled.
     pub fn start(
         system: &'static str,
         destination: impl Into<Destination>,
         message: &mut Message,
     ) -> Option<Self> {
         let parent = SpanHandle::from_context(&message.trace)?;
-        let (id, from) = (new_span_id(), now());
+        let (id, started_at) = (new_span_id(), now());
         message.trace = child_context(&message.trace, id);
-        // As exactly as it is sent, lest the wait that follows begin earlier.
-        message.published_at = Timestamp::try_from(from).ok().map(truncate_to_micros);
-        let from = message.published_at.map_or(from, Into::into);
+        // With the precision of the message header, so that "wait in queue" does not start before
+        // this span.
+        message.published_at = Timestamp::try_from(started_at).ok().map(truncate_to_micros);
+        let started_at = message.published_at.map_or(started_at, Into::into);
         let subject = Subject::of(system, destination.into(), message);
-        Some(Self { _pending: parent.pending_span(), parent, id, from, subject })
+        Some(Self { _pending: parent.pending_span(), parent, id, started_at, subject })
     }
 
-    /// When it began.
     pub fn started_at(&self) -> SystemTime {
-        self.from
+        self.started_at
     }
 
-    /// What caused it.
+    /// Returns the span that caused the message.
     pub fn parent(&self) -> &SpanHandle {
         &self.parent
     }
 
-    /// The broker has answered. `describe` adds what its publisher knows.
+    /// Records the span with the result of publishing. `describe` adds attributes.
     pub fn end(
         self,
-        answer: &Result<(), BrokerError>,
+        result: &Result<(), BrokerError>,
         describe: impl FnOnce(CompletedSpan) -> CompletedSpan,
     ) {
-        let Self { parent, id, from, subject, .. } = &self;
+        let Self { parent, id, started_at, subject, .. } = &self;
         let name = format!("publish {}", subject.destination.published());
-        let span = CompletedSpan::new(&name, SpanKind::Producer, parent, *from, now()).with_id(*id);
-        let span = describe(subject.described(span, "publish", "send"));
-        match answer {
+        let span =
+            CompletedSpan::new(&name, SpanKind::Producer, parent, *started_at, now()).with_id(*id);
+        let span = describe(subject.describe(span, "publish", "send"));
+        match result {
             Ok(()) => span,
             Err(BrokerError::Unavailable(_)) => span.with_error("unavailable"),
             Err(BrokerError::Refused(_)) => span.with_error("refused"),
@@ -116,13 +117,13 @@ impl PublishSpan {
     }
 }
 
-/// A message in a consumer's hands.
+/// The span of processing a message.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
 pub struct ProcessSpan {
-    /// Whose part of the process it is.
+    /// The `service.name` of the span.
     service: &'static str,
-    publishing: SpanHandle,
+    publish_span: SpanHandle,
     id: SpanId,
     published_at: Option<SystemTime>,
     delivered_at: SystemTime,
@@ -132,14 +133,15 @@ pub struct ProcessSpan {
 }
 
 impl ProcessSpan {
-    /// Begins with a message that has just come. `None` where its trace isn't recorded.
+    /// Starts the span of a message that was just received. Returns `None` if its trace is
+    /// not sampled.
     pub fn start(
         service: &'static str,
         system: &'static str,
         destination: impl Into<Destination>,
         message: &Message,
     ) -> Option<Self> {
-        let publishing = SpanHandle::from_context(&message.trace)?;
+        let publish_span = SpanHandle::from_context(&message.trace)?;
         Some(Self {
             service,
             id: new_span_id(),
@@ -147,68 +149,70 @@ impl ProcessSpan {
             delivered_at: now(),
             subject: Subject::of(system, destination.into(), message),
             tag: None,
-            _pending: publishing.pending_span(),
-            publishing,
+            _pending: publish_span.pending_span(),
+            publish_span,
         })
     }
 
-    /// The same with a delivery, which has a number of its own.
+    /// Starts the span of a delivery, with its delivery tag.
     pub fn of_delivery(
         service: &'static str,
         system: &'static str,
         destination: impl Into<Destination>,
         delivery: &Delivery,
     ) -> Option<Self> {
-        let begun = Self::start(service, system, destination, &delivery.message)?;
-        Some(Self { tag: delivery.tag, ..begun })
+        let span = Self::start(service, system, destination, &delivery.message)?;
+        Some(Self { tag: delivery.tag, ..span })
     }
 
-    /// When the message came.
     pub fn delivered_at(&self) -> SystemTime {
         self.delivered_at
     }
 
-    /// Gives the span an id that others know. Nothing may have been recorded below it.
+    /// Replaces the id of the span by one that others can derive. Must be called before a
+    /// child is recorded.
     pub fn set_span_id(&mut self, id: SpanId) {
         self.id = id;
     }
 
-    /// The span, as the parent of what belongs to it.
+    /// Returns the handle for children of the span.
     pub fn handle(&self) -> SpanHandle {
-        self.publishing.sibling(self.id)
+        self.publish_span.sibling(self.id)
     }
 
-    /// A span below it, of something that ended now.
+    /// Returns a child span that ends now.
     pub fn child(&self, name: &str, from: SystemTime) -> CompletedSpan {
         CompletedSpan::internal(name, &self.handle(), from, now()).with_service(self.service)
     }
 
-    /// The span of telling the broker what became of the message, which ended now.
+    /// Returns the span of settling the message, which ends now.
     pub fn settle_span(&self, operation: &'static str, from: SystemTime) -> CompletedSpan {
         let name = format!("{operation} {}", self.subject.destination.consumed());
         let span = CompletedSpan::new(&name, SpanKind::Client, &self.handle(), from, now());
-        self.tagged(self.subject.described(span.with_service(self.service), operation, "settle"))
+        self.with_tag(self.subject.describe(span.with_service(self.service), operation, "settle"))
     }
 
-    /// All is done. `describe` adds what the consumer knows.
+    /// Records the span, and the time that the message waited in its queue. `describe` adds
+    /// attributes.
     pub fn end(self, describe: impl FnOnce(CompletedSpan) -> CompletedSpan) {
-        let Self { service, publishing, delivered_at, subject, .. } = &self;
+        let Self { service, publish_span, delivered_at, subject, .. } = &self;
         let name = format!("process {}", subject.destination.consumed());
-        let span = CompletedSpan::new(&name, SpanKind::Consumer, publishing, *delivered_at, now());
         let span =
-            subject.described(span.with_id(self.id).with_service(*service), "process", "process");
-        describe(self.tagged(span)).record();
+            CompletedSpan::new(&name, SpanKind::Consumer, publish_span, *delivered_at, now());
+        let span =
+            subject.describe(span.with_id(self.id).with_service(*service), "process", "process");
+        describe(self.with_tag(span)).record();
         if let Some(published_at) = self.published_at {
-            // By the clocks of two machines it may have come before it went.
+            // The clocks of two machines may disagree.
             let from = published_at.min(*delivered_at);
-            CompletedSpan::internal("wait in queue", publishing, from, *delivered_at)
+            CompletedSpan::internal("wait in queue", publish_span, from, *delivered_at)
                 .with_service(*service)
                 .with_attribute("messaging.destination.name", subject.destination.consumed())
                 .record();
         }
     }
 
-    fn tagged(&self, span: CompletedSpan) -> CompletedSpan {
+    fn with_tag(&self, span: CompletedSpan) -> CompletedSpan {
         span.with_optional_attribute(
             "messaging.rabbitmq.message.delivery_tag",
             self.tag.map(u64::cast_signed),

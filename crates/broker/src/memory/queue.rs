@@ -1,8 +1,8 @@
 //! A queue in memory.
 //!
-//! Messages are handed to consumers in turn, as far as their prefetch allows, and wait
-//! there to be asked for. Everything happens under one short lock: a message costs no
-//! task and no channel of its own.
+//! Messages are assigned to consumers round-robin within their prefetch and wait in the
+//! consumer's inbox. All state is behind one lock that is held briefly; a message needs no
+//! task or channel of its own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
@@ -15,47 +15,46 @@ use tokio::task::coop::cooperative;
 
 use crate::{BrokerError, Consumer, Delivery, Message, Settle};
 
-/// How many messages an empty queue keeps room for; more was a burst.
-const SPARE: usize = 4096;
+/// The capacity that an empty queue keeps after a burst.
+const IDLE_CAPACITY: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct MemoryQueue {
     state: Mutex<State>,
-    /// Where rejected messages go.
+    /// The queue of rejected messages.
     dead_letters: Option<Arc<MemoryQueue>>,
 }
 
-/// What became of a delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Done,
-    Again,
-    Rejected,
+enum Settlement {
+    Ack,
+    Release,
+    Reject,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
-    members: Vec<Member>,
-    /// Whose turn it is, as an index into `members`.
-    turn: usize,
-    /// The newest number given to a consumer or a delivery.
-    newest: u64,
+    waiting: VecDeque<Queued>,
+    consumers: Vec<ConsumerState>,
+    /// The index into `consumers` to start at.
+    next_consumer: usize,
+    /// The last id given to a consumer or a delivery.
+    last_id: u64,
     paused: bool,
 }
 
-struct Waiting {
+struct Queued {
     message: Message,
     redelivered: bool,
 }
 
-/// A consumer as its queue sees it.
-struct Member {
+/// The queue's view of a consumer.
+struct ConsumerState {
     id: u64,
     prefetch: usize,
-    /// Given to this consumer, but not yet asked for by it.
-    inbox: VecDeque<Waiting>,
-    /// Delivered and not yet settled, by delivery number.
+    /// Assigned to the consumer, but not yet taken by it.
+    inbox: VecDeque<Queued>,
+    /// Delivered and not settled, by delivery id.
     unsettled: BTreeMap<u64, Message>,
     stopped: bool,
     waker: Option<Waker>,
@@ -75,9 +74,9 @@ impl MemoryQueue {
     }
 
     pub(super) fn consume(self: &Arc<Self>, prefetch: u16) -> MemoryConsumer {
-        let id = self.change(|state| {
-            let id = state.number();
-            state.members.push(Member {
+        let id = self.update(|state| {
+            let id = state.next_id();
+            state.consumers.push(ConsumerState {
                 id,
                 prefetch: usize::from(prefetch.max(1)),
                 inbox: VecDeque::new(),
@@ -95,41 +94,42 @@ impl MemoryQueue {
     }
 
     pub(super) fn pause(&self) {
-        self.change(|state| {
+        self.update(|state| {
             state.paused = true;
-            for index in 0..state.members.len() {
-                state.take_back(index);
+            for index in 0..state.consumers.len() {
+                state.requeue(index);
             }
         });
     }
 
     pub(super) fn resume(&self) {
-        self.change(|state| state.paused = false);
+        self.update(|state| state.paused = false);
     }
 
-    /// Changes the state, hands out what can be handed out now, and wakes whom that
-    /// concerns once the lock is free.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    /// Changes the state, assigns waiting messages, and wakes their consumers after the lock
+    /// is released.
+    fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        let answer = change(&mut state);
-        let woken = state.hand_out();
+        let result = change(&mut state);
+        let woken = state.assign_waiting();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        answer
+        result
     }
 
-    fn settle(&self, consumer: u64, number: u64, fate: Fate) {
-        let rejected = self.change(|state| {
-            // Nobody there or nothing open: the consumer went away in the meantime
-            // and its messages with it, so that the word comes too late.
-            let message = state.member(consumer).and_then(|m| m.unsettled.remove(&number))?;
-            match fate {
-                Fate::Done => None,
-                Fate::Again => {
-                    state.waiting.push_front(Waiting { message, redelivered: true });
+    fn settle(&self, consumer: u64, delivery_id: u64, settlement: Settlement) {
+        let rejected = self.update(|state| {
+            // Without effect if the consumer was dropped, or lost its deliveries in an outage:
+            // they are back in the queue.
+            let message =
+                state.consumer(consumer).and_then(|m| m.unsettled.remove(&delivery_id))?;
+            match settlement {
+                Settlement::Ack => None,
+                Settlement::Release => {
+                    state.waiting.push_front(Queued { message, redelivered: true });
                     None
                 }
-                Fate::Rejected => Some(message),
+                Settlement::Reject => Some(message),
             }
         });
         if let (Some(message), Some(dead_letters)) = (rejected, &self.dead_letters) {
@@ -138,24 +138,24 @@ impl MemoryQueue {
     }
 
     fn receive(&self, messages: impl IntoIterator<Item = Message>) {
-        let fresh = |message| Waiting { message, redelivered: false };
-        self.change(|state| state.waiting.extend(messages.into_iter().map(fresh)));
+        let fresh = |message| Queued { message, redelivered: false };
+        self.update(|state| state.waiting.extend(messages.into_iter().map(fresh)));
     }
 }
 
 impl State {
-    fn number(&mut self) -> u64 {
-        self.newest += 1;
-        self.newest
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
-    fn member(&mut self, id: u64) -> Option<&mut Member> {
-        self.members.iter_mut().find(|member| member.id == id)
+    fn consumer(&mut self, id: u64) -> Option<&mut ConsumerState> {
+        self.consumers.iter_mut().find(|consumer| consumer.id == id)
     }
 
-    /// Gives waiting messages to the members in turn, passing by those that have
-    /// enough; answers whom to wake.
-    fn hand_out(&mut self) -> Vec<Waker> {
+    /// Assigns waiting messages to consumers with free capacity, round-robin. Returns the
+    /// wakers of those consumers.
+    fn assign_waiting(&mut self) -> Vec<Waker> {
         let mut woken = Vec::new();
         if self.paused {
             return woken;
@@ -164,38 +164,37 @@ impl State {
             && let Some(index) = self.next_free()
             && let Some(waiting) = self.waiting.pop_front()
         {
-            let member = &mut self.members[index];
-            member.inbox.push_back(waiting);
-            woken.extend(member.waker.take());
-            self.turn = index + 1;
+            let consumer = &mut self.consumers[index];
+            consumer.inbox.push_back(waiting);
+            woken.extend(consumer.waker.take());
+            self.next_consumer = index + 1;
         }
         if self.waiting.is_empty() {
-            self.waiting.shrink_to(SPARE);
+            self.waiting.shrink_to(IDLE_CAPACITY);
         }
         woken
     }
 
     fn next_free(&self) -> Option<usize> {
-        let count = self.members.len();
+        let count = self.consumers.len();
         (0..count)
-            .map(|step| (self.turn + step) % count)
-            .find(|&index| self.members[index].has_room())
+            .map(|step| (self.next_consumer + step) % count)
+            .find(|&index| self.consumers[index].has_room())
     }
 
-    /// Puts what the member at `index` holds back to the front of the queue, in the
-    /// order it was handed out.
-    fn take_back(&mut self, index: usize) {
-        let member = &mut self.members[index];
-        while let Some(waiting) = member.inbox.pop_back() {
+    /// Returns everything that a consumer holds to the front of the queue, in order.
+    fn requeue(&mut self, index: usize) {
+        let consumer = &mut self.consumers[index];
+        while let Some(waiting) = consumer.inbox.pop_back() {
             self.waiting.push_front(waiting);
         }
-        while let Some((_, message)) = member.unsettled.pop_last() {
-            self.waiting.push_front(Waiting { message, redelivered: true });
+        while let Some((_, message)) = consumer.unsettled.pop_last() {
+            self.waiting.push_front(Queued { message, redelivered: true });
         }
     }
 }
 
-impl Member {
+impl ConsumerState {
     fn has_room(&self) -> bool {
         !self.stopped && self.inbox.len() + self.unsettled.len() < self.prefetch
     }
@@ -209,17 +208,17 @@ pub(super) struct MemoryConsumer {
 impl MemoryConsumer {
     fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Delivery>> {
         let mut state = self.queue.state.lock();
-        let number = state.number();
-        let Some(member) = state.member(self.id).filter(|member| !member.stopped) else {
+        let delivery_id = state.next_id();
+        let Some(consumer) = state.consumer(self.id).filter(|consumer| !consumer.stopped) else {
             return Poll::Ready(None);
         };
-        let Some(Waiting { message, redelivered }) = member.inbox.pop_front() else {
-            member.waker = Some(cx.waker().clone());
+        let Some(Queued { message, redelivered }) = consumer.inbox.pop_front() else {
+            consumer.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
-        member.unsettled.insert(number, message.clone());
+        consumer.unsettled.insert(delivery_id, message.clone());
         drop(state);
-        let handle = Handle { queue: Arc::clone(&self.queue), consumer: self.id, number };
+        let handle = Handle { queue: Arc::clone(&self.queue), consumer: self.id, delivery_id };
         Poll::Ready(Some(Delivery::new(message, redelivered, Box::new(MemorySettle(Some(handle))))))
     }
 }
@@ -227,16 +226,15 @@ impl MemoryConsumer {
 #[async_trait]
 impl Consumer for MemoryConsumer {
     async fn next(&mut self) -> Option<Delivery> {
-        // Cooperative, because a long queue would otherwise keep its consumer's thread
-        // for itself until it is empty.
+        // Cooperative, so that a long queue does not occupy the thread until it is empty.
         cooperative(poll_fn(|cx| self.poll_next(cx))).await
     }
 
     async fn stop(&mut self) {
-        self.queue.change(|state| {
-            let Some(member) = state.member(self.id) else { return };
-            member.stopped = true;
-            let inbox = std::mem::take(&mut member.inbox);
+        self.queue.update(|state| {
+            let Some(consumer) = state.consumer(self.id) else { return };
+            consumer.stopped = true;
+            let inbox = std::mem::take(&mut consumer.inbox);
             for waiting in inbox.into_iter().rev() {
                 state.waiting.push_front(waiting);
             }
@@ -246,10 +244,11 @@ impl Consumer for MemoryConsumer {
 
 impl Drop for MemoryConsumer {
     fn drop(&mut self) {
-        self.queue.change(|state| {
-            if let Some(index) = state.members.iter().position(|member| member.id == self.id) {
-                state.take_back(index);
-                state.members.remove(index);
+        self.queue.update(|state| {
+            if let Some(index) = state.consumers.iter().position(|consumer| consumer.id == self.id)
+            {
+                state.requeue(index);
+                state.consumers.remove(index);
             }
         });
     }
@@ -258,16 +257,16 @@ impl Drop for MemoryConsumer {
 struct Handle {
     queue: Arc<MemoryQueue>,
     consumer: u64,
-    number: u64,
+    delivery_id: u64,
 }
 
-/// Empty once settled.
+/// `None` once settled.
 struct MemorySettle(Option<Handle>);
 
 impl MemorySettle {
-    fn settle(&mut self, fate: Fate) {
-        if let Some(Handle { queue, consumer, number }) = self.0.take() {
-            queue.settle(consumer, number, fate);
+    fn settle(&mut self, settlement: Settlement) {
+        if let Some(Handle { queue, consumer, delivery_id }) = self.0.take() {
+            queue.settle(consumer, delivery_id, settlement);
         }
     }
 }
@@ -275,20 +274,24 @@ impl MemorySettle {
 #[async_trait]
 impl Settle for MemorySettle {
     async fn ack(mut self: Box<Self>) {
-        self.settle(Fate::Done);
+        self.settle(Settlement::Ack);
     }
 
     async fn release(mut self: Box<Self>) {
-        self.settle(Fate::Again);
+        self.settle(Settlement::Release);
     }
 
     async fn reject(mut self: Box<Self>) {
-        self.settle(Fate::Rejected);
+        self.settle(Settlement::Reject);
     }
 }
 
 impl Drop for MemorySettle {
     fn drop(&mut self) {
-        self.settle(if std::thread::panicking() { Fate::Rejected } else { Fate::Again });
+        self.settle(if std::thread::panicking() {
+            Settlement::Reject
+        } else {
+            Settlement::Release
+        });
     }
 }

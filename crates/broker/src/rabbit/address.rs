@@ -1,4 +1,4 @@
-//! Where the server is, from the URL in the configuration.
+//! The server's address, from the configured URL.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -9,14 +9,14 @@ use miniapp_config::EngineUrl;
 
 use crate::BrokerError;
 
-/// Seconds between heartbeats unless the URL says otherwise; a peer that is silent for
-/// two of them is gone. Less finds false alarms on a busy machine.
+/// Default heartbeat interval in seconds. A peer that misses two heartbeats is considered
+/// gone; shorter intervals cause false alarms on a busy machine.
 const HEARTBEAT: u16 = 5;
-/// Bytes of a frame. The client keeps room for 32 of them in each direction; the
-/// server's own limit would make that 8 MiB a connection.
+/// Default frame size in bytes. lapin buffers 32 frames in each direction; the server's
+/// default would make that 8 MiB per connection.
 const FRAME_MAX: u32 = 32 * 1024;
 
-/// A server, a virtual host in it and the credentials for it. Shown without them.
+/// A server, a virtual host and credentials. `Display` omits the credentials.
 #[derive(Clone)]
 pub(super) struct Address {
     pub uri: AMQPUri,
@@ -24,16 +24,15 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. What the URL
-    /// leaves out is `guest:guest`, `localhost`, the scheme's port and the vhost `/`.
+    /// Parses `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Defaults are
+    /// `guest:guest`, `localhost`, the scheme's port and the vhost `/`.
     ///
-    /// Of RabbitMQ's query parameters `heartbeat` (seconds), `frame_max` (bytes),
-    /// `auth_mechanism` and, for servers with a certificate of one's own, `cacertfile`
-    /// are known.
+    /// Supports RabbitMQ's query parameters `heartbeat` (seconds), `frame_max` (bytes),
+    /// `auth_mechanism`, and `cacertfile` for private certificate authorities.
     pub fn parse(url: &EngineUrl) -> Result<Self, BrokerError> {
-        // The parser's own words are dropped: they may repeat the password.
+        // The parser's message is dropped: it may contain the password.
         let mut uri: AMQPUri = url.expose().parse().map_err(|_| {
-            fault(format!("{url} is not like amqp://user:password@host:port/vhost"))
+            invalid(format!("{url} is not like amqp://user:password@host:port/vhost"))
         })?;
         if let Some(host) = ipv6_host(url) {
             uri.authority.host = host.to_string();
@@ -46,7 +45,7 @@ impl Address {
         let cert_chain = match parameter(url, "cacertfile") {
             None => None,
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-                fault(format!("can't read {file}, the cacertfile of {url}: {error}"))
+                invalid(format!("can't read {file}, the cacertfile of {url}: {error}"))
             })?),
         };
         Ok(Self { uri, tls: OwnedTLSConfig { identity: None, cert_chain } })
@@ -67,14 +66,14 @@ impl fmt::Display for Address {
     }
 }
 
-fn fault(text: String) -> BrokerError {
+fn invalid(text: String) -> BrokerError {
     BrokerError::Unavailable(text)
 }
 
-/// The host where it is an IPv6 address, which the client's parser takes for none.
+/// Returns the host if it is an IPv6 address, which lapin's parser does not support.
 fn ipv6_host(url: &EngineUrl) -> Option<Ipv6Addr> {
-    let place = url.rest().split(['/', '?']).next()?;
-    let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    let authority = url.rest().split(['/', '?']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     host.strip_prefix('[')?.split_once(']')?.0.parse().ok()
 }
 
@@ -85,14 +84,33 @@ fn parameter<'a>(url: &'a EngineUrl, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_urls_are_parsed_without_panic(rest in "\\PC{0,60}", is_tls in any::<bool>()) {
+            let scheme = if is_tls { "amqps" } else { "amqp" };
+            if let Ok(address) = parse(&format!("{scheme}://{rest}")) {
+                prop_assert_eq!(address.is_tls(), is_tls);
+            }
+        }
+
+        #[test]
+        fn display_does_not_contain_the_password(host in "[a-z0-9.]{1,20}", port in any::<u16>()) {
+            if let Ok(address) = parse(&format!("amqp://me:SECRET@{host}:{port}/")) {
+                prop_assert!(!address.to_string().contains("SECRET"));
+            }
+        }
+    }
 
     fn parse(url: &str) -> Result<Address, BrokerError> {
         Address::parse(&EngineUrl::new(url))
     }
 
     #[test]
-    fn takes_what_the_url_leaves_out_from_custom() {
+    fn parse_applies_defaults() {
         let address = parse("amqp://mq").unwrap();
         assert_eq!(address.to_string(), "mq:5672");
         assert_eq!(address.uri.vhost, "/");
@@ -102,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_part() {
+    fn parse_reads_every_part() {
         let address = parse("amqps://me:p%40ss@mq.example:5999/a%2Fb?heartbeat=30").unwrap();
         assert_eq!(address.to_string(), "mq.example:5999");
         assert_eq!(address.uri.vhost, "a/b");
@@ -114,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn knows_ipv6() {
+    fn parse_accepts_ipv6_hosts() {
         let address = parse("amqp://me:secret@[::1]:5999/v").unwrap();
         assert_eq!(address.to_string(), "[::1]:5999");
         assert_eq!(address.uri.authority.host, "::1");
     }
 
     #[test]
-    fn never_repeats_the_password() {
+    fn errors_do_not_contain_the_password() {
         for url in [
             "amqp://me:secret@mq:notaport/",
             "amqp://me:secret@mq/?heartbeat=soon",

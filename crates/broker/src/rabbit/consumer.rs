@@ -1,4 +1,4 @@
-//! Taking messages from a queue, over as many connections as it takes.
+//! Consuming a queue, across reconnects.
 
 use std::sync::{Arc, Weak};
 
@@ -11,256 +11,265 @@ use lapin::types::FieldTable;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backoff::Backoff;
-use super::fault::{describe, unavailable};
-use super::ledger::Ledger;
-use super::link::Link;
-use super::live::Live;
-use super::{LIMIT, envelope, timed_out};
+use super::acks::AckBatcher;
+use super::connection::LiveConnection;
+use super::error::{describe, unavailable};
+use super::reconnect::ReconnectDelay;
+use super::supervisor::Supervisor;
+use super::{REQUEST_TIMEOUT, envelope, timed_out};
 use crate::{BrokerError, Consumer, Delivery, Queue, Settle};
 
-/// What the owner of a consumer wants of it; gone with its owner.
+/// What the owner of a consumer wants. The sender is dropped with the owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wish {
+enum DesiredState {
     Run,
     Stop,
 }
 
 pub(super) struct RabbitConsumer {
-    /// Gone once stopped.
-    arrivals: Option<mpsc::UnboundedReceiver<Arrival>>,
-    wish: watch::Sender<Wish>,
-    /// What its deliveries can be settled with, for as long as it is there.
-    _right: Arc<Right>,
+    /// `None` once stopped.
+    incoming: Option<mpsc::UnboundedReceiver<Incoming>>,
+    desired: watch::Sender<DesiredState>,
+    _permit: Arc<AckPermit>,
 }
 
-/// The right to settle deliveries. Who drops a consumer gives them back, and what is said
-/// of them later must not count, although the server hears of the end in its time only.
-struct Right;
+/// Allows deliveries to be settled while it exists. Dropping a consumer releases its
+/// deliveries; acknowledging one of them afterwards must have no effect, even if the server
+/// has not processed the end of the consumer yet.
+struct AckPermit;
 
 impl RabbitConsumer {
-    pub async fn start(link: Arc<Link>, queue: Queue, prefetch: u16) -> Result<Self, BrokerError> {
-        // None at all would mean any number to the server.
+    pub async fn start(
+        supervisor: Arc<Supervisor>,
+        queue: Queue,
+        prefetch: u16,
+    ) -> Result<Self, BrokerError> {
+        // To the server, 0 means no limit.
         let prefetch = prefetch.max(1);
         let starting = async {
-            let live = link.live().await?;
-            Feed::open(live, queue, prefetch).await.map_err(|error| unavailable(&error))
+            let live = supervisor.connection().await?;
+            ChannelConsumer::open(live, queue, prefetch).await.map_err(|error| unavailable(&error))
         };
-        let feed = timeout(LIMIT, starting).await.map_err(|_| timed_out())??;
-        // Unbounded, and yet never longer than the prefetch.
-        let (sender, arrivals) = mpsc::unbounded_channel();
-        let (wish, wished) = watch::channel(Wish::Run);
-        let right = Arc::new(Right);
-        let worker = Worker {
-            link,
+        let consumer = timeout(REQUEST_TIMEOUT, starting).await.map_err(|_| timed_out())??;
+        // Unbounded in type, but never longer than the prefetch.
+        let (sender, incoming) = mpsc::unbounded_channel();
+        let (desired, wanted) = watch::channel(DesiredState::Run);
+        let permit = Arc::new(AckPermit);
+        let task = ConsumerTask {
+            supervisor,
             queue,
             prefetch,
-            arrivals: Some(sender),
-            wished,
-            right: Arc::downgrade(&right),
+            incoming: Some(sender),
+            wanted,
+            permit: Arc::downgrade(&permit),
         };
-        tokio::spawn(worker.run(feed));
-        Ok(Self { arrivals: Some(arrivals), wish, _right: right })
+        tokio::spawn(task.run(consumer));
+        Ok(Self { incoming: Some(incoming), desired, _permit: permit })
     }
 }
 
 #[async_trait]
 impl Consumer for RabbitConsumer {
     async fn next(&mut self) -> Option<Delivery> {
-        let arrivals = self.arrivals.as_mut()?;
+        let incoming = self.incoming.as_mut()?;
         loop {
-            let arrival = arrivals.recv().await?;
-            // What came over a connection that is gone comes again over the next.
-            if arrival.unsettled.ledger.is_open() {
-                return Some(arrival.into());
+            let next = incoming.recv().await?;
+            // The server redelivers what a lost connection had delivered.
+            if next.handle.acks.is_open() {
+                return Some(next.into());
             }
         }
     }
 
     async fn stop(&mut self) {
-        self.wish.send_replace(Wish::Stop);
-        if let Some(mut arrivals) = self.arrivals.take() {
-            // What nobody asked for goes back. It may still be arriving, and who stops
-            // doesn't want to wait for that.
-            tokio::spawn(async move { while arrivals.recv().await.is_some() {} });
+        self.desired.send_replace(DesiredState::Stop);
+        if let Some(mut incoming) = self.incoming.take() {
+            // Drops, and thereby releases, what was prefetched. More may still arrive; the
+            // caller does not wait for it.
+            tokio::spawn(async move { while incoming.recv().await.is_some() {} });
         }
     }
 }
 
-/// A subscription to the queue on one connection.
-struct Feed {
-    live: Arc<Live>,
+/// A consumer on a channel of one connection.
+struct ChannelConsumer {
+    live: Arc<LiveConnection>,
     channel: Channel,
-    ledger: Arc<Ledger>,
+    acks: Arc<AckBatcher>,
     deliveries: lapin::Consumer,
 }
 
-impl Feed {
-    async fn open(live: Arc<Live>, queue: Queue, prefetch: u16) -> lapin::Result<Self> {
-        let channel = live.fresh_channel().await?;
+impl ChannelConsumer {
+    async fn open(live: Arc<LiveConnection>, queue: Queue, prefetch: u16) -> lapin::Result<Self> {
+        let channel = live.open_channel().await?;
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let (name, options) = (queue.name(), BasicConsumeOptions::default());
         let deliveries =
             channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await?;
-        let ledger = Arc::new(Ledger::new(channel.clone()));
-        Ok(Self { live, channel, ledger, deliveries })
+        let acks = Arc::new(AckBatcher::new(channel.clone()));
+        Ok(Self { live, channel, acks, deliveries })
     }
 
-    /// Gives back what was delivered over it, lest that doesn't come again.
+    /// Closes the channel, so that the server redelivers what was not settled.
     async fn close(self) {
-        self.ledger.flush();
-        // It fails where the channel is gone already.
-        let _ = timeout(LIMIT, self.channel.close(200, "done".into())).await;
+        self.acks.flush();
+        // Fails if the channel is already closed.
+        let _ = timeout(REQUEST_TIMEOUT, self.channel.close(200, "done".into())).await;
     }
 }
 
-/// Keeps a consumer supplied.
-struct Worker {
-    link: Arc<Link>,
+/// Feeds a [`RabbitConsumer`] and resubscribes after a lost connection.
+struct ConsumerTask {
+    supervisor: Arc<Supervisor>,
     queue: Queue,
     prefetch: u16,
-    /// Gone once stopped.
-    arrivals: Option<mpsc::UnboundedSender<Arrival>>,
-    wished: watch::Receiver<Wish>,
-    right: Weak<Right>,
+    /// `None` once stopped.
+    incoming: Option<mpsc::UnboundedSender<Incoming>>,
+    wanted: watch::Receiver<DesiredState>,
+    permit: Weak<AckPermit>,
 }
 
-impl Worker {
-    async fn run(mut self, mut feed: Feed) {
-        let mut backoff = Backoff::default();
+impl ConsumerTask {
+    async fn run(mut self, mut consumer: ChannelConsumer) {
+        let mut delay = ReconnectDelay::default();
         loop {
-            let since = Instant::now();
-            let Some(ended) = self.forward(&mut feed).await else {
-                return feed.close().await;
+            let connected_at = Instant::now();
+            let Some(ended) = self.forward(&mut consumer).await else {
+                return consumer.close().await;
             };
-            backoff.worked(since);
-            feed.live.tell_end_of(self.queue.name(), &ended);
-            feed.close().await;
-            let mut wished = self.wished.clone();
+            delay.reset_if_stable(connected_at);
+            consumer.live.log_end_of(self.queue.name(), &ended);
+            consumer.close().await;
+            let mut wanted = self.wanted.clone();
             tokio::select! {
-                reopened = self.reopen(&mut backoff) => match reopened {
-                    Some(reopened) => feed = reopened,
+                reopened = self.reopen(&mut delay) => match reopened {
+                    Some(reopened) => consumer = reopened,
                     None => return,
                 },
-                _ = wished.wait_for(|wish| *wish == Wish::Stop) => return,
+                _ = wanted.wait_for(|desired| *desired == DesiredState::Stop) => return,
             }
         }
     }
 
-    /// Passes deliveries on until the feed ends, which is told, or the consumer goes.
-    async fn forward(&mut self, feed: &mut Feed) -> Option<String> {
-        // Well before the server has nothing more to send.
-        let enough = usize::from(self.prefetch).div_ceil(4);
+    /// Forwards deliveries. Returns why the server ended them, or `None` when the owner
+    /// dropped the consumer.
+    async fn forward(&mut self, consumer: &mut ChannelConsumer) -> Option<String> {
+        // Flushed well before the prefetch window is exhausted.
+        let flush_at = usize::from(self.prefetch).div_ceil(4);
         loop {
             tokio::select! {
                 biased;
-                changed = self.wished.changed() => match changed {
-                    Ok(()) => self.cancel(feed).await,
+                changed = self.wanted.changed() => match changed {
+                    Ok(()) => self.cancel(consumer).await,
                     Err(_) => return None,
                 },
-                raw = feed.deliveries.next(), if self.arrivals.is_some() => match raw {
+                raw = consumer.deliveries.next(), if self.incoming.is_some() => match raw {
                     Some(Ok(raw)) => {
-                        self.pass_on(feed, raw);
-                        if feed.ledger.gathered() >= enough {
-                            feed.ledger.flush();
+                        self.pass_on(consumer, raw);
+                        if consumer.acks.pending() >= flush_at {
+                            consumer.acks.flush();
                         }
                     }
                     Some(Err(error)) => return Some(describe(&error)),
                     None => return Some("the server ended it".to_owned()),
                 },
-                // Last: while there is more to pass on, there is more to come.
-                () = feed.ledger.acked() => feed.ledger.flush(),
+                // Last, so that acknowledgements are batched while deliveries keep coming.
+                () = consumer.acks.acked() => consumer.acks.flush(),
             }
         }
     }
 
-    fn pass_on(&self, feed: &Feed, raw: Raw) {
-        feed.ledger.delivered(raw.delivery_tag);
-        let (ledger, right) = (Arc::clone(&feed.ledger), self.right.clone());
-        let unsettled = Unsettled { ledger, tag: raw.delivery_tag, right };
-        if let Some(arrivals) = &self.arrivals {
-            // Where its reader is gone, it goes back.
-            let _ = arrivals.send(Arrival { raw, unsettled });
+    fn pass_on(&self, consumer: &ChannelConsumer, raw: Raw) {
+        consumer.acks.delivered(raw.delivery_tag);
+        let (acks, permit) = (Arc::clone(&consumer.acks), self.permit.clone());
+        let handle = DeliveryHandle { acks, tag: raw.delivery_tag, permit };
+        if let Some(incoming) = &self.incoming {
+            // If the reader is gone, the delivery is dropped and thereby released.
+            let _ = incoming.send(Incoming { raw, handle });
         }
     }
 
-    /// Has no more messages sent, and gives back what was on its way. The channel stays,
-    /// for those delivered before.
-    async fn cancel(&mut self, feed: &mut Feed) {
-        let tag = feed.deliveries.tag();
-        // It fails where the channel is gone, and everything with it.
-        let _ = feed.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
-        while let Some(Some(Ok(raw))) = feed.deliveries.next().now_or_never() {
-            self.pass_on(feed, raw);
+    /// Cancels the subscription and releases what was in flight. The channel stays open for
+    /// deliveries that are still to be settled.
+    async fn cancel(&mut self, consumer: &mut ChannelConsumer) {
+        let tag = consumer.deliveries.tag();
+        // Fails if the channel is already closed.
+        let _ = consumer.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
+        while let Some(Some(Ok(raw))) = consumer.deliveries.next().now_or_never() {
+            self.pass_on(consumer, raw);
         }
-        self.arrivals = None;
+        self.incoming = None;
     }
 
-    /// `None` when there won't be another connection.
-    async fn reopen(&self, backoff: &mut Backoff) -> Option<Feed> {
+    /// Resubscribes. Returns `None` when the runtime shuts down.
+    async fn reopen(&self, delay: &mut ReconnectDelay) -> Option<ChannelConsumer> {
         loop {
-            sleep(backoff.next()).await;
-            let live = self.link.up().await.ok()?;
+            sleep(delay.next()).await;
+            let live = self.supervisor.wait_connected().await.ok()?;
             let opening = async {
-                // The queue may be what went away.
+                // The queue itself may have been deleted.
                 live.declare().await.ok()?;
-                Feed::open(live, self.queue, self.prefetch).await.ok()
+                ChannelConsumer::open(live, self.queue, self.prefetch).await.ok()
             };
-            if let Ok(Some(feed)) = timeout(LIMIT, opening).await {
-                return Some(feed);
+            if let Ok(Some(consumer)) = timeout(REQUEST_TIMEOUT, opening).await {
+                return Some(consumer);
             }
         }
     }
 }
 
-/// A message on its way to whoever asks for the next one.
-struct Arrival {
+/// A message that waits for [`Consumer::next`].
+struct Incoming {
     raw: Raw,
-    unsettled: Unsettled,
+    handle: DeliveryHandle,
 }
 
-impl From<Arrival> for Delivery {
-    fn from(arrival: Arrival) -> Self {
-        let Arrival { raw, unsettled } = arrival;
+impl From<Incoming> for Delivery {
+    fn from(incoming: Incoming) -> Self {
+        let Incoming { raw, handle } = incoming;
         let message = envelope::message(&raw.properties, raw.data);
         let tag = raw.delivery_tag;
-        Self::new(message, raw.redelivered, Box::new(unsettled)).with_tag(tag)
+        Self::new(message, raw.redelivered, Box::new(handle)).with_tag(tag)
     }
 }
 
-/// The server's number of a delivery that it waits to hear of. Dropped, it goes back.
-struct Unsettled {
-    ledger: Arc<Ledger>,
+/// Settles one delivery. Dropping it releases the delivery.
+struct DeliveryHandle {
+    acks: Arc<AckBatcher>,
     tag: u64,
-    /// Empty once used.
-    right: Weak<Right>,
+    /// Empty once settled.
+    permit: Weak<AckPermit>,
 }
 
-impl Unsettled {
-    fn settle(&mut self, settle: impl FnOnce(&Ledger, u64)) {
-        if std::mem::take(&mut self.right).strong_count() > 0 {
-            settle(&self.ledger, self.tag);
+impl DeliveryHandle {
+    fn settle(&mut self, settle: impl FnOnce(&AckBatcher, u64)) {
+        if std::mem::take(&mut self.permit).strong_count() > 0 {
+            settle(&self.acks, self.tag);
         }
     }
 }
 
 #[async_trait]
-impl Settle for Unsettled {
+impl Settle for DeliveryHandle {
     async fn ack(mut self: Box<Self>) {
-        self.settle(Ledger::ack);
+        self.settle(AckBatcher::ack);
     }
 
     async fn release(mut self: Box<Self>) {
-        self.settle(Ledger::release);
+        self.settle(AckBatcher::release);
     }
 
     async fn reject(mut self: Box<Self>) {
-        self.settle(Ledger::reject);
+        self.settle(AckBatcher::reject);
     }
 }
 
-impl Drop for Unsettled {
+impl Drop for DeliveryHandle {
     fn drop(&mut self) {
-        self.settle(if std::thread::panicking() { Ledger::reject } else { Ledger::release });
+        self.settle(if std::thread::panicking() {
+            AckBatcher::reject
+        } else {
+            AckBatcher::release
+        });
     }
 }

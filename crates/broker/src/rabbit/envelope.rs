@@ -1,4 +1,4 @@
-//! Our messages as AMQP has them.
+//! Encoding of messages as AMQP properties and headers.
 
 use jiff::Timestamp;
 use lapin::BasicProperties;
@@ -11,22 +11,22 @@ use crate::Message;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 const BAGGAGE: &str = "baggage";
-/// When a message went out, in microseconds since 1970: AMQP's own timestamp knows seconds.
-const PUBLISHED: &str = "x-published-at";
-/// How often a message has come back from the dead letters.
+/// When a message was published, in microseconds since 1970; AMQP's timestamp has seconds.
+const PUBLISHED_AT: &str = "x-published-at";
+/// How often a message was moved from the dead letters back to its queue.
 const REDRIVE_COUNT: &str = "x-returns";
-/// AMQP's number for what is kept on disk.
+/// The delivery mode of messages that survive a server restart.
 const PERSISTENT: u8 = 2;
 
-/// What travels beside the body of `message`.
-pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
+/// Returns the properties of `message`.
+pub(super) fn properties(message: &Message, is_persistent: bool) -> BasicProperties {
     let mut properties = BasicProperties::default()
         .with_message_id(short(message.id))
         .with_content_type("application/json".into());
     if let Some(conversation) = message.conversation {
         properties = properties.with_correlation_id(short(conversation));
     }
-    if is_kept {
+    if is_persistent {
         properties = properties.with_delivery_mode(PERSISTENT);
     }
     let trace = &message.trace;
@@ -41,7 +41,7 @@ pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
         }
     }
     if let Some(at) = message.published_at {
-        headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(at.as_microsecond()));
+        headers.insert(PUBLISHED_AT.into(), AMQPValue::LongLongInt(at.as_microsecond()));
     }
     if message.redrive_count > 0 {
         headers.insert(REDRIVE_COUNT.into(), AMQPValue::LongLongInt(message.redrive_count.into()));
@@ -49,7 +49,8 @@ pub(super) fn properties(message: &Message, is_kept: bool) -> BasicProperties {
     if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
 }
 
-/// What can be read of a message that may be anybody's; the body is left to its reader.
+/// Builds a message from AMQP properties that anyone may have sent. Invalid properties and
+/// headers are ignored.
 pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     let text = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
         AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
@@ -64,7 +65,7 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
         redrive_count: number(REDRIVE_COUNT)
             .and_then(|count| count.try_into().ok())
             .unwrap_or_default(),
-        published_at: number(PUBLISHED).and_then(|at| Timestamp::from_microsecond(at).ok()),
+        published_at: number(PUBLISHED_AT).and_then(|at| Timestamp::from_microsecond(at).ok()),
         id: id_of(properties).unwrap_or_default(),
         conversation: uuid(properties.correlation_id().as_ref()),
         body: body.into(),
@@ -72,7 +73,7 @@ pub(super) fn message(properties: &BasicProperties, body: Vec<u8>) -> Message {
     }
 }
 
-/// The id of a message, where it is one of ours.
+/// Returns the message id if it is a UUID, as this crate sets it.
 pub(super) fn id_of(properties: &BasicProperties) -> Option<Uuid> {
     uuid(properties.message_id().as_ref())
 }
@@ -88,11 +89,60 @@ fn short(id: Uuid) -> ShortString {
 #[cfg(test)]
 mod tests {
     use miniapp_types::trace::TraceContext;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
 
     use super::*;
 
+    fn any_value() -> impl Strategy<Value = AMQPValue> {
+        prop_oneof![
+            any::<bool>().prop_map(AMQPValue::Boolean),
+            any::<i32>().prop_map(AMQPValue::LongInt),
+            any::<i64>().prop_map(AMQPValue::LongLongInt),
+            any::<u64>().prop_map(AMQPValue::Timestamp),
+            "\\PC{0,60}".prop_map(|text| AMQPValue::ShortString(text.into())),
+            vec(any::<u8>(), 0..200).prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+            Just(AMQPValue::Void),
+        ]
+    }
+
+    fn any_headers() -> impl Strategy<Value = FieldTable> {
+        const KNOWN: [&str; 5] = [TRACEPARENT, TRACESTATE, BAGGAGE, PUBLISHED_AT, REDRIVE_COUNT];
+        let name = prop_oneof![
+            proptest::sample::select(&KNOWN[..]).prop_map(str::to_owned),
+            "[a-z-]{1,20}"
+        ];
+        btree_map(name, any_value(), 0..6).prop_map(|headers| {
+            let mut table = FieldTable::default();
+            for (name, value) in headers {
+                table.insert(name.into(), value);
+            }
+            table
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_properties_are_decoded_without_panic(
+            headers in any_headers(),
+            message_id in "\\PC{0,40}",
+            body in vec(any::<u8>(), 0..100),
+        ) {
+            let properties = BasicProperties::default()
+                .with_message_id(message_id.into())
+                .with_headers(headers);
+            let received = message(&properties, body.clone());
+            prop_assert_eq!(&received.body[..], &body[..]);
+            // What was accepted can be sent again.
+            let again = message(&super::properties(&received, true), body);
+            prop_assert_eq!(again.trace, received.trace);
+            prop_assert_eq!(again.published_at, received.published_at);
+            prop_assert_eq!(again.redrive_count, received.redrive_count);
+        }
+    }
+
     #[test]
-    fn a_message_survives_the_way() {
+    fn message_round_trips() {
         let trace = TraceContext {
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             tracestate: Some("vendor=1".into()),
@@ -113,20 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn only_work_is_kept() {
+    fn only_durable_messages_are_persistent() {
         let sent = Message::new(Uuid::from_u128(1), &7);
         assert_eq!(*properties(&sent, true).delivery_mode(), Some(PERSISTENT));
         assert_eq!(*properties(&sent, false).delivery_mode(), None);
     }
 
     #[test]
-    fn a_stranger_is_read_as_far_as_it_goes() {
+    fn invalid_properties_are_ignored() {
         let mut headers = FieldTable::default();
         headers.insert(TRACEPARENT.into(), AMQPValue::LongLongInt(7));
         headers.insert(TRACESTATE.into(), AMQPValue::LongString([0xff, 0xfe].as_slice().into()));
         headers.insert(BAGGAGE.into(), AMQPValue::ShortString("key=value".into()));
         headers.insert(REDRIVE_COUNT.into(), AMQPValue::LongLongInt(-1));
-        headers.insert(PUBLISHED.into(), AMQPValue::LongLongInt(i64::MAX));
+        headers.insert(PUBLISHED_AT.into(), AMQPValue::LongLongInt(i64::MAX));
         let properties = BasicProperties::default()
             .with_message_id("order 17".into())
             .with_correlation_id("nothing of ours".into())
@@ -141,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_trace_is_left_out() {
+    fn invalid_trace_headers_are_ignored() {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let zeros = "00-00000000000000000000000000000000-0000000000000000-01";
         let trace_of = |parent: &str, rest: &str| {

@@ -1,4 +1,4 @@
-//! Giving messages to the server, and learning that it has them.
+//! Publishing with confirms.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -13,41 +13,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::link::Link;
-use super::live::Live;
+use super::connection::LiveConnection;
+use super::supervisor::Supervisor;
 use super::topology::Route;
-use super::{LIMIT, envelope, fault};
+use super::{REQUEST_TIMEOUT, envelope, error};
 use crate::{BrokerError, Message};
 
-/// How many publishes may be under way; each has a channel of its own meanwhile.
-const UNDER_WAY: usize = 16;
-/// A server that owes a confirmation for this long without having said that it takes no
-/// messages never gives it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How many publishes may run concurrently, each on its own channel.
+const MAX_IN_FLIGHT: usize = 16;
+/// After this time without a confirm, on a connection that is not blocked, the server is
+/// assumed to have lost it.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
-type Answers = Vec<Result<(), BrokerError>>;
+type PublishResults = Vec<Result<(), BrokerError>>;
 
 pub(super) struct Publisher {
-    link: Arc<Link>,
-    free: Arc<Semaphore>,
+    supervisor: Arc<Supervisor>,
+    slots: Arc<Semaphore>,
 }
 
 impl Publisher {
-    pub fn new(link: Arc<Link>) -> Self {
-        Self { link, free: Arc::new(Semaphore::new(UNDER_WAY)) }
+    pub fn new(supervisor: Arc<Supervisor>) -> Self {
+        Self { supervisor, slots: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) }
     }
 
-    /// Sends all messages at once and waits for the confirmations; one answer a message,
-    /// in their order.
-    pub async fn publish(&self, route: Route, messages: Vec<Message>) -> Answers {
+    /// Sends all messages and waits for their confirms. Returns one result per message, in
+    /// their order.
+    pub async fn publish(&self, route: Route, messages: Vec<Message>) -> PublishResults {
         let count = messages.len();
         if count == 0 {
             return Vec::new();
         }
-        let error = match timeout(LIMIT, self.try_publish(route, messages)).await {
-            Ok(Ok(answers)) => return answers,
+        let error = match timeout(REQUEST_TIMEOUT, self.try_publish(route, messages)).await {
+            Ok(Ok(results)) => return results,
             Ok(Err(error)) => error,
-            Err(_) => BrokerError::Unavailable("no confirmation in time".into()),
+            Err(_) => BrokerError::Unavailable("no confirm in time".into()),
         };
         vec![Err(error); count]
     }
@@ -56,44 +56,46 @@ impl Publisher {
         &self,
         route: Route,
         messages: Vec<Message>,
-    ) -> Result<Answers, BrokerError> {
-        let live = self.link.live().await?;
-        live.takes_messages()?;
-        let permit = Arc::clone(&self.free).acquire_owned().await;
-        let permit = permit.map_err(|_| BrokerError::Unavailable("closing".into()))?;
-        let channel = live.channel().await.map_err(|error| fault::unavailable(&error))?;
-        // In a task of its own: a channel may be used again only when nothing is owed on
-        // it, whether or not somebody still waits for that.
+    ) -> Result<PublishResults, BrokerError> {
+        let live = self.supervisor.connection().await?;
+        live.check_not_blocked()?;
+        let permit = Arc::clone(&self.slots).acquire_owned().await;
+        let permit = permit.map_err(|_| shutting_down())?;
+        let channel = live.confirm_channel().await.map_err(|error| error::unavailable(&error))?;
+        // In a separate task: a channel can be reused only after its last confirm, even if the
+        // caller has stopped waiting.
         let sent = tokio::spawn(send(Arc::clone(&live), channel, permit, route, messages));
         tokio::select! {
-            answers = sent => {
-                answers.map_err(|_| BrokerError::Unavailable("the process is shutting down".into()))
-            }
-            error = live.takes_no_messages() => Err(error),
+            results = sent => results.map_err(|_| shutting_down()),
+            error = live.wait_blocked() => Err(error),
         }
     }
 }
 
+fn shutting_down() -> BrokerError {
+    BrokerError::Unavailable("the process is shutting down".into())
+}
+
 async fn send(
-    live: Arc<Live>,
+    live: Arc<LiveConnection>,
     channel: Channel,
     _permit: OwnedSemaphorePermit,
     route: Route,
     messages: Vec<Message>,
-) -> Answers {
+) -> PublishResults {
     let confirmed = send_all(&live, &channel, route, &messages).await;
     if confirmed.iter().all(Result::is_ok) {
-        live.give_back(channel);
+        live.return_channel(channel);
     }
-    let (answers, is_astray) = settle(&messages, confirmed);
-    if is_astray {
-        live.restore().await;
+    let (results, is_unroutable) = collect(&messages, confirmed);
+    if is_unroutable {
+        live.redeclare().await;
     }
-    answers
+    results
 }
 
 async fn send_all(
-    live: &Live,
+    live: &LiveConnection,
     channel: &Channel,
     route: Route,
     messages: &[Message],
@@ -103,10 +105,10 @@ async fn send_all(
     loop {
         tokio::select! {
             confirmed = &mut sends => return confirmed,
-            () = sleep(PATIENCE) => {
-                if live.takes_messages().is_ok() {
+            () = sleep(CONFIRM_TIMEOUT) => {
+                if live.check_not_blocked().is_ok() {
                     tracing::warn!("RabbitMQ did not confirm messages in time; reconnecting");
-                    live.hang_up();
+                    live.abort();
                 }
             }
         }
@@ -118,9 +120,9 @@ async fn send_one(
     route: &Route,
     message: &Message,
 ) -> lapin::Result<Confirmation> {
-    let Route { exchange, key, is_work } = route;
-    let options = BasicPublishOptions { mandatory: *is_work, ..BasicPublishOptions::default() };
-    let properties = envelope::properties(message, *is_work);
+    let Route { exchange, key, is_durable } = route;
+    let options = BasicPublishOptions { mandatory: *is_durable, ..BasicPublishOptions::default() };
+    let properties = envelope::properties(message, *is_durable);
     let sent = channel.basic_publish(
         (*exchange).into(),
         (&**key).into(),
@@ -131,11 +133,14 @@ async fn send_one(
     sent.await?.await
 }
 
-/// What became of each message, and whether queue or exchange are missing.
-fn settle(messages: &[Message], confirmed: Vec<lapin::Result<Confirmation>>) -> (Answers, bool) {
-    let mut is_astray = false;
-    // The client hangs a returned message on whichever confirmation comes next, so its id
-    // says whose it is. Nobody else publishes on this channel meanwhile.
+/// Returns the result of each message, and whether a queue or exchange is missing.
+fn collect(
+    messages: &[Message],
+    confirmed: Vec<lapin::Result<Confirmation>>,
+) -> (PublishResults, bool) {
+    let mut is_unroutable = false;
+    // lapin attaches a returned message to the next confirm, whichever that is. The message id
+    // identifies it; nothing else is published on this channel meanwhile.
     let mut returned: HashMap<Uuid, String> = HashMap::new();
     let mut note = |back: Option<BasicReturnMessage>| {
         if let Some(back) = back {
@@ -143,7 +148,7 @@ fn settle(messages: &[Message], confirmed: Vec<lapin::Result<Confirmation>>) -> 
             returned.insert(id, back.reply_text.to_string());
         }
     };
-    let answers: Answers = confirmed
+    let results: PublishResults = confirmed
         .into_iter()
         .map(|confirmed| match confirmed {
             Ok(Confirmation::Ack(back)) => {
@@ -152,22 +157,22 @@ fn settle(messages: &[Message], confirmed: Vec<lapin::Result<Confirmation>>) -> 
             }
             Ok(Confirmation::Nack(back)) => {
                 note(back);
-                Err(BrokerError::Refused("RabbitMQ could not keep it".into()))
+                Err(BrokerError::Refused("RabbitMQ could not store it".into()))
             }
             Ok(Confirmation::NotRequested) => {
                 Err(BrokerError::Unavailable("the channel has no confirms".into()))
             }
             Err(error) => {
-                is_astray |= fault::is_missing(&error);
-                Err(fault::unavailable(&error))
+                is_unroutable |= error::is_missing(&error);
+                Err(error::unavailable(&error))
             }
         })
         .collect();
-    is_astray |= !returned.is_empty();
-    let answers =
-        messages.iter().zip(answers).map(|(message, answer)| match returned.get(&message.id) {
-            Some(reason) => Err(BrokerError::Refused(format!("no queue took it: {reason}"))),
-            None => answer,
+    is_unroutable |= !returned.is_empty();
+    let results =
+        messages.iter().zip(results).map(|(message, result)| match returned.get(&message.id) {
+            Some(reason) => Err(BrokerError::Refused(format!("no queue accepted it: {reason}"))),
+            None => result,
         });
-    (answers.collect(), is_astray)
+    (results.collect(), is_unroutable)
 }

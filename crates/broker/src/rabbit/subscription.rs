@@ -1,4 +1,4 @@
-//! Listening to a topic, over as many connections as it takes.
+//! Subscribing to a topic, across reconnects.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::backoff::Backoff;
-use super::fault::{describe, unavailable};
-use super::link::Link;
-use super::live::Live;
+use super::connection::LiveConnection;
+use super::error::{describe, unavailable};
 use super::publisher::Publisher;
-use super::topology::{self, DIRECT, Route};
-use super::{LIMIT, envelope, timed_out};
+use super::reconnect::ReconnectDelay;
+use super::supervisor::Supervisor;
+use super::topology::{self, DEFAULT_EXCHANGE, Route};
+use super::{REQUEST_TIMEOUT, envelope, timed_out};
 use crate::{BrokerError, Message, Received, Subscription, Topic};
 
-/// How many messages a subscriber may be behind before it misses some. They wait here
-/// rather than in the server, which would keep them for a listener that never listens.
+/// How many messages a slow subscriber may lag behind before it misses some. They are
+/// buffered here, because the server would buffer without a limit.
 const BACKLOG: usize = 1024;
 
 pub(super) struct RabbitSubscription {
-    news: broadcast::Receiver<Received>,
-    /// The queue that is heard now.
-    ear: Arc<Mutex<Option<ShortString>>>,
+    received: broadcast::Receiver<Received>,
+    /// The name of the current queue; `None` while disconnected.
+    queue_name: Arc<Mutex<Option<ShortString>>>,
     publisher: Arc<Publisher>,
     /// Allows one probe in flight.
     probing: Arc<Semaphore>,
@@ -39,24 +39,25 @@ pub(super) struct RabbitSubscription {
 
 impl RabbitSubscription {
     pub async fn start(
-        link: Arc<Link>,
+        supervisor: Arc<Supervisor>,
         publisher: Arc<Publisher>,
         topic: Topic,
     ) -> Result<Self, BrokerError> {
         let starting = async {
-            let live = link.live().await?;
-            Ear::open(live, topic).await.map_err(|error| unavailable(&error))
+            let live = supervisor.connection().await?;
+            TopicQueue::open(live, topic).await.map_err(|error| unavailable(&error))
         };
-        let ear = timeout(LIMIT, starting).await.map_err(|_| timed_out())??;
-        let (sender, news) = broadcast::channel(BACKLOG);
-        let name = Arc::new(Mutex::new(Some(ear.name.clone())));
-        let listener = Listener { link, topic, name: Arc::clone(&name), news: sender };
+        let queue = timeout(REQUEST_TIMEOUT, starting).await.map_err(|_| timed_out())??;
+        let (sender, received) = broadcast::channel(BACKLOG);
+        let queue_name = Arc::new(Mutex::new(Some(queue.name.clone())));
+        let listener =
+            ListenerTask { supervisor, topic, queue_name: Arc::clone(&queue_name), sender };
         Ok(Self {
-            news,
-            ear: name,
+            received,
+            queue_name,
             publisher,
             probing: Arc::new(Semaphore::new(1)),
-            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run(ear))),
+            _listener: AbortOnDropHandle::new(tokio::spawn(listener.run(queue))),
         })
     }
 }
@@ -64,7 +65,7 @@ impl RabbitSubscription {
 #[async_trait]
 impl Subscription for RabbitSubscription {
     async fn next(&mut self) -> Option<Received> {
-        match self.news.recv().await {
+        match self.received.recv().await {
             Ok(received) => Some(received),
             Err(RecvError::Lagged(_)) => Some(Received::Gap),
             Err(RecvError::Closed) => None,
@@ -72,10 +73,11 @@ impl Subscription for RabbitSubscription {
     }
 
     fn send_probe(&self, sequence: u64) {
-        let ear = self.ear.lock().clone();
+        let queue = self.queue_name.lock().clone();
         let probing = Arc::clone(&self.probing).try_acquire_owned();
-        let (Some(ear), Ok(probing)) = (ear, probing) else { return };
-        let (publisher, route) = (Arc::clone(&self.publisher), Route::to_ear(ear.to_string()));
+        let (Some(queue), Ok(probing)) = (queue, probing) else { return };
+        let (publisher, route) =
+            (Arc::clone(&self.publisher), Route::to_subscriber(queue.to_string()));
         tokio::spawn(async move {
             // An undeliverable probe does not return.
             let _ = publisher.publish(route, vec![Message::new(Uuid::nil(), &sequence)]).await;
@@ -84,57 +86,58 @@ impl Subscription for RabbitSubscription {
     }
 }
 
-/// A subscription on one connection.
-struct Ear {
+/// An exclusive queue on one connection, bound to the topic.
+struct TopicQueue {
     name: ShortString,
-    live: Arc<Live>,
-    heard: lapin::Consumer,
+    live: Arc<LiveConnection>,
+    deliveries: lapin::Consumer,
 }
 
-impl Ear {
-    /// Starts hearing `topic`. The queue goes with the channel, and that with this.
-    async fn open(live: Arc<Live>, topic: Topic) -> lapin::Result<Self> {
-        let channel = live.fresh_channel().await?;
-        let queue = topology::declare_ear(&channel, topic).await?;
+impl TopicQueue {
+    /// Declares the queue and consumes it. The queue ends with its channel.
+    async fn open(live: Arc<LiveConnection>, topic: Topic) -> lapin::Result<Self> {
+        let channel = live.open_channel().await?;
+        let queue = topology::declare_subscription_queue(&channel, topic).await?;
         let (name, options) = (queue.name().clone(), BasicConsumeOptions::default());
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..options };
-        let heard = channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
-        Ok(Self { heard: heard.await?, name, live })
+        let deliveries =
+            channel.basic_consume(name.clone(), "".into(), options, FieldTable::default());
+        Ok(Self { deliveries: deliveries.await?, name, live })
     }
 }
 
-/// Listens for a subscriber.
-struct Listener {
-    link: Arc<Link>,
+/// Feeds a [`RabbitSubscription`] and resubscribes after a lost connection.
+struct ListenerTask {
+    supervisor: Arc<Supervisor>,
     topic: Topic,
-    name: Arc<Mutex<Option<ShortString>>>,
-    news: broadcast::Sender<Received>,
+    queue_name: Arc<Mutex<Option<ShortString>>>,
+    sender: broadcast::Sender<Received>,
 }
 
-impl Listener {
-    /// Passes on what is heard, and tells of a gap after each time when nothing could be.
-    async fn run(self, mut ear: Ear) {
-        let mut backoff = Backoff::default();
+impl ListenerTask {
+    /// Forwards messages, and reports a gap after every interruption.
+    async fn run(self, mut queue: TopicQueue) {
+        let mut delay = ReconnectDelay::default();
         loop {
-            let since = Instant::now();
-            let ended = self.pass_on(&mut ear).await;
-            *self.name.lock() = None;
-            backoff.worked(since);
-            ear.live.tell_end_of(Route::to_topic(self.topic).exchange, &ended);
-            let Some(reopened) = self.reopen(&mut backoff).await else { return };
-            ear = reopened;
-            *self.name.lock() = Some(ear.name.clone());
-            let _ = self.news.send(Received::Gap);
+            let connected_at = Instant::now();
+            let ended = self.forward(&mut queue).await;
+            *self.queue_name.lock() = None;
+            delay.reset_if_stable(connected_at);
+            queue.live.log_end_of(Route::to_topic(self.topic).exchange, &ended);
+            let Some(reopened) = self.reopen(&mut delay).await else { return };
+            queue = reopened;
+            *self.queue_name.lock() = Some(queue.name.clone());
+            let _ = self.sender.send(Received::Gap);
         }
     }
 
-    /// Why nothing more is heard.
-    async fn pass_on(&self, ear: &mut Ear) -> String {
+    /// Forwards messages until the server ends the subscription. Returns the reason.
+    async fn forward(&self, queue: &mut TopicQueue) -> String {
         loop {
-            match ear.heard.next().await {
+            match queue.deliveries.next().await {
                 Some(Ok(raw)) => {
-                    // It fails where nobody listens any more, and then this is aborted.
-                    let _ = self.news.send(received(raw));
+                    // Fails if the subscription was dropped; this task is aborted then.
+                    let _ = self.sender.send(received(raw));
                 }
                 Some(Err(error)) => return describe(&error),
                 None => return "the server ended it".to_owned(),
@@ -142,17 +145,17 @@ impl Listener {
         }
     }
 
-    /// `None` when there won't be another connection.
-    async fn reopen(&self, backoff: &mut Backoff) -> Option<Ear> {
+    /// Resubscribes. Returns `None` when the runtime shuts down.
+    async fn reopen(&self, delay: &mut ReconnectDelay) -> Option<TopicQueue> {
         loop {
-            sleep(backoff.next()).await;
-            let live = self.link.up().await.ok()?;
+            sleep(delay.next()).await;
+            let live = self.supervisor.wait_connected().await.ok()?;
             let opening = async {
-                // The exchange may be what went away.
+                // The exchange itself may have been deleted.
                 live.declare().await.ok()?;
-                Ear::open(live, self.topic).await.ok()
+                TopicQueue::open(live, self.topic).await.ok()
             };
-            if let Ok(Some(ear)) = timeout(LIMIT, opening).await {
+            if let Ok(Some(ear)) = timeout(REQUEST_TIMEOUT, opening).await {
                 return Some(ear);
             }
         }
@@ -161,11 +164,11 @@ impl Listener {
 
 /// Messages arrive through the topic's exchange, probes through the default exchange.
 fn received(raw: Raw) -> Received {
-    let is_news = raw.exchange.as_str() != DIRECT;
+    let is_broadcast = raw.exchange.as_str() != DEFAULT_EXCHANGE;
     let message = envelope::message(&raw.properties, raw.data);
-    if is_news {
+    if is_broadcast {
         return Received::Message(message);
     }
-    // What isn't a number is a stranger's, and means nothing to anyone here.
+    // A foreign message in the queue counts as probe 0, which proves nothing.
     Received::Probe(message.decode().unwrap_or_default())
 }

@@ -1,56 +1,54 @@
-//! What has to exist in the server, and under which names. Declared by every connection
-//! before its first use, so that start-up order doesn't matter and what was deleted
-//! comes back.
+//! The exchanges and queues, and their names. Every connection declares them before its
+//! first use, so start-up order does not matter and deleted entities come back.
 //!
-//! Nothing here is deprecated in RabbitMQ 4: queues that outlive a connection are quorum
-//! queues, those that don't are exclusive, and prefetch is set for each consumer.
+//! Uses no feature that RabbitMQ 4 deprecates: durable queues are quorum queues, temporary
+//! ones are exclusive, and prefetch is set per consumer.
 
 use std::borrow::Cow;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind, Queue as Declared};
+use lapin::{Channel, ExchangeKind, Queue as DeclaredQueue};
 
 use crate::{Queue, Topic};
 
-/// After so many deliveries that nobody settled, a message goes to the dead letters.
-/// Consumers that keep dying take innocent neighbours with them, hence the patience; the
-/// database decides far sooner which task is poison. Stated, because RabbitMQ 4 would
-/// otherwise drop messages after 20.
+/// How often a message is delivered without being settled before it is dead-lettered. High,
+/// because a crashing consumer also costs the other messages it had prefetched a delivery;
+/// poison tasks are detected much earlier, from their leases. RabbitMQ 4 defaults to 20.
 const DELIVERY_LIMIT: i32 = 100;
-/// Dead letters have nowhere else to go, however often somebody looks at them.
+/// Dead letters are never dropped, however often they are delivered.
 const NO_LIMIT: i32 = i32::MAX;
 
-/// The exchange that brings a message to the queue whose name is its key.
-pub(super) const DIRECT: &str = "";
+/// The default exchange routes a message to the queue named by its routing key.
+pub(super) const DEFAULT_EXCHANGE: &str = "";
 
-/// Where a message goes.
+/// The exchange and routing key of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     pub exchange: &'static str,
     pub key: Cow<'static, str>,
-    /// Whether it has to reach a queue and to survive the server, or is news for those
-    /// who happen to listen.
-    pub is_work: bool,
+    /// Whether the message must reach a queue and survive a server restart. Broadcasts are
+    /// neither mandatory nor persistent.
+    pub is_durable: bool,
 }
 
 impl Route {
     pub fn to_queue(queue: Queue) -> Self {
         let (exchange, key) = queue.route();
-        Self { exchange, key: key.into(), is_work: true }
+        Self { exchange, key: key.into(), is_durable: true }
     }
 
     pub fn to_topic(topic: Topic) -> Self {
-        Self { exchange: topic.exchange(), key: "".into(), is_work: false }
+        Self { exchange: topic.exchange(), key: "".into(), is_durable: false }
     }
 
-    /// To the subscriber alone whose queue is called `ear`.
-    pub fn to_ear(ear: String) -> Self {
-        Self { exchange: DIRECT, key: ear.into(), is_work: false }
+    /// To the one subscriber that consumes `queue`.
+    pub fn to_subscriber(queue: String) -> Self {
+        Self { exchange: DEFAULT_EXCHANGE, key: queue.into(), is_durable: false }
     }
 }
 
-/// Declares everything. Fails where something of a name exists and is otherwise.
+/// Declares everything. Fails if an entity of a name exists with different arguments.
 pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
         declare_exchange(channel, Route::to_topic(topic).exchange, ExchangeKind::Fanout).await?;
@@ -64,8 +62,8 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
         let arguments = [
             ("x-delivery-limit", DELIVERY_LIMIT.into()),
             ("x-dead-letter-exchange", text(Queue::DeadLetters.name())),
-            // A dead letter leaves its queue when the other one has it, which the server
-            // does only where the queue refuses rather than drops what is too much.
+            // A message leaves its queue only after the dead-letter queue has confirmed it.
+            // RabbitMQ requires `reject-publish` for that.
             ("x-dead-letter-strategy", text("at-least-once")),
             ("x-overflow", text("reject-publish")),
         ];
@@ -74,8 +72,11 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     Ok(())
 }
 
-/// A queue of this connection's own that hears `topic`.
-pub(super) async fn declare_ear(channel: &Channel, topic: Topic) -> lapin::Result<Declared> {
+/// Declares an exclusive queue that is bound to `topic`.
+pub(super) async fn declare_subscription_queue(
+    channel: &Channel,
+    topic: Topic,
+) -> lapin::Result<DeclaredQueue> {
     let options = QueueDeclareOptions {
         exclusive: true,
         auto_delete: true,
@@ -87,8 +88,8 @@ pub(super) async fn declare_ear(channel: &Channel, topic: Topic) -> lapin::Resul
     Ok(queue)
 }
 
-/// How `queue` is, without declaring it. Fails where it isn't.
-pub(super) async fn inspect(channel: &Channel, queue: Queue) -> lapin::Result<Declared> {
+/// Returns the state of `queue` without declaring it. Fails if it does not exist.
+pub(super) async fn inspect(channel: &Channel, queue: Queue) -> lapin::Result<DeclaredQueue> {
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.name().into(), options, FieldTable::default()).await
 }

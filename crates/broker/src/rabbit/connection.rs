@@ -15,46 +15,47 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
 use super::address::Address;
-use super::fault::{Fault, describe};
+use super::error::{ConnectionError, describe};
 use super::topology;
 use crate::BrokerError;
 
-/// How long a connection and its handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a queue that was deleted stays so, for the server to end its consumers. Those
-/// it finds the queue there again for, it takes over to the new one, where it has been
-/// seen to keep their messages to itself.
-const PARTING: Duration = Duration::from_millis(500);
-/// How often to look at what the client may have forgotten to tell.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Limits connecting, including the AMQP handshake, and declaring the topology.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time between noticing that a queue was deleted and redeclaring it. The server needs
+/// it to cancel the old consumers; it has been seen to attach remaining ones to the new
+/// queue without delivering to them.
+const REDECLARE_DELAY: Duration = Duration::from_millis(500);
+/// How often the status is polled, in case lapin does not report an event.
+const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A connection. Once it is lost it stays so; the [link](super::link) makes another.
-pub(super) struct Live {
+/// A connection. A lost one is not restored; the [supervisor](super::supervisor) opens
+/// another.
+pub(super) struct LiveConnection {
     connection: Connection,
     socket: Socket,
-    /// Open channels with confirms that nobody uses now.
-    spare: Mutex<Vec<Channel>>,
-    /// Why the server takes no messages, while it takes none.
+    /// Idle channels in confirm mode.
+    idle_channels: Mutex<Vec<Channel>>,
+    /// Why the server blocks publishing, while it does.
     blocked: watch::Sender<Option<Arc<str>>>,
     address: Address,
 }
 
-impl Live {
-    /// Connects, and declares what has to be there.
-    pub async fn open(address: &Address, purpose: &str) -> Result<Self, Fault> {
+impl LiveConnection {
+    /// Connects and declares the topology.
+    pub async fn open(address: &Address, purpose: &str) -> Result<Self, ConnectionError> {
         let socket = Socket::default();
-        let opened = timeout(HANDSHAKE, connect(address, purpose, socket.clone())).await;
+        let opened = timeout(HANDSHAKE_TIMEOUT, connect(address, purpose, socket.clone())).await;
         let connection = opened
             .map_err(|_| {
-                // The client would wait for as long as the server keeps the socket open.
-                socket.hang_up();
-                Fault::passing(format!("{address} doesn't answer"))
+                // lapin would wait for as long as the server keeps the socket open.
+                socket.abort();
+                ConnectionError::transient(format!("{address} doesn't respond"))
             })?
-            .map_err(|error| Fault::connecting(address, &error))?;
+            .map_err(|error| ConnectionError::from_connect(address, &error))?;
         let live = Self {
             connection,
             socket,
-            spare: Mutex::default(),
+            idle_channels: Mutex::default(),
             blocked: watch::Sender::new(None),
             address: address.clone(),
         };
@@ -62,38 +63,40 @@ impl Live {
         Ok(live)
     }
 
-    /// Declares what has to be there, also when something of it got lost since.
-    pub async fn declare(&self) -> Result<(), Fault> {
+    /// Declares the topology. Harmless if it exists.
+    pub async fn declare(&self) -> Result<(), ConnectionError> {
         let declaring = async {
             let channel = self.connection.create_channel().await?;
             topology::declare(&channel).await
         };
-        timeout(HANDSHAKE, declaring)
+        timeout(HANDSHAKE_TIMEOUT, declaring)
             .await
-            .map_err(|_| Fault::passing(format!("{} doesn't answer", self.address)))?
-            .map_err(|error| Fault::declaring(&self.address, &error))
+            .map_err(|_| ConnectionError::transient(format!("{} doesn't respond", self.address)))?
+            .map_err(|error| ConnectionError::from_declare(&self.address, &error))
     }
 
-    /// Declares again what somebody has deleted, so that the next try works.
-    pub async fn restore(&self) {
+    /// Declares deleted queues and exchanges again, so that the next attempt succeeds.
+    pub async fn redeclare(&self) {
         tracing::warn!(server = %self.address, "a queue or exchange is missing; redeclaring it");
-        sleep(PARTING).await;
+        sleep(REDECLARE_DELAY).await;
         if self.declare().await.is_err() {
-            // The next connection tells what is wrong.
-            self.hang_up();
+            // The next connection attempt reports the error.
+            self.abort();
         }
     }
 
-    /// A channel for a consumer.
-    pub async fn fresh_channel(&self) -> lapin::Result<Channel> {
+    /// Opens a channel for a consumer.
+    pub async fn open_channel(&self) -> lapin::Result<Channel> {
         self.connection.create_channel().await
     }
 
-    /// A channel with confirms that is the caller's alone until it is
-    /// [returned](Self::give_back); one that failed is simply dropped.
-    pub async fn channel(&self) -> lapin::Result<Channel> {
-        let spare = self.spare.lock().pop();
-        if let Some(channel) = spare.filter(|channel| channel.status().connected()) {
+    /// Returns a channel in confirm mode for exclusive use. It is [returned] afterwards, or
+    /// dropped if it failed.
+    ///
+    /// [returned]: Self::return_channel
+    pub async fn confirm_channel(&self) -> lapin::Result<Channel> {
+        let idle = self.idle_channels.lock().pop();
+        if let Some(channel) = idle.filter(|channel| channel.status().connected()) {
             return Ok(channel);
         }
         let channel = self.connection.create_channel().await?;
@@ -101,36 +104,36 @@ impl Live {
         Ok(channel)
     }
 
-    pub fn give_back(&self, channel: Channel) {
-        self.spare.lock().push(channel);
+    pub fn return_channel(&self, channel: Channel) {
+        self.idle_channels.lock().push(channel);
     }
 
-    /// Fails while the server takes no messages.
-    pub fn takes_messages(&self) -> Result<(), BrokerError> {
+    /// Fails while the server blocks publishing.
+    pub fn check_not_blocked(&self) -> Result<(), BrokerError> {
         match &*self.blocked.borrow() {
             Some(reason) => Err(blocked(reason)),
             None => Ok(()),
         }
     }
 
-    /// Waits until the server takes no messages, and says so.
-    pub async fn takes_no_messages(&self) -> BrokerError {
-        let mut blocked_now = self.blocked.subscribe();
-        match blocked_now.wait_for(Option::is_some).await.as_deref() {
+    /// Waits until the server blocks publishing, and returns the error.
+    pub async fn wait_blocked(&self) -> BrokerError {
+        let mut reason = self.blocked.subscribe();
+        match reason.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(reason)) => blocked(reason),
-            // The sender is ours, and the condition was met.
+            // Unreachable: `self` owns the sender.
             _ => BrokerError::Unavailable("the connection ended".into()),
         }
     }
 
-    /// What the client tells of the connection; to be asked for before anyone uses it.
+    /// Returns the events of the connection. Must be called before the connection is used.
     pub fn events(&self) -> BoxStream<'static, Event> {
         self.connection.events_listener().boxed()
     }
 
-    /// Waits for the end of the connection, and says why it ended.
-    pub async fn ended(&self, mut events: BoxStream<'static, Event>) -> Fault {
-        let mut look = interval(LOOK_EVERY);
+    /// Waits for the end of the connection and returns the reason.
+    pub async fn closed(&self, mut events: BoxStream<'static, Event>) -> ConnectionError {
+        let mut poll = interval(STATUS_POLL_INTERVAL);
         let mut why = None;
         while self.connection.status().connected() {
             tokio::select! {
@@ -143,36 +146,36 @@ impl Live {
                         tracing::info!("RabbitMQ unblocked publishing");
                         self.blocked.send_replace(None);
                     }
-                    // Also of single channels, whose users know by themselves.
+                    // Errors of single channels come here, too; their users see them anyway.
                     Event::Error(error) => why = Some(describe(&error)),
                     _ => {}
                 },
-                _ = look.tick() => {}
+                _ = poll.tick() => {}
             }
         }
         let why = why.unwrap_or_else(|| "it ended".to_owned());
-        Fault::passing(format!("lost the connection to {}: {why}", self.address))
+        ConnectionError::transient(format!("lost the connection to {}: {why}", self.address))
     }
 
-    /// Logs that `what` came no longer over this connection. Where the connection itself
-    /// has ended, that has been told once for all of them.
-    pub fn tell_end_of(&self, what: &str, why: &str) {
+    /// Logs that a consumer of `what` ended. Not if the connection has ended, which the
+    /// supervisor logs once.
+    pub fn log_end_of(&self, what: &str, why: &str) {
         if self.connection.status().connected() {
             tracing::warn!(what, error = why, "a RabbitMQ consumer ended; resubscribing");
         }
     }
 
-    /// Ends the connection without asking anyone, for when the client hangs.
-    pub fn hang_up(&self) {
-        self.socket.hang_up();
+    /// Closes the socket, for when lapin hangs.
+    pub fn abort(&self) {
+        self.socket.abort();
     }
 }
 
-impl Drop for Live {
+impl Drop for LiveConnection {
     fn drop(&mut self) {
-        // The client says goodbye, but not on a connection that the server doesn't read.
-        if self.takes_messages().is_err() {
-            self.hang_up();
+        // lapin closes connections in order, which hangs if the server reads nothing.
+        if self.check_not_blocked().is_err() {
+            self.abort();
         }
     }
 }
@@ -203,14 +206,14 @@ async fn connect(address: &Address, purpose: &str, socket: Socket) -> lapin::Res
                     None => Ok(stream),
                 }
             };
-            Ok(timeout(HANDSHAKE, connecting).await.map_err(std::io::Error::from)??)
+            Ok(timeout(HANDSHAKE_TIMEOUT, connecting).await.map_err(std::io::Error::from)??)
         },
         ConnectionProperties::default().with_connection_name(name.into_bytes().into()),
     )
     .await
 }
 
-/// A second handle on a connection's socket.
+/// A second handle to the socket of a connection.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<Option<TcpStream>>>);
 
@@ -221,9 +224,9 @@ impl Socket {
         Ok(())
     }
 
-    fn hang_up(&self) {
+    fn abort(&self) {
         if let Some(stream) = self.0.lock().take() {
-            // It fails where the connection is gone already.
+            // Fails if the connection is already closed.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

@@ -1,4 +1,4 @@
-//! What went wrong, in words for whoever runs the services.
+//! Errors of connections and channels, worded for operators.
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
@@ -9,55 +9,57 @@ use crate::BrokerError;
 
 /// Why there is no connection.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
+pub(super) struct ConnectionError {
     pub text: String,
-    /// Whether somebody has to change something first, in the server or the
-    /// configuration.
-    pub needs_hands: bool,
+    /// Whether retrying is pointless until the server or the configuration changes.
+    pub needs_operator: bool,
 }
 
-impl Fault {
-    pub fn passing(text: impl Into<String>) -> Self {
-        Self { text: text.into(), needs_hands: false }
+impl ConnectionError {
+    pub fn transient(text: impl Into<String>) -> Self {
+        Self { text: text.into(), needs_operator: false }
     }
 
-    /// A connection that didn't come about.
-    pub fn connecting(address: &Address, error: &Error) -> Self {
-        let (at, said) = (at(address), describe(error));
+    /// An error while connecting.
+    pub fn from_connect(address: &Address, error: &Error) -> Self {
+        let (at, reason) = (at(address), describe(error));
         let hint = match error.kind() {
             ErrorKind::ProtocolError(_) => {
-                let needs_hands = is_soft(error, &AMQPSoftError::ACCESSREFUSED)
+                let needs_operator = is_soft(error, &AMQPSoftError::ACCESSREFUSED)
                     || is_hard(error, &AMQPHardError::NOTALLOWED);
-                return Self { text: format!("{at} refused us: {said}"), needs_hands };
+                return Self {
+                    text: format!("{at} rejected the connection: {reason}"),
+                    needs_operator,
+                };
             }
             ErrorKind::IOError(error) if address.is_tls() && is_about_tls(error) => {
-                ", which amqps:// takes for a TLS port with a certificate to be trusted"
+                "; amqps:// needs a TLS port with a trusted certificate"
             }
             ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 ""
             }
             _ if address.is_tls() => "",
-            _ => "; for a TLS port, the URL has to begin with amqps://",
+            _ => "; the URL of a TLS port must begin with amqps://",
         };
-        Self::passing(format!("can't connect to {at}{hint}: {said}"))
+        Self::transient(format!("can't connect to {at}{hint}: {reason}"))
     }
 
-    /// A topology that could not be declared.
-    pub fn declaring(address: &Address, error: &Error) -> Self {
-        let (at, said) = (at(address), describe(error));
+    /// An error while declaring the topology.
+    pub fn from_declare(address: &Address, error: &Error) -> Self {
+        let (at, reason) = (at(address), describe(error));
         if is_soft(error, &AMQPSoftError::PRECONDITIONFAILED) {
             let text = format!(
-                "{at} has something of ours otherwise than we need it; delete it there or \
-                 use another vhost: {said}"
+                "{at} has a queue or exchange with different arguments; delete it or use \
+                 another vhost: {reason}"
             );
-            return Self { text, needs_hands: true };
+            return Self { text, needs_operator: true };
         }
-        let needs_hands = is_soft(error, &AMQPSoftError::ACCESSREFUSED);
-        Self { text: format!("can't declare queues at {at}: {said}"), needs_hands }
+        let needs_operator = is_soft(error, &AMQPSoftError::ACCESSREFUSED);
+        Self { text: format!("can't declare queues at {at}: {reason}"), needs_operator }
     }
 }
 
-/// Where something is wrong, and which setting led there.
+/// The address, and the setting that it comes from.
 fn at(address: &Address) -> String {
     format!("{address} ({})", variable_of("broker.url"))
 }
@@ -66,12 +68,12 @@ fn is_about_tls(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|source| !source.is::<std::io::Error>())
 }
 
-/// The server's own words where it said something, without the layers around them.
+/// Returns the message of the server or the operating system, without lapin's wrapping.
 pub(super) fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().to_string(),
         ErrorKind::IOError(error) => error.to_string(),
-        ErrorKind::MissingHeartbeatError => "the server has been silent for too long".to_owned(),
+        ErrorKind::MissingHeartbeatError => "missed heartbeats".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -80,7 +82,7 @@ pub(super) fn unavailable(error: &Error) -> BrokerError {
     BrokerError::Unavailable(describe(error))
 }
 
-/// Whether something isn't there that we had declared.
+/// Whether a queue or exchange does not exist.
 pub(super) fn is_missing(error: &Error) -> bool {
     is_soft(error, &AMQPSoftError::NOTFOUND)
 }
