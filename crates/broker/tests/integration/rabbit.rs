@@ -1,7 +1,7 @@
-//! The engine on RabbitMQ, tried on a real server.
+//! Tests of the RabbitMQ engine on a real server.
 
 mod conformance;
-mod faults;
+mod errors;
 mod outages;
 mod queues;
 
@@ -22,7 +22,7 @@ async fn shared() -> (&'static Server, RwLockReadGuard<'static, ()>) {
 }
 
 /// Returns the server while no other test uses it, for faults that affect all clients.
-async fn alone() -> (&'static Server, RwLockWriteGuard<'static, ()>) {
+async fn exclusive() -> (&'static Server, RwLockWriteGuard<'static, ()>) {
     (Server::shared().await, ACCESS.write().await)
 }
 
@@ -47,20 +47,20 @@ async fn next(consumer: &mut dyn Consumer) -> Delivery {
 }
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// Waits until the broker can be used.
-async fn works(broker: &RabbitBroker) {
-    eventually("the broker works", async || broker.ping().await.ok()).await;
+/// Waits until the broker is available.
+async fn wait_available(broker: &RabbitBroker) {
+    eventually("the broker is available", async || broker.ping().await.ok()).await;
 }
 
-/// Why the broker can't be used.
-async fn fault(broker: &RabbitBroker) -> String {
-    within("an answer", broker.ping()).await.unwrap_err().to_string()
+/// Returns why the broker is unavailable.
+async fn unavailable_reason(broker: &RabbitBroker) -> String {
+    within("a response", broker.ping()).await.unwrap_err().to_string()
 }
 
-/// A connection past the engine.
+/// A plain connection, without the engine.
 async fn raw(url: &EngineUrl) -> (Connection, Channel) {
     let connection = Connection::connect(url.expose(), ConnectionProperties::default());
     let connection = connection.await.unwrap();

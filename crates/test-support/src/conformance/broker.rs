@@ -1,8 +1,8 @@
-//! What every [`Broker`] has to do.
+//! The conformance suite of [`Broker`] engines.
 //!
-//! Only what the port promises is assumed: duplicates may come, order may change, and
-//! redelivery may take a moment. So the tests wait for conditions, with a generous
-//! limit.
+//! The cases assume only what the port guarantees: duplicates are possible, order is not
+//! guaranteed, and redelivery may take a moment. So they wait for conditions, with a
+//! generous timeout.
 
 pub mod queues;
 pub mod topics;
@@ -14,9 +14,8 @@ use miniapp_broker::{Broker, Consumer, Delivery, Message, Queue};
 use serde_json::json;
 use uuid::Uuid;
 
-/// How long a condition may take to come true before it counts as never.
-const LIMIT: Duration = Duration::from_secs(20);
-/// How long nothing has to come before it counts as nothing coming.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a consumer is watched to conclude that it receives nothing.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// Defines one test per case. `$fixture` is an async function in scope that calls its argument
@@ -27,41 +26,41 @@ macro_rules! broker_tests {
         $crate::conformance_tests! {
             broker, $fixture, [$(#[$attribute])*],
             queues {
-                carries_a_message_unchanged,
-                carries_a_large_message,
-                publishes_nothing,
-                keeps_messages_until_a_consumer_comes,
-                keeps_queues_apart,
-                carries_by_every_queue,
-                takes_many_publishes_at_a_time,
-                forgets_what_is_acked,
-                redelivers_what_a_dropped_consumer_held,
-                redelivers_what_is_released,
-                redelivers_what_is_dropped,
-                takes_a_late_word_calmly,
-                respects_the_prefetch,
-                shares_between_consumers,
-                passes_a_busy_consumer_by,
-                stops_a_consumer,
-                settles_after_a_stop,
-                loses_nothing_when_a_wait_is_given_up,
-                delivers_everything_to_many,
-                brings_the_rejected_to_the_dead_letters,
-                takes_a_panic_for_a_rejection,
+                message_round_trips,
+                large_message_round_trips,
+                publish_accepts_an_empty_batch,
+                messages_wait_for_a_consumer,
+                queues_are_separate,
+                every_queue_delivers,
+                concurrent_publishes_succeed,
+                acked_message_is_removed,
+                dropped_consumer_releases_its_messages,
+                released_message_is_redelivered,
+                dropped_delivery_is_redelivered,
+                settling_after_the_consumer_has_no_effect,
+                prefetch_limits_unsettled_messages,
+                consumers_share_messages,
+                busy_consumer_does_not_block_others,
+                stopped_consumer_releases_prefetched_messages,
+                deliveries_settle_after_stop,
+                next_is_cancel_safe,
+                many_consumers_receive_every_message,
+                rejected_message_is_dead_lettered,
+                panic_rejects_the_delivery,
             }
             topics {
-                answers_a_ping,
-                tells_every_subscriber,
-                tells_only_news,
-                keeps_topics_apart,
-                tells_of_a_gap,
-                echoes_a_call,
+                ping_succeeds,
+                every_subscriber_receives_a_broadcast,
+                subscription_starts_with_new_messages,
+                topics_are_separate,
+                slow_subscriber_receives_a_gap,
+                probe_returns_after_earlier_messages,
             }
         }
     };
 }
 
-/// A message of its own, recognizable by its number.
+/// A message with a unique id.
 fn message(number: usize) -> Message {
     Message::new(Uuid::new_v4(), &json!({ "number": number }))
 }
@@ -71,10 +70,10 @@ fn messages(count: usize) -> Vec<Message> {
 }
 
 async fn publish(broker: &dyn Broker, messages: &[Message]) -> Result<()> {
-    for (answer, message) in
+    for (result, message) in
         broker.publish(Queue::Tasks, messages.to_vec()).await.into_iter().zip(messages)
     {
-        answer.with_context(|| format!("publishing {}", message.id))?;
+        result.with_context(|| format!("publishing {}", message.id))?;
     }
     Ok(())
 }
@@ -83,7 +82,7 @@ async fn next(consumer: &mut dyn Consumer) -> Result<Delivery> {
     within("a delivery", consumer.next()).await?.context("the consumer ended")
 }
 
-/// Takes deliveries, acking those of other messages, until `message` comes.
+/// Acknowledges other messages until `message` is delivered.
 async fn wait_for(consumer: &mut dyn Consumer, message: &Message) -> Result<Delivery> {
     loop {
         let delivery = next(consumer).await?;
@@ -94,7 +93,7 @@ async fn wait_for(consumer: &mut dyn Consumer, message: &Message) -> Result<Deli
     }
 }
 
-async fn depth_becomes(broker: &dyn Broker, expected: u64) -> Result<()> {
+async fn wait_for_depth(broker: &dyn Broker, expected: u64) -> Result<()> {
     let reached = async {
         while broker.depth(Queue::Tasks).await? != expected {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -104,12 +103,12 @@ async fn depth_becomes(broker: &dyn Broker, expected: u64) -> Result<()> {
     within(&format!("a depth of {expected}"), reached).await?
 }
 
-async fn nothing_comes(consumer: &mut dyn Consumer) -> Result<()> {
-    let surprise = tokio::time::timeout(QUIET, consumer.next()).await;
-    ensure!(surprise.is_err(), "something came where nothing should");
+async fn expect_nothing(consumer: &mut dyn Consumer) -> Result<()> {
+    let unexpected = tokio::time::timeout(QUIET, consumer.next()).await;
+    ensure!(unexpected.is_err(), "unexpected delivery");
     Ok(())
 }
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(LIMIT, wait).await.map_err(|_| anyhow!("waited in vain for {what}"))
+    tokio::time::timeout(TIMEOUT, wait).await.map_err(|_| anyhow!("timed out waiting for {what}"))
 }

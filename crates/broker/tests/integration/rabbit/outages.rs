@@ -1,4 +1,4 @@
-//! Connections are lost in every way, and nothing else is.
+//! Lost connections lose no messages.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,55 +11,57 @@ use miniapp_test_support::eventually;
 use miniapp_test_support::rabbit::Server;
 use uuid::Uuid;
 
-use crate::rabbit::{alone, message, messages, next, open, publish, shared, within, works};
+use crate::rabbit::{
+    exclusive, message, messages, next, open, publish, shared, wait_available, within,
+};
 
-/// How long an answer may take, with some time to spare.
-const ANSWER: Duration = Duration::from_secs(8);
+/// The request timeout of the engine, with a margin.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Someone who was there before the outage.
-struct Witness {
+/// A client that was connected before the outage.
+struct Client {
     broker: RabbitBroker,
     consumer: Box<dyn Consumer>,
     subscription: Box<dyn Subscription>,
-    waiting: HashSet<Uuid>,
+    unconsumed: HashSet<Uuid>,
 }
 
-impl Witness {
-    /// Publishes a hundred messages and holds some of them.
+impl Client {
+    /// Publishes a hundred messages and prefetches some of them.
     async fn new(url: &EngineUrl) -> Self {
         let broker = open(url);
         let sent = messages(100);
-        let waiting = sent.iter().map(|message| message.id).collect();
+        let unconsumed = sent.iter().map(|message| message.id).collect();
         publish(&broker, sent).await.unwrap();
         let consumer = broker.consume(Queue::Tasks, 10).await.unwrap();
         let subscription = broker.subscribe(Topic::Sessions).await.unwrap();
-        Self { broker, consumer, subscription, waiting }
+        Self { broker, consumer, subscription, unconsumed }
     }
 
-    async fn has_lost_the_broker(&self) {
-        let asked = Instant::now();
-        eventually("the broker is lost", async || self.broker.ping().await.err()).await;
+    async fn expect_outage(&self) {
+        let began = Instant::now();
+        eventually("the broker is unavailable", async || self.broker.ping().await.err()).await;
         let answer = publish(&self.broker, messages(2)).await;
         assert!(matches!(answer, Err(BrokerError::Unavailable(_))), "{answer:?}");
-        assert!(asked.elapsed() < 2 * ANSWER, "took {:?}", asked.elapsed());
+        assert!(began.elapsed() < 2 * RESPONSE_TIMEOUT, "took {:?}", began.elapsed());
     }
 
-    /// All goes on as if nothing had been, with what was there before.
-    async fn goes_on(mut self) {
-        works(&self.broker).await;
-        while !self.waiting.is_empty() {
+    /// Checks that the existing consumer and subscription resume and nothing is lost.
+    async fn expect_recovery(mut self) {
+        wait_available(&self.broker).await;
+        while !self.unconsumed.is_empty() {
             let delivery = next(&mut *self.consumer).await;
-            self.waiting.remove(&delivery.message.id);
+            self.unconsumed.remove(&delivery.message.id);
             delivery.ack().await;
         }
-        let heard = within("the gap", self.subscription.next()).await.unwrap();
-        assert!(matches!(heard, Received::Gap), "{heard:?}");
-        let news = message(1);
-        self.broker.broadcast(Topic::Sessions, news.clone()).await.unwrap();
+        let received = within("the gap", self.subscription.next()).await.unwrap();
+        assert!(matches!(received, Received::Gap), "{received:?}");
+        let broadcast = message(1);
+        self.broker.broadcast(Topic::Sessions, broadcast.clone()).await.unwrap();
         loop {
-            match within("news", self.subscription.next()).await.unwrap() {
+            match within("the broadcast", self.subscription.next()).await.unwrap() {
                 Received::Gap | Received::Probe(_) => {}
-                Received::Message(heard) => break assert_eq!(heard.id, news.id),
+                Received::Message(received) => break assert_eq!(received.id, broadcast.id),
             }
         }
         publish(&self.broker, messages(1)).await.unwrap();
@@ -69,73 +71,73 @@ impl Witness {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_crash_of_the_server() {
-    let (server, _access) = alone().await;
-    let mut witness = Witness::new(&server.host().await.unwrap()).await;
-    let held = next(&mut *witness.consumer).await;
-    let done = next(&mut *witness.consumer).await;
-    witness.waiting.remove(&done.message.id);
+async fn clients_survive_a_server_crash() {
+    let (server, _access) = exclusive().await;
+    let mut client = Client::new(&server.host().await.unwrap()).await;
+    let held = next(&mut *client.consumer).await;
+    let done = next(&mut *client.consumer).await;
+    client.unconsumed.remove(&done.message.id);
     done.ack().await;
 
     server.crash().await.unwrap();
-    witness.has_lost_the_broker().await;
-    // Too late: it comes again, or else this would wait in vain.
+    client.expect_outage().await;
+    // Too late: the message is redelivered, or this would time out.
     held.ack().await;
     server.resume().await.unwrap();
-    witness.goes_on().await;
+    client.expect_recovery().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn an_orderly_restart_of_the_server() {
-    let (server, _access) = alone().await;
-    let witness = Witness::new(&server.host().await.unwrap()).await;
+async fn clients_survive_a_server_restart() {
+    let (server, _access) = exclusive().await;
+    let client = Client::new(&server.host().await.unwrap()).await;
     server.stop().await.unwrap();
-    witness.has_lost_the_broker().await;
+    client.expect_outage().await;
     server.resume().await.unwrap();
-    witness.goes_on().await;
+    client.expect_recovery().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn connections_closed_by_an_operator() {
+async fn clients_survive_connections_closed_by_an_operator() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
-    let witness = Witness::new(&url).await;
+    let client = Client::new(&url).await;
     server.close_connections(&url).await.unwrap();
-    witness.goes_on().await;
+    client.expect_recovery().await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_server_that_falls_silent() {
-    let (server, _access) = alone().await;
+async fn clients_survive_a_frozen_server() {
+    let (server, _access) = exclusive().await;
     let url = with_short_heartbeats(server).await;
-    let mut witness = Witness::new(&url).await;
-    let held = next(&mut *witness.consumer).await;
+    let mut client = Client::new(&url).await;
+    let held = next(&mut *client.consumer).await;
     server.freeze().unwrap();
-    witness.has_lost_the_broker().await;
-    // Nothing is said on a connection that died of silence.
-    eventually("the connection is given up", async || {
-        let error = witness.broker.ping().await.unwrap_err().to_string();
-        error.contains("doesn't answer").then_some(())
+    client.expect_outage().await;
+    // Heartbeats detect the dead connection.
+    eventually("the connection is closed", async || {
+        let error = client.broker.ping().await.unwrap_err().to_string();
+        error.contains("doesn't respond").then_some(())
     })
     .await;
     server.thaw().unwrap();
-    witness.goes_on().await;
+    client.expect_recovery().await;
     drop(held);
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_stop_while_the_server_is_silent() {
-    let (server, _access) = alone().await;
-    let mut witness = Witness::new(&with_short_heartbeats(server).await).await;
-    let held = next(&mut *witness.consumer).await;
+async fn consumer_stops_while_the_server_is_frozen() {
+    let (server, _access) = exclusive().await;
+    let mut client = Client::new(&with_short_heartbeats(server).await).await;
+    let held = next(&mut *client.consumer).await;
     server.freeze().unwrap();
     let began = Instant::now();
-    witness.consumer.stop().await;
-    assert!(witness.consumer.next().await.is_none());
+    client.consumer.stop().await;
+    assert!(client.consumer.next().await.is_none());
     held.ack().await;
     assert!(began.elapsed() < Duration::from_secs(1), "took {:?}", began.elapsed());
     server.thaw().unwrap();
@@ -143,21 +145,21 @@ async fn a_stop_while_the_server_is_silent() {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_start_before_the_server() {
-    let (server, _access) = alone().await;
+async fn broker_can_be_opened_before_the_server_starts() {
+    let (server, _access) = exclusive().await;
     let url = server.host().await.unwrap();
     server.stop().await.unwrap();
     let broker = open(&url);
     assert!(broker.ping().await.is_err());
     assert!(broker.subscribe(Topic::Sessions).await.is_err());
     server.resume().await.unwrap();
-    works(&broker).await;
+    wait_available(&broker).await;
     publish(&broker, messages(1)).await.unwrap();
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn the_end_of_a_broker_leaves_no_connection() {
+async fn dropped_broker_closes_its_connections() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let (_, host) = url.rest().rsplit_once('/').unwrap();
@@ -165,9 +167,9 @@ async fn the_end_of_a_broker_leaves_no_connection() {
         let list = server.ctl(&["list_connections", "vhost", "client_properties"]).await.unwrap();
         list.lines().filter(|line| line.split('\t').next() == Some(host)).count()
     };
-    let witness = Witness::new(&url).await;
+    let client = Client::new(&url).await;
     assert_eq!(list().await, 2, "one to publish, one to consume");
-    drop(witness);
+    drop(client);
     eventually("both are closed", async || (list().await == 0).then_some(())).await;
 }
 

@@ -1,4 +1,4 @@
-//! What only this engine has to do, and how its messages look to others.
+//! Behaviour of this engine only, and the format of its messages.
 
 use lapin::BasicProperties;
 use lapin::options::{
@@ -14,7 +14,7 @@ use crate::rabbit::{message, messages, next, open, publish, raw, shared, within}
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn messages_look_as_others_expect() {
+async fn messages_have_amqp_properties_and_headers() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let trace = TraceContext {
@@ -47,7 +47,7 @@ async fn messages_look_as_others_expect() {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn strangers_are_delivered_and_can_be_dropped() {
+async fn foreign_messages_are_delivered() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let broker = open(&url);
@@ -71,43 +71,43 @@ async fn strangers_are_delivered_and_can_be_dropped() {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn what_consumers_die_of_becomes_a_dead_letter() {
+async fn message_that_crashes_consumers_is_dead_lettered() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let broker = open(&url);
     let mut dead = broker.consume(Queue::DeadLetters, 1).await.unwrap();
     let poison = message(1);
     publish(&broker, vec![poison.clone()]).await.unwrap();
-    // Its consumers die. One that hands it back isn't counted by RabbitMQ 4.3.
+    // Consumers that crash. RabbitMQ 4.3 does not count releases.
     let mut count = 0;
-    let dying = async {
+    let crashing = async {
         loop {
             let (connection, channel) = raw(&url).await;
             let options = BasicGetOptions { no_ack: false };
             if channel.basic_get("tasks".into(), options).await.unwrap().is_some() {
                 count += 1;
             }
-            connection.close(200, "dies".into()).await.unwrap();
+            connection.close(200, "crash".into()).await.unwrap();
         }
     };
-    let letter = async {
+    let dead_letter = async {
         tokio::select! {
-            letter = dead.next() => letter.unwrap(),
-            () = dying => unreachable!(),
+            dead_letter = dead.next() => dead_letter.unwrap(),
+            () = crashing => unreachable!(),
         }
     };
-    let letter = within("the end of patience", letter).await;
-    assert_eq!(letter.message.id, poison.id);
-    assert_eq!(letter.message.body, poison.body);
+    let dead_letter = within("the dead letter", dead_letter).await;
+    assert_eq!(dead_letter.message.id, poison.id);
+    assert_eq!(dead_letter.message.body, poison.body);
     assert!((20..200).contains(&count), "after {count} deliveries");
-    letter.ack().await;
+    dead_letter.ack().await;
     let depth = async || broker.depth(Queue::DeadLetters).await.ok().filter(|depth| *depth == 0);
     eventually("the queue is empty", depth).await;
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_queue_that_was_deleted_is_made_again() {
+async fn deleted_queue_is_redeclared() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let broker = open(&url);
@@ -132,13 +132,13 @@ async fn a_queue_that_was_deleted_is_made_again() {
     delete().await;
     let sent: Message = message(9);
     let publishing = async || publish(&broker, vec![sent.clone()]).await.ok();
-    eventually("the queue is there again", publishing).await;
+    eventually("the queue exists again", publishing).await;
     assert_eq!(next(&mut *consumer).await.message.id, sent.id);
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn an_exchange_that_was_deleted_is_made_again() {
+async fn deleted_exchange_is_redeclared() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let broker = open(&url);

@@ -133,7 +133,7 @@ async fn tls_that_the_broker_does_not_speak() {
     let right = broker.url.expose();
     let wrong = right.replace("amqp://", "amqps://");
     let program = broker.program().set("broker.url", wrong);
-    wait_until_mended(&program, BROKER, "takes for a TLS port", async |platform| {
+    wait_until_mended(&program, BROKER, "needs a TLS port", async |platform| {
         for service in platform.services() {
             service.replace(|program| program.set("broker.url", right)).await;
         }
@@ -150,7 +150,7 @@ async fn a_queue_that_somebody_declared_otherwise() {
         format!("http://127.0.0.1:{}/api/queues/{host}/tasks", broker.server.management_port());
     let declare = client().put(&queue).json(&json!({ "durable": true }));
     Answer::to(declare.basic_auth("guest", Some("guest"))).await.expect(201);
-    wait_until_mended(&broker.program(), BROKER, "otherwise than we need it", async |_| {
+    wait_until_mended(&broker.program(), BROKER, "with different arguments", async |_| {
         let delete = client().delete(&queue);
         Answer::to(delete.basic_auth("guest", Some("guest"))).await.expect(204);
     })

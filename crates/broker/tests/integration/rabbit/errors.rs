@@ -1,4 +1,4 @@
-//! What is wrong with the server or the configuration is said in one clear line.
+//! Errors in the server or the configuration are reported in one clear line.
 
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -6,36 +6,41 @@ use miniapp_broker::{Broker, BrokerError, Queue, RabbitBroker};
 use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
 
-use crate::rabbit::{alone, fault, message, open, publish, raw, shared, works};
+use crate::rabbit::{
+    exclusive, message, open, publish, raw, shared, unavailable_reason, wait_available,
+};
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn wrong_credentials() {
+async fn wrong_credentials_are_reported() {
     let (server, _access) = shared().await;
     let url = format!("amqp://guest:sesame@localhost:{}/", server.port());
-    let fault = fault(&open(&EngineUrl::new(url))).await;
-    assert!(fault.contains("refused us: ACCESS_REFUSED"), "{fault}");
-    assert!(!fault.contains("sesame"), "{fault}");
+    let reason = unavailable_reason(&open(&EngineUrl::new(url))).await;
+    assert!(reason.contains("rejected the connection: ACCESS_REFUSED"), "{reason}");
+    assert!(!reason.contains("sesame"), "{reason}");
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn an_unknown_virtual_host() {
+async fn unknown_virtual_host_is_reported() {
     let (server, _access) = shared().await;
-    let fault = fault(&open(&server.url("nowhere"))).await;
-    assert!(fault.contains("refused us") && fault.contains("vhost nowhere not found"), "{fault}");
+    let reason = unavailable_reason(&open(&server.url("nowhere"))).await;
+    assert!(
+        reason.contains("rejected the connection") && reason.contains("vhost nowhere not found"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn unreachable_server_is_reported() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let broker = open(&EngineUrl::new(format!("amqp://guest:sesame@127.0.0.1:{port}")));
-    let fault = fault(&broker).await;
-    let place = format!("can't connect to 127.0.0.1:{port} (MINIAPP__BROKER__URL): ");
-    assert!(fault.contains(&place), "{fault}");
-    assert!(fault.contains("refused"), "{fault}");
+    let reason = unavailable_reason(&broker).await;
+    let expected = format!("can't connect to 127.0.0.1:{port} (MINIAPP__BROKER__URL): ");
+    assert!(reason.contains(&expected), "{reason}");
+    assert!(reason.contains("refused"), "{reason}");
 
     for answer in broker.publish(Queue::Tasks, vec![message(1), message(2)]).await {
         assert!(matches!(answer, Err(BrokerError::Unavailable(_))), "{answer:?}");
@@ -46,29 +51,29 @@ async fn nobody_there() {
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn plain_where_tls_is_spoken() {
+async fn plain_connection_to_a_tls_port_is_reported() {
     let (server, _access) = shared().await;
     let url = format!("amqp://guest:guest@localhost:{}/", server.tls_port());
-    let fault = fault(&open(&EngineUrl::new(url))).await;
-    assert!(fault.contains("has to begin with amqps://"), "{fault}");
+    let reason = unavailable_reason(&open(&EngineUrl::new(url))).await;
+    assert!(reason.contains("must begin with amqps://"), "{reason}");
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn tls_where_plain_is_spoken() {
+async fn tls_connection_to_a_plain_port_is_reported() {
     let (server, _access) = shared().await;
     let url = format!("amqps://guest:guest@localhost:{}/", server.port());
-    let fault = fault(&open(&EngineUrl::new(url))).await;
-    assert!(fault.contains("takes for a TLS port"), "{fault}");
+    let reason = unavailable_reason(&open(&EngineUrl::new(url))).await;
+    assert!(reason.contains("needs a TLS port"), "{reason}");
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_certificate_of_strangers() {
+async fn untrusted_certificate_is_reported() {
     let (server, _access) = shared().await;
     let url = format!("amqps://guest:guest@localhost:{}/", server.tls_port());
-    let fault = fault(&open(&EngineUrl::new(&url))).await;
-    assert!(fault.contains("certificate"), "{fault}");
+    let reason = unavailable_reason(&open(&EngineUrl::new(&url))).await;
+    assert!(reason.contains("certificate"), "{reason}");
 
     let ca_file = Some(server.authority().display().to_string());
     let settings = miniapp_broker::BrokerConfig { url: EngineUrl::new(url), ca_file };
@@ -76,14 +81,14 @@ async fn a_certificate_of_strangers() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_none() {
+async fn invalid_url_is_reported_without_the_password() {
     let error = RabbitBroker::open(&EngineUrl::new("amqp://guest:sesame@mq:port/")).err().unwrap();
     assert!(!error.to_string().contains("sesame"), "{error}");
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_queue_declared_otherwise() {
+async fn queue_with_different_arguments_is_reported() {
     let (server, _access) = shared().await;
     let url = server.host().await.unwrap();
     let (_connection, channel) = raw(&url).await;
@@ -91,23 +96,23 @@ async fn a_queue_declared_otherwise() {
     channel.queue_declare("tasks".into(), options, FieldTable::default()).await.unwrap();
 
     let broker = open(&url);
-    let fault = fault(&broker).await;
-    assert!(fault.contains("otherwise than we need it"), "{fault}");
-    assert!(fault.contains("PRECONDITION_FAILED - inequivalent arg"), "{fault}");
-    assert!(fault.contains("for queue 'tasks'"), "{fault}");
+    let reason = unavailable_reason(&broker).await;
+    assert!(reason.contains("with different arguments"), "{reason}");
+    assert!(reason.contains("PRECONDITION_FAILED - inequivalent arg"), "{reason}");
+    assert!(reason.contains("for queue 'tasks'"), "{reason}");
     let answer = publish(&broker, vec![message(1)]).await;
     assert!(matches!(answer, Err(BrokerError::Unavailable(_))), "{answer:?}");
 
-    // Once that is out of the way, all is well without a restart.
+    // Deleting the queue is enough; no restart is needed.
     channel.queue_delete("tasks".into(), QueueDeleteOptions::default()).await.unwrap();
-    works(&broker).await;
+    wait_available(&broker).await;
     publish(&broker, vec![message(1)]).await.unwrap();
 }
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn short_of_memory() {
-    let (server, _access) = alone().await;
+async fn memory_alarm_blocks_publishing_but_not_consuming() {
+    let (server, _access) = exclusive().await;
     let broker = open(&server.host().await.unwrap());
     publish(&broker, crate::rabbit::messages(3)).await.unwrap();
     let mut consumer = broker.consume(Queue::Tasks, 1).await.unwrap();
@@ -115,17 +120,17 @@ async fn short_of_memory() {
 
     server.starve(true).await.unwrap();
     let publishing = async || publish(&broker, vec![message(9)]).await.err();
-    let error = eventually("the alarm is heard", publishing).await;
+    let error = eventually("publishing is blocked", publishing).await;
     assert!(matches!(error, BrokerError::Unavailable(_)), "{error:?}");
     let error = error.to_string();
     assert!(error.contains("blocked publishing"), "{error}");
-    assert!(crate::rabbit::fault(&broker).await.contains("blocked publishing"));
-    // What is there can still be worked off.
+    assert!(crate::rabbit::unavailable_reason(&broker).await.contains("blocked publishing"));
+    // Messages in the queue can still be consumed.
     held.ack().await;
     crate::rabbit::next(&mut *consumer).await.ack().await;
     crate::rabbit::next(&mut *consumer).await.ack().await;
 
     server.starve(false).await.unwrap();
-    works(&broker).await;
+    wait_available(&broker).await;
     publish(&broker, vec![message(10)]).await.unwrap();
 }
