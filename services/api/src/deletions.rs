@@ -1,6 +1,5 @@
-//! Accounts that are gone take their tasks with them.
+//! Deletes the tasks of deleted accounts.
 
-use crate::PROGRAM;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -12,49 +11,48 @@ use miniapp_types::message::AccountDeleted;
 use tokio::time::sleep;
 use tracing::{Instrument as _, Span, info_span};
 
-/// How many accounts are cleared at a time.
-const TOGETHER: u16 = 4;
-/// How long to wait after something failed.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::PROGRAM;
 
-/// Removes the tasks of deleted accounts until it is dropped.
+const PREFETCH: u16 = 4;
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Consumes account deletions until it is dropped.
 pub(crate) async fn run(tasks: &Tasks, broker: &dyn Broker) -> Infallible {
     let mut retry_log = RetryLogger::new("consuming account deletions");
     loop {
-        match broker.consume(Queue::AccountDeletions, TOGETHER).await {
+        match broker.consume(Queue::AccountDeletions, PREFETCH).await {
             Ok(mut consumer) => {
                 retry_log.recovered();
                 while let Some(delivery) = consumer.next().await {
-                    let processing = process(broker, &delivery);
-                    let span = removal(processing.as_ref());
-                    settle(tasks, delivery).instrument(span).await;
-                    if let Some(processing) = processing {
-                        processing.end(|span| span);
+                    let process_span = start_process_span(broker, &delivery);
+                    let span = deletion_span(process_span.as_ref());
+                    process(tasks, delivery).instrument(span).await;
+                    if let Some(process_span) = process_span {
+                        process_span.end(|span| span);
                     }
                 }
             }
             Err(error) => retry_log.failed(&error),
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
-/// The processing of a message, where its trace is recorded.
-fn process(broker: &dyn Broker, delivery: &Delivery) -> Option<ProcessSpan> {
+fn start_process_span(broker: &dyn Broker, delivery: &Delivery) -> Option<ProcessSpan> {
     ProcessSpan::of_delivery(PROGRAM.name, broker.system(), Queue::AccountDeletions, delivery)
 }
 
-/// The work in it, to which the changes of each task belong.
-fn removal(processing: Option<&ProcessSpan>) -> Span {
-    let Some(processing) = processing else { return Span::none() };
+/// Returns the parent of the spans of each task.
+fn deletion_span(process_span: Option<&ProcessSpan>) -> Span {
+    let Some(process_span) = process_span else { return Span::none() };
     let span = info_span!("remove tasks", service.name = PROGRAM.name);
-    processing.handle().set_as_parent_of(&span);
+    process_span.handle().set_as_parent_of(&span);
     span
 }
 
-/// Acknowledged only when the last task is gone. What fails is tried again while it is
-/// held: a broker would count how often it comes back, and give it up.
-async fn settle(tasks: &Tasks, delivery: Delivery) {
+/// Acknowledges the message after the last task is deleted. Retries errors while it holds the
+/// message, because the broker dead-letters messages that are released too often.
+async fn process(tasks: &Tasks, delivery: Delivery) {
     let user = match delivery.message.decode::<AccountDeleted>() {
         Ok(AccountDeleted::V1 { user_id }) => user_id,
         Err(error) => {
@@ -66,7 +64,7 @@ async fn settle(tasks: &Tasks, delivery: Delivery) {
     let mut retry_log = RetryLogger::new("deleting the tasks of a deleted account");
     while let Err(error) = tasks.delete_all(user).await {
         retry_log.failed(&error);
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
     tracing::info!(user.id = %user, "deleted the tasks of a deleted account");
     delivery.ack().await;
@@ -82,7 +80,7 @@ mod tests {
     use crate::testing::{Platform, eventually};
 
     #[tokio::test]
-    async fn a_deleted_account_takes_its_tasks_with_it() {
+    async fn deleted_account_loses_its_tasks() {
         let platform = Platform::start().await;
         let (gone, stays) = (platform.auth.sign_in(), platform.auth.sign_in());
         let mut theirs = Vec::new();
@@ -94,7 +92,7 @@ mod tests {
         let messages = vec![unreadable, deleted(gone.user), deleted(gone.user)];
         let published = platform.broker.publish(Queue::AccountDeletions, messages).await;
         assert!(published.iter().all(Result::is_ok));
-        eventually("their tasks are gone", async || {
+        eventually("the tasks are deleted", async || {
             let mut left = false;
             for id in &theirs {
                 left |= platform.tasks.get(gone.user, *id).await.expect("a store").is_some();

@@ -1,28 +1,28 @@
-//! What clients hear when tasks can't be had or changed.
+//! Problem documents for errors of tasks.
 
 use miniapp_http::Problem;
 use miniapp_tasks::{Error, Refusal, StoreError};
 use miniapp_types::problem::Code;
 
-/// The problem of a request about tasks that failed.
-pub(crate) fn task(error: Error) -> Problem {
+/// Returns the problem for a failed operation on a task.
+pub(crate) fn task_problem(error: Error) -> Problem {
     match error {
         Error::NotFound => Problem::new(Code::TaskNotFound),
         Error::KeyReused => Problem::new(Code::IdempotencyKeyReused),
         Error::Refused(refusal) => match refusal {
-            // What didn't fail is no dead letter.
+            // A task that has not failed is not a dead letter.
             Refusal::Deleted | Refusal::NotFailed => Problem::new(Code::TaskNotFound),
             Refusal::NotFinished => Problem::new(Code::TaskNotFinished),
             Refusal::AlreadyFinished => Problem::new(Code::TaskAlreadyFinished),
-            // Only for commands of workers.
+            // Only commands of workers can be stale.
             Refusal::Stale => Problem::internal(refusal),
         },
-        Error::Store(error) => store(error),
+        Error::Store(error) => store_problem(error),
     }
 }
 
-/// The problem of a store that failed.
-pub(crate) fn store(error: StoreError) -> Problem {
+/// Returns the problem for a failed query.
+pub(crate) fn store_problem(error: StoreError) -> Problem {
     match error {
         StoreError::Unavailable(_) => Problem::unavailable(error),
         StoreError::Internal(_) => Problem::internal(error),

@@ -1,4 +1,4 @@
-//! The kinds that workers can run, as far as it was heard.
+//! The kinds that workers have announced.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,46 +7,45 @@ use miniapp_tasks::{StoreError, Tasks};
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-/// How long a known kind stays known without asking.
-const KEPT: Duration = Duration::from_secs(5);
-/// How often the store is asked at most: a new worker may just have told its kinds.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How long a known kind is cached.
+const MAX_AGE: Duration = Duration::from_secs(5);
+/// How long an unknown kind is cached: a new worker may just have announced it.
+const MAX_AGE_UNKNOWN: Duration = Duration::from_millis(250);
 
-/// The names of the kinds, asked for now and then.
+/// A cache of the names of the announced kinds.
 #[derive(Debug, Default)]
-pub struct KnownKinds(RwLock<Option<Read>>);
+pub struct KnownKinds(RwLock<Option<Snapshot>>);
 
 #[derive(Debug)]
-struct Read {
+struct Snapshot {
     names: HashSet<String>,
     at: Instant,
 }
 
-impl Read {
+impl Snapshot {
     fn allows(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.contains(name)
     }
 
-    /// Whether it says enough about `name`.
-    fn suffices(&self, name: &str) -> bool {
-        let good_for = if self.allows(name) { KEPT } else { PAUSE };
-        self.at.elapsed() < good_for
+    fn is_fresh_for(&self, name: &str) -> bool {
+        let max_age = if self.allows(name) { MAX_AGE } else { MAX_AGE_UNKNOWN };
+        self.at.elapsed() < max_age
     }
 }
 
 impl KnownKinds {
-    /// Whether a task of the kind `name` may be accepted: any, as long as no worker has
-    /// ever said what it can run.
+    /// Returns whether tasks of the kind `name` are accepted. Until the first worker has
+    /// announced its kinds, every kind is.
     pub(crate) async fn allow(&self, name: &str, tasks: &Tasks) -> Result<bool, StoreError> {
-        if let Some(read) = self.0.read().await.as_ref().filter(|read| read.suffices(name)) {
-            return Ok(read.allows(name));
+        if let Some(snapshot) = self.0.read().await.as_ref().filter(|it| it.is_fresh_for(name)) {
+            return Ok(snapshot.allows(name));
         }
         let mut latest = self.0.write().await;
-        if let Some(read) = latest.as_ref().filter(|read| read.suffices(name)) {
-            return Ok(read.allows(name));
+        if let Some(snapshot) = latest.as_ref().filter(|it| it.is_fresh_for(name)) {
+            return Ok(snapshot.allows(name));
         }
         let names = tasks.kinds().await?.into_iter().map(|kind| kind.name).collect();
-        let read = latest.insert(Read { names, at: Instant::now() });
-        Ok(read.allows(name))
+        let snapshot = latest.insert(Snapshot { names, at: Instant::now() });
+        Ok(snapshot.allows(name))
     }
 }

@@ -1,12 +1,13 @@
-//! Tasks over HTTP, with live events.
+//! The API service: tasks over HTTP, with live events.
 //!
-//! A request passes the check of its [token], then its endpoint in `routes`, which asks
-//! [`miniapp_tasks::Tasks`]. Beside that a process listens to the broker: to auth's news of
-//! sessions, to the news of tasks for the `live` streams, and to news of accounts that
-//! are gone.
+//! A request is authenticated by its [token], then handled by its endpoint in `routes`, which
+//! calls [`miniapp_tasks::Tasks`]. In the background, the service receives messages: session
+//! changes for token verification, task events for the `live` streams, and account
+//! deletions.
 
 mod config;
 mod deletions;
+mod error;
 mod kinds;
 mod live;
 mod openapi;

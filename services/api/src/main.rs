@@ -1,4 +1,4 @@
-//! The `api` binary.
+//! The `api` program.
 
 use std::process::ExitCode;
 

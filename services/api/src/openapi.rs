@@ -1,4 +1,4 @@
-//! The description of the service.
+//! The OpenAPI description of the service.
 
 use miniapp_http::openapi::{self, BearerToken};
 use miniapp_types::problem::{self, Code};
@@ -13,27 +13,27 @@ use crate::state::Api;
     info(
         title = "MiniApp API",
         description = "Background tasks over HTTP, with live events.\n\nEvery error is a \
-                       problem document (RFC 9457) with a stable `code`; every answer carries \
-                       the id of its trace in `x-trace-id`.",
+                       problem document (RFC 9457) with a stable `code`; every response carries \
+                       its trace id in `x-trace-id`.",
     ),
     components(schemas(problem::Problem, Code)),
     modifiers(&BearerToken),
     security(("bearer" = [])),
     tags(
-        (name = "tasks", description = "Submitting and steering tasks"),
-        (name = "events", description = "What happens to tasks"),
-        (name = "platform", description = "Who runs what"),
-        (name = "admin", description = "For the role `admin`"),
+        (name = "tasks", description = "Submit and control tasks"),
+        (name = "events", description = "Events of tasks"),
+        (name = "platform", description = "Workers, kinds and statistics"),
+        (name = "admin", description = "Requires the role `admin`"),
     )
 )]
 struct Document;
 
-/// The description without its paths.
+/// Returns the description without paths.
 pub(crate) fn document() -> OpenApi {
     Document::openapi()
 }
 
-/// Describes the problems that a route answers with, besides those of every token.
+/// Adds the problem responses of a route, and those of token verification.
 pub(crate) fn with_problems(
     routes: UtoipaMethodRouter<Api>,
     codes: &[Code],

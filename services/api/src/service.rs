@@ -1,4 +1,4 @@
-//! The service as a part of a process, and as a process of its own.
+//! Starting the service, within another process or as a program.
 
 use std::sync::Arc;
 
@@ -20,27 +20,24 @@ use crate::state::Api;
 use crate::token::TokenVerifier;
 use crate::{PROGRAM, deletions, routes};
 
-/// What the service needs.
+/// The dependencies of the service.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// Where tasks are kept.
     pub tasks: Tasks,
-    /// Where news come from.
     pub broker: Arc<dyn Broker>,
-    /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
 
-/// Serves tasks on `listener` until `shutdown`. The store and auth it adds to `health`;
-/// the broker is for whoever opened it.
+/// Serves tasks on `listener` until `shutdown`. Adds checks of the store and of auth to
+/// `health`; the caller adds the one of the broker.
 pub async fn run(
     config: &Config,
-    deps: Dependencies,
+    dependencies: Dependencies,
     listener: TcpListener,
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Dependencies { tasks, broker, clock } = deps;
+    let Dependencies { tasks, broker, clock } = dependencies;
     let auth: AuthServerConfig = config.section()?;
     let options = ServerOptions::from(&config.section()?);
     let verifier = TokenVerifier::new(&auth.url, clock.clone())?;
@@ -48,13 +45,13 @@ pub async fn run(
     let api = Api::new(tasks, verifier, clock, broker.is_durable());
     let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
-    // Both end with this function, after the last request.
-    let _numbers = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);
-    let _background = attend(&api, &broker);
+    // Dropped when this function returns, after the last request.
+    let _gauges = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);
+    let _background = spawn_background(&api, &broker);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
 
-/// Runs the service on what the configuration names, until it is told to stop.
+/// Opens the configured engines and runs the service until shutdown.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
     let ApiConfig { listen: address } = config.section()?;
@@ -76,25 +73,25 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(address, "api.listen").await?;
     let retention = Retention::from(&retention);
-    let deps = Dependencies { tasks, broker: broker.clone(), clock };
-    let serving = run(&config, deps, listener, &health, shutdown);
+    let dependencies = Dependencies { tasks, broker: broker.clone(), clock };
+    let serving = run(&config, dependencies, listener, &health, shutdown);
     upkeep.during(broker, retention, serving).await?
 }
 
-/// The description of the service.
+/// Returns the OpenAPI description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     routes::router().into_openapi()
 }
 
-/// All that is served.
+/// Returns the router, including the API documentation.
 pub(crate) fn router(api: Api, options: &RouterOptions) -> anyhow::Result<Router> {
     let (router, openapi) = routes::router().with_state(api).split_for_parts();
     let router = router.merge(miniapp_http::docs(&openapi).context("can't describe the service")?);
     Ok(miniapp_http::finish(router, options))
 }
 
-/// Listens to the broker, for as long as what it returns lives.
-pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
+/// Spawns the tasks that receive messages. They stop when the result is dropped.
+pub(crate) fn spawn_background(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());
@@ -102,7 +99,7 @@ pub(crate) fn attend(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
     });
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());
-        async move { match api.hub.run(broker.as_ref()).await {} }
+        async move { match api.live.hub.run(broker.as_ref()).await {} }
     });
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());

@@ -1,44 +1,40 @@
-//! What every endpoint works with.
+//! The state shared by all requests.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
+use axum::extract::FromRef;
 use miniapp_runtime::clock::Clock;
 use miniapp_tasks::Tasks;
 
 use crate::kinds::KnownKinds;
-use crate::live::Hub;
+use crate::live::LiveEvents;
 use crate::token::TokenVerifier;
 
-/// The service, shared by all requests. Cheap to clone.
+/// The state of the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
 /// See [`Api`].
 pub struct Shared {
-    /// The tasks.
     pub tasks: Tasks,
-    /// Who may ask.
     pub verifier: TokenVerifier,
-    /// Live events.
-    pub hub: Arc<Hub>,
-    /// What can be submitted.
+    pub live: LiveEvents,
     pub kinds: KnownKinds,
-    /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Other processes change tasks too, by clocks of their own.
-    pub has_others: bool,
 }
 
 impl Api {
+    /// `has_other_writers`: other processes change tasks, too, with clocks of their own.
     pub(crate) fn new(
         tasks: Tasks,
         verifier: TokenVerifier,
         clock: Arc<dyn Clock>,
-        has_others: bool,
+        has_other_writers: bool,
     ) -> Self {
-        let (hub, kinds) = (Arc::default(), KnownKinds::default());
-        Self(Arc::new(Shared { tasks, verifier, hub, kinds, clock, has_others }))
+        let live =
+            LiveEvents::new(tasks.clone(), verifier.clone(), clock.clone(), has_other_writers);
+        Self(Arc::new(Shared { tasks, verifier, live, kinds: KnownKinds::default(), clock }))
     }
 }
 
@@ -47,5 +43,11 @@ impl Deref for Api {
 
     fn deref(&self) -> &Shared {
         &self.0
+    }
+}
+
+impl FromRef<Api> for TokenVerifier {
+    fn from_ref(api: &Api) -> Self {
+        api.verifier.clone()
     }
 }

@@ -1,64 +1,63 @@
-//! What a stream has sent already.
+//! The events that a stream has already delivered.
 
 use std::collections::{HashSet, VecDeque};
 
 use uuid::Uuid;
 
-/// How many events are remembered one by one.
-const REMEMBERED: usize = 8 * 1024;
-/// How far apart the clocks of processes may be, in milliseconds: an event may be told
-/// after one with a later id.
-const SKEW: u128 = 1000;
-/// Where the milliseconds begin in a `UUIDv7`.
-const MILLISECONDS: u32 = 80;
-/// What makes it one.
+const CACHE_CAPACITY: usize = 8 * 1024;
+/// The assumed clock skew between processes, in milliseconds. An event may arrive after one
+/// with a later id.
+const CLOCK_SKEW: u128 = 1000;
+/// The position of the milliseconds in a `UUIDv7`.
+const TIMESTAMP_SHIFT: u32 = 80;
+/// The version and variant bits of a `UUIDv7`.
 const VERSION_AND_VARIANT: u128 = 0x7000_8000_0000_0000_0000;
 
-/// The events that a stream has sent, as far as they could come again.
+/// Removes duplicates: remembers the sent events that may arrive again.
 #[derive(Debug)]
-pub(super) struct Sent {
-    /// Events up to this one, in the order of their ids, aren't to be sent.
-    refused: Uuid,
-    /// The store needn't be read before this one.
-    begin: Uuid,
+pub(super) struct DeliveredEvents {
+    /// Events up to this id are skipped.
+    skip_until: Uuid,
+    /// The store never has to be read before this id.
+    start: Uuid,
     newest: Uuid,
-    /// In the order of their sending.
+    /// In the order of delivery.
     order: VecDeque<Uuid>,
     known: HashSet<Uuid>,
 }
 
-impl Sent {
-    /// A stream that begins with whatever is told from `now`, an id of this moment, on.
-    pub fn from(now: Uuid) -> Self {
-        Self { refused: Uuid::nil(), ..Self::after(now) }
+impl DeliveredEvents {
+    /// For a stream that starts now. `now` is a new id.
+    pub fn starting_at(now: Uuid) -> Self {
+        Self { skip_until: Uuid::nil(), ..Self::after(now) }
     }
 
-    /// A stream that goes on after the event `last`.
+    /// For a stream that resumes after the event `last`.
     pub fn after(last: Uuid) -> Self {
         Self {
-            refused: last,
-            begin: last,
+            skip_until: last,
+            start: last,
             newest: last,
             order: VecDeque::new(),
             known: HashSet::new(),
         }
     }
 
-    /// A stream that goes on after the event `last`, where other processes make events too:
-    /// one with a slower clock may have committed an earlier one after it. So what is a
-    /// little earlier comes again, for nobody knows what of that the client has.
-    pub fn after_among_others(last: Uuid) -> Self {
-        let earlier = earlier_than(last);
+    /// For a stream that resumes after the event `last`, with several writing processes. One
+    /// with a slower clock may have committed an event with an earlier id later, and the
+    /// client may not have it. So events of the clock skew before `last` are sent again.
+    pub fn after_with_skew(last: Uuid) -> Self {
+        let earlier = minus_skew(last);
         let known = HashSet::from([last]);
-        Self { refused: earlier, begin: earlier, newest: last, order: VecDeque::new(), known }
+        Self { skip_until: earlier, start: earlier, newest: last, order: VecDeque::new(), known }
     }
 
-    /// Notes that an event is being sent; `false` if it was sent before.
-    pub fn note(&mut self, id: Uuid) -> bool {
-        if id <= self.refused || !self.known.insert(id) {
+    /// Records an event. Returns `false` if it was delivered before.
+    pub fn insert(&mut self, id: Uuid) -> bool {
+        if id <= self.skip_until || !self.known.insert(id) {
             return false;
         }
-        if self.order.len() == REMEMBERED
+        if self.order.len() == CACHE_CAPACITY
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
@@ -68,16 +67,16 @@ impl Sent {
         true
     }
 
-    /// The event that was sent last.
+    /// Returns the event that was delivered last.
     pub fn last(&self) -> Option<Uuid> {
         self.order.back().copied()
     }
 
-    /// After which event the store has to be read, so that nothing is missed: a little
-    /// before the newest one, what comes again is known.
+    /// Returns the id after which the store has to be read to miss nothing: the newest one
+    /// minus the clock skew. Events that come again are known.
     pub fn read_after(&self) -> Uuid {
-        let mut after = earlier_than(self.newest).max(self.begin);
-        if self.order.len() == REMEMBERED
+        let mut after = minus_skew(self.newest).max(self.start);
+        if self.order.len() == CACHE_CAPACITY
             && let Some(oldest) = self.order.front()
         {
             after = after.max(*oldest);
@@ -86,10 +85,10 @@ impl Sent {
     }
 }
 
-/// An id of a moment that is earlier by as much as clocks may be apart.
-fn earlier_than(id: Uuid) -> Uuid {
-    let earlier = (id.as_u128() >> MILLISECONDS).saturating_sub(SKEW);
-    Uuid::from_u128(earlier << MILLISECONDS | VERSION_AND_VARIANT)
+/// Returns an id that is earlier by the clock skew.
+fn minus_skew(id: Uuid) -> Uuid {
+    let earlier = (id.as_u128() >> TIMESTAMP_SHIFT).saturating_sub(CLOCK_SKEW);
+    Uuid::from_u128(earlier << TIMESTAMP_SHIFT | VERSION_AND_VARIANT)
 }
 
 #[cfg(test)]
@@ -101,60 +100,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_sent_once() {
+    fn insert_reports_duplicates() {
         let clock = ManualClock::default();
-        let begin = new_id(&clock);
-        let mut sent = Sent::after(begin);
-        assert_eq!((sent.last(), sent.read_after()), (None, begin));
-        assert!(!sent.note(begin));
+        let start = new_id(&clock);
+        let mut delivered = DeliveredEvents::after(start);
+        assert_eq!((delivered.last(), delivered.read_after()), (None, start));
+        assert!(!delivered.insert(start));
         let (earlier, later) = (new_id(&clock), new_id(&clock));
-        assert!(sent.note(later));
-        assert!(sent.note(earlier));
-        assert!(!sent.note(later));
-        assert_eq!((sent.last(), sent.read_after()), (Some(earlier), begin));
+        assert!(delivered.insert(later));
+        assert!(delivered.insert(earlier));
+        assert!(!delivered.insert(later));
+        assert_eq!((delivered.last(), delivered.read_after()), (Some(earlier), start));
     }
 
     #[test]
-    fn among_others_what_is_a_little_earlier_comes_again() {
+    fn resuming_with_skew_repeats_recent_events() {
         let clock = ManualClock::default();
         let long_ago = new_id(&clock);
         clock.advance(Duration::from_mins(1));
         let (late, last) = (new_id(&clock), new_id(&clock));
-        let mut sent = Sent::after_among_others(last);
-        assert!(sent.read_after() < late);
-        assert!(!sent.note(last) && !sent.note(long_ago));
-        assert!(sent.note(late) && !sent.note(late));
+        let mut delivered = DeliveredEvents::after_with_skew(last);
+        assert!(delivered.read_after() < late);
+        assert!(!delivered.insert(last) && !delivered.insert(long_ago));
+        assert!(delivered.insert(late) && !delivered.insert(late));
     }
 
     #[test]
-    fn from_now_on_includes_what_was_made_a_moment_ago() {
+    fn starting_now_includes_concurrent_events() {
         let clock = ManualClock::default();
         let committing = new_id(&clock);
-        let mut sent = Sent::from(new_id(&clock));
-        assert!(sent.note(committing) && !sent.note(committing));
+        let mut delivered = DeliveredEvents::starting_at(new_id(&clock));
+        assert!(delivered.insert(committing) && !delivered.insert(committing));
     }
 
     #[test]
-    fn reading_again_begins_a_little_before_the_newest() {
+    fn read_after_is_shortly_before_the_newest_event() {
         let clock = ManualClock::default();
-        let mut sent = Sent::after(new_id(&clock));
+        let mut delivered = DeliveredEvents::after(new_id(&clock));
         clock.advance(Duration::from_mins(1));
         let newest = new_id(&clock);
-        sent.note(newest);
-        let after = sent.read_after();
+        delivered.insert(newest);
+        let after = delivered.read_after();
         let (seconds, _) = after.get_timestamp().expect("a time").to_unix();
         let now = u64::try_from(clock.now().as_second()).expect("after 1970");
         assert!(after < newest && now - seconds <= 2);
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn memory_is_bounded() {
         let clock = ManualClock::default();
-        let mut sent = Sent::after(new_id(&clock));
-        for _ in 0..3 * REMEMBERED {
-            assert!(sent.note(new_id(&clock)));
+        let mut delivered = DeliveredEvents::after(new_id(&clock));
+        for _ in 0..3 * CACHE_CAPACITY {
+            assert!(delivered.insert(new_id(&clock)));
         }
-        assert_eq!((sent.order.len(), sent.known.len()), (REMEMBERED, REMEMBERED));
-        assert_eq!(Some(&sent.read_after()), sent.order.front());
+        assert_eq!(
+            (delivered.order.len(), delivered.known.len()),
+            (CACHE_CAPACITY, CACHE_CAPACITY)
+        );
+        assert_eq!(Some(&delivered.read_after()), delivered.order.front());
     }
 }

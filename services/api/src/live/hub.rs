@@ -1,6 +1,5 @@
-//! One ear for the news of tasks, and who wants to hear of what.
+//! Fans task events out from one broker subscription to SSE streams.
 
-use crate::PROGRAM;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,169 +14,179 @@ use parking_lot::RwLock;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::chunk::{Chunk, Writer};
-use super::mailbox::{Mailbox, Post};
+use super::sse::{SseChunk, SseEncoder};
+use super::subscriber::{self, Subscriber};
+use crate::PROGRAM;
 
-/// How long to wait after the broker refused.
-const PAUSE: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Hands events to the streams that watch for them.
+/// The subscribers of this process, by owner.
 #[derive(Debug, Default)]
 pub struct Hub {
-    owners: RwLock<HashMap<Uuid, Watchers>>,
+    owners: RwLock<HashMap<Uuid, OwnerSubscribers>>,
 }
 
-/// Who watches the tasks of one owner.
 #[derive(Debug, Default)]
-struct Watchers {
-    /// All of them.
-    all: Vec<Arc<Mailbox>>,
-    /// One of them.
-    tasks: HashMap<Uuid, Vec<Arc<Mailbox>>>,
+struct OwnerSubscribers {
+    /// Subscribers of all tasks of the owner.
+    all: Vec<Arc<Subscriber>>,
+    /// Subscribers of single tasks.
+    tasks: HashMap<Uuid, Vec<Arc<Subscriber>>>,
 }
 
-/// A place where events arrive, until it is dropped.
+/// A subscription to events. Dropping it unsubscribes.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Subscription {
     hub: Arc<Hub>,
     owner: Uuid,
     task: Option<Uuid>,
-    mailbox: Arc<Mailbox>,
+    subscriber: Arc<Subscriber>,
 }
 
 impl Hub {
-    /// Listens to the broker until it is dropped.
+    /// Receives task events until it is dropped.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
         let mut retry_log = RetryLogger::new("subscribing to task events");
         loop {
             match broker.subscribe(Topic::TaskEvents).await {
                 Ok(mut subscription) => {
                     retry_log.recovered();
-                    self.miss();
+                    self.mark_gap();
                     while let Some(received) = subscription.next().await {
                         match received {
-                            Received::Message(message) => self.hear(&message),
-                            Received::Gap => self.miss(),
+                            Received::Message(message) => self.on_message(&message),
+                            Received::Gap => self.mark_gap(),
                             Received::Probe(_) => {}
                         }
                     }
                 }
                 Err(error) => retry_log.failed(&error),
             }
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// From here on, whatever happens to the owner's tasks, or to one of them, arrives.
-    pub(super) fn watch(self: &Arc<Self>, owner: Uuid, task: Option<Uuid>) -> Watch {
-        let mailbox = Arc::new(Mailbox::default());
-        self.owners.write().entry(owner).or_default().of(task).push(mailbox.clone());
-        Watch { hub: self.clone(), owner, task, mailbox }
+    /// Subscribes to the events of one task, or of all tasks of `owner`.
+    pub(super) fn subscribe(self: &Arc<Self>, owner: Uuid, task: Option<Uuid>) -> Subscription {
+        let subscriber = Arc::new(Subscriber::default());
+        self.owners.write().entry(owner).or_default().list(task).push(subscriber.clone());
+        Subscription { hub: self.clone(), owner, task, subscriber }
     }
 
-    /// Whether nobody watches.
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.owners.read().is_empty()
     }
 
-    /// Hands on what a message tells. Without anyone watching it isn't even read.
-    pub(super) fn hear(&self, message: &Message) {
+    /// Forwards a batch of events. Without subscribers it is not even decoded.
+    pub(super) fn on_message(&self, message: &Message) {
         let owners = self.owners.read();
         if owners.is_empty() {
             return;
         }
-        let told = match RawTaskEvents::read(&message.body) {
-            Ok(told) if !told.events.is_empty() => told,
-            // Nobody tells nothing: something had to be left out.
-            Ok(_) => return owners.values().for_each(Watchers::miss),
+        let batch = match RawTaskEvents::read(&message.body) {
+            Ok(batch) if !batch.events.is_empty() => batch,
+            // An empty batch is the sentinel for dropped events.
+            Ok(_) => return owners.values().for_each(OwnerSubscribers::mark_gap),
             Err(error) => {
-                tracing::warn!(%error, message.id = %message.id, "could not decode a batch of task events");
-                return owners.values().for_each(Watchers::miss);
+                tracing::warn!(
+                    %error,
+                    message.id = %message.id,
+                    "could not decode a batch of task events"
+                );
+                return owners.values().for_each(OwnerSubscribers::mark_gap);
             }
         };
-        let mut written: HashMap<Uuid, Written> = HashMap::new();
-        for owned in &told.events {
-            let Some(watchers) = owners.get(&owned.user_id) else { continue };
+        let mut encoded: HashMap<Uuid, EncodedEvents> = HashMap::new();
+        for owned in &batch.events {
+            let Some(subscribers) = owners.get(&owned.user_id) else { continue };
             let head = match owned.head() {
                 Ok(head) => head,
                 Err(error) => {
-                    tracing::warn!(%error, message.id = %message.id, "could not decode a task event");
-                    watchers.miss();
+                    tracing::warn!(
+                        %error,
+                        message.id = %message.id,
+                        "could not decode a task event"
+                    );
+                    subscribers.mark_gap();
                     continue;
                 }
             };
-            let of_task = watchers.tasks.contains_key(&head.task_id);
-            if of_task || !watchers.all.is_empty() {
-                let written = written.entry(owned.user_id).or_default();
-                if of_task {
-                    written.of_tasks.push((head.task_id, written.text.len()));
+            let has_task_subscribers = subscribers.tasks.contains_key(&head.task_id);
+            if has_task_subscribers || !subscribers.all.is_empty() {
+                let encoded = encoded.entry(owned.user_id).or_default();
+                if has_task_subscribers {
+                    encoded.of_tasks.push((head.task_id, encoded.sse.len()));
                 }
-                written.text.push(&head, owned.event.get());
+                encoded.sse.push_json(&head, owned.event.get());
                 if let Some(trace) = &owned.trace {
-                    note_arrival(&head, trace);
+                    record_delivery(&head, trace);
                 }
             }
         }
-        for (owner, written) in written {
-            if let Some(watchers) = owners.get(&owner) {
-                watchers.tell(written);
+        for (owner, encoded) in encoded {
+            if let Some(subscribers) = owners.get(&owner) {
+                subscribers.send(encoded);
             }
         }
     }
 
-    fn miss(&self) {
-        self.owners.read().values().for_each(Watchers::miss);
+    fn mark_gap(&self) {
+        self.owners.read().values().for_each(OwnerSubscribers::mark_gap);
     }
 }
 
-/// An event has got to those who watch: records how long that took since its commit.
-fn note_arrival(head: &EventHead, trace: &EventTrace) {
+/// Records the span from the commit of an event to its arrival at a subscriber.
+fn record_delivery(head: &EventHead, trace: &EventTrace) {
     let context =
         TraceContext { traceparent: Some(trace.traceparent.clone()), ..TraceContext::default() };
     let Some(task) = SpanHandle::from_context(&context) else { return };
     let now = now();
-    // By the clocks of two machines it may be heard of before it happens.
+    // The clocks of two machines may disagree.
     let committed_at = SystemTime::from(trace.committed_at).min(now);
     let kind: &'static str = head.kind.into();
-    CompletedSpan::internal(&format!("tell of {kind}"), &task, committed_at, now)
+    CompletedSpan::internal("publish task-events", &task, committed_at, now)
         .with_service(PROGRAM.name)
+        .with_attribute("event.type", kind)
         .with_attribute("task.id", head.task_id)
         .with_attribute("event.id", head.id)
         .record();
 }
 
-/// The news for one owner's streams.
+/// The events of a batch for one owner.
 #[derive(Debug, Default)]
-struct Written {
-    text: Writer,
-    /// Which events are about tasks that are watched by themselves.
+struct EncodedEvents {
+    sse: SseEncoder,
+    /// The tasks with subscribers of their own, and the indexes of their events.
     of_tasks: Vec<(Uuid, usize)>,
 }
 
-impl Watchers {
-    fn of(&mut self, task: Option<Uuid>) -> &mut Vec<Arc<Mailbox>> {
+impl OwnerSubscribers {
+    fn list(&mut self, task: Option<Uuid>) -> &mut Vec<Arc<Subscriber>> {
         match task {
             Some(task) => self.tasks.entry(task).or_default(),
             None => &mut self.all,
         }
     }
 
-    fn tell(&self, written: Written) {
-        let whole: Arc<Chunk> = Arc::new(written.text.finish());
-        for (task, index) in written.of_tasks {
-            let event = Arc::new(whole.event(index));
-            for mailbox in self.tasks.get(&task).into_iter().flatten() {
-                mailbox.put(&event);
+    fn send(&self, encoded: EncodedEvents) {
+        let batch: Arc<SseChunk> = Arc::new(encoded.sse.finish());
+        for (task, index) in encoded.of_tasks {
+            let event = Arc::new(batch.event(index));
+            for subscriber in self.tasks.get(&task).into_iter().flatten() {
+                subscriber.send(&event);
             }
         }
-        for mailbox in &self.all {
-            mailbox.put(&whole);
+        for subscriber in &self.all {
+            subscriber.send(&batch);
         }
     }
 
-    fn miss(&self) {
-        self.all.iter().chain(self.tasks.values().flatten()).for_each(|mailbox| mailbox.miss());
+    fn mark_gap(&self) {
+        self.all
+            .iter()
+            .chain(self.tasks.values().flatten())
+            .for_each(|subscriber| subscriber.mark_gap());
     }
 
     fn is_empty(&self) -> bool {
@@ -185,23 +194,23 @@ impl Watchers {
     }
 }
 
-impl Watch {
-    /// See [`Mailbox::take`].
-    pub async fn take(&self, bytes: usize) -> Post {
-        self.mailbox.take(bytes).await
+impl Subscription {
+    /// See [`Subscriber::receive`].
+    pub async fn receive(&self, max_bytes: usize) -> subscriber::Received {
+        self.subscriber.receive(max_bytes).await
     }
 }
 
-impl Drop for Watch {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut owners = self.hub.owners.write();
-        let Some(watchers) = owners.get_mut(&self.owner) else { return };
-        let mailboxes = watchers.of(self.task);
-        mailboxes.retain(|mailbox| !Arc::ptr_eq(mailbox, &self.mailbox));
-        if let (Some(task), true) = (self.task, mailboxes.is_empty()) {
-            watchers.tasks.remove(&task);
+        let Some(subscribers) = owners.get_mut(&self.owner) else { return };
+        let list = subscribers.list(self.task);
+        list.retain(|subscriber| !Arc::ptr_eq(subscriber, &self.subscriber));
+        if let (Some(task), true) = (self.task, list.is_empty()) {
+            subscribers.tasks.remove(&task);
         }
-        if watchers.is_empty() {
+        if subscribers.is_empty() {
             owners.remove(&self.owner);
         }
     }

@@ -1,17 +1,17 @@
-//! Live events: from the broker to everyone who watches.
+//! Live events, from the broker to SSE streams.
 //!
-//! A process listens to the news of tasks once and hands each event to the streams of its
-//! owner, written once for all of them. The store stays the truth: a stream begins with
-//! what the store tells, and reads it again whenever news may have been missed or the
-//! stream fell behind. Every event passes [`Sent`](sent::Sent), so that none comes twice.
+//! A process subscribes to task events once and fans them out to the streams of their
+//! owners. An event is encoded once for all streams. The store remains the source of truth:
+//! a stream starts with the events from the store, and reads it again after a gap or when it
+//! has fallen behind. [`DeliveredEvents`](delivered::DeliveredEvents) removes duplicates.
 
-mod chunk;
+mod delivered;
 mod hub;
-mod mailbox;
-mod sent;
+mod sse;
 mod stream;
+mod subscriber;
 #[cfg(test)]
 mod tests;
 
-pub use hub::Hub;
+pub use stream::LiveEvents;
 pub(crate) use stream::{Source, Stream};

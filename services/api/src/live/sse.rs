@@ -1,4 +1,4 @@
-//! Events in the form in which they go to clients.
+//! Encoding of events as server-sent events.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
@@ -7,55 +7,56 @@ use miniapp_types::message::EventHead;
 use miniapp_types::task::Event;
 use uuid::Uuid;
 
-/// An event's place in a [`Chunk`].
+/// The position of an event in an [`SseChunk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    /// The event.
+pub(super) struct EventOffset {
     pub id: Uuid,
-    /// Whether nothing happens to the task after it, unless it is restarted.
+    /// Whether it ended the task.
     pub is_terminal: bool,
-    /// Where its text ends.
+    /// Where the encoded event ends.
     pub end: usize,
 }
 
-/// Written events.
+/// Encoded events, shared by all streams that send them.
 #[derive(Clone, Debug)]
-pub(super) struct Chunk {
+pub(super) struct SseChunk {
     pub bytes: Bytes,
-    pub marks: Vec<Mark>,
+    pub offsets: Vec<EventOffset>,
 }
 
-impl Chunk {
-    /// The texts of the events.
-    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+impl SseChunk {
+    /// Returns the encoded events.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
         let mut begin = 0;
-        self.marks.iter().map(move |mark| {
-            let text = &self.bytes[begin..mark.end];
-            begin = mark.end;
+        self.offsets.iter().map(move |offset| {
+            let text = &self.bytes[begin..offset.end];
+            begin = offset.end;
             text
         })
     }
 
-    /// One of the events by itself.
+    /// Returns a chunk of one of the events. Shares the memory.
     pub fn event(&self, index: usize) -> Self {
-        let begin = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
-        let mark = self.marks[index];
-        let end = mark.end - begin;
-        Self { bytes: self.bytes.slice(begin..mark.end), marks: vec![Mark { end, ..mark }] }
+        let begin = index.checked_sub(1).map_or(0, |before| self.offsets[before].end);
+        let offset = self.offsets[index];
+        let end = offset.end - begin;
+        Self {
+            bytes: self.bytes.slice(begin..offset.end),
+            offsets: vec![EventOffset { end, ..offset }],
+        }
     }
 }
 
-/// Writes a chunk.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(super) struct SseEncoder {
     bytes: BytesMut,
-    marks: Vec<Mark>,
+    offsets: Vec<EventOffset>,
 }
 
-impl Writer {
-    /// Adds an event that is JSON already; compact, as everything here writes it, it has
-    /// no line breaks.
-    pub fn push(&mut self, head: &EventHead, json: &str) {
+impl SseEncoder {
+    /// Adds an event that is encoded as JSON. Line breaks would end the field `data`; compact
+    /// JSON has none.
+    pub fn push_json(&mut self, head: &EventHead, json: &str) {
         const FIELDS: usize = "id: ".len() + 36 + "\nevent: ".len() + 16 + "\ndata: ".len() + 2;
         self.bytes.reserve(FIELDS + json.len());
         self.bytes.put_slice(b"id: ");
@@ -67,23 +68,59 @@ impl Writer {
         self.bytes.put_slice(json.as_bytes());
         self.bytes.put_slice(b"\n\n");
         let is_terminal = head.status.is_terminal();
-        self.marks.push(Mark { id: head.id, is_terminal, end: self.bytes.len() });
+        self.offsets.push(EventOffset { id: head.id, is_terminal, end: self.bytes.len() });
     }
 
-    /// Adds an event.
-    pub fn push_event(&mut self, event: &Event) {
-        // Plain data: there is nothing in it that JSON can't say.
+    pub fn push(&mut self, event: &Event) {
+        // Cannot fail: an event is plain data.
         let json = serde_json::to_string(event).unwrap_or_default();
-        self.push(&EventHead::from(event), &json);
+        self.push_json(&EventHead::from(event), &json);
     }
 
-    /// The number of events in it.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
-        self.marks.len()
+        self.offsets.len()
     }
 
-    /// What was written.
-    pub fn finish(self) -> Chunk {
-        Chunk { bytes: self.bytes.freeze(), marks: self.marks }
+    pub fn finish(self) -> SseChunk {
+        SseChunk { bytes: self.bytes.freeze(), offsets: self.offsets }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use miniapp_types::task::{EventType, Status};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn events_survive_encoding(texts in proptest::collection::vec(any::<String>(), 1..5)) {
+            let mut encoder = SseEncoder::default();
+            let mut sent = Vec::new();
+            for (index, text) in texts.iter().enumerate() {
+                let id = Uuid::from_u128(index as u128);
+                let head = EventHead {
+                    id,
+                    task_id: Uuid::nil(),
+                    kind: EventType::Progress,
+                    status: Status::Executing,
+                };
+                let data = json!({ "message": text }).to_string();
+                encoder.push_json(&head, &data);
+                sent.push((id, data));
+            }
+            let chunk = encoder.finish();
+            let text = std::str::from_utf8(&chunk.bytes).expect("UTF-8");
+            prop_assert_eq!(text.split("\n\n").count(), sent.len() + 1);
+            for (index, ((id, data), event)) in sent.iter().zip(chunk.events()).enumerate() {
+                let event = std::str::from_utf8(event).expect("UTF-8");
+                let expected = format!("id: {id}\nevent: progress\ndata: {data}\n\n");
+                prop_assert_eq!(event, &expected);
+                prop_assert_eq!(&chunk.event(index).bytes[..], expected.as_bytes());
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! One client's stream of events.
+//! The event stream of one client.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,62 +10,92 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use miniapp_http::Problem;
-use miniapp_runtime::clock::new_id;
+use miniapp_runtime::clock::{Clock, new_id};
+use miniapp_tasks::Tasks;
 use miniapp_types::problem::Code;
 use miniapp_types::task::{Event, EventType};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::chunk::{Chunk, Writer};
-use super::hub::Watch;
-use super::mailbox::Post;
-use super::sent::Sent;
-use crate::routes::fault;
-use crate::state::Api;
-use crate::token::Principal;
+use super::delivered::DeliveredEvents;
+use super::hub::{Hub, Subscription};
+use super::sse::{SseChunk, SseEncoder};
+use super::subscriber::Received;
+use crate::error::store_problem;
+use crate::token::{Principal, TokenVerifier};
 
 /// How many events are read from the store at a time.
-const PAGE: u32 = 10_000;
-/// About how many bytes go out in one piece.
-const PIECE: usize = 64 * 1024;
-/// How often it is looked whether the principal may still listen.
-const RECHECK: Duration = Duration::from_millis(400);
-/// After how much silence a sign of life is sent.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What a stream begins with: clients whose connection breaks wait this many milliseconds.
-const HEAD: &[u8] = b"retry: 1000\n\n";
-const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
+const PAGE_SIZE: u32 = 10_000;
+/// The approximate size of a body frame, in bytes.
+const FRAME_BYTES: usize = 64 * 1024;
+/// How often the token is validated again.
+const REVALIDATE_INTERVAL: Duration = Duration::from_millis(400);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// The start of a stream: the reconnection delay of clients, in milliseconds.
+const PREAMBLE: &[u8] = b"retry: 1000\n\n";
+/// A comment, which clients ignore.
+const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// What a stream is about.
+/// The events of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
-    /// Everything that happens to the principal's tasks from now on.
+    /// The events of all tasks of the caller, from now on.
     Owner,
-    /// A task, from its beginning until its newest generation has ended.
+    /// The events of a task, from the first one until its newest generation has ended.
     Task(Uuid),
 }
 
-/// A stream in the making.
+/// Opens event streams. Cheap to clone.
+#[derive(Clone)]
+pub struct LiveEvents {
+    tasks: Tasks,
+    verifier: TokenVerifier,
+    clock: Arc<dyn Clock>,
+    pub(crate) hub: Arc<Hub>,
+    has_other_writers: bool,
+}
+
+impl LiveEvents {
+    /// `has_other_writers`: other processes create events, too, with clocks of their own.
+    pub(crate) fn new(
+        tasks: Tasks,
+        verifier: TokenVerifier,
+        clock: Arc<dyn Clock>,
+        has_other_writers: bool,
+    ) -> Self {
+        Self { tasks, verifier, clock, hub: Arc::default(), has_other_writers }
+    }
+
+    /// Opens a stream, after the event `last` if there is one. Returns `None` if the client
+    /// has received every event and no more can follow.
+    pub(crate) async fn open(
+        &self,
+        principal: Arc<Principal>,
+        source: Source,
+        last: Option<Uuid>,
+    ) -> Result<Option<Stream>, Problem> {
+        Stream::open(self.clone(), principal, source, last).await
+    }
+}
+
 pub(crate) struct Stream {
-    api: Api,
+    live: LiveEvents,
     principal: Arc<Principal>,
     source: Source,
-    watch: Watch,
-    sent: Sent,
-    /// After which event the store has to be read, if it has to be.
-    behind: Option<Uuid>,
-    /// What goes out next.
+    subscription: Subscription,
+    delivered: DeliveredEvents,
+    /// After a gap, the event after which the store has to be read.
+    read_after: Option<Uuid>,
+    /// The next frame.
     ready: Bytes,
     has_ended: bool,
-    recheck_at: Instant,
-    quiet_since: Instant,
+    revalidate_at: Instant,
+    last_sent_at: Instant,
 }
 
 impl Stream {
-    /// Begins a stream, after the event `last` if one is given. `None`: there is nothing
-    /// to come, the client has it all.
-    pub async fn open(
-        api: Api,
+    async fn open(
+        live: LiveEvents,
         principal: Arc<Principal>,
         source: Source,
         last: Option<Uuid>,
@@ -74,41 +104,43 @@ impl Stream {
             Source::Owner => None,
             Source::Task(id) => Some(id),
         };
-        // Before the store is read, so that nothing happens unseen in between.
-        let watch = api.hub.watch(principal.user_id, task);
+        // Before the store is read, so that no event is missed in between.
+        let subscription = live.hub.subscribe(principal.user_id, task);
         let now = Instant::now();
         let mut stream = Self {
-            sent: match (source, last) {
-                (Source::Owner, None) => Sent::from(new_id(api.clock.as_ref())),
-                (Source::Owner, Some(last)) if api.has_others => Sent::after_among_others(last),
-                (Source::Owner, Some(last)) => Sent::after(last),
-                (Source::Task(_), _) => Sent::from(Uuid::nil()),
+            delivered: match (source, last) {
+                (Source::Owner, None) => DeliveredEvents::starting_at(new_id(live.clock.as_ref())),
+                (Source::Owner, Some(last)) if live.has_other_writers => {
+                    DeliveredEvents::after_with_skew(last)
+                }
+                (Source::Owner, Some(last)) => DeliveredEvents::after(last),
+                (Source::Task(_), _) => DeliveredEvents::starting_at(Uuid::nil()),
             },
-            api,
+            live,
             principal,
             source,
-            watch,
-            behind: None,
+            subscription,
+            read_after: None,
             ready: Bytes::new(),
             has_ended: false,
-            recheck_at: now + RECHECK,
-            quiet_since: now,
+            revalidate_at: now + REVALIDATE_INTERVAL,
+            last_sent_at: now,
         };
         let events = match (source, last) {
             (Source::Owner, None) => Bytes::new(),
-            (Source::Owner, Some(_)) => stream.read_page(stream.sent.read_after()).await?,
+            (Source::Owner, Some(_)) => stream.read_page(stream.delivered.read_after()).await?,
             (Source::Task(id), last) => stream.read_timeline(id, last).await?,
         };
         if stream.has_ended && events.is_empty() {
             return Ok(None);
         }
-        stream.ready = [HEAD, &events].concat().into();
+        stream.ready = [PREAMBLE, &events].concat().into();
         Ok(Some(stream))
     }
 
-    /// The next piece; `None` when it is over.
+    /// Returns the next frame, or `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
-        let piece = loop {
+        let frame = loop {
             if !self.ready.is_empty() {
                 break std::mem::take(&mut self.ready);
             }
@@ -116,17 +148,17 @@ impl Stream {
                 return None;
             }
             let now = Instant::now();
-            if now >= self.recheck_at {
-                if let Err(refusal) = self.api.verifier.revalidate(&self.principal).await {
-                    tracing::debug!(%refusal, "closed an event stream: its token is no longer valid");
+            if now >= self.revalidate_at {
+                if let Err(error) = self.live.verifier.revalidate(&self.principal).await {
+                    tracing::debug!(%error, "closed an event stream: its token is no longer valid");
                     return None;
                 }
-                self.recheck_at = now + RECHECK;
-                if now - self.quiet_since >= KEEP_ALIVE {
-                    break SIGN_OF_LIFE;
+                self.revalidate_at = now + REVALIDATE_INTERVAL;
+                if now - self.last_sent_at >= KEEP_ALIVE_INTERVAL {
+                    break KEEP_ALIVE;
                 }
             }
-            if let Some(after) = self.behind.take() {
+            if let Some(after) = self.read_after.take() {
                 self.ready = match self.read_again(after).await {
                     Ok(events) => events,
                     Err(problem) => {
@@ -137,74 +169,76 @@ impl Stream {
                 continue;
             }
             tokio::select! {
-                () = sleep_until(self.recheck_at) => {}
-                post = self.watch.take(PIECE) => match post {
-                    Post::Chunks(chunks) => self.ready = self.pick(&chunks),
-                    Post::Missed => self.behind = Some(self.sent.read_after()),
+                () = sleep_until(self.revalidate_at) => {}
+                received = self.subscription.receive(FRAME_BYTES) => match received {
+                    Received::Chunks(chunks) => self.ready = self.take_new(&chunks),
+                    Received::Gap => self.read_after = Some(self.delivered.read_after()),
                 }
             }
         };
-        self.quiet_since = Instant::now();
-        Some(piece)
+        self.last_sent_at = Instant::now();
+        Some(frame)
     }
 
     async fn read_again(&mut self, after: Uuid) -> Result<Bytes, Problem> {
         match self.source {
             Source::Owner => self.read_page(after).await,
-            Source::Task(id) => self.read_timeline(id, self.sent.last()).await,
+            Source::Task(id) => self.read_timeline(id, self.delivered.last()).await,
         }
     }
 
-    /// The next events of all tasks from the store.
+    /// Reads the next page of the events of all tasks.
     async fn read_page(&mut self, after: Uuid) -> Result<Bytes, Problem> {
-        let read = self.api.tasks.events_after(self.principal.user_id, after, PAGE).await;
-        let events = read.map_err(fault::store)?;
-        let is_full = events.len() >= PAGE as usize;
-        self.behind = if is_full { events.last().map(|event| event.id) } else { None };
-        Ok(self.write(&events))
+        let read = self.live.tasks.events_after(self.principal.user_id, after, PAGE_SIZE).await;
+        let events = read.map_err(store_problem)?;
+        let is_full = events.len() >= PAGE_SIZE as usize;
+        self.read_after = if is_full { events.last().map(|event| event.id) } else { None };
+        Ok(self.encode_new(&events))
     }
 
-    /// What follows after `last` in the timeline of a task.
+    /// Reads the events of a task that follow after `last`.
     async fn read_timeline(&mut self, id: Uuid, last: Option<Uuid>) -> Result<Bytes, Problem> {
-        let read = self.api.tasks.timeline(self.principal.user_id, id).await;
+        let read = self.live.tasks.timeline(self.principal.user_id, id).await;
         let gone = || Problem::new(Code::TaskNotFound);
-        let events = read.map_err(fault::store)?.ok_or_else(gone)?;
+        let events = read.map_err(store_problem)?.ok_or_else(gone)?;
         let Some(newest) = events.last() else { return Err(gone()) };
         if newest.kind == EventType::Deleted && last.is_none() {
             return Err(gone());
         }
         self.has_ended = newest.status.is_terminal();
-        // The timeline's own order counts, whatever the clocks said that ids are made of.
-        let place = events.iter().position(|event| Some(event.id) == last);
-        let (known, new): (Vec<&Event>, Vec<&Event>) = match (place, last) {
-            (Some(place), _) => {
-                (events[..=place].iter().collect(), events[place + 1..].iter().collect())
+        // By position, not by id: ids depend on the clocks of several processes.
+        let position = events.iter().position(|event| Some(event.id) == last);
+        let (known, new): (Vec<&Event>, Vec<&Event>) = match (position, last) {
+            (Some(position), _) => {
+                (events[..=position].iter().collect(), events[position + 1..].iter().collect())
             }
             (None, Some(last)) => events.iter().partition(|event| event.id <= last),
             (None, None) => (Vec::new(), events.iter().collect()),
         };
         for event in known {
-            self.sent.note(event.id);
+            self.delivered.insert(event.id);
         }
-        Ok(self.write(new))
+        Ok(self.encode_new(new))
     }
 
-    fn write<'e>(&mut self, events: impl IntoIterator<Item = &'e Event>) -> Bytes {
-        let mut writer = Writer::default();
+    fn encode_new<'e>(&mut self, events: impl IntoIterator<Item = &'e Event>) -> Bytes {
+        let mut encoder = SseEncoder::default();
         for event in events {
-            if self.sent.note(event.id) {
-                writer.push_event(event);
+            if self.delivered.insert(event.id) {
+                encoder.push(event);
             }
         }
-        writer.finish().bytes
+        encoder.finish().bytes
     }
 
-    /// What of the chunks wasn't sent yet, in one piece.
-    fn pick(&mut self, chunks: &[Arc<Chunk>]) -> Bytes {
-        let mut picked = BytesMut::new();
+    /// Returns the events of the chunks that were not delivered yet. Copies nothing if a
+    /// single chunk is entirely new.
+    fn take_new(&mut self, chunks: &[Arc<SseChunk>]) -> Bytes {
+        let mut bytes = BytesMut::new();
         for chunk in chunks {
-            let new: Vec<bool> = chunk.marks.iter().map(|mark| self.sent.note(mark.id)).collect();
-            let newest = chunk.marks.iter().zip(&new).rfind(|(_, new)| **new);
+            let new: Vec<bool> =
+                chunk.offsets.iter().map(|event| self.delivered.insert(event.id)).collect();
+            let newest = chunk.offsets.iter().zip(&new).rfind(|(_, new)| **new);
             if let (Source::Task(_), Some((newest, _))) = (self.source, newest) {
                 self.has_ended = newest.is_terminal;
             }
@@ -212,23 +246,23 @@ impl Stream {
                 if chunks.len() == 1 {
                     return chunk.bytes.clone();
                 }
-                picked.extend_from_slice(&chunk.bytes);
+                bytes.extend_from_slice(&chunk.bytes);
             } else {
-                for (text, _) in chunk.texts().zip(new).filter(|(_, new)| *new) {
-                    picked.extend_from_slice(text);
+                for (event, _) in chunk.events().zip(new).filter(|(_, new)| *new) {
+                    bytes.extend_from_slice(event);
                 }
             }
         }
-        picked.freeze()
+        bytes.freeze()
     }
 
-    /// The stream as an answer.
+    /// Returns the stream as a response.
     pub fn into_response(self) -> Response {
         const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-        let pieces = futures_util::stream::unfold(self, async |mut stream| {
-            stream.next().await.map(|piece| (Ok::<_, Infallible>(piece), stream))
+        let frames = futures_util::stream::unfold(self, async |mut stream| {
+            stream.next().await.map(|frame| (Ok::<_, Infallible>(frame), stream))
         });
-        let mut response = Response::new(Body::from_stream(pieces));
+        let mut response = Response::new(Body::from_stream(frames));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,4 +1,4 @@
-//! What waits for one stream.
+//! The queue of events for one stream.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -7,85 +7,84 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::chunk::Chunk;
+use super::sse::SseChunk;
 
-/// How many bytes may wait for a stream; one that is slower than that reads the store
-/// when it has caught up.
-const CAPACITY: usize = 4 << 20;
-/// How many chunks may, however small they are.
-const CHUNKS: usize = 4096;
+/// The limit of queued bytes. A slower stream drops them and reads the store instead.
+const MAX_BYTES: usize = 4 << 20;
+const MAX_CHUNKS: usize = 4096;
 
-/// A bounded queue that forgets everything when it is full, and says so.
+/// A queue bounded by bytes. It drops everything when it is full, and reports that.
+///
+/// `tokio::sync::broadcast` is bounded by the number of messages only, and a message may have
+/// hundreds of kilobytes.
 #[derive(Debug, Default)]
-pub(super) struct Mailbox {
-    waiting: Mutex<Waiting>,
-    arrived: Notify,
+pub(super) struct Subscriber {
+    queue: Mutex<Queue>,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    chunks: VecDeque<Arc<Chunk>>,
+struct Queue {
+    chunks: VecDeque<Arc<SseChunk>>,
     bytes: usize,
-    missed: bool,
+    has_gap: bool,
 }
 
-/// What was taken out.
 #[derive(Debug)]
-pub(super) enum Post {
-    /// Events, in their order.
-    Chunks(Vec<Arc<Chunk>>),
-    /// Events were lost: the store has them.
-    Missed,
+pub(super) enum Received {
+    /// Events in order.
+    Chunks(Vec<Arc<SseChunk>>),
+    /// Events were dropped; the store has them.
+    Gap,
 }
 
-impl Mailbox {
-    /// Adds events.
-    pub fn put(&self, chunk: &Arc<Chunk>) {
-        let mut waiting = self.waiting.lock();
-        let bytes = waiting.bytes + chunk.bytes.len();
-        if waiting.chunks.len() >= CHUNKS || (bytes > CAPACITY && !waiting.chunks.is_empty()) {
-            *waiting = Waiting { missed: true, ..Waiting::default() };
+impl Subscriber {
+    pub fn send(&self, chunk: &Arc<SseChunk>) {
+        let mut queue = self.queue.lock();
+        let bytes = queue.bytes + chunk.bytes.len();
+        if queue.chunks.len() >= MAX_CHUNKS || (bytes > MAX_BYTES && !queue.chunks.is_empty()) {
+            *queue = Queue { has_gap: true, ..Queue::default() };
         } else {
-            waiting.bytes = bytes;
-            waiting.chunks.push_back(chunk.clone());
+            queue.bytes = bytes;
+            queue.chunks.push_back(chunk.clone());
         }
-        drop(waiting);
-        self.arrived.notify_one();
+        drop(queue);
+        self.changed.notify_one();
     }
 
-    /// Notes that events may be missing; those that wait are in the store, too.
-    pub fn miss(&self) {
-        *self.waiting.lock() = Waiting { missed: true, ..Waiting::default() };
-        self.arrived.notify_one();
+    /// Records a gap. Drops queued events, because the store has them, too.
+    pub fn mark_gap(&self) {
+        *self.queue.lock() = Queue { has_gap: true, ..Queue::default() };
+        self.changed.notify_one();
     }
 
-    /// Waits for something and takes it: about `bytes` of it, or more where that comes in
-    /// one piece.
-    pub async fn take(&self, bytes: usize) -> Post {
+    /// Waits for events and returns up to `max_bytes` of them, or a single larger chunk.
+    pub async fn receive(&self, max_bytes: usize) -> Received {
         loop {
-            if let Some(post) = self.waiting.lock().take(bytes) {
-                return post;
+            if let Some(received) = self.queue.lock().take(max_bytes) {
+                return received;
             }
-            self.arrived.notified().await;
+            self.changed.notified().await;
         }
     }
 }
 
-impl Waiting {
-    fn take(&mut self, bytes: usize) -> Option<Post> {
-        if mem::take(&mut self.missed) {
-            return Some(Post::Missed);
+impl Queue {
+    fn take(&mut self, max_bytes: usize) -> Option<Received> {
+        if mem::take(&mut self.has_gap) {
+            return Some(Received::Gap);
         }
         let mut taken = Vec::new();
         let mut size = 0;
-        while let Some(chunk) =
-            self.chunks.pop_front_if(|next| taken.is_empty() || size + next.bytes.len() <= bytes)
+        while let Some(chunk) = self
+            .chunks
+            .pop_front_if(|next| taken.is_empty() || size + next.bytes.len() <= max_bytes)
         {
             size += chunk.bytes.len();
             taken.push(chunk);
         }
         self.bytes -= size;
-        (!taken.is_empty()).then_some(Post::Chunks(taken))
+        (!taken.is_empty()).then_some(Received::Chunks(taken))
     }
 }
 
@@ -96,41 +95,43 @@ mod tests {
 
     use super::*;
 
-    fn chunk(size: usize) -> Arc<Chunk> {
-        Arc::new(Chunk { bytes: Bytes::from(vec![b'x'; size]), marks: Vec::new() })
+    fn chunk(size: usize) -> Arc<SseChunk> {
+        Arc::new(SseChunk { bytes: Bytes::from(vec![b'x'; size]), offsets: Vec::new() })
     }
 
-    fn taken(mailbox: &Mailbox, bytes: usize) -> Option<Vec<usize>> {
-        match mailbox.take(bytes).now_or_never()? {
-            Post::Chunks(chunks) => Some(chunks.iter().map(|chunk| chunk.bytes.len()).collect()),
-            Post::Missed => Some(Vec::new()),
+    fn taken(subscriber: &Subscriber, bytes: usize) -> Option<Vec<usize>> {
+        match subscriber.receive(bytes).now_or_never()? {
+            Received::Chunks(chunks) => {
+                Some(chunks.iter().map(|chunk| chunk.bytes.len()).collect())
+            }
+            Received::Gap => Some(Vec::new()),
         }
     }
 
     #[test]
-    fn what_is_ready_is_taken_together() {
-        let mailbox = Mailbox::default();
+    fn receive_batches_queued_chunks() {
+        let subscriber = Subscriber::default();
         for size in [1, 2, 3, 100] {
-            mailbox.put(&chunk(size));
+            subscriber.send(&chunk(size));
         }
-        assert_eq!(taken(&mailbox, 10), Some(vec![1, 2, 3]));
-        assert_eq!(taken(&mailbox, 10), Some(vec![100]));
-        assert_eq!(taken(&mailbox, 10), None);
+        assert_eq!(taken(&subscriber, 10), Some(vec![1, 2, 3]));
+        assert_eq!(taken(&subscriber, 10), Some(vec![100]));
+        assert_eq!(taken(&subscriber, 10), None);
     }
 
     #[test]
-    fn a_full_mailbox_forgets_and_says_so() {
-        let mailbox = Mailbox::default();
-        mailbox.put(&chunk(CAPACITY + 1));
-        assert_eq!(taken(&mailbox, 10), Some(vec![CAPACITY + 1]));
-        mailbox.put(&chunk(CAPACITY));
-        mailbox.put(&chunk(1));
-        mailbox.put(&chunk(2));
-        assert_eq!(taken(&mailbox, 10), Some(vec![]));
-        assert_eq!(taken(&mailbox, 10), Some(vec![2]));
-        mailbox.put(&chunk(1));
-        mailbox.miss();
-        assert_eq!(taken(&mailbox, 10), Some(vec![]));
-        assert_eq!(taken(&mailbox, 10), None);
+    fn full_queue_is_dropped_and_reported() {
+        let subscriber = Subscriber::default();
+        subscriber.send(&chunk(MAX_BYTES + 1));
+        assert_eq!(taken(&subscriber, 10), Some(vec![MAX_BYTES + 1]));
+        subscriber.send(&chunk(MAX_BYTES));
+        subscriber.send(&chunk(1));
+        subscriber.send(&chunk(2));
+        assert_eq!(taken(&subscriber, 10), Some(vec![]));
+        assert_eq!(taken(&subscriber, 10), Some(vec![2]));
+        subscriber.send(&chunk(1));
+        subscriber.mark_gap();
+        assert_eq!(taken(&subscriber, 10), Some(vec![]));
+        assert_eq!(taken(&subscriber, 10), None);
     }
 }

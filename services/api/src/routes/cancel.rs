@@ -1,4 +1,4 @@
-//! `POST /api/tasks/{id}/cancel`: ends a task.
+//! `POST /api/tasks/{id}/cancel`: cancels a task.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,7 +7,8 @@ use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -15,14 +16,14 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskAlreadyFini
 
 /// Cancel a task
 ///
-/// A waiting task is canceled at once, a running one as soon as its worker has stopped it.
-/// Should it end by itself before that, its own outcome counts.
+/// Cancels a waiting task immediately, and a running one as soon as its worker has stopped
+/// it. If the task ends before that, its own outcome is kept.
 #[utoipa::path(
     post,
     path = "/api/tasks/{id}/cancel",
     tag = "tasks",
     params(("id" = Uuid, Path, description = "The task's id")),
-    responses((status = 202, description = "The task, canceled or about to be", body = Task,
+    responses((status = 202, description = "The task, canceled or with a pending cancellation", body = Task,
         headers(("ETag", description = "Its version"))))
 )]
 pub(super) async fn cancel(
@@ -31,8 +32,8 @@ pub(super) async fn cancel(
     id: Id,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.cancel(principal.user_id, id).await.map_err(fault::task)?;
-    shown::task(StatusCode::ACCEPTED, &task)
+    let task = api.tasks.cancel(principal.user_id, id).await.map_err(task_problem)?;
+    response::task(StatusCode::ACCEPTED, &task)
 }
 
 #[cfg(test)]
@@ -40,7 +41,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn a_task_is_canceled_once() {
+    async fn task_is_canceled_once() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let (waiting, running) = (platform.submit(&token).await, platform.submit(&token).await);

@@ -1,4 +1,4 @@
-//! `GET /api/dead-letters`: tasks that failed for good.
+//! `GET /api/dead-letters`: lists failed tasks.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -16,7 +16,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
 /// List dead letters
 ///
-/// Everybody's failed tasks, newest first. For admins.
+/// Returns the failed tasks of all accounts, newest first. Requires the role `admin`.
 #[utoipa::path(
     get,
     path = "/api/dead-letters",
@@ -27,9 +27,9 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 pub(super) async fn dead_letters(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
-    Query(wanted): Query<Page>,
+    Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
     require_admin(principal.is_admin)?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
-    page::of(filter, wanted, &api.tasks).await
+    page::respond(filter, page, &api.tasks).await
 }

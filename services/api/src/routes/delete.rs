@@ -1,11 +1,11 @@
-//! `DELETE /api/tasks/{id}`: removes a task.
+//! `DELETE /api/tasks/{id}`: deletes a task.
 
 use axum::extract::State;
 use http::StatusCode;
 use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 
-use super::fault;
+use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -13,13 +13,13 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 
 /// Delete a task
 ///
-/// A running task is stopped first.
+/// Stops a running task first.
 #[utoipa::path(
     delete,
     path = "/api/tasks/{id}",
     tag = "tasks",
     params(("id" = Uuid, Path, description = "The task's id")),
-    responses((status = 204, description = "It is gone"))
+    responses((status = 204, description = "Deleted"))
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
@@ -27,7 +27,7 @@ pub(super) async fn delete(
     id: Id,
 ) -> Result<StatusCode, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    api.tasks.delete(principal.user_id, id).await.map_err(fault::task)?;
+    api.tasks.delete(principal.user_id, id).await.map_err(task_problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn a_deleted_task_is_gone() {
+    async fn deleted_task_is_not_found() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let id = platform.submit(&token).await;

@@ -1,4 +1,4 @@
-//! `GET /api/tasks/{id}/events`: what happened to a task, and what happens.
+//! `GET /api/tasks/{id}/events`: the events of a task, as a document or a stream.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -7,20 +7,24 @@ use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::{EventType, Timeline};
 
-use super::watch::{LastEventId, WantsStream};
-use super::{fault, shown};
+use super::response;
+use super::stream_headers::{LastEventId, WantsStream};
+use crate::error::store_problem;
 use crate::live::{Source, Stream};
 use crate::state::Api;
 use crate::token::AuthUser;
+
+/// The approximate size of an event as JSON.
+const EVENT_BYTES: usize = 384;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields];
 
 /// The events of a task
 ///
-/// All so far as a document. With `Accept: text/event-stream` as a stream, from the
-/// beginning or after `Last-Event-ID`, which ends with the terminal event of the newest
-/// generation. Each message has the event's `id`, its type as `event`, and as `data` the
-/// event's JSON.
+/// Returns the events so far as a document. With `Accept: text/event-stream`, streams the
+/// events from the first one or after `Last-Event-ID`, until the terminal event of the newest
+/// generation. Each message has the event's `id`, its type as `event`, and its JSON as
+/// `data`.
 #[utoipa::path(
     get,
     path = "/api/tasks/{id}/events",
@@ -28,14 +32,14 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields];
     params(
         ("id" = Uuid, Path, description = "The task's id"),
         ("Last-Event-ID" = Option<Uuid>, Header,
-            description = "A stream goes on after this event"),
+            description = "Resume a stream after this event"),
     ),
     responses(
         (status = 200, description = "The events, oldest first", content(
             (Timeline = "application/json"),
             (String = "text/event-stream"),
         )),
-        (status = 204, description = "`Last-Event-ID` was the last one: there is nothing to come"),
+        (status = 204, description = "`Last-Event-ID` was the last event"),
     )
 )]
 pub(super) async fn events(
@@ -47,17 +51,17 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
     if wants_stream {
-        let stream = Stream::open(api, principal, Source::Task(id), last).await?;
-        // 204 is what tells an EventSource not to come back.
-        let nothing = || StatusCode::NO_CONTENT.into_response();
-        return Ok(stream.map_or_else(nothing, Stream::into_response));
+        let stream = api.live.open(principal, Source::Task(id), last).await?;
+        // 204 makes an EventSource stop reconnecting.
+        let no_content = || StatusCode::NO_CONTENT.into_response();
+        return Ok(stream.map_or_else(no_content, Stream::into_response));
     }
-    let events = api.tasks.timeline(principal.user_id, id).await.map_err(fault::store)?;
-    let events = shown::found(events)?;
+    let events = api.tasks.timeline(principal.user_id, id).await.map_err(store_problem)?;
+    let events = response::found(events)?;
     if events.last().is_none_or(|event| event.kind == EventType::Deleted) {
         return Err(Problem::new(Code::TaskNotFound));
     }
-    shown::json(events.len() * 384 + 16, &Timeline { events })
+    response::json(events.len() * EVENT_BYTES + 16, &Timeline { events })
 }
 
 #[cfg(test)]
@@ -67,7 +71,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn the_timeline_is_told_from_its_beginning() {
+    async fn timeline_starts_with_the_first_event() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let id = platform.submit(&token).await;
@@ -76,20 +80,20 @@ mod tests {
         let answer = platform.get(&path).token(&token).header("accept", "*/*").send().await;
         let events = answer.json();
         let events = events["events"].as_array().expect("events");
-        let told: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
-        assert_eq!(told, ["created", "started", "finished"]);
+        let types: Vec<&Value> = events.iter().map(|event| &event["type"]).collect();
+        assert_eq!(types, ["created", "started", "finished"]);
         assert!(events.iter().all(|event| event["taskId"] == id.to_string()));
         assert_eq!((&events[1]["attempt"], &events[1]["worker"]), (&1.into(), &"worker-1".into()));
     }
 
     #[tokio::test]
-    async fn the_last_event_is_named_by_its_id() {
+    async fn last_event_id_must_be_an_event_id() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         for path in ["/api/events".to_owned(), format!("/api/tasks/{}/events", uuid::Uuid::nil())] {
             for last in ["x", "7", "00000000-0000-0000-0000-000000000000"] {
-                let asking = platform.get(&path).token(&token).header("last-event-id", last);
-                assert_eq!(asking.send().await.fields(), ["Last-Event-ID"], "{path}: {last}");
+                let request = platform.get(&path).token(&token).header("last-event-id", last);
+                assert_eq!(request.send().await.fields(), ["Last-Event-ID"], "{path}: {last}");
             }
         }
     }

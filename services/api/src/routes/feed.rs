@@ -1,4 +1,4 @@
-//! `GET /api/events`: everything that happens to the principal's tasks.
+//! `GET /api/events`: streams the events of the caller's tasks.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -6,7 +6,7 @@ use http::StatusCode;
 use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 
-use super::watch::LastEventId;
+use super::stream_headers::LastEventId;
 use crate::live::{Source, Stream};
 use crate::state::Api;
 use crate::token::AuthUser;
@@ -15,14 +15,14 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
 
 /// The events of all tasks
 ///
-/// A stream of everything that happens to the principal's tasks from now on, or after
-/// `Last-Event-ID`. It ends with the principal's token. Where several processes serve the
-/// platform, a stream that goes on may tell events of the second before again.
+/// Streams the events of all tasks of the caller from now on, or after `Last-Event-ID`. The
+/// stream ends when the caller's token does. If several processes serve the platform, a
+/// resumed stream may repeat events of the preceding second.
 #[utoipa::path(
     get,
     path = "/api/events",
     tag = "events",
-    params(("Last-Event-ID" = Option<Uuid>, Header, description = "Go on after this event")),
+    params(("Last-Event-ID" = Option<Uuid>, Header, description = "Resume after this event")),
     responses((status = 200, description = "The stream", body = String,
         content_type = "text/event-stream"))
 )]
@@ -31,6 +31,6 @@ pub(super) async fn feed(
     AuthUser(principal): AuthUser,
     LastEventId(last): LastEventId,
 ) -> Result<Response, Problem> {
-    let stream = Stream::open(api, principal, Source::Owner, last).await?;
+    let stream = api.live.open(principal, Source::Owner, last).await?;
     Ok(stream.map_or_else(|| StatusCode::NO_CONTENT.into_response(), Stream::into_response))
 }

@@ -1,4 +1,4 @@
-//! `GET /api/tasks/{id}`: a task.
+//! `GET /api/tasks/{id}`: returns a task.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,8 @@ use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::store_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -19,40 +20,40 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 
 /// Get a task
 ///
-/// With `If-None-Match` a task that hasn't changed is not sent again.
+/// With `If-None-Match`, an unchanged task is not sent again.
 #[utoipa::path(
     get,
     path = "/api/tasks/{id}",
     tag = "tasks",
     params(
         ("id" = Uuid, Path, description = "The task's id"),
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a copy at hand"),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of a cached copy"),
     ),
     responses(
         (status = 200, description = "The task", body = Task,
             headers(("ETag", description = "Its version"))),
-        (status = 304, description = "It hasn't changed"),
+        (status = 304, description = "Not changed"),
     )
 )]
 pub(super) async fn get(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
     id: Id,
-    copies: Copies,
+    if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = shown::found(api.tasks.get(principal.user_id, id).await.map_err(fault::store)?)?;
-    let etag = shown::etag(&task)?;
-    if copies.include(&etag) {
+    let task = response::found(api.tasks.get(principal.user_id, id).await.map_err(store_problem)?)?;
+    let etag = response::etag(&task)?;
+    if if_none_match.matches(&etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
-    shown::task(StatusCode::OK, &task)
+    response::task(StatusCode::OK, &task)
 }
 
-/// The copies that the client has (RFC 9110, 13.1.2).
-pub(super) struct Copies(Vec<HeaderValue>);
+/// `If-None-Match` (RFC 9110, 13.1.2).
+pub(super) struct IfNoneMatch(Vec<HeaderValue>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Copies {
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -60,9 +61,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Copies {
     }
 }
 
-impl Copies {
-    /// Whether `etag` is among them, by the weak comparison.
-    fn include(&self, etag: &HeaderValue) -> bool {
+impl IfNoneMatch {
+    /// Whether `etag` matches, by weak comparison.
+    fn matches(&self, etag: &HeaderValue) -> bool {
         let tags = self.0.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
         tags.map(<[u8]>::trim_ascii)
             .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
@@ -74,7 +75,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn a_copy_is_good_until_the_task_changes() {
+    async fn etag_matches_until_the_task_changes() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let id = platform.submit(&token).await;
@@ -82,14 +83,14 @@ mod tests {
         let answer = platform.get(&path).token(&token).send().await;
         let etag = answer.header("etag").to_owned();
         for copies in [&etag, "*", &format!("W/{etag}"), &format!("\"x\", {etag}")] {
-            let asking = platform.get(&path).token(&token).header("if-none-match", copies);
-            let answer = asking.send().await;
+            let request = platform.get(&path).token(&token).header("if-none-match", copies);
+            let answer = request.send().await;
             assert_eq!((answer.status(), answer.body()), (304, ""), "{copies}");
             assert_eq!(answer.header("etag"), etag);
         }
         platform.finish(&token, id).await;
-        let asking = platform.get(&path).token(&token).header("if-none-match", &etag);
-        let answer = asking.send().await;
+        let request = platform.get(&path).token(&token).header("if-none-match", &etag);
+        let answer = request.send().await;
         assert_eq!(answer.status(), 200);
         assert_ne!(answer.header("etag"), etag);
         let task = answer.json();

@@ -1,4 +1,4 @@
-//! `GET /api/kinds`: what can be run.
+//! `GET /api/kinds`: lists the kinds that workers run.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -6,7 +6,8 @@ use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Kinds;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::store_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -14,7 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 
 /// The kinds of tasks
 ///
-/// What the platform's workers can run, with a JSON Schema of each kind's `data`.
+/// Returns the kinds that the workers run, with a JSON Schema of each kind's `data`.
 #[utoipa::path(
     get,
     path = "/api/kinds",
@@ -22,8 +23,8 @@ pub(super) const PROBLEMS: &[Code] = &[];
     responses((status = 200, description = "The kinds by name", body = Kinds))
 )]
 pub(super) async fn kinds(State(api): State<Api>, _caller: AuthUser) -> Result<Response, Problem> {
-    let kinds = api.tasks.kinds().await.map_err(fault::store)?;
-    shown::json(4096, &Kinds { kinds })
+    let kinds = api.tasks.kinds().await.map_err(store_problem)?;
+    response::json(4096, &Kinds { kinds })
 }
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn kinds_are_what_workers_announced() {
+    async fn kinds_are_those_announced_by_workers() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         platform.announce("echo").await;

@@ -1,4 +1,4 @@
-//! `GET /api/tasks`: finds the principal's tasks.
+//! `GET /api/tasks`: lists the caller's tasks.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,25 +14,25 @@ use super::page;
 use crate::state::Api;
 use crate::token::AuthUser;
 
-/// Longer values of a filter are told to be too long, not to match nothing.
-const LONGEST: usize = 500;
+/// Longer filter values are rejected rather than matching nothing.
+const MAX_FILTER_LENGTH: usize = 500;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
 
-/// Which tasks are wanted.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct ListQuery {
     id: Option<String>,
     status: Option<Status>,
     kind: Option<String>,
     page: Page,
 }
 
-impl FromFields for Wanted {
+impl FromFields for ListQuery {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let id = fields.optional(|fields| fields.text("id", 1..=LONGEST), "id");
-        let kind = fields.optional(|fields| fields.text("kind", 1..=LONGEST), "kind");
-        let status = fields.optional(|fields| fields.text("status", 1..=LONGEST), "status");
+        let id = fields.optional(|fields| fields.text("id", 1..=MAX_FILTER_LENGTH), "id");
+        let kind = fields.optional(|fields| fields.text("kind", 1..=MAX_FILTER_LENGTH), "kind");
+        let status =
+            fields.optional(|fields| fields.text("status", 1..=MAX_FILTER_LENGTH), "status");
         let status = status.and_then(|status| {
             let read = status.parse().ok();
             if read.is_none() {
@@ -47,7 +47,7 @@ impl FromFields for Wanted {
 
 /// List tasks
 ///
-/// The principal's tasks, newest first, a page at a time.
+/// Returns the caller's tasks, newest first, in pages.
 #[utoipa::path(
     get,
     path = "/api/tasks",
@@ -63,22 +63,45 @@ impl FromFields for Wanted {
 pub(super) async fn list(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
-    Query(wanted): Query<Wanted>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let Wanted { id, status, kind, page: wanted } = wanted;
+    let ListQuery { id, status, kind, page } = query;
     let Ok(id) = id.map(|id| id.parse::<Uuid>()).transpose() else {
-        // What is no id is no task's id.
+        // An invalid id matches no task.
         return page::empty();
     };
     let filter = Filter { owner: Some(principal.user_id), id, status, kind, ..Filter::default() };
-    page::of(filter, wanted, &api.tasks).await
+    page::respond(filter, page, &api.tasks).await
 }
 
 #[cfg(test)]
 mod tests {
+    use miniapp_types::fields::read_query;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::ListQuery;
     use crate::testing::{Platform, Token};
+
+    fn any_name() -> impl Strategy<Value = String> {
+        const KNOWN: [&str; 5] = ["id", "status", "kind", "limit", "cursor"];
+        prop_oneof![
+            3 => proptest::sample::select(&KNOWN[..]).prop_map(str::to_owned),
+            1 => any::<String>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_queries_are_parsed_without_panic(
+            pairs in vec((any_name(), prop_oneof![any::<String>(), "[0-9]{1,12}"]), 0..6),
+        ) {
+            if let Ok(query) = read_query::<ListQuery>(pairs) {
+                prop_assert!((1..=200).contains(&query.page.limit));
+            }
+        }
+    }
 
     async fn listed(platform: &Platform, token: &Token, query: &str) -> (Vec<String>, Value) {
         let path = format!("/api/tasks{query}");
@@ -91,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tasks_come_a_page_at_a_time() {
+    async fn list_is_paginated() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         platform.submit(&platform.auth.sign_in()).await;
@@ -116,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_of_large_tasks_is_cut_short() {
+    async fn page_of_large_tasks_is_cut_short() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let data = "x".repeat(200 * 1024);
@@ -142,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn filters_narrow_the_list() {
+    async fn filters_select_tasks() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let (one, two) = (platform.submit(&token).await, platform.submit(&token).await);
@@ -166,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_fault_of_a_query_is_told() {
+    async fn invalid_query_reports_every_field() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let cases = [

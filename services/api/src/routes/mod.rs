@@ -1,24 +1,23 @@
-//! The endpoints, one a file.
+//! The endpoints, one per file.
 
 mod cancel;
 mod dead_letters;
 mod delete;
 mod events;
-pub(crate) mod fault;
 mod feed;
 mod get;
 mod kinds;
 mod list;
 mod page;
 mod requeue;
+mod response;
 mod restart;
-mod shown;
 mod stats;
+mod stream_headers;
 mod submission;
 mod submit;
 #[cfg(test)]
 mod tests;
-mod watch;
 mod workers;
 
 use miniapp_types::limits;
@@ -28,7 +27,7 @@ use utoipa_axum::routes;
 use crate::openapi::{self, with_problems};
 use crate::state::Api;
 
-/// All of them, with their description.
+/// Returns the routes with their OpenAPI description.
 pub(crate) fn router() -> OpenApiRouter<Api> {
     let mut router = OpenApiRouter::with_openapi(openapi::document())
         .routes(with_problems(routes!(submit::submit), submit::PROBLEMS))

@@ -7,13 +7,14 @@ use miniapp_tasks::{Filter, Task, Tasks};
 use miniapp_types::page::{Page, cursor};
 use serde::Serialize;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::store_problem;
 
-/// A page whose tasks have more bytes than this is cut short: its limit is one for
-/// people, this one is for memory, which a page takes until the slowest client has it.
-const MOST_BYTES: u32 = 1 << 20;
+/// Limits the memory of a page, which is held until the slowest client has received it.
+/// Larger pages are cut short.
+const MAX_BYTES: u32 = 1 << 20;
 
-/// [`miniapp_types::task::TaskPage`], written from what the store gave.
+/// Serializes as [`miniapp_types::task::TaskPage`], without copying the tasks.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ShownPage<'a> {
@@ -21,29 +22,33 @@ struct ShownPage<'a> {
     next_cursor: Option<String>,
 }
 
-/// The page that is wanted of the tasks that `filter` lets through.
-pub(super) async fn of(filter: Filter, wanted: Page, tasks: &Tasks) -> Result<Response, Problem> {
-    // One more tells whether there is a next page.
-    let limit = wanted.limit + 1;
-    let filter = Filter { before: wanted.before, limit, max_bytes: Some(MOST_BYTES), ..filter };
-    let found = tasks.list(&filter).await.map_err(fault::store)?;
+/// Returns the requested page of the tasks that match `filter`.
+pub(super) async fn respond(
+    filter: Filter,
+    page: Page,
+    tasks: &Tasks,
+) -> Result<Response, Problem> {
+    // One more shows whether there is a next page.
+    let limit = page.limit + 1;
+    let filter = Filter { before: page.before, limit, max_bytes: Some(MAX_BYTES), ..filter };
+    let found = tasks.list(&filter).await.map_err(store_problem)?;
     let (count, size) = fitting(&found);
-    let shown = count.min(wanted.limit as usize);
-    let is_full = size > MOST_BYTES as usize;
-    answer(&found[..shown], size, shown == found.len() && !is_full)
+    let shown = count.min(page.limit as usize);
+    let is_full = size > MAX_BYTES as usize;
+    build(&found[..shown], size, shown == found.len() && !is_full)
 }
 
-/// A page without tasks.
+/// Returns a page without tasks.
 pub(super) fn empty() -> Result<Response, Problem> {
-    answer(&[], 0, true)
+    build(&[], 0, true)
 }
 
-/// How many of `tasks` a page has room for, the first in any case, and their bytes.
+/// Returns how many of `tasks` fit into a page, at least one, and their size.
 fn fitting(tasks: &[Task]) -> (usize, usize) {
     let mut size = 0;
     for (count, task) in tasks.iter().enumerate() {
-        let with_this = size + shown::size(task);
-        if count > 0 && with_this > MOST_BYTES as usize {
+        let with_this = size + response::size(task);
+        if count > 0 && with_this > MAX_BYTES as usize {
             return (count, size);
         }
         size = with_this;
@@ -51,8 +56,8 @@ fn fitting(tasks: &[Task]) -> (usize, usize) {
     (tasks.len(), size)
 }
 
-fn answer(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
+fn build(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
     let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
     let tasks = tasks.iter().map(Task::view).collect();
-    shown::json(size + 64, &ShownPage { tasks, next_cursor })
+    response::json(size + 64, &ShownPage { tasks, next_cursor })
 }

@@ -1,4 +1,4 @@
-//! `POST /api/dead-letters/{id}/requeue`: gives a failed task another chance.
+//! `POST /api/dead-letters/{id}/requeue`: restarts a failed task.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,7 +7,8 @@ use miniapp_http::{Id, Problem, require_admin};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -15,7 +16,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::TaskNotFound, Code
 
 /// Requeue a dead letter
 ///
-/// Anybody's failed task awaits a worker again, as a new generation. For admins.
+/// Restarts a failed task of any account as a new generation. Requires the role `admin`.
 #[utoipa::path(
     post,
     path = "/api/dead-letters/{id}/requeue",
@@ -31,8 +32,8 @@ pub(super) async fn requeue(
 ) -> Result<Response, Problem> {
     require_admin(principal.is_admin)?;
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.requeue(id).await.map_err(fault::task)?;
-    shown::task(StatusCode::OK, &task)
+    let task = api.tasks.requeue(id).await.map_err(task_problem)?;
+    response::task(StatusCode::OK, &task)
 }
 
 #[cfg(test)]
@@ -42,7 +43,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn an_admin_gives_failed_tasks_another_chance() {
+    async fn admin_requeues_failed_tasks() {
         let platform = Platform::start().await;
         let (user, admin) = (platform.auth.sign_in(), platform.auth.sign_in_as_admin());
         let mut failed = Vec::new();

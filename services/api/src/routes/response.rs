@@ -1,4 +1,4 @@
-//! Tasks as answers.
+//! Responses with tasks.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -9,10 +9,10 @@ use miniapp_tasks::Task;
 use miniapp_types::problem::Code;
 use serde::Serialize;
 
-/// The room that a task without data and result takes as JSON, more or less.
-const TASK: usize = 640;
+/// The approximate size of a task as JSON, without data and result.
+const TASK_BYTES: usize = 640;
 
-/// A task with its `ETag`.
+/// Returns a task with its `ETag`.
 pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem> {
     miniapp_telemetry::trace::link_current_span("task.id", task.id, &task.spec.trace);
     let mut response = json(size(task), &task.view())?;
@@ -21,18 +21,18 @@ pub(super) fn task(status: StatusCode, task: &Task) -> Result<Response, Problem>
     Ok(response)
 }
 
-/// About how many bytes a task takes as JSON.
+/// Returns the approximate size of a task as JSON.
 pub(super) fn size(task: &Task) -> usize {
     let result = task.state.result.as_deref().map_or(0, |result| result.get().len());
-    TASK + task.spec.data.get().len() + result
+    TASK_BYTES + task.spec.data.get().len() + result
 }
 
-/// A task's entity tag: every change of a task is a new version of it.
+/// Returns the entity tag of a task: its version, which every change increases.
 pub(super) fn etag(task: &Task) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(format!("\"{}\"", task.state.version)).map_err(Problem::internal)
 }
 
-/// JSON of about `size` bytes.
+/// Returns JSON of about `size` bytes.
 pub(super) fn json(size: usize, body: &impl Serialize) -> Result<Response, Problem> {
     let mut text = Vec::with_capacity(size);
     serde_json::to_writer(&mut text, body).map_err(Problem::internal)?;
@@ -41,7 +41,7 @@ pub(super) fn json(size: usize, body: &impl Serialize) -> Result<Response, Probl
     Ok(response)
 }
 
-/// What is there, or the problem that there is no such task.
+/// Returns the problem `task_not_found` for `None`.
 pub(super) fn found<T>(found: Option<T>) -> Result<T, Problem> {
     found.ok_or_else(|| Problem::new(Code::TaskNotFound))
 }

@@ -1,4 +1,4 @@
-//! `PUT /api/tasks/{id}`: runs a task again.
+//! `PUT /api/tasks/{id}`: restarts a task.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -7,7 +7,8 @@ use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -15,7 +16,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished
 
 /// Restart a task
 ///
-/// A task that has ended awaits a worker again, as a new generation; its events are kept.
+/// Restarts a finished task as a new generation. Its events are kept.
 #[utoipa::path(
     put,
     path = "/api/tasks/{id}",
@@ -30,8 +31,8 @@ pub(super) async fn restart(
     id: Id,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.restart(principal.user_id, id).await.map_err(fault::task)?;
-    shown::task(StatusCode::OK, &task)
+    let task = api.tasks.restart(principal.user_id, id).await.map_err(task_problem)?;
+    response::task(StatusCode::OK, &task)
 }
 
 #[cfg(test)]
@@ -41,7 +42,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn only_what_has_ended_is_restarted() {
+    async fn only_finished_tasks_are_restarted() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let id = platform.submit(&token).await;

@@ -1,4 +1,4 @@
-//! `GET /api/stats`: how many tasks stand where.
+//! `GET /api/stats`: counts tasks by status.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -6,28 +6,29 @@ use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Stats;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::store_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
 pub(super) const PROBLEMS: &[Code] = &[];
 
-/// Numbers about tasks
+/// Task statistics
 ///
-/// About the principal's own; an admin's are about all.
+/// Covers the caller's tasks; for admins, all tasks.
 #[utoipa::path(
     get,
     path = "/api/stats",
     tag = "platform",
-    responses((status = 200, description = "The numbers", body = Stats))
+    responses((status = 200, description = "The statistics", body = Stats))
 )]
 pub(super) async fn stats(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
 ) -> Result<Response, Problem> {
     let owner = (!principal.is_admin).then_some(principal.user_id);
-    let stats = api.tasks.stats(owner).await.map_err(fault::store)?;
-    shown::json(256, &stats)
+    let stats = api.tasks.stats(owner).await.map_err(store_problem)?;
+    response::json(256, &stats)
 }
 
 #[cfg(test)]
@@ -37,7 +38,7 @@ mod tests {
     use crate::testing::{Platform, Token};
 
     #[tokio::test]
-    async fn numbers_are_ones_own_and_an_admins_of_all() {
+    async fn stats_cover_own_tasks_or_all_for_admins() {
         let platform = Platform::start().await;
         let (user, admin) = (platform.auth.sign_in(), platform.auth.sign_in_as_admin());
         let done = platform.submit(&user).await;

@@ -1,4 +1,4 @@
-//! What a request for events says in its headers.
+//! The headers of requests for events.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The event that the client got last, where it says so.
+/// `Last-Event-ID`: the last event that the client has received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LastEventId(pub Option<Uuid>);
 
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequestParts<S> for LastEventId {
     }
 }
 
-/// Whether the client wants a stream of events rather than a document.
+/// Whether `Accept` prefers an event stream over a document.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WantsStream(pub bool);
 
@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WantsStream {
     }
 }
 
-/// The stream has to be named, and to be wanted no less than JSON.
+/// The stream has to be listed explicitly, with at least the weight of JSON.
 fn wants_stream(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<(&str, f32)> = values.flat_map(|value| value.split(',')).map(range).collect();
@@ -54,7 +54,7 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     stream > 0.0 && stream >= weight("application/json")
 }
 
-/// A media range and its weight (RFC 9110, 12.4.2).
+/// Parses a media range and its weight (RFC 9110, 12.4.2).
 fn range(text: &str) -> (&str, f32) {
     let mut parts = text.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
@@ -64,12 +64,31 @@ fn range(text: &str) -> (&str, f32) {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use futures_util::FutureExt as _;
+    use http::{HeaderValue, Request};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
 
+    proptest! {
+        #[test]
+        fn arbitrary_headers_are_parsed_without_panic(bytes in vec(any::<u8>(), 0..60)) {
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, value.clone());
+            wants_stream(&headers);
+            let request = Request::builder().header(LAST_EVENT_ID, value).body(());
+            let (mut parts, ()) = request.expect("a request").into_parts();
+            let last = LastEventId::from_request_parts(&mut parts, &());
+            if let Ok(LastEventId(Some(id))) = last.now_or_never().expect("ready") {
+                prop_assert_eq!(id.get_version(), Some(uuid::Version::SortRand));
+            }
+        }
+    }
+
     #[test]
-    fn a_stream_is_sent_to_who_asks_for_one() {
+    fn accept_selects_the_stream() {
         let cases = [
             ("", false),
             ("*/*", false),

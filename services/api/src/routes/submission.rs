@@ -1,65 +1,85 @@
-//! What a request for a new task says in its body and headers.
+//! The body and headers of a request that submits a task.
 
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::HeaderName;
 use miniapp_http::{Problem, read_json};
+use miniapp_tasks::StoreError;
 use miniapp_types::fields::{BodyError, FromFields as _};
 use miniapp_types::problem::FieldError;
 use miniapp_types::task::SubmitTask;
 
-use super::fault;
-use crate::state::Api;
+use crate::error::store_problem;
 
-/// The kind of a task that names none.
-pub(super) const USUAL_KIND: &str = "simulate";
+pub(super) const DEFAULT_KIND: &str = "simulate";
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST_KEY: usize = 255;
+const MAX_KEY_LENGTH: usize = 255;
 
-/// A task that is wanted, and the client's key against doubles. What is wrong with either
-/// is told at once.
+/// A parsed request. Its errors are kept, so that [`Self::validate`] reports all of them
+/// together.
 #[derive(Debug)]
 pub(super) struct Submission {
-    pub task: SubmitTask,
-    pub key: Option<String>,
+    /// The kind, even if other fields are invalid.
+    kind: Option<String>,
+    task: Result<SubmitTask, Vec<FieldError>>,
+    key: Result<Option<String>, String>,
 }
 
-impl FromRequest<Api> for Submission {
+impl<S: Send + Sync> FromRequest<S> for Submission {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let key = key(request.headers());
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let key = idempotency_key(request.headers());
         let body = read_json(request).await?;
         let kind = body.text("kind");
-        let is_known = api.kinds.allow(kind.as_deref().unwrap_or(USUAL_KIND), &api.tasks).await;
-        let (task, mut faults) = match SubmitTask::from_body(body) {
-            Ok(task) => (Some(task), Vec::new()),
-            Err(BodyError::Fields(faults)) => (None, faults),
-            Err(fault @ BodyError::NotAnObject) => return Err(fault.into()),
+        let task = match SubmitTask::from_body(body) {
+            Ok(task) => Ok(task),
+            Err(BodyError::Fields(errors)) => Err(errors),
+            Err(error @ BodyError::NotAnObject) => return Err(error.into()),
         };
-        match is_known {
-            Ok(false) if faults.iter().all(|fault| fault.field != "kind") => {
-                faults.push(field_fault("kind", "is none that a worker can run"));
-            }
-            Err(error) if faults.is_empty() && key.is_ok() => return Err(fault::store(error)),
-            _ => {}
-        }
-        match (task, key) {
-            (Some(task), Ok(key)) if faults.is_empty() => return Ok(Self { task, key }),
-            (_, Err(message)) => faults.push(field_fault("Idempotency-Key", message)),
-            _ => {}
-        }
-        Err(Problem::invalid_fields(faults))
+        Ok(Self { kind, task, key })
     }
 }
 
-fn field_fault(field: &str, message: impl Into<String>) -> FieldError {
+impl Submission {
+    pub fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or(DEFAULT_KIND)
+    }
+
+    /// Returns the task and the idempotency key, or all errors. `kind_is_known` is the result
+    /// of looking up [`Self::kind`].
+    pub fn validate(
+        self,
+        kind_is_known: Result<bool, StoreError>,
+    ) -> Result<(SubmitTask, Option<String>), Problem> {
+        let Self { task, key, .. } = self;
+        let (task, mut errors) = match task {
+            Ok(task) => (Some(task), Vec::new()),
+            Err(errors) => (None, errors),
+        };
+        match kind_is_known {
+            Ok(false) if errors.iter().all(|error| error.field != "kind") => {
+                errors.push(field_error("kind", "is none that a worker can run"));
+            }
+            Err(error) if errors.is_empty() && key.is_ok() => return Err(store_problem(error)),
+            _ => {}
+        }
+        match (task, key) {
+            (Some(task), Ok(key)) if errors.is_empty() => return Ok((task, key)),
+            (_, Err(message)) => errors.push(field_error("Idempotency-Key", message)),
+            _ => {}
+        }
+        Err(Problem::invalid_fields(errors))
+    }
+}
+
+fn field_error(field: &str, message: impl Into<String>) -> FieldError {
     FieldError { field: field.to_owned(), message: message.into() }
 }
 
-/// The client's key, or what is wrong with it.
-fn key(headers: &HeaderMap) -> Result<Option<String>, String> {
+/// Returns the idempotency key, or why it is invalid.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, String> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -67,10 +87,10 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, String> {
     }
     let key = value.to_str().ok().filter(|key| {
         let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
-        is_visible && (1..=LONGEST_KEY).contains(&key.len())
+        is_visible && (1..=MAX_KEY_LENGTH).contains(&key.len())
     });
-    let unfit = || format!("must have 1 to {LONGEST_KEY} visible ASCII characters");
-    key.map(|key| Some(key.to_owned())).ok_or_else(unfit)
+    let invalid = || format!("must have 1 to {MAX_KEY_LENGTH} visible ASCII characters");
+    key.map(|key| Some(key.to_owned())).ok_or_else(invalid)
 }
 
 #[cfg(test)]
@@ -96,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_fault_of_a_body_is_told() {
+    async fn invalid_body_reports_every_field() {
         let (platform, token) = start().await;
         platform.announce("echo").await;
         platform.announce("simulate").await;
@@ -134,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_body_is_refused() {
+    async fn malformed_bodies_are_rejected() {
         let (platform, token) = start().await;
         let json = "application/json";
         let deep = format!("{{\"data\":{}", "[".repeat(10_000));
@@ -149,8 +169,9 @@ mod tests {
             ("text/plain", body().to_string(), 415, "unsupported_media_type"),
         ];
         for (content_type, text, status, code) in cases {
-            let asking = platform.post("/api/tasks").token(&token).body(content_type, text.clone());
-            let answer = asking.send().await;
+            let request =
+                platform.post("/api/tasks").token(&token).body(content_type, text.clone());
+            let answer = request.send().await;
             assert_eq!(answer.problem(), (status, code.to_owned()), "{text:.40}");
         }
         let bytes = b"{\"description\":\"\xff\"}".to_vec();
@@ -159,20 +180,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_visible_ascii() {
+    async fn idempotency_key_must_be_visible_ascii() {
         let (platform, token) = start().await;
         for key in ["", "a b", "\u{fc}", &"k".repeat(256)] {
-            let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", key);
-            assert_eq!(asking.json(&body()).send().await.fields(), ["Idempotency-Key"], "{key}");
+            let request = platform.post("/api/tasks").token(&token).header("idempotency-key", key);
+            assert_eq!(request.json(&body()).send().await.fields(), ["Idempotency-Key"], "{key}");
         }
-        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", "a");
-        let answer = asking.header("idempotency-key", "b").json(&body()).send().await;
+        let request = platform.post("/api/tasks").token(&token).header("idempotency-key", "a");
+        let answer = request.header("idempotency-key", "b").json(&body()).send().await;
         assert_eq!(answer.fields(), ["Idempotency-Key"]);
-        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", "a b");
-        let answer = asking.json(&with("ttl", json!(0))).send().await;
-        assert_eq!(answer.fields(), ["ttl", "Idempotency-Key"], "told with the others");
+        let request = platform.post("/api/tasks").token(&token).header("idempotency-key", "a b");
+        let answer = request.json(&with("ttl", json!(0))).send().await;
+        assert_eq!(answer.fields(), ["ttl", "Idempotency-Key"], "reported with the others");
         let longest = "k".repeat(255);
-        let asking = platform.post("/api/tasks").token(&token).header("idempotency-key", &longest);
-        assert_eq!(asking.json(&body()).send().await.status(), 201);
+        let request = platform.post("/api/tasks").token(&token).header("idempotency-key", &longest);
+        assert_eq!(request.json(&body()).send().await.status(), 201);
     }
 }

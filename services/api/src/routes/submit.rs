@@ -1,4 +1,4 @@
-//! `POST /api/tasks`: accepts a task.
+//! `POST /api/tasks`: submits a task.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -17,12 +17,13 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::submission::{Submission, USUAL_KIND};
-use super::{fault, shown};
+use super::response;
+use super::submission::{DEFAULT_KIND, Submission};
+use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
-const USUAL_ATTEMPTS: u32 = 3;
+const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
 pub(super) const PROBLEMS: &[Code] = &[
     Code::MalformedBody,
@@ -35,9 +36,8 @@ pub(super) const PROBLEMS: &[Code] = &[
 
 /// Submit a task
 ///
-/// The task is stored when the answer comes, and is run even if everything breaks down
-/// right after. With an `Idempotency-Key` a request can be repeated without making a
-/// second task.
+/// The task is stored before the response is sent, and survives a crash of any process. With
+/// an `Idempotency-Key`, the request can be repeated without creating a second task.
 #[utoipa::path(
     post,
     path = "/api/tasks",
@@ -45,15 +45,15 @@ pub(super) const PROBLEMS: &[Code] = &[
     request_body = SubmitTask,
     params((
         "Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-        description = "Visible ASCII characters; the same key and body give the same task",
+        description = "Visible ASCII characters; the same key and body return the same task",
     )),
     responses(
         (status = 201, description = "Accepted", body = Task, headers(
-            ("Location", description = "Where the task is"),
+            ("Location", description = "The URL of the task"),
             ("ETag", description = "Its version"),
         )),
-        (status = 200, description = "Accepted before, with the same key", body = Task, headers(
-            ("Location", description = "Where the task is"),
+        (status = 200, description = "Accepted earlier with the same key", body = Task, headers(
+            ("Location", description = "The URL of the task"),
             ("ETag", description = "Its version"),
         )),
     )
@@ -61,18 +61,20 @@ pub(super) const PROBLEMS: &[Code] = &[
 pub(super) async fn submit(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
-    Submission { task, key }: Submission,
+    submission: Submission,
 ) -> Result<Response, Problem> {
+    let is_known = api.kinds.allow(submission.kind(), &api.tasks).await;
+    let (task, key) = submission.validate(is_known)?;
     let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
     }
-    let kind = kind.unwrap_or_else(|| USUAL_KIND.to_owned());
-    let max_attempts = max_attempts.unwrap_or(USUAL_ATTEMPTS);
+    let kind = kind.unwrap_or_else(|| DEFAULT_KIND.to_owned());
+    let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let run_at = run_at.map(truncate_to_micros);
     let key = key.map(|key| {
-        let asked = Asked {
+        let fingerprint = Fingerprint {
             kind: &kind,
             description: &description,
             data: &data,
@@ -80,7 +82,7 @@ pub(super) async fn submit(
             max_attempts,
             run_at,
         };
-        Ok::<_, Problem>(IdempotencyKey { key, digest: asked.digest()? })
+        Ok::<_, Problem>(IdempotencyKey { key, digest: fingerprint.digest()? })
     });
     let key = key.transpose()?;
     let new = NewTask {
@@ -95,19 +97,19 @@ pub(super) async fn submit(
         key,
         trace: miniapp_telemetry::trace::current_context(),
     };
-    let submitted = api.tasks.submit(new).await.map_err(fault::task)?;
+    let submitted = api.tasks.submit(new).await.map_err(task_problem)?;
     let status = if submitted.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/api/tasks/{}", submitted.task.id);
     let location = HeaderValue::try_from(location).map_err(Problem::internal)?;
-    let mut response = shown::task(status, &submitted.task)?;
+    let mut response = response::task(status, &submitted.task)?;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
 }
 
-/// What is asked for, defaults filled in: two bodies that ask for the same are the same,
-/// whatever the order of their fields.
+/// The content of a request with defaults applied. Requests with equal content have equal
+/// digests, regardless of the order of their fields.
 #[derive(Serialize)]
-struct Asked<'a> {
+struct Fingerprint<'a> {
     kind: &'a str,
     description: &'a str,
     #[serde(serialize_with = "sorted")]
@@ -117,7 +119,7 @@ struct Asked<'a> {
     run_at: Option<Timestamp>,
 }
 
-impl Asked<'_> {
+impl Fingerprint<'_> {
     fn digest(&self) -> Result<[u8; 32], Problem> {
         let text = serde_json::to_vec(self).map_err(Problem::internal)?;
         let mut bytes = [0; 32];
@@ -126,7 +128,7 @@ impl Asked<'_> {
     }
 }
 
-/// The order of fields is no difference between two requests.
+/// Serializes `data` with sorted fields.
 fn sorted<S: Serializer>(data: &RawValue, serializer: S) -> Result<S::Ok, S::Error> {
     let value: Value = serde_json::from_str(data.get()).map_err(serde::ser::Error::custom)?;
     value.serialize(serializer)
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_is_accepted_and_can_be_found() {
+    async fn submitted_task_can_be_read() {
         let (platform, token) = start().await;
         let answer = platform.post("/api/tasks").token(&token).json(&body()).send().await;
         let task = answer.json();
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_out_has_a_default() {
+    async fn optional_fields_have_defaults() {
         let (platform, token) = start().await;
         let body = json!({"description": "d", "data": "text", "ttl": 1, "kind": null});
         let answer = platform.post("/api/tasks").token(&token).json(&body).send().await;
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn data_has_its_own_limit() {
+    async fn data_size_is_limited() {
         let (platform, token) = start().await;
         let of_size = |size: usize| with("data", json!("x".repeat(size - 2)));
         let answer =
@@ -202,17 +204,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_makes_a_request_repeatable() {
+    async fn idempotency_key_makes_requests_repeatable() {
         let (platform, token) = start().await;
-        let ask = async |token: &Token, key: &str, body: &Value| {
-            let asking = platform.post("/api/tasks").token(token).header("idempotency-key", key);
-            asking.json(body).send().await
+        let send = async |token: &Token, key: &str, body: &Value| {
+            let request = platform.post("/api/tasks").token(token).header("idempotency-key", key);
+            request.json(body).send().await
         };
-        let first = ask(&token, "k", &body()).await;
+        let first = send(&token, "k", &body()).await;
         assert_eq!(first.status(), 201);
         let same = json!({"kind": "echo", "ttl": 5, "data": {"a": [1, null], "b": 2},
             "description": "d", "maxAttempts": 3});
-        let again = ask(&token, "k", &same).await;
+        let again = send(&token, "k", &same).await;
         assert_eq!((again.status(), again.json()), (200, first.json()));
         assert_eq!(again.header("location"), first.header("location"));
         for (field, value) in [
@@ -223,21 +225,21 @@ mod tests {
             ("runAt", json!("2031-01-01T00:00:00Z")),
             ("description", json!("e")),
         ] {
-            let other = ask(&token, "k", &with(field, value)).await;
+            let other = send(&token, "k", &with(field, value)).await;
             assert_eq!(other.problem(), (422, "idempotency_key_reused".to_owned()), "{field}");
         }
-        assert_eq!(ask(&token, "other", &body()).await.status(), 201);
+        assert_eq!(send(&token, "other", &body()).await.status(), 201);
         let someone = platform.auth.sign_in();
-        assert_eq!(ask(&someone, "k", &body()).await.status(), 201);
+        assert_eq!(send(&someone, "k", &body()).await.status(), 201);
     }
 
     #[tokio::test]
-    async fn data_comes_back_as_it_was_sent() {
+    async fn data_is_returned_verbatim() {
         let (platform, token) = start().await;
         let data = r#"{"z":18446744073709551617,"a":[-0,1.50,1E2],"z":"\u00e9"}"#;
         let body = format!(r#"{{"description":"d","ttl":5.0,"data":{data}}}"#);
-        let asking = platform.post("/api/tasks").token(&token).body("application/json", body);
-        let answer = asking.send().await;
+        let request = platform.post("/api/tasks").token(&token).body("application/json", body);
+        let answer = request.send().await;
         assert_eq!((answer.status(), &answer.json()["ttl"]), (201, &json!(5)));
         let found = platform.get(answer.header("location")).token(&token).send().await;
         for answer in [&answer, &found] {
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_time_in_the_past_means_now() {
+    async fn run_at_in_the_past_means_now() {
         let (platform, token) = start().await;
         for (run_at, kept) in [
             ("2029-12-31T23:59:59Z", Value::Null),
@@ -259,16 +261,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kind_is_accepted_as_soon_as_a_worker_tells_of_it() {
+    async fn kind_is_accepted_once_a_worker_announces_it() {
         let (platform, token) = start().await;
-        let ask = async || {
-            let asking = platform.post("/api/tasks").token(&token).json(&body());
-            asking.send().await.status()
+        let send = async || {
+            let request = platform.post("/api/tasks").token(&token).json(&body());
+            request.send().await.status()
         };
-        assert_eq!(ask().await, 201, "nothing is known yet");
+        assert_eq!(send().await, 201, "nothing is known yet");
         platform.announce("hash").await;
-        crate::testing::eventually("refused", async || ask().await == 422).await;
+        crate::testing::eventually("refused", async || send().await == 422).await;
         platform.announce("echo").await;
-        crate::testing::eventually("accepted", async || ask().await == 201).await;
+        crate::testing::eventually("accepted", async || send().await == 201).await;
     }
 }

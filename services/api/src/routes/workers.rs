@@ -1,4 +1,4 @@
-//! `GET /api/workers`: who runs tasks.
+//! `GET /api/workers`: lists the live workers.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -6,7 +6,8 @@ use miniapp_http::Problem;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Workers;
 
-use super::{fault, shown};
+use super::response;
+use crate::error::store_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -14,7 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 
 /// The live workers
 ///
-/// Those that reported within the last seconds.
+/// Returns the workers that have reported recently.
 #[utoipa::path(
     get,
     path = "/api/workers",
@@ -25,8 +26,8 @@ pub(super) async fn workers(
     State(api): State<Api>,
     _caller: AuthUser,
 ) -> Result<Response, Problem> {
-    let workers = api.tasks.workers().await.map_err(fault::store)?;
-    shown::json(1024, &Workers { workers })
+    let workers = api.tasks.workers().await.map_err(store_problem)?;
+    response::json(1024, &Workers { workers })
 }
 
 #[cfg(test)]
@@ -39,7 +40,7 @@ mod tests {
     use crate::testing::Platform;
 
     #[tokio::test]
-    async fn workers_are_those_that_reported_lately() {
+    async fn workers_are_those_that_reported_recently() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
         let worker = Worker {

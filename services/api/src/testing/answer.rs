@@ -1,4 +1,4 @@
-//! An answer that has been read.
+//! A response with its body.
 
 use axum::body::to_bytes;
 use axum::response::Response;
@@ -30,7 +30,7 @@ impl Answer {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -38,7 +38,12 @@ impl Answer {
         value.to_str().expect("text")
     }
 
-    /// The code of the problem that this has to be, as every problem has to be.
+    pub fn is_problem(&self) -> bool {
+        let content_type = self.headers.get("content-type");
+        content_type.is_some_and(|value| value == "application/problem+json")
+    }
+
+    /// Returns status and code of a problem document, after checking its format.
     pub fn problem(&self) -> (u16, String) {
         let problem = self.json();
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -60,7 +65,7 @@ impl Answer {
         (self.status(), code.to_owned())
     }
 
-    /// The fields that the problem names.
+    /// Returns the invalid fields that the problem lists.
     pub fn fields(&self) -> Vec<String> {
         assert_eq!(self.problem(), (422, "invalid_fields".to_owned()));
         let problem = self.json();

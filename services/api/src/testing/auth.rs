@@ -1,4 +1,4 @@
-//! An auth as far as the API knows it: keys, and whether a token is its session's newest.
+//! A fake auth service: signing keys and token introspection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-/// How long a token is good for, in seconds.
+/// The lifetime of tokens in seconds.
 pub(crate) const TTL: i64 = 900;
 
-/// A token with what it says.
+/// A token and its claims.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     pub text: String,
@@ -44,12 +44,12 @@ struct Shared {
     url: String,
     clock: Arc<ManualClock>,
     broker: Arc<MemoryBroker>,
-    /// The seeds of the published keys; the last one signs.
+    /// The seeds of the published keys. The last one signs.
     keys: Mutex<Vec<u8>>,
-    /// The epoch of each session; `None`: it has ended.
+    /// The epoch of each session; `None` after its end.
     sessions: Mutex<HashMap<Uuid, Option<u32>>>,
     is_down: AtomicBool,
-    /// One permit an answer to `/validate`.
+    /// Each response to `/validate` takes a permit.
     gate: Semaphore,
     validations: AtomicUsize,
     fetches: AtomicUsize,
@@ -83,7 +83,7 @@ impl FakeAuth {
         &self.0.url
     }
 
-    /// A token of a new session of a new account.
+    /// Returns a token for a new session of a new account.
     pub fn sign_in(&self) -> Token {
         self.sign_in_with(&["user"])
     }
@@ -99,35 +99,34 @@ impl FakeAuth {
         self.token(user, session, 1, roles)
     }
 
-    /// The token of the session's next epoch, and word of it.
+    /// Issues the next token of a session, and broadcasts the change.
     pub async fn refresh(&self, token: &Token) -> Token {
         let epoch = token.epoch + 1;
         self.0.sessions.lock().insert(token.session, Some(epoch));
-        self.tell(token.session, Some(epoch)).await;
+        self.broadcast(token.session, Some(epoch)).await;
         self.token(token.user, token.session, epoch, &["user"])
     }
 
-    /// Ends a session, and says so.
+    /// Ends a session, and broadcasts the change.
     pub async fn sign_out(&self, token: &Token) {
-        self.end_in_silence(token);
-        self.tell(token.session, None).await;
+        self.end_silently(token);
+        self.broadcast(token.session, None).await;
     }
 
-    /// Ends a session; the word of it gets lost.
-    pub fn end_in_silence(&self, token: &Token) {
+    /// Ends a session without a broadcast.
+    pub fn end_silently(&self, token: &Token) {
         self.0.sessions.lock().insert(token.session, None);
     }
 
-    async fn tell(&self, session_id: Uuid, epoch: Option<u32>) {
+    async fn broadcast(&self, session_id: Uuid, epoch: Option<u32>) {
         let at = self.0.clock.now();
         let change = SessionChanged::V1 { session_id, epoch, at };
         let message = Message::new(new_id(self.0.clock.as_ref()), &change);
-        // Nobody hears it while the broker is away.
+        // Fails while the broker is paused.
         let _ = self.0.broker.broadcast(Topic::Sessions, message).await;
     }
 
-    /// Signs with the key of another seed from here on; with the ones before published as
-    /// well, or not.
+    /// Signs with the key of another seed from now on. `keep`: earlier keys stay published.
     pub fn rotate(&self, seed: u8, keep: bool) {
         let mut keys = self.0.keys.lock();
         if !keep {
@@ -144,21 +143,21 @@ impl FakeAuth {
         self.0.is_down.store(false, Ordering::SeqCst);
     }
 
-    /// Holds answers to `/validate` back.
+    /// Delays responses to `/validate` until [`Self::release`].
     pub fn hold(&self) {
         self.0.gate.forget_permits(usize::MAX);
     }
 
-    pub fn let_go(&self) {
+    pub fn release(&self) {
         self.0.gate.add_permits(1_000_000);
     }
 
-    /// How often it was asked about a token.
+    /// Returns the number of introspections.
     pub fn validations(&self) -> usize {
         self.0.validations.load(Ordering::SeqCst)
     }
 
-    /// How often it was asked for its keys.
+    /// Returns the number of key requests.
     pub fn fetches(&self) -> usize {
         self.0.fetches.load(Ordering::SeqCst)
     }
@@ -174,12 +173,12 @@ impl FakeAuth {
     }
 }
 
-/// The header of tokens signed with the key of `seed`.
+/// Returns the header of tokens signed with the key of `seed`.
 pub(crate) fn header(seed: u8) -> Value {
     json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("key-{seed}")})
 }
 
-/// A token with any header and claims.
+/// Returns a signed token with any header and claims.
 pub(crate) fn signed(header: &Value, claims: &Value, seed: u8) -> String {
     let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
     let signed = format!("{}.{}", encode(header), encode(claims));
@@ -187,7 +186,7 @@ pub(crate) fn signed(header: &Value, claims: &Value, seed: u8) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// What a token says.
+/// Returns the claims of a token.
 pub(crate) fn claims(token: &str) -> Value {
     let claims = token.split('.').nth(1).expect("claims");
     let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64");
@@ -218,7 +217,7 @@ async fn validate(State(FakeAuth(auth)): State<FakeAuth>, Json(body): Json<Value
     }
     let claims = claims(body["token"].as_str().expect("a token"));
     let session: Uuid = claims["sid"].as_str().expect("an id").parse().expect("a UUID");
-    // Held back is the answer, not the look: it may be overtaken by news.
+    // The response is delayed, not the lookup: a broadcast may overtake it.
     let epoch = auth.sessions.lock().get(&session).copied().flatten();
     auth.gate.acquire().await.expect("open").forget();
     if epoch.map(Value::from).as_ref() == Some(&claims["epoch"]) {

@@ -1,25 +1,25 @@
-//! Reading a stream of events.
+//! A client for event streams.
 
 use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt as _;
 use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 
-use super::LIMIT;
+use super::TIMEOUT;
 
 pub(crate) struct Events {
     body: BodyDataStream,
     text: String,
-    /// How many pieces came.
-    pub pieces: usize,
+    /// The number of frames received.
+    pub frames: usize,
 }
 
 impl Events {
     pub fn new(body: Body) -> Self {
-        Self { body: body.into_data_stream(), text: String::new(), pieces: 0 }
+        Self { body: body.into_data_stream(), text: String::new(), frames: 0 }
     }
 
-    /// The next event; `None` when the stream has ended.
+    /// Returns the next event, or `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((message, rest)) = self.text.split_once("\n\n") {
@@ -29,24 +29,24 @@ impl Events {
                     return event;
                 }
             }
-            let piece = self.read().await?;
-            self.text += &piece;
+            let frame = self.read().await?;
+            self.text += &frame;
         }
     }
 
-    /// What comes in one piece.
-    pub async fn piece(&mut self) -> String {
-        self.read().await.expect("a piece")
+    /// Returns the next frame.
+    pub async fn frame(&mut self) -> String {
+        self.read().await.expect("a frame")
     }
 
     async fn read(&mut self) -> Option<String> {
-        let piece = tokio::time::timeout(LIMIT, self.body.next()).await;
-        let piece = piece.expect("an event in time")?.expect("a piece");
-        self.pieces += 1;
-        Some(String::from_utf8(piece.to_vec()).expect("whole characters"))
+        let frame = tokio::time::timeout(TIMEOUT, self.body.next()).await;
+        let frame = frame.expect("an event in time")?.expect("a frame");
+        self.frames += 1;
+        Some(String::from_utf8(frame.to_vec()).expect("whole characters"))
     }
 
-    /// The kinds of the next `count` events.
+    /// Returns the types of the next `count` events.
     pub async fn kinds(&mut self, count: usize) -> Vec<EventType> {
         let mut kinds = Vec::new();
         for _ in 0..count {
@@ -55,7 +55,7 @@ impl Events {
         kinds
     }
 
-    /// All that is left.
+    /// Returns the remaining events.
     pub async fn rest(mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
@@ -65,7 +65,7 @@ impl Events {
     }
 }
 
-/// The event of a message, which has to look as promised; `None` for what isn't one.
+/// Parses a message in the documented format; `None` for comments and `retry`.
 fn parsed(message: &str) -> Option<Event> {
     let lines: Vec<(&str, &str)> =
         message.lines().map(|line| line.split_once(':').expect("a field")).collect();

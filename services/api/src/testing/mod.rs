@@ -1,7 +1,8 @@
-//! What the tests of this crate stand on: a service with a store, a broker and an auth.
+//! Test fixtures: the service with a store, an in-process broker and a fake auth service.
 
 mod answer;
 pub(crate) mod auth;
+pub(crate) mod documentation;
 mod events;
 
 use std::sync::Arc;
@@ -35,8 +36,7 @@ use crate::service;
 use crate::state::Api;
 use crate::token::TokenVerifier;
 
-/// No condition that a test waits for takes this long.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -45,10 +45,10 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("timed out: {what}"));
 }
 
-/// The service and all around it.
+/// The service with its dependencies.
 pub(crate) struct Platform {
     pub api: Api,
     pub tasks: Tasks,
@@ -77,28 +77,28 @@ impl Platform {
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
         let api = Api::new(tasks.clone(), verifier, clock.clone(), false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
-        let ears: Arc<dyn Broker> = broker.clone();
-        let background = service::attend(&api, &ears);
+        let port: Arc<dyn Broker> = broker.clone();
+        let background = service::spawn_background(&api, &port);
         let upkeep = stop;
         Self { api, tasks, broker, auth, clock, router, files, upkeep, _background: background }
     }
 
-    pub fn request(&self, method: Method, path: &str) -> Asking {
+    pub fn request(&self, method: Method, path: &str) -> TestRequest {
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().expect("a path");
-        Asking { router: self.router.clone(), request }
+        TestRequest { router: self.router.clone(), request }
     }
 
-    pub fn get(&self, path: &str) -> Asking {
+    pub fn get(&self, path: &str) -> TestRequest {
         self.request(Method::GET, path)
     }
 
-    pub fn post(&self, path: &str) -> Asking {
+    pub fn post(&self, path: &str) -> TestRequest {
         self.request(Method::POST, path)
     }
 
-    /// Submits an echo task and gives its id.
+    /// Submits a task and returns its id.
     pub async fn submit(&self, token: &Token) -> Uuid {
         let body = json!({"description": "d", "data": {"a": 1}, "ttl": 5, "kind": "echo"});
         let answer = self.post("/api/tasks").token(token).json(&body).send().await;
@@ -106,7 +106,7 @@ impl Platform {
         answer.json()["taskId"].as_str().expect("an id").parse().expect("a UUID")
     }
 
-    /// Claims a waiting task, as a worker does.
+    /// Claims a waiting task like a worker.
     pub async fn claim(&self, token: &Token, id: Uuid) -> Claim {
         let task = self.tasks.get(token.user, id).await.expect("a store").expect("a task");
         let (generation, version) = (task.state.generation, task.state.version);
@@ -116,21 +116,21 @@ impl Platform {
         claimed.expect("a store").expect("a task to claim").0
     }
 
-    /// Runs a waiting task to its end.
+    /// Claims and finishes a waiting task.
     pub async fn finish(&self, token: &Token, id: Uuid) {
         let claim = self.claim(token, id).await;
         let result = to_raw_value(&json!({"done": true})).expect("JSON");
         self.tasks.finish(claim, result).await.expect("finished");
     }
 
-    /// Runs a waiting task until it fails for good.
+    /// Claims a waiting task and fails it permanently.
     pub async fn fail(&self, token: &Token, id: Uuid) {
         let claim = self.claim(token, id).await;
         let error = TaskError { code: "broken".into(), message: "it broke".into() };
         self.tasks.fail(claim, error).await.expect("failed");
     }
 
-    /// Announces a kind, as a worker does.
+    /// Announces a kind like a worker.
     pub async fn announce(&self, name: &str) {
         let kind = Kind {
             name: name.to_owned(),
@@ -141,13 +141,13 @@ impl Platform {
         self.tasks.announce_kinds(&[kind]).await.expect("announced");
     }
 
-    /// The tasks of the same store in another process, whose word of changes gets lost.
+    /// Returns the tasks of the same store for another process, which publishes no events.
     pub async fn silent_tasks(&self) -> Tasks {
         let engine = open_engine(&database(&self.files)).await.expect("a store");
         Tasks::new(engine, self.clock.clone()).0
     }
 
-    /// Takes the store away from under the service.
+    /// Makes every query of the service fail.
     pub async fn break_store(&self) {
         use sqlx::{Connection as _, Executor as _};
         let store = sqlx::SqliteConnection::connect(database(&self.files).url.expose()).await;
@@ -170,13 +170,12 @@ fn database(files: &TempDir) -> Database {
     Database { url: EngineUrl::new(url), synchronous: Synchronous::Normal, connections: 1 }
 }
 
-/// A request in the making.
-pub(crate) struct Asking {
+pub(crate) struct TestRequest {
     router: Router,
     request: Request<Body>,
 }
 
-impl Asking {
+impl TestRequest {
     pub fn token(self, token: &Token) -> Self {
         self.header(AUTHORIZATION.as_str(), &format!("Bearer {}", token.text))
     }
@@ -197,14 +196,17 @@ impl Asking {
     }
 
     pub async fn send(self) -> Answer {
+        let (method, path) = (self.request.method().clone(), self.request.uri().path().to_owned());
         let Ok(response) = self.router.oneshot(self.request).await;
-        Answer::read(response).await
+        let answer = Answer::read(response).await;
+        documentation::assert_documented(&method, &path, &answer);
+        answer
     }
 
     /// Opens a stream of events.
     pub async fn stream(self) -> Events {
-        let asking = self.header("accept", "text/event-stream");
-        let Ok(response) = asking.router.oneshot(asking.request).await;
+        let request = self.header("accept", "text/event-stream");
+        let Ok(response) = request.router.oneshot(request.request).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
         Events::new(response.into_body())

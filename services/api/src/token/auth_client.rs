@@ -1,4 +1,4 @@
-//! Asking auth.
+//! The HTTP client for auth: signing keys and token introspection.
 
 use crate::PROGRAM;
 use std::time::Duration;
@@ -13,110 +13,104 @@ use parking_lot::Mutex;
 use reqwest::{RequestBuilder, Response};
 use tokio::time::Instant;
 
-/// How long auth may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long auth is left alone after it failed to answer.
-const PAUSE: Duration = Duration::from_millis(250);
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// After a failure, introspection fails immediately for this long.
+const FAILURE_BACKOFF: Duration = Duration::from_millis(250);
 
-/// Auth didn't answer, or not in a way that means anything.
+/// Auth did not respond, or not with a valid response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("auth is unreachable")]
-pub(super) struct Unreachable;
+pub(super) struct AuthUnreachable;
 
-/// What auth says about a token.
+/// The result of an introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It is the newest of a session that hasn't ended.
+pub(super) enum Introspection {
+    /// The token is the newest of an active session.
     Active,
-    /// It isn't, for this reason.
-    Refused(Code),
+    /// The token is not active, for this reason.
+    Rejected(Code),
 }
 
-/// A client of auth.
 #[derive(Debug)]
-pub(super) struct Auth {
+pub(super) struct AuthClient {
     client: reqwest::Client,
     url: String,
-    /// When auth failed to answer, if it did the last time.
-    failed: Mutex<Option<Instant>>,
+    /// When the last request failed, if it did.
+    failed_at: Mutex<Option<Instant>>,
 }
 
-impl Auth {
+impl AuthClient {
     pub fn new(url: &str) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
             .context("could not create the HTTP client for auth")?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), failed: Mutex::new(None) })
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), failed_at: Mutex::new(None) })
     }
 
-    /// Whether auth failed to answer the last time it was asked.
+    /// Whether the last request failed.
     pub fn is_failing(&self) -> bool {
-        self.failed.lock().is_some()
+        self.failed_at.lock().is_some()
     }
 
-    /// The keys that tokens are signed with.
-    pub async fn keys(&self) -> Result<Jwks, Unreachable> {
-        let asking = async {
+    /// Fetches the public signing keys.
+    pub async fn keys(&self) -> Result<Jwks, AuthUnreachable> {
+        let response = async {
             let request = self.client.get(format!("{}/.well-known/jwks.json", self.url));
-            let response = sent(request).await?.error_for_status()?;
+            let response = send(request).await?.error_for_status()?;
             Ok(response.json::<Jwks>().await?)
         };
-        self.noted(asking.await)
+        self.record(response.await)
     }
 
-    /// Whether a token is the newest of its session.
-    pub async fn validate(&self, token: &str) -> Result<Answer, Unreachable> {
-        if self.failed.lock().is_some_and(|at| at.elapsed() < PAUSE) {
-            return Err(Unreachable);
+    /// Introspects a token.
+    pub async fn introspect(&self, token: &str) -> Result<Introspection, AuthUnreachable> {
+        if self.failed_at.lock().is_some_and(|at| at.elapsed() < FAILURE_BACKOFF) {
+            return Err(AuthUnreachable);
         }
-        let asking = async {
+        let response = async {
             let request = self.client.post(format!("{}/validate", self.url));
             let body = Validate { token: Secret::new(token) };
-            let response = sent(request.json(&body)).await?;
+            let response = send(request.json(&body)).await?;
             match response.status() {
-                StatusCode::OK => Ok(Answer::Active),
+                StatusCode::OK => Ok(Introspection::Active),
                 StatusCode::BAD_REQUEST => {
-                    Ok(Answer::Refused(response.json::<Problem>().await?.code))
+                    Ok(Introspection::Rejected(response.json::<Problem>().await?.code))
                 }
-                status => Err(anyhow::anyhow!("auth answered {status}")),
+                status => Err(anyhow::anyhow!("auth responded with {status}")),
             }
         };
-        self.noted(asking.await)
+        self.record(response.await)
     }
 
-    fn noted<T>(&self, answer: anyhow::Result<T>) -> Result<T, Unreachable> {
-        let failed = answer.as_ref().err().map(|_| Instant::now());
-        let before = std::mem::replace(&mut *self.failed.lock(), failed);
-        match (&answer, before) {
+    fn record<T>(&self, response: anyhow::Result<T>) -> Result<T, AuthUnreachable> {
+        let failed_at = response.as_ref().err().map(|_| Instant::now());
+        let before = std::mem::replace(&mut *self.failed_at.lock(), failed_at);
+        match (&response, before) {
             (Err(error), None) => {
                 let setting = variable_of("auth.url");
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    setting,
-                    "token introspection failed: auth is unreachable"
-                );
+                tracing::warn!(error = format!("{error:#}"), setting, "auth is unreachable");
             }
             (Ok(_), Some(_)) => tracing::info!("auth is reachable again"),
             _ => {}
         }
-        answer.map_err(|_| Unreachable)
+        response.map_err(|_| AuthUnreachable)
     }
 }
 
-/// The answer to a request, in the trace of the request that makes us ask.
-async fn sent(request: RequestBuilder) -> reqwest::Result<Response> {
+/// Sends a request with a client span in the current trace.
+async fn send(request: RequestBuilder) -> reqwest::Result<Response> {
     let (client, request) = request.build_split();
     let mut request = request?;
     let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
     request.headers_mut().extend(outgoing.headers());
-    let answer = client.execute(request).await;
-    outgoing.end(match &answer {
-        Ok(answer) => Ok(answer.status().as_u16()),
+    let response = client.execute(request).await;
+    outgoing.end(match &response {
+        Ok(response) => Ok(response.status().as_u16()),
         Err(error) if error.is_timeout() => Err("timeout"),
         Err(_) => Err("connection_failed"),
     });
-    answer
+    response
 }

@@ -1,23 +1,26 @@
-//! The token of a request.
+//! The extractor for authenticated requests.
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use miniapp_http::{Problem, bearer};
 
-use super::Principal;
-use crate::state::Api;
+use super::{Principal, TokenVerifier};
 
-/// The principal, whose token has been checked.
+/// Verifies the bearer token of a request.
 #[derive(Clone, Debug)]
 pub struct AuthUser(pub Arc<Principal>);
 
-impl FromRequestParts<Api> for AuthUser {
+impl<S> FromRequestParts<S> for AuthUser
+where
+    S: Send + Sync,
+    TokenVerifier: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let token = bearer(&parts.headers)?;
-        Ok(Self(api.verifier.verify(token).await?))
+        Ok(Self(TokenVerifier::from_ref(state).verify(token).await?))
     }
 }

@@ -1,4 +1,4 @@
-//! The keys that auth signs with.
+//! The public keys of auth.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,34 +11,33 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::VerifyError;
-use super::auth::{Auth, Unreachable};
+use super::auth_client::{AuthClient, AuthUnreachable};
 
-/// Tokens that name unknown keys make us ask auth this often at most.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How often keys are fetched anyway, so that retired ones go.
-const RENEW: Duration = Duration::from_mins(1);
-/// How often it is tried to get the first ones.
-const FIRST: Duration = Duration::from_millis(200);
+/// Limits fetches caused by tokens with unknown key ids.
+const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Periodic fetches remove retired keys.
+const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
+const FIRST_FETCH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The published keys by their ids; while auth is away, those that it had last.
+/// The published keys by id. During an outage of auth, the last known ones.
 #[derive(Debug)]
 pub(super) struct Keys {
-    auth: Arc<Auth>,
+    auth: Arc<AuthClient>,
     known: RwLock<PublicKeys>,
-    /// How often keys were taken away: what was verified before may not be valid any more.
+    /// Counts removals of keys, which invalidate earlier verifications.
     retirements: AtomicU64,
-    /// Held while asking, so that all who wait share the answer.
+    /// Locked during a fetch, so that concurrent callers share it.
     latest: Mutex<Option<Fetched>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Fetched {
     at: Instant,
-    answered: bool,
+    succeeded: bool,
 }
 
 impl Keys {
-    pub fn new(auth: Arc<Auth>) -> Self {
+    pub fn new(auth: Arc<AuthClient>) -> Self {
         Self {
             auth,
             known: RwLock::default(),
@@ -47,19 +46,19 @@ impl Keys {
         }
     }
 
-    /// Whether tokens can be verified.
+    /// Whether any key is known.
     pub fn are_known(&self) -> bool {
         !self.known.read().is_empty()
     }
 
-    /// Grows with each key that was taken away. Whoever remembers that a token was verified
-    /// remembers this with it, as it was before, and verifies again after a change.
+    /// Returns a counter that grows when keys are removed. A cached verification is valid
+    /// while the counter is the same as before the verification.
     pub fn retirements(&self) -> u64 {
         self.retirements.load(Ordering::Acquire)
     }
 
-    /// The key `kid`. One that isn't known may be new: auth is asked, but not for each
-    /// token that somebody makes up.
+    /// Returns the key `kid`. An unknown id may be a new key and causes a fetch, at most once
+    /// per [`MIN_FETCH_INTERVAL`].
     pub async fn find(&self, kid: &str) -> Result<PublicKey, VerifyError> {
         if let Some(key) = self.known(kid) {
             return Ok(key);
@@ -68,25 +67,24 @@ impl Keys {
         if let Some(key) = self.known(kid) {
             return Ok(key);
         }
-        let answered = match *latest {
-            Some(fetched) if fetched.at.elapsed() < PAUSE => fetched.answered,
+        let succeeded = match *latest {
+            Some(fetched) if fetched.at.elapsed() < MIN_FETCH_INTERVAL => fetched.succeeded,
             _ => self.fetch(&mut latest).await.is_ok(),
         };
-        let refusal = if answered { VerifyError::Invalid } else { VerifyError::Unavailable };
-        self.known(kid).ok_or(refusal)
+        let error = if succeeded { VerifyError::Invalid } else { VerifyError::Unavailable };
+        self.known(kid).ok_or(error)
     }
 
-    /// Keeps the keys new until it is dropped.
-    pub async fn renew(&self) -> Infallible {
+    /// Refreshes the keys until it is dropped.
+    pub async fn run(&self) -> Infallible {
         loop {
-            // Trouble has been logged, and there is another time.
+            // The client has logged the error.
             let _ = self.fetch_now().await;
-            sleep(if self.are_known() { RENEW } else { FIRST }).await;
+            sleep(if self.are_known() { REFRESH_INTERVAL } else { FIRST_FETCH_INTERVAL }).await;
         }
     }
 
-    /// Asks auth now.
-    pub async fn fetch_now(&self) -> Result<(), Unreachable> {
+    pub async fn fetch_now(&self) -> Result<(), AuthUnreachable> {
         self.fetch(&mut *self.latest.lock().await).await
     }
 
@@ -94,12 +92,12 @@ impl Keys {
         self.known.read().get(kid).cloned()
     }
 
-    async fn fetch(&self, latest: &mut Option<Fetched>) -> Result<(), Unreachable> {
-        // Noted first: whoever asks may go away before there is an answer.
+    async fn fetch(&self, latest: &mut Option<Fetched>) -> Result<(), AuthUnreachable> {
+        // Recorded before the request, because the caller may be canceled during it.
         let at = Instant::now();
-        *latest = Some(Fetched { at, answered: false });
+        *latest = Some(Fetched { at, succeeded: false });
         let keys = PublicKeys::new(&self.auth.keys().await?);
-        *latest = Some(Fetched { at, answered: true });
+        *latest = Some(Fetched { at, succeeded: true });
         let mut known = self.known.write();
         let is_retired = known.kids().any(|kid| keys.get(kid).is_none());
         *known = keys;

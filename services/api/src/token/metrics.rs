@@ -1,4 +1,4 @@
-//! Numbers about the check of tokens.
+//! Metrics of token verification.
 
 use std::sync::LazyLock;
 
@@ -7,64 +7,61 @@ use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
 use super::VerifyError;
-use super::auth::{Answer, Unreachable};
+use super::auth_client::{AuthUnreachable, Introspection};
 
-struct Numbers {
-    checks: Family<Checked, Counter>,
-    questions: Family<Asked, Counter>,
+struct TokenMetrics {
+    checks: Family<CheckLabels, Counter>,
+    introspections: Family<IntrospectionLabels, Counter>,
 }
 
-static NUMBERS: LazyLock<Numbers> = LazyLock::new(|| {
+static METRICS: LazyLock<TokenMetrics> = LazyLock::new(|| {
     let help = "Access tokens verified, by source of the principal and outcome";
-    let known = Source::iter().map(|source| Checked::new(source, None));
+    let known = Source::iter().map(|source| CheckLabels::new(source, None));
     let checks = metrics::counters("miniapp_token_checks", help, known);
     let help = "Token introspection requests sent to auth, by outcome";
-    let known = [VALID, "refused", "unreachable"].map(|outcome| Asked { outcome });
-    let questions = metrics::counters("miniapp_token_introspections", help, known);
-    Numbers { checks, questions }
+    let known = [VALID, "refused", "unreachable"].map(|outcome| IntrospectionLabels { outcome });
+    let introspections = metrics::counters("miniapp_token_introspections", help, known);
+    TokenMetrics { checks, introspections }
 });
 
-/// The outcome that everybody hopes for.
 const VALID: &str = "valid";
 
-/// Where a token's holder was known from.
+/// The source of a principal.
 #[derive(Clone, Copy, Debug, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Source {
-    /// The token was seen before.
+    /// An earlier verification.
     Cache,
-    /// Its signature was verified.
+    /// The verification of the signature.
     Signature,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Checked {
+struct CheckLabels {
     source: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Asked {
+struct IntrospectionLabels {
     outcome: &'static str,
 }
 
-impl Checked {
-    fn new(source: Source, refusal: Option<&VerifyError>) -> Self {
-        Self { source: source.into(), outcome: refusal.map_or(VALID, Into::into) }
+impl CheckLabels {
+    fn new(source: Source, error: Option<&VerifyError>) -> Self {
+        Self { source: source.into(), outcome: error.map_or(VALID, Into::into) }
     }
 }
 
-/// A token was checked.
-pub(super) fn checked(source: Source, refusal: Option<&VerifyError>) {
-    NUMBERS.checks.get_or_create(&Checked::new(source, refusal)).inc();
+pub(super) fn record_check(source: Source, error: Option<&VerifyError>) {
+    METRICS.checks.get_or_create(&CheckLabels::new(source, error)).inc();
 }
 
-/// Auth was asked about a token.
-pub(super) fn asked(answer: Result<Answer, Unreachable>) {
-    let outcome = match answer {
-        Ok(Answer::Active) => VALID,
-        Ok(Answer::Refused(_)) => "refused",
-        Err(Unreachable) => "unreachable",
+pub(super) fn record_introspection(result: Result<Introspection, AuthUnreachable>) {
+    let outcome = match result {
+        Ok(Introspection::Active) => VALID,
+        Ok(Introspection::Rejected(_)) => "refused",
+        Err(AuthUnreachable) => "unreachable",
     };
-    NUMBERS.questions.get_or_create(&Asked { outcome }).inc();
+    METRICS.introspections.get_or_create(&IntrospectionLabels { outcome }).inc();
 }

@@ -1,12 +1,12 @@
-//! Who asks: the check of access tokens.
+//! Verification of access tokens.
 //!
-//! A token's signature is verified here, with the keys that auth publishes. Whether it is
-//! still the newest of its session is known from auth's news, and asked of auth where the
-//! news can't tell. A token that was seen before costs a digest and two look-ups.
+//! Signatures are verified with the keys that auth publishes. Whether a token is still the
+//! newest of its session is known from broadcasts of auth; without recent ones, the token is
+//! introspected. Verifying a cached token takes a digest and two lookups.
 
-mod auth;
+mod auth_client;
 mod auth_user;
-mod generations;
+mod error;
 mod keys;
 mod metrics;
 mod principal;
@@ -22,108 +22,72 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use miniapp_broker::Broker;
-use miniapp_http::Problem;
 use miniapp_runtime::clock::Clock;
-use miniapp_token::{TokenError, UnverifiedToken};
+use miniapp_token::UnverifiedToken;
 use miniapp_types::problem::Code;
-use parking_lot::{Mutex, RwLock};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use self::auth::{Answer, Auth, Unreachable};
-use self::generations::Generations;
+use self::auth_client::{AuthClient, AuthUnreachable, Introspection};
 use self::keys::Keys;
 use self::metrics::Source;
-use self::sessions::{Sessions, Standing, Verdict};
+use self::sessions::{SessionState, Sessions, TokenStatus};
 
 pub use self::auth_user::AuthUser;
+pub use self::error::VerifyError;
 pub use self::principal::Principal;
 
-/// How many tokens are remembered at least.
-const REMEMBERED: usize = 8 * 1024;
-/// How long a session that was valid passes for valid while nobody can be asked.
-const TOLERANCE: Duration = Duration::from_secs(30);
+const CACHE_CAPACITY: u64 = 8 * 1024;
+/// How long a stale session is accepted while auth is unreachable.
+const MAX_STALE: Duration = Duration::from_secs(30);
 
-/// Why a token doesn't open the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum VerifyError {
-    /// It is malformed or forged.
-    #[error("the token is not valid")]
-    Invalid,
-    /// Its time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// A newer one replaced it, or its session ended.
-    #[error("the token was revoked")]
-    Revoked,
-    /// It can't be told now.
-    #[error("the token can't be verified now")]
-    Unavailable,
-}
+type SharedIntrospection = Shared<BoxFuture<'static, Result<Introspection, AuthUnreachable>>>;
 
-impl From<TokenError> for VerifyError {
-    fn from(fault: TokenError) -> Self {
-        match fault {
-            TokenError::Invalid => Self::Invalid,
-            TokenError::Expired => Self::Expired,
-        }
-    }
-}
-
-impl From<VerifyError> for Problem {
-    fn from(refusal: VerifyError) -> Self {
-        match refusal {
-            VerifyError::Invalid => Self::new(Code::TokenInvalid),
-            VerifyError::Expired => Self::new(Code::TokenExpired),
-            VerifyError::Revoked => Self::new(Code::TokenRevoked),
-            VerifyError::Unavailable => Self::new(Code::Unavailable)
-                .detail("tokens can't be checked now")
-                .retry_after(Duration::from_secs(1)),
-        }
-    }
-}
-
-type Asking = Shared<BoxFuture<'static, Result<Answer, Unreachable>>>;
-
-/// Checks access tokens. Cheap to clone.
+/// Verifies access tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenVerifier(Arc<Inner>);
 
 struct Inner {
     clock: Arc<dyn Clock>,
-    auth: Arc<Auth>,
+    auth: Arc<AuthClient>,
     keys: Keys,
     sessions: Sessions,
-    /// Tokens whose signature was verified, by their digest.
-    seen: RwLock<Generations<[u8; 32], Arc<Principal>>>,
-    /// Questions on their way, by session and epoch: many requests ask one.
-    asking: Mutex<HashMap<(Uuid, u32), Asking>>,
+    /// Principals of verified tokens, by the digest of the token.
+    principals: Cache<[u8; 32], Arc<Principal>>,
+    /// Running introspections by session and epoch, shared by concurrent requests.
+    introspections: Mutex<HashMap<(Uuid, u32), SharedIntrospection>>,
 }
 
 impl TokenVerifier {
-    /// Checks tokens of the auth at `auth_url`.
+    /// Creates a verifier for the tokens of the auth service at `auth_url`.
     pub fn new(auth_url: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let auth = Arc::new(Auth::new(auth_url)?);
+        let auth = Arc::new(AuthClient::new(auth_url)?);
+        let principals = Cache::builder()
+            .max_capacity(CACHE_CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
         Ok(Self(Arc::new(Inner {
             clock,
             keys: Keys::new(auth.clone()),
             auth,
             sessions: Sessions::new(),
-            seen: RwLock::new(Generations::new(REMEMBERED)),
-            asking: Mutex::default(),
+            principals,
+            introspections: Mutex::default(),
         })))
     }
 
-    /// Keeps keys and sessions up to date until it is dropped. Without it the check is as
-    /// good, but slow: it has to ask auth again and again.
+    /// Keeps keys and sessions up to date until it is dropped. Without it, verification is
+    /// correct but slow, because every stale session needs an introspection.
     pub async fn run(&self, broker: &dyn Broker) -> Infallible {
-        tokio::join!(self.0.keys.renew(), self.0.sessions.follow(broker)).0
+        tokio::join!(self.0.keys.run(), self.0.sessions.run(broker)).0
     }
 
-    /// Whether tokens can be checked at all.
+    /// Fails if no signing keys are known and auth is unreachable.
     pub async fn health(&self) -> anyhow::Result<()> {
         if !self.0.keys.are_known() {
             self.0.keys.fetch_now().await?;
@@ -131,46 +95,37 @@ impl TokenVerifier {
         Ok(())
     }
 
-    /// Who holds `token`.
+    /// Verifies `token` and returns its principal.
     pub async fn verify(&self, token: &str) -> Result<Arc<Principal>, VerifyError> {
-        let (source, principal) = match self.seen(token) {
-            Ok(principal) => (Source::Cache, Ok(principal)),
-            Err(digest) => (Source::Signature, self.verify_signature(token, digest).await),
+        let digest = sha256(token);
+        let (source, principal) = match self.cached(&digest) {
+            Some(principal) => (Source::Cache, Ok(principal)),
+            None => (Source::Signature, self.verify_signature(token, digest).await),
         };
-        let checked = match principal {
+        let verified = match principal {
             Ok(principal) => self.revalidate(&principal).await.map(|()| principal),
-            Err(refusal) => Err(refusal),
+            Err(error) => Err(error),
         };
-        metrics::checked(source, checked.as_ref().err());
-        checked
+        metrics::record_check(source, verified.as_ref().err());
+        verified
     }
 
-    /// Whether a token that was good still is.
+    /// Checks that a token that was verified before is still valid.
     pub async fn revalidate(&self, principal: &Arc<Principal>) -> Result<(), VerifyError> {
         if principal.expires_at <= self.0.clock.now().as_second() {
             return Err(VerifyError::Expired);
         }
-        match self.0.sessions.judge(principal.session_id, principal.epoch) {
-            Verdict::Valid => Ok(()),
-            Verdict::Revoked => Err(VerifyError::Revoked),
-            Verdict::Aged(age) => self.confirm(principal, age <= TOLERANCE).await,
-            Verdict::Unknown => self.confirm(principal, false).await,
+        match self.0.sessions.status_of(principal.session_id, principal.epoch) {
+            TokenStatus::Valid => Ok(()),
+            TokenStatus::Revoked => Err(VerifyError::Revoked),
+            TokenStatus::Stale(age) => self.introspect(principal, age <= MAX_STALE).await,
+            TokenStatus::Unknown => self.introspect(principal, false).await,
         }
     }
 
-    /// The holder of a token that was verified before, or the token's digest.
-    fn seen(&self, token: &str) -> Result<Arc<Principal>, [u8; 32]> {
-        let digest = sha256(token);
-        let (principal, fades) = match self.0.seen.read().get(&digest) {
-            Some((principal, fades)) if principal.retirements == self.0.keys.retirements() => {
-                (principal.clone(), fades)
-            }
-            _ => return Err(digest),
-        };
-        if fades {
-            self.0.seen.write().insert(digest, principal.clone());
-        }
-        Ok(principal)
+    fn cached(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+        let principal = self.0.principals.get(digest)?;
+        (principal.retirements == self.0.keys.retirements()).then_some(principal)
     }
 
     async fn verify_signature(
@@ -183,72 +138,78 @@ impl TokenVerifier {
         let key = self.0.keys.find(&unverified.kid).await?;
         let claims = unverified.verify(&key, self.0.clock.now())?;
         let principal = Arc::new(Principal::new(token, claims, retirements));
-        self.0.seen.write().insert(digest, principal.clone());
+        self.0.principals.insert(digest, principal.clone());
         Ok(principal)
     }
 
-    /// Asks auth about a token of which the news can't tell. `is_tolerable`: it was good
-    /// not long ago, which is enough while auth can't be asked.
-    async fn confirm(
+    /// Introspects a token whose status is not known. `accept_stale`: the token was valid
+    /// recently, which is enough while auth is unreachable.
+    async fn introspect(
         &self,
         principal: &Arc<Principal>,
-        is_tolerable: bool,
+        accept_stale: bool,
     ) -> Result<(), VerifyError> {
-        let asking = self.ask(principal);
-        if is_tolerable && self.0.auth.is_failing() {
-            // The answer, should there be one, counts for the next request.
+        let introspection = self.shared_introspection(principal);
+        if accept_stale && self.0.auth.is_failing() {
+            // Does not wait; the result, if any, is used by the next request.
             return Ok(());
         }
-        match asking.await {
-            Ok(Answer::Active) => {
-                // News may have overtaken the answer.
-                let verdict = self.0.sessions.judge(principal.session_id, principal.epoch);
-                if verdict == Verdict::Revoked { Err(VerifyError::Revoked) } else { Ok(()) }
+        match introspection.await {
+            Ok(Introspection::Active) => {
+                // A broadcast may have arrived before the response.
+                let status = self.0.sessions.status_of(principal.session_id, principal.epoch);
+                if status == TokenStatus::Revoked { Err(VerifyError::Revoked) } else { Ok(()) }
             }
-            Ok(Answer::Refused(Code::TokenRevoked)) => Err(VerifyError::Revoked),
-            Ok(Answer::Refused(Code::TokenExpired)) => Err(VerifyError::Expired),
-            Ok(Answer::Refused(_)) => Err(VerifyError::Invalid),
-            Err(Unreachable) if is_tolerable => Ok(()),
-            Err(Unreachable) => Err(VerifyError::Unavailable),
+            Ok(Introspection::Rejected(Code::TokenRevoked)) => Err(VerifyError::Revoked),
+            Ok(Introspection::Rejected(Code::TokenExpired)) => Err(VerifyError::Expired),
+            Ok(Introspection::Rejected(_)) => Err(VerifyError::Invalid),
+            Err(AuthUnreachable) if accept_stale => Ok(()),
+            Err(AuthUnreachable) => Err(VerifyError::Unavailable),
         }
     }
 
-    /// The question that is on its way, or a new one. It is asked to its end even if
-    /// nobody waits for it any more.
-    fn ask(&self, principal: &Arc<Principal>) -> Asking {
-        let question = (principal.session_id, principal.epoch);
-        let mut asking = self.0.asking.lock();
-        if let Some(asking) = asking.get(&question) {
-            return asking.clone();
+    /// Returns the running introspection of the token, or starts one. It completes even if
+    /// no caller waits for it any more.
+    fn shared_introspection(&self, principal: &Arc<Principal>) -> SharedIntrospection {
+        let key = (principal.session_id, principal.epoch);
+        let mut introspections = self.0.introspections.lock();
+        if let Some(running) = introspections.get(&key) {
+            return running.clone();
         }
         let (inner, principal) = (self.0.clone(), principal.clone());
-        let asked = async move {
-            let answer = inner.settle(&principal).await;
-            inner.asking.lock().remove(&question);
-            answer
+        let introspection = async move {
+            let result = inner.introspect_and_record(&principal).await;
+            inner.introspections.lock().remove(&key);
+            result
         };
-        let asked = tokio::spawn(asked.in_current_span());
-        let asked = asked.map(|answered| answered.unwrap_or(Err(Unreachable))).boxed().shared();
-        asking.insert(question, asked.clone());
-        asked
+        let introspection = tokio::spawn(introspection.in_current_span())
+            .map(|result| result.unwrap_or(Err(AuthUnreachable)))
+            .boxed()
+            .shared();
+        introspections.insert(key, introspection.clone());
+        introspection
     }
 }
 
 impl Inner {
-    /// Asks auth about a token, and remembers the answer.
-    async fn settle(&self, principal: &Principal) -> Result<Answer, Unreachable> {
-        // What auth says was true at some time after this.
+    async fn introspect_and_record(
+        &self,
+        principal: &Principal,
+    ) -> Result<Introspection, AuthUnreachable> {
+        // The result was current at some time after the request was sent.
         let at = Instant::now();
-        let answer = self.auth.validate(principal.token.expose()).await;
-        metrics::asked(answer);
-        let answer = answer?;
-        let standing = match answer {
-            Answer::Active => Standing::Current(principal.epoch),
-            Answer::Refused(Code::TokenRevoked) => Standing::Past(principal.epoch),
-            Answer::Refused(_) => return Ok(answer),
+        let result = self.auth.introspect(principal.token.expose()).await;
+        metrics::record_introspection(result);
+        let introspection = result?;
+        let state = match introspection {
+            Introspection::Active => SessionState::Current(principal.epoch),
+            Introspection::Rejected(Code::TokenRevoked) => {
+                SessionState::Superseded(principal.epoch)
+            }
+            Introspection::Rejected(_) => return Ok(introspection),
         };
-        self.sessions.learn(principal.session_id, standing, at);
-        Ok(answer)
+        self.sessions.update(principal.session_id, state, at);
+        Ok(introspection)
     }
 }
 

@@ -1,27 +1,24 @@
-//! Who holds a token.
+//! The principal of a verified token.
 
 use miniapp_token::Claims;
 use miniapp_types::account::{Role, Secret};
 use uuid::Uuid;
 
-/// What a verified token says about its holder.
+/// The account and session of a verified token.
 #[derive(Debug)]
 pub struct Principal {
-    /// The account.
     pub user_id: Uuid,
-    /// Its login.
     pub login: String,
-    /// Whether it sees and changes what belongs to all.
+    /// Whether the account has the role `admin`.
     pub is_admin: bool,
-    /// The session.
     pub session_id: Uuid,
-    /// Which of the session's tokens it is.
+    /// Identifies the token within its session.
     pub(super) epoch: u32,
-    /// When it ends, in seconds since 1970.
+    /// In seconds since 1970.
     pub(super) expires_at: i64,
-    /// The token itself, to ask auth about it.
+    /// The token itself, for introspection.
     pub(super) token: Secret,
-    /// How many keys had been retired when it was verified.
+    /// The [`Keys::retirements`](super::keys::Keys::retirements) before the verification.
     pub(super) retirements: u64,
 }
 

@@ -1,239 +1,233 @@
-//! What is known about sessions, and how much that is worth by now.
+//! The session states known to this process, and how long they can be trusted.
 //!
-//! Auth tells every change of a session over the broker. As long as nothing was missed,
-//! what was heard last still holds. That news would be heard is proven by calls that go
-//! the same way and come back. When news may have been missed, or calls don't come back,
-//! knowledge ages, and is confirmed by asking auth.
+//! Auth broadcasts every change of a session. While no broadcast was missed, the last known
+//! state is current. Probes through the broker prove that broadcasts would have arrived.
+//! After a gap, or without returning probes, the state becomes stale and has to be confirmed
+//! by introspection.
 
-use crate::PROGRAM;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use miniapp_broker::spans::ProcessSpan;
-use miniapp_broker::{Broker, Received, Subscription, Topic};
+use miniapp_broker::{Broker, Message, Received, Subscription, Topic};
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_types::message::SessionChanged;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
-use super::generations::Generations;
+use crate::PROGRAM;
 
-/// How many sessions are remembered at least.
-const REMEMBERED: usize = 32 * 1024;
-/// How old knowledge may be before it needs to be confirmed.
-const FRESH: Duration = Duration::from_millis(750);
-/// How often to find out whether news would be heard; well within [`FRESH`].
-const HEARTBEAT: Duration = Duration::from_millis(200);
+const CACHE_CAPACITY: u64 = 32 * 1024;
+/// The age at which a state is stale.
+const MAX_AGE: Duration = Duration::from_millis(750);
+/// The interval of probes; well below [`MAX_AGE`].
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Where a session stands. Its epoch only grows, and what has ended stays so: whichever
-/// way news and answers arrive, the later state wins.
+/// What is known about the epochs of a session. The epoch only grows, and an ended session
+/// stays ended. So states can be merged in any order, and the later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum SessionState {
     /// The token of this epoch is valid.
     Current(u32),
-    /// Tokens up to this epoch aren't; what came after isn't known.
-    Past(u32),
-    /// No token is.
+    /// Tokens up to this epoch are revoked. Newer ones are unknown.
+    Superseded(u32),
+    /// Every token is revoked.
     Ended,
 }
 
-impl Standing {
-    pub(super) fn or_later(self, other: Self) -> Self {
+impl SessionState {
+    pub fn merge(self, other: Self) -> Self {
         match (self, other) {
             (Self::Ended, _) | (_, Self::Ended) => Self::Ended,
             (Self::Current(one), Self::Current(two)) => Self::Current(one.max(two)),
-            (Self::Past(one), Self::Past(two)) => Self::Past(one.max(two)),
-            (Self::Current(current), Self::Past(past))
-            | (Self::Past(past), Self::Current(current)) => {
-                if current > past {
+            (Self::Superseded(one), Self::Superseded(two)) => Self::Superseded(one.max(two)),
+            (Self::Current(current), Self::Superseded(superseded))
+            | (Self::Superseded(superseded), Self::Current(current)) => {
+                if current > superseded {
                     Self::Current(current)
                 } else {
-                    Self::Past(past)
+                    Self::Superseded(superseded)
                 }
             }
         }
     }
 }
 
-/// What can be said about a token without asking.
+/// The status of a token as far as it is known without introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is its session's newest.
+pub(super) enum TokenStatus {
     Valid,
-    /// It is not, for good.
     Revoked,
-    /// It was its session's newest so long ago.
-    Aged(Duration),
-    /// Nothing.
+    /// It was valid this long ago.
+    Stale(Duration),
     Unknown,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    standing: Standing,
-    /// Since when it is known.
+    state: SessionState,
+    /// When the state was current.
     at: Instant,
 }
 
-/// How the news arrive.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    /// Since when nothing can have been missed; `None` while nobody listens.
-    unbroken_since: Option<Instant>,
-    /// Until when everything was heard.
-    heard_until: Option<Instant>,
+impl Known {
+    fn merge(self, other: Self) -> Self {
+        let state = self.state.merge(other.state);
+        // An outdated state does not prove that the newer one was current at that time.
+        let at = match (state == self.state, state == other.state) {
+            (true, true) => self.at.max(other.at),
+            (true, false) => self.at,
+            (false, _) => other.at,
+        };
+        Self { state, at }
+    }
 }
 
-/// Sessions that were heard of.
+/// How well broadcasts are received.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reception {
+    /// Since when no broadcast can have been missed; `None` while not subscribed.
+    gapless_since: Option<Instant>,
+    /// When the last probe that returned was sent. All earlier broadcasts were received.
+    complete_until: Option<Instant>,
+}
+
+impl Reception {
+    /// Returns the age of a state that was current `at` a time: without a gap since then, it
+    /// is as fresh as the last probe.
+    fn age(self, at: Instant) -> Duration {
+        let current_at = match self {
+            Self { gapless_since: Some(since), complete_until: Some(until) } if at >= since => {
+                at.max(until)
+            }
+            _ => at,
+        };
+        current_at.elapsed()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Sessions {
-    known: RwLock<Generations<Uuid, Known>>,
-    link: RwLock<Link>,
-    /// Calls are numbered by the microseconds since then.
-    began: Instant,
+    known: Cache<Uuid, Known>,
+    reception: RwLock<Reception>,
+    /// Probes carry the microseconds since then.
+    created_at: Instant,
 }
 
 impl Sessions {
     pub fn new() -> Self {
-        Self {
-            known: RwLock::new(Generations::new(REMEMBERED)),
-            link: RwLock::default(),
-            began: Instant::now(),
-        }
+        let known = Cache::builder()
+            .max_capacity(CACHE_CAPACITY)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { known, reception: RwLock::default(), created_at: Instant::now() }
     }
 
-    /// What can be said about the token of `epoch`.
-    pub fn judge(&self, session: Uuid, epoch: u32) -> Verdict {
-        let (known, fades) = match self.known.read().get(&session) {
-            Some((known, fades)) => (*known, fades),
-            None => return Verdict::Unknown,
+    /// Returns the status of the session's token of `epoch`.
+    pub fn status_of(&self, session: Uuid, epoch: u32) -> TokenStatus {
+        let Some(Known { state, at }) = self.known.get(&session) else {
+            return TokenStatus::Unknown;
         };
-        if fades {
-            self.learn(session, known.standing, known.at);
-        }
-        match known.standing {
-            Standing::Ended => Verdict::Revoked,
-            Standing::Past(past) if epoch <= past => Verdict::Revoked,
-            Standing::Current(current) if epoch < current => Verdict::Revoked,
-            Standing::Current(current) if epoch == current => {
-                match self.link.read().age(known.at) {
-                    age if age <= FRESH => Verdict::Valid,
-                    age => Verdict::Aged(age),
+        match state {
+            SessionState::Ended => TokenStatus::Revoked,
+            SessionState::Superseded(superseded) if epoch <= superseded => TokenStatus::Revoked,
+            SessionState::Current(current) if epoch < current => TokenStatus::Revoked,
+            SessionState::Current(current) if epoch == current => {
+                match self.reception.read().age(at) {
+                    age if age <= MAX_AGE => TokenStatus::Valid,
+                    age => TokenStatus::Stale(age),
                 }
             }
-            Standing::Past(_) | Standing::Current(_) => Verdict::Unknown,
+            SessionState::Superseded(_) | SessionState::Current(_) => TokenStatus::Unknown,
         }
     }
 
-    /// Notes what was true at `at`.
-    pub fn learn(&self, session: Uuid, standing: Standing, at: Instant) {
-        let mut sessions = self.known.write();
-        let learned = match sessions.get(&session) {
-            Some((known, _)) => {
-                let later = known.standing.or_later(standing);
-                // The older word says nothing about when the newer one was true.
-                let at = match (later == known.standing, later == standing) {
-                    (true, true) => at.max(known.at),
-                    (true, false) => known.at,
-                    (false, _) => at,
-                };
-                Known { standing: later, at }
-            }
-            None => Known { standing, at },
-        };
-        sessions.insert(session, learned);
+    /// Merges a state that was current `at` a time.
+    pub fn update(&self, session: Uuid, state: SessionState, at: Instant) {
+        let new = Known { state, at };
+        self.known.entry(session).and_upsert_with(|entry| match entry {
+            Some(entry) => entry.into_value().merge(new),
+            None => new,
+        });
     }
 
     #[cfg(test)]
-    pub fn hears(&self) -> bool {
-        let link = *self.link.read();
-        link.unbroken_since.is_some() && link.heard_until.is_some()
+    pub fn is_receiving(&self) -> bool {
+        let reception = *self.reception.read();
+        reception.gapless_since.is_some() && reception.complete_until.is_some()
     }
 
-    /// Listens to the news until it is dropped.
-    pub async fn follow(&self, broker: &dyn Broker) -> Infallible {
-        // It has to be heard again soon, so the waits don't grow.
+    /// Follows the session changes until it is dropped.
+    pub async fn run(&self, broker: &dyn Broker) -> Infallible {
         let mut retry_log = RetryLogger::new("subscribing to session changes");
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
                     retry_log.recovered();
-                    self.link.write().unbroken_since = Some(Instant::now());
-                    self.listen(broker.system(), &mut *subscription).await;
-                    self.link.write().unbroken_since = None;
+                    self.reception.write().gapless_since = Some(Instant::now());
+                    self.receive(broker.system(), &mut *subscription).await;
+                    self.reception.write().gapless_since = None;
                 }
                 Err(error) => retry_log.failed(&error),
             }
-            sleep(HEARTBEAT).await;
+            // No backoff: until it is subscribed again, every check needs an introspection.
+            sleep(PROBE_INTERVAL).await;
         }
     }
 
-    async fn listen(&self, system: &'static str, subscription: &mut dyn Subscription) {
-        let mut beat = interval(HEARTBEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    async fn receive(&self, system: &'static str, subscription: &mut dyn Subscription) {
+        let mut probes = interval(PROBE_INTERVAL);
+        probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = subscription.next() => match received {
-                    Some(received) => self.hear(system, &received),
+                    Some(Received::Message(message)) => self.on_message(system, &message),
+                    Some(Received::Gap) => self.on_gap("the subscription was interrupted"),
+                    Some(Received::Probe(sequence)) => self.on_probe(sequence),
                     None => return,
                 },
-                _ = beat.tick() => {
-                    let since = self.began.elapsed().as_micros();
-                    subscription.send_probe(u64::try_from(since).unwrap_or(u64::MAX));
+                _ = probes.tick() => {
+                    let sent_at = self.created_at.elapsed().as_micros();
+                    subscription.send_probe(u64::try_from(sent_at).unwrap_or(u64::MAX));
                 }
             }
         }
     }
 
-    fn hear(&self, system: &'static str, received: &Received) {
-        let now = Instant::now();
-        let message = match received {
-            Received::Gap => {
-                tracing::debug!("session changes may have been missed");
-                self.link.write().unbroken_since = Some(now);
-                return;
-            }
-            Received::Probe(number) => {
-                let called_at = self.began.checked_add(Duration::from_micros(*number));
-                // A number from nowhere proves nothing.
-                let heard_until = called_at.filter(|at| *at <= now);
-                let mut link = self.link.write();
-                link.heard_until = link.heard_until.max(heard_until);
-                return;
-            }
-            Received::Message(message) => message,
-        };
-        let processing = ProcessSpan::start(PROGRAM.name, system, Topic::Sessions, message);
+    fn on_gap(&self, reason: &str) {
+        tracing::debug!(reason, "session changes may have been missed");
+        self.reception.write().gapless_since = Some(Instant::now());
+    }
+
+    fn on_probe(&self, sequence: u64) {
+        let sent_at = self.created_at.checked_add(Duration::from_micros(sequence));
+        // A forged probe from the future proves nothing.
+        let sent_at = sent_at.filter(|at| *at <= Instant::now());
+        let mut reception = self.reception.write();
+        reception.complete_until = reception.complete_until.max(sent_at);
+    }
+
+    fn on_message(&self, system: &'static str, message: &Message) {
+        let span = ProcessSpan::start(PROGRAM.name, system, Topic::Sessions, message);
         match message.decode::<SessionChanged>() {
             Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
-                tracing::debug!("auth reported that session changes may have been dropped");
-                self.link.write().unbroken_since = Some(now);
+                self.on_gap("auth dropped session changes");
             }
             Ok(SessionChanged::V1 { session_id, epoch, at: _ }) => {
-                self.learn(session_id, epoch.map_or(Standing::Ended, Standing::Current), now);
+                let state = epoch.map_or(SessionState::Ended, SessionState::Current);
+                self.update(session_id, state, Instant::now());
             }
             Err(error) => {
-                // Whatever it says, it is about a session that is known wrongly from here on.
-                self.link.write().unbroken_since = Some(now);
+                // Some session has changed; which one is unknown.
+                self.on_gap("a session change could not be decoded");
                 tracing::warn!(%error, message.id = %message.id, "could not decode a session change");
             }
         }
-        if let Some(processing) = processing {
-            processing.end(|span| span);
+        if let Some(span) = span {
+            span.end(|span| span);
         }
-    }
-}
-
-impl Link {
-    /// The age of knowledge from `at`: news would have told a change as long as they came.
-    fn age(self, at: Instant) -> Duration {
-        let held_until = match self {
-            Self { unbroken_since: Some(since), heard_until: Some(until) } if at >= since => {
-                at.max(until)
-            }
-            _ => at,
-        };
-        held_until.elapsed()
     }
 }

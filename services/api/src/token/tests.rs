@@ -1,4 +1,4 @@
-//! Tokens of every kind, in every weather.
+//! Tests of the token verifier against a fake auth service.
 
 mod keys;
 mod outages;
@@ -37,15 +37,16 @@ impl World {
         });
         let world = Self { verifier, auth, broker, clock, _background: background };
         eventually("keys are known", async || world.verifier.0.keys.are_known()).await;
-        eventually("news are heard", async || world.verifier.0.sessions.hears()).await;
+        eventually("broadcasts are received", async || world.verifier.0.sessions.is_receiving())
+            .await;
         world
     }
 
-    async fn refusal(&self, token: &Token) -> Option<VerifyError> {
+    async fn error(&self, token: &Token) -> Option<VerifyError> {
         self.verifier.verify(&token.text).await.err()
     }
 
-    async fn becomes(&self, token: &Token, refusal: Option<VerifyError>) {
-        eventually(&format!("{refusal:?}"), async || self.refusal(token).await == refusal).await;
+    async fn wait_for(&self, token: &Token, error: Option<VerifyError>) {
+        eventually(&format!("{error:?}"), async || self.error(token).await == error).await;
     }
 }

@@ -1,9 +1,9 @@
-//! The program by itself.
+//! Tests of the `api` program.
 
 use std::process::Command;
 
 #[test]
-fn alone_it_refuses_a_broker_that_reaches_nobody() {
+fn program_rejects_an_in_process_broker() {
     let files = tempfile::tempdir().expect("a directory");
     let run = Command::new(env!("CARGO_BIN_EXE_api"))
         .env("MINIAPP__DATA_DIR", files.path())
@@ -12,10 +12,10 @@ fn alone_it_refuses_a_broker_that_reaches_nobody() {
         .env_remove("MINIAPP_CONFIG")
         .output()
         .expect("started");
-    let said = String::from_utf8(run.stderr).expect("text");
-    let refusals: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(run.status.code(), Some(1), "{said}");
-    assert_eq!(refusals.len(), 1, "{said}");
+    let log = String::from_utf8(run.stderr).expect("text");
+    let refusals: Vec<&str> = log.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(run.status.code(), Some(1), "{log}");
+    assert_eq!(refusals.len(), 1, "{log}");
     assert!(refusals[0].contains("memory://") && refusals[0].contains("MINIAPP__BROKER__URL"));
-    assert!(!files.path().join("miniapp.db").exists(), "nothing was begun");
+    assert!(!files.path().join("miniapp.db").exists(), "the store was not created");
 }

@@ -1,4 +1,4 @@
-//! Clients that are many, come and go, and lose their tokens.
+//! Many clients, reconnecting clients, and clients whose tokens end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use super::start;
 use crate::testing::eventually;
 
 #[tokio::test]
-async fn many_events_go_out_together() {
+async fn events_are_batched_into_frames() {
     let (platform, token) = start().await;
     let mut feed = platform.feed(&token).await;
     join_all((0..100).map(|_| platform.submit(&token))).await;
     let last = platform.submit(&token).await;
-    let hears = platform.watch(&token, last);
-    hears.await.next().await.expect("an event");
-    let told = feed.kinds(100).await;
-    assert!(told.iter().all(|kind| *kind == Created));
-    assert!(feed.pieces < 50, "{} pieces", feed.pieces);
+    let watch = platform.watch(&token, last);
+    watch.await.next().await.expect("an event");
+    let received = feed.kinds(100).await;
+    assert!(received.iter().all(|kind| *kind == Created));
+    assert!(feed.frames < 50, "{} frames", feed.frames);
 }
 
-/// Clients that come and go while much happens: none misses anything or hears it twice.
+/// A client that reconnects during many changes receives every event exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_comes_and_goes_hears_everything_once() {
+async fn reconnecting_client_receives_every_event_once() {
     const TASKS: usize = 150;
     let (platform, token) = start().await;
     let platform = Arc::new(platform);
@@ -46,20 +46,20 @@ async fn a_client_that_comes_and_goes_hears_everything_once() {
             }
         }
     });
-    let mut told: Vec<Event> = Vec::new();
+    let mut received: Vec<Event> = Vec::new();
     let mut round = 0;
-    while told.len() < TASKS * 3 {
+    while received.len() < TASKS * 3 {
         round += 1;
         let mut resumed = platform.feed_after(&token, last).await;
-        for _ in 0..(round * 7 % 40 + 1).min(TASKS * 3 - told.len()) {
+        for _ in 0..(round * 7 % 40 + 1).min(TASKS * 3 - received.len()) {
             let event = resumed.next().await.expect("an event");
             last = event.id;
-            told.push(event);
+            received.push(event);
         }
     }
     running.await.expect("no panic");
     let mut by_task: HashMap<Uuid, Vec<Event>> = HashMap::new();
-    for event in told {
+    for event in received {
         by_task.entry(event.task_id).or_default().push(event);
     }
     assert_eq!(by_task.len(), TASKS);
@@ -67,14 +67,14 @@ async fn a_client_that_comes_and_goes_hears_everything_once() {
         assert_eq!(events, platform.timeline(&token, id).await);
     }
     for _ in 0..TASKS * 3 {
-        feed.next().await.expect("an event for who stayed");
+        feed.next().await.expect("an event for the connected client");
     }
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_token() {
+async fn stream_ends_with_its_token() {
     let (platform, token) = start().await;
-    let (id, feed) = platform.told_of(&token).await;
+    let (id, feed) = platform.submit_observed(&token).await;
     let mut watch = platform.watch(&token, id).await;
     watch.next().await.expect("an event");
     platform.auth.sign_out(&token).await;
@@ -93,22 +93,22 @@ async fn a_stream_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_stream_gives_a_sign_of_life() {
+async fn stream_sends_keep_alives() {
     let (platform, token) = start().await;
     let mut feed = platform.feed(&token).await;
-    assert_eq!(feed.piece().await, "retry: 1000\n\n");
+    assert_eq!(feed.frame().await, "retry: 1000\n\n");
     tokio::time::pause();
     let began = tokio::time::Instant::now();
-    assert_eq!(feed.piece().await, ":\n\n");
+    assert_eq!(feed.frame().await, ":\n\n");
     assert!(began.elapsed() >= Duration::from_secs(14));
 }
 
 #[tokio::test]
-async fn who_leaves_is_forgotten() {
+async fn closed_streams_are_unsubscribed() {
     let (platform, token) = start().await;
     let id = platform.submit(&token).await;
     let streams = (platform.feed(&token).await, platform.watch(&token, id).await);
-    assert!(!platform.api.hub.is_idle());
+    assert!(!platform.api.live.hub.is_idle());
     drop(streams);
-    eventually("nobody watches", async || platform.api.hub.is_idle()).await;
+    eventually("the hub is idle", async || platform.api.live.hub.is_idle()).await;
 }

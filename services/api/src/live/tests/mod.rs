@@ -1,4 +1,4 @@
-//! Streams, as clients see them.
+//! Tests of event streams over HTTP.
 
 mod clients;
 mod gaps;
@@ -22,8 +22,8 @@ impl Platform {
     }
 
     async fn watch_after(&self, token: &Token, id: Uuid, last: Uuid) -> Events {
-        let asking = self.get(&format!("/api/tasks/{id}/events")).token(token);
-        asking.header("last-event-id", &last.to_string()).stream().await
+        let request = self.get(&format!("/api/tasks/{id}/events")).token(token);
+        request.header("last-event-id", &last.to_string()).stream().await
     }
 
     async fn feed(&self, token: &Token) -> Events {
@@ -31,16 +31,16 @@ impl Platform {
     }
 
     async fn feed_after(&self, token: &Token, last: Uuid) -> Events {
-        let asking = self.get("/api/events").token(token);
-        asking.header("last-event-id", &last.to_string()).stream().await
+        let request = self.get("/api/events").token(token);
+        request.header("last-event-id", &last.to_string()).stream().await
     }
 
     async fn timeline(&self, token: &Token, id: Uuid) -> Vec<Event> {
         self.tasks.timeline(token.user, id).await.expect("a store").expect("a task")
     }
 
-    /// A waiting task, and the feed that has told of it: no word of it is on its way.
-    async fn told_of(&self, token: &Token) -> (Uuid, Events) {
+    /// Submits a task and returns it with a feed that has received its `created` event.
+    async fn submit_observed(&self, token: &Token) -> (Uuid, Events) {
         let mut feed = self.feed(token).await;
         let id = self.submit(token).await;
         assert_eq!(feed.kinds(1).await, [Created]);

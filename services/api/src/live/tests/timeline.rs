@@ -1,4 +1,4 @@
-//! A task's and an account's streams tell what happens, in its order.
+//! Streams deliver the events of tasks and accounts in order.
 
 use http::Method;
 use miniapp_types::task::EventType::{Created, Deleted, Finished, Restarted, Started};
@@ -6,7 +6,7 @@ use miniapp_types::task::EventType::{Created, Deleted, Finished, Restarted, Star
 use super::{kinds, start};
 
 #[tokio::test]
-async fn a_task_is_watched_from_its_beginning_to_its_end() {
+async fn task_stream_covers_the_whole_task() {
     let (platform, token) = start().await;
     let id = platform.submit(&token).await;
     let mut live = platform.watch(&token, id).await;
@@ -20,7 +20,7 @@ async fn a_task_is_watched_from_its_beginning_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_where_it_was_cut() {
+async fn stream_resumes_after_the_last_event() {
     let (platform, token) = start().await;
     let id = platform.run_to_its_end(&token).await;
     let events = platform.timeline(&token, id).await;
@@ -29,13 +29,13 @@ async fn a_stream_goes_on_where_it_was_cut() {
         assert_eq!(rest, events[index + 1..]);
     }
     let path = format!("/api/tasks/{id}/events");
-    let asking = platform.get(&path).token(&token).header("accept", "text/event-stream");
-    let ended = asking.header("last-event-id", &events[2].id.to_string()).send().await;
+    let request = platform.get(&path).token(&token).header("accept", "text/event-stream");
+    let ended = request.header("last-event-id", &events[2].id.to_string()).send().await;
     assert_eq!((ended.status(), ended.body()), (204, ""));
 }
 
 #[tokio::test]
-async fn the_newest_generation_ends_the_stream() {
+async fn stream_ends_with_the_newest_generation() {
     let (platform, token) = start().await;
     let id = platform.run_to_its_end(&token).await;
     platform.tasks.restart(token.user, id).await.expect("restarted");
@@ -46,7 +46,7 @@ async fn the_newest_generation_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_removed_task_says_so_once() {
+async fn deleted_task_ends_its_stream() {
     let (platform, token) = start().await;
     let id = platform.submit(&token).await;
     let mut live = platform.watch(&token, id).await;
@@ -57,15 +57,15 @@ async fn a_removed_task_says_so_once() {
     let missed = platform.watch_after(&token, id, created.id).await.rest().await;
     assert_eq!(kinds(&missed), [Deleted]);
     let path = format!("{path}/events");
-    let asking = platform.get(&path).token(&token).header("accept", "text/event-stream");
-    assert_eq!(asking.send().await.problem(), (404, "task_not_found".to_owned()));
+    let request = platform.get(&path).token(&token).header("accept", "text/event-stream");
+    assert_eq!(request.send().await.problem(), (404, "task_not_found".to_owned()));
 }
 
 #[tokio::test]
-async fn everything_of_ones_own_is_told_and_nothing_else() {
+async fn feed_contains_only_own_events() {
     let (platform, token) = start().await;
     let other = platform.auth.sign_in();
-    let (before, mut feed) = platform.told_of(&token).await;
+    let (before, mut feed) = platform.submit_observed(&token).await;
     platform.finish(&token, before).await;
     assert_eq!(feed.kinds(2).await, [Started, Finished]);
     let mut live = platform.feed(&token).await;

@@ -1,28 +1,28 @@
-//! Keys that come and go.
+//! Rotation of signing keys.
 
 use serde_json::json;
 
 use super::*;
 
 #[tokio::test]
-async fn new_keys_are_fetched_when_a_token_names_them() {
+async fn unknown_key_id_fetches_keys() {
     let world = World::new().await;
     let old = world.auth.sign_in();
-    assert_eq!(world.refusal(&old).await, None);
+    assert_eq!(world.error(&old).await, None);
     world.auth.rotate(2, true);
     let new = world.auth.sign_in();
-    world.becomes(&new, None).await;
-    assert_eq!(world.refusal(&old).await, None);
+    world.wait_for(&new, None).await;
+    assert_eq!(world.error(&old).await, None);
     world.auth.rotate(3, false);
     let newest = world.auth.sign_in();
-    world.becomes(&newest, None).await;
+    world.wait_for(&newest, None).await;
     for retired in [old, new] {
-        world.becomes(&retired, Some(VerifyError::Invalid)).await;
+        world.wait_for(&retired, Some(VerifyError::Invalid)).await;
     }
 }
 
 #[tokio::test]
-async fn made_up_keys_do_not_trouble_auth() {
+async fn forged_key_ids_do_not_flood_auth() {
     let world = World::new().await;
     let good = world.auth.sign_in();
     let (before, began) = (world.auth.fetches(), Instant::now());
@@ -30,9 +30,9 @@ async fn made_up_keys_do_not_trouble_auth() {
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": format!("x{number}")});
         let text = auth::signed(&header, &auth::claims(&good.text), 9);
         let token = Token { text, ..good.clone() };
-        assert_eq!(world.refusal(&token).await, Some(VerifyError::Invalid));
+        assert_eq!(world.error(&token).await, Some(VerifyError::Invalid));
     }
     let seconds = usize::try_from(began.elapsed().as_secs()).expect("a few");
     assert!(world.auth.fetches() - before <= seconds + 1);
-    assert_eq!(world.refusal(&good).await, None);
+    assert_eq!(world.error(&good).await, None);
 }

@@ -1,67 +1,71 @@
-//! Auth or the broker are away.
+//! Outages of auth and the broker.
 
 use super::*;
 
 #[tokio::test]
-async fn without_the_broker_auth_is_asked() {
+async fn broker_outage_falls_back_to_introspection() {
     let world = World::new().await;
     let token = world.auth.sign_in();
-    assert_eq!(world.refusal(&token).await, None);
+    assert_eq!(world.error(&token).await, None);
     world.broker.pause();
-    world.auth.end_in_silence(&token);
+    world.auth.end_silently(&token);
     let began = Instant::now();
-    world.becomes(&token, Some(VerifyError::Revoked)).await;
+    world.wait_for(&token, Some(VerifyError::Revoked)).await;
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn while_auth_is_away_only_the_known_come_in() {
+async fn auth_outage_accepts_only_known_sessions() {
     let world = World::new().await;
     let (known, unknown) = (world.auth.sign_in(), world.auth.sign_in());
-    assert_eq!(world.refusal(&known).await, None);
+    assert_eq!(world.error(&known).await, None);
     world.auth.go_down();
-    assert_eq!(world.refusal(&unknown).await, Some(VerifyError::Unavailable));
-    assert_eq!(world.refusal(&known).await, None);
+    assert_eq!(world.error(&unknown).await, Some(VerifyError::Unavailable));
+    assert_eq!(world.error(&known).await, None);
     world.broker.pause();
-    let aged = |token: &Token| {
-        matches!(world.verifier.0.sessions.judge(token.session, 1), Verdict::Aged(_))
+    let is_stale = |token: &Token| {
+        matches!(world.verifier.0.sessions.status_of(token.session, 1), TokenStatus::Stale(_))
     };
-    eventually("knowledge has aged", async || aged(&known)).await;
-    assert_eq!(world.refusal(&known).await, None);
+    eventually("the session is stale", async || is_stale(&known)).await;
+    assert_eq!(world.error(&known).await, None);
     world.auth.rotate(2, true);
     let of_unknown_key = world.auth.sign_in();
-    world.becomes(&of_unknown_key, Some(VerifyError::Unavailable)).await;
+    world.wait_for(&of_unknown_key, Some(VerifyError::Unavailable)).await;
     world.auth.come_back();
-    world.becomes(&unknown, None).await;
-    world.becomes(&of_unknown_key, None).await;
-    world.auth.end_in_silence(&known);
-    world.becomes(&known, Some(VerifyError::Revoked)).await;
+    world.wait_for(&unknown, None).await;
+    world.wait_for(&of_unknown_key, None).await;
+    world.auth.end_silently(&known);
+    world.wait_for(&known, Some(VerifyError::Revoked)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_known_for_ever() {
+async fn stale_session_is_accepted_for_a_limited_time() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock = Arc::new(ManualClock::default());
-    // Nobody listens there.
+    // Nothing listens there.
     let verifier = TokenVerifier::new("http://127.0.0.1:9", clock.clone()).expect("a client");
     let sessions = &verifier.0.sessions;
     let session = Uuid::from_u128(7);
     let expires_at = clock.now().as_second() + 900;
     let principal = Arc::new(Principal::of_test(session, 1, expires_at));
-    sessions.learn(session, Standing::Current(1), Instant::now());
+    sessions.update(session, SessionState::Current(1), Instant::now());
     assert_eq!(verifier.revalidate(&principal).await, Ok(()));
     tokio::time::advance(Duration::from_secs(20)).await;
-    assert_eq!(verifier.revalidate(&principal).await, Ok(()), "waits for auth, in vain");
+    assert_eq!(
+        verifier.revalidate(&principal).await,
+        Ok(()),
+        "waits for the introspection to fail"
+    );
     assert!(verifier.0.auth.is_failing());
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(verifier.revalidate(&principal).now_or_never(), Some(Ok(())), "waits no more");
+    assert_eq!(verifier.revalidate(&principal).now_or_never(), Some(Ok(())), "does not wait");
     tokio::time::advance(Duration::from_secs(6)).await;
     assert_eq!(verifier.revalidate(&principal).await, Err(VerifyError::Unavailable));
-    sessions.learn(session, Standing::Ended, Instant::now());
+    sessions.update(session, SessionState::Ended, Instant::now());
     tokio::time::advance(Duration::from_hours(1)).await;
     assert_eq!(
         verifier.revalidate(&principal).await,
         Err(VerifyError::Revoked),
-        "that much is known"
+        "revocations do not become stale"
     );
 }

@@ -1,100 +1,100 @@
-//! What becomes of a session's tokens, by the news and by what auth says.
+//! Revocation by broadcasts and by introspection.
 
 use super::*;
 
 #[tokio::test]
-async fn a_token_ends_with_its_session() {
+async fn ended_session_revokes_its_token() {
     let world = World::new().await;
     let token = world.auth.sign_in();
-    assert_eq!(world.refusal(&token).await, None);
+    assert_eq!(world.error(&token).await, None);
     world.auth.sign_out(&token).await;
-    world.becomes(&token, Some(VerifyError::Revoked)).await;
-    assert_eq!(world.auth.validations(), 1, "the news were enough");
+    world.wait_for(&token, Some(VerifyError::Revoked)).await;
+    assert_eq!(world.auth.validations(), 1, "the broadcast was enough");
 }
 
 #[tokio::test]
-async fn a_new_token_replaces_the_one_before() {
+async fn new_token_revokes_the_previous_one() {
     let world = World::new().await;
     let first = world.auth.sign_in();
-    assert_eq!(world.refusal(&first).await, None);
+    assert_eq!(world.error(&first).await, None);
     let second = world.auth.refresh(&first).await;
-    world.becomes(&first, Some(VerifyError::Revoked)).await;
-    assert_eq!(world.refusal(&second).await, None);
-    assert_eq!(world.auth.validations(), 1, "the news were enough");
-    // One whose news haven't arrived yet.
+    world.wait_for(&first, Some(VerifyError::Revoked)).await;
+    assert_eq!(world.error(&second).await, None);
+    assert_eq!(world.auth.validations(), 1, "the broadcast was enough");
+    // A token whose broadcast is lost.
     let third = Token { epoch: 2, ..second.clone() };
     world.broker.pause();
     let third = world.auth.refresh(&third).await;
-    assert_eq!(world.refusal(&third).await, None);
-    assert_eq!(world.refusal(&second).await, Some(VerifyError::Revoked));
+    assert_eq!(world.error(&third).await, None);
+    assert_eq!(world.error(&second).await, Some(VerifyError::Revoked));
     assert_eq!(world.auth.validations(), 2);
 }
 
 #[tokio::test]
-async fn news_that_got_lost_are_asked_for() {
+async fn lost_broadcast_is_replaced_by_introspection() {
     let world = World::new().await;
     let token = world.auth.sign_in();
-    assert_eq!(world.refusal(&token).await, None);
+    assert_eq!(world.error(&token).await, None);
     world.broker.pause();
-    world.auth.end_in_silence(&token);
+    world.auth.end_silently(&token);
     world.broker.resume();
-    world.becomes(&token, Some(VerifyError::Revoked)).await;
+    world.wait_for(&token, Some(VerifyError::Revoked)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn knowledge_holds_while_the_broker_answers() {
+async fn state_stays_fresh_while_probes_return() {
     let broker = MemoryBroker::new();
     let sessions = Sessions::new();
     let session = Uuid::from_u128(7);
-    let listening = sessions.follow(&broker as &dyn Broker);
-    let living = async {
-        eventually("it listens", async || sessions.hears()).await;
-        let learned = Instant::now();
-        sessions.learn(session, Standing::Current(1), learned);
+    let running = sessions.run(&broker as &dyn Broker);
+    let scenario = async {
+        eventually("broadcasts are received", async || sessions.is_receiving()).await;
+        let known_at = Instant::now();
+        sessions.update(session, SessionState::Current(1), known_at);
         tokio::time::sleep(Duration::from_hours(1)).await;
-        assert_eq!(sessions.judge(session, 1), Verdict::Valid);
-        assert_eq!(sessions.judge(session, 2), Verdict::Unknown);
+        assert_eq!(sessions.status_of(session, 1), TokenStatus::Valid);
+        assert_eq!(sessions.status_of(session, 2), TokenStatus::Unknown);
         broker.pause();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let verdict = sessions.judge(session, 1);
+        let status = sessions.status_of(session, 1);
         assert!(
-            matches!(verdict, Verdict::Aged(age) if age < Duration::from_secs(2)),
-            "{verdict:?}"
+            matches!(status, TokenStatus::Stale(age) if age < Duration::from_secs(2)),
+            "{status:?}"
         );
         broker.resume();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let verdict = sessions.judge(session, 1);
-        let age = learned.elapsed();
-        assert_eq!(verdict, Verdict::Aged(age), "what came before the gap counts from then");
-        sessions.learn(session, Standing::Current(1), Instant::now());
+        let status = sessions.status_of(session, 1);
+        let age = known_at.elapsed();
+        assert_eq!(status, TokenStatus::Stale(age), "a state from before the gap ages from then");
+        sessions.update(session, SessionState::Current(1), Instant::now());
         tokio::time::sleep(Duration::from_hours(1)).await;
-        assert_eq!(sessions.judge(session, 1), Verdict::Valid);
+        assert_eq!(sessions.status_of(session, 1), TokenStatus::Valid);
     };
     tokio::select! {
-        never = listening => match never {},
-        () = living => {}
+        never = running => match never {},
+        () = scenario => {}
     }
 }
 
 #[test]
-fn whatever_comes_last_the_later_state_wins() {
-    use Standing::{Current, Ended, Past};
+fn merge_keeps_the_later_state() {
+    use SessionState::{Current, Ended, Superseded};
     let cases = [
         (Current(1), Current(2), Current(2)),
-        (Current(2), Past(1), Current(2)),
-        (Current(2), Past(2), Past(2)),
-        (Past(1), Past(3), Past(3)),
+        (Current(2), Superseded(1), Current(2)),
+        (Current(2), Superseded(2), Superseded(2)),
+        (Superseded(1), Superseded(3), Superseded(3)),
         (Current(9), Ended, Ended),
-        (Past(9), Ended, Ended),
+        (Superseded(9), Ended, Ended),
     ];
     for (one, other, expected) in cases {
-        assert_eq!(one.or_later(other), expected, "{one:?} {other:?}");
-        assert_eq!(other.or_later(one), expected, "{other:?} {one:?}");
+        assert_eq!(one.merge(other), expected, "{one:?} {other:?}");
+        assert_eq!(other.merge(one), expected, "{other:?} {one:?}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_does_not_undo_news() {
+async fn late_introspection_does_not_undo_a_broadcast() {
     let world = World::new().await;
     let (token, other) = (world.auth.sign_in(), world.auth.sign_in());
     world.auth.hold();
@@ -102,18 +102,19 @@ async fn an_answer_does_not_undo_news() {
         let (verifier, text) = (world.verifier.clone(), token.text.clone());
         async move { verifier.verify(&text).await.map(drop) }
     });
-    eventually("it is asked", async || world.auth.validations() > 0).await;
+    eventually("the introspection runs", async || world.auth.validations() > 0).await;
     world.auth.sign_out(&token).await;
     world.auth.sign_out(&other).await;
-    let judged = |token: &Token| world.verifier.0.sessions.judge(token.session, token.epoch);
-    eventually("the news are heard", async || judged(&other) == Verdict::Revoked).await;
-    world.auth.let_go();
+    let status = |token: &Token| world.verifier.0.sessions.status_of(token.session, token.epoch);
+    eventually("the broadcasts are received", async || status(&other) == TokenStatus::Revoked)
+        .await;
+    world.auth.release();
     assert_eq!(checking.await.expect("no panic"), Err(VerifyError::Revoked));
-    assert_eq!(world.refusal(&token).await, Some(VerifyError::Revoked));
+    assert_eq!(world.error(&token).await, Some(VerifyError::Revoked));
 }
 
 #[tokio::test]
-async fn auth_is_asked_once_about_a_session() {
+async fn session_is_introspected_once() {
     let world = World::new().await;
     let token = world.auth.sign_in_as_admin();
     for _ in 0..100 {
@@ -125,7 +126,7 @@ async fn auth_is_asked_once_about_a_session() {
 }
 
 #[tokio::test]
-async fn many_first_requests_ask_once() {
+async fn concurrent_requests_share_an_introspection() {
     let world = World::new().await;
     let token = world.auth.sign_in();
     world.auth.hold();
@@ -135,8 +136,8 @@ async fn many_first_requests_ask_once() {
         checks
             .spawn(async move { verifier.verify(&text).await.map(|principal| principal.user_id) });
     }
-    eventually("it is asked", async || world.auth.validations() > 0).await;
-    world.auth.let_go();
+    eventually("the introspection runs", async || world.auth.validations() > 0).await;
+    world.auth.release();
     for checked in checks.join_all().await {
         assert_eq!(checked, Ok(token.user));
     }
@@ -144,17 +145,17 @@ async fn many_first_requests_ask_once() {
 }
 
 #[tokio::test]
-async fn a_question_is_asked_to_its_end() {
+async fn introspection_completes_after_the_caller_is_canceled() {
     let world = World::new().await;
     let token = world.auth.sign_in();
     world.auth.hold();
-    let impatient = tokio::spawn({
+    let canceled = tokio::spawn({
         let (verifier, text) = (world.verifier.clone(), token.text.clone());
         async move { verifier.verify(&text).await.map(drop) }
     });
-    eventually("it is asked", async || world.auth.validations() > 0).await;
-    impatient.abort();
-    world.auth.let_go();
-    assert_eq!(world.refusal(&token).await, None);
+    eventually("the introspection runs", async || world.auth.validations() > 0).await;
+    canceled.abort();
+    world.auth.release();
+    assert_eq!(world.error(&token).await, None);
     assert_eq!(world.auth.validations(), 1);
 }

@@ -1,12 +1,12 @@
-//! What a token itself says.
+//! Signatures and claims.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// One of each sort: [`miniapp_token`] has them all.
+/// One case of each class; the tests of [`miniapp_token`] are exhaustive.
 #[tokio::test]
-async fn forged_tokens_are_refused() {
+async fn forged_tokens_are_rejected() {
     let world = World::new().await;
     let good = world.auth.sign_in();
     let (header, claims) = (auth::header(1), auth::claims(&good.text));
@@ -26,7 +26,7 @@ async fn forged_tokens_are_refused() {
         "x".repeat(10_000),
         format!("{signed}."),
         format!("{head}.{other_body}.{signature}"),
-        // Signed by someone else in the name of a known key.
+        // Signed by another key than the one named.
         auth::signed(&header, &claims, 9),
         auth::signed(&with(&header, "alg", json!("none")), &claims, 1),
         auth::signed(&with(&header, "typ", json!("JWT")), &claims, 1),
@@ -37,21 +37,21 @@ async fn forged_tokens_are_refused() {
     ];
     for text in forged {
         let token = Token { text, ..good.clone() };
-        assert_eq!(world.refusal(&token).await, Some(VerifyError::Invalid), "{:.200}", token.text);
+        assert_eq!(world.error(&token).await, Some(VerifyError::Invalid), "{:.200}", token.text);
     }
-    assert_eq!(world.auth.validations(), 0, "nothing forged reaches auth");
+    assert_eq!(world.auth.validations(), 0, "forged tokens are not introspected");
     let newer = auth::signed(&header, &with(&claims, "more", json!(1)), 1);
-    assert_eq!(world.refusal(&Token { text: newer, ..good }).await, None);
+    assert_eq!(world.error(&Token { text: newer, ..good }).await, None);
 }
 
 #[tokio::test]
-async fn a_token_ends_with_its_time() {
+async fn expired_token_is_rejected() {
     let world = World::new().await;
     let (seen, unseen) = (world.auth.sign_in(), world.auth.sign_in());
-    assert_eq!(world.refusal(&seen).await, None);
+    assert_eq!(world.error(&seen).await, None);
     world.clock.advance(Duration::from_secs(auth::TTL.unsigned_abs() - 1));
-    assert_eq!(world.refusal(&seen).await, None);
+    assert_eq!(world.error(&seen).await, None);
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.refusal(&seen).await, Some(VerifyError::Expired));
-    assert_eq!(world.refusal(&unseen).await, Some(VerifyError::Expired));
+    assert_eq!(world.error(&seen).await, Some(VerifyError::Expired));
+    assert_eq!(world.error(&unseen).await, Some(VerifyError::Expired));
 }

@@ -2,7 +2,7 @@
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::Answer;
-use miniapp_test_support::traces::Trace;
+use miniapp_test_support::traces::{Span, Trace};
 use serde_json::json;
 
 use crate::traces::checks::expect_stories;
@@ -30,13 +30,18 @@ async fn events_are_followed_to_those_who_watch() {
     let watched = user.api("GET", &format!("/api/tasks/{}/events", task.task_id));
     let watched = Answer::to(watched.header("accept", "text/event-stream")).await.expect(200);
     assert!(String::from_utf8_lossy(&watched.body).contains("event: finished"), "{watched:?}");
-    let is_whole = |trace: &Trace| is_told(trace, 1) && trace.count("tell of finished") == 1;
+    fn finished(trace: &Trace) -> Vec<&Span> {
+        let published = trace.named("publish task-events");
+        published.filter(|span| span.says("event.type") == "finished").collect()
+    }
+    let is_whole = |trace: &Trace| is_told(trace, 1) && finished(trace).len() == 1;
     let trace = collector.trace_when(trace_of(&task), is_whole).await;
     trace.expect_sound();
-    let told = trace.only("tell of finished");
-    assert_eq!((told.service.as_str(), told.says("task.id")), ("api", &*task.task_id.to_string()));
-    assert_eq!(told.parent, trace.only("POST /api/tasks").id);
-    assert!(told.start >= trace.only("claim").end, "{trace}");
+    let published = finished(&trace)[0];
+    let task_id = task.task_id.to_string();
+    assert_eq!((published.service.as_str(), published.says("task.id")), ("api", &*task_id));
+    assert_eq!(published.parent, trace.only("POST /api/tasks").id);
+    assert!(published.start >= trace.only("claim").end, "{trace}");
 }
 
 #[tokio::test]
