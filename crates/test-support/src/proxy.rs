@@ -1,4 +1,4 @@
-//! A network between a client and a server that behaves badly when told to.
+//! A TCP proxy that injects network faults.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,95 +17,89 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// How many bytes travel together at most.
-const PIECE: usize = 16 * 1024;
-/// How many pieces may be under way in one direction of a connection.
-const UNDER_WAY: usize = 64;
+const CHUNK_BYTES: usize = 16 * 1024;
+/// The number of chunks in flight per direction of a connection.
+const MAX_IN_FLIGHT: usize = 64;
 
-/// Where bytes go.
+/// The direction of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From the client to the server.
     ToServer,
-    /// From the server to the client.
     ToClient,
-    /// Either.
     Both,
 }
 
-/// A way to a server over a port of its own, for TCP. Dropped, it closes what it carries.
+/// Forwards connections from its own port to a server. Dropping it resets them.
 pub struct Proxy {
     address: SocketAddr,
-    weather: watch::Sender<Weather>,
+    faults: watch::Sender<Faults>,
     accepting: AbortHandle,
 }
 
-/// What befalls the connections.
+/// The faults of the connections.
 #[derive(Clone, Debug, Default)]
-struct Weather {
-    /// How many connections there have been: their numbers are below that.
-    made: u64,
+struct Faults {
+    /// The number of connections so far, which are numbered from 0.
+    accepted: u64,
     delay: Range<Duration>,
     stalled: Option<Direction>,
-    /// Connections with smaller numbers lead nowhere.
+    /// Connections with smaller numbers forward nothing.
     lost_below: u64,
     /// Connections with smaller numbers are reset.
     cut_below: u64,
 }
 
 impl Proxy {
-    /// Opens the way to the server at `target`, such as `127.0.0.1:5432`. Delays vary by
-    /// `seed`.
+    /// Starts a proxy for the server at `target`, such as `127.0.0.1:5432`. Random delays
+    /// depend on `seed`.
     pub async fn to(target: impl Into<String>, seed: u64) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let weather = watch::Sender::new(Weather::default());
-        let accepting = tokio::spawn(accept(listener, target.into(), seed, weather.clone()));
-        Ok(Self { address, weather, accepting: accepting.abort_handle() })
+        let faults = watch::Sender::new(Faults::default());
+        let accepting = tokio::spawn(accept(listener, target.into(), seed, faults.clone()));
+        Ok(Self { address, faults, accepting: accepting.abort_handle() })
     }
 
-    /// Where clients connect to.
+    /// Returns the address for clients.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on every piece takes a time out of `delay`, in both directions. Their order
-    /// stays.
+    /// Delays data in both directions by a random time. The order is kept.
     pub fn delay(&self, delay: Range<Duration>) {
-        self.weather.send_modify(|weather| weather.delay = delay);
+        self.faults.send_modify(|faults| faults.delay = delay);
     }
 
-    /// From now on nothing arrives in `direction`. Connections stay, new ones are accepted,
-    /// and what is sent waits, as while a cable is out.
+    /// Holds back data in `direction`, like an unplugged cable. Connections stay open, and new
+    /// ones are accepted.
     pub fn stall(&self, direction: Direction) {
-        self.weather.send_modify(|weather| weather.stalled = Some(direction));
+        self.faults.send_modify(|faults| faults.stalled = Some(direction));
     }
 
-    /// Ends [`delay`](Self::delay) and [`stall`](Self::stall). What waited arrives.
+    /// Ends [`delay`](Self::delay) and [`stall`](Self::stall). Held data is delivered.
     pub fn heal(&self) {
-        self.weather.send_modify(|weather| {
-            weather.delay = Range::default();
-            weather.stalled = None;
+        self.faults.send_modify(|faults| {
+            faults.delay = Range::default();
+            faults.stalled = None;
         });
     }
 
-    /// Lets the connections of now lead nowhere, for good and without a word to either
-    /// side, as when a peer loses its power. New ones are as good as ever.
+    /// Stops forwarding the current connections without closing them, as if the peer lost
+    /// power. New connections work.
     pub fn lose(&self) {
-        self.weather.send_modify(|weather| weather.lost_below = weather.made);
+        self.faults.send_modify(|faults| faults.lost_below = faults.accepted);
     }
 
-    /// Resets the connections of now, those that were lost too. New ones are as good as
-    /// ever.
+    /// Resets the current connections, including lost ones. New connections work.
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cut_below = weather.made);
+        self.faults.send_modify(|faults| faults.cut_below = faults.accepted);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.weather.send_modify(|weather| weather.cut_below = u64::MAX);
+        self.faults.send_modify(|faults| faults.cut_below = u64::MAX);
     }
 }
 
@@ -115,126 +109,126 @@ impl Direction {
     }
 }
 
-impl Weather {
-    /// Whether what connection `number` carries in `direction` arrives.
-    fn lets_pass(&self, number: u64, direction: Direction) -> bool {
+impl Faults {
+    /// Whether data of connection `number` is delivered in `direction`.
+    fn delivers(&self, number: u64, direction: Direction) -> bool {
         let is_stalled = self.stalled.is_some_and(|stalled| stalled.covers(direction));
         number >= self.lost_below && !is_stalled
     }
 }
 
-async fn accept(listener: TcpListener, target: String, seed: u64, weather: watch::Sender<Weather>) {
+async fn accept(listener: TcpListener, target: String, seed: u64, faults: watch::Sender<Faults>) {
     let target: Arc<str> = target.into();
     while let Ok((client, _)) = listener.accept().await {
-        let number = weather.borrow().made;
-        weather.send_modify(|weather| weather.made += 1);
-        let line = Line { number, weather: weather.subscribe() };
-        let dice = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(number));
-        tokio::spawn(carry(client, target.clone(), line, dice));
+        let number = faults.borrow().accepted;
+        faults.send_modify(|faults| faults.accepted += 1);
+        let connection = Connection { number, faults: faults.subscribe() };
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(number));
+        tokio::spawn(forward(client, target.clone(), connection, rng));
     }
 }
 
-/// What a connection knows of the weather.
+/// The faults from the view of one connection.
 #[derive(Clone)]
-struct Line {
+struct Connection {
     number: u64,
-    weather: watch::Receiver<Weather>,
+    faults: watch::Receiver<Faults>,
 }
 
-impl Line {
-    /// Waits until something may arrive in `direction`.
-    async fn passes(&mut self, direction: Direction) {
+impl Connection {
+    /// Waits until data is delivered in `direction`.
+    async fn wait_deliverable(&mut self, direction: Direction) {
         let number = self.number;
-        let passes = |weather: &Weather| weather.lets_pass(number, direction);
-        if self.weather.wait_for(passes).await.is_err() {
-            // Nobody will change the weather any more; the end comes from `is_cut`.
+        let delivers = |faults: &Faults| faults.delivers(number, direction);
+        if self.faults.wait_for(delivers).await.is_err() {
+            // The proxy was dropped; `wait_cut` ends the connection.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits until the connection is to be reset.
-    async fn is_cut(&mut self) {
+    /// Waits until the connection has to be reset.
+    async fn wait_cut(&mut self) {
         let number = self.number;
-        // Should there be nobody left who could say so, it is.
-        let _ = self.weather.wait_for(|weather| number < weather.cut_below).await;
+        // An error means that the proxy was dropped.
+        let _ = self.faults.wait_for(|faults| number < faults.cut_below).await;
     }
 
     fn is_lost(&self) -> bool {
-        self.number < self.weather.borrow().lost_below
+        self.number < self.faults.borrow().lost_below
     }
 }
 
-/// Carries a connection to its end.
-async fn carry(
+/// Forwards a connection until its end.
+async fn forward(
     mut client: TcpStream,
     target: Arc<str>,
-    mut line: Line,
-    mut dice: Xoshiro256PlusPlus,
+    mut connection: Connection,
+    mut rng: Xoshiro256PlusPlus,
 ) {
     let mut server = None;
-    let mut end = line.clone();
-    let carried = async {
-        line.passes(Direction::ToServer).await;
+    let mut end = connection.clone();
+    let forwarded = async {
+        connection.wait_deliverable(Direction::ToServer).await;
         let server = server.insert(TcpStream::connect(&*target).await?);
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let back = Xoshiro256PlusPlus::seed_from_u64(dice.random());
-        let there = pump(from_client, to_server, line.clone(), Direction::ToServer, dice);
-        let back = pump(from_server, to_client, line.clone(), Direction::ToClient, back);
+        let back = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+        let there = pump(from_client, to_server, connection.clone(), Direction::ToServer, rng);
+        let back = pump(from_server, to_client, connection.clone(), Direction::ToClient, back);
         let ended = try_join(there, back).await;
-        if line.is_lost() {
-            // One side is gone; the other one has no way to know.
+        if connection.is_lost() {
+            // The peer is gone, and the other side must not notice.
             std::future::pending::<()>().await;
         }
         ended
     };
     let is_broken = tokio::select! {
         biased;
-        () = end.is_cut() => true,
-        ended = carried => ended.is_err(),
+        () = end.wait_cut() => true,
+        ended = forwarded => ended.is_err(),
     };
     if is_broken {
         for stream in [Some(client), server].into_iter().flatten() {
-            // To be closed by a reset.
+            // Closes with a reset.
             let _ = stream.set_zero_linger();
         }
     }
 }
 
-/// Brings what comes `from` one side `to` the other, until that has been closed.
+/// Copies data in one direction until the source is closed.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut line: Line,
+    mut connection: Connection,
     direction: Direction,
-    mut dice: Xoshiro256PlusPlus,
+    mut rng: Xoshiro256PlusPlus,
 ) -> io::Result<()> {
-    let (sent, mut under_way) = mpsc::channel::<(Instant, Bytes)>(UNDER_WAY);
-    let weather = line.weather.clone();
-    let take = async move {
+    let (sent, mut in_flight) = mpsc::channel::<(Instant, Bytes)>(MAX_IN_FLIGHT);
+    let faults = connection.faults.clone();
+    let read = async move {
         loop {
-            let mut piece = BytesMut::with_capacity(PIECE);
-            if from.read_buf(&mut piece).await? == 0 {
+            let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+            if from.read_buf(&mut chunk).await? == 0 {
                 return Ok(());
             }
-            let Range { start, end } = weather.borrow().delay.clone();
-            let delay = if start < end { dice.random_range(start..end) } else { start };
-            if sent.send((Instant::now() + delay, piece.freeze())).await.is_err() {
+            let Range { start, end } = faults.borrow().delay.clone();
+            let delay = if start < end { rng.random_range(start..end) } else { start };
+            if sent.send((Instant::now() + delay, chunk.freeze())).await.is_err() {
                 return Ok(());
             }
         }
     };
-    let give = async move {
-        while let Some((arrives_at, piece)) = under_way.recv().await {
+    let write = async move {
+        while let Some((arrives_at, chunk)) = in_flight.recv().await {
             sleep_until(arrives_at).await;
-            line.passes(direction).await;
-            to.write_all(&piece).await?;
+            connection.wait_deliverable(direction).await;
+            to.write_all(&chunk).await?;
         }
-        line.passes(direction).await;
+        connection.wait_deliverable(direction).await;
         to.shutdown().await
     };
-    try_join(take, give).await.map(|((), ())| ())
+    try_join(read, write).await.map(|((), ())| ())
 }
 
 #[cfg(test)]

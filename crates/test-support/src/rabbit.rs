@@ -1,4 +1,4 @@
-//! A RabbitMQ server of one's own.
+//! RabbitMQ servers for tests.
 
 mod install;
 mod node;
@@ -19,15 +19,13 @@ use tokio::time::timeout;
 
 use self::node::Node;
 
-/// How long a server may take to start, on a machine that is busy with other things.
-const START: Duration = Duration::from_mins(2);
-/// How often it is asked meanwhile.
-const ASK_EVERY: Duration = Duration::from_millis(50);
-/// How long it may take to end in good order. It would wait much longer for clients that
-/// don't answer.
-const STOP: Duration = Duration::from_secs(8);
+/// Generous, for busy machines.
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The server itself would wait much longer for clients that do not respond.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What a server offers beside AMQP.
+/// Optional listeners.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// AMQP over TLS, with a certificate for `localhost` that [`Server::authority`] signed.
@@ -36,7 +34,7 @@ pub struct Options {
     pub has_management: bool,
 }
 
-/// A server in a scratch directory, on free ports, that ends with its owner.
+/// A server in a temporary directory, on free ports. It is stopped when it is dropped.
 pub struct Server(Arc<Node>);
 
 impl Server {
@@ -48,96 +46,95 @@ impl Server {
         SHARED.get_or_init(start).await
     }
 
-    /// Starts a server.
     pub async fn start(options: Options) -> Result<Self> {
         let server = Self(Arc::new(Node::new(options)?));
         server.resume().await?;
         Ok(server)
     }
 
-    /// The URL of an empty virtual host that nobody else uses.
+    /// Returns the URL of an empty virtual host that no other test uses.
     pub async fn host(&self) -> Result<EngineUrl> {
         let node = Arc::clone(&self.0);
         let host = spawn_blocking(move || node.host()).await??;
         Ok(self.url(&host))
     }
 
-    /// The URL of the virtual host `host`, for someone who may do everything there.
+    /// Returns the URL of a virtual host, with full permissions.
     pub fn url(&self, host: &str) -> EngineUrl {
         EngineUrl::new(format!("amqp://guest:guest@localhost:{}/{host}", self.0.ports.amqp))
     }
 
-    /// Where it listens for AMQP on 127.0.0.1.
+    /// Returns the AMQP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.0.ports.amqp
     }
 
-    /// Where it listens for AMQP over TLS, if it does.
+    /// Returns the port for AMQP over TLS, if enabled.
     pub fn tls_port(&self) -> u16 {
         self.0.ports.tls
     }
 
-    /// Where it listens for HTTP requests about itself, if it does.
+    /// Returns the port of the management API, if enabled.
     pub fn management_port(&self) -> u16 {
         self.0.ports.management
     }
 
-    /// The file with the certificate of who signed the server's, in PEM.
+    /// Returns the certificate of the authority that signed the server's, a PEM file.
     pub fn authority(&self) -> PathBuf {
         self.0.directory.join("ca.pem")
     }
 
-    /// Where its files are.
+    /// Returns the data directory.
     pub fn directory(&self) -> &Path {
         &self.0.directory
     }
 
-    /// Runs `rabbitmqctl`, and gives what it says.
+    /// Runs `rabbitmqctl` and returns its output.
     pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
         let node = Arc::clone(&self.0);
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         spawn_blocking(move || node.ctl(&arguments)).await?
     }
 
-    /// Closes all connections to the virtual host that `url` names, as an operator would.
+    /// Closes all connections to the virtual host of `url`, like an operator.
     pub async fn close_connections(&self, url: &EngineUrl) -> Result<()> {
         let (_, host) = url.rest().rsplit_once('/').context("a URL without a virtual host")?;
         self.ctl(&["close_all_connections", "--vhost", host, "by an operator"]).await?;
         Ok(())
     }
 
-    /// Makes it believe that it is out of memory, or no longer.
+    /// Sets or clears the memory alarm.
     pub async fn starve(&self, is_starving: bool) -> Result<()> {
         let share = if is_starving { "0" } else { "0.8" };
         self.ctl(&["set_vm_memory_high_watermark", share]).await?;
         Ok(())
     }
 
-    /// Makes it believe that its disk is full, or no longer.
+    /// Sets or clears the disk alarm.
     pub async fn fill_disk(&self, is_full: bool) -> Result<()> {
-        let must_be_free = if is_full { "1000000GB" } else { "50MB" };
-        self.ctl(&["set_disk_free_limit", must_be_free]).await?;
+        let min_free = if is_full { "1000000GB" } else { "50MB" };
+        self.ctl(&["set_disk_free_limit", min_free]).await?;
         Ok(())
     }
 
-    /// For how long consumers that begin from now on may hold a delivery.
-    pub async fn limit_consumers(&self, patience: Duration) -> Result<()> {
-        // It looks once a minute, and channels take over how often when they begin.
+    /// Sets how long new consumers may hold a delivery.
+    pub async fn limit_consumers(&self, limit: Duration) -> Result<()> {
+        // The default check interval is one minute; channels read it when they are opened.
         let set = format!(
             "application:set_env(rabbit, channel_tick_interval, 500), \
              application:set_env(rabbit, consumer_timeout, {}).",
-            patience.as_millis()
+            limit.as_millis()
         );
         self.ctl(&["eval", &set]).await?;
         Ok(())
     }
 
-    /// Stops its process where it is: connections stay, and nothing comes over them.
+    /// Suspends the process. Connections stay open, and nothing is sent.
     pub fn freeze(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on after [`freeze`](Self::freeze).
+    /// Resumes the process after [`freeze`](Self::freeze).
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -146,52 +143,50 @@ impl Server {
         Ok(kill_process(self.pid()?, signal)?)
     }
 
-    /// The server's process.
     pub fn pid(&self) -> Result<Pid> {
         let pid = fs::read_to_string(self.0.directory.join("pid"))?;
-        Pid::from_raw(pid.trim().parse()?).context("it isn't running")
+        Pid::from_raw(pid.trim().parse()?).context("the server isn't running")
     }
 
-    /// Kills it. It can be [resumed](Self::resume).
+    /// Kills the server. It can be [resumed](Self::resume).
     pub async fn crash(&self) -> Result<()> {
         self.end("crash").await
     }
 
-    /// Has it end in good order, or as soon as that takes too long. It can be
-    /// [resumed](Self::resume).
+    /// Stops the server, and kills it after a timeout. It can be [resumed](Self::resume).
     pub async fn stop(&self) -> Result<()> {
         self.end("stop").await
     }
 
-    async fn end(&self, word: &'static str) -> Result<()> {
-        let Some(mut guard) = self.0.guard.lock().take() else { bail!("it isn't running") };
+    async fn end(&self, command: &'static str) -> Result<()> {
+        let Some(mut guard) = self.0.guard.lock().take() else { bail!("the server isn't running") };
         let mut input = guard.stdin.take().context("the guard has no input")?;
-        writeln!(input, "{word}")?;
+        writeln!(input, "{command}")?;
         let mut ended = spawn_blocking(move || guard.wait());
-        if timeout(STOP, &mut ended).await.is_err() {
-            // By now it may have ended.
+        if timeout(STOP_TIMEOUT, &mut ended).await.is_err() {
+            // Fails if it has just ended.
             let _ = self.signal(Signal::KILL);
             ended.await??;
         }
         Ok(())
     }
 
-    /// Starts it where it was left, and waits until it can be used.
+    /// Starts the server with its existing data, and waits until it listens.
     pub async fn resume(&self) -> Result<()> {
-        ensure!(self.0.guard.lock().is_none(), "it is running");
+        ensure!(self.0.guard.lock().is_none(), "the server is running");
         *self.0.guard.lock() = Some(self.0.guarded()?);
-        let late = Instant::now() + START;
-        // Its listeners come last, in no certain order.
+        let deadline = Instant::now() + START_TIMEOUT;
+        // The listeners start last, in any order.
         while !self.listens().await {
             let has_ended = match &mut *self.0.guard.lock() {
                 Some(guard) => guard.try_wait()?.is_some(),
                 None => true,
             };
-            if has_ended || Instant::now() > late {
+            if has_ended || Instant::now() > deadline {
                 let log = fs::read_to_string(self.0.directory.join("log")).unwrap_or_default();
                 bail!("RabbitMQ doesn't start:\n{log}");
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

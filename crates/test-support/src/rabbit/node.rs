@@ -11,11 +11,10 @@ use super::install::Install;
 use crate::certificate::Certificate;
 use crate::ports;
 
-/// How many virtual hosts are made together; making one takes as long.
-const HOSTS_TOGETHER: usize = 24;
-/// Runs the server, with a name service of its own, until a word or the end comes from
-/// the guard's own input. The latter comes with the process that holds the other side,
-/// however that ends; then the files go too.
+/// Virtual hosts are created in batches, because creating one takes as long.
+const HOST_BATCH_SIZE: usize = 24;
+/// Runs the server and its own `epmd` until a command or the end of its input. The input ends
+/// with the test process, however that ends; then the files are removed, too.
 const GUARD: &str = r#"
 directory=$1 epmd=$2; shift 2
 "$epmd" >/dev/null 2>&1 &
@@ -30,12 +29,12 @@ case $word in
 esac
 wait "$server"
 kill -KILL "$names"
-# Whoever starts the server again needs the port.
+# A restarted server needs the port.
 wait "$names"
 [ "$word" ] || rm -rf -- "$directory"
 "#;
 
-/// A server's place on the machine: its files, its ports and its processes.
+/// The files, ports and processes of a server.
 pub(super) struct Node {
     install: Install,
     pub directory: PathBuf,
@@ -43,7 +42,7 @@ pub(super) struct Node {
     pub options: Options,
     pub ports: Ports,
     pub guard: Mutex<Option<Child>>,
-    /// Virtual hosts that nobody has used yet, and how many there have ever been.
+    /// Unused virtual hosts, and the number of all created ones.
     hosts: Mutex<(Vec<String>, usize)>,
 }
 
@@ -117,19 +116,19 @@ impl Node {
         command
             .args(["-c", GUARD, "guard"])
             .arg(&self.directory)
-            .arg(self.install.names())
+            .arg(self.install.epmd())
             .arg(self.install.server())
-            // Ctrl-C at a test is not meant for those that clean up after it.
+            // Ctrl-C must not stop the guard, which cleans up.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        self.place(&mut command);
+        self.configure_command(&mut command);
         command.spawn().context("can't start a shell")
     }
 
-    /// Tells a program of RabbitMQ where this server is, and nothing of the system's.
-    fn place(&self, command: &mut Command) {
+    /// Points a program of RabbitMQ to this server rather than the one of the system.
+    fn configure_command(&self, command: &mut Command) {
         let at = |name: &str| self.directory.join(name);
         command
             .current_dir(&self.directory)
@@ -143,14 +142,14 @@ impl Node {
             .env("RABBITMQ_DIST_PORT", self.ports.nodes.to_string())
             .env("ERL_EPMD_PORT", self.ports.names.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            // The script becomes the server instead of waiting for it.
+            // Makes the script `exec` the server instead of waiting for it.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .env_remove("NOTIFY_SOCKET");
     }
 
     pub fn ctl(&self, arguments: &[String]) -> Result<String> {
         let mut command = Command::new(self.install.ctl());
-        self.place(&mut command);
+        self.configure_command(&mut command);
         let output = command.arg("--quiet").args(arguments).output().context("no rabbitmqctl")?;
         ensure!(
             output.status.success(),
@@ -164,9 +163,9 @@ impl Node {
 
     pub fn host(&self) -> Result<String> {
         let mut hosts = self.hosts.lock();
-        let (unused, ever) = &mut *hosts;
+        let (unused, created) = &mut *hosts;
         if unused.is_empty() {
-            let (first, last) = (*ever + 1, *ever + HOSTS_TOGETHER);
+            let (first, last) = (*created + 1, *created + HOST_BATCH_SIZE);
             let making = format!(
                 "[begin H = iolist_to_binary([\"test\", integer_to_list(N)]), \
                  ok = rabbit_vhost:add(H, <<\"tests\">>), \
@@ -176,7 +175,7 @@ impl Node {
             );
             self.ctl(&["eval".to_owned(), making])?;
             unused.extend((first..=last).rev().map(|number| format!("test{number}")));
-            *ever = last;
+            *created = last;
         }
         unused.pop().context("there is no virtual host")
     }

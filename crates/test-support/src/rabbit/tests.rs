@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
-async fn a_server_can_be_used_and_leaves_nothing() {
+async fn server_starts_restarts_and_cleans_up() {
     let server = Server::start(Options::default()).await.expect("a server");
     let (one, other) = (server.host().await.expect("one"), server.host().await.expect("another"));
     assert_ne!(one.expose(), other.expose());
