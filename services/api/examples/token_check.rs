@@ -1,7 +1,7 @@
-//! What the check of a token costs: `cargo run --release -p api --example token_check`.
+//! Measures token verification: `cargo run --release -p miniapp-api --example token_check`.
 //!
-//! Auth is played by a few lines that publish a key; sessions are known from news, so that
-//! what is timed is the check alone.
+//! A stub publishes the signing key, and broadcasts announce the sessions. So only the
+//! verification itself is measured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ const ROUNDS: u32 = 200;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    // Whoever came first has chosen; there is only this one in the program.
+    // Fails if there is a default provider already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let auth = publish().await?;
     let key = SigningKey::new("key", &SEED);
@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
         let (verifier, broker) = (verifier.clone(), broker.clone());
         async move { match verifier.run(broker.as_ref()).await {} }
     });
-    // Long enough for one request to this process.
+    // Waits for the keys.
     tokio::time::sleep(Duration::from_millis(500)).await;
     verifier.health().await?;
 
@@ -63,7 +63,7 @@ async fn time(
     let began = Instant::now();
     for _ in 0..rounds {
         for token in tokens {
-            verifier.verify(token).await.context("a refused token")?;
+            verifier.verify(token).await.context("a rejected token")?;
         }
     }
     Ok(began.elapsed() / (rounds * TOKENS))

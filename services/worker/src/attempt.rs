@@ -1,4 +1,4 @@
-//! An attempt in this worker's hands.
+//! A running attempt.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,27 +8,26 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Why an attempt is to stop. The first reason stays.
+/// Why an attempt has to stop. The first reason is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Its owner asked for it.
     Canceled,
-    /// It ran past its ttl.
+    /// The attempt exceeded its ttl.
     Expired,
-    /// Another worker may have it by now; nothing that it does counts any more.
+    /// The lease has expired. Another worker may have the task.
     LeaseLost,
     /// The worker shuts down.
     Shutdown,
 }
 
-/// What the worker's loops know of a running attempt.
+/// The state of a running attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub claim: Claim,
-    /// 1 for the first.
+    /// Starts with 1.
     pub number: u32,
     pub ttl: Duration,
-    /// Where its randomness begins.
+    /// The seed of [`Context::rng`](crate::kinds::Context::rng).
     pub seed: u64,
     stop: OnceLock<Stop>,
     stopped: CancellationToken,
@@ -36,7 +35,7 @@ pub(crate) struct Attempt {
     progress: Mutex<Progress>,
 }
 
-/// How far the attempt says it is, and when that was last stored.
+/// The latest progress report that is not stored, and when one was last stored.
 #[derive(Debug, Default)]
 struct Progress {
     newest: Option<(f64, String)>,
@@ -57,40 +56,37 @@ impl Attempt {
         }
     }
 
-    /// Tells it to stop.
     pub fn stop(&self, reason: Stop) {
         if self.stop.set(reason).is_ok() {
             self.stopped.cancel();
         }
     }
 
-    /// Why it is to stop, if it is.
     pub fn stop_reason(&self) -> Option<Stop> {
         self.stop.get().copied()
     }
 
-    /// Waits until it is to stop.
     pub async fn stopped(&self) {
         self.stopped.cancelled().await;
     }
 
-    /// Until when the task is certainly this worker's.
+    /// Returns when the lease expires, by a conservative estimate.
     pub fn lease_until(&self) -> Instant {
         *self.lease_until.lock()
     }
 
-    /// The store renewed the lease.
-    pub fn renewed(&self, until: Instant) {
+    /// Extends the lease.
+    pub fn renew(&self, until: Instant) {
         *self.lease_until.lock() = until;
     }
 
-    /// Notes how far it is; what was noted before and not stored is forgotten.
-    pub fn note_progress(&self, progress: f64, message: String) {
+    /// Replaces the progress report that is not stored yet.
+    pub fn set_progress(&self, progress: f64, message: String) {
         self.progress.lock().newest = Some((progress, message));
     }
 
-    /// Waits until the lease has run out, which it doesn't while it is renewed.
-    pub async fn forfeited(&self) {
+    /// Waits until the lease has expired without being renewed.
+    pub async fn lease_expired(&self) {
         loop {
             let until = self.lease_until();
             sleep_until(until).await;
@@ -100,14 +96,14 @@ impl Attempt {
         }
     }
 
-    /// The progress to be stored at `now`; if it is too early for that, when it is time.
+    /// Takes the progress report to store at `now`, or returns when one is due.
     pub fn due_progress(
         &self,
         now: Instant,
-        pause: Duration,
+        interval: Duration,
     ) -> Result<(f64, String), Option<Instant>> {
         let mut progress = self.progress.lock();
-        let due_at = progress.stored_at.map_or(now, |at| at + pause);
+        let due_at = progress.stored_at.map_or(now, |at| at + interval);
         if due_at > now {
             return Err(progress.newest.as_ref().map(|_| due_at));
         }
@@ -124,14 +120,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_ends_when_it_is_not_renewed() {
+    async fn lease_expires_unless_renewed() {
         let seconds = Duration::from_secs;
         let began = Instant::now();
         let claim = Claim { task_id: Uuid::nil(), token: 1 };
         let attempt = Attempt::new(claim, 1, seconds(60), 0, began + seconds(10));
-        tokio::join!(attempt.forfeited(), async {
+        tokio::join!(attempt.lease_expired(), async {
             tokio::time::sleep(seconds(5)).await;
-            attempt.renewed(began + seconds(15));
+            attempt.renew(began + seconds(15));
         });
         assert_eq!(began.elapsed(), seconds(15));
     }

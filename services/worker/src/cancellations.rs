@@ -1,4 +1,4 @@
-//! Hearing at once that a running task is to stop.
+//! Receives cancellations of running tasks.
 
 use miniapp_broker::{Broker, Received, Subscription, Topic};
 use miniapp_types::message::TaskCancels;
@@ -7,16 +7,16 @@ use tokio::time::sleep;
 
 use crate::runner::Runner;
 
-/// Listens for cancels. Where some may have been missed, `renew` has the leases renewed,
-/// which tells of them too.
+/// Stops canceled attempts. After a gap it notifies `renew`, because the renewal of leases
+/// returns cancellations, too.
 pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
-    let mut retry = runner.retries("subscribing to cancellations");
+    let mut retry = runner.retry("subscribing to cancellations");
     loop {
         let ended = match broker.subscribe(Topic::TaskCancels).await {
             Ok(mut subscription) => {
                 retry.recovered();
                 renew.notify_one();
-                listen(runner, subscription.as_mut(), renew).await;
+                receive(runner, subscription.as_mut(), renew).await;
                 "the subscription ended".to_owned()
             }
             Err(error) => error.to_string(),
@@ -25,7 +25,7 @@ pub(crate) async fn run(runner: &Runner, broker: &dyn Broker, renew: &Notify) {
     }
 }
 
-async fn listen(runner: &Runner, subscription: &mut dyn Subscription, renew: &Notify) {
+async fn receive(runner: &Runner, subscription: &mut dyn Subscription, renew: &Notify) {
     while let Some(received) = subscription.next().await {
         match received {
             Received::Gap => renew.notify_one(),

@@ -1,4 +1,4 @@
-//! Taking messages for as long as the worker lives, and the way out.
+//! Consumes messages, and drains them on shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::Stop;
+use crate::observer::Observer;
 use crate::runner::Runner;
-use crate::spans::Traced;
 
-/// How long a message may wait here for its turn before others get it.
-const TURN: Duration = Duration::from_secs(5);
-/// How long attempts that were stopped may take to be handed back.
-const HAND_BACK: Duration = Duration::from_secs(5);
+/// How long a message waits for a free slot before it is released to other workers.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long stopped attempts may take to release their tasks.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs up to `concurrency` tasks at a time until the shutdown begins, then lets running
-/// ones end within `grace` and hands back the others.
+/// Runs up to `concurrency` tasks concurrently until shutdown. Then waits up to `grace` for
+/// running ones, and releases the rest.
 pub(crate) async fn run(
     runner: &Arc<Runner>,
     broker: &dyn Broker,
@@ -27,35 +27,34 @@ pub(crate) async fn run(
     grace: Duration,
 ) {
     let attempts = TaskTracker::new();
-    // The broker gives us no more than that, but over a new connection it gives as much
-    // again, while what came over the old one still runs.
-    let turns = Arc::new(Semaphore::new(usize::from(concurrency)));
-    let abandoned = runner.shutdown.hard_token().child_token();
-    let mut retry = runner.retries("consuming tasks");
+    // The prefetch limits messages per connection. After a reconnect, attempts of the old
+    // connection may still run.
+    let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
+    let abort = runner.shutdown.hard_token().child_token();
+    let mut retry = runner.retry("consuming tasks");
     let mut consumer = None;
     while !runner.shutdown.has_begun() {
         let ended = match broker.consume(Queue::Tasks, concurrency).await {
             Ok(subscribed) => {
                 retry.recovered();
                 let consumer = consumer.insert(subscribed);
-                let taking = take(runner, consumer.as_mut(), |delivery| {
-                    let (runner, abandoned) = (runner.clone(), abandoned.clone());
-                    let turns = turns.clone();
-                    let cause = CorrelationIds::from_context(&delivery.message.trace);
-                    let mut traced = Traced::begin(broker, &runner.tasks, &delivery);
-                    let handling = async move {
-                        if let Ok(_turn) = timeout(TURN, turns.acquire()).await {
-                            traced.has_slot();
-                            runner.handle(delivery, traced).await;
+                let consuming = consume(runner, consumer.as_mut(), |delivery| {
+                    let (runner, abort) = (runner.clone(), abort.clone());
+                    let slots = slots.clone();
+                    let trace = CorrelationIds::from_context(&delivery.message.trace);
+                    let mut observer = Observer::start(broker, &runner.tasks, &delivery);
+                    let processing = async move {
+                        if let Ok(_slot) = timeout(SLOT_TIMEOUT, slots.acquire()).await {
+                            observer.slot_acquired();
+                            runner.process(delivery, observer).await;
                         } else {
-                            delivery.release().await;
-                            traced.settled("nack");
+                            observer.release(delivery).await;
                         }
                     };
-                    let handling = in_trace(cause, handling);
-                    attempts.spawn(async move { abandoned.run_until_cancelled(handling).await });
+                    let processing = in_trace(trace, processing);
+                    attempts.spawn(async move { abort.run_until_cancelled(processing).await });
                 });
-                taking.await;
+                consuming.await;
                 "the consumer ended".to_owned()
             }
             Err(error) => error.to_string(),
@@ -73,21 +72,21 @@ pub(crate) async fn run(
             "releasing tasks that did not finish within the grace period"
         );
         runner.running.stop(Stop::Shutdown);
-        if timeout(HAND_BACK, attempts.wait()).await.is_err() {
+        if timeout(RELEASE_TIMEOUT, attempts.wait()).await.is_err() {
             tracing::warn!(
                 count = attempts.len(),
                 "abandoned tasks; other workers take them over when their leases expire"
             );
-            abandoned.cancel();
+            abort.cancel();
             attempts.wait().await;
         }
     }
-    // Only now: what a consumer has delivered is delivered again when it goes.
+    // Last, because dropping the consumer releases its deliveries.
     drop(consumer);
 }
 
-/// Takes messages until the shutdown begins or there are no more.
-async fn take(
+/// Consumes messages until shutdown or the end of the consumer.
+async fn consume(
     runner: &Runner,
     consumer: &mut dyn Consumer,
     mut handle: impl FnMut(miniapp_broker::Delivery),

@@ -1,4 +1,4 @@
-//! What a kind's code gets to work with.
+//! The context of an attempt, for the code of kinds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,7 @@ use uuid::Uuid;
 use crate::attempt::Attempt;
 use crate::kinds::KindError;
 
-/// An attempt as the code that makes it sees it. Cheap to clone, for code that goes on
-/// elsewhere.
+/// The context of an attempt. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
     attempt: Arc<Attempt>,
@@ -31,56 +30,55 @@ impl Context {
         Self { attempt, clock, progressed }
     }
 
-    /// The task.
     pub fn task_id(&self) -> Uuid {
         self.attempt.claim.task_id
     }
 
-    /// Names this attempt and no other: the idempotency key for its side effects.
+    /// Returns a unique id of this attempt, the idempotency key for its side effects.
     pub fn attempt_id(&self) -> String {
         format!("{}-{}", self.attempt.claim.task_id, self.attempt.claim.token)
     }
 
-    /// Which attempt this is, beginning with 1.
+    /// Returns the number of the attempt, starting with 1.
     pub fn attempt(&self) -> u32 {
         self.attempt.number
     }
 
-    /// How long the attempt may take; it is stopped then.
+    /// Returns the time limit of the attempt.
     pub fn ttl(&self) -> Duration {
         self.attempt.ttl
     }
 
-    /// The time of day.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// The attempt's own randomness, each time from its beginning.
+    /// Returns a random number generator that is seeded per attempt. Every call returns the
+    /// same sequence.
     pub fn rng(&self) -> Xoshiro256PlusPlus {
         Xoshiro256PlusPlus::seed_from_u64(self.attempt.seed)
     }
 
-    /// Says how far the attempt is, from 0 to 1, and in words. May be called as often as
-    /// one likes: the newest is stored, at most once a second.
+    /// Reports progress from 0 to 1 with a message. Can be called frequently: only the latest
+    /// report is stored, at most once per second.
     pub fn progress(&self, progress: f64, message: impl Into<String>) {
-        self.attempt.note_progress(progress, message.into());
+        self.attempt.set_progress(progress, message.into());
         self.progressed.notify_one();
     }
 
-    /// Whether the attempt is to stop: its owner asked for it, its ttl is over, or the
-    /// worker shuts down. Code that blocks a thread has to look now and then.
+    /// Whether the attempt has to stop: it was canceled, exceeded its ttl, lost its lease, or
+    /// the worker shuts down. Blocking code must poll this.
     pub fn is_stopped(&self) -> bool {
         self.attempt.stop_reason().is_some()
     }
 
-    /// Waits until the attempt is to stop. Code that doesn't is dropped at its next
-    /// `await` a moment after that.
+    /// Waits until the attempt has to stop. Code that ignores it is dropped at an `await`
+    /// shortly after.
     pub async fn stopped(&self) {
         self.attempt.stopped().await;
     }
 
-    /// Waits for `work`, but not longer than until the attempt is to stop.
+    /// Waits for `work`, until the attempt has to stop.
     pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, KindError> {
         tokio::select! {
             biased;
@@ -89,7 +87,7 @@ impl Context {
         }
     }
 
-    /// Lets time pass, until the attempt is to stop.
+    /// Sleeps, until the attempt has to stop.
     pub async fn sleep(&self, duration: Duration) -> Result<(), KindError> {
         self.unless_stopped(tokio::time::sleep(duration)).await
     }
@@ -103,8 +101,8 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An attempt of its own, for tests of kinds.
-    pub(crate) fn alone(number: u32, ttl: Duration, seed: u64) -> (Context, Arc<Attempt>) {
+    /// Returns the context of a single attempt, for tests of kinds.
+    pub(crate) fn test_context(number: u32, ttl: Duration, seed: u64) -> (Context, Arc<Attempt>) {
         let claim = Claim { task_id: Uuid::from_u128(7), token: 3 };
         let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, Instant::now() + ttl));
         let context =
@@ -113,24 +111,24 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn attempts_of_a_task_have_names_of_their_own() {
-        let (context, _) = alone(1, Duration::from_secs(1), 0);
+    fn attempt_id_contains_task_and_claim() {
+        let (context, _) = test_context(1, Duration::from_secs(1), 0);
         assert_eq!(context.attempt_id(), "00000000-0000-0000-0000-000000000007-3");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_newest_progress_counts_and_not_more_than_once_a_second() {
-        const PAUSE: Duration = Duration::from_secs(1);
-        let (context, attempt) = alone(1, Duration::from_secs(1), 0);
+    async fn progress_is_throttled_to_the_latest_report() {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let (context, attempt) = test_context(1, Duration::from_secs(1), 0);
         let start = Instant::now();
-        assert_eq!(attempt.due_progress(start, PAUSE), Err(None));
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(None));
         context.progress(0.1, "a");
         context.progress(0.2, "b");
-        assert_eq!(attempt.due_progress(start, PAUSE), Ok((0.2, "b".into())));
-        assert_eq!(attempt.due_progress(start, PAUSE), Err(None));
+        assert_eq!(attempt.due_progress(start, INTERVAL), Ok((0.2, "b".into())));
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(None));
         context.progress(0.3, "c");
-        assert_eq!(attempt.due_progress(start, PAUSE), Err(Some(start + PAUSE)));
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(Some(start + INTERVAL)));
         context.progress(0.4, "d");
-        assert_eq!(attempt.due_progress(start + PAUSE, PAUSE), Ok((0.4, "d".into())));
+        assert_eq!(attempt.due_progress(start + INTERVAL, INTERVAL), Ok((0.4, "d".into())));
     }
 }

@@ -1,4 +1,4 @@
-//! Telling the platform that this worker is there.
+//! Reports that the worker is alive.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::time::sleep;
 
 use crate::runner::Runner;
 
-/// A third of the silence after which a worker is taken for gone.
-const EVERY: Duration = Duration::from_secs(5);
+/// A third of the time after which a silent worker counts as gone.
+const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Announces the kinds, then reports again and again.
+/// Announces the kinds, then reports periodically.
 pub(crate) async fn run(runner: &Runner, capacity: u16) {
     let started_at = runner.clock.now();
-    let mut retry = runner.retries("reporting this worker");
+    let mut retry = runner.retry("reporting this worker");
     let mut announced = false;
     loop {
         let reported = async {
@@ -27,7 +27,7 @@ pub(crate) async fn run(runner: &Runner, capacity: u16) {
         let wait = match reported.await {
             Ok(()) => {
                 retry.recovered();
-                EVERY
+                INTERVAL
             }
             Err(error) => retry.failed(&error),
         };

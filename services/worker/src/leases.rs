@@ -1,4 +1,4 @@
-//! Keeping what the worker runs its own.
+//! Renewal of leases.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,38 +10,38 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::attempt::Stop;
 use crate::runner::Runner;
 
-/// Renews all leases together, three times in the time of one and whenever `now` says so.
-/// The answers also tell of cancels whose broadcast got lost.
+/// Renews all leases together, three times per lease and whenever `now` is notified. The
+/// result also contains cancellations whose broadcast was lost.
 pub(crate) async fn run(runner: &Runner, now: &Notify) {
-    let pause = runner.lease / 3;
-    let mut retry = runner.retries("renewing leases");
-    let mut wait = pause;
+    let interval = runner.lease / 3;
+    let mut retry = runner.retry("renewing leases");
+    let mut wait = interval;
     loop {
         tokio::select! {
             biased;
             () = sleep(wait) => {}
             () = now.notified() => {}
         }
-        wait = match renew(runner, pause).await {
+        wait = match renew(runner, interval).await {
             Ok(()) => {
                 retry.recovered();
-                pause
+                interval
             }
-            Err(error) => retry.failed(&error).min(pause),
+            Err(error) => retry.failed(&error).min(interval),
         };
     }
 }
 
-async fn renew(runner: &Runner, patience: Duration) -> Result<(), StoreError> {
+async fn renew(runner: &Runner, limit: Duration) -> Result<(), StoreError> {
     let attempts = runner.running.all();
     if attempts.is_empty() {
         return Ok(());
     }
     let claims: Vec<Claim> = attempts.iter().map(|attempt| attempt.claim).collect();
     let until = Instant::now() + runner.lease;
-    let answer = timeout(patience, runner.tasks.renew(&claims, runner.lease())).await;
-    let answer = answer.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer".into())));
-    let renewed: HashMap<Claim, bool> = match answer {
+    let renewed = timeout(limit, runner.tasks.renew(&claims, runner.lease())).await;
+    let renewed = renewed.unwrap_or_else(|_| Err(StoreError::Unavailable("no response".into())));
+    let renewed: HashMap<Claim, bool> = match renewed {
         Ok(renewed) => renewed.iter().map(|one| (one.claim, one.cancel_requested)).collect(),
         Err(error) => return Err(error),
     };
@@ -49,7 +49,7 @@ async fn renew(runner: &Runner, patience: Duration) -> Result<(), StoreError> {
         match renewed.get(&attempt.claim) {
             None => attempt.stop(Stop::LeaseLost),
             Some(cancel_requested) => {
-                attempt.renewed(until);
+                attempt.renew(until);
                 if *cancel_requested {
                     attempt.stop(Stop::Canceled);
                 }

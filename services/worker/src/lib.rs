@@ -1,13 +1,14 @@
-//! Runs tasks.
+//! The worker: runs tasks.
 //!
-//! A worker takes as many messages from the queue as it can run tasks at a time. For each
-//! it claims the task, runs the code of its [kind](kinds), commits the outcome and then
-//! acknowledges the message: whatever breaks in between, another worker makes another
-//! attempt. Beside that it renews its leases, listens for cancels, stores progress and
-//! reports that it is there.
+//! A worker consumes as many messages as it can run tasks concurrently. For each message it
+//! claims the task, runs the code of its [kind](kinds), commits the outcome and acknowledges
+//! the message. If anything fails in between, another worker makes another attempt. In the
+//! background, the worker renews its leases, receives cancellations, stores progress and
+//! reports that it is alive.
 
 mod attempt;
-mod cancels;
+mod cancellations;
+mod claimed;
 mod config;
 mod consumer;
 mod context;
@@ -16,12 +17,12 @@ pub mod kinds;
 mod leases;
 mod metrics;
 mod name;
+mod observer;
 mod outcome;
 mod progress;
 mod runner;
 mod running;
 mod service;
-mod spans;
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ use tokio::sync::Notify;
 
 use crate::kinds::Kinds;
 use crate::runner::Runner;
-use crate::running::Running;
+use crate::running::RunningAttempts;
 
 pub use config::WorkerConfig;
 pub use service::serve;
@@ -53,45 +54,40 @@ pub const PROGRAM: Program = Program {
     keeps_traces: false,
 };
 
-/// What a worker needs.
+/// The dependencies of a worker.
 #[derive(Clone)]
 pub struct Dependencies {
-    /// Where tasks are claimed and outcomes committed.
     pub tasks: Tasks,
-    /// Where messages come from.
     pub broker: Arc<dyn Broker>,
-    /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// What it can run.
     pub kinds: Arc<Kinds>,
-    /// Where its randomness begins: how waits are spread, and what kinds draw.
+    /// The seed of all randomness: jitter of retries, and random numbers for kinds.
     pub seed: u64,
 }
 
-/// Runs one worker until `shutdown` is complete: after its first step no task is taken and
-/// running ones have `worker.grace` to end; what is left then is handed back. After the
-/// second all is dropped.
-pub async fn run(config: &WorkerConfig, deps: Dependencies, shutdown: Shutdown) {
-    let Dependencies { tasks, broker, clock, kinds, seed } = deps;
+/// Runs one worker until shutdown. Then it takes no more tasks, waits up to `worker.grace` for
+/// running ones, and releases the rest. An aborted shutdown drops them.
+pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Shutdown) {
+    let Dependencies { tasks, broker, clock, kinds, seed } = dependencies;
     let runner = Arc::new(Runner {
         name: name::next(config.name.as_deref()).into(),
         tasks,
         clock,
         kinds,
         lease: config.lease,
-        running: Running::default(),
+        running: RunningAttempts::default(),
         progressed: Arc::default(),
         rng: Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
         shutdown: shutdown.clone(),
     });
     tracing::info!(worker = %runner.name, concurrency = config.concurrency, "worker started");
-    let _slots = metrics::Slots::open(config.concurrency, &runner.kinds);
+    let _slots = metrics::SlotsGuard::new(config.concurrency, &runner.kinds);
     let renew = Notify::new();
     let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
-    let keeping = async {
+    let background = async {
         tokio::join!(
             leases::run(&runner, &renew),
-            cancels::run(&runner, broker.as_ref(), &renew),
+            cancellations::run(&runner, broker.as_ref(), &renew),
             progress::run(&runner),
             heartbeat::run(&runner, config.concurrency),
         )
@@ -99,8 +95,8 @@ pub async fn run(config: &WorkerConfig, deps: Dependencies, shutdown: Shutdown) 
     tokio::select! {
         biased;
         () = consuming => {}
-        // Kept up until the last attempt has ended.
-        _ = keeping => {}
+        // Runs until the last attempt has ended.
+        _ = background => {}
         () = shutdown.aborted() => return,
     }
     if let Err(error) = runner.tasks.forget_worker(&runner.name).await {

@@ -1,4 +1,4 @@
-//! The `worker` binary.
+//! The `worker` program.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Numbers about attempts.
+//! Metrics of attempts.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::kinds::Kinds;
 
-static EXECUTIONS: LazyLock<Histograms<Execution>> = LazyLock::new(|| {
+static EXECUTIONS: LazyLock<Histograms<ExecutionLabels>> = LazyLock::new(|| {
     let help = "Duration of task attempts, by kind and outcome";
     metrics::histograms("miniapp_task_execution_duration", help, LONG_BUCKETS)
 });
@@ -20,7 +20,7 @@ static CLAIMS: LazyLock<Histogram> = LazyLock::new(|| {
     metrics::histogram("miniapp_task_claim_to_start", help, SHORT_BUCKETS)
 });
 
-static RETRIES: LazyLock<Family<Kind, Counter>> = LazyLock::new(|| {
+static RETRIES: LazyLock<Family<KindLabel, Counter>> = LazyLock::new(|| {
     metrics::counters("miniapp_task_retries", "Failed attempts that are retried", [])
 });
 
@@ -35,69 +35,68 @@ static SLOTS: LazyLock<Gauge> = LazyLock::new(|| {
 });
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Execution {
+struct ExecutionLabels {
     kind: String,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: String,
 }
 
-/// What a worker can run at a time, for as long as it lives.
-pub(crate) struct Slots(u16);
+/// The slots of a worker, counted until this is dropped.
+pub(crate) struct SlotsGuard(u16);
 
-impl Slots {
-    /// A worker with `count` of them begins. What it may have to count is there from now on,
-    /// so that the first of each is seen as an increase.
-    pub fn open(count: u16, kinds: &Kinds) -> Self {
+impl SlotsGuard {
+    /// Counts the slots of a worker that starts. Creates the counters of its kinds, so that
+    /// their first increment is visible as an increase.
+    pub fn new(count: u16, kinds: &Kinds) -> Self {
         LazyLock::force(&CLAIMS);
         SLOTS.inc_by(count.into());
         for kind in kinds.names() {
-            drop(RETRIES.get_or_create(&Kind { kind }));
+            drop(RETRIES.get_or_create(&KindLabel { kind }));
         }
         Self(count)
     }
 }
 
-impl Drop for Slots {
+impl Drop for SlotsGuard {
     fn drop(&mut self) {
         SLOTS.dec_by(self.0.into());
     }
 }
 
-/// Counts an attempt while it lives.
-pub(crate) struct Counted {
-    began: Instant,
+/// Counts a running attempt and measures its duration.
+pub(crate) struct AttemptTimer {
+    started_at: Instant,
 }
 
-impl Counted {
-    /// One more attempt runs, for which a message was in hand since `asked_at`.
-    pub fn begin(asked_at: Instant, exemplar: Option<Exemplar>) -> Self {
+impl AttemptTimer {
+    /// Starts an attempt whose claim was requested at `requested_at`.
+    pub fn start(requested_at: Instant, exemplar: Option<Exemplar>) -> Self {
         RUNNING.inc();
-        let began = Instant::now();
-        CLAIMS.observe(began.duration_since(asked_at), exemplar);
-        Self { began }
+        let started_at = Instant::now();
+        CLAIMS.observe(started_at.duration_since(requested_at), exemplar);
+        Self { started_at }
     }
 
-    /// It has ended; `kind` must be one that is registered, or the numbers grow with
-    /// whatever clients think of.
-    pub fn end(self, kind: &str, outcome: &'static str, exemplar: Option<Exemplar>) {
-        let labels = Execution { kind: kind.to_owned(), outcome };
-        EXECUTIONS.observe(&labels, self.began.elapsed(), exemplar);
+    /// Records the end of the attempt. `kind` must be bounded: a registered kind or a constant.
+    pub fn stop(self, kind: &str, outcome: &'static str, exemplar: Option<Exemplar>) {
+        let labels = ExecutionLabels { kind: kind.to_owned(), outcome };
+        EXECUTIONS.observe(&labels, self.started_at.elapsed(), exemplar);
     }
 }
 
-impl Drop for Counted {
+impl Drop for AttemptTimer {
     fn drop(&mut self) {
         RUNNING.dec();
     }
 }
 
-/// An attempt at a task of a registered `kind` failed, and another one follows.
-pub(crate) fn retried(kind: &str) {
-    RETRIES.get_or_create(&Kind { kind: kind.to_owned() }).inc();
+/// Counts a failed attempt that is retried. `kind` must be registered.
+pub(crate) fn record_retry(kind: &str) {
+    RETRIES.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
 }
 
 #[cfg(test)]
@@ -109,10 +108,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn attempts_are_counted() {
-        let asked_at = Instant::now().checked_sub(Duration::from_secs(1)).expect("a time");
-        let counted = Counted::begin(asked_at, None);
-        counted.end("metrics_test", "finished", None);
+    async fn attempt_timer_records_metrics() {
+        let requested_at = Instant::now().checked_sub(Duration::from_secs(1)).expect("a time");
+        let timer = AttemptTimer::start(requested_at, None);
+        timer.stop("metrics_test", "finished", None);
         let written = encode(Format::Prometheus).await.expect("written");
         for line in [
             "miniapp_task_execution_duration_seconds_count{kind=\"metrics_test\",\

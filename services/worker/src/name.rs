@@ -1,17 +1,17 @@
-//! The worker's name.
+//! Names of workers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The name for the next worker of this process: the one that was `given`, numbered from
-/// the second on, or else one made of host and process.
-pub(crate) fn next(given: Option<&str>) -> String {
+/// Returns the name of the next worker of this process: the `configured` one, with a number
+/// from the second on, or one of host name and process id.
+pub(crate) fn next(configured: Option<&str>) -> String {
     static WORKERS: AtomicU32 = AtomicU32::new(0);
     let number = WORKERS.fetch_add(1, Ordering::Relaxed) + 1;
-    numbered(given, number)
+    numbered(configured, number)
 }
 
-fn numbered(given: Option<&str>, number: u32) -> String {
-    match given {
+fn numbered(configured: Option<&str>, number: u32) -> String {
+    match configured {
         Some(name) if number == 1 => name.to_owned(),
         Some(name) => format!("{name}-{number}"),
         None => {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_of_a_process_have_names_of_their_own() {
+    fn workers_of_a_process_have_unique_names() {
         assert_eq!(numbered(Some("red"), 1), "red");
         assert_eq!(numbered(Some("red"), 2), "red-2");
         assert_ne!(next(None), next(None));

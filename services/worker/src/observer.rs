@@ -1,39 +1,45 @@
-//! What a trace shows of a worker: the processing of a message, and in it each step from
-//! the wait for a free slot to the word that it is done.
+//! Spans, metrics and log lines of processing a message.
+//!
+//! The runner passes each step through the [`Observer`] of its message, which measures it. So
+//! the runner itself contains no telemetry.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
-use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id};
-use miniapp_telemetry::trace::{CompletedSpan, now};
+use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id, in_batch};
+use miniapp_telemetry::metrics::Exemplar;
+use miniapp_telemetry::trace::{CompletedSpan, SpanKind, now};
+use tokio::time::Instant;
 use tracing::field::Empty;
-use tracing::{Span, info_span};
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::PROGRAM;
+use crate::claimed::{Claimed, Commit};
+use crate::metrics::AttemptTimer;
 use crate::outcome::Outcome;
 
-/// The processing of a message, where its trace is recorded.
+/// Observes the processing of one message. Has no trace if the message's is not sampled.
 #[derive(Default)]
-pub(crate) struct Traced(Option<Box<Steps>>);
+pub(crate) struct Observer(Option<Box<Trace>>);
 
-/// What there will be to tell. Nothing of it is recorded before the whole is over, lest a
-/// part be known of an attempt whose worker didn't live to tell the rest.
-struct Steps {
-    processing: ProcessSpan,
+/// The spans of a message. They are recorded together after the message is settled, so that
+/// a crashed worker leaves no partial attempt in the trace.
+struct Trace {
+    process_span: ProcessSpan,
     database: &'static str,
-    /// When the step before ended.
-    at: SystemTime,
-    over: Vec<CompletedSpan>,
-    claimed: Option<Claimed>,
+    /// The end of the last step.
+    last_step_at: SystemTime,
+    steps: Vec<CompletedSpan>,
+    attempt: Option<AttemptAttributes>,
     outcome: Option<(&'static str, Option<String>)>,
-    /// Its claim is lost, or will be; whoever finds that out tells of the attempt.
-    is_forfeit: bool,
+    /// Another process records the attempt: a worker with a copy of the message, or the one
+    /// that finds the expired lease.
+    is_recorded_elsewhere: bool,
 }
 
-/// The attempt that the message led to.
-struct Claimed {
+struct AttemptAttributes {
     claim: Claim,
     kind: String,
     generation: u32,
@@ -41,65 +47,158 @@ struct Claimed {
     worker: Option<Arc<str>>,
 }
 
-impl Claimed {
-    fn describe(self, span: CompletedSpan) -> CompletedSpan {
-        span.with_attribute("task.id", self.claim.task_id)
-            .with_attribute("task.kind", &self.kind)
-            .with_attribute("task.generation", self.generation)
-            .with_attribute("task.attempt", self.attempt)
-            .with_optional_attribute("task.worker", self.worker.as_deref())
-    }
-}
-
-impl Traced {
-    /// Begins with a message that has just come.
-    pub fn begin(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
+impl Observer {
+    /// Starts when a message was received.
+    pub fn start(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
         let system = broker.system();
-        let processing = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, delivery);
-        Self(processing.map(|processing| {
-            Box::new(Steps {
+        let process_span = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, delivery);
+        Self(process_span.map(|process_span| {
+            Box::new(Trace {
                 database: tasks.system(),
-                at: processing.delivered_at(),
-                processing,
-                over: Vec::new(),
-                claimed: None,
+                last_step_at: process_span.delivered_at(),
+                process_span,
+                steps: Vec::new(),
+                attempt: None,
                 outcome: None,
-                is_forfeit: false,
+                is_recorded_elsewhere: false,
             })
         }))
     }
 
-    /// There is room for an attempt.
-    pub fn has_slot(&mut self) {
-        if let Some(steps) = &mut self.0 {
-            // Recorded with the claim, whose id the processing takes.
-            steps.at = now();
+    /// Ends the wait for a free slot.
+    pub fn slot_acquired(&mut self) {
+        if let Some(trace) = &mut self.0 {
+            // The span is created after the claim, which determines the id of its parent.
+            trace.last_step_at = now();
         }
     }
 
-    /// The store has answered the claim, in a `batch` of that size.
-    pub fn claimed(&mut self, claimed: Option<&(Claim, Task)>, batch: usize) {
-        let Some(steps) = &mut self.0 else { return };
-        if let Some((claim, task)) = claimed {
-            steps.processing.set_span_id(attempt_span_id(claim.task_id, claim.token));
-            let Task { spec, state, .. } = task;
-            steps.claimed = Some(Claimed {
-                claim: *claim,
-                kind: spec.kind.clone(),
-                generation: state.generation,
-                attempt: state.attempt,
-                worker: state.worker.clone(),
-            });
+    /// Observes the claim.
+    pub async fn claim(&mut self, step: impl Future<Output = Claimed>) -> Claimed {
+        let (claimed, batch_size) = in_batch(step).await;
+        let Some(trace) = &mut self.0 else { return claimed };
+        match &claimed {
+            Claimed::Mine(claim, task) => trace.set_attempt(*claim, task),
+            Claimed::Stale => {}
+            Claimed::Stopping => return claimed,
         }
-        let slot_at = steps.at;
-        let waited = steps.processing.child("wait for slot", steps.processing.delivered_at());
-        steps.over.push(waited.with_end(slot_at));
-        steps.stored("claim", batch);
+        let slot_at = trace.last_step_at;
+        let process_span = &trace.process_span;
+        let wait = process_span.child("wait for slot", process_span.delivered_at());
+        trace.steps.push(wait.with_end(slot_at));
+        trace.push_write("claim", batch_size);
+        claimed
     }
 
-    /// An attempt, which is about to begin.
-    pub fn attempt(&self, task: &Task) -> Span {
-        let Some(steps) = &self.0 else { return Span::none() };
+    /// Observes an attempt: its span, duration and log line. `requested_at` is the time of
+    /// the claim.
+    pub async fn run(
+        &mut self,
+        task: &Task,
+        is_known_kind: bool,
+        requested_at: Instant,
+        attempt: impl Future<Output = Outcome>,
+    ) -> Outcome {
+        let span = self.0.as_ref().map_or_else(Span::none, |trace| trace.attempt_span(task));
+        let exemplar = Exemplar::from_span(&span);
+        let timer = AttemptTimer::start(requested_at, exemplar);
+        let outcome = attempt.instrument(span.clone()).await;
+        record_outcome(&span, task, &outcome);
+        if let Some(trace) = &mut self.0 {
+            let error = outcome.error().map(|error| error.code.clone());
+            trace.outcome = Some((outcome.name(), error));
+            trace.last_step_at = now();
+        }
+        // Unknown kinds share a label: clients choose their names.
+        let kind = if is_known_kind { task.spec.kind.as_str() } else { "unknown" };
+        timer.stop(kind, outcome.name(), exemplar);
+        outcome
+    }
+
+    /// Observes the commit of an outcome.
+    pub async fn commit(&mut self, step: impl Future<Output = Commit>) {
+        let (commit, batch_size) = in_batch(step).await;
+        if let Some(trace) = &mut self.0 {
+            trace.is_recorded_elsewhere |= commit == Commit::ClaimLost;
+            trace.push_write("commit outcome", batch_size);
+        }
+    }
+
+    /// Leaves the attempt to another copy of the message, which runs it.
+    pub fn discard_attempt(&mut self) {
+        if let Some(trace) = &mut self.0 {
+            trace.is_recorded_elsewhere = true;
+        }
+    }
+
+    pub async fn ack(self, delivery: Delivery) {
+        delivery.ack().await;
+        self.settled("ack", "stale");
+    }
+
+    pub async fn release(self, delivery: Delivery) {
+        delivery.release().await;
+        self.settled("nack", "released");
+    }
+
+    pub async fn reject(self, delivery: Delivery) {
+        delivery.reject().await;
+        self.settled("reject", "unreadable");
+    }
+
+    /// `default_outcome` applies if no attempt was made.
+    fn settled(mut self, operation: &'static str, default_outcome: &'static str) {
+        if let Some(trace) = &mut self.0 {
+            trace.steps.push(trace.process_span.settle_span(operation, trace.last_step_at));
+            trace.outcome.get_or_insert((default_outcome, None));
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        let Some(trace) = self.0.take() else { return };
+        let Trace { process_span, steps, attempt, outcome, is_recorded_elsewhere, .. } = *trace;
+        let is_aborted = attempt.is_some() && outcome.is_none();
+        if is_recorded_elsewhere || is_aborted {
+            return;
+        }
+        // Until the last step is recorded, too.
+        let _pending = process_span.handle().pending_span();
+        process_span.end(|mut span| {
+            if let Some(attempt) = attempt {
+                let Claim { task_id, token } = attempt.claim;
+                span = attempt.describe(span);
+                if let Some(previous) = token.checked_sub(1).filter(|token| *token > 0) {
+                    span = span.with_link(attempt_span_id(task_id, previous));
+                }
+            }
+            match outcome {
+                Some((outcome, Some(error))) => {
+                    span.with_attribute("task.outcome", outcome).with_error(&error)
+                }
+                Some((outcome, None)) => span.with_attribute("task.outcome", outcome),
+                None => span,
+            }
+        });
+        steps.into_iter().for_each(CompletedSpan::record);
+    }
+}
+
+impl Trace {
+    fn set_attempt(&mut self, claim: Claim, task: &Task) {
+        self.process_span.set_span_id(attempt_span_id(claim.task_id, claim.token));
+        let Task { spec, state, .. } = task;
+        self.attempt = Some(AttemptAttributes {
+            claim,
+            kind: spec.kind.clone(),
+            generation: state.generation,
+            attempt: state.attempt,
+            worker: state.worker.clone(),
+        });
+    }
+
+    fn attempt_span(&self, task: &Task) -> Span {
         let span = info_span!(
             "attempt",
             otel.name = format!("run {}", task.spec.kind),
@@ -112,97 +211,38 @@ impl Traced {
             task.outcome = Empty,
             error.type = Empty,
         );
-        steps.processing.handle().set_as_parent_of(&span);
+        self.process_span.handle().set_as_parent_of(&span);
         span
     }
 
-    /// The attempt has ended.
-    pub fn ran(&mut self, outcome: &Outcome) {
-        if let Some(steps) = &mut self.0 {
-            let error = outcome.error().map(|error| error.code.clone());
-            steps.outcome = Some((outcome.name(), error));
-            steps.at = now();
-        }
-    }
-
-    /// The store has answered the outcome, in a `batch` of that size. Where the claim was
-    /// lost, somebody else told of the attempt, or will.
-    pub fn committed(&mut self, was_lost: bool, batch: usize) {
-        if let Some(steps) = &mut self.0 {
-            steps.is_forfeit |= was_lost;
-            steps.stored("commit outcome", batch);
-        }
-    }
-
-    /// Somebody else tells of the attempt.
-    pub fn forfeit(&mut self) {
-        if let Some(steps) = &mut self.0 {
-            steps.is_forfeit = true;
-        }
-    }
-
-    /// The broker has been told.
-    pub fn settled(mut self, operation: &'static str) {
-        if let Some(steps) = &mut self.0 {
-            steps.over.push(steps.processing.settle_span(operation, steps.at));
-            let nothing_ran = match operation {
-                "ack" => "stale",
-                "nack" => "released",
-                _ => "unreadable",
-            };
-            steps.outcome.get_or_insert((nothing_ran, None));
-        }
-    }
-}
-
-impl Steps {
-    fn stored(&mut self, name: &'static str, batch: usize) {
-        let stored = self.processing.child(name, self.at);
-        let stored = stored.with_kind(miniapp_telemetry::trace::SpanKind::Client);
-        let stored = stored
+    /// Adds the span of a write to the store, which ends now.
+    fn push_write(&mut self, name: &'static str, batch_size: usize) {
+        let batch_size = i64::try_from(batch_size).ok().filter(|size| *size > 0);
+        let span = self
+            .process_span
+            .child(name, self.last_step_at)
+            .with_kind(SpanKind::Client)
             .with_attribute("db.system.name", self.database)
             .with_attribute("db.operation.name", "UPDATE")
             .with_attribute("db.collection.name", "tasks")
-            .with_optional_attribute(
-                "db.operation.batch.size",
-                i64::try_from(batch).ok().filter(|size| *size > 0),
-            );
-        self.over.push(stored);
-        self.at = now();
+            .with_optional_attribute("db.operation.batch.size", batch_size);
+        self.steps.push(span);
+        self.last_step_at = now();
     }
 }
 
-impl Drop for Traced {
-    fn drop(&mut self) {
-        let Some(steps) = self.0.take() else { return };
-        let Steps { processing, over, claimed, outcome, is_forfeit, .. } = *steps;
-        if is_forfeit || (claimed.is_some() && outcome.is_none()) {
-            return;
-        }
-        // Until the last step is told of, too.
-        let _pending = processing.handle().pending_span();
-        processing.end(|mut span| {
-            if let Some(claimed) = claimed {
-                let Claim { task_id, token } = claimed.claim;
-                span = claimed.describe(span);
-                if let Some(before) = token.checked_sub(1).filter(|token| *token > 0) {
-                    span = span.with_link(attempt_span_id(task_id, before));
-                }
-            }
-            match outcome {
-                Some((outcome, Some(error))) => {
-                    span.with_attribute("task.outcome", outcome).with_error(&error)
-                }
-                Some((outcome, None)) => span.with_attribute("task.outcome", outcome),
-                None => span,
-            }
-        });
-        over.into_iter().for_each(CompletedSpan::record);
+impl AttemptAttributes {
+    fn describe(self, span: CompletedSpan) -> CompletedSpan {
+        span.with_attribute("task.id", self.claim.task_id)
+            .with_attribute("task.kind", &self.kind)
+            .with_attribute("task.generation", self.generation)
+            .with_attribute("task.attempt", self.attempt)
+            .with_optional_attribute("task.worker", self.worker.as_deref())
     }
 }
 
-/// Notes how an attempt ended, in its span and, unless all went well, in the log.
-pub(crate) fn ended(span: &Span, task: &Task, outcome: &Outcome) {
+/// Records the outcome of an attempt in its span and, if it failed, in the log.
+fn record_outcome(span: &Span, task: &Task, outcome: &Outcome) {
     let (kind, attempt) = (task.spec.kind.as_str(), task.state.attempt);
     let name = outcome.name();
     span.record("task.outcome", name);

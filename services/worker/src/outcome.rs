@@ -1,4 +1,4 @@
-//! Running a kind's code to an outcome, come what may.
+//! Runs the code of a kind to an outcome.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,23 +12,21 @@ use tokio::time::{sleep, timeout};
 use crate::attempt::{Attempt, Stop};
 use crate::kinds::{Context, Kind, KindError, KindResult};
 
-/// How long code may take to notice that it is to stop before it is dropped.
-const NOTICE: Duration = Duration::from_secs(1);
-/// The longest message of an error that is kept, in characters.
-const LONGEST_MESSAGE: usize = 500;
-/// The longest message of a panic that is kept: it was not written for owners of tasks.
-const LONGEST_PANIC: usize = 120;
+/// How long code may take to stop before it is dropped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// In characters.
+const MAX_ERROR_MESSAGE: usize = 500;
+/// Shorter, because panic messages are not written for owners of tasks.
+const MAX_PANIC_MESSAGE: usize = 120;
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It has a result.
     Finished(Box<RawValue>),
-    /// It failed, another one may not.
+    /// It failed; another attempt may succeed.
     Retry(TaskError),
-    /// It failed, any other one would too.
+    /// It failed; another attempt would fail as well.
     Failed(TaskError),
-    /// It was stopped.
     Stopped(Stop),
 }
 
@@ -46,21 +44,21 @@ impl Outcome {
             ended = &mut run => return Self::ended(ended, attempt),
             () = attempt.stopped() => {}
             () = sleep(attempt.ttl) => attempt.stop(Stop::Expired),
-            () = attempt.forfeited() => attempt.stop(Stop::LeaseLost),
+            () = attempt.lease_expired() => attempt.stop(Stop::LeaseLost),
         }
-        // Whatever it says now, it was told to stop and counts as stopped.
-        let _ = timeout(NOTICE, run).await;
+        // A result after the stop signal is ignored.
+        let _ = timeout(STOP_TIMEOUT, run).await;
         Self::Stopped(attempt.stop_reason().unwrap_or(Stop::Expired))
     }
 
-    /// There is no code for the task's kind here. Some worker has it, or the task wouldn't have
-    /// been taken: a newer one, while the older are being replaced.
+    /// Returns the outcome for a kind that this worker does not have. Another worker has it, or
+    /// the task would not have been accepted, for example during a rolling update.
     pub fn unknown_kind(kind: &str) -> Self {
         let message = format!("The worker doesn't know the kind {kind:?}");
         Self::Retry(error("unknown_kind", &message))
     }
 
-    /// Its name in logs, spans and metrics.
+    /// Returns the name in logs, spans and metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Finished(_) => "finished",
@@ -72,7 +70,6 @@ impl Outcome {
         }
     }
 
-    /// The error, if it failed.
     pub fn error(&self) -> Option<&TaskError> {
         match self {
             Self::Retry(error) | Self::Failed(error) => Some(error),
@@ -83,7 +80,7 @@ impl Outcome {
     fn ended(ended: Result<KindResult, Box<dyn Any + Send>>, attempt: &Attempt) -> Self {
         match ended {
             Ok(Ok(result)) => Self::Finished(result),
-            // Told to stop, it ended in its own way before anybody here saw it.
+            // It was stopped, and ended before the stop was observed here.
             _ if let Some(reason) = attempt.stop_reason() => Self::Stopped(reason),
             Ok(Err(KindError::Retryable { code, message })) => Self::Retry(error(&code, &message)),
             Ok(Err(KindError::Permanent { code, message })) => Self::Failed(error(&code, &message)),
@@ -101,15 +98,15 @@ impl Outcome {
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    cut(text.unwrap_or("without a message"), LONGEST_PANIC)
+    truncate(text.unwrap_or("without a message"), MAX_PANIC_MESSAGE)
 }
 
 fn error(code: &str, message: &str) -> TaskError {
-    TaskError { code: code.to_owned(), message: cut(message, LONGEST_MESSAGE) }
+    TaskError { code: code.to_owned(), message: truncate(message, MAX_ERROR_MESSAGE) }
 }
 
-fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
+fn truncate(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }

@@ -1,4 +1,4 @@
-//! Storing how far attempts are, without a write for every word they say.
+//! Stores the progress of attempts, throttled.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::runner::Runner;
 
-/// The shortest time between two stored progresses of an attempt.
-const PAUSE: Duration = Duration::from_secs(1);
-/// How many of an attempt are stored at most, since each is an event of the task.
-const MOST: u32 = 5_000;
+/// The minimum interval between stored reports of an attempt.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// The maximum number of stored reports per attempt; each is an event of the task.
+const MAX_REPORTS: u32 = 5_000;
 
-/// Stores the newest progress of each attempt, at most once a second each, and seldomer where
-/// it may run for hours; those that are due at the same time together.
+/// Stores the latest progress of each attempt, at most once per second, and less often for
+/// attempts that may run for hours. Writes that are due together are batched.
 pub(crate) async fn run(runner: &Runner) {
     loop {
         runner.progressed.notified().await;
@@ -23,13 +23,13 @@ pub(crate) async fn run(runner: &Runner) {
     }
 }
 
-/// Stores what is due; gives when more will be.
+/// Stores the reports that are due. Returns when the next one is.
 async fn store(runner: &Runner) -> Option<Instant> {
     let now = Instant::now();
     let mut next: Option<Instant> = None;
     let mut writes = Vec::new();
     for attempt in runner.running.all() {
-        match attempt.due_progress(now, PAUSE.max(attempt.ttl / MOST)) {
+        match attempt.due_progress(now, MIN_INTERVAL.max(attempt.ttl / MAX_REPORTS)) {
             Ok((progress, message)) => {
                 writes.push(runner.tasks.progress(attempt.claim, progress, Some(message)));
             }
@@ -38,7 +38,7 @@ async fn store(runner: &Runner) -> Option<Instant> {
         }
     }
     for error in join_all(writes).await.into_iter().filter_map(Result::err) {
-        // Nothing is lost: the next progress says more, and so does the outcome.
+        // Harmless: the next report or the outcome replaces it.
         tracing::debug!(%error, "could not store progress");
     }
     next

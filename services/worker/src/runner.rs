@@ -1,4 +1,4 @@
-//! From a message to a committed outcome.
+//! Processing a message: claim, attempt, commit, acknowledge.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,7 @@ use miniapp_broker::Delivery;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claim, Error, Task, Tasks, in_batch};
-use miniapp_telemetry::metrics::Exemplar;
+use miniapp_tasks::{Claim, Error, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -17,69 +16,66 @@ use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
-use tracing::Instrument as _;
 
 use crate::attempt::{Attempt, Stop};
+use crate::claimed::{Claimed, Commit};
 use crate::context::Context;
 use crate::kinds::Kinds;
-use crate::metrics::{self, Counted};
+use crate::metrics;
+use crate::observer::Observer;
 use crate::outcome::Outcome;
-use crate::running::Running;
-use crate::spans::{self, Traced};
+use crate::running::RunningAttempts;
 
-/// What all attempts of a worker share.
+/// The state shared by the attempts of a worker.
 pub(crate) struct Runner {
     pub name: Arc<str>,
     pub tasks: Tasks,
     pub clock: Arc<dyn Clock>,
     pub kinds: Arc<Kinds>,
     pub lease: Duration,
-    pub running: Running,
-    /// Some attempt has said how far it is.
+    pub running: RunningAttempts,
+    /// Notified when an attempt reports progress.
     pub progressed: Arc<Notify>,
     pub rng: Mutex<Xoshiro256PlusPlus>,
     pub shutdown: Shutdown,
 }
 
 impl Runner {
-    /// Does what a message asks for, and settles it when the store knows the outcome.
-    pub async fn handle(&self, delivery: Delivery, mut traced: Traced) {
-        let message = &delivery.message;
-        let ready: TaskReady = match message.decode() {
+    /// Processes a message, and settles it after the outcome is committed.
+    pub async fn process(&self, delivery: Delivery, mut observer: Observer) {
+        let ready: TaskReady = match delivery.message.decode() {
             Ok(ready) => ready,
             Err(error) => {
-                let id = message.id;
-                tracing::warn!(message.id = %id, %error, "rejected a message that could not be decoded");
-                delivery.reject().await;
-                return traced.settled("reject");
+                let id = delivery.message.id;
+                tracing::warn!(
+                    message.id = %id,
+                    %error,
+                    "rejected a message that could not be decoded"
+                );
+                return observer.reject(delivery).await;
             }
         };
         let TaskReady::V1 { task_id, .. } = ready;
-        let _in_hand = self.running.hold(task_id);
-        let asked_at = Instant::now();
-        let (claimed, batch) = in_batch(self.claim(&ready)).await;
-        let Some(claimed) = claimed else {
-            delivery.release().await;
-            return traced.settled("nack");
-        };
-        traced.claimed(claimed.as_ref(), batch);
-        // Otherwise it is a copy, or overtaken by something newer.
-        if let Some((claim, task)) = claimed {
-            self.run(claim, &task, asked_at, &mut traced).await;
+        let _inflight = self.running.track_message(task_id);
+        let requested_at = Instant::now();
+        match observer.claim(self.claim(&ready)).await {
+            Claimed::Mine(claim, task) => {
+                self.execute(claim, &task, requested_at, &mut observer).await;
+            }
+            Claimed::Stale => {}
+            Claimed::Stopping => return observer.release(delivery).await,
         }
-        delivery.ack().await;
-        traced.settled("ack");
+        observer.ack(delivery).await;
     }
 
-    /// Claims the task, or finds that there is nothing to claim. `None`: the store is away
-    /// and the worker stops.
-    async fn claim(&self, ready: &TaskReady) -> Option<Option<(Claim, Task)>> {
-        let mut retry = self.retries("claiming a task");
+    /// Claims the task. Retries until the store responds or the worker stops.
+    async fn claim(&self, ready: &TaskReady) -> Claimed {
+        let mut retry = self.retry("claiming a task");
         let mut is_first = true;
         let since = self.clock.now();
         loop {
             let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
-                // A call that failed may have counted: then the claim to find is its own.
+                // A failed call may have succeeded in the store. Then the claim is this worker's.
                 Ok(None) if !is_first => {
                     self.tasks.recover_lost_claim(ready, &self.name, since).await
                 }
@@ -87,67 +83,78 @@ impl Runner {
             };
             is_first = false;
             match claimed {
-                Ok(claimed) => return Some(claimed),
+                Ok(Some((claim, task))) => return Claimed::Mine(claim, Box::new(task)),
+                Ok(None) => return Claimed::Stale,
                 Err(error) => {
-                    let pause = sleep(retry.failed(&error));
-                    self.shutdown.token().run_until_cancelled(pause).await?;
+                    let delay = sleep(retry.failed(&error));
+                    if self.shutdown.token().run_until_cancelled(delay).await.is_none() {
+                        return Claimed::Stopping;
+                    }
                 }
             }
         }
     }
 
-    async fn run(&self, claim: Claim, task: &Task, asked_at: Instant, traced: &mut Traced) {
+    /// Makes an attempt and commits its outcome.
+    async fn execute(
+        &self,
+        claim: Claim,
+        task: &Task,
+        requested_at: Instant,
+        observer: &mut Observer,
+    ) {
         let (spec, number) = (&task.spec, task.state.attempt);
         let ttl = Duration::from_secs(spec.ttl.into());
         let seed = self.rng.lock().random();
-        let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, asked_at + self.lease));
-        if !self.running.begin(&attempt, asked_at) {
+        let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, requested_at + self.lease));
+        if !self.running.begin(&attempt, requested_at) {
             // A copy of the message found the claim first.
-            return traced.forfeit();
+            return observer.discard_attempt();
         }
-        let span = traced.attempt(task);
-        let exemplar = Exemplar::from_span(&span);
-        let counted = Counted::begin(asked_at, exemplar);
         let kind = self.kinds.get(&spec.kind);
-        let outcome = async {
+        let run = async {
             let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
             let context =
                 Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
             Outcome::of(kind, &attempt, &context, &spec.data).await
         };
-        let outcome = outcome.instrument(span.clone()).await;
-        spans::ended(&span, task, &outcome);
-        traced.ran(&outcome);
-        let kind_name = kind.map_or("unknown", |_| &spec.kind);
-        counted.end(kind_name, outcome.name(), exemplar);
-        drop(span);
-        let (was_lost, batch) = in_batch(self.commit(&attempt, &outcome)).await;
-        traced.committed(was_lost, batch);
+        let outcome = observer.run(task, kind.is_some(), requested_at, run).await;
+        observer.commit(self.commit(&attempt, &outcome)).await;
         self.running.end(claim);
     }
 
-    /// Tells the store the outcome, as often as it takes. Gives up when the task has been
-    /// out of this worker's hands for long: by then it runs elsewhere. Answers whether the
-    /// claim was lost.
-    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) -> bool {
-        let mut retry = self.retries("committing an outcome");
+    /// Commits the outcome. Retries until one lease after the attempt's has expired: by then
+    /// another worker has the task.
+    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) -> Commit {
+        let mut retry = self.retry("committing an outcome");
+        let task_id = attempt.claim.task_id;
         loop {
             let error = match self.write(attempt, outcome).await {
-                Ok(()) => return matches!(outcome, Outcome::Stopped(Stop::LeaseLost)),
+                Ok(()) => {
+                    let is_lost = matches!(outcome, Outcome::Stopped(Stop::LeaseLost));
+                    return if is_lost { Commit::ClaimLost } else { Commit::Stored };
+                }
                 Err(Error::Store(error)) => error,
                 Err(refusal) => {
-                    let task_id = attempt.claim.task_id;
-                    tracing::info!(task.id = %task_id, %refusal, "outcome rejected: the claim is no longer valid");
-                    return matches!(refusal, Error::Refused(_));
+                    tracing::info!(
+                        task.id = %task_id,
+                        %refusal,
+                        "outcome rejected: the claim is no longer valid"
+                    );
+                    let is_lost = matches!(refusal, Error::Refused(_));
+                    return if is_lost { Commit::ClaimLost } else { Commit::Stored };
                 }
             };
-            let pause = retry.failed(&error);
-            if Instant::now() + pause > attempt.lease_until() + self.lease {
-                let task_id = attempt.claim.task_id;
-                tracing::warn!(task.id = %task_id, %error, "gave up committing an outcome: the lease expired");
-                return true;
+            let delay = retry.failed(&error);
+            if Instant::now() + delay > attempt.lease_until() + self.lease {
+                tracing::warn!(
+                    task.id = %task_id,
+                    %error,
+                    "gave up committing an outcome: the lease expired"
+                );
+                return Commit::ClaimLost;
             }
-            sleep(pause).await;
+            sleep(delay).await;
         }
     }
 
@@ -161,7 +168,7 @@ impl Runner {
                 if let Ok(Task { spec, state, .. }) = &written
                     && state.status == Status::Awaiting
                 {
-                    metrics::retried(&spec.kind);
+                    metrics::record_retry(&spec.kind);
                 }
                 written
             }
@@ -170,8 +177,7 @@ impl Runner {
             Outcome::Stopped(Stop::Shutdown) => tasks.release(claim).await,
             Outcome::Stopped(Stop::LeaseLost) => return Ok(()),
             Outcome::Stopped(Stop::Canceled) => match tasks.confirm_cancel(claim).await {
-                // The cancel was meant for an earlier generation: nothing was asked of
-                // this one.
+                // The cancellation was for an earlier generation of the task.
                 Err(Error::Refused(_)) => tasks.release(claim).await,
                 written => written,
             },
@@ -179,12 +185,11 @@ impl Runner {
         written.map(drop)
     }
 
-    /// Follows something that this worker tries until it works.
-    pub fn retries(&self, what: &'static str) -> Retry {
+    /// Returns the retry policy for an operation. Jitter comes from the worker's seed.
+    pub fn retry(&self, what: &'static str) -> Retry {
         Retry::new(what, self.rng.lock().random())
     }
 
-    /// The lease in the facade's type.
     pub fn lease(&self) -> SignedDuration {
         SignedDuration::try_from(self.lease).unwrap_or(SignedDuration::MAX)
     }

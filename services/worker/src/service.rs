@@ -1,4 +1,4 @@
-//! A worker as a process of its own.
+//! The worker as a program.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::Dependencies;
 use crate::config::WorkerConfig;
 use crate::kinds::Kinds;
 
-/// Runs one worker on what the configuration names, until it is told to stop.
+/// Opens the configured engines and runs one worker until shutdown.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
     let worker: WorkerConfig = config.section()?;
@@ -44,7 +44,8 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let retention = Retention::from(&retention);
     let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
     health.started();
-    let deps = Dependencies { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
-    let working = crate::run(&worker, deps, shutdown);
+    let dependencies =
+        Dependencies { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
+    let working = crate::run(&worker, dependencies, shutdown);
     Ok(upkeep.during(broker, retention, working).await?)
 }

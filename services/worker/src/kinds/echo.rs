@@ -1,4 +1,4 @@
-//! Says it back.
+//! The kind `echo`: returns its data.
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Description, Kind, KindResult};
 
-/// Its result is its data, byte for byte.
+/// Returns its data, byte for byte.
 pub struct Echo;
 
 #[async_trait]
@@ -30,11 +30,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::context::tests::alone;
+    use crate::context::tests::test_context;
 
     #[tokio::test]
-    async fn the_result_is_the_data_to_the_byte() {
-        let (context, _) = alone(1, Duration::from_secs(1), 0);
+    async fn result_is_the_data_verbatim() {
+        let (context, _) = test_context(1, Duration::from_secs(1), 0);
         let text = r#"{"b": 123456789012345678901234567890, "a": [1.50]}"#.to_owned();
         let data = RawValue::from_string(text.clone()).expect("JSON");
         assert_eq!(Echo.run(&context, &data).await.expect("a result").get(), text);

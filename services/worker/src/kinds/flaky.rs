@@ -1,4 +1,4 @@
-//! Fails first.
+//! The kind `flaky`: fails before it succeeds.
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
-/// Fails as many attempts as it is told, then finishes: to see retries at work.
+/// Fails a given number of attempts, then finishes, to demonstrate retries.
 pub struct Flaky;
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ impl Kind for Flaky {
         let Data { failures } = parse_data(data)?;
         let attempt = context.attempt();
         if attempt <= failures {
-            let message = format!("Fails as told, {attempt} of {failures} times");
+            let message = format!("Failure {attempt} of {failures}, as requested");
             return Err(KindError::retryable("flaky", message));
         }
         to_result(&json!({ "attempt": attempt }))
@@ -51,7 +51,7 @@ mod tests {
     use crate::kinds::tests::run;
 
     #[tokio::test]
-    async fn it_fails_as_often_as_told() {
+    async fn fails_the_given_number_of_attempts() {
         for attempt in 1..=2 {
             let failed = run(&Flaky, json!({ "failures": 2 }), attempt).await;
             assert!(matches!(failed, Err(KindError::Retryable { .. })), "{failed:?}");

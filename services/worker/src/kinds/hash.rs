@@ -1,4 +1,4 @@
-//! Keeps a processor busy.
+//! The kind `hash`: CPU-bound work.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -14,13 +14,12 @@ use tokio::task::spawn_blocking;
 
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
-/// How many rounds between two looks at whether to stop; some milliseconds.
+/// The number of rounds between two checks for a stop; a few milliseconds.
 const CHUNK: u32 = 16 * 1024;
 
-/// Hashes a hash, again and again, on the blocking pool and on no more threads than there
-/// are processors: others wait for their turn.
+/// Applies SHA-256 repeatedly, on the blocking pool, with at most one thread per processor.
 pub struct Hash {
-    turns: Arc<Semaphore>,
+    processors: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +31,7 @@ struct Data {
 impl Default for Hash {
     fn default() -> Self {
         let processors = available_parallelism().map_or(1, usize::from);
-        Self { turns: Arc::new(Semaphore::new(processors)) }
+        Self { processors: Arc::new(Semaphore::new(processors)) }
     }
 }
 
@@ -61,19 +60,19 @@ impl Kind for Hash {
         if rounds == 0 {
             return Err(KindError::invalid_data("rounds must be at least 1"));
         }
-        let turn = context.unless_stopped(self.turns.clone().acquire_owned()).await?;
+        let permit = context.unless_stopped(self.processors.clone().acquire_owned()).await?;
         let inner = context.clone();
         let hashing = spawn_blocking(move || {
             let hash = chain(&inner, rounds);
-            // Kept to the end of the work, which may outlive the wait for it.
-            drop(turn);
+            // Held until the work ends, which may be after the attempt was dropped.
+            drop(permit);
             hash
         });
         match hashing.await {
             Ok(hash) => to_result(&hash?),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
-                // The runtime is going away, and this with it.
+                // The runtime shuts down.
                 Err(_) => Err(KindError::Stopped),
             },
         }
@@ -109,11 +108,11 @@ mod tests {
 
     use super::*;
     use crate::attempt::Stop;
-    use crate::context::tests::alone;
+    use crate::context::tests::test_context;
     use crate::kinds::tests::{raw, run};
 
     #[tokio::test]
-    async fn it_hashes_the_hash() {
+    async fn hashes_repeatedly() {
         let once = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let twice = "5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456";
         let hash = Hash::default();
@@ -123,9 +122,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_stops_when_told_and_frees_its_turn() {
-        let hash = Hash { turns: Arc::new(Semaphore::new(1)) };
-        let (context, attempt) = alone(1, Duration::from_mins(1), 0);
+    async fn stop_releases_the_processor() {
+        let hash = Hash { processors: Arc::new(Semaphore::new(1)) };
+        let (context, attempt) = test_context(1, Duration::from_mins(1), 0);
         let data = raw(&json!({ "rounds": u32::MAX }));
         let running = async {
             let ended = hash.run(&context, &data).await;
@@ -137,6 +136,6 @@ mod tests {
             }
             attempt.stop(Stop::Canceled);
         });
-        assert_eq!(hash.turns.available_permits(), 1);
+        assert_eq!(hash.processors.available_permits(), 1);
     }
 }

@@ -1,8 +1,7 @@
-//! Fetches a URL.
+//! The kind `http`: fetches a URL.
 //!
-//! A request carries the attempt's id as `Idempotency-Key`, unless the task sets one of its
-//! own: an attempt whose answer got lost is made again, and what the URL does with it may
-//! have been done before.
+//! A request carries the attempt id as `Idempotency-Key`, unless the task sets one: a request
+//! whose response was lost is sent again.
 
 mod address;
 mod client;
@@ -21,25 +20,24 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::address::is_public;
-use self::client::{Guard, Refused, SystemLookup};
+use self::client::{Guard, Refusal, SystemResolver};
 use self::request::Data;
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
-/// The largest body of an answer that is kept.
 const MAX_BODY: usize = 256 * 1024;
 
 /// Sends a request to the public internet and keeps the to_result, whatever its status.
 pub struct Http {
     guard: Guard,
-    /// Made with the first task: most processes never need it.
+    /// Created by the first task; most processes never need it.
     client: Mutex<Option<Client>>,
 }
 
 impl Http {
-    /// `allow_private` lets tasks reach every address, not the public ones alone.
+    /// `allow_private` also allows private, loopback and link-local addresses.
     pub fn new(allow_private: bool) -> Self {
-        let allowed = if allow_private { |_| true } else { is_public };
-        Self::guarded(Guard::new(SystemLookup, allowed))
+        let is_allowed = if allow_private { |_| true } else { is_public };
+        Self::guarded(Guard::new(SystemResolver, is_allowed))
     }
 
     fn guarded(guard: Guard) -> Self {
@@ -55,13 +53,13 @@ impl Http {
         Ok(slot.insert(client).clone())
     }
 
-    async fn fetch(&self, data: Data, attempt: &str) -> Result<Fetched, KindError> {
+    async fn fetch(&self, data: Data, attempt: &str) -> Result<HttpResult, KindError> {
         let mut request = data.into_request(attempt)?;
-        self.guard.check(request.url()).map_err(|refused| KindError::from(&refused))?;
+        self.guard.check(request.url()).map_err(|refusal| KindError::from(&refusal))?;
         let client = self.client()?;
         let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
         for (name, value) in outgoing.headers_without_baggage() {
-            // What the task says of itself goes before.
+            // Headers of the task take precedence.
             if let Some(name) = name {
                 request.headers_mut().entry(name).or_insert(value);
             }
@@ -71,7 +69,7 @@ impl Http {
             Ok(response) => Ok(response.status().as_u16()),
             Err(_) => Err("connection_failed"),
         });
-        Fetched::read(response?).await
+        HttpResult::read(response?).await
     }
 }
 
@@ -113,15 +111,14 @@ impl Kind for Http {
     }
 }
 
-/// An answer.
 #[derive(Debug, Serialize)]
-struct Fetched {
+struct HttpResult {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
 }
 
-impl Fetched {
+impl HttpResult {
     async fn read(mut response: Response) -> Result<Self, KindError> {
         let status = response.status().as_u16();
         let mut headers: BTreeMap<String, String> = BTreeMap::new();
@@ -144,25 +141,25 @@ impl Fetched {
     }
 }
 
-impl From<&Refused> for KindError {
-    fn from(refused: &Refused) -> Self {
-        let code = match refused {
-            Refused::Address(_) | Refused::Scheme(_) => "address_refused",
-            Refused::Redirects => "too_many_redirects",
+impl From<&Refusal> for KindError {
+    fn from(refusal: &Refusal) -> Self {
+        let code = match refusal {
+            Refusal::Address(_) | Refusal::Scheme(_) => "address_refused",
+            Refusal::Redirects => "too_many_redirects",
         };
-        Self::permanent(code, format!("Not fetched: {refused}"))
+        Self::permanent(code, format!("Not fetched: {refusal}"))
     }
 }
 
 fn failed(error: reqwest::Error) -> KindError {
     let error = error.without_url();
-    if let Some(refused) = Refused::behind(&error) {
-        return refused.into();
+    if let Some(refusal) = Refusal::source_of(&error) {
+        return refusal.into();
     }
     if error.is_builder() {
         return KindError::invalid_data(format!("The request can't be made: {error}"));
     }
-    // Reqwest's own words name only the step; what went wrong stands at the end.
+    // The message of reqwest names only the step; the last source has the cause.
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -179,7 +179,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::context::tests::alone;
+    use crate::context::tests::test_context;
 
     pub(super) fn raw(value: &Value) -> Box<RawValue> {
         to_raw_value(value).expect("JSON")
@@ -187,7 +187,7 @@ mod tests {
 
     /// Runs one attempt and returns its result as a value.
     pub(super) async fn run(kind: &dyn Kind, data: Value, number: u32) -> Result<Value, KindError> {
-        let (context, _) = alone(number, Duration::from_secs(10), 1);
+        let (context, _) = test_context(number, Duration::from_secs(10), 1);
         kind.run(&context, &raw(&data)).await.map(|result| json!(result))
     }
 

@@ -1,4 +1,4 @@
-//! Pretends to work.
+//! The kind `simulate`: pretends to work.
 
 use std::time::Duration;
 
@@ -8,18 +8,17 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::sleep::pass;
+use super::sleep::sleep_with_progress;
 use super::{Context, Description, Kind, KindResult, parse_data, to_result};
 
-/// The longest wait before the work, and the shortest work, as far as the ttl allows.
+/// The maximum wait before the work and the minimum work, if the ttl is long enough.
 const SECOND: Duration = Duration::from_secs(1);
-/// The longest work in terms of the ttl: some tasks exceed theirs.
-const LONGEST: f64 = 1.5;
+/// The maximum work as a multiple of the ttl, so that some tasks exceed theirs.
+const MAX_WORK: f64 = 1.5;
 
-/// Waits a little, then works for a random time up to one and a half times the ttl.
+/// Waits, then works for a random time up to one and a half times the ttl.
 pub struct Simulate;
 
-/// How long a simulated task takes.
 #[derive(Debug, PartialEq)]
 struct Plan {
     wait: Duration,
@@ -31,7 +30,7 @@ impl Plan {
         let short = (ttl / 10).min(SECOND);
         Self {
             wait: rng.random_range(Duration::ZERO..=short),
-            work: rng.random_range(short..=ttl.mul_f64(LONGEST)),
+            work: rng.random_range(short..=ttl.mul_f64(MAX_WORK)),
         }
     }
 }
@@ -60,12 +59,12 @@ impl Kind for Simulate {
         };
         let Plan { wait, work } = Plan::new(context.ttl(), rng);
         context.sleep(wait).await?;
-        pass(context, work).await?;
+        sleep_with_progress(context, work).await?;
         to_result(&json!({ "waitSeconds": rounded(wait), "workSeconds": rounded(work) }))
     }
 }
 
-/// Seconds in whole milliseconds.
+/// Returns seconds, rounded to milliseconds.
 fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
@@ -73,7 +72,7 @@ fn rounded(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::tests::alone;
+    use crate::context::tests::test_context;
     use crate::kinds::tests::raw;
 
     fn plan(ttl: u64, seed: u64) -> Plan {
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn times_stay_in_their_limits_and_some_exceed_the_ttl() {
+    fn times_are_bounded_and_some_exceed_the_ttl() {
         let mut exceeding = 0;
         for seed in 0..1000 {
             let Plan { wait, work } = plan(20, seed);
@@ -93,10 +92,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_seed_repeats_it() {
+    async fn seed_repeats_the_times() {
         let mut results = Vec::new();
         for seed in [1, 2] {
-            let (context, _) = alone(1, Duration::from_secs(4), seed);
+            let (context, _) = test_context(1, Duration::from_secs(4), seed);
             let result = Simulate.run(&context, &raw(&json!({ "seed": 7 }))).await;
             results.push(result.expect("a result").to_string());
         }
@@ -106,9 +105,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_data_will_do() {
+    async fn accepts_any_data() {
         for data in [json!(null), json!("text"), json!([1]), json!({ "seed": "x" })] {
-            let (context, _) = alone(1, Duration::from_secs(4), 1);
+            let (context, _) = test_context(1, Duration::from_secs(4), 1);
             assert!(Simulate.run(&context, &raw(&data)).await.is_ok(), "{data}");
         }
     }

@@ -1,4 +1,4 @@
-//! Lets time pass.
+//! The kind `sleep`: waits.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 const MAX_TTL: u32 = *limits::TTL.end();
-/// How often it says how far it is.
+/// The interval of progress reports.
 const STEP: Duration = Duration::from_secs(1);
 
-/// Waits for as long as it is told.
+/// Waits for the given time.
 pub struct Sleep;
 
 #[derive(Deserialize)]
@@ -48,25 +48,28 @@ impl Kind for Sleep {
             let message = format!("seconds must be a number from 0 to {MAX_TTL}");
             return Err(KindError::invalid_data(message));
         }
-        pass(context, Duration::from_secs_f64(seconds)).await?;
+        sleep_with_progress(context, Duration::from_secs_f64(seconds)).await?;
         to_result(&json!({ "seconds": seconds }))
     }
 }
 
-/// Lets `duration` pass and tells how much of it is over.
-pub(super) async fn pass(context: &Context, duration: Duration) -> Result<(), KindError> {
+/// Sleeps for `duration` and reports progress.
+pub(super) async fn sleep_with_progress(
+    context: &Context,
+    duration: Duration,
+) -> Result<(), KindError> {
     let start = Instant::now();
     loop {
-        let passed = start.elapsed();
-        let rest = duration.saturating_sub(passed);
+        let elapsed = start.elapsed();
+        let rest = duration.saturating_sub(elapsed);
         if rest <= STEP {
             return context.sleep(rest).await;
         }
         context.sleep(STEP).await?;
-        let passed = start.elapsed();
+        let elapsed = start.elapsed();
         let tenths = (duration.as_secs_f64() * 10.0).round() / 10.0;
-        let message = format!("{} of {tenths} seconds", passed.as_secs());
-        context.progress(passed.div_duration_f64(duration), message);
+        let message = format!("{} of {tenths} seconds", elapsed.as_secs());
+        context.progress(elapsed.div_duration_f64(duration), message);
     }
 }
 
@@ -74,18 +77,18 @@ pub(super) async fn pass(context: &Context, duration: Duration) -> Result<(), Ki
 mod tests {
     use super::*;
     use crate::attempt::Stop;
-    use crate::context::tests::alone;
+    use crate::context::tests::test_context;
     use crate::kinds::tests::{code, raw, run};
 
     #[tokio::test(start_paused = true)]
-    async fn it_takes_as_long_as_it_is_told() {
+    async fn sleeps_for_the_given_time() {
         let start = Instant::now();
         assert_eq!(run(&Sleep, json!({ "seconds": 2.5 }), 1).await, Ok(json!({ "seconds": 2.5 })));
         assert_eq!(start.elapsed().as_millis() / 10, 250);
     }
 
     #[tokio::test]
-    async fn it_refuses_times_that_cannot_be() {
+    async fn rejects_invalid_times() {
         for seconds in [json!(-1), json!(86_401), json!(1e300), json!("1")] {
             let error = run(&Sleep, json!({ "seconds": seconds }), 1).await.expect_err("refused");
             assert_eq!(code(&error), "invalid_data");
@@ -93,8 +96,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_stops_when_told() {
-        let (context, attempt) = alone(1, Duration::from_secs(9), 0);
+    async fn stops_on_cancel() {
+        let (context, attempt) = test_context(1, Duration::from_secs(9), 0);
         attempt.stop(Stop::Canceled);
         let stopped = Sleep.run(&context, &raw(&json!({ "seconds": 1000 }))).await;
         assert_eq!(stopped.map(drop), Err(KindError::Stopped));

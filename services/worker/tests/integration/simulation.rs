@@ -1,22 +1,21 @@
-//! The protocol of tasks in a simulated world.
+//! Deterministic simulation of the task protocol.
 //!
-//! The code under test is the real one: the facade that the API calls, the writer, the
-//! relay, the reaper and the worker. What they stand on is not: time, the store and the
-//! broker are in memory, and a seed decides how long each step takes and what goes wrong.
-//! Answers get lost, messages come twice or never, connections break, processes freeze and
-//! die between any two steps, clocks jump. The rules are checked after every write. A seed
-//! plays the same story each time.
+//! The code under test is the production code: the task facade, the writer, the relay, the
+//! reaper and the worker. Time, store and broker are simulated, and a seed determines how
+//! long each step takes and which faults occur. Responses are lost, messages are duplicated
+//! or lost, connections break, processes freeze and crash between any two steps, and clocks
+//! jump. Invariants are checked after every write. A seed always produces the same run.
 //!
-//! `MINIAPP_SIMULATION_SEEDS` says how many seeds to play; `MINIAPP_TEST_SEED` plays one
-//! and tells its story.
+//! `MINIAPP_SIMULATION_SEEDS` sets the number of seeds; `MINIAPP_TEST_SEED` runs one and
+//! prints its log.
 
 mod chaos;
 mod clients;
 mod database;
+mod invariants;
 mod kind;
 mod ports;
 mod process;
-mod rules;
 mod world;
 
 use std::collections::BTreeMap;
@@ -29,12 +28,12 @@ use parking_lot::Mutex;
 use strum::IntoEnumIterator as _;
 use tokio::runtime::Builder;
 
-use crate::simulation::world::{Story, World};
+use crate::simulation::world::{Run, World};
 
-/// Plays one seed.
-fn play(seed: u64) -> Story {
+/// Simulates one seed.
+fn simulate(seed: u64) -> Run {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(World::play(seed))
+    runtime.expect("a runtime").block_on(World::simulate(seed))
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -42,22 +41,22 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Plays `seed`; what breaks a rule is told with the way to see it again.
-fn try_seed(seed: u64) -> Result<Story, String> {
+/// Simulates `seed`. The error of a violated invariant explains how to reproduce it.
+fn try_seed(seed: u64) -> Result<Run, String> {
     let told = |what: &str| format!("{what}\nMINIAPP_TEST_SEED={seed} plays it again");
-    match catch_unwind(AssertUnwindSafe(|| play(seed))) {
-        Ok(Story { broken: Some(broken), .. }) => Err(told(&broken)),
-        Ok(story) => Ok(story),
+    match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
+        Ok(Run { broken: Some(broken), .. }) => Err(told(&broken)),
+        Ok(run) => Ok(run),
         Err(_) => Err(told("a panic, see above")),
     }
 }
 
 #[test]
-fn promises_hold_in_every_story() {
+fn invariants_hold_for_every_seed() {
     if let Some(seed) = number("MINIAPP_TEST_SEED") {
-        let story = play(seed);
-        println!("{}", story.lines.join("\n"));
-        assert_eq!(story.broken, None);
+        let run = simulate(seed);
+        println!("{}", run.lines.join("\n"));
+        assert_eq!(run.broken, None);
         return;
     }
     let count = number("MINIAPP_SIMULATION_SEEDS").unwrap_or(100);
@@ -71,10 +70,10 @@ fn promises_hold_in_every_story() {
                 return None;
             }
             match try_seed(first + number) {
-                Ok(story) => {
-                    steps.fetch_add(story.steps, Ordering::Relaxed);
+                Ok(run) => {
+                    steps.fetch_add(run.steps, Ordering::Relaxed);
                     let mut events = events.lock();
-                    for (event, count) in story.events {
+                    for (event, count) in run.events {
                         *events.entry(event).or_default() += count;
                     }
                 }
@@ -92,7 +91,7 @@ fn promises_hold_in_every_story() {
     });
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     let events = events.into_inner();
-    // Or the stories are too dull to tell anything.
+    // Otherwise the runs exercise too little.
     let is_lively = EventType::iter().all(|event| events.contains_key(event.into()));
     assert!(count < 50 || is_lively, "not everything happened: {events:?}");
     println!(
@@ -103,9 +102,9 @@ fn promises_hold_in_every_story() {
 }
 
 #[test]
-fn a_seed_plays_the_same_story_each_time() {
+fn seed_is_deterministic() {
     for seed in 0..10 {
-        let (first, second) = (play(seed), play(seed));
+        let (first, second) = (simulate(seed), simulate(seed));
         let different = first.lines.iter().zip(&second.lines).position(|(a, b)| a != b);
         if let Some(place) = different {
             panic!("seed {seed}, line {place}:\n{}\n{}", first.lines[place], second.lines[place]);

@@ -1,7 +1,7 @@
-//! A worker with a real store and an in-process broker.
+//! Tests of a worker with a real store and an in-process broker.
 
 mod kinds;
+mod outages;
 mod platform;
 mod running;
 mod stopping;
-mod trouble;

@@ -1,4 +1,4 @@
-//! Which addresses tasks may reach: those of the public internet.
+//! Classifies addresses as public or private.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,12 +25,12 @@ const REFUSED_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// The IPv6 internet. Whatever lies outside is loopback, link-local, unique local,
-/// multicast, or an IPv4 address in disguise (mapped, NAT64).
+/// Global unicast IPv6. All other addresses are loopback, link-local, unique local, multicast,
+/// or embed an IPv4 address (mapped, NAT64).
 const INTERNET_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What of [`INTERNET_V6`] isn't: protocol assignments with Teredo, documentation, and
-/// 6to4, which is IPv4 in disguise.
+/// Exceptions within [`INTERNET_V6`]: protocol assignments with Teredo, documentation, and
+/// 6to4, which embeds IPv4 addresses.
 const REFUSED_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -38,7 +38,7 @@ const REFUSED_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// Whether `address` is one of the public internet.
+/// Whether `address` belongs to the public internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -56,7 +56,42 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn special_ipv4_networks_are_not_public(address in any::<Ipv4Addr>()) {
+            let is_special = address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_broadcast()
+                || address.is_documentation()
+                || address.is_unspecified();
+            prop_assert!(!(is_special && is_public(address.into())));
+        }
+
+        #[test]
+        fn embedded_ipv4_addresses_are_not_public(address in any::<Ipv4Addr>()) {
+            let bits = u128::from(address.to_bits());
+            let nat64 = Ipv6Addr::from_bits(0x64_ff9b << 96 | bits);
+            let six_to_four = Ipv6Addr::from_bits(0x2002 << 112 | bits << 80);
+            for embedded in [address.to_ipv6_mapped(), address.to_ipv6_compatible(), nat64, six_to_four] {
+                prop_assert!(!is_public(embedded.into()), "{embedded}");
+            }
+        }
+
+        #[test]
+        fn special_ipv6_networks_are_not_public(address in any::<Ipv6Addr>()) {
+            let is_special = address.is_unique_local()
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+                || address.is_loopback();
+            prop_assert!(!(is_special && is_public(address.into())));
+        }
+    }
 
     #[test]
     fn only_the_public_internet_is_public() {

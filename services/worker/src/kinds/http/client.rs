@@ -1,9 +1,8 @@
-//! The client, and the guard that every connection it makes has to pass.
+//! The HTTP client, and the guard against requests to private addresses.
 //!
-//! A name is resolved here, its addresses are checked, and the connection goes to exactly
-//! those: a name that answers differently the next time gains nothing. Addresses that
-//! stand in a URL are never resolved, so they are checked with the URL, each redirect
-//! anew.
+//! Names are resolved here, their addresses are checked, and the connection uses exactly
+//! these addresses; so DNS rebinding has no effect. Addresses in URLs are not resolved, so the
+//! URL of every request and redirect is checked, too.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -18,9 +17,9 @@ use reqwest::{Client, Url};
 const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The client must not go there.
+/// Why a request is not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum Refusal {
     #[error("{0} is not a public address")]
     Address(String),
     #[error("{0} is not http or https")]
@@ -29,9 +28,9 @@ pub(super) enum Refused {
     Redirects,
 }
 
-impl Refused {
-    /// The refusal behind an error, if there is one.
-    pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+impl Refusal {
+    /// Returns the refusal that caused an error.
+    pub fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(refused) = error.downcast_ref() {
@@ -43,63 +42,65 @@ impl Refused {
     }
 }
 
-/// How names become addresses.
+/// Resolves names.
 #[async_trait]
-pub(super) trait Lookup: Send + Sync + 'static {
+pub(super) trait NameResolver: Send + Sync + 'static {
     async fn lookup(&self, name: &str) -> std::io::Result<Vec<IpAddr>>;
 }
 
-/// As the operating system does it.
-pub(super) struct SystemLookup;
+/// The operating system's resolver.
+pub(super) struct SystemResolver;
 
 #[async_trait]
-impl Lookup for SystemLookup {
+impl NameResolver for SystemResolver {
     async fn lookup(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
     }
 }
 
-/// Decides where the client may go.
+/// Decides which addresses the client may connect to.
 #[derive(Clone)]
 pub(super) struct Guard {
-    lookup: Arc<dyn Lookup>,
-    allowed: fn(IpAddr) -> bool,
+    lookup: Arc<dyn NameResolver>,
+    is_allowed: fn(IpAddr) -> bool,
 }
 
 impl Guard {
-    pub fn new(lookup: impl Lookup, allowed: fn(IpAddr) -> bool) -> Self {
-        Self { lookup: Arc::new(lookup), allowed }
+    pub fn new(lookup: impl NameResolver, is_allowed: fn(IpAddr) -> bool) -> Self {
+        Self { lookup: Arc::new(lookup), is_allowed }
     }
 
-    /// Checks what can be told without resolving a name.
-    pub fn check(&self, url: &Url) -> Result<(), Refused> {
+    /// Checks the scheme, and the host if it is an address.
+    pub fn check(&self, url: &Url) -> Result<(), Refusal> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Refused::Scheme(url.scheme().to_owned()));
+            return Err(Refusal::Scheme(url.scheme().to_owned()));
         }
-        // `Url` has already turned every way to write an IPv4 address into the usual one.
+        // `Url` has normalized all notations of IPv4 addresses.
         let host = url.host_str().unwrap_or_default();
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         match literal.parse() {
-            Ok(address) if !(self.allowed)(address) => Err(Refused::Address(address.to_string())),
+            Ok(address) if !(self.is_allowed)(address) => {
+                Err(Refusal::Address(address.to_string()))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The addresses of `name` that the client may go to.
+    /// Returns the allowed addresses of `name`.
     async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {
         let found = self.lookup.lookup(name).await?;
-        let allowed = found.iter().copied().filter(|address| (self.allowed)(*address));
-        // The port is a placeholder that the client replaces by the URL's.
+        let allowed = found.iter().copied().filter(|address| (self.is_allowed)(*address));
+        // reqwest replaces the port by the one of the URL.
         let allowed: Vec<SocketAddr> = allowed.map(|address| (address, 0).into()).collect();
         if allowed.is_empty() && !found.is_empty() {
-            return Err(Refused::Address(name.to_owned()).into());
+            return Err(Refusal::Address(name.to_owned()).into());
         }
         Ok(allowed)
     }
 
-    /// A client that goes nowhere else.
+    /// Returns a client that is restricted by this guard.
     pub fn client(&self) -> reqwest::Result<Client> {
-        // It fails where the process has one already, which will do.
+        // Fails if the process has a default provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = self.clone();
         Client::builder()
@@ -110,7 +111,7 @@ impl Guard {
             .dns_resolver(Resolver(self.clone()))
             .redirect(Policy::custom(move |attempt| {
                 if attempt.previous().len() > MAX_REDIRECTS {
-                    return attempt.error(Refused::Redirects);
+                    return attempt.error(Refusal::Redirects);
                 }
                 match guard.check(attempt.url()) {
                     Ok(()) => attempt.follow(),
@@ -135,19 +136,38 @@ impl Resolve for Resolver {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::kinds::http::address::is_public;
 
     fn guarded() -> Guard {
-        Guard::new(SystemLookup, is_public)
+        Guard::new(SystemResolver, is_public)
     }
 
     fn open() -> Guard {
-        Guard::new(SystemLookup, |_| true)
+        Guard::new(SystemResolver, |_| true)
+    }
+
+    proptest! {
+        #[test]
+        fn accepted_urls_have_no_private_address(
+            host in prop_oneof![
+                any::<String>(),
+                "[0-9a-fx.:]{1,24}",
+                any::<std::net::Ipv6Addr>().prop_map(|address| format!("[{address}]")),
+                any::<u32>().prop_map(|bits| bits.to_string()),
+            ],
+        ) {
+            let Ok(url) = Url::parse(&format!("http://{host}/")) else { return Ok(()) };
+            let literal = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+            let is_private = literal.parse().is_ok_and(|address: IpAddr| !is_public(address));
+            prop_assert_eq!(guarded().check(&url).is_err(), is_private, "{}", url);
+        }
     }
 
     #[test]
-    fn addresses_in_urls_are_refused_however_they_are_written() {
+    fn private_addresses_in_urls_are_refused_in_every_notation() {
         let refused = [
             "http://127.0.0.1/",
             "http://127.1/",
@@ -167,7 +187,7 @@ mod tests {
         ];
         for text in refused {
             let url = Url::parse(text).expect(text);
-            assert!(matches!(guarded().check(&url), Err(Refused::Address(_))), "{text}");
+            assert!(matches!(guarded().check(&url), Err(Refusal::Address(_))), "{text}");
             assert_eq!(open().check(&url), Ok(()), "{text}");
         }
         for text in ["http://1.1.1.1/", "https://[2606:4700:4700::1111]/", "http://example.org/"] {
@@ -176,18 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn only_http_is_spoken() {
+    fn other_schemes_are_refused() {
         for text in ["ftp://example.org/", "file:///etc/passwd", "gopher://example.org/", "data:,x"]
         {
             let url = Url::parse(text).expect(text);
-            assert!(matches!(open().check(&url), Err(Refused::Scheme(_))), "{text}");
+            assert!(matches!(open().check(&url), Err(Refusal::Scheme(_))), "{text}");
         }
     }
 
     struct Fixed(Vec<IpAddr>);
 
     #[async_trait]
-    impl Lookup for Fixed {
+    impl NameResolver for Fixed {
         async fn lookup(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
             Ok(self.0.clone())
         }
@@ -200,7 +220,7 @@ mod tests {
         assert_eq!(mixed.resolve("mixed").await.expect("one"), [(public, 0).into()]);
         let inside = Guard::new(Fixed(vec![private]), is_public);
         let error = inside.resolve("inside").await.expect_err("refused");
-        assert_eq!(Refused::behind(&*error), Some(&Refused::Address("inside".into())));
+        assert_eq!(Refusal::source_of(&*error), Some(&Refusal::Address("inside".into())));
         let nothing = Guard::new(Fixed(Vec::new()), is_public);
         assert_eq!(nothing.resolve("nothing").await.expect("nothing"), []);
     }

@@ -1,4 +1,4 @@
-//! What a task asks for, as a request.
+//! Builds the request from the data of a task.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::kinds::KindError;
 
-/// The methods a task may use: all but those that turn a connection into something else.
+/// The allowed methods: all except CONNECT and TRACE.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Headers that are about the connection: the client's, not the task's.
+/// Headers of the connection, which the client sets.
 const CONNECTION_HEADERS: [&str; 11] = [
     "connection",
     "content-length",
@@ -27,7 +27,6 @@ const CONNECTION_HEADERS: [&str; 11] = [
     "upgrade",
 ];
 
-/// Names what the request does, so that who gets it twice can tell.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 #[derive(Deserialize)]
@@ -40,7 +39,7 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// The request that `attempt` makes, or what is wrong with the data.
+    /// Builds the request. `attempt` is the default idempotency key.
     pub fn into_request(self, attempt: &str) -> Result<Request, KindError> {
         let url = Url::parse(&self.url)
             .map_err(|error| KindError::invalid_data(format!("url is not a URL: {error}")))?;
@@ -77,8 +76,8 @@ fn method(name: Option<String>) -> Result<Method, KindError> {
 fn headers(given: BTreeMap<String, String>) -> Result<HeaderMap, KindError> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
-        let told: String = name.chars().take(64).collect();
-        let refuse = |why| KindError::invalid_data(format!("headers: {told:?} {why}"));
+        let shown: String = name.chars().take(64).collect();
+        let refuse = |why| KindError::invalid_data(format!("headers: {shown:?} {why}"));
         let parsed: HeaderName = name.parse().map_err(|_| refuse("is no header name"))?;
         if CONNECTION_HEADERS.contains(&parsed.as_str()) {
             return Err(refuse("is set by the worker"));
@@ -91,16 +90,42 @@ fn headers(given: BTreeMap<String, String>) -> Result<HeaderMap, KindError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::btree_map;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    fn any_header() -> impl Strategy<Value = String> {
+        prop_oneof![
+            proptest::sample::select(&CONNECTION_HEADERS[..]).prop_map(str::to_owned),
+            any::<String>()
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_data_builds_only_allowed_requests(
+            url in prop_oneof![any::<String>(), "(https?|ftp|file)://[a-z0-9.]{0,20}[/?#]?[a-z]{0,9}"],
+            method in proptest::option::of(prop_oneof![any::<String>(), "[A-Za-z]{3,7}"]),
+            headers in btree_map(any_header(), any::<String>(), 0..4),
+        ) {
+            let data = json!({ "url": url, "method": method, "headers": headers });
+            let Ok(request) = request(data) else { return Ok(()) };
+            prop_assert!(matches!(request.url().scheme(), "http" | "https"));
+            prop_assert!(METHODS.contains(&request.method().as_str()));
+            for name in CONNECTION_HEADERS {
+                prop_assert!(!request.headers().contains_key(name));
+            }
+        }
+    }
 
     fn request(data: Value) -> Result<Request, KindError> {
         serde_json::from_value::<Data>(data).expect("of the right form").into_request("7-1")
     }
 
     #[test]
-    fn a_request_is_what_was_asked_for() {
+    fn request_is_built_from_the_data() {
         let made = request(json!({
             "url": "https://example.org/a?b=c",
             "method": "post",
@@ -116,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_attempt_is_the_idempotency_key_unless_the_task_has_one() {
+    fn idempotency_key_defaults_to_the_attempt() {
         let url = "http://example.org/";
         let made = request(json!({ "url": url })).expect("a request");
         assert_eq!(made.headers()[IDEMPOTENCY_KEY], "7-1");
@@ -125,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_refused() {
+    fn invalid_requests_are_rejected() {
         let url = "http://example.org/";
         for data in [
             json!({ "url": "example.org" }),

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::client::Lookup;
+use super::client::NameResolver;
 use super::*;
 use crate::attempt::Stop;
-use crate::context::tests::alone;
+use crate::context::tests::test_context;
 use crate::kinds::tests::{code, raw, run};
 
-/// A server that gives every connection the answer that `answer` makes of the request's
-/// head; gives its port.
+/// Starts a server that responds with `respond` of the request head. Returns its port.
 async fn server(respond: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -48,7 +47,7 @@ fn redirect(to: &str) -> String {
 struct Names;
 
 #[async_trait]
-impl Lookup for Names {
+impl NameResolver for Names {
     async fn lookup(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         match name {
             "inside.test" => Ok(vec![[127, 0, 0, 1].into()]),
@@ -58,17 +57,17 @@ impl Lookup for Names {
     }
 }
 
-/// Goes everywhere.
+/// Without restrictions.
 fn open() -> Http {
     Http::guarded(Guard::new(Names, |_| true))
 }
 
-/// Goes where tasks may go.
+/// With the restrictions of tasks.
 fn guarded() -> Http {
     Http::guarded(Guard::new(Names, is_public))
 }
 
-/// Takes the address of the test servers for the only public one.
+/// Allows only the address of the test servers.
 fn only_the_server() -> Http {
     Http::guarded(Guard::new(Names, |address| address == IpAddr::from([127, 0, 0, 1])))
 }
@@ -78,7 +77,7 @@ async fn fetch(http: &Http, url: String) -> Result<Value, KindError> {
 }
 
 #[tokio::test]
-async fn it_gives_status_headers_and_body() {
+async fn result_has_status_headers_and_body() {
     let port = server(ok).await;
     let result = fetch(&open(), format!("http://inside.test:{port}/a?b")).await.expect("an answer");
     assert_eq!(result["status"], 200);
@@ -90,14 +89,14 @@ async fn it_gives_status_headers_and_body() {
 }
 
 #[tokio::test]
-async fn a_status_of_an_error_is_an_answer_too() {
+async fn error_status_is_a_result() {
     let port = server(|_| "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
     let result = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect("an answer");
     assert_eq!(result["status"], 500);
 }
 
 #[tokio::test]
-async fn it_refuses_addresses_and_names_that_are_not_public() {
+async fn private_addresses_and_names_are_refused() {
     let port = server(|_| ok("secret")).await;
     for host in ["127.0.0.1", "[::1]", "inside.test", "metadata.test", "2130706433"] {
         let error = fetch(&guarded(), format!("http://{host}:{port}/")).await.expect_err(host);
@@ -133,7 +132,7 @@ async fn every_redirect_is_checked() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_leads_in_a_circle_ends() {
+async fn redirect_loops_end() {
     let port = server(|_| redirect("/again")).await;
     let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("a circle");
     assert_eq!(code(&error), "too_many_redirects");
@@ -141,7 +140,7 @@ async fn a_redirect_that_leads_in_a_circle_ends() {
 }
 
 #[tokio::test]
-async fn names_and_connections_that_fail_are_tried_again() {
+async fn connection_errors_are_retryable() {
     let unused = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = unused.local_addr().expect("bound").port();
     drop(unused);
@@ -153,16 +152,16 @@ async fn names_and_connections_that_fail_are_tried_again() {
 }
 
 #[tokio::test]
-async fn too_large_an_answer_is_refused() {
+async fn large_response_is_an_error() {
     let port = server(|_| ok(&"x".repeat(MAX_BODY + 1))).await;
     let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("too large");
     assert_eq!(code(&error), "response_too_large");
 }
 
 #[tokio::test]
-async fn it_stops_when_told() {
+async fn stops_with_the_attempt() {
     let port = server(|_| String::new()).await;
-    let (context, attempt) = alone(1, Duration::from_mins(1), 0);
+    let (context, attempt) = test_context(1, Duration::from_mins(1), 0);
     attempt.stop(Stop::Expired);
     let data = raw(&json!({ "url": format!("http://127.0.0.1:{port}/") }));
     assert_eq!(open().run(&context, &data).await.map(drop), Err(KindError::Stopped));

@@ -1,4 +1,4 @@
-//! What goes wrong, beside what goes wrong with single steps.
+//! Faults of processes, the broker and the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::simulation::process::{Process, Role};
 use crate::simulation::world::World;
 
-/// Does its worst until all is to be calm.
+/// Injects faults until the fault phase ends.
 pub async fn run(world: Arc<World>) {
     while !world.calm.has_begun() {
         sleep(world.draw_time(100..2500)).await;
@@ -30,26 +30,26 @@ pub async fn run(world: Arc<World>) {
                 world.note(|| format!("the store is away for {time:?}"));
                 *world.store_away_until.lock() = Instant::now() + time;
             }
-            _ => lose(&world).await,
+            _ => lose_messages(&world).await,
         }
     }
 }
 
-/// A process ends, and comes back after a while.
+/// Stops or crashes a process, and starts it again later.
 async fn restart(world: &Arc<World>, place: usize, gently: bool) {
     let taken = world.processes.lock()[place].take();
     let Some(process) = taken else { return };
     let role = process.role;
     if gently && role == Role::Worker {
-        let life = process.life.clone();
-        // A process that takes too long is killed, as by everything that runs processes.
+        let process = process.process.clone();
+        // A process that takes too long is killed, as by a process manager.
         let patience = world.draw_time(5000..40_000);
         if timeout(patience, process.stop()).await.is_err() {
-            world.note(|| format!("{} takes too long", life.name));
-            life.kill();
+            world.note(|| format!("{} takes too long", process.name));
+            process.kill();
         }
     } else {
-        process.life.kill();
+        process.process.kill();
     }
     sleep(world.draw_time(0..5000)).await;
     let process = Process::start(world, role, place);
@@ -59,15 +59,15 @@ async fn restart(world: &Arc<World>, place: usize, gently: bool) {
 fn freeze(world: &World, place: usize) {
     let time = world.draw_time(1000..40_000);
     if let Some(process) = &world.processes.lock()[place] {
-        world.note(|| format!("{} freezes for {time:?}", process.life.name));
-        process.life.freeze(time);
+        world.note(|| format!("{} freezes for {time:?}", process.process.name));
+        process.process.freeze(time);
     }
 }
 
 fn cut(world: &World, place: usize) {
     if let Some(process) = &world.processes.lock()[place] {
-        world.note(|| format!("{} loses its connections", process.life.name));
-        process.life.cut.notify_waiters();
+        world.note(|| format!("{} loses its connections", process.process.name));
+        process.process.cut.notify_waiters();
     }
 }
 
@@ -79,7 +79,7 @@ async fn outage(world: &World) {
     world.broker.resume();
 }
 
-/// The clock is set, further ahead than back: it was slow, or it was a little fast.
+/// Sets the clock forward, or slightly backward.
 fn jump(world: &World) {
     let by = SignedDuration::from_millis(match world.draw(0..2) {
         0 => world.draw(1000..60_000),
@@ -89,8 +89,8 @@ fn jump(world: &World) {
     world.clock.jump(by);
 }
 
-/// The broker loses what waits in its queue.
-async fn lose(world: &World) {
+/// Loses the messages in the queue.
+async fn lose_messages(world: &World) {
     let depth = world.broker.depth(Queue::Tasks).await.unwrap_or(0);
     let Ok(mut consumer) = world.broker.consume(Queue::Tasks, u16::MAX).await else { return };
     let mut lost = 0;

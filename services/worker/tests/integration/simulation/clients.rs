@@ -1,4 +1,4 @@
-//! Clients submit, and change what they submitted.
+//! Clients that submit and change tasks.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,25 +14,24 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::simulation::kind::{End, Plan};
-use crate::simulation::process::{Life, Role};
+use crate::simulation::process::{ProcessHandle, Role};
 use crate::simulation::world::World;
 
-/// How many things each does.
+/// The number of operations per client.
 const STEPS: usize = 8;
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A task of a client.
-struct Mine {
+struct OwnTask {
     task: Task,
     key: Option<String>,
 }
 
-/// One client with an owner of its own.
+/// Runs one client, with its own account.
 pub async fn run(world: Arc<World>, number: usize) {
     let owner = Uuid::from_u128(1 + number as u128);
-    let mut mine: Vec<Mine> = Vec::new();
-    // A change of these had no answer, and may be done at any time.
+    let mut mine: Vec<OwnTask> = Vec::new();
+    // Changes of these had no response and may take effect at any time.
     let mut unsure: HashSet<Uuid> = HashSet::new();
     for step in 0..STEPS {
         sleep(world.draw_time(0..2500)).await;
@@ -47,31 +46,31 @@ pub async fn run(world: Arc<World>, number: usize) {
     }
 }
 
-/// Asks one of the API's processes. `None`: no answer, and nobody knows what became of it.
+/// Calls one of the API processes. `None`: no response, the result is unknown.
 async fn ask<T, F>(world: &World, ask: impl FnOnce(Tasks) -> F) -> Option<T>
 where
     F: Future<Output = T>,
 {
-    let of = |world: &World| -> Vec<(Tasks, Arc<Life>)> {
+    let of = |world: &World| -> Vec<(Tasks, Arc<ProcessHandle>)> {
         let processes = world.processes.lock();
         let apis = processes.iter().flatten().filter(|process| process.role == Role::Api);
-        apis.map(|api| (api.tasks.clone(), api.life.clone())).collect()
+        apis.map(|api| (api.tasks.clone(), api.process.clone())).collect()
     };
     let mut apis = of(world);
     if apis.is_empty() {
         return None;
     }
-    let (tasks, life) = apis.swap_remove(world.draw(0..apis.len()));
+    let (tasks, process) = apis.swap_remove(world.draw(0..apis.len()));
     tokio::select! {
         biased;
-        () = life.died() => None,
+        () = process.died() => None,
         answer = ask(tasks) => Some(answer),
-        () = sleep(PATIENCE) => None,
+        () = sleep(RESPONSE_TIMEOUT) => None,
     }
 }
 
-/// Submits a task; with a key until there is an answer, for that is what keys are for.
-async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<Mine> {
+/// Submits a task. With an idempotency key, retries until there is a response.
+async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTask> {
     let plan = Plan {
         steps: world.draw(1..4),
         pause: world.draw(1..2000),
@@ -86,7 +85,7 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<Mine>
     let new = NewTask {
         owner,
         kind: "steps".into(),
-        description: "a task of a story".into(),
+        description: "a task of a run".into(),
         data: to_raw_value(&plan).expect("JSON"),
         ttl: world.draw(3..40),
         max_attempts: world.draw(1..4),
@@ -99,22 +98,22 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<Mine>
         match ask(world, |tasks| async move { tasks.submit(new).await }).await {
             Some(Ok(submitted)) => {
                 let task = submitted.task;
-                world.rules.accept(&task, key.as_deref());
-                return Some(Mine { task, key });
+                world.invariants.accept(&task, key.as_deref());
+                return Some(OwnTask { task, key });
             }
             None | Some(Err(Error::Store(_))) if key.is_none() => return None,
             None | Some(Err(Error::Store(_))) => sleep(world.draw_time(100..1000)).await,
             Some(Err(error)) => {
-                world.breaks(format!("a submit is refused: {error}"));
+                world.violation(format!("a submit is refused: {error}"));
                 return None;
             }
         }
     }
 }
 
-/// Changes a task that nobody else changes but the workers.
-async fn change(world: &World, owner: Uuid, mine: &Mine, unsure: &mut HashSet<Uuid>) {
-    let Mine { task: Task { id, .. }, key } = mine;
+/// Changes a task, which otherwise only workers change.
+async fn change(world: &World, owner: Uuid, mine: &OwnTask, unsure: &mut HashSet<Uuid>) {
+    let OwnTask { task: Task { id, .. }, key } = mine;
     let id = *id;
     let had_ended = has_ended(world, id);
     let answer: Option<Result<(), Error>> = match world.draw(0..10) {
@@ -124,7 +123,7 @@ async fn change(world: &World, owner: Uuid, mine: &Mine, unsure: &mut HashSet<Uu
                 && !state.status.is_terminal()
                 && !state.cancel_requested
             {
-                world.breaks(format!("a cancel counts for nothing: {state:?}"));
+                world.violation(format!("a cancel counts for nothing: {state:?}"));
             }
             answer.map(|answer| answer.map(drop))
         }
@@ -132,7 +131,7 @@ async fn change(world: &World, owner: Uuid, mine: &Mine, unsure: &mut HashSet<Uu
             let answer = ask(world, |tasks| async move { tasks.restart(owner, id).await }).await;
             answer.map(|answer| answer.map(drop))
         }
-        // A removal frees the key, and then another task has it.
+        // A deletion frees the key for another task.
         _ if key.is_some() => return,
         _ => ask(world, |tasks| async move { tasks.delete(owner, id).await }).await,
     };
@@ -148,7 +147,7 @@ async fn change(world: &World, owner: Uuid, mine: &Mine, unsure: &mut HashSet<Uu
         Some(Err(Error::Refused(_) | Error::KeyReused)) => false,
     };
     if !is_true {
-        world.breaks(format!("{answer:?} for {:#?}", world.store.row(id)));
+        world.violation(format!("{answer:?} for {:#?}", world.store.row(id)));
     }
 }
 

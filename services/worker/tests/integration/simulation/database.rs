@@ -1,4 +1,4 @@
-//! The rules that a live database is asked for hold of what the stories leave in it.
+//! The SQL invariant checks find no violation in the results of runs.
 
 use miniapp_tasks::Engine;
 use miniapp_tasks::domain::Task;
@@ -9,13 +9,13 @@ use miniapp_types::task::Status;
 use tokio::runtime::Builder;
 
 use crate::simulation::play;
-use crate::simulation::world::{Stored, Story};
+use crate::simulation::world::{Run, Stored};
 
-/// How many stories: each is put into files, which takes longer than to play it.
-const STORIES: u64 = 20;
+/// Few, because storing a run takes longer than simulating it.
+const RUNS: u64 = 20;
 
-/// Puts what a story left into a database.
-async fn put(engine: &dyn Engine, rows: &[Row]) {
+/// Stores the result of a run.
+async fn store(engine: &dyn Engine, rows: &[Row]) {
     let (mut inserts, mut changes, mut sent) = (Vec::new(), Vec::new(), Vec::new());
     for Row { task, events, dispatched_at, .. } in rows {
         let Task { id, owner, spec, state } = task;
@@ -37,30 +37,30 @@ async fn put(engine: &dyn Engine, rows: &[Row]) {
     }
 }
 
-/// The rules that are broken, in words.
-async fn broken(Stored { at, rows }: &Stored) -> Vec<String> {
+/// Returns the violated invariants.
+async fn violations(Stored { at, rows }: &Stored) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sqlite://{}", directory.path().join("tasks.db").display());
     let engine = SqliteEngine::open(&url, false).await.expect("a store");
-    put(&engine, rows).await;
+    store(&engine, rows).await;
     let checked = engine.check_invariants(*at).await.expect("an answer");
     let broken = checked.into_iter().filter(|rule| rule.violations > 0);
     broken.map(|rule| format!("{}: {:?}", rule.invariant, rule.examples)).collect()
 }
 
 #[test]
-fn a_database_finds_no_broken_rule_in_any_story() {
+fn databases_find_no_violation_in_any_run() {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut seen = Vec::new();
-    for seed in 0..STORIES {
-        let Story { stored, .. } = play(seed);
+    for seed in 0..RUNS {
+        let Run { stored, .. } = simulate(seed);
         for stored in stored {
-            let broken = runtime.block_on(broken(&stored));
+            let broken = runtime.block_on(violations(&stored));
             assert!(broken.is_empty(), "seed {seed}: {}", broken.join("\n"));
             seen.extend(stored.rows.iter().map(|row| row.task.state.status));
         }
     }
-    // Or there was too little to break a rule.
+    // Otherwise the runs exercise too little.
     let all =
         [Status::Awaiting, Status::Executing, Status::Finished, Status::Canceled, Status::Failed];
     assert!(all.iter().all(|status| seen.contains(status)));

@@ -1,4 +1,4 @@
-//! What has to hold, told independently of the code that makes it so.
+//! The invariants, stated independently of the implementation.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -10,27 +10,27 @@ use miniapp_types::task::{EventType, Status};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::simulation::process::Life;
+use crate::simulation::process::ProcessHandle;
 
-/// How far clocks are off at most, and how far they are set back in all.
-const OFF: SignedDuration = SignedDuration::from_millis(2500);
+/// The maximum clock offset, including all backward jumps.
+const MAX_CLOCK_OFFSET: SignedDuration = SignedDuration::from_millis(2500);
 
-/// What was promised to whom, and who does what.
+/// Accepted tasks and running attempts.
 #[derive(Default)]
-pub struct Rules {
+pub struct Invariants {
     accepted: Mutex<HashSet<Uuid>>,
-    /// By key: the tasks that submits with it were answered with.
+    /// The tasks returned for each idempotency key.
     keyed: Mutex<BTreeMap<String, HashSet<Uuid>>>,
-    /// Every attempt that ever began.
+    /// Every attempt that was ever started.
     begun: Mutex<HashSet<String>>,
-    /// Attempts whose code runs, and whose process that is.
-    running: Arc<Mutex<HashMap<String, Weak<Life>>>>,
+    /// Running attempts and their processes.
+    running: Arc<Mutex<HashMap<String, Weak<ProcessHandle>>>>,
 }
 
-/// An attempt whose code runs.
+/// A running attempt. Dropping it ends the attempt.
 pub struct Running {
     id: String,
-    all: Arc<Mutex<HashMap<String, Weak<Life>>>>,
+    all: Arc<Mutex<HashMap<String, Weak<ProcessHandle>>>>,
 }
 
 impl Drop for Running {
@@ -39,8 +39,8 @@ impl Drop for Running {
     }
 }
 
-impl Rules {
-    /// A client was told that its task is accepted.
+impl Invariants {
+    /// Records that a task was accepted.
     pub fn accept(&self, task: &Task, key: Option<&str>) {
         self.accepted.lock().insert(task.id);
         if let Some(key) = key {
@@ -48,22 +48,24 @@ impl Rules {
         }
     }
 
-    /// The code of an attempt begins, which it does once.
-    pub fn begin(&self, life: &Arc<Life>, id: &str) -> Result<Running, String> {
+    /// Records the start of an attempt. Fails if it was started before.
+    pub fn begin(&self, process: &Arc<ProcessHandle>, id: &str) -> Result<Running, String> {
         if !self.begun.lock().insert(id.to_owned()) {
             return Err(format!("the attempt {id} began twice"));
         }
-        self.running.lock().insert(id.to_owned(), Arc::downgrade(life));
+        self.running.lock().insert(id.to_owned(), Arc::downgrade(process));
         Ok(Running { id: id.to_owned(), all: self.running.clone() })
     }
 
-    /// How many attempts run in processes that live.
+    /// Returns the number of attempts in live processes.
     pub fn running(&self) -> usize {
-        let lives = |life: &&Weak<Life>| life.upgrade().is_some_and(|life| !life.is_dead());
+        let lives = |process: &&Weak<ProcessHandle>| {
+            process.upgrade().is_some_and(|process| !process.is_dead())
+        };
         self.running.lock().values().filter(lives).count()
     }
 
-    /// What holds when all is over.
+    /// Checks the final state.
     pub fn check_end(&self, rows: &[Row]) -> Result<(), String> {
         let kept: HashSet<Uuid> = rows.iter().map(|row| row.task.id).collect();
         let lost: Vec<Uuid> = self.accepted.lock().difference(&kept).copied().collect();
@@ -87,7 +89,7 @@ impl Rules {
     }
 }
 
-/// What holds of a task after each write.
+/// Checks a task after each write.
 pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     let Row { task, events, renewals, due_at, dispatched_at } = after;
     let state = &task.state;
@@ -95,7 +97,7 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
         if holds { Ok(()) } else { Err(format!("{rule}: {after:#?}\nbefore: {before:#?}")) }
     };
     if let Err(fault) = audit::find_fault(task, events, *renewals) {
-        return holds(false, &format!("a timeline tells a legal life, but {fault}"));
+        return holds(false, &format!("a timeline tells a legal process, but {fault}"));
     }
     let awaits = state.status == Status::Awaiting;
     let executes = state.status == Status::Executing;
@@ -119,7 +121,8 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     holds(events.starts_with(&before.events), "the past stays as it was")?;
     let started =
         events[before.events.len()..].iter().find(|event| event.kind == EventType::Started);
-    let is_time = |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + OFF >= ready_at);
+    let is_time =
+        |at: Timestamp| old.ready_at.is_none_or(|ready_at| at + MAX_CLOCK_OFFSET >= ready_at);
     holds(started.is_none_or(|started| is_time(started.at)), "nothing starts before its time")?;
     let same_life = state.generation == old.generation && !state.deleted;
     let stays = !old.status.is_terminal() || !same_life || state.status == old.status;

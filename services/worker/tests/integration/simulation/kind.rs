@@ -1,4 +1,4 @@
-//! What tasks do here.
+//! The kind of simulated tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::simulation::process::Life;
+use crate::simulation::process::ProcessHandle;
 
 /// How an attempt ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,11 +18,11 @@ pub enum End {
     Result,
     Retry,
     Final,
-    /// Never, and it doesn't listen either.
+    /// Never, and ignores the stop.
     Never,
 }
 
-/// A task's data.
+/// The data of a task.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Plan {
     pub steps: u32,
@@ -31,8 +31,8 @@ pub struct Plan {
     pub end: End,
 }
 
-/// Takes steps, and says so.
-pub struct Steps(pub Arc<Life>);
+/// Takes steps and reports progress.
+pub struct Steps(pub Arc<ProcessHandle>);
 
 #[async_trait]
 impl Kind for Steps {
@@ -46,13 +46,13 @@ impl Kind for Steps {
     }
 
     async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let Self(life) = self;
+        let Self(process) = self;
         let Plan { steps, pause, end } = parse_data(data)?;
         let id = context.attempt_id();
-        let _running = match life.world.rules.begin(life, &id) {
+        let _running = match process.world.invariants.begin(process, &id) {
             Ok(running) => running,
             Err(broken) => {
-                life.world.breaks(broken);
+                process.world.violation(broken);
                 return Err(KindError::Stopped);
             }
         };

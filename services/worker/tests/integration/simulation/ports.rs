@@ -1,7 +1,7 @@
-//! The store and the broker as a process reaches them: with delays, and not always.
+//! Simulated access to the store and the broker, with delays and faults.
 
-mod link;
+mod broker;
 mod store;
 
-pub use link::Link;
+pub use link::BrokerPort;
 pub use store::StorePort;

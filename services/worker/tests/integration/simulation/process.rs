@@ -1,4 +1,4 @@
-//! A process in the world: what runs in it, and what ties it to the rest.
+//! A simulated process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,39 +17,37 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::simulation::kind::Steps;
-use crate::simulation::ports::{Link, StorePort};
+use crate::simulation::ports::{BrokerPort, StorePort};
 use crate::simulation::world::{World, WorldClock};
 
 const RETENTION: Retention =
     Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
 
-/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Api,
     Worker,
 }
 
-/// The thread that a process hangs by. The world sees of it only what it asks the store
-/// and the broker for, so a process is dead once none of that gets through, and frozen for
-/// as long as all of it waits.
-pub struct Life {
+/// Controls a process. The world observes only its calls to the store and the broker: a
+/// process is dead when none of them takes effect, and frozen while all of them wait.
+pub struct ProcessHandle {
     pub world: Arc<World>,
     pub name: String,
     dead: CancellationToken,
     frozen_until: Mutex<Instant>,
-    /// Its connections to the broker break.
+    /// Notified when its connections to the broker break.
     pub cut: Notify,
-    /// What runs in it and holds connections.
+    /// The tasks that hold its connections.
     parts: Mutex<Vec<AbortHandle>>,
 }
 
-impl Life {
-    /// What lies before and behind each thing that it asks for: time, and maybe death.
-    pub async fn passes(&self) {
+impl ProcessHandle {
+    /// Runs before and after each call: takes time, and may crash the process.
+    pub async fn step(&self) {
         let world = &self.world;
         let time = match world.draw(0..100) {
-            0 if world.strikes(300) => world.draw_time(200..8000),
+            0 if world.fault(300) => world.draw_time(200..8000),
             0..10 => world.draw_time(5..100),
             _ => world.draw_time(0..3),
         };
@@ -69,12 +67,12 @@ impl Life {
         self.dead.is_cancelled()
     }
 
-    /// Waits for its end.
+    /// Waits until the process has died.
     pub async fn died(&self) {
         self.dead.cancelled().await;
     }
 
-    /// Ends it at once, wherever it is.
+    /// Crashes the process.
     pub fn kill(&self) {
         self.world.note(|| format!("{} dies", self.name));
         self.dead.cancel();
@@ -82,7 +80,6 @@ impl Life {
         self.parts.lock().drain(..).for_each(|part| part.abort());
     }
 
-    /// Until when nothing gets through.
     pub fn frozen_until(&self) -> Instant {
         *self.frozen_until.lock()
     }
@@ -93,7 +90,7 @@ impl Life {
     }
 }
 
-/// A process's clock, which is a little off.
+/// The clock of a process, with an offset.
 #[derive(Debug)]
 struct OwnClock {
     right: Arc<WorldClock>,
@@ -109,7 +106,7 @@ impl Clock for OwnClock {
 /// A running process.
 pub struct Process {
     pub role: Role,
-    pub life: Arc<Life>,
+    pub process: Arc<ProcessHandle>,
     pub tasks: Tasks,
     shutdown: Shutdown,
     running: JoinHandle<()>,
@@ -117,7 +114,7 @@ pub struct Process {
 
 impl Process {
     pub fn start(world: &Arc<World>, role: Role, place: usize) -> Self {
-        let life = Arc::new(Life {
+        let process = Arc::new(ProcessHandle {
             world: world.clone(),
             name: format!("{role:?} {place}"),
             dead: CancellationToken::new(),
@@ -125,15 +122,15 @@ impl Process {
             cut: Notify::new(),
             parts: Mutex::default(),
         });
-        world.note(|| format!("{} starts", life.name));
-        let broker = Arc::new(Link(life.clone()));
-        let store = Arc::new(StorePort(life.clone()));
+        world.note(|| format!("{} starts", process.name));
+        let broker = Arc::new(BrokerPort(process.clone()));
+        let store = Arc::new(StorePort(process.clone()));
         let off = SignedDuration::from_millis(world.draw(-50..50));
         let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
         let (tasks, upkeep) = Tasks::new(store, clock.clone());
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
         let upkeep = tokio::spawn(upkeep.run(broker.clone(), RETENTION, drained.clone()));
-        life.parts.lock().push(upkeep.abort_handle());
+        process.parts.lock().push(upkeep.abort_handle());
         let main: JoinHandle<()> = match role {
             Role::Api => {
                 let shutdown = shutdown.clone();
@@ -145,7 +142,7 @@ impl Process {
                 config.concurrency = world.draw(1..4);
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();
-                kinds.register(Steps(life.clone()));
+                kinds.register(Steps(process.clone()));
                 let deps = Dependencies {
                     tasks: tasks.clone(),
                     broker,
@@ -157,25 +154,25 @@ impl Process {
                 tokio::spawn(async move { miniapp_worker::run(&config, deps, shutdown).await })
             }
         };
-        life.parts.lock().push(main.abort_handle());
+        process.parts.lock().push(main.abort_handle());
         let running = tokio::spawn(async move {
-            // Aborted parts are those of a dead process.
+            // Tasks are aborted only when the process has died.
             let _ = main.await;
             drained.begin();
             let _ = upkeep.await;
         });
-        Self { role, life, tasks, shutdown, running }
+        Self { role, process, tasks, shutdown, running }
     }
 
-    /// Ends it as told.
+    /// Stops the process gracefully.
     pub async fn stop(self) {
-        self.life.world.note(|| format!("{} is told to stop", self.life.name));
+        self.process.world.note(|| format!("{} is told to stop", self.process.name));
         self.shutdown.begin();
         if let Err(panic) = self.running.await {
-            self.life.world.breaks(format!("{} panicked: {panic}", self.life.name));
+            self.process.world.violation(format!("{} panicked: {panic}", self.process.name));
         }
-        self.life.world.note(|| format!("{} has stopped", self.life.name));
-        // What its combiner still holds is nobody's.
-        self.life.dead.cancel();
+        self.process.world.note(|| format!("{} has stopped", self.process.name));
+        // Calls that its batcher still holds are dropped.
+        self.process.dead.cancel();
     }
 }

@@ -1,4 +1,4 @@
-//! What a story plays in.
+//! The simulated world of a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,50 +19,49 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use crate::simulation::invariants::Invariants;
 use crate::simulation::process::{Process, Role};
-use crate::simulation::rules::Rules;
 use crate::simulation::{chaos, clients};
 
-/// How long things go wrong.
-const TROUBLE: Duration = Duration::from_secs(20);
-/// How long a step that began in trouble may take.
-const SETTLING: Duration = Duration::from_secs(20);
-/// How long after that everything has to have come to its end.
-const PATIENCE: Duration = Duration::from_mins(30);
-/// Who plays.
+/// The duration of the phase with faults.
+const FAULT_PHASE: Duration = Duration::from_secs(20);
+/// The maximum duration of a step that started in the fault phase.
+const RECOVERY_PHASE: Duration = Duration::from_secs(20);
+/// The time after which every task must have ended.
+const COMPLETION_TIMEOUT: Duration = Duration::from_mins(30);
 const ROLES: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
 
-/// What became of a seed.
-pub struct Story {
-    /// The rule that was broken, and how.
+/// The result of simulating a seed.
+pub struct Run {
+    /// The violated invariant.
     pub broken: Option<String>,
-    /// How often somebody asked the store or the broker for something.
+    /// The number of calls to the store and the broker.
     pub steps: u64,
-    /// What happened.
+    /// The log.
     pub lines: Vec<String>,
-    /// How often tasks saw which event.
+    /// Counts of task events.
     pub events: BTreeMap<&'static str, u64>,
-    /// What was stored in the middle of it, and at its end.
+    /// Snapshots of the store in the middle and at the end.
     pub stored: Vec<Stored>,
 }
 
-/// What was stored at a time.
+/// A snapshot of the store.
 pub struct Stored {
     pub at: Timestamp,
     pub rows: Vec<Row>,
 }
 
-/// Shared by all that is in it.
+/// The state shared by all processes.
 pub struct World {
     pub store: MemoryStore,
     pub broker: Arc<MemoryBroker>,
     pub clock: Arc<WorldClock>,
-    pub rules: Rules,
-    /// Begun when nothing goes wrong any more.
+    pub invariants: Invariants,
+    /// Begins when the fault phase ends.
     pub calm: Shutdown,
-    /// By place, as in [`ROLES`]; `None` where a process isn't running.
+    /// Indexed like [`ROLES`]; `None` while a process is not running.
     pub processes: Mutex<Vec<Option<Process>>>,
-    /// The store answers nobody until then.
+    /// The store is unavailable until then.
     pub store_away_until: Mutex<Instant>,
     dice: Mutex<Xoshiro256PlusPlus>,
     steps: Mutex<u64>,
@@ -74,14 +73,14 @@ pub struct World {
 }
 
 impl World {
-    /// Plays a story to its end.
-    pub async fn play(seed: u64) -> Story {
+    /// Simulates a complete run.
+    pub async fn simulate(seed: u64) -> Run {
         let began = Instant::now();
         let world = Arc::new(Self {
             store: MemoryStore::default(),
             broker: Arc::new(MemoryBroker::new()),
             clock: Arc::new(WorldClock { began, jumped: AtomicI64::new(0) }),
-            rules: Rules::default(),
+            invariants: Invariants::default(),
             calm: Shutdown::new(),
             processes: Mutex::default(),
             store_away_until: Mutex::new(began),
@@ -102,15 +101,15 @@ impl World {
             others.spawn(clients::run(world.clone(), number));
         }
         others.spawn(chaos::run(world.clone()));
-        sleep(TROUBLE).await;
+        sleep(FAULT_PHASE).await;
         let mut stored = vec![world.stored()];
         world.calm.begin();
         while let Some(ended) = others.join_next().await {
             ended.expect("no panic of the world");
         }
-        world.calm_down().await;
+        world.recover().await;
         stored.push(world.stored());
-        Story {
+        Run {
             stored,
             broken: world.broken.lock().take(),
             steps: *world.steps.lock(),
@@ -123,8 +122,8 @@ impl World {
         Stored { at: self.clock.now(), rows: self.store.rows() }
     }
 
-    /// Lets everything come to its end, and looks at what is left.
-    async fn calm_down(self: &Arc<Self>) {
+    /// Waits for all tasks to end, and checks the final state.
+    async fn recover(self: &Arc<Self>) {
         self.note(|| "calm".into());
         *self.store_away_until.lock() = Instant::now();
         self.broker.resume();
@@ -134,11 +133,11 @@ impl World {
                 self.processes.lock()[place] = Some(process);
             }
         }
-        // What was asked of a frozen process is done when it thaws.
-        let frozen = |process: &Process| process.life.frozen_until();
+        // Calls of a frozen process continue when it thaws.
+        let frozen = |process: &Process| process.process.frozen_until();
         let thawed = self.processes.lock().iter().flatten().map(frozen).max();
-        sleep_until(thawed.unwrap_or(self.began).max(Instant::now()) + SETTLING).await;
-        let limit = Instant::now() + PATIENCE;
+        sleep_until(thawed.unwrap_or(self.began).max(Instant::now()) + RECOVERY_PHASE).await;
+        let limit = Instant::now() + COMPLETION_TIMEOUT;
         while !self.is_over().await {
             if self.is_broken() {
                 return;
@@ -150,7 +149,7 @@ impl World {
                     .into_iter()
                     .filter(|row| !row.task.state.status.is_terminal())
                     .collect();
-                return self.breaks(format!("it doesn't end: {open:#?}"));
+                return self.violation(format!("it doesn't end: {open:#?}"));
             }
             sleep(Duration::from_millis(500)).await;
         }
@@ -158,30 +157,29 @@ impl World {
         for process in processes.into_iter().flatten() {
             process.stop().await;
         }
-        if let Err(broken) = self.rules.check_end(&self.store.rows()) {
-            self.breaks(broken);
+        if let Err(broken) = self.invariants.check_end(&self.store.rows()) {
+            self.violation(broken);
         }
     }
 
-    /// Whether every task has ended and nobody has anything left to do.
+    /// Whether every task has ended and no work is left.
     async fn is_over(&self) -> bool {
         let has_ended = self.store.rows().iter().all(|row| row.task.state.status.is_terminal());
         let depth = self.broker.depth(Queue::Tasks).await.unwrap_or(1);
-        has_ended && depth == 0 && self.rules.running() == 0
+        has_ended && depth == 0 && self.invariants.running() == 0
     }
 
-    /// Draws a number.
+    /// Returns a random number.
     pub fn draw<T: SampleUniform>(&self, range: impl SampleRange<T>) -> T {
         self.dice.lock().random_range(range)
     }
 
-    /// Whether something happens that happens `per_mille` times in a thousand, as long as
-    /// anything can go wrong.
-    pub fn strikes(&self, per_mille: u32) -> bool {
+    /// Whether a fault of this probability occurs. Never after the fault phase.
+    pub fn fault(&self, per_mille: u32) -> bool {
         !self.calm.has_begun() && self.draw(0..1000) < per_mille
     }
 
-    /// Time that something takes.
+    /// Returns a random duration.
     pub fn draw_time(&self, range: std::ops::Range<u64>) -> Duration {
         Duration::from_millis(self.draw(range))
     }
@@ -196,21 +194,21 @@ impl World {
         *self.events.lock().entry(event.into()).or_default() += 1;
     }
 
-    /// Notes what happened.
+    /// Adds a line to the log.
     pub fn note(&self, what: impl FnOnce() -> String) {
         let at = self.began.elapsed().as_secs_f64();
         self.lines.lock().push(format!("{at:8.3} {}", what()));
     }
 
-    /// The name of a task in notes: ids differ each time.
+    /// Returns a stable name for a task, because ids differ between runs.
     pub fn name(&self, id: Uuid) -> String {
         let mut names = self.names.lock();
         let next = names.len() + 1;
         format!("task {}", names.entry(id).or_insert(next))
     }
 
-    /// A rule is broken. The first one counts.
-    pub fn breaks(&self, how: String) {
+    /// Records a violated invariant. The first one is kept.
+    pub fn violation(&self, how: String) {
         self.note(|| format!("BROKEN: {how}"));
         self.broken.lock().get_or_insert(how);
     }
@@ -220,7 +218,7 @@ impl World {
     }
 }
 
-/// The clock that everybody goes by, more or less.
+/// The reference clock; processes have an offset to it.
 #[derive(Debug)]
 pub struct WorldClock {
     began: Instant,
@@ -229,7 +227,7 @@ pub struct WorldClock {
 }
 
 impl WorldClock {
-    /// It is later or earlier all of a sudden.
+    /// Moves the clock forward or backward.
     pub fn jump(&self, by: SignedDuration) {
         let by = i64::try_from(by.as_micros()).unwrap_or(0);
         self.jumped.fetch_add(by, Ordering::Relaxed);

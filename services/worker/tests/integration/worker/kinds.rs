@@ -1,4 +1,4 @@
-//! Kinds that tests can hold by the hand.
+//! Kinds that tests control.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn describe(name: &str) -> Description {
     }
 }
 
-/// How many attempts of a kind have come how far.
+/// Counts of attempts by progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub begun: u32,
@@ -26,7 +26,7 @@ pub struct Counts {
     pub ended: u32,
 }
 
-/// Waits to be let through.
+/// Waits until it is opened.
 #[derive(Clone)]
 pub struct Gate {
     counts: Arc<watch::Sender<Counts>>,
@@ -38,7 +38,7 @@ impl Gate {
         Self { counts: Arc::default(), permits: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Lets that many attempts end.
+    /// Lets this many attempts end.
     pub fn open(&self, attempts: usize) {
         self.permits.add_permits(attempts);
     }
@@ -47,7 +47,7 @@ impl Gate {
         *self.counts.borrow()
     }
 
-    /// Waits until the counts are as they should be.
+    /// Waits until the counts satisfy a condition.
     pub async fn until(&self, reached: impl Fn(&Counts) -> bool) {
         let mut counts = self.counts.subscribe();
         let waited = tokio::time::timeout(Duration::from_secs(20), counts.wait_for(reached)).await;
@@ -90,7 +90,7 @@ impl Kind for Panics {
     }
 }
 
-/// Doesn't listen when it is told to stop.
+/// Ignores the stop.
 struct Stubborn;
 
 #[async_trait]
@@ -104,7 +104,7 @@ impl Kind for Stubborn {
     }
 }
 
-/// Says how far it is a thousand times, then waits for the gate.
+/// Reports progress a thousand times, then waits for the gate.
 struct Chatty(Gate);
 
 #[async_trait]
@@ -122,7 +122,7 @@ impl Kind for Chatty {
     }
 }
 
-/// The platform's kinds and those above.
+/// Returns the standard kinds and the ones of this module.
 pub fn kinds(gate: &Gate) -> Kinds {
     let mut kinds = Kinds::standard(false);
     kinds.register(gate.clone());

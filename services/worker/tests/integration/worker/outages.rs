@@ -1,4 +1,4 @@
-//! A worker in trouble.
+//! Outages of the broker and the store.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use sqlx::Connection as _;
 use crate::worker::platform::Platform;
 
 #[tokio::test]
-async fn an_outage_of_the_broker_delays_and_loses_nothing() {
+async fn broker_outage_loses_no_tasks() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let running = platform.submit("gate", json!(null)).await;
@@ -22,12 +22,12 @@ async fn an_outage_of_the_broker_delays_and_loses_nothing() {
     platform.broker.resume();
     platform.gate.open(1);
     assert_eq!(platform.ended(waiting).await.state.status, Status::Finished);
-    assert_eq!(platform.story(running).await, [Created, Started, Finished]);
+    assert_eq!(platform.event_types(running).await, [Created, Started, Finished]);
     assert_eq!(platform.gate.counts().begun, 2);
 }
 
 #[tokio::test]
-async fn a_worker_that_starts_without_a_broker_finds_it_later() {
+async fn worker_starts_without_a_broker() {
     let platform = Platform::start().await;
     platform.broker.pause();
     let _worker = platform.worker();
@@ -37,14 +37,14 @@ async fn a_worker_that_starts_without_a_broker_finds_it_later() {
 }
 
 #[tokio::test]
-async fn an_outcome_waits_for_the_store() {
+async fn outcome_is_committed_after_a_store_outage() {
     let mut platform = Platform::start().await;
     platform.config.lease = Duration::from_secs(30);
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
     platform.gate.until(|counts| counts.begun == 1).await;
 
-    // Longer than the store waits for another's lock, so that the commit fails first.
+    // Longer than the lock timeout of the store, so that the first commit fails.
     let lock = platform.lock_store().await;
     platform.gate.open(1);
     platform.gate.until(|counts| counts.ended == 1).await;
@@ -53,11 +53,11 @@ async fn an_outcome_waits_for_the_store() {
     lock.close().await.expect("freed");
 
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
-    assert_eq!(platform.story(id).await, [Created, Started, Finished]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Finished]);
 }
 
 #[tokio::test]
-async fn what_can_not_be_renewed_is_stopped_when_its_lease_ends() {
+async fn attempt_stops_when_its_lease_cannot_be_renewed() {
     let mut platform = Platform::start().await;
     platform.config.lease = Duration::from_secs(2);
     let _worker = platform.worker();

@@ -1,4 +1,4 @@
-//! What a worker lives in.
+//! The environment of a worker: store, broker and maintenance.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use uuid::Uuid;
 use crate::worker::kinds::{Gate, kinds};
 
 const OWNER: Uuid = Uuid::from_u128(1);
-const LIMIT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A store, a broker, upkeep and the kinds; no worker yet.
+/// A store, a broker, maintenance and kinds, without a worker.
 pub struct Platform {
     pub tasks: Tasks,
     pub broker: Arc<MemoryBroker>,
@@ -45,7 +45,7 @@ pub struct Worker {
 impl Worker {
     /// Waits until it has stopped.
     pub async fn stopped(self) {
-        let stopped = tokio::time::timeout(LIMIT, self.running).await;
+        let stopped = tokio::time::timeout(TIMEOUT, self.running).await;
         stopped.expect("stops in time").expect("stops without a panic");
     }
 }
@@ -85,7 +85,7 @@ impl Platform {
         miniapp_telemetry::init(miniapp_worker::PROGRAM.info(), &config).expect("telemetry")
     }
 
-    /// Takes every claim for lost, as if all workers had been silent for long.
+    /// Expires every lease, as if all workers had been silent.
     pub async fn expire_leases(&self) {
         let stop = Shutdown::new();
         // The upkeep of a second process with a broker of its own takes nobody of before
@@ -151,8 +151,8 @@ impl Platform {
         self.tasks.timeline(OWNER, id).await.expect("an answer").expect("is there")
     }
 
-    /// What happened to a task, without its progress.
-    pub async fn story(&self, id: Uuid) -> Vec<EventType> {
+    /// Returns the types of the events of a task, without progress.
+    pub async fn event_types(&self, id: Uuid) -> Vec<EventType> {
         let events = self.events(id).await.into_iter().map(|event| event.kind);
         events.filter(|kind| *kind != EventType::Progress).collect()
     }
@@ -163,18 +163,18 @@ impl Platform {
         self.task(id).await
     }
 
-    /// Waits until no message waits.
+    /// Waits until the queue is empty.
     pub async fn queue_is_empty(&self) {
-        self.depth_becomes(Queue::Tasks, 0).await;
+        self.wait_for_depth(Queue::Tasks, 0).await;
     }
 
-    /// Waits until so many messages wait in a queue.
-    pub async fn depth_becomes(&self, queue: Queue, count: u64) {
+    /// Waits until a queue has this many messages.
+    pub async fn wait_for_depth(&self, queue: Queue, count: u64) {
         let is_so = async || self.broker.depth(queue).await.is_ok_and(|depth| depth == count);
         self.until(&format!("{count} messages are in {queue:?}"), is_so).await;
     }
 
-    /// Keeps everybody else from writing until the connection is closed.
+    /// Blocks other writers until the connection is closed.
     pub async fn lock_store(&self) -> SqliteConnection {
         let file = SqliteConnectOptions::new().filename(self.files.path().join("tasks.db"));
         let mut other = file.connect().await.expect("a connection");
@@ -188,7 +188,10 @@ impl Platform {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(tokio::time::timeout(LIMIT, polling).await.is_ok(), "waited in vain until {what}");
+        assert!(
+            tokio::time::timeout(TIMEOUT, polling).await.is_ok(),
+            "waited in vain until {what}"
+        );
     }
 }
 
@@ -198,7 +201,7 @@ impl Drop for Platform {
     }
 }
 
-/// Opens the store in `files` and starts its upkeep.
+/// Opens the store in `files` and starts its maintenance.
 async fn open(
     files: &TempDir,
     broker: &Arc<MemoryBroker>,

@@ -1,4 +1,4 @@
-//! Tasks that run.
+//! Running tasks.
 
 use miniapp_broker::{Message, Queue};
 use miniapp_telemetry::trace::EndedSpan;
@@ -12,20 +12,20 @@ use uuid::Uuid;
 use crate::worker::platform::Platform;
 
 #[tokio::test]
-async fn a_task_finishes_with_its_result() {
+async fn task_finishes_with_its_result() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let id = platform.submit("echo", json!({ "hello": "world" })).await;
     let task = platform.ended(id).await;
     assert_eq!(task.state.status, Status::Finished);
     assert_eq!(task.state.result.expect("a result").get(), r#"{"hello":"world"}"#);
-    assert_eq!(platform.story(id).await, [Created, Started, Finished]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Finished]);
     worker.shutdown.begin();
     worker.stopped().await;
 }
 
 #[tokio::test]
-async fn no_more_than_the_concurrency_run_at_a_time() {
+async fn concurrency_limits_running_tasks() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let mut ids = Vec::new();
@@ -43,7 +43,7 @@ async fn no_more_than_the_concurrency_run_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_message_runs_nothing() {
+async fn duplicate_message_runs_nothing() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
@@ -63,19 +63,19 @@ async fn a_copy_of_a_message_runs_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_readable_is_parked() {
+async fn undecodable_message_is_parked() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     for body in [json!("nonsense"), json!({ "v": "99", "taskId": Uuid::nil() }), json!(null)] {
         platform.publish(Message::new(Uuid::new_v4(), &body)).await;
     }
-    platform.depth_becomes(Queue::Parked, 3).await;
+    platform.wait_for_depth(Queue::Parked, 3).await;
     let id = platform.submit("echo", json!(1)).await;
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
 }
 
 #[tokio::test]
-async fn an_unknown_kind_is_left_to_workers_that_may_know_it() {
+async fn unknown_kind_is_retried() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("nonesuch", json!(null)).await;
@@ -83,31 +83,31 @@ async fn an_unknown_kind_is_left_to_workers_that_may_know_it() {
     assert_eq!((task.state.status, task.state.attempt), (Status::Failed, 2));
     assert_eq!(task.state.error.expect("an error").code, "unknown_kind");
     let story = [Created, Started, Retrying, Started, Failed];
-    assert_eq!(platform.story(id).await, story);
+    assert_eq!(platform.event_types(id).await, story);
 }
 
 #[tokio::test]
-async fn data_that_does_not_fit_is_a_failure_for_good() {
+async fn invalid_data_fails_permanently() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("sleep", json!("long")).await;
     let error = platform.ended(id).await.state.error.expect("an error");
     assert_eq!(error.code, "invalid_data");
-    assert_eq!(platform.story(id).await, [Created, Started, Failed]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Failed]);
 }
 
 #[tokio::test]
-async fn a_failed_attempt_is_followed_by_another() {
+async fn failed_attempt_is_retried() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("flaky", json!({ "failures": 1 })).await;
     let task = platform.ended(id).await;
     assert_eq!((task.state.status, task.state.attempt), (Status::Finished, 2));
-    assert_eq!(platform.story(id).await, [Created, Started, Retrying, Started, Finished]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Retrying, Started, Finished]);
 }
 
 #[tokio::test]
-async fn a_panic_is_a_failed_attempt_and_nothing_else() {
+async fn panic_fails_only_the_attempt() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let id = platform.submit_with("panics", json!("here"), |task| task.max_attempts = 1).await;
@@ -122,7 +122,7 @@ async fn a_panic_is_a_failed_attempt_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn progress_is_stored_once_a_second_at_most() {
+async fn progress_is_stored_at_most_once_per_second() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("chatty", json!(null)).await;
@@ -144,7 +144,7 @@ async fn progress_is_stored_once_a_second_at_most() {
 }
 
 #[tokio::test]
-async fn a_worker_is_known_while_it_lives() {
+async fn worker_is_listed_while_it_runs() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let workers = async || platform.tasks.workers().await.expect("an answer");
@@ -161,7 +161,7 @@ async fn a_worker_is_known_while_it_lives() {
 }
 
 #[tokio::test]
-async fn a_trace_shows_the_attempt_within_its_message() {
+async fn attempt_span_is_a_child_of_the_process_span() {
     let platform = Platform::start().await;
     let telemetry = platform.telemetry();
     let _worker = platform.worker();

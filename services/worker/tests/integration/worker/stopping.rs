@@ -1,4 +1,4 @@
-//! Attempts that are stopped, and workers that stop.
+//! Stopping attempts and workers.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use serde_json::json;
 use crate::worker::platform::Platform;
 
 #[tokio::test]
-async fn an_attempt_ends_at_its_ttl() {
+async fn attempt_is_stopped_at_its_ttl() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit_with("gate", json!(null), |task| task.ttl = 1).await;
     let task = platform.ended(id).await;
     assert_eq!(task.state.status, Status::Canceled);
     assert_eq!(task.state.message.as_deref(), Some("TTL is shorter than the execution time"));
-    assert_eq!(platform.story(id).await, [Created, Started, Canceled]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Canceled]);
     assert_eq!(platform.gate.counts().stopped, 1);
 }
 
 #[tokio::test]
-async fn a_cancel_stops_the_running_attempt() {
+async fn cancel_stops_the_running_attempt() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
@@ -31,11 +31,11 @@ async fn a_cancel_stops_the_running_attempt() {
     platform.cancel(id).await;
     platform.gate.until(|counts| counts.stopped == 1).await;
     assert_eq!(platform.ended(id).await.state.status, Status::Canceled);
-    assert_eq!(platform.story(id).await, [Created, Started, CancelRequested, Canceled]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, CancelRequested, Canceled]);
 }
 
 #[tokio::test]
-async fn code_that_does_not_listen_is_dropped() {
+async fn code_that_ignores_the_stop_is_dropped() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("stubborn", json!(null)).await;
@@ -46,7 +46,7 @@ async fn code_that_does_not_listen_is_dropped() {
 }
 
 #[tokio::test]
-async fn code_on_a_thread_of_its_own_is_stopped() {
+async fn blocking_code_is_stopped() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("hash", json!({ "rounds": u32::MAX })).await;
@@ -57,7 +57,7 @@ async fn code_on_a_thread_of_its_own_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_cancel_that_was_not_heard_is_told_by_the_renewal() {
+async fn lost_cancel_is_returned_by_lease_renewal() {
     let mut platform = Platform::start().await;
     platform.config.concurrency = 1;
     let _worker = platform.worker();
@@ -70,7 +70,7 @@ async fn a_cancel_that_was_not_heard_is_told_by_the_renewal() {
 }
 
 #[tokio::test]
-async fn a_restarted_task_runs_to_its_end() {
+async fn restarted_task_runs_to_completion() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
@@ -81,12 +81,12 @@ async fn a_restarted_task_runs_to_its_end() {
     platform.gate.open(1);
     let task = platform.ended(id).await;
     assert_eq!((task.state.status, task.state.generation), (Status::Finished, 2));
-    let story = platform.story(id).await;
+    let story = platform.event_types(id).await;
     assert_eq!(story[4..], [Restarted, Started, Finished]);
 }
 
 #[tokio::test]
-async fn an_attempt_without_its_lease_stops_and_counts_for_nothing() {
+async fn attempt_without_lease_stops_and_commits_nothing() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
@@ -97,11 +97,11 @@ async fn an_attempt_without_its_lease_stops_and_counts_for_nothing() {
     worker.stopped().await;
     let task = platform.task(id).await;
     assert_eq!((task.state.status, task.state.lost_leases), (Status::Awaiting, 1));
-    assert_eq!(platform.story(id).await, [Created, Started, LeaseLost]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, LeaseLost]);
 }
 
 #[tokio::test]
-async fn running_tasks_end_before_the_worker_does() {
+async fn worker_waits_for_running_tasks() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let running = platform.submit("gate", json!(null)).await;
@@ -119,7 +119,7 @@ async fn running_tasks_end_before_the_worker_does() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_in_time_is_handed_back() {
+async fn tasks_are_released_after_the_grace_period() {
     let mut platform = Platform::start().await;
     platform.config.grace = Duration::from_millis(50);
     let worker = platform.worker();
@@ -129,7 +129,7 @@ async fn what_does_not_end_in_time_is_handed_back() {
     worker.stopped().await;
     let task = platform.task(id).await;
     assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
-    assert_eq!(platform.story(id).await, [Created, Started, Released]);
+    assert_eq!(platform.event_types(id).await, [Created, Started, Released]);
 
     let _next = platform.worker();
     platform.gate.open(1);
@@ -138,7 +138,7 @@ async fn what_does_not_end_in_time_is_handed_back() {
 }
 
 #[tokio::test]
-async fn a_second_signal_stops_at_once() {
+async fn second_signal_aborts() {
     let platform = Platform::start().await;
     let worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;

@@ -1,4 +1,4 @@
-//! The broker as a process reaches it.
+//! The simulated broker of a process.
 
 use std::sync::Arc;
 
@@ -8,26 +8,26 @@ use miniapp_broker::{
 };
 use tokio::time::sleep;
 
-use crate::simulation::process::Life;
+use crate::simulation::process::ProcessHandle;
 
-/// A process's way to the broker.
-pub struct Link(pub Arc<Life>);
+/// The broker port of a process.
+pub struct BrokerPort(pub Arc<ProcessHandle>);
 
-impl Link {
-    /// Asks the broker; before and after that anything may happen.
+impl BrokerPort {
+    /// Calls the broker. Faults may occur before and after the call.
     async fn ask<T>(
         &self,
         ask: impl Future<Output = Result<T, BrokerError>> + Send,
     ) -> Result<T, BrokerError> {
         let world = &self.0.world;
         world.step();
-        self.0.passes().await;
-        if world.strikes(10) {
+        self.0.step().await;
+        if world.fault(10) {
             return Err(silent());
         }
         let answer = ask.await;
-        self.0.passes().await;
-        if world.strikes(10) { Err(silent()) } else { answer }
+        self.0.step().await;
+        if world.fault(10) { Err(silent()) } else { answer }
     }
 }
 
@@ -36,17 +36,17 @@ fn silent() -> BrokerError {
 }
 
 #[async_trait]
-impl Broker for Link {
+impl Broker for BrokerPort {
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Vec<Result<(), BrokerError>> {
         let world = &self.0.world;
         world.step();
-        self.0.passes().await;
+        self.0.step().await;
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
-            // Lost, lost after a confirmation, sent twice, a confirmation lost.
+            // Lost, lost after the confirm, duplicated, confirm lost.
             let copies = match world.draw(0..100) {
-                0 if world.strikes(500) => 0,
-                1 if world.strikes(500) => 2,
+                0 if world.fault(500) => 0,
+                1 if world.fault(500) => 2,
                 _ => 1,
             };
             let mut answer = if copies == 0 { Err(silent()) } else { Ok(()) };
@@ -54,16 +54,22 @@ impl Broker for Link {
                 let published = world.broker.publish(queue, vec![message.clone()]).await;
                 answer = published.into_iter().next().unwrap_or_else(|| Err(silent()));
             }
-            answers.push(if world.strikes(20) { Err(silent()) } else { answer });
+            answers.push(if world.fault(20) { Err(silent()) } else { answer });
         }
-        self.0.passes().await;
+        self.0.step().await;
         answers
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let inner = self.ask(self.0.world.broker.consume(queue, prefetch)).await?;
-        let life = self.0.clone();
-        Ok(Box::new(Tap { life, queue, prefetch, inner: Some(inner), has_stopped: false }))
+        let process = self.0.clone();
+        Ok(Box::new(SimulatedConsumer {
+            process,
+            queue,
+            prefetch,
+            inner: Some(inner),
+            has_stopped: false,
+        }))
     }
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
@@ -72,7 +78,7 @@ impl Broker for Link {
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
         let inner = self.ask(self.0.world.broker.subscribe(topic)).await?;
-        Ok(Box::new(Ear { life: self.0.clone(), topic, inner }))
+        Ok(Box::new(SimulatedSubscription { process: self.0.clone(), topic, inner }))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
@@ -88,10 +94,9 @@ impl Broker for Link {
     }
 }
 
-/// A consumer that loses its connection now and then and gets it again, as those of real
-/// brokers do.
-struct Tap {
-    life: Arc<Life>,
+/// A consumer that sometimes loses its connection and reconnects.
+struct SimulatedConsumer {
+    process: Arc<ProcessHandle>,
     queue: Queue,
     prefetch: u16,
     inner: Option<Box<dyn Consumer>>,
@@ -99,29 +104,29 @@ struct Tap {
 }
 
 #[async_trait]
-impl Consumer for Tap {
+impl Consumer for SimulatedConsumer {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             let Some(inner) = &mut self.inner else {
                 if self.has_stopped {
                     return None;
                 }
-                let world = &self.life.world;
+                let world = &self.process.world;
                 sleep(world.draw_time(0..3000)).await;
                 self.inner = world.broker.consume(self.queue, self.prefetch).await.ok();
                 continue;
             };
             let delivery = tokio::select! {
                 biased;
-                () = self.life.cut.notified() => {
+                () = self.process.cut.notified() => {
                     self.inner = None;
                     continue;
                 }
                 delivery = inner.next() => delivery?,
             };
-            self.life.passes().await;
+            self.process.step().await;
             let (message, redelivered) = (delivery.message.clone(), delivery.redelivered);
-            let word = Word { life: self.life.clone(), delivery };
+            let word = SimulatedSettle { process: self.process.clone(), delivery };
             return Some(Delivery::new(message, redelivered, Box::new(word)));
         }
     }
@@ -134,50 +139,50 @@ impl Consumer for Tap {
     }
 }
 
-/// What becomes of a delivery.
-struct Word {
-    life: Arc<Life>,
+/// Settles a delivery.
+struct SimulatedSettle {
+    process: Arc<ProcessHandle>,
     delivery: Delivery,
 }
 
 #[async_trait]
-impl Settle for Word {
+impl Settle for SimulatedSettle {
     async fn ack(self: Box<Self>) {
-        self.life.world.step();
-        self.life.passes().await;
-        // Where the word gets lost, the message comes again.
-        if !self.life.world.strikes(20) {
+        self.process.world.step();
+        self.process.step().await;
+        // If the ack is lost, the message is redelivered.
+        if !self.process.world.fault(20) {
             self.delivery.ack().await;
         }
     }
 
     async fn release(self: Box<Self>) {
-        self.life.world.step();
-        self.life.passes().await;
+        self.process.world.step();
+        self.process.step().await;
         self.delivery.release().await;
     }
 
     async fn reject(self: Box<Self>) {
-        self.life.world.step();
-        self.life.passes().await;
+        self.process.world.step();
+        self.process.step().await;
         self.delivery.reject().await;
     }
 }
 
-/// A subscription whose news come late.
-struct Ear {
-    life: Arc<Life>,
+/// A subscription with delays.
+struct SimulatedSubscription {
+    process: Arc<ProcessHandle>,
     topic: Topic,
     inner: Box<dyn Subscription>,
 }
 
 #[async_trait]
-impl Subscription for Ear {
+impl Subscription for SimulatedSubscription {
     async fn next(&mut self) -> Option<Received> {
         let received = tokio::select! {
             biased;
-            () = self.life.cut.notified() => {
-                let world = &self.life.world;
+            () = self.process.cut.notified() => {
+                let world = &self.process.world;
                 loop {
                     sleep(world.draw_time(0..3000)).await;
                     if let Ok(inner) = world.broker.subscribe(self.topic).await {
@@ -188,7 +193,7 @@ impl Subscription for Ear {
             }
             received = self.inner.next() => received?,
         };
-        self.life.passes().await;
+        self.process.step().await;
         Some(received)
     }
 

@@ -1,4 +1,4 @@
-//! The store as a process reaches it.
+//! The simulated store of a process.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use miniapp_types::task::{Event, Kind, Stats, Worker};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::simulation::process::Life;
-use crate::simulation::rules::check_write;
+use crate::simulation::invariants::check_write;
+use crate::simulation::process::ProcessHandle;
 use crate::simulation::world::World;
 
-/// A process's way to the store.
-pub struct StorePort(pub Arc<Life>);
+/// The store port of a process.
+pub struct StorePort(pub Arc<ProcessHandle>);
 
 impl StorePort {
-    /// Asks the store; before and after that anything may happen.
+    /// Calls the store. Faults may occur before and after the call.
     async fn ask<T>(
         &self,
         ask: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let world = &self.0.world;
         world.step();
-        self.0.passes().await;
-        if world.strikes(10) || *world.store_away_until.lock() > Instant::now() {
+        self.0.step().await;
+        if world.fault(10) || *world.store_away_until.lock() > Instant::now() {
             return Err(away());
         }
         let answer = ask.await;
-        self.0.passes().await;
-        if world.strikes(10) { Err(away()) } else { answer }
+        self.0.step().await;
+        if world.fault(10) { Err(away()) } else { answer }
     }
 
-    /// Asks for changes of these tasks, and looks at what they made of the rules.
+    /// Writes changes, and checks the invariants of the changed tasks.
     async fn change<T>(
         &self,
         ids: Vec<Uuid>,
@@ -53,13 +53,13 @@ impl StorePort {
                 if old == Some(after.task.state.version) {
                     continue;
                 }
-                world.note(|| told(world, &self.0.name, &after));
+                world.note(|| describe_write(world, &self.0.name, &after));
                 if let Some(event) = after.events.last().filter(|_| is_new(before.as_ref(), &after))
                 {
                     world.happened(event.kind);
                 }
                 if let Err(broken) = check_write(before.as_ref(), &after) {
-                    world.breaks(broken);
+                    world.violation(broken);
                 }
             }
             answer
@@ -72,7 +72,7 @@ fn is_new(before: Option<&Row>, after: &Row) -> bool {
     before.is_none_or(|before| before.events.len() < after.events.len())
 }
 
-fn told(world: &World, who: &str, row: &Row) -> String {
+fn describe_write(world: &World, who: &str, row: &Row) -> String {
     let state = &row.task.state;
     let event = row.events.last().map_or("nothing", |event| event.kind.into());
     let name = world.name(row.task.id);
