@@ -41,15 +41,15 @@ async fn restart(world: &Arc<World>, place: usize, gently: bool) {
     let Some(process) = taken else { return };
     let role = process.role;
     if gently && role == Role::Worker {
-        let process = process.process.clone();
+        let handle = process.handle.clone();
         // A process that takes too long is killed, as by a process manager.
-        let patience = world.draw_time(5000..40_000);
-        if timeout(patience, process.stop()).await.is_err() {
-            world.note(|| format!("{} takes too long", process.name));
-            process.kill();
+        let grace = world.draw_time(5000..40_000);
+        if timeout(grace, process.stop()).await.is_err() {
+            world.note(|| format!("{} takes too long", handle.name));
+            handle.kill();
         }
     } else {
-        process.process.kill();
+        process.handle.kill();
     }
     sleep(world.draw_time(0..5000)).await;
     let process = Process::start(world, role, place);
@@ -59,15 +59,15 @@ async fn restart(world: &Arc<World>, place: usize, gently: bool) {
 fn freeze(world: &World, place: usize) {
     let time = world.draw_time(1000..40_000);
     if let Some(process) = &world.processes.lock()[place] {
-        world.note(|| format!("{} freezes for {time:?}", process.process.name));
-        process.process.freeze(time);
+        world.note(|| format!("{} freezes for {time:?}", process.handle.name));
+        process.handle.freeze(time);
     }
 }
 
 fn cut(world: &World, place: usize) {
     if let Some(process) = &world.processes.lock()[place] {
-        world.note(|| format!("{} loses its connections", process.process.name));
-        process.process.cut.notify_waiters();
+        world.note(|| format!("{} loses its connections", process.handle.name));
+        process.handle.cut.notify_waiters();
     }
 }
 

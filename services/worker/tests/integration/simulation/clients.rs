@@ -54,7 +54,7 @@ where
     let of = |world: &World| -> Vec<(Tasks, Arc<ProcessHandle>)> {
         let processes = world.processes.lock();
         let apis = processes.iter().flatten().filter(|process| process.role == Role::Api);
-        apis.map(|api| (api.tasks.clone(), api.process.clone())).collect()
+        apis.map(|api| (api.tasks.clone(), api.handle.clone())).collect()
     };
     let mut apis = of(world);
     if apis.is_empty() {

@@ -8,7 +8,7 @@ use miniapp_test_support::Row;
 use miniapp_types::task::Status;
 use tokio::runtime::Builder;
 
-use crate::simulation::play;
+use crate::simulation::simulate;
 use crate::simulation::world::{Run, Stored};
 
 /// Few, because storing a run takes longer than simulating it.

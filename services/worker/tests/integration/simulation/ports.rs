@@ -3,5 +3,5 @@
 mod broker;
 mod store;
 
-pub use link::BrokerPort;
+pub use broker::BrokerPort;
 pub use store::StorePort;

@@ -106,7 +106,7 @@ impl Clock for OwnClock {
 /// A running process.
 pub struct Process {
     pub role: Role,
-    pub process: Arc<ProcessHandle>,
+    pub handle: Arc<ProcessHandle>,
     pub tasks: Tasks,
     shutdown: Shutdown,
     running: JoinHandle<()>,
@@ -114,7 +114,7 @@ pub struct Process {
 
 impl Process {
     pub fn start(world: &Arc<World>, role: Role, place: usize) -> Self {
-        let process = Arc::new(ProcessHandle {
+        let handle = Arc::new(ProcessHandle {
             world: world.clone(),
             name: format!("{role:?} {place}"),
             dead: CancellationToken::new(),
@@ -122,15 +122,15 @@ impl Process {
             cut: Notify::new(),
             parts: Mutex::default(),
         });
-        world.note(|| format!("{} starts", process.name));
-        let broker = Arc::new(BrokerPort(process.clone()));
-        let store = Arc::new(StorePort(process.clone()));
+        world.note(|| format!("{} starts", handle.name));
+        let broker = Arc::new(BrokerPort(handle.clone()));
+        let store = Arc::new(StorePort(handle.clone()));
         let off = SignedDuration::from_millis(world.draw(-50..50));
         let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
         let (tasks, upkeep) = Tasks::new(store, clock.clone());
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
         let upkeep = tokio::spawn(upkeep.run(broker.clone(), RETENTION, drained.clone()));
-        process.parts.lock().push(upkeep.abort_handle());
+        handle.parts.lock().push(upkeep.abort_handle());
         let main: JoinHandle<()> = match role {
             Role::Api => {
                 let shutdown = shutdown.clone();
@@ -142,8 +142,8 @@ impl Process {
                 config.concurrency = world.draw(1..4);
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();
-                kinds.register(Steps(process.clone()));
-                let deps = Dependencies {
+                kinds.register(Steps(handle.clone()));
+                let dependencies = Dependencies {
                     tasks: tasks.clone(),
                     broker,
                     clock,
@@ -151,28 +151,30 @@ impl Process {
                     seed: world.draw(0..u64::MAX),
                 };
                 let shutdown = shutdown.clone();
-                tokio::spawn(async move { miniapp_worker::run(&config, deps, shutdown).await })
+                tokio::spawn(
+                    async move { miniapp_worker::run(&config, dependencies, shutdown).await },
+                )
             }
         };
-        process.parts.lock().push(main.abort_handle());
+        handle.parts.lock().push(main.abort_handle());
         let running = tokio::spawn(async move {
             // Tasks are aborted only when the process has died.
             let _ = main.await;
             drained.begin();
             let _ = upkeep.await;
         });
-        Self { role, process, tasks, shutdown, running }
+        Self { role, handle, tasks, shutdown, running }
     }
 
     /// Stops the process gracefully.
     pub async fn stop(self) {
-        self.process.world.note(|| format!("{} is told to stop", self.process.name));
+        self.handle.world.note(|| format!("{} is stopped", self.handle.name));
         self.shutdown.begin();
         if let Err(panic) = self.running.await {
-            self.process.world.violation(format!("{} panicked: {panic}", self.process.name));
+            self.handle.world.violation(format!("{} panicked: {panic}", self.handle.name));
         }
-        self.process.world.note(|| format!("{} has stopped", self.process.name));
+        self.handle.world.note(|| format!("{} has stopped", self.handle.name));
         // Calls that its batcher still holds are dropped.
-        self.process.dead.cancel();
+        self.handle.dead.cancel();
     }
 }

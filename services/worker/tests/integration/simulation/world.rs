@@ -134,7 +134,7 @@ impl World {
             }
         }
         // Calls of a frozen process continue when it thaws.
-        let frozen = |process: &Process| process.process.frozen_until();
+        let frozen = |process: &Process| process.handle.frozen_until();
         let thawed = self.processes.lock().iter().flatten().map(frozen).max();
         sleep_until(thawed.unwrap_or(self.began).max(Instant::now()) + RECOVERY_PHASE).await;
         let limit = Instant::now() + COMPLETION_TIMEOUT;
