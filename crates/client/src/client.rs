@@ -54,7 +54,7 @@ impl Client {
         &self.inner.auth
     }
 
-    /// Returns the current session, if somebody is signed in.
+    /// Returns the current session, if the client is signed in.
     pub fn session(&self) -> Option<Session> {
         self.inner.sessions.load()
     }

@@ -1,4 +1,4 @@
-//! Measured figures beside their targets, as a table or JSON.
+//! Measured figures with their targets, as a table or JSON.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Load generator: measures MiniApp over HTTP, beside the limits of the machine.
+//! Load generator: measures MiniApp over HTTP and compares it with the limits of the machine.
 
 mod embedded;
 mod expectations;
@@ -17,7 +17,7 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measure MiniApp over HTTP, beside its targets and the limits of the machine
+/// Measure MiniApp over HTTP, compared with targets and the limits of the machine
 ///
 /// Without a command, starts PostgreSQL, RabbitMQ and the services as processes of their
 /// own and measures those.

@@ -45,7 +45,7 @@ enum Output {
 }
 
 impl EmbeddedPlatform {
-    /// Starts the `miniapp` beside this program on free ports, with its files in
+    /// Starts the `miniapp` next to this program on free ports, with its files in
     /// `directory`.
     pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("miniapp");

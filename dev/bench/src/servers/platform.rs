@@ -49,7 +49,7 @@ impl Servers {
         Ok(Self { postgres: postgres?, rabbit: rabbit? })
     }
 
-    /// Starts the services on a new database. Their program is beside this one.
+    /// Starts the services on a new database. Their program is next to this one.
     pub async fn start_platform(&self, replicas: &Replicas) -> anyhow::Result<Platform<'_>> {
         let url = self.postgres.database().await?;
         let mut program = Program::new(std::env::current_exe()?.with_file_name("miniapp"))
