@@ -22,14 +22,18 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
             .collect();
         ui.json(&json!({ "rules": rules }))?;
     } else {
-        let mut table = Table::new(ui.palette, &["INVARIANT", "VIOLATIONS", "EXAMPLE"]);
+        let mut table = Table::new(ui.palette, &["VIOLATIONS", "EXAMPLE", "INVARIANT"]);
         for InvariantReport { invariant, violations, examples } in &reports {
             let (count, tone) = match violations {
                 0 => ("none".to_owned(), Tone::Good),
                 count => (count.to_string(), Tone::Bad),
             };
             let example = examples.first().map(ToString::to_string).unwrap_or_default();
-            table.row([(*invariant, Tone::Strong), (&count, tone), (&example, Tone::Strong)]);
+            table.row([
+                (count.as_str(), tone),
+                (&example, Tone::Strong),
+                (*invariant, Tone::Strong),
+            ]);
         }
         ui.line(table)?;
     }

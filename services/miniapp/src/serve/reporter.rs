@@ -88,9 +88,8 @@ impl Reporter<'_> {
             "Create an account in another terminal with `{program} register`, or with curl:\n"
         ));
         self.line(format_args!("  {}\n", curl::request_code(at)));
-        self.line(
-            "The mail with the code appears here, with the next commands. Press Ctrl-C to stop.\n",
-        );
+        self.line("The mail with the code appears here, with the next commands.");
+        self.line("Press Ctrl-C to stop.\n");
     }
 
     async fn shutdown(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
@@ -217,9 +216,9 @@ fn ended_line(ui: Ui, task: &Task) -> String {
     };
     let status = status_line(ui.palette, state.status, state.message.as_deref());
     let id = ui.palette.paint(Tone::Dim, id);
-    format!(
-        "{} ({}) after {took}{attempts}: {status}  {id}",
-        ui.palette.paint(Tone::Strong, truncate(&spec.description, 60)),
-        spec.kind
-    )
+    let mut title = ui.palette.paint(Tone::Strong, truncate(&spec.description, 60));
+    if spec.description != spec.kind {
+        title = format!("{title} ({})", spec.kind);
+    }
+    format!("{title} after {took}{attempts}: {status}  {id}")
 }

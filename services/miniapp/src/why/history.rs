@@ -1,6 +1,6 @@
 //! Earlier attempts and restarts of a task.
 
-use miniapp_types::task::{Event, EventType};
+use miniapp_types::task::{Event, EventType, Status};
 
 use super::facts::Facts;
 use crate::ui::format::{between, count};
@@ -10,13 +10,17 @@ use crate::ui::format::{between, count};
 pub fn sentences(facts: Facts<'_>) -> Vec<String> {
     let mut sentences = Vec::new();
     if facts.task.generation > 1 {
-        let restarts = facts.task.generation as usize - 1;
-        let restarts = count(restarts, "time");
+        let restarts = count(facts.task.generation as usize - 1, "time");
         sentences
             .push(format!("It was restarted {restarts}. The following is about the latest run."));
     }
     let events = facts.generation();
+    // The explanation of these statuses mentions the cancel request.
+    let is_cancel_explained = matches!(facts.task.status, Status::Executing | Status::Canceled);
     for (index, event) in events.iter().enumerate() {
+        if event.kind == EventType::CancelRequested && is_cancel_explained {
+            continue;
+        }
         sentences.extend(sentence(event, events[..index].last()));
     }
     sentences

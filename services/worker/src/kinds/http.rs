@@ -26,7 +26,7 @@ use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_re
 
 const MAX_BODY: usize = 256 * 1024;
 
-/// Sends a request to the public internet and keeps the to_result, whatever its status.
+/// Sends a request to the public internet and keeps the response, whatever its status.
 pub struct Http {
     guard: Guard,
     /// Created by the first task; most processes never need it.
@@ -78,7 +78,7 @@ impl Kind for Http {
     fn describe(&self) -> Description {
         Description {
             name: "http".into(),
-            description: "Fetches a URL of the public internet; the result is the to_result, \
+            description: "Fetches a URL of the public internet; the result is the response, \
                           whatever its status."
                 .into(),
             data_schema: json!({
