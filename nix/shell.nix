@@ -10,11 +10,13 @@
   curl,
   grpcurl,
   jq,
+  just,
   k9s,
   kind,
   kubectl,
   kustomize,
   mailpit,
+  mdbook,
   oha,
   postgresql_17,
   erlang,
@@ -40,6 +42,8 @@ mkShell {
     cargo-cyclonedx
     cargo-deny
     cargo-nextest
+    just
+    mdbook
     sqlx-cli
     formatter
     # Kubernetes.
