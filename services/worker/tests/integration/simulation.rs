@@ -43,11 +43,11 @@ fn number(name: &str) -> Option<u64> {
 
 /// Simulates `seed`. The error of a violated invariant explains how to reproduce it.
 fn try_seed(seed: u64) -> Result<Run, String> {
-    let told = |what: &str| format!("{what}\nMINIAPP_TEST_SEED={seed} plays it again");
+    let failure = |what: &str| format!("{what}\nReproduce with MINIAPP_TEST_SEED={seed}");
     match catch_unwind(AssertUnwindSafe(|| simulate(seed))) {
-        Ok(Run { broken: Some(broken), .. }) => Err(told(&broken)),
+        Ok(Run { broken: Some(violation), .. }) => Err(failure(&violation)),
         Ok(run) => Ok(run),
-        Err(_) => Err(told("a panic, see above")),
+        Err(_) => Err(failure("a panic, see above")),
     }
 }
 
@@ -63,7 +63,7 @@ fn invariants_hold_for_every_seed() {
     let first: u64 = rand::random_range(0..u64::MAX - count);
     let (next, steps, began) = (AtomicU64::new(0), AtomicU64::new(0), Instant::now());
     let events: Mutex<BTreeMap<&str, u64>> = Mutex::default();
-    let play_some = || {
+    let run_seeds = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {
@@ -77,23 +77,23 @@ fn invariants_hold_for_every_seed() {
                         *events.entry(event).or_default() += count;
                     }
                 }
-                Err(broken) => {
+                Err(violation) => {
                     next.store(count, Ordering::Relaxed);
-                    return Some(broken);
+                    return Some(violation);
                 }
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let broken: Vec<String> = std::thread::scope(|scope| {
-        let players: Vec<_> = (0..threads).map(|_| scope.spawn(play_some)).collect();
-        players.into_iter().filter_map(|player| player.join().expect("no panic")).collect()
+    let violations: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(run_seeds)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().expect("no panic")).collect()
     });
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
     let events = events.into_inner();
     // Otherwise the runs exercise too little.
-    let is_lively = EventType::iter().all(|event| events.contains_key(event.into()));
-    assert!(count < 50 || is_lively, "not everything happened: {events:?}");
+    let covers_all_events = EventType::iter().all(|event| events.contains_key(event.into()));
+    assert!(count < 50 || covers_all_events, "missing events: {events:?}");
     println!(
         "{count} seeds from {first} on, {} steps, {:.1} s\n{events:?}",
         steps.into_inner(),

@@ -82,10 +82,10 @@ async fn result_has_status_headers_and_body() {
     let result = fetch(&open(), format!("http://inside.test:{port}/a?b")).await.expect("an answer");
     assert_eq!(result["status"], 200);
     assert_eq!(result["headers"]["x-a"], "1, 2");
-    let asked = result["body"].as_str().expect("a text");
-    assert!(asked.starts_with("GET /a?b HTTP/1.1\r\n"), "{asked}");
+    let request = result["body"].as_str().expect("a text");
+    assert!(request.starts_with("GET /a?b HTTP/1.1\r\n"), "{request}");
     let key = "\r\nidempotency-key: 00000000-0000-0000-0000-000000000007-3\r\n";
-    assert!(asked.contains(key), "{asked}");
+    assert!(request.contains(key), "{request}");
 }
 
 #[tokio::test]

@@ -88,10 +88,9 @@ impl Platform {
     /// Expires every lease, as if all workers had been silent.
     pub async fn expire_leases(&self) {
         let stop = Shutdown::new();
-        // The upkeep of a second process with a broker of its own takes nobody of before
-        // for alive.
-        let elsewhere = Arc::new(MemoryBroker::new());
-        open(&self.files, &elsewhere, &self.clock, &stop).await;
+        // Maintenance of a second process, whose own broker has none of the workers.
+        let other_broker = Arc::new(MemoryBroker::new());
+        open(&self.files, &other_broker, &self.clock, &stop).await;
         self.until("the leases are lost", async || {
             self.list().await.iter().all(|task| task.state.status != Status::Executing)
         })
