@@ -41,7 +41,7 @@ impl Login {
     pub fn read(fields: &mut Fields, name: &str) -> Option<Self> {
         // NFC may shorten text with combining marks.
         let text = fields.text(name, 1..=4 * limits::LOGIN.end())?;
-        Self::parse(&text).map_err(|fault| fields.reject(name, fault)).ok()
+        Self::parse(&text).map_err(|message| fields.reject(name, message)).ok()
     }
 
     /// Returns the login as its owner wrote it.

@@ -155,7 +155,7 @@ mod tests {
 
     fn rejected_fields<T: FromFields>(body: Value) -> Vec<String> {
         match T::from_body(body) {
-            Err(BodyError::Fields(faults)) => faults.into_iter().map(|f| f.field).collect(),
+            Err(BodyError::Fields(errors)) => errors.into_iter().map(|f| f.field).collect(),
             Err(BodyError::NotAnObject) => vec!["not an object".to_owned()],
             Ok(_) => Vec::new(),
         }

@@ -217,7 +217,7 @@ impl TestResponse {
 
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> T {
         let text = String::from_utf8_lossy(&self.body);
-        serde_json::from_slice(&self.body).unwrap_or_else(|fault| panic!("{fault}: {text}"))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     pub fn header(&self, name: &str) -> &str {

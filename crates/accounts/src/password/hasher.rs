@@ -148,18 +148,18 @@ impl HasherPermit {
 
 fn argon2() -> anyhow::Result<Argon2<'static>> {
     let params =
-        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|fault| anyhow!("{fault}"))?;
+        Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| anyhow!("{error}"))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
 fn hash(password: &Password) -> anyhow::Result<PasswordHash> {
-    let hash = argon2()?.hash_password(password.as_bytes()).map_err(|fault| anyhow!("{fault}"))?;
+    let hash = argon2()?.hash_password(password.as_bytes()).map_err(|error| anyhow!("{error}"))?;
     Ok(PasswordHash(hash.to_string()))
 }
 
 fn matches(password: &Password, expected: &PasswordHash) -> anyhow::Result<bool> {
     let expected = argon2::PasswordHash::new(&expected.0)
-        .map_err(|fault| anyhow!("a stored password hash can't be read: {fault}"))?;
+        .map_err(|error| anyhow!("a stored password hash is malformed: {error}"))?;
     Ok(argon2()?.verify_password(password.as_bytes(), &expected).is_ok())
 }
 

@@ -33,8 +33,8 @@ impl Password {
     pub fn read_new(fields: &mut Fields, name: &str, names: &[&str]) -> Option<Self> {
         let text = Zeroizing::new(fields.text(name, limits::NEW_PASSWORD)?);
         let password = Self::new(&text);
-        if let Err(fault) = password.check_strength(names) {
-            fields.reject(name, fault);
+        if let Err(message) = password.check_strength(names) {
+            fields.reject(name, message);
             return None;
         }
         Some(password)

@@ -240,7 +240,7 @@ async fn timeout_affects_one_mail_only() {
     for stage in [Stage::Sender, Stage::Recipient, Stage::Content] {
         server.fail(stage, Fault::Hang);
         let reason = sender.temporary_failure().await;
-        assert!(reason.contains("in time"), "{stage:?}: {reason}");
+        assert!(reason.contains("timed out"), "{stage:?}: {reason}");
         server.recover();
         sender.send().await.expect("sent");
     }
@@ -326,10 +326,10 @@ async fn tls_mismatch_is_reported() {
     for (server, scheme, credentials, query, expected) in [
         (&offering, "smtp", "", "", "certificate"),
         (&tls, "smtps", "", "", "certificate"),
-        (&plain, "smtps", "", "", "which smtps:// takes for a TLS port"),
+        (&plain, "smtps", "", "", "smtps:// requires a port with implicit TLS"),
         (&plain, "smtp", CREDENTIALS, "", "doesn't offer STARTTLS"),
         (&plain, "smtp", "", "?tls=required", "doesn't offer STARTTLS"),
-        (&tls, "smtp", "", "", "has to begin with smtps://"),
+        (&tls, "smtp", "", "", "a port with implicit TLS requires smtps://"),
     ] {
         let url = url(scheme, server.address(), credentials, query);
         let reason = Sender::to(&url).await.temporary_failure().await;

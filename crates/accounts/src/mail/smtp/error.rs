@@ -59,24 +59,24 @@ impl SmtpError {
         let hint = if matches!(server.tls, Tls::Wrapper(_)) {
             ""
         } else {
-            "; for a port with TLS from the start, the URL has to begin with smtps://"
+            "; a port with implicit TLS requires smtps://"
         };
-        Self::temporary(format!("{server} didn't answer in time{hint}"))
+        Self::temporary(format!("connecting to {server} timed out{hint}"))
     }
 
     pub fn delivery_timeout(server: &Server) -> Self {
-        Self::temporary(format!("{server} didn't take the mail in time"))
+        Self::temporary(format!("sending to {server} timed out"))
     }
 
     pub fn starttls_missing(server: &Server) -> Self {
         Self::needing_intervention(format!(
-            "{server} doesn't offer STARTTLS, which smtp:// with a password or with \
-             ?tls=required asks for; where TLS begins at once, the URL has to begin with smtps://"
+            "{server} doesn't offer STARTTLS, which smtp:// requires with a password or with \
+             ?tls=required; a port with implicit TLS requires smtps://"
         ))
     }
 
     pub fn smtputf8_missing(server: &Server) -> Self {
-        Self::permanent(format!("{server} takes no addresses beyond ASCII"))
+        Self::permanent(format!("{server} doesn't support international addresses (SMTPUTF8)"))
     }
 
     /// A failed connection, or a missing greeting.
@@ -91,11 +91,11 @@ impl SmtpError {
     pub fn tls(server: &Server, error: &Error) -> Self {
         let text = match &server.tls {
             Tls::Wrapper(_) => format!(
-                "can't connect to {server}, which smtps:// takes for a TLS port with a \
-                 certificate to be trusted: {}",
+                "TLS with {server} failed; smtps:// requires a port with implicit TLS and a \
+                 trusted certificate: {}",
                 reply_text(error)
             ),
-            _ => format!("can't begin TLS with {server}: {}", reply_text(error)),
+            _ => format!("STARTTLS with {server} failed: {}", reply_text(error)),
         };
         if is_tls_error(error) { Self::needing_intervention(text) } else { Self::temporary(text) }
     }
@@ -107,29 +107,32 @@ impl SmtpError {
         if error.is_permanent() {
             let status = status.unwrap_or_default();
             return Self::needing_intervention(format!(
-                "{server} doesn't take the user and password of mail.url ({status})"
+                "{server} rejected the user and password of mail.url ({status})"
             ));
         }
         if error.is_client() {
             return Self::needing_intervention(format!(
-                "{server} has no way of signing in that we know (PLAIN, LOGIN)"
+                "{server} offers no supported authentication mechanism (PLAIN, LOGIN)"
             ));
         }
         let reply = status.unwrap_or_else(|| reply_text(error));
-        Self::temporary(format!("can't sign in to {server}: {reply}"))
+        Self::temporary(format!("authentication with {server} failed: {reply}"))
     }
 
     /// A rejected mail, or a lost connection.
     pub fn delivery(server: &Server, stage: Stage, error: &Error) -> Self {
         let Some(status) = error.status() else {
-            return Self::temporary(format!("{server} broke off: {}", reply_text(error)));
+            return Self::temporary(format!(
+                "the connection to {server} failed: {}",
+                reply_text(error)
+            ));
         };
         let what = match stage {
             Stage::Sender => "mail.from as the sender",
             Stage::Recipient => "the recipient",
             Stage::Content => "the mail",
         };
-        let text = format!("{server} refused {what}: {}", reply_text(error));
+        let text = format!("{server} rejected {what}: {}", reply_text(error));
         let is_configuration = stage == Stage::Sender
             || AUTHENTICATION_REQUIRED.contains(&status.to_string().as_str());
         if error.is_permanent() && !is_configuration {
