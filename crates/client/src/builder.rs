@@ -20,16 +20,19 @@ pub struct ClientBuilder {
     sessions: Box<dyn SessionStore>,
 }
 
-impl ClientBuilder {
-    pub(crate) fn new(api: impl IntoUrl) -> Self {
-        Self {
+impl Client {
+    /// Returns a builder for a client of the platform whose API is at `api`.
+    pub fn builder(api: impl IntoUrl) -> ClientBuilder {
+        ClientBuilder {
             api: api.into_url(),
             auth: None,
             user_agent: concat!("miniapp-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             sessions: Box::new(MemoryStore::default()),
         }
     }
+}
 
+impl ClientBuilder {
     /// Sets the base URL of the auth service.
     ///
     /// Default: port 8005 on the same host if the API is on port 8000, otherwise the URL

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use miniapp_types::problem::{Code, Problem};
 use reqwest::header::RETRY_AFTER;
-use reqwest::{IntoUrl, Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::{ClientBuilder, Error, Session, SessionStore};
+use crate::{Error, Session, SessionStore};
 
 /// Limit for a response; for an event stream, for its headers.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,11 +30,6 @@ struct Inner {
 }
 
 impl Client {
-    /// Starts to build a client of the platform whose API is at `api`.
-    pub fn builder(api: impl IntoUrl) -> ClientBuilder {
-        ClientBuilder::new(api)
-    }
-
     pub(crate) fn new(
         http: reqwest::Client,
         api: Url,

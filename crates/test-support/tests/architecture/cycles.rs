@@ -7,14 +7,12 @@ use crate::modules::{self, Segments};
 use crate::{packages, resolve, root};
 
 /// Modules whose children still have a cycle.
-const KNOWN: [&str; 8] = [
-    "crates/client",
+const KNOWN: [&str; 6] = [
     "crates/config",
     "crates/tasks",
     "crates/telemetry",
     "crates/telemetry trace",
     "services/api",
-    "services/miniapp",
     "services/worker",
 ];
 
