@@ -1,6 +1,6 @@
 //! Targets of the main figures, which depend on the engines.
 
-use super::figures::Target;
+use crate::figures::{Expectation, Target};
 
 /// Targets and machine limits of a platform's main figures.
 #[derive(Clone, Copy, Debug)]
@@ -11,14 +11,6 @@ pub struct Expectations {
     pub idle: Expectation,
     /// Reads of single tasks per second.
     pub gets: Expectation,
-}
-
-/// What a figure is compared with.
-#[derive(Clone, Copy, Debug)]
-pub struct Expectation {
-    pub target: Target,
-    /// The best possible value on this machine, if it was measured.
-    pub limit: Option<f64>,
 }
 
 impl Expectations {

@@ -6,8 +6,6 @@ use comfy_table::{Attribute, Cell, Color, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::expectations::Expectation;
-
 /// A measured number.
 #[derive(Clone, Debug)]
 pub struct Figure {
@@ -48,6 +46,14 @@ pub enum Unit {
 pub enum Target {
     AtLeast(f64),
     AtMost(f64),
+}
+
+/// What a figure is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation {
+    pub target: Target,
+    /// The best possible value on this machine, if it was measured.
+    pub limit: Option<f64>,
 }
 
 impl Figure {
