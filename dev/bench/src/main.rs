@@ -23,7 +23,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// own and measures those.
 #[derive(Debug, Parser)]
 #[command(name = "bench", args_conflicts_with_subcommands = true)]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Args { command, servers } = Args::parse();
+    let Cli { command, servers } = Cli::parse();
     if cfg!(debug_assertions) {
         eprintln!("warning: this is a debug build; its figures are not meaningful");
     }
@@ -48,11 +48,23 @@ async fn main() -> ExitCode {
     };
     match figures {
         Ok(figures) if json => println!("{}", figures.json()),
-        Ok(figures) => println!("{}", figures.table()),
+        Ok(figures) => println!("{}", figures.table().trim_fmt()),
         Err(error) => {
             eprintln!("error: {error:#}");
             return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_valid() {
+        Cli::command().debug_assert();
+    }
 }
