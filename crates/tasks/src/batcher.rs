@@ -1,34 +1,34 @@
-//! Requests that arrive together are answered by one run: one transaction, one query.
+//! Batching of concurrent requests: one transaction or query serves many callers.
 
 use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// How many requests may wait for a run before callers wait for room.
+/// Maximum number of queued requests; further callers wait.
 const QUEUE_CAPACITY: usize = 16 * 1024;
-/// From this many requests in a run on, the next run waits for company.
-const BUSY_BATCH: usize = 8;
-/// For how many rounds of the runtime it waits at most.
+/// After a batch of this size, the next one waits for further requests.
+const BUSY_BATCH_SIZE: usize = 8;
+/// Maximum number of times a busy batcher yields to the runtime before it starts a batch.
 const MAX_YIELDS: usize = 32;
 
-/// Answers many requests at once, in their order.
+/// Handles a batch of requests.
 pub trait BatchHandler<Q, A>: Send + 'static {
-    /// One answer a request.
+    /// Returns one response per request, in the same order.
     fn handle(&mut self, requests: Vec<Q>) -> impl Future<Output = Vec<A>> + Send;
 }
 
-/// An answer, and how many requests were answered together with it.
-type Answered<A> = (A, usize);
+/// A response and the size of its batch.
+type Batched<A> = (A, usize);
 
-/// Gathers concurrent requests into runs; each caller waits for its own answer.
+/// Collects concurrent requests into batches; each caller awaits its own response.
 ///
-/// While one run is under way, requests gather for the next. An idle batcher starts at
-/// once; a busy one first lets everything else that is ready to run add its requests,
-/// because a run costs more than what it carries. No timer is involved: those are too
-/// coarse for runs that take a fraction of a millisecond.
+/// While a batch is in progress, requests queue up for the next one. An idle batcher starts
+/// immediately. A busy one first yields to the runtime so that other ready tasks can add
+/// their requests, because a batch costs far more than a single request in it. Timers are
+/// not used: they are too coarse for batches that take a fraction of a millisecond.
 #[derive(Debug)]
 pub struct Batcher<Q, A> {
-    requests: mpsc::Sender<(Q, oneshot::Sender<Answered<A>>)>,
+    requests: mpsc::Sender<(Q, oneshot::Sender<Batched<A>>)>,
 }
 
 impl<Q, A> Clone for Batcher<Q, A> {
@@ -38,66 +38,66 @@ impl<Q, A> Clone for Batcher<Q, A> {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Starts the task that runs `handler`, at most `limit` requests at a time. It ends
-    /// when the last clone is gone and everything has been answered.
+    /// Spawns a task that passes at most `limit` requests at a time to `handler`. The task
+    /// ends when all clones are dropped and all requests have a response.
     pub fn start(limit: usize, mut handler: impl BatchHandler<Q, A>) -> Self {
-        let (requests, mut waiting) = mpsc::channel(QUEUE_CAPACITY);
+        let (requests, mut queue) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(async move {
-            let mut gathered = Vec::with_capacity(limit);
+            let mut batch = Vec::with_capacity(limit);
             let mut busy = false;
-            while gather(&mut waiting, &mut gathered, limit, busy).await {
-                busy = gathered.len() >= BUSY_BATCH;
-                let together = gathered.len();
-                let (batch, callers): (Vec<Q>, Vec<oneshot::Sender<Answered<A>>>) =
-                    gathered.drain(..).unzip();
-                for (caller, answer) in callers.into_iter().zip(handler.handle(batch).await) {
-                    // A caller that went away doesn't want its answer any more.
-                    let _ = caller.send((answer, together));
+            while collect(&mut queue, &mut batch, limit, busy).await {
+                let size = batch.len();
+                busy = size >= BUSY_BATCH_SIZE;
+                let (requests, callers): (Vec<Q>, Vec<oneshot::Sender<Batched<A>>>) =
+                    batch.drain(..).unzip();
+                for (caller, response) in callers.into_iter().zip(handler.handle(requests).await) {
+                    // Fails if the caller was dropped.
+                    let _ = caller.send((response, size));
                 }
             }
         });
         Self { requests }
     }
 
-    /// Whether requests are still answered: they aren't once the handler has panicked.
+    /// Returns `false` once the handler has panicked.
     pub fn is_running(&self) -> bool {
         !self.requests.is_closed()
     }
 
-    /// The answer to `request`; `None` if the handler is gone or panicked.
+    /// Returns the response, or `None` if the handler has panicked.
     pub async fn call(&self, request: Q) -> Option<A> {
-        self.call_with_batch_size(request).await.map(|(answer, _)| answer)
+        self.call_with_batch_size(request).await.map(|(response, _)| response)
     }
 
-    /// The same, with the number of requests that were answered together.
-    pub async fn call_with_batch_size(&self, request: Q) -> Option<Answered<A>> {
-        let (caller, answer) = oneshot::channel();
+    /// Returns the response and the number of requests in its batch.
+    pub async fn call_with_batch_size(&self, request: Q) -> Option<Batched<A>> {
+        let (caller, response) = oneshot::channel();
         self.requests.send((request, caller)).await.ok()?;
-        answer.await.ok()
+        response.await.ok()
     }
 }
 
-/// Waits for the next batch; `false` when there will be none.
-async fn gather<T>(
-    waiting: &mut mpsc::Receiver<T>,
-    gathered: &mut Vec<T>,
+/// Receives the next batch. Returns `false` if the queue is closed and empty.
+async fn collect<T>(
+    queue: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
     limit: usize,
     busy: bool,
 ) -> bool {
-    if waiting.recv_many(gathered, limit).await == 0 {
+    if queue.recv_many(batch, limit).await == 0 {
         return false;
     }
     if busy {
-        // As long as the others that are ready to run bring more, let them.
+        // Continue while other ready tasks add requests.
         for _ in 0..MAX_YIELDS {
-            let before = gathered.len();
+            let before = batch.len();
             tokio::task::yield_now().await;
-            while gathered.len() < limit
-                && let Ok(one) = waiting.try_recv()
+            while batch.len() < limit
+                && let Ok(request) = queue.try_recv()
             {
-                gathered.push(one);
+                batch.push(request);
             }
-            if gathered.len() == before || gathered.len() >= limit {
+            if batch.len() == before || batch.len() >= limit {
                 break;
             }
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn concurrent_requests_share_runs_and_get_their_own_answers() {
+    async fn concurrent_calls_share_batches_and_get_their_own_responses() {
         let batcher = Batcher::start(16, Sizes);
         let calls = (0..40).map(|n| {
             let batcher = batcher.clone();
@@ -128,11 +128,11 @@ mod tests {
         });
         let mut largest = 0;
         for (n, call) in (0..).zip(calls.collect::<Vec<_>>()) {
-            let (echo, size) = call.await.expect("no panic").expect("an answer");
+            let (echo, size) = call.await.expect("no panic").expect("a response");
             assert_eq!(echo, n);
             largest = largest.max(size);
         }
-        assert!((2..=16).contains(&largest), "runs of up to {largest}");
+        assert!((2..=16).contains(&largest), "largest batch: {largest}");
     }
 
     struct Panics;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_runner_is_told() {
+    async fn call_returns_none_after_handler_panic() {
         let batcher = Batcher::start(1, Panics);
         assert_eq!(batcher.call(()).await, None);
         assert_eq!(batcher.call(()).await, None);

@@ -1,4 +1,4 @@
-//! Reading tasks from rows, whatever the database.
+//! Reads tasks from the rows of either database.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::domain::{Spec, State, Task};
 use crate::engine::StoreError;
 use crate::stored::{raw, status, time, unsigned};
 
-/// What can be read from a database's column.
+/// A type that can be decoded from a column.
 pub(crate) trait Value<'r, D: Database>: Decode<'r, D> + Type<D> {}
 
 impl<'r, D: Database, T: Decode<'r, D> + Type<D>> Value<'r, D> for T {}
 
-/// Reads a row from left to right.
+/// Reads the columns of a row from left to right.
 pub(crate) struct Columns<'r, R> {
     row: &'r R,
     index: usize,
@@ -36,7 +36,7 @@ where
     String: Value<'r, R::Database>,
     Uuid: Value<'r, R::Database>,
 {
-    pub fn of(row: &'r R) -> Self {
+    pub fn new(row: &'r R) -> Self {
         Self { row, index: 0 }
     }
 
@@ -45,7 +45,7 @@ where
         Ok(self.row.try_get(self.index - 1)?)
     }
 
-    /// A number that isn't negative.
+    /// Reads a number; negative values become 0.
     pub fn count(&mut self) -> Result<u32, StoreError> {
         Ok(u32::try_from(self.read::<i32>()?).unwrap_or(0))
     }
@@ -62,7 +62,7 @@ where
         })
     }
 
-    /// The task in a row of [`columns!`](crate::stored::columns).
+    /// Reads a task from a row of [`columns!`](crate::stored::columns).
     pub fn task(mut self) -> Result<Task, StoreError> {
         let id = self.read()?;
         let owner = self.read()?;

@@ -1,9 +1,9 @@
-//! The port that a database fills: what [`crate::Tasks`] asks of a store.
+//! The port that a database implements.
 //!
-//! An engine decides nothing. It loads tasks, writes what the state machine made of
-//! them, and answers queries; each write is guarded by the version it was made from, so
-//! that two processes can't both win. The timeline is kept with the task: a change and
-//! its event are one row written once.
+//! An engine contains no rules. It loads tasks, writes the result of the state machine and
+//! answers queries. Each write is guarded by the version it was made from, so that only one
+//! of two concurrent processes succeeds. The timeline is stored with the task: a change and
+//! its events are one write to one row.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -12,170 +12,182 @@ use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
 use crate::domain::Task;
-pub use crate::invariants::InvariantReport;
 
-/// Why the store didn't do as told.
+/// Why an operation of the store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It can't be reached, is full or too busy. Nothing was written, or the answer got
-    /// lost; trying again later is right.
+    /// The store is unreachable, full or overloaded. A write may have been committed although
+    /// its response was lost. Retrying later may succeed.
     #[error("the task store is unavailable: {0}")]
     Unavailable(String),
-    /// It holds or answered something that it should not.
-    #[error("the task store is at fault: {0}")]
+    /// A bug or corrupt data: retrying does not help.
+    #[error("the task store failed: {0}")]
     Internal(String),
 }
 
-/// A task to be stored, with its first event.
+/// A task to insert, with its first event.
 #[derive(Clone, Debug)]
 pub struct Insert {
-    /// The task.
     pub task: Task,
-    /// Its `created` event.
+    /// The `created` event.
     pub event: Event,
-    /// The client's key against doubles, unique for the owner, and a digest of the body.
     pub key: Option<IdempotencyKey>,
 }
 
-/// A client's `Idempotency-Key` and what it stands for.
+/// A client's `Idempotency-Key`, unique per owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The key as the client sent it.
+    /// The value of the header.
     pub key: String,
-    /// SHA-256 of the body that came with it.
+    /// SHA-256 of the request body.
     pub digest: [u8; 32],
 }
 
-/// A task that changed, with the events of the change.
+/// A change of a task, with its events.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The task as it is after the change.
+    /// The task after the change.
     pub task: Task,
-    /// The version that the change was made from.
+    /// The version before the change, which guards the write.
     pub from_version: u64,
-    /// What happened, in order. Their ids carry the time of the change.
+    /// The events of the change, in order. Their ids contain the time of the change.
     pub events: Vec<Event>,
 }
 
-/// What became of an [`Insert`].
+/// The result of an [`Insert`].
 #[derive(Clone, Debug)]
 pub enum InsertOutcome {
-    /// Stored.
+    /// The task was stored.
     New,
-    /// Not stored: the owner used the key before, for this task, with this digest.
+    /// The task was not stored, because its owner has used the key before.
     DuplicateKey {
-        /// The task of the first time.
+        /// The task of the first request.
         task: Box<Task>,
-        /// The digest of the first time.
+        /// The body digest of the first request.
         digest: [u8; 32],
     },
 }
 
-/// What became of a batch, in its order.
+/// The results of [`Engine::write`], in request order.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOutcome {
-    /// One answer an insert.
     pub inserts: Vec<InsertOutcome>,
-    /// Whether each change was stored; `false`: the task has moved on or is gone.
+    /// Whether each change was stored; `false` if the version had changed or the task is
+    /// gone.
     pub changes: Vec<bool>,
 }
 
-/// A task that is due to be dispatched.
+/// A task that is due for dispatch: its outbox entry.
 #[derive(Clone, Debug)]
 pub struct DueTask {
-    /// The task.
     pub id: Uuid,
-    /// The generation that is to run.
     pub generation: u32,
-    /// The version that is to be claimed.
+    /// The version to claim.
     pub version: u64,
-    /// When.
+    /// The time at which it may run.
     pub at: Timestamp,
-    /// Since when it waits for that, or for its message.
+    /// The start of its wait, for spans.
     pub since: Timestamp,
-    /// Attempts that were begun before.
+    /// The number of earlier attempts.
     pub attempt: u32,
-    /// The task's trace.
     pub trace: TraceContext,
 }
 
-/// A claim in a worker's hands.
+/// A worker's claim on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
-    /// The task.
     pub task_id: Uuid,
     /// The fencing token.
     pub token: u64,
 }
 
-/// What the store says of a claim whose lease was renewed.
+/// A claim whose lease was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewedLease {
-    /// The claim.
     pub claim: Claim,
-    /// Its owner asked for the end.
+    /// The owner requested a cancel.
     pub cancel_requested: bool,
 }
 
-/// What stands before a task's end, up to a count: how much there is more of doesn't matter
-/// then, and counting it would only add to the load.
+/// Counts of unfinished tasks, each up to a limit that bounds the cost of counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Tasks that are to run later.
+    /// Tasks whose time has not come.
     pub delayed: u64,
-    /// Tasks that may run, but whose message isn't known to be in the broker's hands.
+    /// Tasks that may run and have no confirmed message.
     pub outbox: u64,
-    /// Since when the first of them may run.
+    /// The earliest time at which a task of `outbox` could run.
     pub outbox_since: Option<Timestamp>,
-    /// Tasks whose message waits for a worker.
+    /// Tasks whose message waits in the queue.
     pub queued: u64,
-    /// Since when the first of them does.
+    /// The earliest dispatch of a task of `queued`.
     pub queued_since: Option<Timestamp>,
-    /// Tasks in workers' hands.
+    /// Tasks claimed by workers.
     pub running: u64,
 }
 
-/// Which tasks to list, newest first.
+/// Selects tasks for [`Engine::list`], newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Of this owner only.
     pub owner: Option<Uuid>,
-    /// This one only.
     pub id: Option<Uuid>,
-    /// In this status only.
     pub status: Option<Status>,
-    /// Of this kind only.
     pub kind: Option<String>,
-    /// Older than this one only.
+    /// Only tasks older than this one: the cursor of the previous page.
     pub before: Option<Uuid>,
-    /// At most this many.
+    /// Maximum number of tasks.
     pub limit: u32,
-    /// No more once their data and results have this many bytes: what doesn't fit isn't
-    /// read.
+    /// Ends the page when the data and results of its tasks reach this many bytes. The
+    /// payloads of further tasks are not read.
     pub max_bytes: Option<u32>,
 }
 
-/// A database that keeps tasks.
+/// The result of checking one invariant of the stored tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvariantReport {
+    /// The invariant, as a sentence.
+    pub invariant: &'static str,
+    /// The number of tasks that violate it.
+    pub violations: u64,
+    /// Some of these tasks.
+    pub examples: Vec<Uuid>,
+}
+
+/// The arguments of [`Engine::take_due`].
+#[derive(Clone, Copy, Debug)]
+pub struct TakeDue {
+    pub now: Timestamp,
+    /// How far ahead of their time delayed tasks are taken.
+    pub lookahead: SignedDuration,
+    /// How long a task stays with the process that committed it before it is taken over.
+    pub overdue: SignedDuration,
+    /// How long the taken tasks are invisible to further calls.
+    pub visibility_timeout: SignedDuration,
+    /// Maximum number of tasks.
+    pub limit: u32,
+}
+
+/// A database that stores tasks.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
-    /// The tasks among `ids` that are there, removed ones included, in any order.
+    /// Returns the existing tasks among `ids`, deleted ones included, in any order.
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError>;
 
-    /// Writes a batch in one transaction, durable when this returns. Whatever is written
-    /// as waiting gets the duty to be dispatched when it is ready.
+    /// Writes a batch in one transaction; durable when this returns. Each task written as
+    /// waiting becomes due for dispatch at its `ready_at`.
     async fn write(
         &self,
         inserts: &[Insert],
         changes: &[Change],
     ) -> Result<WriteOutcome, StoreError>;
 
-    /// Tasks that aren't removed.
+    /// Returns tasks that are not deleted.
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError>;
 
-    /// The events of a task, oldest first; `None` where there is no such task.
+    /// Returns the events of a task, oldest first, or `None` if the task does not exist.
     async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError>;
 
-    /// The events of an owner's tasks after the event `after`, oldest first.
+    /// Returns the events of an owner's tasks after the event `after`, oldest first.
     async fn events_after(
         &self,
         owner: Uuid,
@@ -183,39 +195,39 @@ pub trait Engine: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError>;
 
-    /// Renews the leases of `claims` until `until` in one statement, each a change of the
-    /// task's version. What is missing in the answer is lost.
+    /// Extends the leases of `claims` to `until` in one statement. Each renewal increments
+    /// the task's version. Claims missing from the result are lost.
     async fn renew(
         &self,
         claims: &[Claim],
         until: Timestamp,
     ) -> Result<Vec<RenewedLease>, StoreError>;
 
-    /// Tasks whose lease ran out before `now`.
+    /// Returns tasks whose lease ended at `now` or before, oldest first.
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Takes over tasks that nobody else is dispatching: those to run later that are due
-    /// before `now + lookahead`, and those due since `overdue` or longer. They are due
-    /// again after `hold`, should this process die.
+    /// Takes over due tasks that no other process is dispatching: delayed tasks due before
+    /// `now + lookahead`, and tasks due for `overdue` or longer. They become due again after
+    /// the visibility timeout, in case this process dies.
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError>;
 
-    /// Notes that messages about these tasks (id and version) are in the broker's hands.
+    /// Clears the outbox entries of tasks (id and version) whose messages were confirmed.
     async fn mark_dispatched(
         &self,
         tasks: &[(Uuid, u64)],
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Makes every waiting task whose message went out before `before` due again; how
-    /// many there were.
+    /// Makes every waiting task that was dispatched at `before` or earlier due again, and
+    /// returns their number.
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
 
-    /// The tasks of an owner that aren't removed, at most `limit`.
+    /// Returns an owner's tasks that are not deleted, at most `limit`.
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Forgets tasks that ended before `ended` and removed ones from before `removed`, at
-    /// most `limit`; how many there were. Workers that said nothing since `removed` were
-    /// killed, and are forgotten, too.
+    /// Deletes the rows of tasks that ended before `ended` and of tasks deleted before
+    /// `removed`, at most `limit`, and returns their number. Also deletes the reports of
+    /// workers that have been silent since `removed`.
     async fn purge(
         &self,
         ended: Timestamp,
@@ -223,56 +235,41 @@ pub trait Engine: Send + Sync + 'static {
         limit: u32,
     ) -> Result<u64, StoreError>;
 
-    /// How many tasks stand where.
+    /// Returns task counts, of one owner or of all.
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError>;
 
-    /// How many tasks wait for what, each up to `most`. Every task that may run at `now` is
-    /// due before `visibility_deadline`. Costs as much as there is to count.
+    /// Counts unfinished tasks, each state up to `limit`. Every task that may run at `now`
+    /// has a `due_at` before `visibility_deadline`. The cost grows with the counts.
     async fn backlog(
         &self,
         now: Timestamp,
         visibility_deadline: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Backlog, StoreError>;
 
-    /// Keeps the newest report of a worker.
+    /// Stores a worker's latest report.
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError>;
 
-    /// Forgets a worker.
+    /// Deletes a worker's report.
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError>;
 
-    /// Workers that reported since `since`, by name.
+    /// Returns the workers that reported since `since`, by name.
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError>;
 
-    /// Keeps what workers say about the kinds that they run.
+    /// Stores descriptions of kinds.
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError>;
 
-    /// The kinds that any worker ever announced, by name.
+    /// Returns all announced kinds, by name.
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
 
-    /// Looks at every task, and how it keeps to the rules that the protocol promises.
+    /// Checks the invariants of the protocol on every stored task.
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError>;
 
-    /// Whether the store answers and takes writes.
+    /// Checks that the store answers and accepts writes.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// What OpenTelemetry calls such a database.
+    /// Returns the OpenTelemetry value of `db.system.name`.
     fn system(&self) -> &'static str {
         "other_sql"
     }
-}
-
-/// The limits of [`Engine::take_due`].
-#[derive(Clone, Copy, Debug)]
-pub struct TakeDue {
-    /// The time it is.
-    pub now: Timestamp,
-    /// How far ahead to take delayed tasks.
-    pub lookahead: SignedDuration,
-    /// How long a task that was to run at once may be due before it is taken over.
-    pub overdue: SignedDuration,
-    /// For how long what is taken is left to the taker.
-    pub visibility_timeout: SignedDuration,
-    /// How many to take at most.
-    pub limit: u32,
 }

@@ -1,7 +1,8 @@
-//! Tells live streams and workers what was committed.
+//! Publishes committed events to live streams and cancel requests to workers.
 //!
-//! News are a convenience, the store is the truth: whoever may have missed some reads it.
-//! So news are never waited for, may be dropped under pressure, and say so then.
+//! These messages are best effort: the store is the source of truth. Publishing never blocks
+//! a commit. Events may be dropped under pressure; a gap marker then makes subscribers read
+//! the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,88 +15,86 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-/// How many transactions may wait to be told.
+/// Maximum number of transactions waiting to be published.
 const QUEUE_CAPACITY: usize = 4096;
-/// How many transactions share a message at most.
+/// Maximum number of transactions per message.
 const BATCH_SIZE: usize = 64;
-/// How long to wait after the broker failed.
+/// Delay after the broker failed.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// How long to wait after a gap was told: every stream reads the store then.
+/// Minimum time between two gap markers, because each makes every stream read the store.
 const GAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What others want to hear of a transaction.
+/// What one transaction has to publish.
 #[derive(Debug, Default)]
 pub(crate) struct CommittedEvents {
-    /// The events, in the order of their commit.
+    /// The events in commit order.
     pub events: Vec<OwnedEvent>,
-    /// Tasks whose running attempts are to be stopped.
+    /// Tasks whose running attempts have to stop.
     pub cancels: Vec<Uuid>,
 }
 
-/// Takes news without ever waiting.
+/// Accepts events without blocking.
 #[derive(Debug)]
 pub(crate) struct EventPublisher {
     queue: mpsc::Sender<CommittedEvents>,
-    missed: Arc<Notify>,
+    gap: Arc<Notify>,
 }
 
 impl EventPublisher {
-    /// Something happened.
+    /// Enqueues the events of a transaction, or marks a gap if the queue is full.
     pub fn publish(&self, committed: CommittedEvents) {
         if !committed.events.is_empty() && self.queue.try_send(committed).is_err() {
             self.mark_gap();
         }
     }
 
-    /// Something may have happened that can't be told.
+    /// Records that events were lost or may have been.
     pub fn mark_gap(&self) {
-        self.missed.notify_one();
+        self.gap.notify_one();
     }
 }
 
-/// Where news wait to be told.
+/// The receiving end of an [`EventPublisher`].
 #[derive(Debug)]
 pub(crate) struct EventQueue {
     queue: mpsc::Receiver<CommittedEvents>,
-    missed: Arc<Notify>,
+    gap: Arc<Notify>,
 }
 
 pub(crate) fn channel() -> (EventPublisher, EventQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
-    let missed = Arc::new(Notify::new());
-    (
-        EventPublisher { queue: sender, missed: missed.clone() },
-        EventQueue { queue: receiver, missed },
-    )
+    let gap = Arc::new(Notify::new());
+    (EventPublisher { queue: sender, gap: gap.clone() }, EventQueue { queue: receiver, gap })
 }
 
-/// Broadcasts what was committed until `stop`, and then what waits. While the broker is
-/// away it keeps trying with what it holds; what can't be told is told as an empty list of
-/// events, on which streams read the store.
+/// Broadcasts committed events until `stop`, then drains the queue.
+///
+/// While the broker is unavailable it retries the current batch. A gap is published as an
+/// empty list of events, the sentinel for dropped events.
 pub(crate) async fn run(
-    mut news: EventQueue,
+    mut events: EventQueue,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     stop: &Shutdown,
 ) {
-    let teller = Broadcaster { broker, clock };
-    let mut gathered = Vec::with_capacity(BATCH_SIZE);
-    let mut gap_after = Instant::now();
+    let broadcaster = Broadcaster { broker, clock };
+    let mut batch = Vec::with_capacity(BATCH_SIZE);
+    let mut next_gap = Instant::now();
     loop {
         tokio::select! {
             biased;
-            // From here on nothing comes in; what came in before is still told.
-            () = stop.begun(), if !news.queue.is_closed() => news.queue.close(),
-            told = news.queue.recv_many(&mut gathered, BATCH_SIZE) => {
-                if told == 0 {
+            // Closing rejects new events; queued ones are still published.
+            () = stop.begun(), if !events.queue.is_closed() => events.queue.close(),
+            received = events.queue.recv_many(&mut batch, BATCH_SIZE) => {
+                if received == 0 {
                     return;
                 }
-                teller.tell(gathered.drain(..)).await;
+                broadcaster.publish(batch.drain(..)).await;
             }
-            () = async { sleep_until(gap_after).await; news.missed.notified().await } => {
-                tracing::warn!("more happened than could be told; live streams read the store");
-                teller.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events: Vec::new() }).await;
-                gap_after = Instant::now() + GAP_INTERVAL;
+            () = async { sleep_until(next_gap).await; events.gap.notified().await } => {
+                tracing::warn!("task events were dropped; live streams read the store");
+                broadcaster.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events: Vec::new() }).await;
+                next_gap = Instant::now() + GAP_INTERVAL;
             }
         }
     }
@@ -107,10 +106,10 @@ struct Broadcaster {
 }
 
 impl Broadcaster {
-    async fn tell(&self, news: impl Iterator<Item = CommittedEvents>) {
+    async fn publish(&self, transactions: impl Iterator<Item = CommittedEvents>) {
         let mut events = Vec::new();
         let mut cancels = Vec::new();
-        for committed in news {
+        for committed in transactions {
             events.extend(committed.events);
             cancels.extend(committed.cancels);
         }
@@ -120,14 +119,14 @@ impl Broadcaster {
         self.broadcast(Topic::TaskEvents, &TaskEvents::V1 { events }).await;
     }
 
-    /// Tries until the broker takes it. What is committed meanwhile waits in the queue and
-    /// is dropped when that is full, so memory stays bounded.
+    /// Retries until the broker accepts the message. New events wait in the bounded queue
+    /// meanwhile and are dropped when it is full.
     async fn broadcast<T: serde::Serialize>(&self, topic: Topic, body: &T) {
         let message = Message::new(new_id(self.clock.as_ref()), body);
-        let mut told = false;
+        let mut logged = false;
         while let Err(error) = self.broker.broadcast(topic, message.clone()).await {
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(%error, ?topic, "news wait for the broker");
+            if !std::mem::replace(&mut logged, true) {
+                tracing::warn!(%error, ?topic, "publishing task events failed; retrying");
             }
             tokio::time::sleep(RETRY_DELAY).await;
         }

@@ -1,47 +1,35 @@
-//! What has to hold of every stored task, in the words that all databases share.
+//! The invariants of stored tasks, in SQL that both databases understand.
 
 use jiff::{SignedDuration, Timestamp};
-use uuid::Uuid;
 
 use crate::stored::micros;
 
-/// How a store keeps to a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvariantReport {
-    /// The rule.
-    pub invariant: &'static str,
-    /// How many tasks break it.
-    pub violations: u64,
-    /// Some of them.
-    pub examples: Vec<Uuid>,
-}
-
-/// A rule, and the condition for breaking it.
+/// An invariant and the SQL condition that a violating task matches.
 pub(crate) struct Invariant {
     pub name: &'static str,
     pub violation_sql: &'static str,
 }
 
-/// How many tasks that break a rule are named.
+/// Number of violating tasks returned per invariant.
 const MAX_EXAMPLES: u32 = 5;
 
-/// All of them. Statuses: 0 waits, 1 is running, the others are ends. `:overdue` stands for
-/// a time that is a minute ago, in microseconds since 1970.
+/// All invariants. Status 0 is awaiting, 1 is executing, the others are final. `:overdue` is
+/// replaced by the time one minute ago, in microseconds since 1970.
 pub(crate) const INVARIANTS: &[Invariant] = &[
     Invariant {
-        name: "A waiting task has a time to run at, and no other task has one",
+        name: "A task has a time to run at if and only if it waits",
         violation_sql: "(status = 0) <> (ready_at IS NOT NULL)",
     },
     Invariant {
-        name: "A waiting task is to be dispatched, or its message is on its way",
+        name: "A waiting task is in the outbox or was dispatched",
         violation_sql: "status = 0 AND due_at IS NULL AND dispatched_at IS NULL",
     },
     Invariant {
-        name: "Only a waiting task is to be dispatched",
+        name: "Only a waiting task is in the outbox",
         violation_sql: "status <> 0 AND due_at IS NOT NULL",
     },
     Invariant {
-        name: "A running task has a lease, and no other task has one",
+        name: "A task has a lease if and only if it is running",
         violation_sql: "(status = 1) <> (lease_until IS NOT NULL)",
     },
     Invariant {
@@ -49,11 +37,11 @@ pub(crate) const INVARIANTS: &[Invariant] = &[
         violation_sql: "status = 1 AND (worker IS NULL OR claim = 0)",
     },
     Invariant {
-        name: "Only a running task is asked to stop",
+        name: "A cancel is requested only of a running task",
         violation_sql: "status <> 1 AND cancel_requested",
     },
     Invariant {
-        name: "A task that has ended says when, and no other task does",
+        name: "A task has an end time if and only if it has ended",
         violation_sql: "(status > 1) <> (finished_at IS NOT NULL)",
     },
     Invariant {
@@ -61,21 +49,21 @@ pub(crate) const INVARIANTS: &[Invariant] = &[
         violation_sql: "status = 2 AND (result IS NULL OR error_code IS NOT NULL)",
     },
     Invariant {
-        name: "A failed task says why",
+        name: "A failed task has an error",
         violation_sql: "status = 4 AND error_code IS NULL",
     },
     Invariant {
-        name: "No task has more attempts than it may, leases that ran out aside",
+        name: "No task exceeds its maximum number of attempts, not counting lost leases",
         violation_sql: "attempt > max_attempts + lost_leases",
     },
-    Invariant { name: "Every attempt was claimed", violation_sql: "attempt > claim" },
+    Invariant { name: "Every attempt has a claim", violation_sql: "attempt > claim" },
     Invariant {
-        name: "No task has lost more leases than make it poison",
+        name: "No task has lost more leases than the limit",
         violation_sql: "lost_leases > 3",
     },
-    Invariant { name: "Every claim was a change", violation_sql: "version < 1 + claim" },
+    Invariant { name: "Every claim incremented the version", violation_sql: "version < 1 + claim" },
     Invariant {
-        name: "While the platform runs, a lease that ran out is noticed within a minute",
+        name: "While the platform runs, an expired lease is reaped within a minute",
         violation_sql: "lease_until < :overdue",
     },
 ];
@@ -86,17 +74,17 @@ impl Invariant {
         self.violation_sql.replace(":overdue", &micros(overdue).to_string())
     }
 
-    /// The query for some tasks that break it.
+    /// Returns the query for some violating tasks.
     pub fn examples(&self, now: Timestamp) -> String {
         format!("SELECT id FROM tasks WHERE {} LIMIT {MAX_EXAMPLES}", self.condition(now))
     }
 }
 
-/// The query that counts, in one look at each task, how many break each of the rules.
+/// Returns the query that counts the violations of all invariants in one scan.
 pub(crate) fn counts(now: Timestamp) -> String {
     let counts: Vec<String> = INVARIANTS
         .iter()
-        .map(|rule| format!("count(CASE WHEN {} THEN 1 END)", rule.condition(now)))
+        .map(|invariant| format!("count(CASE WHEN {} THEN 1 END)", invariant.condition(now)))
         .collect();
     format!("SELECT {} FROM tasks", counts.join(", "))
 }

@@ -1,23 +1,32 @@
-//! Tasks: the domain with its state machine, the store behind it, and the loops that
-//! keep every accepted task moving until it has ended.
+//! Durable tasks: the state machine, the stores that persist it, and the background loops
+//! that keep every accepted task moving until it reaches a final state.
 //!
-//! A task's way: [`Tasks::submit`] commits it with its duty to be dispatched; the
-//! relay of the [`Maintenance`] publishes a message about it; a worker claims it by
-//! [`Tasks::claim`] and commits the outcome. Maintenance also brings back what a vanished
-//! worker held, and tells every commit to whoever streams or runs tasks.
+//! The life of a task:
+//!
+//! 1. [`Tasks::submit`] commits the task. The outbox entry is a column of the same row.
+//! 2. The relay publishes a message about it and waits for the broker's confirmation.
+//! 3. A worker claims the task with [`Tasks::claim`] and holds a lease with a fencing token.
+//! 4. The worker commits the outcome with [`Tasks::finish`], [`Tasks::retry`] and so on.
+//!
+//! [`Runtime`] composes these parts for one process: it also returns tasks with an expired
+//! lease to the queue, publishes task events and purges old tasks.
 
 mod batcher;
 mod columns;
 mod config;
 pub mod domain;
 pub mod engine;
+mod error;
 mod event_publisher;
+pub mod gauges;
+pub mod health;
 mod invariants;
 mod maintenance;
-pub mod metrics;
+mod metrics;
 mod open;
 pub mod postgres;
 mod relay;
+mod runtime;
 mod spans;
 pub mod sqlite;
 mod stored;
@@ -28,7 +37,9 @@ mod writer;
 pub use config::RetentionConfig;
 pub use domain::{Command, Refusal, Task};
 pub use engine::{Claim, Engine, Filter, RenewedLease, StoreError};
-pub use maintenance::{Maintenance, Retention};
+pub use error::Error;
+pub use maintenance::Retention;
 pub use open::open_engine;
-pub use spans::{attempt_span_id, in_batch};
-pub use tasks::{Error, NewTask, Submitted, Tasks};
+pub use runtime::Runtime;
+pub use spans::attempt_span_id;
+pub use tasks::{Claimed, Committed, NewTask, Submitted, Tasks};

@@ -1,136 +1,108 @@
-//! The loops that keep tasks moving; one set of them runs in every process with a store.
+//! The background loops of a process: relay, event publisher, lease reaper, sweeper and
+//! dead letter consumer.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use miniapp_broker::{Broker, Queue};
+use miniapp_broker::{Broker, Queue, run_dead_letter_consumer};
 use miniapp_runtime::retry::{Retry, RetryLogger};
 use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::RetentionConfig;
 use crate::domain::Command;
 use crate::engine::DueTask;
+use crate::error::Error;
 use crate::event_publisher::{self, EventQueue};
 use crate::metrics::COUNTERS;
 use crate::relay::Relay;
-use crate::spans::attempt_lost;
-use crate::{Error, Tasks};
+use crate::spans::record_lost_attempt;
+use crate::tasks::Tasks;
 
-/// How often to look for leases that ran out.
+/// Interval of the search for expired leases.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
-/// How many of them are brought back together.
+/// Number of expired leases handled together.
 const REAP_BATCH_SIZE: u32 = 500;
-/// How often to look for messages that the broker lost, and to forget old tasks.
+/// Interval of the search for lost messages and old tasks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
-/// A message that went out longer ago than this and isn't in the queue is lost.
+/// A message counts as lost if the queue is empty this long after it was published.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// How many old tasks are forgotten in a transaction.
+/// Number of old tasks deleted per transaction.
 const PURGE_BATCH_SIZE: u32 = 500;
-
-/// How long the broker may take for what is left at the end.
+/// Time the broker has to accept the remaining messages at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long tasks are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// After they ended.
+    /// After they reached a final state.
     pub ended: SignedDuration,
-    /// After they were removed, for the streams.
+    /// After they were deleted, so that streams can still report the deletion.
     pub removed: SignedDuration,
 }
 
 impl From<&RetentionConfig> for Retention {
-    fn from(settings: &RetentionConfig) -> Self {
-        // What is too long to be counted is for ever.
-        let kept = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
-        Self { ended: kept(settings.retention), removed: kept(settings.deleted_retention) }
+    fn from(config: &RetentionConfig) -> Self {
+        // A value out of range means forever.
+        let signed = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        Self { ended: signed(config.retention), removed: signed(config.deleted_retention) }
     }
 }
 
-/// What has to run so that tasks move.
-pub struct Maintenance {
-    tasks: Tasks,
-    due: mpsc::Receiver<DueTask>,
-    news: EventQueue,
+/// What the loops receive from commits of this process.
+pub(crate) struct Queues {
+    pub due_tasks: mpsc::Receiver<DueTask>,
+    pub events: EventQueue,
 }
 
-impl Maintenance {
-    pub(crate) fn new(tasks: Tasks, due: mpsc::Receiver<DueTask>, news: EventQueue) -> Self {
-        Self { tasks, due, news }
+/// Runs the loops until `stop`. What was committed before is still dispatched and published
+/// if the broker accepts it within [`DRAIN_TIMEOUT`].
+pub(crate) async fn run(
+    tasks: &Tasks,
+    broker: &Arc<dyn Broker>,
+    retention: Retention,
+    queues: Queues,
+    stop: &Shutdown,
+) {
+    LazyLock::force(&COUNTERS);
+    if !broker.is_durable() {
+        // The queue starts empty and no worker of an earlier run can be alive.
+        stop.token().run_until_cancelled(restore(tasks)).await;
     }
-
-    /// Runs as long as `work`, and a little longer: what it did last is still dispatched.
-    ///
-    /// # Errors
-    ///
-    /// It broke, and `work` was given up: a process in which tasks don't move is of no use.
-    pub async fn during<T>(
-        self,
-        broker: Arc<dyn Broker>,
-        retention: Retention,
-        work: impl Future<Output = T>,
-    ) -> Result<T, JoinError> {
-        let drained = Shutdown::new();
-        let mut upkeep = tokio::spawn(self.run(broker, retention, drained.clone()));
-        tokio::pin!(work);
-        let done = tokio::select! {
-            done = &mut work => done,
-            // Nobody has told it to end.
-            Err(fault) = &mut upkeep => return Err(fault),
-        };
-        drained.begin();
-        upkeep.await?;
-        Ok(done)
-    }
-
-    /// Dispatches, reaps, tells, forgets and reads the dead letters until the shutdown is
-    /// complete: services drain while this still runs, so it ends on `stop`, not on the
-    /// first signal. What was committed before is still dispatched and told then, if the
-    /// broker takes it at once.
-    pub async fn run(self, broker: Arc<dyn Broker>, retention: Retention, stop: Shutdown) {
-        let Self { tasks, due, news } = self;
-        LazyLock::force(&COUNTERS);
-        if !broker.is_durable() {
-            // Nothing of an earlier life is in the queue, nor is any of its workers alive.
-            stop.token().run_until_cancelled(restore(&tasks)).await;
-        }
-        let stopped = stop.token();
-        let relay = Relay::new(tasks.clone(), broker.clone()).run(due, &stop);
-        let news = event_publisher::run(news, broker.clone(), tasks.shared_clock(), &stop);
-        let reap =
-            every(REAP_INTERVAL, "looking for lost leases", || reap(&tasks, tasks.clock().now()));
-        let reap = stopped.run_until_cancelled(reap);
-        let sweep = every(SWEEP_INTERVAL, "looking for lost messages and old tasks", || {
-            sweep(&tasks, broker.as_ref(), retention)
-        });
-        let sweep = stopped.run_until_cancelled(sweep);
-        let letters =
-            stopped.run_until_cancelled(miniapp_broker::run_dead_letter_consumer(broker.as_ref()));
-        let too_late = async {
-            stop.begun().await;
-            sleep(DRAIN_TIMEOUT).await;
-        };
-        tokio::select! {
-            biased;
-            _ = async { tokio::join!(relay, news, reap, sweep, letters) } => {}
-            () = too_late => tracing::info!("the broker is away; others dispatch what is left"),
-        }
+    let stopped = stop.token();
+    let relay = Relay::new(tasks.clone(), broker.clone()).run(queues.due_tasks, stop);
+    let events = event_publisher::run(queues.events, broker.clone(), tasks.shared_clock(), stop);
+    let reap = repeat(REAP_INTERVAL, "reaping expired leases", || reap(tasks, tasks.clock().now()));
+    let reap = stopped.run_until_cancelled(reap);
+    let sweep = repeat(SWEEP_INTERVAL, "sweeping lost messages and old tasks", || {
+        sweep(tasks, broker.as_ref(), retention)
+    });
+    let sweep = stopped.run_until_cancelled(sweep);
+    let dead_letters = stopped.run_until_cancelled(run_dead_letter_consumer(broker.as_ref()));
+    let timed_out = async {
+        stop.begun().await;
+        sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        _ = async { tokio::join!(relay, events, reap, sweep, dead_letters) } => {}
+        () = timed_out => tracing::info!(
+            "the broker is unavailable; other processes dispatch the remaining tasks"
+        ),
     }
 }
 
-/// Runs `work` again and again; what fails is tried again next time.
-async fn every<F>(pause: Duration, what: &'static str, mut work: impl FnMut() -> F)
+/// Repeats `work` at an interval. Failures are logged and retried at the next tick.
+async fn repeat<F>(period: Duration, operation: &'static str, mut work: impl FnMut() -> F)
 where
     F: Future<Output = Result<(), Error>>,
 {
-    let mut ticks = interval(pause);
+    let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut retry_log = RetryLogger::new(what);
+    let mut retry_log = RetryLogger::new(operation);
     loop {
         ticks.tick().await;
         match work().await {
@@ -140,11 +112,11 @@ where
     }
 }
 
-/// Brings back what an earlier life of this process left behind, as soon as the store can
-/// be used.
+/// Dispatches the waiting tasks of an earlier run of this process again and expires its
+/// leases, as soon as the store is available.
 async fn restore(tasks: &Tasks) {
-    // Nobody else does it, so there is nobody to be out of step with.
-    let mut retry = Retry::new("bringing back waiting tasks", 0);
+    // Only one process has this store, so there are no others to spread retries from.
+    let mut retry = Retry::new("restoring waiting tasks", 0);
     loop {
         let now = tasks.clock().now();
         let restored = async {
@@ -153,13 +125,13 @@ async fn restore(tasks: &Tasks) {
         };
         match restored.await {
             Ok(0) => return,
-            Ok(count) => return tracing::info!(count, "waiting tasks are dispatched again"),
+            Ok(count) => return tracing::info!(count, "redispatching waiting tasks"),
             Err(error) => sleep(retry.failed(&error)).await,
         }
     }
 }
 
-/// Brings back tasks whose lease ran out before `until`.
+/// Expires the leases that ended at `until` or before.
 async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
     loop {
         let expired = tasks.engine().expired_leases(until, REAP_BATCH_SIZE).await?;
@@ -169,17 +141,18 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
         );
         for result in reaped.await {
             match result {
-                Ok(task) => {
+                Ok(applied) => {
+                    let task = applied.task;
                     COUNTERS.lease_lost(&task);
-                    attempt_lost(&task, tasks.clock());
+                    record_lost_attempt(&task, tasks.clock());
                     tracing::warn!(
                         task.id = %task.id,
                         worker = task.state.worker.as_deref(),
                         status = %task.state.status,
-                        "a lease ran out"
+                        "task lease expired"
                     );
                 }
-                // RenewedLease, ended or brought back by another process meanwhile.
+                // Renewed, ended or reaped by another process in the meantime.
                 Err(Error::Refused(_) | Error::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -190,20 +163,19 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
     }
 }
 
-/// Dispatches again what the broker lost, and forgets what is old enough.
+/// Redispatches tasks whose message the broker lost, and purges old tasks.
 async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Result<(), Error> {
     let now = tasks.clock().now();
     let ago = |time: SignedDuration| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
-    // With messages in the queue nothing can be told lost; an empty queue tells.
+    // While messages are queued, a waiting one cannot be told from a lost one.
     if let Ok(0) = broker.depth(Queue::Tasks).await {
         let lost = tasks.engine().redispatch(ago(LOST_AFTER), now).await?;
         if lost > 0 {
-            tracing::warn!(lost, "messages got lost in the broker; dispatched again");
+            tracing::warn!(lost, "the broker lost messages; redispatching their tasks");
         }
     }
     let (ended, removed) = (ago(retention.ended), ago(retention.removed));
-    while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await?
-        == u64::from(PURGE_BATCH_SIZE)
-    {}
+    let batch = u64::from(PURGE_BATCH_SIZE);
+    while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await? == batch {}
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Engines by their URLs.
+//! Chooses the storage engine by the scheme of the database URL.
 
 use std::sync::Arc;
 
@@ -8,8 +8,10 @@ use crate::engine::{Engine, StoreError};
 use crate::postgres::PostgresEngine;
 use crate::sqlite::SqliteEngine;
 
-/// The engine that `database.url` names. A file is opened at once; a server may come later,
-/// until when the engine says that it is unavailable.
+/// Opens the engine for `database.url`.
+///
+/// A SQLite file is opened immediately. A PostgreSQL server may be unreachable at first: the
+/// engine reports [`StoreError::Unavailable`] until it answers.
 pub async fn open_engine(database: &Database) -> Result<Arc<dyn Engine>, StoreError> {
     match database.url.scheme() {
         "sqlite" => {

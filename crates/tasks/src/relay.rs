@@ -1,11 +1,11 @@
-//! Brings due tasks to the workers: the sending side of the outbox.
+//! The sending side of the outbox: publishes a message for each due task.
 //!
-//! The duty to send a message about a task is a column of the task, committed with it.
-//! A task that is due at once is told to the relay of the process that committed it,
-//! which publishes it without asking the store. Everything else it finds by looking:
-//! delayed tasks a moment before their time, and tasks that have been due for too long,
-//! because a process died or the broker was away. Only the broker's confirmation ends
-//! the duty. Copies of a message are harmless: a task is claimed once.
+//! The outbox entry of a task is a column of its row, written in the same transaction. A
+//! task that is due immediately is handed to the relay of the process that committed it,
+//! which publishes it without a query. Everything else is found by polling the store:
+//! delayed tasks shortly before their time, and tasks that stayed due because a process died
+//! or the broker was unavailable. Only the broker's confirmation clears the entry. Duplicate
+//! messages are harmless, because a task is claimed once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,49 +25,51 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
-use crate::Tasks;
 use crate::engine::{DueTask, StoreError, TakeDue};
-use crate::spans::Dispatching;
+use crate::spans::DispatchSpans;
+use crate::tasks::Tasks;
 
-/// How often to look for delayed and forgotten tasks.
+/// Interval of the search for delayed and abandoned tasks.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// A task that is told and due this soon might be missed by a look. Others are left to it,
-/// or they would be sent twice.
+/// Committed tasks due within this time are scheduled in memory, because a poll might come
+/// too late for them. Later ones are left to polling, or they would be sent twice.
 const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_millis(400);
-/// How far ahead delayed tasks are taken, so that they run on time.
+/// How far ahead of their time delayed tasks are taken, so that they start on time.
 const LOOKAHEAD: SignedDuration = SignedDuration::from_secs(1);
-/// A task due at once that is still due after this was forgotten by its process.
+/// A task still due this long after it should have been dispatched is taken over: its
+/// process died or gave up.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(2);
-/// For how long what was taken is left to this process.
+/// How long taken tasks are invisible to other processes.
 const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
-/// A task that nobody claimed this long after its confirmation is noted as dispatched;
-/// most are claimed before, which ends the duty without another write.
+/// Delay between the confirmation and marking a task as dispatched. Most tasks are claimed
+/// earlier, which clears the outbox entry without another write.
 const MARK_DELAY: Duration = Duration::from_millis(500);
-/// How many messages are published together.
+/// Maximum number of messages per publish.
 const BATCH_SIZE: usize = 256;
-/// How many publishes may be under way.
+/// Maximum number of concurrent publishes.
 const MAX_IN_FLIGHT: usize = 8;
-/// How many messages may wait in the broker. More would only take its memory: the store
-/// keeps the rest, due as they are.
+/// Maximum number of messages in the queue. More would only use the broker's memory: the
+/// rest stays due in the store.
 const MAX_QUEUED: u64 = 8 * 1024;
-/// How long to leave the broker alone after it failed.
+/// Delay after the broker failed.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Before when everything is due that may run at `now`, whoever has taken it over.
+/// Returns the latest `due_at` of a task that is ready at `now`, including tasks that a
+/// process has taken.
 pub(crate) fn visibility_deadline(now: Timestamp) -> Timestamp {
     now.saturating_add(LOOKAHEAD + VISIBILITY_TIMEOUT).unwrap_or(Timestamp::MAX)
 }
 
-/// A due in this process's hands.
+/// A due task that this process dispatches.
 struct LeasedDue {
     due: DueTask,
-    /// From then on another process may have found it in the store and taken it over.
+    /// From this time on another process may take it over.
     until: Timestamp,
 }
 
-/// What is published and how that ended.
+/// The result of a publish.
 struct Published {
-    dues: Vec<LeasedDue>,
+    tasks: Vec<LeasedDue>,
     results: Vec<Result<(), BrokerError>>,
 }
 
@@ -77,14 +79,14 @@ pub(crate) struct Relay {
     broker: Arc<dyn Broker>,
     /// To be published now.
     ready: Vec<LeasedDue>,
-    /// To be published at a time that is near.
-    near: BinaryHeap<Reverse<Scheduled>>,
-    /// Confirmed, but not noted in the store.
+    /// To be published soon.
+    scheduled: BinaryHeap<Reverse<Scheduled>>,
+    /// Confirmed tasks (id and version) that are not marked as dispatched yet.
     confirmed: Vec<(Instant, Uuid, u64)>,
-    /// Until when the broker is left alone.
+    /// Set after the broker failed.
     paused_until: Option<Instant>,
-    /// Enough messages wait in the broker.
-    full: bool,
+    /// The queue holds [`MAX_QUEUED`] messages.
+    queue_is_full: bool,
 }
 
 impl Relay {
@@ -93,46 +95,46 @@ impl Relay {
             tasks,
             broker,
             ready: Vec::new(),
-            near: BinaryHeap::new(),
+            scheduled: BinaryHeap::new(),
             confirmed: Vec::new(),
             paused_until: None,
-            full: false,
+            queue_is_full: false,
         }
     }
 
-    /// Publishes until `stop`, and then what is ready.
-    pub async fn run(mut self, mut told: mpsc::Receiver<DueTask>, stop: &Shutdown) {
-        let mut look = interval(POLL_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut under_way = FuturesUnordered::new();
-        let mut gathered = Vec::with_capacity(BATCH_SIZE);
-        let mut is_told = true;
-        let mut retry_log = RetryLogger::new("looking for due tasks");
-        while is_told || !self.ready.is_empty() || !under_way.is_empty() {
-            while under_way.len() < MAX_IN_FLIGHT && !self.ready.is_empty() && !self.is_paused() {
-                let dues = self.take_ready();
-                under_way.push(publish(self.tasks.clone(), self.broker.clone(), dues));
+    /// Publishes until `stop`, then drains what is ready.
+    pub async fn run(mut self, mut committed: mpsc::Receiver<DueTask>, stop: &Shutdown) {
+        let mut poll = interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_flight = FuturesUnordered::new();
+        let mut received = Vec::with_capacity(BATCH_SIZE);
+        let mut is_open = true;
+        let mut retry_log = RetryLogger::new("polling for due tasks");
+        while is_open || !self.ready.is_empty() || !in_flight.is_empty() {
+            while in_flight.len() < MAX_IN_FLIGHT && !self.ready.is_empty() && !self.is_paused() {
+                let batch = self.next_batch();
+                in_flight.push(publish(self.tasks.clone(), self.broker.clone(), batch));
             }
             let has_room = self.ready.len() < BATCH_SIZE * MAX_IN_FLIGHT;
             let wake = pin!(sleep_until(self.next_wake()));
             tokio::select! {
-                // What ends comes before what begins, so that load holds up nothing.
+                // Completions come before new work, so that they are handled under load.
                 biased;
-                // From here on nothing comes in; what came in before still goes out.
-                () = stop.begun(), if !told.is_closed() => told.close(),
-                Some(published) = under_way.next() => self.settle(published),
+                // Closing rejects new tasks; queued ones are still published.
+                () = stop.begun(), if !committed.is_closed() => committed.close(),
+                Some(published) = in_flight.next() => self.handle_results(published),
                 () = wake => self.promote_ready(),
-                _ = look.tick(), if !stop.has_begun() => match self.look().await {
+                _ = poll.tick(), if !stop.has_begun() => match self.poll_store().await {
                     Ok(()) => retry_log.recovered(),
                     Err(error) => retry_log.failed(&error),
                 },
-                count = told.recv_many(&mut gathered, BATCH_SIZE), if is_told && has_room => {
-                    is_told = count > 0;
-                    let held = gathered.drain(..).map(|due| {
+                count = committed.recv_many(&mut received, BATCH_SIZE), if is_open && has_room => {
+                    is_open = count > 0;
+                    let leased = received.drain(..).map(|due| {
                         let until = due.at.saturating_add(OVERDUE).unwrap_or(Timestamp::MAX);
                         LeasedDue { due, until }
                     });
-                    self.schedule(self.tasks.clock().now(), SCHEDULE_WINDOW, held);
+                    self.schedule(self.tasks.clock().now(), SCHEDULE_WINDOW, leased);
                 }
             }
         }
@@ -142,99 +144,99 @@ impl Relay {
         self.paused_until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Dues to be published together. What has been held for too long is left to those who
-    /// find it in the store: after an outage everybody would send it.
-    fn take_ready(&mut self) -> Vec<LeasedDue> {
+    /// Takes the next batch of ready tasks. Expired ones are dropped: another process finds
+    /// them in the store, and after an outage every process would send them.
+    fn next_batch(&mut self) -> Vec<LeasedDue> {
         let now = self.tasks.clock().now();
-        let some = self.ready.len().min(BATCH_SIZE);
-        self.ready.drain(..some).filter(|held| held.until > now).collect()
+        let count = self.ready.len().min(BATCH_SIZE);
+        self.ready.drain(..count).filter(|leased| leased.until > now).collect()
     }
 
-    /// Dues of now are ready. Those of `soon` are kept; later ones are found in time.
+    /// Sorts tasks into ready and scheduled. Tasks beyond `window` are left to polling.
     fn schedule(
         &mut self,
         now: Timestamp,
-        soon: SignedDuration,
-        dues: impl Iterator<Item = LeasedDue>,
+        window: SignedDuration,
+        tasks: impl Iterator<Item = LeasedDue>,
     ) {
-        for held in dues {
-            let wait = held.due.at.duration_since(now);
+        for task in tasks {
+            let wait = task.due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
-                if !self.full {
-                    self.ready.push(held);
+                if !self.queue_is_full {
+                    self.ready.push(task);
                 }
-            } else if wait <= soon {
+            } else if wait <= window {
                 let wait = Duration::try_from(wait).unwrap_or_default();
-                self.near.push(Reverse(Scheduled { at: Instant::now() + wait, held }));
+                self.scheduled.push(Reverse(Scheduled { at: Instant::now() + wait, task }));
             }
         }
     }
 
     fn next_wake(&self) -> Instant {
-        let near = self.near.peek().map(|Reverse(near)| near.at);
+        let scheduled = self.scheduled.peek().map(|Reverse(scheduled)| scheduled.at);
         let paused = self.paused_until.filter(|_| !self.ready.is_empty());
-        let far = Instant::now() + Duration::from_hours(1);
-        near.into_iter().chain(paused).min().unwrap_or(far)
+        let never = Instant::now() + Duration::from_hours(1);
+        scheduled.into_iter().chain(paused).min().unwrap_or(never)
     }
 
-    /// Moves what has become due to the ready ones.
+    /// Moves scheduled tasks whose time has come to the ready ones.
     fn promote_ready(&mut self) {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|until| *until > now);
-        while self.near.peek().is_some_and(|Reverse(near)| near.at <= now) {
-            self.ready.extend(self.near.pop().map(|Reverse(near)| near.held));
+        while self.scheduled.peek().is_some_and(|Reverse(scheduled)| scheduled.at <= now) {
+            self.ready.extend(self.scheduled.pop().map(|Reverse(scheduled)| scheduled.task));
         }
     }
 
-    /// Notes what was confirmed; what wasn't is published again after a pause.
-    fn settle(&mut self, published: Published) {
+    /// Records confirmed tasks; the others are published again after a delay.
+    fn handle_results(&mut self, published: Published) {
         let now = Instant::now();
-        let mut failed = None;
-        for (held, result) in published.dues.into_iter().zip(published.results) {
+        let mut failure = None;
+        for (task, result) in published.tasks.into_iter().zip(published.results) {
             match result {
-                Ok(()) => self.confirmed.push((now, held.due.id, held.due.version)),
+                Ok(()) => self.confirmed.push((now, task.due.id, task.due.version)),
                 Err(error) => {
-                    // The wait before has been told of.
-                    let due = DueTask { since: self.tasks.clock().now(), ..held.due };
-                    self.ready.push(LeasedDue { due, ..held });
-                    failed = Some(error);
+                    // The wait until now has its span already.
+                    let due = DueTask { since: self.tasks.clock().now(), ..task.due };
+                    self.ready.push(LeasedDue { due, ..task });
+                    failure = Some(error);
                 }
             }
         }
-        if let Some(error) = failed {
+        if let Some(error) = failure {
             if self.paused_until.is_none() {
-                tracing::warn!(%error, "tasks wait in the outbox for the broker");
+                tracing::warn!(%error, "publishing due tasks failed; they stay in the outbox");
             }
             self.paused_until = Some(now + RETRY_DELAY);
         }
     }
 
-    /// Looks for delayed and forgotten tasks, and notes those dispatched a while ago.
-    async fn look(&mut self) -> Result<(), StoreError> {
+    /// Marks confirmed tasks as dispatched, and takes delayed and abandoned tasks.
+    async fn poll_store(&mut self) -> Result<(), StoreError> {
         let now = self.tasks.clock().now();
-        let old = Instant::now().checked_sub(MARK_DELAY);
-        let split = self.confirmed.partition_point(|(at, ..)| old.is_some_and(|old| *at <= old));
-        let note: Vec<(Uuid, u64)> =
+        let threshold = Instant::now().checked_sub(MARK_DELAY);
+        let is_due = |at: &Instant| threshold.is_some_and(|threshold| *at <= threshold);
+        let split = self.confirmed.partition_point(|(at, ..)| is_due(at));
+        let mark: Vec<(Uuid, u64)> =
             self.confirmed[..split].iter().map(|(_, id, version)| (*id, *version)).collect();
-        if !note.is_empty() {
-            self.tasks.engine().mark_dispatched(&note, now).await?;
+        if !mark.is_empty() {
+            self.tasks.engine().mark_dispatched(&mark, now).await?;
             self.confirmed.drain(..split);
         }
         if self.is_paused() || self.ready.len() >= BATCH_SIZE * MAX_IN_FLIGHT {
             return Ok(());
         }
         let room = MAX_QUEUED.saturating_sub(self.broker.depth(Queue::Tasks).await.unwrap_or(0));
-        self.full = room == 0;
-        if self.full {
+        self.queue_is_full = room == 0;
+        if self.queue_is_full {
             return Ok(());
         }
-        let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let take = TakeDue {
             now,
             lookahead: LOOKAHEAD,
             overdue: OVERDUE,
             visibility_timeout: VISIBILITY_TIMEOUT,
-            limit,
+            limit: u32::try_from(room).unwrap_or(u32::MAX),
         };
         let taken = self.tasks.engine().take_due(&take).await?;
         let until = now.saturating_add(VISIBILITY_TIMEOUT).unwrap_or(Timestamp::MAX);
@@ -243,9 +245,9 @@ impl Relay {
     }
 }
 
-/// Publishes messages about `dues`, each in its task's trace.
-async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<LeasedDue>) -> Published {
-    let mut messages: Vec<Message> = dues
+/// Publishes a message per task, each with its task's trace context.
+async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, batch: Vec<LeasedDue>) -> Published {
+    let mut messages: Vec<Message> = batch
         .iter()
         .map(|LeasedDue { due, .. }| {
             let DueTask { id: task_id, generation, version, .. } = *due;
@@ -255,16 +257,16 @@ async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, dues: Vec<LeasedDue>) ->
                 .with_trace(due.trace.clone())
         })
         .collect();
-    let dispatching = Dispatching::begin(tasks.clock(), broker.system(), &mut messages);
+    let spans = DispatchSpans::start(tasks.clock(), broker.system(), &mut messages);
     let results = broker.publish(Queue::Tasks, messages).await;
-    dispatching.end(dues.iter().map(|held| &held.due), &results);
-    Published { dues, results }
+    spans.end(batch.iter().map(|task| &task.due), &results);
+    Published { tasks: batch, results }
 }
 
-/// A due that waits in memory for its time.
+/// A task that waits in memory; ordered by time.
 struct Scheduled {
     at: Instant,
-    held: LeasedDue,
+    task: LeasedDue,
 }
 
 impl PartialEq for Scheduled {

@@ -1,6 +1,5 @@
-//! What a trace shows of a task's way between the services: waits, messages, commits.
+//! Spans between the services: time in the outbox, published messages, database writes.
 
-use std::cell::Cell;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
@@ -13,57 +12,34 @@ use miniapp_telemetry::trace::{
 use miniapp_types::message::EventTrace;
 use uuid::Uuid;
 
-use crate::Task;
+use crate::domain::Task;
 use crate::engine::{DueTask, StoreError};
-use crate::writer::Write;
 
-/// The id of the span of the attempt that holds the `claim`th claim on a task. It can be
-/// told by whoever makes the attempt, by the next one, which links to it, and by whoever
-/// finds out that it is lost.
+/// Returns the span id of the attempt with the fencing token `claim`.
+///
+/// It is derived, so that the worker that runs the attempt, the next attempt, which links to
+/// it, and the reaper, which records it if the worker vanished, agree on it.
 pub fn attempt_span_id(task_id: Uuid, claim: u64) -> SpanId {
     derived_span_id(task_id, claim)
 }
 
-tokio::task_local! {
-    /// With how many requests the latest change of the running code was committed.
-    static BATCH: Cell<usize>;
-}
-
-/// Does `work`, and tells how many requests were committed together with its last change: 0
-/// if it made none.
-pub async fn in_batch<T>(work: impl Future<Output = T>) -> (T, usize) {
-    let counted = async { (work.await, BATCH.with(Cell::get)) };
-    BATCH.scope(Cell::new(0), counted).await
-}
-
-/// A change of the running code was committed with so many requests `together`.
-pub(crate) fn note_batch(together: usize) {
-    // Fails where nobody asked.
-    let _ = BATCH.try_with(|batch| batch.set(together));
-}
-
-/// A change of a task on its way to the store, for a request that is recorded.
-pub(crate) struct Committing {
+/// The span of a batched write, from the request's point of view.
+pub(crate) struct WriteSpan {
     parent: SpanHandle,
-    from: SystemTime,
+    started_at: SystemTime,
     operation: &'static str,
 }
 
-impl Committing {
-    /// Begins where the running code belongs to a span that is recorded.
-    pub fn begin(write: &Write) -> Option<Self> {
-        let operation = match write {
-            Write::Submit(..) => "INSERT",
-            Write::Apply { .. } => "UPDATE",
-        };
-        Some(Self { parent: SpanHandle::current()?, from: now(), operation })
+impl WriteSpan {
+    /// Starts a span if the current one is recorded.
+    pub fn start(operation: &'static str) -> Option<Self> {
+        Some(Self { parent: SpanHandle::current()?, started_at: now(), operation })
     }
 
-    /// The store has answered, to so many requests `together`.
-    pub fn end(self, system: &'static str, together: usize, error: Option<&str>) {
-        let Self { parent, from, operation } = self;
-        let span = stored(operation, &parent, from, system)
-            .with_optional_attribute("db.operation.batch.size", i64::try_from(together).ok());
+    pub fn end(self, system: &'static str, batch_size: usize, error: Option<&str>) {
+        let Self { parent, started_at, operation } = self;
+        let span = database_span(operation, &parent, started_at, system)
+            .with_optional_attribute("db.operation.batch.size", i64::try_from(batch_size).ok());
         match error {
             Some(error) => span.with_error(error),
             None => span,
@@ -72,93 +48,91 @@ impl Committing {
     }
 }
 
-/// What the store answers to a query, which a request that is recorded tells of.
-pub(crate) async fn reading<T>(
+/// Awaits a query and records its span if the current one is recorded.
+pub(crate) async fn traced_read<T>(
     system: &'static str,
     query: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let Some(parent) = SpanHandle::current() else { return query.await };
-    let from = now();
-    let answer = query.await;
-    let span = stored("SELECT", &parent, from, system);
-    if answer.is_err() { span.with_error("store") } else { span }.record();
-    answer
+    let started_at = now();
+    let result = query.await;
+    let span = database_span("SELECT", &parent, started_at, system);
+    if result.is_err() { span.with_error("store") } else { span }.record();
+    result
 }
 
-/// A call of the store that ended now.
-fn stored(
+fn database_span(
     operation: &'static str,
     parent: &SpanHandle,
-    from: SystemTime,
+    started_at: SystemTime,
     system: &'static str,
 ) -> CompletedSpan {
-    CompletedSpan::new(&format!("{operation} tasks"), SpanKind::Client, parent, from, now())
+    CompletedSpan::new(&format!("{operation} tasks"), SpanKind::Client, parent, started_at, now())
         .with_attribute("db.system.name", system)
         .with_attribute("db.operation.name", operation)
         .with_attribute("db.collection.name", "tasks")
 }
 
-/// Messages of the relay on their way to the broker, those whose traces are recorded.
-pub(crate) struct Dispatching {
-    times: Option<SpanClock>,
-    /// Each with its place among the messages.
-    publishing: Vec<(usize, PublishSpan)>,
+/// The spans of a batch of messages that the relay publishes.
+pub(crate) struct DispatchSpans {
+    clock: Option<SpanClock>,
+    /// Spans of the sampled messages, with the message's index.
+    spans: Vec<(usize, PublishSpan)>,
 }
 
-impl Dispatching {
-    /// Begins with messages that are about to be published, each in its task's trace.
-    pub fn begin(clock: &dyn Clock, system: &'static str, messages: &mut [Message]) -> Self {
-        let publishing: Vec<_> = messages
+impl DispatchSpans {
+    /// Starts a span for each sampled message and adds its context to the message.
+    pub fn start(clock: &dyn Clock, system: &'static str, messages: &mut [Message]) -> Self {
+        let spans: Vec<_> = messages
             .iter_mut()
             .enumerate()
-            .filter_map(|(place, message)| {
-                Some((place, PublishSpan::start(system, Queue::Tasks, message)?))
+            .filter_map(|(index, message)| {
+                Some((index, PublishSpan::start(system, Queue::Tasks, message)?))
             })
             .collect();
-        let times = (!publishing.is_empty()).then(|| SpanClock::new(clock));
-        Self { times, publishing }
+        let clock = (!spans.is_empty()).then(|| SpanClock::new(clock));
+        Self { clock, spans }
     }
 
-    /// The broker has answered.
     pub fn end<'d>(
         self,
-        dues: impl Iterator<Item = &'d DueTask>,
-        answers: &[Result<(), BrokerError>],
+        due_tasks: impl Iterator<Item = &'d DueTask>,
+        results: &[Result<(), BrokerError>],
     ) {
-        let Some(times) = self.times else { return };
-        let mut publishing = self.publishing.into_iter().peekable();
-        for (place, (due, answer)) in dues.zip(answers).enumerate() {
-            let Some((_, publishing)) = publishing.next_if(|(its, _)| *its == place) else {
+        let Some(clock) = self.clock else { return };
+        let mut spans = self.spans.into_iter().peekable();
+        for (index, (due, result)) in due_tasks.zip(results).enumerate() {
+            let Some((_, span)) = spans.next_if(|(sampled, _)| *sampled == index) else {
                 continue;
             };
-            let described = |span: CompletedSpan| {
+            let with_task = |span: CompletedSpan| {
                 span.with_attribute("task.id", due.id)
                     .with_attribute("task.generation", due.generation)
             };
-            waits(due, times, &publishing, described);
-            publishing.end(answer, described);
+            record_waits(due, clock, &span, with_task);
+            span.end(result, with_task);
         }
     }
 }
 
-/// Where the time went between the commit that made a task due and the message about it.
-fn waits(
+/// Records how long a task waited for its start time and then in the outbox.
+fn record_waits(
     due: &DueTask,
-    times: SpanClock,
-    publishing: &PublishSpan,
-    described: impl Fn(CompletedSpan) -> CompletedSpan,
+    clock: SpanClock,
+    publish: &PublishSpan,
+    with_task: impl Fn(CompletedSpan) -> CompletedSpan,
 ) {
-    let (parent, end) = (publishing.parent(), publishing.started_at());
-    let (since, at) = (times.to_span_time(due.since).min(end), times.to_span_time(due.at).min(end));
+    let (parent, end) = (publish.parent(), publish.started_at());
+    let (since, at) = (clock.to_span_time(due.since).min(end), clock.to_span_time(due.at).min(end));
     if due.at > due.since {
         let name = if due.attempt > 0 { "wait for retry" } else { "wait until due" };
-        described(CompletedSpan::internal(name, parent, since, at)).record();
+        with_task(CompletedSpan::internal(name, parent, since, at)).record();
     }
-    described(CompletedSpan::internal("wait in outbox", parent, since.max(at), end)).record();
+    with_task(CompletedSpan::internal("wait in outbox", parent, since.max(at), end)).record();
 }
 
-/// What those who watch a task need, to tell how its events got to them. Events are told of
-/// as they commit.
+/// Returns the trace context of an event, for subscribers that record its delivery. Called
+/// right after the commit.
 pub(crate) fn event_trace(task: &Task) -> Option<EventTrace> {
     let traceparent = &task.spec.trace.traceparent;
     let traceparent = traceparent.as_ref().filter(|_| is_sampled(&task.spec.trace))?;
@@ -166,12 +140,12 @@ pub(crate) fn event_trace(task: &Task) -> Option<EventTrace> {
     Some(EventTrace { traceparent: traceparent.clone(), committed_at })
 }
 
-/// An attempt whose worker has vanished: what it would have told, in what is known of it.
-pub(crate) fn attempt_lost(task: &Task, clock: &dyn Clock) {
+/// Records the span of an attempt whose worker vanished, because the worker cannot.
+pub(crate) fn record_lost_attempt(task: &Task, clock: &dyn Clock) {
     let Some(parent) = SpanHandle::from_context(&task.spec.trace) else { return };
-    let times = SpanClock::new(clock);
-    let from = task.state.started_at.map_or(times.now(), |at| times.to_span_time(at));
-    CompletedSpan::internal("attempt lost", &parent, from, times.now())
+    let clock = SpanClock::new(clock);
+    let started_at = task.state.started_at.map_or(clock.now(), |at| clock.to_span_time(at));
+    CompletedSpan::internal("attempt lost", &parent, started_at, clock.now())
         .with_id(attempt_span_id(task.id, task.state.claim))
         .with_attribute("task.id", task.id)
         .with_attribute("task.kind", &task.spec.kind)

@@ -1,4 +1,4 @@
-//! What the stored forms of a task have in common, whatever the database.
+//! Column values shared by both databases.
 
 use jiff::Timestamp;
 use miniapp_types::task::Status;
@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::engine::StoreError;
 
-/// The columns of a task, in the order in which they are read.
+/// The columns of a task, in the order in which [`Columns`](crate::columns::Columns) reads
+/// them.
 macro_rules! columns {
     () => {
         "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
@@ -17,27 +18,27 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// The stored form of a time.
+/// Converts a time to microseconds since 1970, its column value.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
 }
 
-/// The time in a stored form.
+/// Converts a column value to a time.
 pub(crate) fn time(micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
-/// Databases' integers are signed; counters stay far below the limit.
+/// Converts a counter to its column value. Counters stay far below the limit.
 pub(crate) fn signed(counter: u64) -> i64 {
     i64::try_from(counter).unwrap_or(i64::MAX)
 }
 
-/// See [`signed`].
+/// The inverse of [`signed`].
 pub(crate) fn unsigned(counter: i64) -> u64 {
     u64::try_from(counter).unwrap_or(0)
 }
 
-/// The stored form of a status.
+/// Converts a status to its column value.
 pub(crate) fn status_code(status: Status) -> i16 {
     match status {
         Status::Awaiting => 0,
@@ -48,7 +49,7 @@ pub(crate) fn status_code(status: Status) -> i16 {
     }
 }
 
-/// The status in a stored form.
+/// Converts a column value to a status.
 pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
     Ok(match code {
         0 => Status::Awaiting,
@@ -56,11 +57,11 @@ pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
         2 => Status::Finished,
         3 => Status::Canceled,
         4 => Status::Failed,
-        other => return Err(StoreError::Internal(format!("{other} is no status"))),
+        other => return Err(StoreError::Internal(format!("{other} is not a status"))),
     })
 }
 
-/// The JSON in a stored form.
+/// Converts a column value to JSON.
 pub(crate) fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(json).map_err(|error| StoreError::Internal(error.to_string()))
 }

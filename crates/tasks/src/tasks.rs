@@ -1,4 +1,4 @@
-//! What the services do with tasks.
+//! The operations on tasks that services use.
 
 mod attempts;
 
@@ -10,100 +10,72 @@ use miniapp_runtime::health::Condition;
 use miniapp_types::task::{Event, Kind, Stats, Worker};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::batcher::{BatchHandler, Batcher};
-use crate::domain::{Command, Refusal, Spec, Task};
-use crate::engine::{Engine, Filter, IdempotencyKey, StoreError};
-use crate::event_publisher;
-use crate::maintenance::Maintenance;
-use crate::spans::{Committing, note_batch, reading};
-use crate::writer::{Applied, CommitListeners, LastWriteError, Write, Writer};
+use crate::domain::{Command, Spec, Task};
+use crate::engine::{Claim, Engine, Filter, IdempotencyKey, StoreError};
+use crate::error::Error;
+use crate::spans::{WriteSpan, traced_read};
+use crate::writer::{Applied, LastWriteError, Write, Writer};
 
-/// How many changes share a transaction at most.
+/// Maximum number of changes per transaction.
 const WRITE_BATCH_SIZE: usize = 256;
-/// How many reads share a query at most.
+/// Maximum number of reads per query.
 const READ_BATCH_SIZE: usize = 64;
-/// A worker that hasn't reported for this long is taken for gone.
+/// A worker without a report for this long counts as gone.
 const WORKER_TIMEOUT: SignedDuration = SignedDuration::from_secs(15);
-/// How many dues may wait for the relay before it has to find them in the store.
-const DUE_QUEUE_CAPACITY: usize = 32 * 1024;
 
-/// Why a task can't be had or changed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no such task, or it is someone else's.
-    #[error("no such task")]
-    NotFound,
-    /// The idempotency key came before with another body.
-    #[error("the idempotency key was used with another body")]
-    KeyReused,
-    /// Its state doesn't allow it.
-    #[error(transparent)]
-    Refused(Refusal),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Error {
-    /// Its name in traces.
-    fn name(&self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::KeyReused => "key_reused",
-            Self::Refused(_) => "refused",
-            Self::Store(_) => "store",
-        }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Deleted => Self::NotFound,
-            other => Self::Refused(other),
-        }
-    }
-}
-
-/// A task that is to be accepted.
+/// The arguments of [`Tasks::submit`].
 #[derive(Clone, Debug)]
 pub struct NewTask {
-    /// Whose it is.
     pub owner: Uuid,
-    /// What is to be run.
     pub kind: String,
-    /// What it is about.
     pub description: String,
-    /// The kind's input.
+    /// The input of the kind, as JSON.
     pub data: Box<RawValue>,
-    /// Seconds one execution may take.
+    /// Time limit of one attempt, in seconds.
     pub ttl: u32,
-    /// How many attempts may fail.
+    /// Maximum number of attempts.
     pub max_attempts: u32,
-    /// Not before this time.
+    /// Earliest start; `None` starts immediately.
     pub run_at: Option<Timestamp>,
-    /// The client's key against doubles.
+    /// Makes retries of the same request safe.
     pub key: Option<IdempotencyKey>,
-    /// The trace of the request.
+    /// Trace context of the request.
     pub trace: TraceContext,
 }
 
-/// An accepted task.
+/// The result of [`Tasks::submit`].
 #[derive(Clone, Debug)]
 pub struct Submitted {
-    /// The task.
     pub task: Task,
-    /// `false`: the key was known, this is the task of the first time.
+    /// `false` if the idempotency key was known; `task` is then the task of the first
+    /// request.
     pub is_new: bool,
 }
 
-/// Accepts, finds and changes tasks. Cheap to clone.
+/// A task claimed by a worker.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub claim: Claim,
+    pub task: Task,
+    /// Number of requests in the transaction; `None` if the claim was read back later.
+    pub batch_size: Option<usize>,
+}
+
+/// A committed change of an attempt.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    pub task: Task,
+    /// Number of requests in the transaction.
+    pub batch_size: usize,
+}
+
+/// Submits, reads and changes tasks. Cheap to clone.
 ///
-/// Every change is durable when its call returns. Changes that arrive together share a
-/// transaction; reads that arrive together share a query.
+/// Every change is durable when its call returns. Concurrent changes share a transaction,
+/// concurrent reads share a query.
 #[derive(Clone)]
 pub struct Tasks {
     engine: Arc<dyn Engine>,
@@ -114,60 +86,49 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Begins with what `engine` holds. The [`Maintenance`] has to run once in this process, or
-    /// nothing is dispatched from here.
-    pub fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> (Self, Maintenance) {
-        let (dues, due) = mpsc::channel(DUE_QUEUE_CAPACITY);
-        let (news, heard) = event_publisher::channel();
-        let writer = Writer::new(
-            engine.clone(),
-            clock.clone(),
-            CommitListeners { due_tasks: dues, events: news },
-        );
-        let tasks = Self {
+    pub(crate) fn new(engine: Arc<dyn Engine>, clock: Arc<dyn Clock>, writer: Writer) -> Self {
+        Self {
             last_write_error: writer.last_write_error(),
             writes: Batcher::start(WRITE_BATCH_SIZE, writer),
             reads: Batcher::start(READ_BATCH_SIZE, Reader(engine.clone())),
             engine,
             clock,
-        };
-        let upkeep = Maintenance::new(tasks.clone(), due, heard);
-        (tasks, upkeep)
+        }
     }
 
-    /// Accepts a task.
+    /// Stores a new task and queues it for dispatch.
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
         let NewTask { owner, kind, description, data, ttl, max_attempts, run_at, key, trace } = new;
         let created_at = self.clock.now();
         let spec = Spec { kind, description, data, ttl, max_attempts, created_at, trace };
         let task = Task::new(new_id(self.clock.as_ref()), owner, spec, run_at);
-        let Applied { task, is_new } = self.write(Write::Submit(Box::new(task), key)).await?;
+        let Applied { task, is_new, .. } = self.write(Write::Submit(Box::new(task), key)).await?;
         Ok(Submitted { task, is_new })
     }
 
-    /// A task, if `owner` has it.
+    /// Returns a task of `owner`.
     pub async fn get(&self, owner: Uuid, id: Uuid) -> Result<Option<Task>, StoreError> {
         let read = self.read(id).await?;
         Ok(read.filter(|task| task.owner == owner && !task.state.deleted))
     }
 
-    /// Tasks by `filter`, newest first.
+    /// Returns the tasks matching `filter`, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-        reading(self.system(), self.engine.list(filter)).await
+        traced_read(self.system(), self.engine.list(filter)).await
     }
 
-    /// The events of a task, if `owner` has it, oldest first. A removed task still tells
-    /// its events for a while, the last being that it was removed.
+    /// Returns the events of a task of `owner`, oldest first. A deleted task keeps its
+    /// timeline until it is purged; the deletion is the last event.
     pub async fn timeline(&self, owner: Uuid, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
         match self.read(id).await? {
             Some(task) if task.owner == owner => {
-                reading(self.system(), self.engine.timeline(id)).await
+                traced_read(self.system(), self.engine.timeline(id)).await
             }
             _ => Ok(None),
         }
     }
 
-    /// The events of an owner's tasks after the event `after`, oldest first.
+    /// Returns the events of an owner's tasks after the event `after`, oldest first.
     pub async fn events_after(
         &self,
         owner: Uuid,
@@ -177,27 +138,27 @@ impl Tasks {
         self.engine.events_after(owner, after, limit).await
     }
 
-    /// Ends a waiting task, or asks the worker that runs it to stop.
+    /// Cancels a waiting task, or requests the running attempt to stop.
     pub async fn cancel(&self, owner: Uuid, id: Uuid) -> Result<Task, Error> {
-        self.apply(Some(owner), id, Command::Cancel).await
+        self.apply(Some(owner), id, Command::Cancel).await.map(|applied| applied.task)
     }
 
-    /// Runs a task that has ended again, as a new generation.
+    /// Restarts a task in a final state as a new generation.
     pub async fn restart(&self, owner: Uuid, id: Uuid) -> Result<Task, Error> {
-        self.apply(Some(owner), id, Command::Restart).await
+        self.apply(Some(owner), id, Command::Restart).await.map(|applied| applied.task)
     }
 
-    /// Restarts anybody's failed task.
+    /// Restarts a failed task of any owner.
     pub async fn requeue(&self, id: Uuid) -> Result<Task, Error> {
-        self.apply(None, id, Command::Requeue).await
+        self.apply(None, id, Command::Requeue).await.map(|applied| applied.task)
     }
 
-    /// Removes a task, stopping it first.
+    /// Deletes a task; a running attempt is stopped.
     pub async fn delete(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
         self.apply(Some(owner), id, Command::Delete).await.map(drop)
     }
 
-    /// Removes all tasks of an owner.
+    /// Deletes all tasks of an owner.
     pub async fn delete_all(&self, owner: Uuid) -> Result<(), Error> {
         loop {
             let ids = self.engine.ids_by_owner(owner, 256).await?;
@@ -214,39 +175,39 @@ impl Tasks {
         }
     }
 
-    /// How many tasks stand where: an owner's, or all.
+    /// Returns task counts by status, of one owner or of all.
     pub async fn stats(&self, owner: Option<Uuid>) -> Result<Stats, StoreError> {
-        reading(self.system(), self.engine.stats(owner, self.clock.now())).await
+        traced_read(self.system(), self.engine.stats(owner, self.clock.now())).await
     }
 
-    /// Keeps a worker's report; it counts as live for 15 seconds.
+    /// Stores a worker's report. The worker counts as live for [`WORKER_TIMEOUT`].
     pub async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
         self.engine.report_worker(worker).await
     }
 
-    /// Forgets a worker that stops.
+    /// Removes the report of a worker that stops.
     pub async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
         self.engine.forget_worker(name).await
     }
 
-    /// The live workers.
+    /// Returns the live workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
         let since = self.clock.now().saturating_sub(WORKER_TIMEOUT).unwrap_or(Timestamp::MIN);
         self.engine.workers(since).await
     }
 
-    /// Keeps what a worker says about the kinds that it runs.
+    /// Stores the descriptions of the kinds that a worker runs.
     pub async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
         self.engine.announce_kinds(kinds).await
     }
 
-    /// The kinds that any worker ever announced.
+    /// Returns all kinds that workers have announced.
     pub async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         self.engine.kinds().await
     }
 
-    /// Whether the store answers, and takes what is written: where the newest write
-    /// failed, as on a full disk, nothing new is accepted but everything can be read.
+    /// Checks the store. `Degraded` means that reads work but the last write failed, as with
+    /// a full disk.
     pub async fn condition(&self) -> Result<Condition, StoreError> {
         self.engine.ping().await?;
         if !self.writes.is_running() {
@@ -256,7 +217,7 @@ impl Tasks {
         Ok(error.map_or(Condition::Healthy, Condition::Degraded))
     }
 
-    /// What OpenTelemetry calls the database behind it.
+    /// Returns the `db.system.name` of the store.
     pub fn system(&self) -> &'static str {
         self.engine.system()
     }
@@ -278,25 +239,23 @@ impl Tasks {
         owner: Option<Uuid>,
         id: Uuid,
         command: Command,
-    ) -> Result<Task, Error> {
-        self.write(Write::Apply { id, owner, command }).await.map(|done| done.task)
+    ) -> Result<Applied, Error> {
+        self.write(Write::Apply { id, owner, command }).await
     }
 
     async fn read(&self, id: Uuid) -> Result<Option<Task>, StoreError> {
-        let answer = async { self.reads.call(id).await.unwrap_or_else(|| Err(stopped())) };
-        reading(self.system(), answer).await
+        let result = async { self.reads.call(id).await.unwrap_or_else(|| Err(stopped())) };
+        traced_read(self.system(), result).await
     }
 
     async fn write(&self, write: Write) -> Result<Applied, Error> {
-        let committing = Committing::begin(&write);
-        let answered = self.writes.call_with_batch_size(write).await;
-        let (answer, together) = answered.unwrap_or_else(|| (Err(stopped().into()), 0));
-        note_batch(together);
-        if let Some(committing) = committing {
-            let error = answer.as_ref().err().map(Error::name);
-            committing.end(self.system(), together, error);
+        let span = WriteSpan::start(write.operation());
+        let answer = self.writes.call_with_batch_size(write).await;
+        let (result, batch_size) = answer.unwrap_or_else(|| (Err(stopped().into()), 0));
+        if let Some(span) = span {
+            span.end(self.system(), batch_size, result.as_ref().err().map(Error::name));
         }
-        answer
+        result.map(|applied| Applied { batch_size, ..applied })
     }
 }
 
@@ -304,7 +263,7 @@ fn stopped() -> StoreError {
     StoreError::Unavailable("the process is stopping".into())
 }
 
-/// Runs batches of reads.
+/// Loads batches of tasks by id.
 struct Reader(Arc<dyn Engine>);
 
 impl BatchHandler<Uuid, Result<Option<Task>, StoreError>> for Reader {

@@ -1,8 +1,9 @@
-//! The one way in which tasks change: requests that arrive together are decided by the
-//! state machine and written in one transaction.
+//! The single path of changes: concurrent requests are decided by the state machine and
+//! written in one transaction.
 
 mod batch;
 mod cache;
+mod request;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,51 +17,35 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use self::batch::{Answer, Batch};
+use self::batch::Batch;
 use self::cache::TaskCache;
+use self::request::Response;
+pub use self::request::{Applied, Write};
 use crate::batcher::BatchHandler;
-use crate::domain::{Command, Task, Transition};
-use crate::engine::{DueTask, Engine, IdempotencyKey, InsertOutcome, StoreError, WriteOutcome};
+use crate::domain::{Task, Transition};
+use crate::engine::{DueTask, Engine, InsertOutcome, StoreError, WriteOutcome};
+use crate::error::Error;
 use crate::event_publisher::{CommittedEvents, EventPublisher};
 use crate::metrics::COUNTERS;
 use crate::spans::event_trace;
-use crate::tasks::Error;
 
-/// How often a change is tried again after another process changed the task first.
+/// Maximum number of attempts to write a change while other processes change the same task.
 const MAX_ATTEMPTS: usize = 8;
 
-/// A request for a change.
-#[derive(Clone, Debug)]
-pub enum Write {
-    /// Accept a task, unless its key is known.
-    Submit(Box<Task>, Option<IdempotencyKey>),
-    /// Apply a command to a task, of this owner if one is given.
-    Apply { id: Uuid, owner: Option<Uuid>, command: Command },
-}
-
-/// What a change made of the task.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// The task as it is now.
-    pub task: Task,
-    /// Whether this request made it so; `false`: it was so already.
-    pub is_new: bool,
-}
-
-/// Where commits are announced. Both are hints: the relay finds in the store what it
-/// wasn't told, and streams read it from there.
+/// Receivers of committed changes. Both are optimizations: the relay and the streams find
+/// everything in the store, too.
 #[derive(Debug)]
 pub struct CommitListeners {
-    /// To the relay.
+    /// Due tasks, for the relay.
     pub due_tasks: mpsc::Sender<DueTask>,
-    /// To streams and workers.
+    /// Events, for streams and workers.
     pub events: EventPublisher,
 }
 
-/// Why the newest write failed, if it did.
+/// The error of the last write, or `None` if it succeeded.
 pub type LastWriteError = Arc<Mutex<Option<StoreError>>>;
 
-/// Runs batches of [`Write`]s.
+/// Handles batches of [`Write`]s.
 pub struct Writer {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
@@ -80,24 +65,23 @@ impl Writer {
         }
     }
 
-    /// Where it keeps how the newest write went.
     pub fn last_write_error(&self) -> LastWriteError {
         self.last_write_error.clone()
     }
 
-    /// One transaction over what of `open` can be decided now. Answers what is done, and
-    /// keeps in `open` what another process was faster with or what needs a fresh look.
-    async fn round(
+    /// Runs one transaction for the requests in `pending`. Requests that lost against another
+    /// process or need a fresh read stay in `pending`.
+    async fn attempt(
         &mut self,
         requests: &[Write],
-        open: &mut Vec<usize>,
-        answers: &mut [Option<Answer>],
+        pending: &mut Vec<usize>,
+        responses: &mut [Option<Response>],
     ) -> Result<(), StoreError> {
-        let loaded = self.load(requests, open).await?;
+        let loaded = self.load(requests, pending).await?;
         let now = self.clock.now();
         let mut batch = Batch::new(now);
-        let mut again = Vec::new();
-        for index in open.drain(..) {
+        let mut reread = Vec::new();
+        for index in pending.drain(..) {
             let (id, owner, command) = match &requests[index] {
                 Write::Submit(task, key) => {
                     batch.submit(index, task, key.as_ref());
@@ -105,12 +89,12 @@ impl Writer {
                 }
                 Write::Apply { id, owner, command } => (id, owner, command),
             };
-            let fresh = batch.changed(id).or_else(|| loaded.get(id));
-            let is_remembered = fresh.is_none();
-            let known = fresh.or_else(|| self.cache.get(id));
+            let current = batch.changed(id).or_else(|| loaded.get(id));
+            let is_cached = current.is_none();
+            let known = current.or_else(|| self.cache.get(id));
             let Some(task) = known.filter(|task| owner.is_none_or(|owner| owner == task.owner))
             else {
-                batch.answer(index, id, Err(Error::NotFound));
+                batch.respond(index, id, Err(Error::NotFound));
                 continue;
             };
             match task.apply(command.clone(), now) {
@@ -122,31 +106,31 @@ impl Writer {
                     let task = Task { state, ..task.clone() };
                     batch.change(index, task, from, event, at);
                 }
-                // What was remembered may be old, and no guard of a write would tell.
-                _ if is_remembered => again.push(index),
+                // A cached task may be stale, and without a write no version guard detects it.
+                _ if is_cached => reread.push(index),
                 Ok(_) => {
                     let task = task.clone();
-                    batch.answer(index, id, Ok(Applied { task, is_new: false }));
+                    batch.respond(index, id, Ok(Applied::unchanged(task)));
                 }
-                Err(refusal) => batch.answer(index, id, Err(refusal.into())),
+                Err(refusal) => batch.respond(index, id, Err(refusal.into())),
             }
         }
-        for &index in &again {
+        for &index in &reread {
             if let Write::Apply { id, .. } = &requests[index] {
-                self.cache.forget(id);
+                self.cache.remove(id);
             }
         }
-        *open = again;
-        self.commit(batch, open, answers).await
+        *pending = reread;
+        self.commit(batch, pending, responses).await
     }
 
-    /// The tasks that `open` asks for and that aren't remembered.
+    /// Loads the tasks of `pending` requests that are not cached.
     async fn load(
         &self,
         requests: &[Write],
-        open: &[usize],
+        pending: &[usize],
     ) -> Result<HashMap<Uuid, Task>, StoreError> {
-        let unknown: HashSet<Uuid> = open
+        let unknown: HashSet<Uuid> = pending
             .iter()
             .filter_map(|&index| match &requests[index] {
                 Write::Apply { id, .. } => Some(*id),
@@ -165,29 +149,35 @@ impl Writer {
     async fn commit(
         &mut self,
         batch: Batch,
-        open: &mut Vec<usize>,
-        answers: &mut [Option<Answer>],
+        pending: &mut Vec<usize>,
+        responses: &mut [Option<Response>],
     ) -> Result<(), StoreError> {
         let Batch {
-            inserts, insert_requests, mut copies, changes, change_requests, decided, ..
+            inserts,
+            insert_requests,
+            mut duplicates,
+            changes,
+            change_responses,
+            decided,
+            ..
         } = batch;
-        for (index, answer) in decided {
-            answers[index] = Some(answer);
+        for (request, response) in decided {
+            responses[request] = Some(response);
         }
         let written = if inserts.is_empty() && changes.is_empty() {
             WriteOutcome::default()
         } else {
-            let began = Instant::now();
+            let started_at = Instant::now();
             let written = self.engine.write(&inserts, &changes).await;
-            COUNTERS.writes.observe(began.elapsed(), None);
+            COUNTERS.writes.observe(started_at.elapsed(), None);
             self.last_write_error.lock().clone_from(&written.as_ref().err().cloned());
             match written {
                 Ok(written) => written,
                 Err(error) => {
-                    // Whether it was written is unknown, so what was remembered may be old
-                    // and there may be events that nobody is told.
+                    // The write may have been committed: cached tasks may be stale, and there
+                    // may be events that are never published.
                     for change in &changes {
-                        self.cache.forget(&change.task.id);
+                        self.cache.remove(&change.task.id);
                     }
                     self.listeners.events.mark_gap();
                     return Err(error);
@@ -197,44 +187,45 @@ impl Writer {
         let committed_at = self.clock.now();
         let mut committed = CommittedEvents::default();
         let outcomes = inserts.into_iter().zip(insert_requests).zip(written.inserts);
-        for (place, ((insert, index), outcome)) in outcomes.enumerate() {
-            let own = insert.key.map(|key| key.digest);
-            let (task, first) = match outcome {
+        for (position, ((insert, request), outcome)) in outcomes.enumerate() {
+            let digest = insert.key.map(|key| key.digest);
+            let (task, first_digest) = match outcome {
                 InsertOutcome::New => {
-                    self.tell(&mut committed, &insert.task, vec![insert.event], committed_at);
-                    self.cache.keep(&insert.task);
+                    self.notify(&mut committed, &insert.task, vec![insert.event], committed_at);
+                    self.cache.insert(&insert.task);
                     (insert.task, None)
                 }
                 InsertOutcome::DuplicateKey { task, digest } => (*task, Some(digest)),
             };
-            for (index, digest) in copies.remove(&place).unwrap_or_default() {
-                answers[index] = Some(repeated(task.clone(), first.or(own) == Some(digest)));
+            for (request, other) in duplicates.remove(&position).unwrap_or_default() {
+                let is_same = first_digest.or(digest) == Some(other);
+                responses[request] = Some(duplicate(task.clone(), is_same));
             }
-            answers[index] = Some(match first {
-                None => Ok(Applied { task, is_new: true }),
-                Some(_) => repeated(task, first == own),
+            responses[request] = Some(match first_digest {
+                None => Ok(Applied::changed(task)),
+                Some(_) => duplicate(task, first_digest == digest),
             });
         }
         for ((change, requests), stored) in
-            changes.into_iter().zip(change_requests).zip(written.changes)
+            changes.into_iter().zip(change_responses).zip(written.changes)
         {
             if !stored {
-                self.cache.forget(&change.task.id);
-                open.extend(requests.into_iter().map(|(index, _)| index));
+                self.cache.remove(&change.task.id);
+                pending.extend(requests.into_iter().map(|(request, _)| request));
                 continue;
             }
-            for (index, answer) in requests {
-                answers[index] = Some(answer);
+            for (request, response) in requests {
+                responses[request] = Some(response);
             }
-            self.tell(&mut committed, &change.task, change.events, committed_at);
-            self.cache.keep(&change.task);
+            self.notify(&mut committed, &change.task, change.events, committed_at);
+            self.cache.insert(&change.task);
         }
         self.listeners.events.publish(committed);
         Ok(())
     }
 
-    /// Notes what others want to hear of `task` after `events`.
-    fn tell(
+    /// Passes `task` to the relay if it is due, and adds its events to `committed`.
+    fn notify(
         &self,
         committed: &mut CommittedEvents,
         task: &Task,
@@ -251,14 +242,14 @@ impl Writer {
                 attempt: task.state.attempt,
                 trace: task.spec.trace.clone(),
             };
-            // Full: the relay will find it in the store.
+            // If the queue is full, the relay finds the task in the store.
             let _ = self.listeners.due_tasks.try_send(due);
         }
-        let stops = |event: &Event| {
+        let stops_attempt = |event: &Event| {
             matches!(event.kind, EventType::CancelRequested | EventType::Deleted)
                 && task.state.worker.is_some()
         };
-        if events.iter().any(stops) {
+        if events.iter().any(stops_attempt) {
             committed.cancels.push(task.id);
         }
         for event in &events {
@@ -274,25 +265,28 @@ impl Writer {
     }
 }
 
-/// The answer to a request with a key that has its task already.
-fn repeated(task: Task, is_same: bool) -> Answer {
-    if is_same { Ok(Applied { task, is_new: false }) } else { Err(Error::KeyReused) }
+/// The response to a submit whose idempotency key is known.
+fn duplicate(task: Task, is_same_body: bool) -> Response {
+    if is_same_body { Ok(Applied::unchanged(task)) } else { Err(Error::KeyReused) }
 }
 
-impl BatchHandler<Write, Answer> for Writer {
-    async fn handle(&mut self, requests: Vec<Write>) -> Vec<Answer> {
-        let mut answers: Vec<Option<Answer>> = vec![None; requests.len()];
-        let mut open: Vec<usize> = (0..requests.len()).collect();
-        let mut failed = Error::Store(StoreError::Unavailable("too much contention".into()));
+impl BatchHandler<Write, Response> for Writer {
+    async fn handle(&mut self, requests: Vec<Write>) -> Vec<Response> {
+        let mut responses: Vec<Option<Response>> = vec![None; requests.len()];
+        let mut pending: Vec<usize> = (0..requests.len()).collect();
+        let mut failure = Error::Store(StoreError::Unavailable("too much contention".into()));
         for _ in 0..MAX_ATTEMPTS {
-            if open.is_empty() {
+            if pending.is_empty() {
                 break;
             }
-            if let Err(error) = self.round(&requests, &mut open, &mut answers).await {
-                failed = error.into();
+            if let Err(error) = self.attempt(&requests, &mut pending, &mut responses).await {
+                failure = error.into();
                 break;
             }
         }
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(failed.clone()))).collect()
+        responses
+            .into_iter()
+            .map(|response| response.unwrap_or_else(|| Err(failure.clone())))
+            .collect()
     }
 }

@@ -11,7 +11,7 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Retention, RetentionConfig, Tasks};
+use miniapp_tasks::{RetentionConfig, Runtime, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -46,7 +46,7 @@ pub async fn run(
     let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
     // Dropped when this function returns, after the last request.
-    let _gauges = miniapp_tasks::metrics::register_gauges(&api.tasks, &broker);
+    let _gauges = miniapp_tasks::gauges::register(&api.tasks, &broker);
     let _background = spawn_background(&api, &broker);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
@@ -68,14 +68,13 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let at_database = || format!("can't open {}", database.url);
     let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = miniapp_tasks::open_engine(&database).await.with_context(at_database)?;
-    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
+    let runtime = Runtime::open(&database, &retention, broker.clone(), clock.clone()).await;
+    let runtime = runtime.with_context(at_database)?;
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(address, "api.listen").await?;
-    let retention = Retention::from(&retention);
-    let dependencies = Dependencies { tasks, broker: broker.clone(), clock };
+    let dependencies = Dependencies { tasks: runtime.tasks().clone(), broker, clock };
     let serving = run(&config, dependencies, listener, &health, shutdown);
-    upkeep.during(broker, retention, serving).await?
+    runtime.run(serving).await?
 }
 
 /// Returns the OpenAPI description.
@@ -109,11 +108,7 @@ pub(crate) fn spawn_background(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<(
 }
 
 fn add_checks(health: &Health, tasks: &Tasks, verifier: &TokenVerifier) {
-    let tasks = tasks.clone();
-    health.add("tasks", move || {
-        let tasks = tasks.clone();
-        async move { Ok(tasks.condition().await?) }
-    });
+    miniapp_tasks::health::add(health, tasks);
     let verifier = verifier.clone();
     health.add("auth", move || {
         let verifier = verifier.clone();

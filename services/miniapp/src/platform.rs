@@ -18,7 +18,7 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Maintenance, Retention, Tasks};
+use miniapp_tasks::{Runtime, Tasks};
 use miniapp_worker::WorkerConfig;
 use miniapp_worker::kinds::Kinds;
 use tokio::sync::broadcast;
@@ -74,9 +74,11 @@ impl Platform {
         let (mails, _) = broadcast::channel(MAIL_CHANNEL_CAPACITY);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;
-        let (tasks, maintenance) = open_tasks(&database, &clock).await?;
+        let runtime =
+            Runtime::open(&database, &config.section()?, broker.clone(), clock.clone()).await;
+        let runtime = runtime.with_context(|| format!("cannot open {}", database.url))?;
+        let tasks = runtime.tasks().clone();
 
-        let retention = Retention::from(&config.section()?);
         let config = Arc::new(config);
         let mut services = JoinSet::new();
         services.spawn(auth.run(auth_listener, shutdown.clone()));
@@ -97,7 +99,7 @@ impl Platform {
             kinds,
             seed: rand::random(),
         };
-        services.spawn(run_workers(worker, retention, deps, maintenance, shutdown.clone()));
+        services.spawn(run_workers(worker, deps, runtime, shutdown.clone()));
 
         let platform = Self { addresses, broker, tasks, mails, clock, directory };
         Ok((platform, Running { shutdown, services }))
@@ -149,22 +151,11 @@ async fn open_accounts(
     })
 }
 
-async fn open_tasks(
-    database: &Database,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<(Tasks, Maintenance)> {
-    let engine = miniapp_tasks::open_engine(database).await;
-    let engine = engine.with_context(|| format!("cannot open {}", database.url))?;
-    Ok(Tasks::new(engine, clock.clone()))
-}
-
-/// Runs the workers and the maintenance of tasks. Maintenance stops last, so that it
-/// publishes the last events of running tasks.
+/// Runs the workers, then drains the task runtime: their last events are still published.
 async fn run_workers(
     config: WorkerConfig,
-    retention: Retention,
     deps: miniapp_worker::Dependencies,
-    maintenance: Maintenance,
+    runtime: Runtime,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let workers = (0..config.replicas).map(|_| {
@@ -174,11 +165,11 @@ async fn run_workers(
     let working = async {
         join_all(workers).await;
         if config.replicas == 0 {
-            // Workers run in other processes; maintenance runs here.
+            // Workers run in other processes; the task runtime runs here.
             shutdown.begun().await;
         }
     };
-    Ok(maintenance.during(deps.broker.clone(), retention, working).await?)
+    Ok(runtime.run(working).await?)
 }
 
 impl Addresses {

@@ -1,10 +1,8 @@
 //! The results of claims and commits.
 
-use miniapp_tasks::{Claim, Task};
-
 /// The result of claiming a task.
 pub(crate) enum Claimed {
-    Mine(Claim, Box<Task>),
+    Mine(Box<miniapp_tasks::Claimed>),
     /// The message is a duplicate or outdated.
     Stale,
     /// The store is unreachable and the worker stops.
@@ -14,7 +12,10 @@ pub(crate) enum Claimed {
 /// The result of committing an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Commit {
-    Stored,
+    Stored {
+        /// Number of requests in the transaction.
+        batch_size: Option<usize>,
+    },
     /// Another worker may have the task.
     ClaimLost,
 }

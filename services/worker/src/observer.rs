@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Delivery, Queue};
-use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id, in_batch};
+use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id};
 use miniapp_telemetry::metrics::Exemplar;
 use miniapp_telemetry::trace::{CompletedSpan, SpanKind, now};
 use tokio::time::Instant;
@@ -75,13 +75,16 @@ impl Observer {
 
     /// Observes the claim.
     pub async fn claim(&mut self, step: impl Future<Output = Claimed>) -> Claimed {
-        let (claimed, batch_size) = in_batch(step).await;
+        let claimed = step.await;
         let Some(trace) = &mut self.0 else { return claimed };
-        match &claimed {
-            Claimed::Mine(claim, task) => trace.set_attempt(*claim, task),
-            Claimed::Stale => {}
+        let batch_size = match &claimed {
+            Claimed::Mine(mine) => {
+                trace.set_attempt(mine.claim, &mine.task);
+                mine.batch_size
+            }
+            Claimed::Stale => None,
             Claimed::Stopping => return claimed,
-        }
+        };
         let slot_at = trace.last_step_at;
         let process_span = &trace.process_span;
         let wait = process_span.child("wait for slot", process_span.delivered_at());
@@ -117,9 +120,13 @@ impl Observer {
 
     /// Observes the commit of an outcome.
     pub async fn commit(&mut self, step: impl Future<Output = Commit>) {
-        let (commit, batch_size) = in_batch(step).await;
+        let commit = step.await;
         if let Some(trace) = &mut self.0 {
             trace.is_recorded_elsewhere |= commit == Commit::ClaimLost;
+            let batch_size = match commit {
+                Commit::Stored { batch_size } => batch_size,
+                Commit::ClaimLost => None,
+            };
             trace.push_write("commit outcome", batch_size);
         }
     }
@@ -216,8 +223,8 @@ impl Trace {
     }
 
     /// Adds the span of a write to the store, which ends now.
-    fn push_write(&mut self, name: &'static str, batch_size: usize) {
-        let batch_size = i64::try_from(batch_size).ok().filter(|size| *size > 0);
+    fn push_write(&mut self, name: &'static str, batch_size: Option<usize>) {
+        let batch_size = batch_size.and_then(|size| i64::try_from(size).ok());
         let span = self
             .process_span
             .child(name, self.last_step_at)

@@ -8,7 +8,7 @@ use miniapp_broker::Delivery;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claim, Error, Task, Tasks};
+use miniapp_tasks::{Claim, Committed, Error, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -59,7 +59,8 @@ impl Runner {
         let _inflight = self.running.track_message(task_id);
         let requested_at = Instant::now();
         match observer.claim(self.claim(&ready)).await {
-            Claimed::Mine(claim, task) => {
+            Claimed::Mine(claimed) => {
+                let miniapp_tasks::Claimed { claim, task, .. } = *claimed;
                 self.execute(claim, &task, requested_at, &mut observer).await;
             }
             Claimed::Stale => {}
@@ -83,7 +84,7 @@ impl Runner {
             };
             is_first = false;
             match claimed {
-                Ok(Some((claim, task))) => return Claimed::Mine(claim, Box::new(task)),
+                Ok(Some(claimed)) => return Claimed::Mine(Box::new(claimed)),
                 Ok(None) => return Claimed::Stale,
                 Err(error) => {
                     let delay = sleep(retry.failed(&error));
@@ -130,10 +131,10 @@ impl Runner {
         let task_id = attempt.claim.task_id;
         loop {
             let error = match self.write(attempt, outcome).await {
-                Ok(()) => {
-                    let is_lost = matches!(outcome, Outcome::Stopped(Stop::LeaseLost));
-                    return if is_lost { Commit::ClaimLost } else { Commit::Stored };
+                Ok(Some(Committed { batch_size, .. })) => {
+                    return Commit::Stored { batch_size: Some(batch_size) };
                 }
+                Ok(None) => return Commit::ClaimLost,
                 Err(Error::Store(error)) => error,
                 Err(refusal) => {
                     tracing::info!(
@@ -142,7 +143,11 @@ impl Runner {
                         "outcome rejected: the claim is no longer valid"
                     );
                     let is_lost = matches!(refusal, Error::Refused(_));
-                    return if is_lost { Commit::ClaimLost } else { Commit::Stored };
+                    return if is_lost {
+                        Commit::ClaimLost
+                    } else {
+                        Commit::Stored { batch_size: None }
+                    };
                 }
             };
             let delay = retry.failed(&error);
@@ -158,14 +163,18 @@ impl Runner {
         }
     }
 
-    async fn write(&self, attempt: &Attempt, outcome: &Outcome) -> Result<(), Error> {
+    async fn write(
+        &self,
+        attempt: &Attempt,
+        outcome: &Outcome,
+    ) -> Result<Option<Committed>, Error> {
         let (tasks, claim) = (&self.tasks, attempt.claim);
         let written = match outcome {
             Outcome::Finished(result) => tasks.finish(claim, result.clone()).await,
             Outcome::Retry(error) => {
                 let jitter = self.rng.lock().random();
                 let written = tasks.retry(claim, attempt.number, error.clone(), jitter).await;
-                if let Ok(Task { spec, state, .. }) = &written
+                if let Ok(Committed { task: Task { spec, state, .. }, .. }) = &written
                     && state.status == Status::Awaiting
                 {
                     metrics::record_retry(&spec.kind);
@@ -175,14 +184,14 @@ impl Runner {
             Outcome::Failed(error) => tasks.fail(claim, error.clone()).await,
             Outcome::Stopped(Stop::Expired) => tasks.exceed_ttl(claim).await,
             Outcome::Stopped(Stop::Shutdown) => tasks.release(claim).await,
-            Outcome::Stopped(Stop::LeaseLost) => return Ok(()),
+            Outcome::Stopped(Stop::LeaseLost) => return Ok(None),
             Outcome::Stopped(Stop::Canceled) => match tasks.confirm_cancel(claim).await {
                 // The cancellation was for an earlier generation of the task.
                 Err(Error::Refused(_)) => tasks.release(claim).await,
                 written => written,
             },
         };
-        written.map(drop)
+        written.map(Some)
     }
 
     /// Returns the retry policy for an operation. Jitter comes from the worker's seed.

@@ -7,7 +7,7 @@ use miniapp_broker::BrokerConfig;
 use miniapp_config::Database;
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
-use miniapp_tasks::{Retention, RetentionConfig, Tasks};
+use miniapp_tasks::{RetentionConfig, Runtime};
 
 use crate::Dependencies;
 use crate::config::WorkerConfig;
@@ -30,22 +30,15 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let at_database = || format!("can't open {}", database.url);
     let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let engine = miniapp_tasks::open_engine(&database).await.with_context(at_database)?;
-    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
-    health.add("tasks", {
-        let tasks = tasks.clone();
-        move || {
-            let tasks = tasks.clone();
-            async move { Ok(tasks.condition().await?) }
-        }
-    });
+    let runtime = Runtime::open(&database, &retention, broker.clone(), clock.clone()).await;
+    let runtime = runtime.with_context(at_database)?;
+    let tasks = runtime.tasks().clone();
+    miniapp_tasks::health::add(&health, &tasks);
     miniapp_broker::health::add(&health, broker.clone());
 
-    let retention = Retention::from(&retention);
     let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
     health.started();
-    let dependencies =
-        Dependencies { tasks, broker: broker.clone(), clock, kinds, seed: rand::random() };
+    let dependencies = Dependencies { tasks, broker, clock, kinds, seed: rand::random() };
     let working = crate::run(&worker, dependencies, shutdown);
-    Ok(upkeep.during(broker, retention, working).await?)
+    Ok(runtime.run(working).await?)
 }

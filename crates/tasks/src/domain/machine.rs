@@ -1,5 +1,5 @@
-//! The state machine: every change of a task is a [`Command`] that [`Task::apply`]
-//! allows or refuses.
+//! The state machine: every change of a task is a [`Command`] that [`Task::apply`] accepts
+//! or refuses.
 
 use std::sync::Arc;
 
@@ -7,127 +7,108 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{EventType, Status, TaskError};
 use serde_json::value::RawValue;
 
-use super::{State, Task};
+use super::task::{State, Task};
 
-/// How many leases a task may lose before it is taken for poison.
+/// A task that loses this many leases in one generation fails: it may be what kills its
+/// workers.
 pub const MAX_LOST_LEASES: u32 = 3;
-/// The status message of a task that was stopped at its ttl.
+/// The status message of a task stopped at its ttl.
 pub const TTL_EXCEEDED: &str = "TTL is shorter than the execution time";
 
-/// What is to happen to a task.
+/// A requested change of a task.
 ///
-/// Commands of a worker about a running attempt carry the claim, the fencing token that
-/// it got: once the task was claimed again or handed back, they are refused.
+/// Commands about a running attempt carry its fencing token. They are refused once the task
+/// was claimed again or released.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A worker wants to begin an attempt, told to by a message about `version`.
+    /// A worker starts an attempt because of a message. The claim is refused if the task has
+    /// another generation or version than the message.
     Claim {
-        /// The generation the message was about.
         generation: u32,
-        /// The version the message was about; an older message is refused.
         version: u64,
-        /// Who wants it.
         worker: Arc<str>,
-        /// How long the claim holds unless it is renewed.
+        /// Duration of the lease unless it is renewed.
         lease: SignedDuration,
     },
-    /// The attempt says how far it is.
+    /// The attempt reports progress.
     Progress {
-        /// The fencing token.
         claim: u64,
         /// From 0 to 1.
         progress: f64,
-        /// In words.
         message: Option<String>,
     },
-    /// The attempt returned a result.
-    Finish {
-        /// The fencing token.
-        claim: u64,
-        /// What it returned.
-        result: Arc<RawValue>,
-    },
+    /// The attempt succeeded.
+    Finish { claim: u64, result: Arc<RawValue> },
     /// The attempt failed.
     Fail {
-        /// The fencing token.
         claim: u64,
-        /// Why.
         error: TaskError,
-        /// When to try again, where that makes sense.
+        /// Delay before the next attempt; `None` fails the task.
         retry_in: Option<SignedDuration>,
     },
-    /// The attempt was stopped because its owner asked for it.
-    ConfirmCancel {
-        /// The fencing token.
-        claim: u64,
-    },
-    /// The attempt was stopped because it ran past the ttl.
-    ExceedTtl {
-        /// The fencing token.
-        claim: u64,
-    },
-    /// The worker shuts down and hands the task back; the attempt isn't counted.
-    Release {
-        /// The fencing token.
-        claim: u64,
-    },
-    /// The reaper found a lease that ran out at `until` or before.
+    /// The attempt was stopped at the owner's request.
+    ConfirmCancel { claim: u64 },
+    /// The attempt was stopped at its ttl.
+    ExceedTtl { claim: u64 },
+    /// The worker shuts down and returns the task. The attempt is not counted.
+    Release { claim: u64 },
+    /// The reaper found a lease that ended at `until` or before.
     ExpireLease {
-        /// Now; the end of time where no worker of before can be alive.
+        /// The current time, or the maximum if no earlier worker can be alive.
         until: Timestamp,
     },
-    /// The owner wants the end.
+    /// The owner cancels the task.
     Cancel,
-    /// The owner wants it run again.
+    /// The owner restarts a task in a final state.
     Restart,
-    /// An admin gives it another chance, because it failed.
+    /// An administrator restarts a failed task.
     Requeue,
-    /// The owner wants it gone.
+    /// The owner deletes the task.
     Delete,
 }
 
-/// Why a command doesn't apply.
+/// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The message, the claim or the lease it builds on is no longer the newest.
+    /// The command refers to an outdated version, claim or lease.
     #[error("the task has moved on")]
     Stale,
-    /// The task was removed.
+    /// The task was deleted.
     #[error("the task was removed")]
     Deleted,
-    /// Only a task that ended can be restarted.
+    /// Only a task in a final state can be restarted.
     #[error("the task has not ended yet")]
     NotFinished,
-    /// Only a task that failed can be requeued.
+    /// Only a failed task can be requeued.
     #[error("the task has not failed")]
     NotFailed,
-    /// A task that ended can't be canceled.
+    /// A task in a final state cannot be canceled.
     #[error("the task has already ended")]
     AlreadyFinished,
 }
 
-/// How finely times are kept.
+/// Resolution of stored times.
 const TICK: SignedDuration = SignedDuration::from_micros(1);
-/// How far the clocks of processes may be apart.
+/// Clock differences between processes below this are corrected.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// What a command makes of a task.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Transition {
-    /// When: not before the change before, even where that was said by a clock that is fast.
+    /// The time of the change: not before the previous change, even if that was made by a
+    /// process with a fast clock.
     pub at: Timestamp,
-    /// Where the task stands then.
     pub state: State,
-    /// What its timeline says; `None` where nothing changed.
+    /// The event of the change; `None` if nothing changed.
     pub event: Option<EventType>,
 }
 
-/// The next state, and its event where anything changed.
+/// The next state and the event, if anything changed.
 type Next = (State, Option<EventType>);
 type Decided = Result<Next, Refusal>;
 
 impl Task {
-    /// The state after `command` at `now`, or why it is refused.
+    /// Returns the state after `command` at `now`.
     pub fn apply(&self, command: Command, now: Timestamp) -> Result<Transition, Refusal> {
         let at = self.state.next_moment(now);
         let (mut state, event) = self.decide(command, at)?;
@@ -152,19 +133,19 @@ impl Task {
                 Ok(state.claimed(worker, now, lease))
             }
             Command::Progress { claim, progress, message } => {
-                let mut next = state.held(claim)?.next();
+                let mut next = state.claimed_by(claim)?.next();
                 next.progress =
                     if progress.is_nan() { state.progress } else { progress.clamp(0.0, 1.0) };
                 next.message = message.or(next.message);
-                Ok(next.after(EventType::Progress))
+                Ok(next.with_event(EventType::Progress))
             }
             Command::Finish { claim, result } => {
-                let mut next = state.held(claim)?.ended(Status::Finished, now);
+                let mut next = state.claimed_by(claim)?.ended(Status::Finished, now);
                 next.progress = 1.0;
                 next.result = Some(result);
                 next.error = None;
                 next.message = None;
-                Ok(next.after(EventType::Finished))
+                Ok(next.with_event(EventType::Finished))
             }
             Command::Fail { claim, error, retry_in } => {
                 let retry_at = retry_in
@@ -172,25 +153,27 @@ impl Task {
                         state.attempt.saturating_sub(state.lost_leases) < self.spec.max_attempts
                     })
                     .map(|wait| now.saturating_add(wait).unwrap_or(Timestamp::MAX));
-                Ok(state.held(claim)?.failed(error, retry_at, now))
+                Ok(state.claimed_by(claim)?.failed(error, retry_at, now))
             }
             Command::ConfirmCancel { claim } => {
-                let held = state.held(claim)?;
-                if !held.cancel_requested {
+                let claimed = state.claimed_by(claim)?;
+                if !claimed.cancel_requested {
                     return Err(Refusal::Stale);
                 }
-                Ok(held.canceled("Canceled by its owner", now))
+                Ok(claimed.canceled("Canceled by its owner", now))
             }
-            Command::ExceedTtl { claim } => Ok(state.held(claim)?.canceled(TTL_EXCEEDED, now)),
+            Command::ExceedTtl { claim } => {
+                Ok(state.claimed_by(claim)?.canceled(TTL_EXCEEDED, now))
+            }
             Command::Release { claim } => {
-                let held = state.held(claim)?;
-                if held.cancel_requested {
-                    return Ok(held.canceled("Canceled by its owner", now));
+                let claimed = state.claimed_by(claim)?;
+                if claimed.cancel_requested {
+                    return Ok(claimed.canceled("Canceled by its owner", now));
                 }
-                let mut next = held.awaiting(now);
+                let mut next = claimed.awaiting(now);
                 next.attempt = next.attempt.saturating_sub(1);
                 next.message = Some("Handed back unfinished by its worker".into());
-                Ok(next.after(EventType::Released))
+                Ok(next.with_event(EventType::Released))
             }
             Command::ExpireLease { until } => match state.lease_until {
                 Some(lease_until) if lease_until <= until => Ok(state.lease_lost(now)),
@@ -202,29 +185,30 @@ impl Task {
             }
             Command::Requeue if state.status != Status::Failed => Err(Refusal::NotFailed),
             Command::Restart | Command::Requeue => Ok(state.restarted(now)),
-            Command::Delete => Ok(state.removed(now)),
+            Command::Delete => Ok(state.deleted(now)),
         }
     }
 }
 
 impl State {
-    /// This state, if `claim` is the one that holds the task.
-    fn held(&self, claim: u64) -> Result<&Self, Refusal> {
-        let held = self.status == Status::Executing && self.claim == claim;
-        if held { Ok(self) } else { Err(Refusal::Stale) }
+    /// Returns this state if `claim` is the current claim.
+    fn claimed_by(&self, claim: u64) -> Result<&Self, Refusal> {
+        let is_current = self.status == Status::Executing && self.claim == claim;
+        if is_current { Ok(self) } else { Err(Refusal::Stale) }
     }
 
-    /// A copy of this state to be changed.
+    /// Returns a copy with the next version.
     fn next(&self) -> Self {
         Self { version: self.version + 1, ..self.clone() }
     }
 
-    fn after(self, event: EventType) -> Next {
+    fn with_event(self, event: EventType) -> Next {
         (self, Some(event))
     }
 
-    /// `now`, but not before the change before: events of a task are told by their time, and
-    /// processes have clocks of their own. One that was set back by more is believed.
+    /// Returns `now`, or the next tick after the last change if that is later. Events are
+    /// ordered by time, and the clocks of processes differ. A larger difference means that a
+    /// clock was corrected, and `now` is used.
     fn next_moment(&self, now: Timestamp) -> Timestamp {
         let is_slow = now < self.changed_at && self.changed_at.duration_since(now) < SKEW;
         if is_slow { self.changed_at.saturating_add(TICK).unwrap_or(now) } else { now }
@@ -241,10 +225,10 @@ impl State {
         next.started_at = Some(now);
         next.ready_at = None;
         next.message = None;
-        next.after(EventType::Started)
+        next.with_event(EventType::Started)
     }
 
-    /// Free for another claim from `ready_at` on.
+    /// Returns the task to the queue at `ready_at`.
     fn awaiting(&self, ready_at: Timestamp) -> Self {
         let mut next = self.next();
         next.status = Status::Awaiting;
@@ -266,10 +250,10 @@ impl State {
     fn canceled(&self, message: &str, now: Timestamp) -> Next {
         let mut next = self.ended(Status::Canceled, now);
         next.message = Some(message.to_owned());
-        next.after(EventType::Canceled)
+        next.with_event(EventType::Canceled)
     }
 
-    /// A cancel that was asked for wins over another attempt: the owner doesn't want one.
+    /// A requested cancel takes precedence over another attempt.
     fn failed(&self, error: TaskError, retry_at: Option<Timestamp>, now: Timestamp) -> Next {
         if self.cancel_requested {
             return self.canceled("Canceled by its owner", now);
@@ -281,7 +265,7 @@ impl State {
         next.run_at = retry_at.or(next.run_at);
         next.message = Some(error.message.clone());
         next.error = Some(error);
-        next.after(event)
+        next.with_event(event)
     }
 
     fn lease_lost(&self, now: Timestamp) -> Next {
@@ -297,12 +281,12 @@ impl State {
             next.lost_leases = lost_leases;
             next.message = Some(message.clone());
             next.error = Some(TaskError { code: "lease_lost".into(), message });
-            return next.after(EventType::Failed);
+            return next.with_event(EventType::Failed);
         }
         let mut next = self.awaiting(now);
         next.lost_leases = lost_leases;
         next.message = Some(format!("Its worker {worker} vanished"));
-        next.after(EventType::LeaseLost)
+        next.with_event(EventType::LeaseLost)
     }
 
     fn cancel(&self, now: Timestamp) -> Decided {
@@ -313,7 +297,7 @@ impl State {
                 let mut next = self.next();
                 next.cancel_requested = true;
                 next.message = Some("Its owner asked for the end".into());
-                Ok(next.after(EventType::CancelRequested))
+                Ok(next.with_event(EventType::CancelRequested))
             }
             Status::Finished | Status::Canceled | Status::Failed => Err(Refusal::AlreadyFinished),
         }
@@ -333,13 +317,13 @@ impl State {
         next.started_at = None;
         next.finished_at = None;
         next.cancel_requested = false;
-        next.after(EventType::Restarted)
+        next.with_event(EventType::Restarted)
     }
 
-    fn removed(&self, now: Timestamp) -> Next {
+    fn deleted(&self, now: Timestamp) -> Next {
         let status = if self.status.is_terminal() { self.status } else { Status::Canceled };
         let mut next = self.ended(status, now);
         next.deleted = true;
-        next.after(EventType::Deleted)
+        next.with_event(EventType::Deleted)
     }
 }

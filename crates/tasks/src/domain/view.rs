@@ -1,4 +1,4 @@
-//! A task as its owner sees it, written without reading its JSON again.
+//! The task as its owner sees it, serialized without parsing its JSON again.
 
 use jiff::Timestamp;
 use miniapp_types::task::{Status, TaskError};
@@ -6,10 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::Task;
+use super::task::Task;
 
-/// Serializes as a [`miniapp_types::task::Task`] does, from what a [`Task`] holds: `data` and
-/// `result` are passed on as they are.
+/// Serializes like [`miniapp_types::task::Task`]. `data` and `result` are copied verbatim.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskView<'a> {
@@ -35,7 +34,7 @@ pub struct TaskView<'a> {
 }
 
 impl Task {
-    /// The task as its owner sees it, to be serialized.
+    /// Returns the serializable view of the task.
     pub fn view(&self) -> TaskView<'_> {
         let Self { spec, state, .. } = self;
         TaskView {
@@ -72,7 +71,7 @@ mod tests {
     use crate::domain::Spec;
 
     #[test]
-    fn it_is_the_task_that_clients_read() {
+    fn view_serializes_like_the_public_task() {
         let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
         let spec = Spec {
@@ -86,17 +85,17 @@ mod tests {
         };
         let mut task = Task::new(Uuid::from_u128(1), Uuid::from_u128(2), spec, None);
         let same = |task: &Task| {
-            let shown = serde_json::to_value(task.view()).expect("plain data");
+            let view = serde_json::to_value(task.view()).expect("plain data");
             let read: miniapp_types::task::Task =
-                serde_json::from_value(shown.clone()).expect("read");
-            assert_eq!(shown, serde_json::to_value(read).expect("plain data"));
+                serde_json::from_value(view.clone()).expect("read");
+            assert_eq!(view, serde_json::to_value(read).expect("plain data"));
         };
         same(&task);
         task.state.result = Some(Arc::from(raw("[true]")));
         task.state.error = Some(TaskError { code: "c".into(), message: "m".into() });
         task.state.worker = Some("w".into());
         task.state.run_at = Some(Timestamp::UNIX_EPOCH);
-        task.state.message = Some("said".into());
+        task.state.message = Some("half way".into());
         same(&task);
     }
 }

@@ -218,7 +218,7 @@ impl<'b> From<&'b Insert> for NewTask<'b> {
             changed_at: micros(state.changed_at),
             run_at: state.run_at.map(micros),
             ready_at: state.ready_at.map(micros),
-            timeline: timeline::lines(std::slice::from_ref(event)),
+            timeline: timeline::encode(std::slice::from_ref(event)),
         }
     }
 }
@@ -229,7 +229,7 @@ impl<'b> From<&'b Change> for TaskChange<'b> {
         Self {
             id: task.id,
             from_version: signed(*from_version),
-            lines: timeline::lines(events),
+            lines: timeline::encode(events),
             status: status_code(state.status),
             message: state.message.as_deref().map(text),
             progress: state.progress,

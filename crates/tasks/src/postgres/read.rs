@@ -20,7 +20,7 @@ use crate::timeline;
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
     let rows = database.fetch_all(|| sqlx::query(LOAD).bind(ids)).await?;
-    rows.iter().map(|row| Columns::of(row).task()).collect()
+    rows.iter().map(|row| Columns::new(row).task()).collect()
 }
 
 /// See [`crate::Engine::list`].
@@ -44,7 +44,7 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
             None => statement,
         }
     };
-    database.fetch_all(statement).await?.iter().map(|row| Columns::of(row).task()).collect()
+    database.fetch_all(statement).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
 /// One text for each combination of filters, so that each can be prepared.
@@ -106,7 +106,7 @@ pub(super) async fn timeline(
     }
     let mut events = Vec::new();
     for row in &rows {
-        for event in timeline::events(id, row.try_get(1)?) {
+        for event in timeline::decode(id, row.try_get(1)?) {
             events.push(event?);
         }
     }
@@ -126,11 +126,11 @@ pub(super) async fn events_after(
         || sqlx::query(TOUCHED).bind(owner).bind(since.microseconds).bind(since.id.to_string());
     database
         .for_each_row(statement, |row| {
-            let mut next = Columns::of(row);
+            let mut next = Columns::new(row);
             let id = next.read()?;
             let (pages, timeline): (Option<&str>, &str) = (next.read()?, next.read()?);
             let lines = [pages.unwrap_or_default(), timeline];
-            let events = lines.into_iter().flat_map(|lines| timeline::events(id, lines));
+            let events = lines.into_iter().flat_map(|lines| timeline::decode(id, lines));
             following.add(events.collect::<Result<_, _>>()?);
             Ok::<_, StoreError>(())
         })
@@ -229,7 +229,7 @@ pub(super) async fn stats(
     };
     let row = database.fetch_optional(statement).await?;
     let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
-    let mut next = Columns::of(&row);
+    let mut next = Columns::new(&row);
     let awaiting = unsigned(next.read()?);
     let queue_depth = unsigned(next.read()?);
     let oldest = next.time()?.filter(|oldest| *oldest <= now);
@@ -273,7 +273,7 @@ pub(super) async fn backlog(
     };
     let row = database.fetch_optional(statement).await?;
     let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
-    let mut next = Columns::of(&row);
+    let mut next = Columns::new(&row);
     let soon = unsigned(next.read()?);
     Ok(Backlog {
         outbox: unsigned(next.read()?),

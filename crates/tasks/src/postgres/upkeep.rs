@@ -48,7 +48,7 @@ pub(super) async fn take_due(
     let rows = database.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
-            let mut next = Columns::of(row);
+            let mut next = Columns::new(row);
             Ok(DueTask {
                 id: next.read()?,
                 generation: next.count()?,

@@ -175,7 +175,7 @@ async fn key_holders(
             let digest = digest.try_into();
             let digest = digest.map_err(|_| StoreError::Internal("a digest's length".into()))?;
             let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
-            Ok(KeyHolder { task: Columns::of(row).task()?, key })
+            Ok(KeyHolder { task: Columns::new(row).task()?, key })
         })
         .collect()
 }
@@ -198,7 +198,7 @@ pub(super) async fn renew(
     let rows = database.fetch_all(statement).await?;
     rows.iter()
         .map(|row| {
-            let mut next = Columns::of(row);
+            let mut next = Columns::new(row);
             let claim = Claim { task_id: next.read()?, token: unsigned(next.read()?) };
             Ok(RenewedLease { claim, cancel_requested: next.read()? })
         })

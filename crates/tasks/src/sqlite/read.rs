@@ -24,7 +24,7 @@ pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, S
     for id in ids {
         query = query.bind(id);
     }
-    query.fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
+    query.fetch_all(pool).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
 /// See [`crate::Engine::list`].
@@ -64,7 +64,7 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         " FROM sums CROSS JOIN tasks ON id = listed WHERE newer < "
     ));
     query.push_bind(filter.max_bytes.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
-    query.build().fetch_all(pool).await?.iter().map(|row| Columns::of(row).task()).collect()
+    query.build().fetch_all(pool).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
 /// See [`crate::Engine::timeline`].
@@ -80,7 +80,7 @@ pub(super) async fn timeline(
     if pages.is_empty() {
         return Ok(None);
     }
-    pages.iter().flat_map(|lines| timeline::events(id, lines)).collect::<Result<_, _>>().map(Some)
+    pages.iter().flat_map(|lines| timeline::decode(id, lines)).collect::<Result<_, _>>().map(Some)
 }
 
 /// See [`crate::Engine::events_after`].
@@ -109,7 +109,7 @@ pub(super) async fn events_after(
         let id: Uuid = row.try_get(0)?;
         let pages: i64 = row.try_get(1)?;
         let lines: String = row.try_get(2)?;
-        let events: Vec<Event> = timeline::events(id, &lines).collect::<Result<_, _>>()?;
+        let events: Vec<Event> = timeline::decode(id, &lines).collect::<Result<_, _>>()?;
         if pages > 0 && events.first().is_none_or(|event| event.id > after) {
             long.push(id);
         } else {

@@ -170,7 +170,7 @@ async fn known_key(
     let Some(row) = connection.fetch_optional(query).await? else { return Ok(None) };
     let digest: Vec<u8> = row.try_get("body_digest")?;
     let digest = digest.try_into().map_err(|_| StoreError::Internal("a digest's length".into()))?;
-    Ok(Some(InsertOutcome::DuplicateKey { task: Box::new(Columns::of(&row).task()?), digest }))
+    Ok(Some(InsertOutcome::DuplicateKey { task: Box::new(Columns::new(&row).task()?), digest }))
 }
 
 fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q> {
@@ -192,7 +192,7 @@ fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q
         .bind(micros(state.changed_at))
         .bind(state.run_at.map(micros))
         .bind(state.ready_at.map(micros))
-        .bind(timeline::lines(std::slice::from_ref(&insert.event)))
+        .bind(timeline::encode(std::slice::from_ref(&insert.event)))
 }
 
 fn bind_start<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
@@ -207,7 +207,7 @@ fn bind_start<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q>
         .bind(state.lease_until.map(micros))
         .bind(state.started_at.map(micros))
         .bind(micros(state.changed_at))
-        .bind(timeline::lines(&change.events))
+        .bind(timeline::encode(&change.events))
 }
 
 fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
@@ -225,7 +225,7 @@ fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
         .bind(state.lost_leases)
         .bind(state.finished_at.map(micros))
         .bind(micros(state.changed_at))
-        .bind(timeline::lines(&change.events))
+        .bind(timeline::encode(&change.events))
 }
 
 fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
@@ -253,7 +253,7 @@ fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q
         .bind(state.ready_at.map(micros))
         .bind(state.cancel_requested)
         .bind(state.deleted)
-        .bind(timeline::lines(&change.events))
+        .bind(timeline::encode(&change.events))
 }
 
 /// See [`crate::Engine::renew`].

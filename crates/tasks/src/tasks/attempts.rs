@@ -1,4 +1,4 @@
-//! What a worker does with the tasks that it runs.
+//! The operations of workers on the tasks they run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,44 +9,50 @@ use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
 
-use super::{Error, Tasks};
+use super::{Claimed, Committed, Tasks};
 use crate::domain::{Command, State, Task};
 use crate::engine::{Claim, RenewedLease, StoreError};
+use crate::error::Error;
+use crate::writer::Applied;
 
-/// The delays between the attempts of a task.
-const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
+/// Delay between the attempts of a task.
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
 impl Tasks {
-    /// Claims the task a message is about, for `worker`. `None`: there is nothing to claim,
-    /// the message is a copy or has been overtaken.
+    /// Claims the task of a message for `worker`. Returns `None` if there is nothing to
+    /// claim: the message is a duplicate or the task has changed since.
     pub async fn claim(
         &self,
         ready: &TaskReady,
         worker: &Arc<str>,
         lease: SignedDuration,
-    ) -> Result<Option<(Claim, Task)>, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         let TaskReady::V1 { task_id, generation, version } = *ready;
         let command = Command::Claim { generation, version, worker: worker.clone(), lease };
         match self.apply(None, task_id, command).await {
-            Ok(task) => Ok(Some((Claim { task_id, token: task.state.claim }, task))),
+            Ok(Applied { task, batch_size, .. }) => {
+                let claim = Claim { task_id, token: task.state.claim };
+                Ok(Some(Claimed { claim, task, batch_size: Some(batch_size) }))
+            }
             Err(Error::Store(error)) => Err(error),
             Err(Error::NotFound | Error::KeyReused | Error::Refused(_)) => Ok(None),
         }
     }
 
-    /// The claim that `worker` has on the task a message is about, got by a call whose
-    /// answer it never heard. Only for a worker that knows that it runs no such attempt, and
-    /// that has asked for this one since `since`: what was claimed before is of another one
-    /// that went by the same name, and died.
+    /// Returns the claim of a call to [`Tasks::claim`] whose response was lost.
+    ///
+    /// The caller has to know that it runs no attempt of this task, and to pass the time
+    /// `since` of its first call: an older claim under the same worker name belongs to a
+    /// worker that has died.
     pub async fn recover_lost_claim(
         &self,
         ready: &TaskReady,
         worker: &str,
         since: Timestamp,
-    ) -> Result<Option<(Claim, Task)>, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         let TaskReady::V1 { task_id, generation, .. } = *ready;
-        let read = self.read(task_id).await?;
-        let is_its_own = |task: &Task| {
+        let task = self.read(task_id).await?;
+        let is_own = |task: &Task| {
             let State { status, worker: holder, .. } = &task.state;
             *status == Status::Executing
                 && task.state.generation == generation
@@ -54,62 +60,64 @@ impl Tasks {
                 && task.state.started_at >= Some(since)
                 && task.state.lease_until > Some(self.clock.now())
         };
-        let own = read.filter(is_its_own);
-        Ok(own.map(|task| (Claim { task_id, token: task.state.claim }, task)))
+        Ok(task.filter(is_own).map(|task| {
+            let claim = Claim { task_id, token: task.state.claim };
+            Claimed { claim, task, batch_size: None }
+        }))
     }
 
-    /// Notes how far an attempt is.
+    /// Records the progress of an attempt, from 0 to 1.
     pub async fn progress(
         &self,
         claim: Claim,
         progress: f64,
         message: Option<String>,
-    ) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Progress { claim, progress, message }).await
+    ) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::Progress { claim, progress, message }).await
     }
 
-    /// Ends a task with a result.
-    pub async fn finish(&self, claim: Claim, result: Box<RawValue>) -> Result<Task, Error> {
+    /// Finishes a task with a result.
+    pub async fn finish(&self, claim: Claim, result: Box<RawValue>) -> Result<Committed, Error> {
         let result = Arc::from(result);
-        self.held(claim, |claim| Command::Finish { claim, result }).await
+        self.apply_claimed(claim, |claim| Command::Finish { claim, result }).await
     }
 
-    /// Notes that an attempt failed in a way that another one may mend. `jitter`, from 0
-    /// to 1, spreads the attempts that follow.
+    /// Records a failed attempt and schedules the next one, if any is left. `jitter` from 0
+    /// to 1 spreads retries.
     pub async fn retry(
         &self,
         claim: Claim,
         attempt: u32,
         error: TaskError,
         jitter: f64,
-    ) -> Result<Task, Error> {
-        let delay = BACKOFF.delay(attempt.saturating_sub(1), jitter);
+    ) -> Result<Committed, Error> {
+        let delay = RETRY_BACKOFF.delay(attempt.saturating_sub(1), jitter);
         let retry_in = Some(SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX));
-        self.held(claim, |claim| Command::Fail { claim, error, retry_in }).await
+        self.apply_claimed(claim, |claim| Command::Fail { claim, error, retry_in }).await
     }
 
-    /// Ends a task as failed.
-    pub async fn fail(&self, claim: Claim, error: TaskError) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Fail { claim, error, retry_in: None }).await
+    /// Fails a task without a further attempt.
+    pub async fn fail(&self, claim: Claim, error: TaskError) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::Fail { claim, error, retry_in: None }).await
     }
 
-    /// Ends a task whose running attempt was stopped because its owner asked for it.
-    pub async fn confirm_cancel(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::ConfirmCancel { claim }).await
+    /// Cancels a task whose attempt was stopped at the owner's request.
+    pub async fn confirm_cancel(&self, claim: Claim) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::ConfirmCancel { claim }).await
     }
 
-    /// Ends a task whose running attempt was stopped at its ttl.
-    pub async fn exceed_ttl(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::ExceedTtl { claim }).await
+    /// Cancels a task whose attempt was stopped at its ttl.
+    pub async fn exceed_ttl(&self, claim: Claim) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::ExceedTtl { claim }).await
     }
 
-    /// Hands a task back unfinished; the attempt isn't counted.
-    pub async fn release(&self, claim: Claim) -> Result<Task, Error> {
-        self.held(claim, |claim| Command::Release { claim }).await
+    /// Returns an unfinished task to the queue. The attempt is not counted.
+    pub async fn release(&self, claim: Claim) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::Release { claim }).await
     }
 
-    /// Renews the leases of all that a worker holds. Claims that are missing in the answer
-    /// are lost: their attempts must stop, nothing they write counts.
+    /// Renews the leases of `claims`. Claims missing from the result are lost: their attempts
+    /// have to stop, and nothing they write is accepted.
     pub async fn renew(
         &self,
         claims: &[Claim],
@@ -119,11 +127,13 @@ impl Tasks {
         self.engine.renew(claims, until).await
     }
 
-    async fn held(
+    async fn apply_claimed(
         &self,
         claim: Claim,
         command: impl FnOnce(u64) -> Command,
-    ) -> Result<Task, Error> {
-        self.apply(None, claim.task_id, command(claim.token)).await
+    ) -> Result<Committed, Error> {
+        let Applied { task, batch_size, .. } =
+            self.apply(None, claim.task_id, command(claim.token)).await?;
+        Ok(Committed { task, batch_size })
     }
 }

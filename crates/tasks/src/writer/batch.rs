@@ -1,4 +1,4 @@
-//! A transaction in the making.
+//! The transaction under construction.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,61 +8,56 @@ use miniapp_runtime::clock::id_at;
 use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 
-use super::Applied;
+use super::request::{Applied, Response};
 use crate::domain::Task;
 use crate::engine::{Change, IdempotencyKey, Insert};
-use crate::tasks::Error;
 
-/// What a request gets.
-pub(super) type Answer = Result<Applied, Error>;
-
-/// Gathers what requests want to have written at one time.
+/// Collects the writes of several requests. Requests are identified by their index.
 pub(super) struct Batch {
     now: Timestamp,
     pub inserts: Vec<Insert>,
     /// The request of each insert.
     pub insert_requests: Vec<usize>,
-    /// Where the insert with a key is.
-    keys: HashMap<(Uuid, String), usize>,
-    /// By the place of an insert: other requests with its key, and their digests.
-    pub copies: HashMap<usize, Vec<(usize, [u8; 32])>>,
-    /// One change a task, however many requests it combines.
+    /// Index of the insert with an owner's idempotency key.
+    inserts_by_key: HashMap<(Uuid, String), usize>,
+    /// For an insert: other requests with the same key, and their digests.
+    pub duplicates: HashMap<usize, Vec<(usize, [u8; 32])>>,
+    /// One change per task, which may combine several requests.
     pub changes: Vec<Change>,
-    /// What the requests of each change get once it is stored.
-    pub change_requests: Vec<Vec<(usize, Answer)>>,
-    /// Where a task's change is in `changes`.
-    places: HashMap<Uuid, usize>,
-    /// What requests get that want nothing written.
-    pub decided: Vec<(usize, Answer)>,
+    /// For each change: the responses to its requests once it is stored.
+    pub change_responses: Vec<Vec<(usize, Response)>>,
+    /// Index of a task's change in `changes`.
+    changes_by_task: HashMap<Uuid, usize>,
+    /// Responses to requests that need no write.
+    pub decided: Vec<(usize, Response)>,
 }
 
 impl Batch {
-    /// Nothing yet, to be written as of `now`.
     pub fn new(now: Timestamp) -> Self {
         Self {
             now,
             inserts: Vec::new(),
             insert_requests: Vec::new(),
-            keys: HashMap::new(),
-            copies: HashMap::new(),
+            inserts_by_key: HashMap::new(),
+            duplicates: HashMap::new(),
             changes: Vec::new(),
-            change_requests: Vec::new(),
-            places: HashMap::new(),
+            change_responses: Vec::new(),
+            changes_by_task: HashMap::new(),
             decided: Vec::new(),
         }
     }
 
-    /// The task as it will be, if the batch changes it.
+    /// Returns the task as the batch changes it so far.
     pub fn changed(&self, id: &Uuid) -> Option<&Task> {
-        self.places.get(id).map(|&place| &self.changes[place].task)
+        self.changes_by_task.get(id).map(|&index| &self.changes[index].task)
     }
 
-    /// Adds a task. One whose key is in the batch already gets the answer of the other.
-    pub fn submit(&mut self, index: usize, task: &Task, key: Option<&IdempotencyKey>) {
+    /// Adds a task. A duplicate of a key in this batch gets the response of the first one.
+    pub fn submit(&mut self, request: usize, task: &Task, key: Option<&IdempotencyKey>) {
         if let Some(key) = key {
-            match self.keys.entry((task.owner, key.key.clone())) {
+            match self.inserts_by_key.entry((task.owner, key.key.clone())) {
                 Entry::Occupied(first) => {
-                    self.copies.entry(*first.get()).or_default().push((index, key.digest));
+                    self.duplicates.entry(*first.get()).or_default().push((request, key.digest));
                     return;
                 }
                 Entry::Vacant(vacant) => {
@@ -74,36 +69,43 @@ impl Batch {
         task.state.changed_at = self.now.max(task.spec.created_at);
         let event = event(&task, EventType::Created, task.spec.created_at);
         self.inserts.push(Insert { task, event, key: key.cloned() });
-        self.insert_requests.push(index);
+        self.insert_requests.push(request);
     }
 
-    /// Adds a change that made `task` from the version `from`.
-    pub fn change(&mut self, index: usize, task: Task, from: u64, kind: EventType, at: Timestamp) {
+    /// Adds a change to `task`, made from version `from`.
+    pub fn change(
+        &mut self,
+        request: usize,
+        task: Task,
+        from: u64,
+        kind: EventType,
+        at: Timestamp,
+    ) {
         let event = event(&task, kind, at);
-        let done = Ok(Applied { task: task.clone(), is_new: true });
-        if let Some(&place) = self.places.get(&task.id) {
-            self.changes[place].task = task;
-            self.changes[place].events.push(event);
-            self.change_requests[place].push((index, done));
+        let response = Ok(Applied::changed(task.clone()));
+        if let Some(&index) = self.changes_by_task.get(&task.id) {
+            self.changes[index].task = task;
+            self.changes[index].events.push(event);
+            self.change_responses[index].push((request, response));
         } else {
-            self.places.insert(task.id, self.changes.len());
+            self.changes_by_task.insert(task.id, self.changes.len());
             self.changes.push(Change { task, from_version: from, events: vec![event] });
-            self.change_requests.push(vec![(index, done)]);
+            self.change_responses.push(vec![(request, response)]);
         }
     }
 
-    /// Adds what is to be answered about a task without a change. Where that builds on a
-    /// change of the batch, it holds only once the change is stored.
-    pub fn answer(&mut self, index: usize, id: &Uuid, answer: Answer) {
-        match self.places.get(id) {
-            Some(&place) => self.change_requests[place].push((index, answer)),
-            None => self.decided.push((index, answer)),
+    /// Adds a response that needs no write. If it depends on a change of this batch, it is
+    /// valid only once that change is stored.
+    pub fn respond(&mut self, request: usize, id: &Uuid, response: Response) {
+        match self.changes_by_task.get(id) {
+            Some(&index) => self.change_responses[index].push((request, response)),
+            None => self.decided.push((request, response)),
         }
     }
 }
 
-/// An event of `task`. Its id carries the time of the change, as the task does, so that
-/// whoever knows the one finds the other.
+/// Creates an event of `task`. Its id contains the task's `changed_at`, so that either one
+/// can be found from the other.
 fn event(task: &Task, kind: EventType, at: Timestamp) -> Event {
     task.event(id_at(task.state.changed_at), kind, at)
 }

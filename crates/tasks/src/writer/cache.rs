@@ -1,4 +1,4 @@
-//! What the writer remembers between transactions.
+//! The writer's cache of recently written tasks.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 
-/// How many tasks are remembered.
+/// Maximum number of cached tasks.
 const CACHE_CAPACITY: usize = 2 * 1024;
-/// Tasks with more data than this are loaded again instead, to bound memory.
+/// Tasks with more input data than this many bytes are not cached.
 const MAX_CACHED_DATA: usize = 4 * 1024;
 
-/// Tasks as this process saw them last, the oldest forgotten first. What it remembers may
-/// be old; the version guard of each write finds that out.
+/// Tasks as this process last wrote them, evicted in insertion order. Entries may be stale:
+/// the version guard of each write detects that.
 #[derive(Default)]
 pub(super) struct TaskCache {
     tasks: HashMap<Uuid, Task>,
@@ -24,10 +24,11 @@ impl TaskCache {
         self.tasks.get(id)
     }
 
-    pub fn keep(&mut self, task: &Task) {
+    /// Caches `task`, or removes it if it has ended or is too large.
+    pub fn insert(&mut self, task: &Task) {
         let has_ended = task.state.status.is_terminal();
         if has_ended || task.spec.data.get().len() > MAX_CACHED_DATA {
-            self.forget(&task.id);
+            self.remove(&task.id);
             return;
         }
         if self.tasks.insert(task.id, task.clone()).is_none() {
@@ -40,7 +41,7 @@ impl TaskCache {
         }
     }
 
-    pub fn forget(&mut self, id: &Uuid) {
+    pub fn remove(&mut self, id: &Uuid) {
         self.tasks.remove(id);
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use miniapp_broker::MemoryBroker;
 use miniapp_runtime::clock::{Clock, ManualClock, id_at, new_id};
 use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, InsertOutcome, TakeDue};
 use miniapp_tasks::postgres::PostgresEngine;
-use miniapp_tasks::{Command, Engine, Filter, NewTask, StoreError, Task, Tasks};
+use miniapp_tasks::{
+    Claimed, Command, Engine, Filter, NewTask, Retention, Runtime, StoreError, Task, Tasks,
+};
 use miniapp_test_support::postgres::Server;
 use miniapp_test_support::task::{self, LEASE, raw};
 use miniapp_types::message::TaskReady;
@@ -185,11 +188,15 @@ async fn no_statement_reads_the_whole_table() {
     let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
     let engine = Arc::new(PostgresEngine::new(&settings).expect("an engine"));
     let clock = Arc::new(ManualClock::default());
-    let (tasks, upkeep) = Tasks::new(engine.clone(), clock.clone());
+    let broker = Arc::new(MemoryBroker::new());
+    let day = SignedDuration::from_hours(24);
+    let retention = Retention { ended: day, removed: day };
+    let runtime = Runtime::new(engine.clone(), clock.clone(), broker, retention);
+    let tasks = runtime.tasks().clone();
     for round in 0..3 {
         everything(&tasks, engine.as_ref(), clock.as_ref(), 20 + 200 * round).await;
     }
-    drop((tasks, upkeep, engine));
+    drop((tasks, runtime, engine));
 
     // The counts come with the end of the connections that made them.
     let mut connection = server.connect(&name).await.expect("a connection");
@@ -236,7 +243,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         let ready = TaskReady::V1 { task_id: task.id, generation: 1, version };
         match index % 8 {
             0 | 1 => {
-                let (claim, _) =
+                let Claimed { claim, .. } =
                     tasks.claim(&ready, &worker, LEASE).await.expect("asked").expect("claimed");
                 tasks.renew(&[claim], LEASE).await.expect("renewed");
                 if index % 8 == 0 {

@@ -18,7 +18,7 @@ use miniapp_config::{Database, EngineUrl, Synchronous};
 use miniapp_http::RouterOptions;
 use miniapp_runtime::clock::ManualClock;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claim, Retention, Tasks, open_engine};
+use miniapp_tasks::{Claim, Retention, Runtime, Tasks, open_engine};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Kind, TaskError};
 use serde_json::value::to_raw_value;
@@ -68,11 +68,12 @@ impl Platform {
         let clock = Arc::new(ManualClock::default());
         let broker = Arc::new(MemoryBroker::new());
         let engine = open_engine(&database(&files)).await.expect("a store");
-        let (tasks, upkeep) = Tasks::new(engine, clock.clone());
         let stop = Shutdown::new();
         let forever = SignedDuration::from_hours(24);
         let retention = Retention { ended: forever, removed: forever };
-        tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
+        let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention);
+        let tasks = runtime.tasks().clone();
+        tokio::spawn(runtime.run_until(stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
         let api = Api::new(tasks.clone(), verifier, clock.clone(), false);
@@ -113,7 +114,7 @@ impl Platform {
         let ready = TaskReady::V1 { task_id: id, generation, version };
         let lease = SignedDuration::from_mins(5);
         let claimed = self.tasks.claim(&ready, &"worker-1".into(), lease).await;
-        claimed.expect("a store").expect("a task to claim").0
+        claimed.expect("a store").expect("a task to claim").claim
     }
 
     /// Claims and finishes a waiting task.
@@ -144,7 +145,10 @@ impl Platform {
     /// Returns the tasks of the same store for another process, which publishes no events.
     pub async fn silent_tasks(&self) -> Tasks {
         let engine = open_engine(&database(&self.files)).await.expect("a store");
-        Tasks::new(engine, self.clock.clone()).0
+        let day = SignedDuration::from_hours(24);
+        let retention = Retention { ended: day, removed: day };
+        let broker = Arc::new(MemoryBroker::new());
+        Runtime::new(engine, self.clock.clone(), broker, retention).tasks().clone()
     }
 
     /// Makes every query of the service fail.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use miniapp_tasks::{Error, NewTask, Refusal, Task, Tasks};
+use miniapp_tasks::{Claimed, Error, NewTask, Refusal, Task, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::{EventType, Status};
 use serde_json::value::RawValue;
@@ -41,7 +41,7 @@ async fn submit_many(tasks: &Tasks, owner: Uuid) -> Vec<Task> {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_submits_each_get_their_own_task() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let submitted = submit_many(&tasks, owner).await;
     let ids: HashSet<Uuid> = submitted.iter().map(|task| task.id).collect();
@@ -57,7 +57,7 @@ async fn concurrent_submits_each_get_their_own_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_claims_and_outcomes_each_get_their_own_answer() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let submitted = submit_many(&tasks, Uuid::new_v4()).await;
     // Two workers race for each task.
     let claims = (0..2 * MANY).map(|number| {
@@ -69,7 +69,7 @@ async fn concurrent_claims_and_outcomes_each_get_their_own_answer() {
     for (number, pair) in at_once(claims).await.chunks(2).enumerate() {
         let won: Vec<_> = pair.iter().flatten().collect();
         assert_eq!(won.len(), 1, "{} won task {number}", won.len());
-        let (claim, task) = won[0];
+        let Claimed { claim, task, .. } = won[0];
         assert_eq!((claim.task_id, task.id), (submitted[number].id, submitted[number].id));
         let winner = 2 * number + usize::from(pair[1].is_some());
         assert_eq!(task.state.worker.as_deref(), Some(&*format!("worker {winner}")));
@@ -88,7 +88,7 @@ async fn concurrent_claims_and_outcomes_each_get_their_own_answer() {
         }
     });
     for (number, outcome) in at_once(outcomes).await.into_iter().enumerate() {
-        let task = outcome.expect("held");
+        let task = outcome.expect("held").task;
         assert_eq!(task.id, submitted[number].id);
         let expected = match number % 5 {
             0 => Status::Failed,
@@ -134,7 +134,7 @@ async fn submits_that_race_with_a_key_are_one_task() {
 #[tokio::test]
 async fn a_known_key_is_told_to_a_whole_batch() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let with_key = |digest| NewTask { key: Some(key("the key", digest)), ..new_task(owner) };
     let first = tasks.submit(with_key(1)).await.expect("accepted").task;
@@ -153,7 +153,7 @@ async fn a_known_key_is_told_to_a_whole_batch() {
 #[tokio::test]
 async fn commands_for_one_task_share_a_batch() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let task = submit(&tasks, owner).await;
     let message = ready(&task);
@@ -178,7 +178,7 @@ async fn commands_for_one_task_share_a_batch() {
         tasks.finish(claim, raw("1")),
         tasks.cancel(owner, task.id),
     );
-    assert_eq!(confirmed.expect("held").state.status, Status::Canceled);
+    assert_eq!(confirmed.expect("held").task.state.status, Status::Canceled);
     assert_eq!(restarted.expect("ended").state.generation, 2);
     assert!(matches!(finished, Err(Error::Refused(Refusal::Stale))));
     assert_eq!(canceled.expect("waiting").state.status, Status::Canceled);
@@ -189,7 +189,7 @@ async fn commands_for_one_task_share_a_batch() {
 #[tokio::test]
 async fn a_task_with_much_data_lives_like_others() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let data = raw(&serde_json::json!("x".repeat(200 * 1024)).to_string());
     let new = NewTask { data: data.clone(), ..new_task(owner) };
@@ -206,7 +206,7 @@ async fn a_task_with_much_data_lives_like_others() {
     while let Some(done) = progress.join_next().await {
         done.expect("no panic");
     }
-    let task = tasks.finish(held, data.clone()).await.expect("held");
+    let task = tasks.finish(held, data.clone()).await.expect("held").task;
     let stored = get(&tasks, &task).await;
     assert_eq!(stored.spec.data.get(), data.get());
     assert_eq!(stored.state.result.as_deref().map(RawValue::get), Some(data.get()));
@@ -218,7 +218,7 @@ async fn a_task_with_much_data_lives_like_others() {
 #[tokio::test]
 async fn a_caller_that_goes_away_disturbs_nobody() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let (task, held) = submit_claimed(&tasks, Uuid::new_v4()).await;
     let impatient = tokio::spawn({
         let tasks = tasks.clone();

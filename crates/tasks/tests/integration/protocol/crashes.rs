@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Error, Task, Tasks};
+use miniapp_tasks::{Claimed, Error, Task, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use uuid::Uuid;
 
 use crate::protocol::support::{
-    LEASE, RETENTION, World, error, eventually, get, new_task, raw, seed, timeline,
+    LEASE, World, error, eventually, get, new_task, raw, seed, timeline,
 };
 
 /// How many tasks each client submits in a life, if that is long enough.
@@ -54,7 +54,7 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
         let message = delivery.message.decode().expect("a message about a task");
         let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
         let Some(claimed) = known.noted(claimed.map_err(Error::Store)) else { return };
-        if let Some((claim, task)) = claimed {
+        if let Some(Claimed { claim, task, .. }) = claimed {
             if rng.random_bool(0.3) {
                 known.noted(tasks.progress(claim, 0.5, None).await);
             }
@@ -88,8 +88,9 @@ async fn live<F: Future>(
     end: impl FnOnce(Tasks) -> F,
 ) {
     let broker = Arc::new(MemoryBroker::new());
-    let (tasks, upkeep) = world.idle().await;
-    tokio::spawn(upkeep.run(broker.clone(), RETENTION, Shutdown::new()));
+    let runtime = world.runtime(world.engine().await, broker.clone());
+    let tasks = runtime.tasks().clone();
+    tokio::spawn(runtime.run_until(Shutdown::new()));
     for _ in 0..2 {
         let rng = SmallRng::seed_from_u64(rng.random());
         tokio::spawn(work(tasks.clone(), broker.clone(), known.clone(), rng));

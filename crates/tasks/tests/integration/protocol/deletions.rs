@@ -22,18 +22,18 @@ async fn a_running_task_is_stopped_and_removed() {
     other.delete(owner, task.id).await.expect("running");
     assert!(one.renew(&[held], LEASE).await.expect("a store").is_empty(), "renewed");
     for tasks in [&one, &other] {
-        let answers = [
-            tasks.progress(held, 0.5, None).await,
-            tasks.finish(held, raw("1")).await,
-            tasks.retry(held, 1, error(), 0.5).await,
-            tasks.confirm_cancel(held).await,
-            tasks.release(held).await,
-            tasks.cancel(owner, task.id).await,
-            tasks.restart(owner, task.id).await,
-            tasks.requeue(task.id).await,
+        let results = [
+            tasks.progress(held, 0.5, None).await.map(drop),
+            tasks.finish(held, raw("1")).await.map(drop),
+            tasks.retry(held, 1, error(), 0.5).await.map(drop),
+            tasks.confirm_cancel(held).await.map(drop),
+            tasks.release(held).await.map(drop),
+            tasks.cancel(owner, task.id).await.map(drop),
+            tasks.restart(owner, task.id).await.map(drop),
+            tasks.requeue(task.id).await.map(drop),
         ];
-        for answer in answers {
-            assert!(matches!(answer, Err(Error::NotFound)), "{answer:?}");
+        for result in results {
+            assert!(matches!(result, Err(Error::NotFound)), "{result:?}");
         }
         assert!(matches!(tasks.delete(owner, task.id).await, Err(Error::NotFound)));
         assert!(tasks.get(owner, task.id).await.expect("a store").is_none());
@@ -46,7 +46,7 @@ async fn a_running_task_is_stopped_and_removed() {
 #[tokio::test]
 async fn a_removed_task_is_not_run() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let task = submit(&tasks, owner).await;
     tasks.delete(owner, task.id).await.expect("waiting");
@@ -65,14 +65,14 @@ async fn a_removed_task_is_not_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_tasks_of_an_owner_are_removed() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
     let kept = submit(&tasks, other).await;
     let mut all = join_all((0..600).map(|_| submit(&tasks, owner))).await;
     for (number, task) in all.iter_mut().enumerate().take(300) {
         let held = claim(&tasks, task).await;
         if number < 200 {
-            *task = tasks.finish(held, raw("1")).await.expect("held");
+            *task = tasks.finish(held, raw("1")).await.expect("held").task;
         }
     }
     // Two at once, as when the word of a deleted account comes twice.
@@ -96,7 +96,7 @@ async fn all_tasks_of_an_owner_are_removed() {
 async fn old_tasks_are_forgotten() {
     let world = World::new();
     let owner = Uuid::new_v4();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let waiting = submit(&tasks, owner).await;
     let removed = submit(&tasks, owner).await;
     tasks.delete(owner, removed.id).await.expect("waiting");

@@ -68,7 +68,7 @@ async fn a_delayed_task_waits_for_its_time() {
     let delayed = submit_for(&process.tasks, world.after(60)).await;
     let (retried, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     // Its sixth failure: half a minute.
-    let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("held");
+    let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("held").task;
     assert_eq!(retried_at.state.ready_at, Some(world.after(32)));
     let (message, delivery) = next(&mut *consumer).await;
     assert_eq!(id(&message), retried.id, "the first attempt's");
@@ -109,8 +109,8 @@ async fn what_a_dead_process_owed_is_sent_by_another() {
     let owner = Uuid::new_v4();
     let mut owed = Vec::new();
     {
-        let (tasks, upkeep) = world.idle().await;
-        drop(upkeep);
+        let (tasks, runtime) = world.idle().await;
+        drop(runtime);
         for _ in 0..20 {
             owed.push(submit(&tasks, owner).await.id);
         }

@@ -8,30 +8,30 @@ use jiff::Timestamp;
 use miniapp_broker::{Broker, Queue};
 use miniapp_runtime::clock::Clock as _;
 use miniapp_runtime::health::Condition;
-use miniapp_tasks::{Error, Filter, NewTask, Refusal, Tasks};
+use miniapp_tasks::{Claimed, Error, Filter, NewTask, Refusal, Runtime, Tasks};
 use miniapp_test_support::audit;
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
 
 use crate::protocol::support::{
-    Fault, Faulty, LEASE, RETENTION, World, claim, error, eventually, get, key, kinds, new_task,
-    next, raw, ready, submit, submit_claimed, timeline, try_claim, within,
+    Fault, Faulty, LEASE, World, claim, error, eventually, get, key, kinds, new_task, next, raw,
+    ready, submit, submit_claimed, timeline, try_claim, within,
 };
 
 fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, Error>) {
     assert!(matches!(answer, Err(Error::Store(_))), "{answer:?}");
 }
 
-async fn faulty(world: &World) -> (Arc<Faulty>, Tasks, miniapp_tasks::Maintenance) {
+async fn faulty(world: &World) -> (Arc<Faulty>, Tasks, Runtime) {
     let engine = Faulty::new(world.engine().await);
-    let (tasks, upkeep) = Tasks::new(Arc::clone(&engine) as _, world.clock.clone());
-    (engine, tasks, upkeep)
+    let runtime = world.runtime(Arc::clone(&engine) as _, world.broker.clone());
+    (engine, runtime.tasks().clone(), runtime)
 }
 
 #[tokio::test]
 async fn a_submit_can_be_tried_again() {
     let world = World::new();
-    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let (engine, tasks, _runtime) = faulty(&world).await;
     for (fault, count) in [(Fault::Before, 0), (Fault::After, 1)] {
         let owner = Uuid::new_v4();
         let keyed = || NewTask { key: Some(key("the key", 1)), ..new_task(owner) };
@@ -53,7 +53,7 @@ async fn a_submit_can_be_tried_again() {
 #[tokio::test]
 async fn every_change_can_be_tried_again() {
     let world = World::new();
-    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let (engine, tasks, _runtime) = faulty(&world).await;
     for fault in [Fault::Before, Fault::After] {
         let owner = Uuid::new_v4();
         let (task, held) = submit_claimed(&tasks, owner).await;
@@ -65,7 +65,7 @@ async fn every_change_can_be_tried_again() {
         is_unavailable(&tasks.finish(held, raw("1")).await);
         let again = tasks.finish(held, raw("1")).await;
         match fault {
-            Fault::Before => assert_eq!(again.expect("held").state.status, Status::Finished),
+            Fault::Before => assert_eq!(again.expect("held").task.state.status, Status::Finished),
             // It had counted, and does so once.
             Fault::After => assert!(matches!(again, Err(Error::Refused(Refusal::Stale)))),
         }
@@ -124,7 +124,7 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
 #[tokio::test]
 async fn a_claim_whose_answer_got_lost_is_found() {
     let world = World::new();
-    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let (engine, tasks, _runtime) = faulty(&world).await;
     let task = submit(&tasks, Uuid::new_v4()).await;
     let since = world.clock.now();
     let unheard =
@@ -132,7 +132,7 @@ async fn a_claim_whose_answer_got_lost_is_found() {
     assert!(unheard().await.is_none(), "nobody claimed it");
     engine.fail_once(Fault::After);
     assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
-    let (held, claimed) = unheard().await.expect("it is claimed");
+    let Claimed { claim: held, task: claimed, .. } = unheard().await.expect("it is claimed");
     assert_eq!(claimed.state.status, Status::Executing);
     // A worker that died, and was started again under its name, hasn't asked for it.
     world.clock.advance(Duration::from_millis(1));
@@ -148,7 +148,7 @@ async fn a_claim_whose_answer_got_lost_is_found() {
 #[tokio::test]
 async fn a_batch_fails_together() {
     let world = World::new();
-    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let (engine, tasks, _runtime) = faulty(&world).await;
     let owner = Uuid::new_v4();
     for fault in [Fault::Before, Fault::After] {
         let all = join_all((0..100).map(|_| submit(&tasks, owner))).await;
@@ -176,7 +176,7 @@ async fn a_batch_fails_together() {
 #[tokio::test]
 async fn what_builds_on_a_failed_change_fails_with_it() {
     let world = World::new();
-    let (engine, tasks, _upkeep) = faulty(&world).await;
+    let (engine, tasks, _runtime) = faulty(&world).await;
     let owner = Uuid::new_v4();
     let (task, held) = submit_claimed(&tasks, owner).await;
     engine.fail_once(Fault::Before);
@@ -195,7 +195,7 @@ async fn upkeep_outlives_an_outage_of_the_store() {
     let owner = Uuid::new_v4();
     let (running, _) = submit_claimed(&process.tasks, owner).await;
     let (waiting, held) = submit_claimed(&process.tasks, owner).await;
-    let retried = process.tasks.retry(held, 1, error(), 0.5).await.expect("held");
+    let retried = process.tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
     engine.is_away(true);
     is_unavailable(&process.tasks.submit(new_task(owner)).await);
     is_unavailable(&process.tasks.cancel(owner, running.id).await);
@@ -226,17 +226,17 @@ async fn upkeep_outlives_an_outage_of_the_store() {
 #[tokio::test]
 async fn what_breaks_is_not_hidden() {
     let world = World::new();
-    let (engine, tasks, upkeep) = faulty(&world).await;
-    let served = upkeep.during(world.broker.clone(), RETENTION, async {
+    let (engine, tasks, runtime) = faulty(&world).await;
+    let served = runtime.run(async {
         submit(&tasks, Uuid::new_v4()).await;
         tasks.condition().await.expect("works");
         "all of it"
     });
     assert_eq!(served.await.expect("works"), "all of it");
 
-    let (broken, _tasks, upkeep) = faulty(&world).await;
+    let (broken, _tasks, runtime) = faulty(&world).await;
     broken.breaks();
-    let ended = upkeep.during(world.broker.clone(), RETENTION, std::future::pending::<()>());
+    let ended = runtime.run(std::future::pending::<()>());
     assert!(within("the end of what broke", ended).await.expect_err("broken").is_panic());
 
     engine.plan(|| panic!("on purpose"));

@@ -95,14 +95,14 @@ async fn a_renewed_lease_is_never_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn renewals_and_outcomes_meet() {
     let world = World::new();
-    let (worker, _upkeep) = world.idle().await;
+    let (worker, _runtime) = world.idle().await;
     for _ in 0..50 {
         let (task, held) = submit_claimed(&worker, Uuid::new_v4()).await;
         let claims = [held];
         let (renewed, finished) =
             tokio::join!(worker.renew(&claims, LEASE), worker.finish(held, raw("1")));
         let renewals = renewed.expect("a store").len() as u64;
-        assert_eq!(finished.expect("held").state.status, Status::Finished);
+        assert_eq!(finished.expect("held").task.state.status, Status::Finished);
         audit::check(&get(&worker, &task).await, &timeline(&worker, &task).await, renewals);
     }
 }
@@ -145,15 +145,15 @@ async fn a_canceled_task_that_loses_its_worker_is_canceled() {
 #[tokio::test]
 async fn handing_back_costs_nothing() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let new = miniapp_tasks::NewTask { max_attempts: 1, ..new_task(Uuid::new_v4()) };
     let mut task = tasks.submit(new).await.expect("accepted").task;
     for _ in 0..10 {
         let held = claim(&tasks, &task).await;
-        task = tasks.release(held).await.expect("held");
+        task = tasks.release(held).await.expect("held").task;
         assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
     }
     let held = claim(&tasks, &task).await;
-    let task = tasks.retry(held, 1, error(), 0.5).await.expect("held");
+    let task = tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
     assert_eq!(task.state.status, Status::Failed, "its only attempt was spent");
 }

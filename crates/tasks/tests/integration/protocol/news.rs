@@ -21,7 +21,7 @@ async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
     for round in 0..number % 4 {
         let held = claim(tasks, &task).await;
         tasks.progress(held, 0.5, Some(format!("round {round}"))).await.expect("held");
-        task = tasks.retry(held, 1, error(), 0.5).await.expect("held");
+        task = tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
     }
     if number.is_multiple_of(2) {
         tasks.cancel(owner, task.id).await.ok();

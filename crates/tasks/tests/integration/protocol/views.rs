@@ -60,7 +60,7 @@ async fn a_refusal_waits_for_what_it_builds_on() {
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
     let (task, old) = submit_claimed(&one, owner).await;
-    let released = other.release(old).await.expect("held");
+    let released = other.release(old).await.expect("held").task;
     let held = claim(&other, &released).await;
 
     let (late, canceled) = tokio::join!(one.finish(old, raw("1")), one.cancel(owner, task.id));
@@ -75,7 +75,7 @@ async fn a_refusal_waits_for_what_it_builds_on() {
 #[tokio::test]
 async fn a_doubt_doesnt_hide_the_task_from_others() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
     let task = submit(&tasks, owner).await;
     let message = ready(&task);
@@ -101,7 +101,7 @@ async fn stale_messages_claim_nothing() {
     let mut newest = task;
     for _ in 0..3 {
         let held = claim(&one, &newest).await;
-        let released = other.release(held).await.expect("held");
+        let released = other.release(held).await.expect("held").task;
         messages.push(ready(&released));
         let canceled = one.cancel(owner, released.id).await.expect("waiting");
         newest = other.restart(owner, canceled.id).await.expect("ended");
@@ -120,7 +120,7 @@ async fn stale_messages_claim_nothing() {
 #[tokio::test]
 async fn tasks_of_others_are_not_there() {
     let world = World::new();
-    let (tasks, _upkeep) = world.idle().await;
+    let (tasks, _runtime) = world.idle().await;
     let (owner, stranger) = (Uuid::new_v4(), Uuid::new_v4());
     let task = submit(&tasks, owner).await;
     assert!(tasks.get(stranger, task.id).await.expect("a store").is_none());

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Config;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Retention, Tasks};
+use miniapp_tasks::{Retention, Runtime, Tasks};
 use miniapp_worker::kinds::Kinds;
 use miniapp_worker::{Dependencies, WorkerConfig};
 use parking_lot::Mutex;
@@ -127,9 +127,10 @@ impl Process {
         let store = Arc::new(StorePort(handle.clone()));
         let off = SignedDuration::from_millis(world.draw(-50..50));
         let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
-        let (tasks, upkeep) = Tasks::new(store, clock.clone());
+        let runtime = Runtime::new(store, clock.clone(), broker.clone(), RETENTION);
+        let tasks = runtime.tasks().clone();
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
-        let upkeep = tokio::spawn(upkeep.run(broker.clone(), RETENTION, drained.clone()));
+        let upkeep = tokio::spawn(runtime.run_until(drained.clone()));
         handle.parts.lock().push(upkeep.abort_handle());
         let main: JoinHandle<()> = match role {
             Role::Api => {

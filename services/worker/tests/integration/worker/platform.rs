@@ -8,7 +8,7 @@ use miniapp_broker::{Broker, MemoryBroker, Message, Queue};
 use miniapp_config::{Config, Database, EngineUrl, Synchronous};
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{NewTask, Retention, Task, Tasks, open_engine};
+use miniapp_tasks::{NewTask, Retention, Runtime, Task, Tasks, open_engine};
 use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
 use miniapp_worker::{Dependencies, WorkerConfig};
@@ -210,9 +210,10 @@ async fn open(
     let url = EngineUrl::new(format!("sqlite://{}", files.path().join("tasks.db").display()));
     let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
     let engine = open_engine(&database).await.expect("a store");
-    let (tasks, upkeep) = Tasks::new(engine, clock.clone());
     let hour = SignedDuration::from_hours(1);
     let retention = Retention { ended: hour, removed: hour };
-    tokio::spawn(upkeep.run(broker.clone(), retention, stop.clone()));
+    let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention);
+    let tasks = runtime.tasks().clone();
+    tokio::spawn(runtime.run_until(stop.clone()));
     tasks
 }

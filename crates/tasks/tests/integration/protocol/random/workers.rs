@@ -62,6 +62,7 @@ async fn claim(
 ) -> Result<Option<(Claim, Task)>, StoreError> {
     let message = delivery.message.decode().expect("a message about a task");
     let claimed = tasks.claim(&message, &format!("worker {number}").into(), LEASE).await?;
+    let claimed = claimed.map(|claimed| (claimed.claim, claimed.task));
     if let Some((claim, _)) = &claimed {
         assert!(stage.notes.claims.lock().insert(*claim), "{claim:?} was given twice");
     }

@@ -14,7 +14,7 @@ use miniapp_runtime::clock::ManualClock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::sqlite::SqliteEngine;
-use miniapp_tasks::{Claim, Engine, Maintenance, NewTask, Retention, Task, Tasks};
+use miniapp_tasks::{Claim, Engine, NewTask, Retention, Runtime, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Event, EventType, TaskError};
 use miniapp_types::trace::TraceContext;
@@ -54,22 +54,26 @@ impl World {
         Arc::new(SqliteEngine::open(&url, false).await.expect("a store"))
     }
 
-    /// Tasks of another process that does nothing by itself.
-    pub async fn idle(&self) -> (Tasks, Maintenance) {
-        Tasks::new(self.engine().await, self.clock.clone())
+    /// Returns the tasks of another process whose background loops do not run.
+    pub async fn idle(&self) -> (Tasks, Runtime) {
+        let runtime = self.runtime(self.engine().await, self.broker.clone());
+        (runtime.tasks().clone(), runtime)
     }
 
-    /// Another process. The broker is one that outlives processes.
+    pub fn runtime(&self, engine: Arc<dyn Engine>, broker: Arc<dyn Broker>) -> Runtime {
+        Runtime::new(engine, self.clock.clone(), broker, RETENTION)
+    }
+
+    /// Starts another process. Its broker survives processes.
     pub async fn process(&self) -> Process {
         self.process_on(self.engine().await)
     }
 
     pub fn process_on(&self, engine: Arc<dyn Engine>) -> Process {
-        let (tasks, upkeep) = Tasks::new(engine, self.clock.clone());
-        let stop = Shutdown::new();
-        let broker = Arc::new(Durable(self.broker.clone()));
-        let upkeep = tokio::spawn(upkeep.run(broker, RETENTION, stop.clone()));
-        Process { tasks, stop, upkeep }
+        let runtime = self.runtime(engine, Arc::new(Durable(self.broker.clone())));
+        let (tasks, stop) = (runtime.tasks().clone(), Shutdown::new());
+        let runtime = tokio::spawn(runtime.run_until(stop.clone()));
+        Process { tasks, stop, runtime }
     }
 
     pub async fn consume(&self, prefetch: u16) -> Box<dyn Consumer> {
@@ -85,14 +89,14 @@ impl World {
 pub struct Process {
     pub tasks: Tasks,
     stop: Shutdown,
-    upkeep: JoinHandle<()>,
+    runtime: JoinHandle<()>,
 }
 
 impl Process {
     /// Ends it as told.
     pub async fn stop(self) {
         self.stop.begin();
-        within("the end of a process", self.upkeep).await.expect("no panic");
+        within("the end of a process", self.runtime).await.expect("no panic");
     }
 }
 
@@ -148,7 +152,8 @@ pub fn ready(task: &Task) -> TaskReady {
 }
 
 pub async fn try_claim(tasks: &Tasks, ready: &TaskReady) -> Option<(Claim, Task)> {
-    tasks.claim(ready, &"worker".into(), LEASE).await.expect("a store")
+    let claimed = tasks.claim(ready, &"worker".into(), LEASE).await.expect("a store");
+    claimed.map(|claimed| (claimed.claim, claimed.task))
 }
 
 pub async fn claim(tasks: &Tasks, task: &Task) -> Claim {
