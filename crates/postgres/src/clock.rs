@@ -1,4 +1,4 @@
-//! The database's time.
+//! The clock of the database server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use sqlx::Row as _;
 use crate::DatabaseError;
 use crate::database::Database;
 
-/// How often the clocks are compared.
+/// Interval of the clock comparisons.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
-/// How often as long as that never succeeded.
+/// Interval until the first comparison succeeds.
 const INITIAL_SYNC_INTERVAL: Duration = Duration::from_millis(500);
-/// The best of so many comparisons counts: the one with the fastest answer.
+/// Number of samples per comparison. The one with the shortest round trip is used.
 const SAMPLES: usize = 3;
-/// From how many microseconds on a difference is worth a line in the log.
+/// Differences from this many microseconds on are logged.
 const LOG_THRESHOLD_MICROS: i64 = 1_000_000;
 
-/// The time that all processes on the database go by: its own, or that of the `machine`
-/// where the database is a file on it.
+/// Returns the clock that all processes of a database share: the server's clock, or the
+/// `machine` clock for a SQLite file.
 pub async fn open_clock(
     settings: &Settings,
     machine: Arc<dyn Clock>,
@@ -36,54 +36,56 @@ pub async fn open_clock(
     Ok(DatabaseClock::start(database, machine).await)
 }
 
-/// Tells the time of the database's machine, so that processes agree on when a lease ends
-/// whatever their own machines say.
+/// Follows the database server's clock, so that processes agree on the end of a lease
+/// regardless of their machines' clocks.
 ///
-/// Between comparisons it goes by a clock that nobody sets, not by the machine's time of
-/// day. Until the first one succeeds it tells the machine's time.
+/// Between comparisons it uses the monotonic clock. Until the first comparison succeeds it
+/// starts from the machine's time.
 pub struct DatabaseClock {
-    began: Instant,
-    /// The database's time at `began`, in microseconds since 1970.
-    began_at: AtomicI64,
+    started: Instant,
+    /// The database's time at `started`, in microseconds since 1970.
+    started_at: AtomicI64,
     monotonic: MonotonicTime,
     machine: Arc<dyn Clock>,
 }
 
 impl DatabaseClock {
-    /// Compares the clocks now, and again and again for as long as this is in use.
+    /// Compares the clocks now and then periodically until the clock is dropped.
     pub async fn start(database: Arc<Database>, machine: Arc<dyn Clock>) -> Arc<Self> {
         let clock = Arc::new(Self {
-            began: Instant::now(),
-            began_at: AtomicI64::new(machine.now().as_microsecond()),
+            started: Instant::now(),
+            started_at: AtomicI64::new(machine.now().as_microsecond()),
             monotonic: MonotonicTime::default(),
             machine,
         });
-        let mut known = clock.compare(&database).await.is_ok();
+        let mut is_synced = clock.sync(&database).await.is_ok();
         let weak = Arc::downgrade(&clock);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(if known { SYNC_INTERVAL } else { INITIAL_SYNC_INTERVAL }).await;
+                tokio::time::sleep(if is_synced { SYNC_INTERVAL } else { INITIAL_SYNC_INTERVAL })
+                    .await;
                 let Some(clock) = weak.upgrade() else { return };
-                match clock.compare(&database).await {
-                    Ok(()) => known = true,
-                    Err(fault) => tracing::debug!(%fault, "could not ask the database's time"),
+                match clock.sync(&database).await {
+                    Ok(()) => is_synced = true,
+                    Err(error) => tracing::debug!(%error, "reading the database's clock failed"),
                 }
             }
         });
         clock
     }
 
-    /// Asks the database for the time.
-    async fn compare(&self, database: &Database) -> Result<(), DatabaseError> {
-        const ASK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    /// Reads the database's clock.
+    async fn sync(&self, database: &Database) -> Result<(), DatabaseError> {
+        const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
         let mut best: Option<Sample> = None;
         for _ in 0..SAMPLES {
-            let asked = self.began.elapsed();
-            let row = database.fetch_optional(|| sqlx::query(ASK)).await?;
-            let took = self.began.elapsed().saturating_sub(asked);
+            let sent_at = self.started.elapsed();
+            let row = database.fetch_optional(|| sqlx::query(NOW)).await?;
+            let round_trip = self.started.elapsed().saturating_sub(sent_at);
             let Some(row) = row else { continue };
-            let told: i64 = row.try_get(0)?;
-            let sample = Sample { began_at: told - micros(asked + took / 2), took };
+            let server_time: i64 = row.try_get(0)?;
+            let started_at = server_time - micros(sent_at + round_trip / 2);
+            let sample = Sample { started_at, round_trip };
             best = Some(best.map_or(sample, |best| best.better(sample)));
         }
         if let Some(best) = best {
@@ -93,21 +95,21 @@ impl DatabaseClock {
     }
 
     fn set(&self, sample: Sample) {
-        let before = self.began_at.load(Ordering::Relaxed);
-        let change = sample.began_at - before;
-        // What may only be the way of the question isn't worth a step.
-        if change.abs() <= micros(sample.took) {
+        let before = self.started_at.load(Ordering::Relaxed);
+        let change = sample.started_at - before;
+        // Within the error of the measurement.
+        if change.abs() <= micros(sample.round_trip) {
             return;
         }
-        self.began_at.store(sample.began_at, Ordering::Relaxed);
+        self.started_at.store(sample.started_at, Ordering::Relaxed);
         if change.abs() >= LOG_THRESHOLD_MICROS {
             let machine = self.machine.now().as_microsecond();
-            let ahead = machine - (sample.began_at + micros(self.began.elapsed()));
+            let ahead = machine - (sample.started_at + micros(self.started.elapsed()));
             let seconds = Duration::from_micros(ahead.unsigned_abs()).as_secs_f64().round();
             let direction = if ahead < 0 { "behind" } else { "ahead of" };
             tracing::warn!(
                 seconds,
-                "this machine's clock is {direction} the database's, which is the one that counts"
+                "this machine's clock is {direction} the database's, which is used"
             );
         }
     }
@@ -115,8 +117,8 @@ impl DatabaseClock {
 
 impl Clock for DatabaseClock {
     fn now(&self) -> Timestamp {
-        let told = self.began_at.load(Ordering::Relaxed) + micros(self.began.elapsed());
-        Timestamp::from_microsecond(self.monotonic.observe(told)).unwrap_or(Timestamp::MAX)
+        let time = self.started_at.load(Ordering::Relaxed) + micros(self.started.elapsed());
+        Timestamp::from_microsecond(self.monotonic.observe(time)).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -126,18 +128,18 @@ impl fmt::Debug for DatabaseClock {
     }
 }
 
-/// A comparison of the clocks.
+/// One reading of the database's clock.
 #[derive(Clone, Copy)]
 struct Sample {
-    /// What it makes of `DatabaseClock::began_at`.
-    began_at: i64,
-    /// How long the answer took: how wrong it can be.
-    took: Duration,
+    /// The resulting `DatabaseClock::started_at`.
+    started_at: i64,
+    /// The bound of its error.
+    round_trip: Duration,
 }
 
 impl Sample {
     fn better(self, other: Self) -> Self {
-        if other.took < self.took { other } else { self }
+        if other.round_trip < self.round_trip { other } else { self }
     }
 }
 

@@ -1,46 +1,45 @@
-//! What can go wrong with a database, sorted by what helps.
+//! Errors of the database, classified by what helps.
 
 use sqlx::Error;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
-/// Why a statement gave no answer. The text is for those who run the platform; it names
-/// the server, never a password and nothing that was stored.
+/// Why a statement failed. The message is for operators: it may name the server, but never
+/// contains credentials or stored data.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The server can't be reached, or the connection broke: the statement may have been
-    /// done or not.
+    /// The server is unreachable or the connection broke. The statement may have been
+    /// executed.
     #[error("{0}")]
     ConnectionLost(String),
-    /// Somebody else was in the way and the server gave up on this transaction. It left
-    /// nothing; at once again is right.
+    /// A serialization failure or deadlock. The transaction was rolled back and can be
+    /// repeated immediately.
     #[error("{0}")]
     Conflict(String),
-    /// The server doesn't do it now: it is full, or took too long. It left nothing; later
-    /// again is right.
+    /// The server refused the statement for now, for example because it is full or the
+    /// statement took too long. Nothing was changed; retrying later may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// It is a standby, or was set to only read.
-    #[error("the database only reads; is it a standby?")]
+    /// The server is a standby or its transactions are read-only.
+    #[error("the database is read-only; is it a standby?")]
     ReadOnly,
-    /// It would break the constraint of this name.
+    /// The named constraint was violated.
     #[error("the constraint {0} is violated")]
     ConstraintViolation(String),
-    /// Statement and schema don't fit.
+    /// The statement does not match the schema, or the data cannot be decoded.
     #[error("{0}")]
     Internal(String),
 }
 
 impl DatabaseError {
-    /// Whether trying again later may help.
+    /// Returns `true` if retrying may succeed.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::ConstraintViolation(_) | Self::Internal(_))
     }
 
-    /// Whether the connection that it came from can be used again.
+    /// Returns `true` if the connection is still usable.
     pub(crate) fn keeps_connection(&self) -> bool {
-        // A primary that turned standby won't become one again: another connection may lead
-        // to its successor.
+        // After a failover, a new connection may reach the new primary.
         !matches!(self, Self::ConnectionLost(_) | Self::ReadOnly)
     }
 }
@@ -49,7 +48,7 @@ impl From<Error> for DatabaseError {
     fn from(error: Error) -> Self {
         match error {
             Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
-                Some(error) => of_server(error),
+                Some(error) => classify(error),
                 None => Self::Internal(error.to_string()),
             },
             Error::ColumnDecode { .. }
@@ -61,7 +60,7 @@ impl From<Error> for DatabaseError {
             | Error::InvalidArgument(_)
             | Error::RowNotFound
             | Error::TypeNotFound { .. } => Self::Internal(error.to_string()),
-            // Io, Tls, Protocol: whatever was under way, its answer won't come.
+            // Io, Tls, Protocol: the response of a running statement is lost.
             error => Self::ConnectionLost(error.to_string()),
         }
     }
@@ -80,24 +79,24 @@ impl From<MigrateError> for DatabaseError {
     }
 }
 
-/// Sorts by SQLSTATE.
-fn of_server(error: &PgDatabaseError) -> DatabaseError {
+/// Classifies by SQLSTATE.
+fn classify(error: &PgDatabaseError) -> DatabaseError {
     let text = error.message().to_owned();
     match error.code() {
         "40001" | "40P01" => DatabaseError::Conflict(text),
         "25006" => DatabaseError::ReadOnly,
-        "55P03" => DatabaseError::Unavailable(format!("somebody else holds a lock: {text}")),
+        "55P03" => DatabaseError::Unavailable(format!("another client holds a lock: {text}")),
         "57014" => DatabaseError::Unavailable(format!("the database took too long: {text}")),
         "23505" | "23503" | "23514" | "23P01" => {
             DatabaseError::ConstraintViolation(error.constraint().unwrap_or_default().to_owned())
         }
-        // Shut down, crashed, starting; broken connections.
+        // Shutting down, crashed, starting.
         "57P01" | "57P02" | "57P03" => DatabaseError::ConnectionLost(text),
         code => match &code[..2.min(code.len())] {
             "08" => DatabaseError::ConnectionLost(text),
-            // Who we are (28), which database (3D), out of connections, disk or memory
-            // (53, 54), not in this state (55), stopped by a person (57), a broken disk
-            // (58): someone can mend it without us.
+            // Authorization (28), database name (3D), resources and limits (53, 54), object
+            // state (55), operator intervention (57), system errors (58): an operator can
+            // fix these without a change of this program.
             "28" | "3D" | "53" | "54" | "55" | "57" | "58" => DatabaseError::Unavailable(text),
             _ => DatabaseError::Internal(format!("{text} ({code})")),
         },

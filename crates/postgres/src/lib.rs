@@ -1,10 +1,12 @@
-//! PostgreSQL as the stores use it: connections, migrations, what can go wrong, and its
-//! clock. It knows nothing of what is stored.
+//! The PostgreSQL client of the stores: a connection pool with retries, migrations,
+//! classified errors and the database's clock. It knows nothing about what is stored.
 
 mod clock;
 mod database;
 mod error;
 mod metrics;
+mod migrate;
+mod pool;
 mod transaction;
 
 pub use clock::{DatabaseClock, open_clock};

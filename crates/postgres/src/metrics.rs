@@ -38,17 +38,15 @@ struct StateLabels {
     db_client_connection_state: &'static str,
 }
 
-/// The numbers of one database's connections.
 pub(crate) struct PoolMetrics {
     used: Gauge,
-    /// Those that wait for their next use.
     pub idle: Gauge,
     waits: Histogram,
     timeouts: Counter,
 }
 
 impl PoolMetrics {
-    /// Of the connections for `name`, of which there may be `most`.
+    /// Creates the metrics of the pool `name`.
     pub fn new(name: &'static str, max: u32) -> Self {
         let pool = PoolLabels { db_client_connection_pool_name: name };
         let count = |db_client_connection_state| {
@@ -67,24 +65,24 @@ impl PoolMetrics {
         }
     }
 
-    /// A connection was to be had, after so long.
+    /// Records the time until a connection was available.
     pub fn acquired(&self, took: Duration) {
         self.waits.observe(took, Exemplar::from_span(&Span::current()));
     }
 
-    /// Counts one as used for as long as what it gives lives.
+    /// Counts a connection as used until the guard is dropped.
     pub fn mark_used(&self) -> UsedGuard {
         self.used.inc();
         UsedGuard(self.used.clone())
     }
 
-    /// None was.
+    /// Counts a timeout of the wait for a connection.
     pub fn acquire_timed_out(&self) {
         self.timeouts.inc();
     }
 }
 
-/// A connection is in use.
+/// Counts a connection as used while it exists.
 pub(crate) struct UsedGuard(Gauge);
 
 impl Drop for UsedGuard {

@@ -1,4 +1,4 @@
-//! A database as the stores meet it, with all that can be wrong with it.
+//! The client against a real server, in every state that a server can be in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn number(database: &Database, sql: &'static str) -> Result<i32, DatabaseE
     Ok(row.try_get(0)?)
 }
 
-/// The text that a ping fails with, in which no password is.
+/// Returns the message of a failed ping and checks that it contains no password.
 async fn refusal(database: &Database) -> String {
     let fault = database.ping().await.expect_err("it should not answer");
     assert!(fault.is_transient(), "{fault:?}");
@@ -41,7 +41,7 @@ async fn refusal(database: &Database) -> String {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn what_is_wrong_with_an_address_is_told_without_its_password() {
+async fn connect_errors_name_the_target_without_credentials() {
     let server = Server::shared().await;
     let port = server.port();
     let cases = [
@@ -73,7 +73,7 @@ async fn what_is_wrong_with_an_address_is_told_without_its_password() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_database_that_only_reads_says_so() {
+async fn ping_reports_read_only_database() {
     let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name");
@@ -85,7 +85,7 @@ async fn a_database_that_only_reads_says_so() {
     // What is connected already doesn't learn of it.
     database.ping().await.expect("it writes still");
     let database = Database::new(&settings, None).expect("a URL");
-    assert!(refusal(&database).await.contains("only reads"));
+    assert!(refusal(&database).await.contains("read-only"));
     let made = database.fetch_all(|| sqlx::query("CREATE TABLE made ()")).await;
     assert!(matches!(made, Err(DatabaseError::ReadOnly)), "{made:?}");
 
@@ -96,7 +96,7 @@ async fn a_database_that_only_reads_says_so() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_standby_says_so_until_it_is_promoted() {
+async fn standby_is_read_only_until_promoted() {
     let server = Server::alone(&[]).await;
     let database = fresh(&server).await;
     database
@@ -117,7 +117,7 @@ async fn a_standby_says_so_until_it_is_promoted() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn both_sides_of_tls_are_told_apart() {
+async fn tls_errors_name_the_failing_side() {
     let server = Server::alone(&[]).await;
     let certificate = Certificate::for_localhost().expect("a certificate");
     server.want_tls(&certificate).await.expect("a server with TLS");
@@ -137,7 +137,7 @@ async fn both_sides_of_tls_are_told_apart() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_server_without_connections_left_says_so() {
+async fn connect_reports_connection_limit() {
     let settings = ["max_connections=4", "superuser_reserved_connections=0"];
     let server = Server::alone(&settings).await;
     let mut held = Vec::new();
@@ -156,7 +156,7 @@ async fn a_server_without_connections_left_says_so() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
+async fn statement_timeout_keeps_the_connection() {
     let server = Server::shared().await;
     let database = fresh(server).await;
     let set = "SET statement_timeout = '50ms'";
@@ -174,7 +174,7 @@ async fn a_statement_that_takes_too_long_ends_and_leaves_its_connection() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_lock_that_somebody_else_holds_is_told() {
+async fn lock_timeout_is_reported() {
     let server = Server::shared().await;
     let database = fresh(server).await;
     database
@@ -195,7 +195,7 @@ async fn a_lock_that_somebody_else_holds_is_told() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_dead_connection_costs_nothing_but_time() {
+async fn dead_connection_is_replaced_and_the_statement_retried() {
     let server = Server::alone(&[]).await;
     let database = fresh(&server).await;
     assert_eq!(number(&database, "SELECT 7").await.expect("an answer"), 7);
@@ -212,7 +212,7 @@ async fn a_dead_connection_costs_nothing_but_time() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
+async fn canceled_statement_frees_its_connection() {
     let server = Server::shared().await;
     let database = fresh(server).await;
     for _ in 0..5 {
@@ -227,7 +227,7 @@ async fn a_use_that_is_given_up_keeps_nobody_else_from_theirs() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn no_more_connections_are_made_than_allowed() {
+async fn pool_respects_max_connections() {
     const COUNT: &str = "SELECT count(*)::int FROM pg_stat_activity \
          WHERE datname = current_database() AND backend_type = 'client backend'";
     let server = Server::shared().await;
@@ -239,16 +239,16 @@ async fn no_more_connections_are_made_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_nothing_is_not_waited_for_long() {
+async fn connect_times_out_without_a_response() {
     let mute = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = mute.local_addr().expect("an address").port();
     let text = refusal(&at(&format!("postgres://a:s3cr3t@127.0.0.1:{port}/b"))).await;
-    assert!(text.contains("the database b") && text.ends_with(": no answer"), "{text}");
+    assert!(text.contains("the database b") && text.ends_with(": no response"), "{text}");
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn what_collides_is_done_anew_or_told() {
+async fn conflicts_are_retried_or_reported() {
     let server = Server::shared().await;
     let database = fresh(server).await;
     database
@@ -281,7 +281,7 @@ fn migrations(names: &[&'static str]) -> Migrator {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL"]
-async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
+async fn concurrent_replicas_migrate_once_and_older_ones_still_start() {
     const STEPS: [&str; 2] = [
         "CREATE TABLE steps (n int); INSERT INTO steps SELECT 1 FROM pg_sleep(0.2)",
         "INSERT INTO steps VALUES (2)",
@@ -301,7 +301,7 @@ async fn replicas_that_start_together_migrate_once_and_old_ones_still_start() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn migrations_wait_for_a_database_that_comes_later() {
+async fn migrations_run_once_the_database_is_reachable() {
     let server = Server::alone(&[]).await;
     let settings = server.settings().await.expect("a database");
     server.crash().expect("a crash");
@@ -314,7 +314,7 @@ async fn migrations_wait_for_a_database_that_comes_later() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_migration_that_fails_is_named() {
+async fn failed_migration_is_named() {
     let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let migrations =
@@ -326,7 +326,7 @@ async fn a_migration_that_fails_is_named() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn the_databases_clock_counts_whatever_the_machines_says() {
+async fn clock_follows_the_database_not_the_machine() {
     let server = Server::shared().await;
     let database = Arc::new(fresh(server).await);
     let wrong = Arc::new(ManualClock::default());
@@ -339,7 +339,7 @@ async fn the_databases_clock_counts_whatever_the_machines_says() {
 }
 
 #[tokio::test]
-async fn without_the_database_the_machines_clock_goes_on() {
+async fn clock_continues_from_the_machine_without_a_database() {
     let machine = Arc::new(ManualClock::default());
     let database = Arc::new(at("postgres://a@127.0.0.1:1/b"));
     let clock = DatabaseClock::start(database, machine.clone()).await;

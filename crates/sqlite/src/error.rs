@@ -1,14 +1,14 @@
-//! What can go wrong with a file, sorted by what helps.
+//! Errors of the database, classified by what helps.
 
 use sqlx::Error;
 
-/// Why a statement gave no answer. The text is for those who run the platform.
+/// Why a statement failed. The message is for operators.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// The file can't be used now: it is busy, its disk is full. Later again is right.
+    /// The file is busy or its disk is full. Retrying later may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// Statement and schema don't fit.
+    /// The statement does not match the schema, or the data cannot be decoded.
     #[error("{0}")]
     Internal(String),
 }

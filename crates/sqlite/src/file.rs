@@ -1,4 +1,4 @@
-//! The file: made, and brought up to date.
+//! Opens the file and applies migrations.
 
 use std::time::Duration;
 
@@ -12,16 +12,15 @@ use tokio::time::{Instant, sleep};
 
 use crate::{DatabaseError, WriteLock};
 
-/// How many queries run at the same time.
+/// Maximum number of concurrent queries.
 const MAX_READERS: u32 = 3;
-/// How long a statement waits for another process or crate that writes the same file.
+/// How long a statement waits for another writer of the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the file that a `sqlite://PATH` URL names, made where it is missing, with the
-/// tables that `migrations` make: the connection that writes, and those that read. `tune`
-/// sets what the store wants besides.
+/// Opens or creates the file of a `sqlite://PATH` URL, applies `migrations`, and returns the
+/// writing connection and a pool of reading ones. `tune` adds settings of the store.
 ///
-/// With `fsync` a commit survives the loss of power, without it only that of the process.
+/// With `fsync` a commit survives a power failure, without it only a crash of the process.
 pub async fn open(
     url: &str,
     fsync: bool,
@@ -48,8 +47,8 @@ pub async fn open(
     Ok((WriteLock::new(options, writer), readers))
 }
 
-/// A connection, as soon as no other process turns the new file to WAL mode: the timeout
-/// for busy files doesn't cover that.
+/// Connects, and waits while another process switches a new file to WAL mode, which the busy
+/// timeout does not cover.
 async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
     const IS_BUSY: &str = "5";
     let deadline = Instant::now() + BUSY_TIMEOUT;
@@ -65,8 +64,7 @@ async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnectio
     }
 }
 
-/// Brings the tables up to date, one process after the other, as all of them may start with
-/// a new file at once.
+/// Applies migrations in one transaction, so that processes that start together take turns.
 async fn migrate(
     writer: &mut SqliteConnection,
     migrations: &Migrator,

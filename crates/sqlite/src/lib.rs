@@ -1,5 +1,5 @@
-//! SQLite as the stores use it: a file in WAL mode, one connection that writes, a few that
-//! read, and what can go wrong. It knows nothing of what is stored.
+//! The SQLite client of the stores: a file in WAL mode with one writing and a few reading
+//! connections, migrations and classified errors. It knows nothing about what is stored.
 
 mod error;
 mod file;

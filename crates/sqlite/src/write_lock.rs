@@ -1,23 +1,22 @@
-//! The connection that writes, and the next one after it is lost.
+//! The writing connection, replaced after it is lost.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// The one connection that writes.
+/// Exclusive access to the only writing connection.
 pub struct WriteLock {
     options: SqliteConnectOptions,
     connection: Mutex<SqliteConnection>,
 }
 
 impl WriteLock {
-    /// Writes through `connection`, and through others made with `options` where it is
-    /// lost.
+    /// Uses `connection`, and opens replacements with `options`.
     pub fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
         Self { options, connection: Mutex::new(connection) }
     }
 
-    /// The connection, outside of any transaction, once it is free.
+    /// Waits for the connection. It is outside of any transaction.
     pub async fn lock(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
         let mut connection = self.connection.lock().await;
         if is_lost(&mut connection).await {
@@ -27,15 +26,15 @@ impl WriteLock {
     }
 }
 
-/// Whether a connection is of no use any more.
+/// Returns whether a connection is unusable.
 ///
-/// Where a disk is full or fails, SQLite may roll back by itself. Sqlx then can't end a
-/// transaction that is over, takes it for open ever after, and refuses to begin another.
+/// On a full or failing disk, SQLite may roll back on its own. sqlx then fails to end the
+/// transaction, considers it open forever and refuses to begin another one.
 async fn is_lost(connection: &mut SqliteConnection) -> bool {
     if !connection.is_in_transaction() {
         return false;
     }
-    // The one before may have been dropped: the ping is answered after its rollback.
+    // A dropped transaction is rolled back before the ping is answered.
     connection.ping().await.is_err() || connection.is_in_transaction()
 }
 
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_writes_again_once_a_full_disk_has_room() {
+    async fn lock_reconnects_after_a_full_disk() {
         let directory = tempfile::tempdir().expect("a directory");
         let options = SqliteConnectOptions::new()
             .filename(directory.path().join("a.db"))
@@ -55,7 +54,7 @@ mod tests {
             .journal_mode(SqliteJournalMode::Wal);
         let mut connection = options.connect().await.expect("a file");
         connection.execute("CREATE TABLE t (x BLOB)").await.expect("made");
-        // As if the disk ended here, for this connection.
+        // Simulates a full disk for this connection only.
         let pages = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut connection).await;
         let limit = format!("PRAGMA max_page_count = {}", pages.unwrap_or(0_i64));
         connection.execute(AssertSqlSafe(limit)).await.expect("set");
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_transaction_that_was_dropped_costs_no_connection() {
+    async fn lock_keeps_the_connection_after_a_dropped_transaction() {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = options.connect().await.expect("a store");
         let lock = WriteLock::new(options, connection);
@@ -92,7 +91,7 @@ mod tests {
         transaction.execute("INSERT INTO t VALUES (1)").await.expect("written");
         drop(transaction);
         drop(writer);
-        // A new connection would be to another, empty store.
+        // A new connection would open another, empty database.
         let mut writer = lock.lock().await.expect("a connection");
         let kept =
             sqlx::query_scalar::<_, i64>("SELECT count(*) FROM t").fetch_one(&mut *writer).await;

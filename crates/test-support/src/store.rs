@@ -1,4 +1,4 @@
-//! Tasks in memory.
+//! A task store in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,56 +14,55 @@ use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status, Worker};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// An engine without a disk, a thread or a time of its own, so that whatever runs on it can
-/// be repeated. Clones share what they hold.
+/// A deterministic engine without disk, threads or a clock, for simulations. Clones share
+/// their content.
 #[derive(Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<Kept>>);
+pub struct MemoryStore(Arc<Mutex<Tables>>);
 
 #[derive(Default)]
-struct Kept {
+struct Tables {
     rows: BTreeMap<Uuid, Row>,
-    /// By owner and key: the task and the digest of its body.
+    /// By owner and idempotency key: the task and the body digest.
     keys: HashMap<(Uuid, String), (Uuid, [u8; 32])>,
     workers: BTreeMap<String, Worker>,
     kinds: BTreeMap<String, Kind>,
 }
 
-/// A task with all that is kept about it.
+/// A stored task with its timeline and outbox columns.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The task.
     pub task: Task,
-    /// Its timeline, oldest first.
+    /// The timeline, oldest first.
     pub events: Vec<Event>,
-    /// How often a lease was renewed, which no event tells.
+    /// Number of renewals, which have no events.
     pub renewals: u64,
-    /// When a message about it has to go out.
+    /// When a message is due.
     pub due_at: Option<Timestamp>,
-    /// When one did.
+    /// When the message was confirmed.
     pub dispatched_at: Option<Timestamp>,
 }
 
 impl MemoryStore {
-    /// All that is kept about a task.
+    /// Returns a task's row.
     pub fn row(&self, id: Uuid) -> Option<Row> {
         self.0.lock().rows.get(&id).cloned()
     }
 
-    /// Everything, in the order of the ids.
+    /// Returns all rows, ordered by id.
     pub fn rows(&self) -> Vec<Row> {
         self.0.lock().rows.values().cloned().collect()
     }
 }
 
-impl Kept {
+impl Tables {
     fn insert(&mut self, insert: &Insert) -> InsertOutcome {
         if let Some(key) = &insert.key {
-            let named = (insert.task.owner, key.key.clone());
-            if let Some((id, digest)) = self.keys.get(&named) {
+            let owner_key = (insert.task.owner, key.key.clone());
+            if let Some((id, digest)) = self.keys.get(&owner_key) {
                 let task = Box::new(self.rows[id].task.clone());
                 return InsertOutcome::DuplicateKey { task, digest: *digest };
             }
-            self.keys.insert(named, (insert.task.id, key.digest));
+            self.keys.insert(owner_key, (insert.task.id, key.digest));
         }
         let row = Row {
             task: insert.task.clone(),
@@ -116,14 +115,14 @@ impl Kept {
     }
 
     fn count(&self, owner: Option<Uuid>, now: Timestamp) -> Stats {
-        let is_asked_for = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
+        let matches = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
         let mut counted = Stats {
             by_status: ByStatus::default(),
             queue_depth: 0,
             oldest_wait_seconds: 0.0,
             finished_per_minute: 0,
         };
-        for Row { task, .. } in self.rows.values().filter(is_asked_for) {
+        for Row { task, .. } in self.rows.values().filter(matches) {
             let state = &task.state;
             if state.deleted {
                 continue;
@@ -153,12 +152,12 @@ fn before(now: Timestamp, ago: SignedDuration) -> Timestamp {
     now.saturating_sub(ago).unwrap_or(Timestamp::MIN)
 }
 
-/// The earlier of two times, where there are any.
+/// Returns the earlier of two optional times.
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
 }
 
-fn first<T>(mut all: Vec<T>, limit: u32) -> Vec<T> {
+fn truncated<T>(mut all: Vec<T>, limit: u32) -> Vec<T> {
     all.truncate(limit as usize);
     all
 }
@@ -166,8 +165,8 @@ fn first<T>(mut all: Vec<T>, limit: u32) -> Vec<T> {
 #[async_trait]
 impl Engine for MemoryStore {
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
-        let kept = self.0.lock();
-        Ok(ids.iter().filter_map(|id| kept.rows.get(id)).map(|row| row.task.clone()).collect())
+        let tables = self.0.lock();
+        Ok(ids.iter().filter_map(|id| tables.rows.get(id)).map(|row| row.task.clone()).collect())
     }
 
     async fn write(
@@ -175,19 +174,19 @@ impl Engine for MemoryStore {
         inserts: &[Insert],
         changes: &[Change],
     ) -> Result<WriteOutcome, StoreError> {
-        let mut kept = self.0.lock();
-        // All or nothing, like a transaction that a constraint stops.
-        if inserts.iter().any(|insert| kept.rows.contains_key(&insert.task.id)) {
-            return Err(StoreError::Internal("the task is there already".into()));
+        let mut tables = self.0.lock();
+        // A violated constraint rolls back the whole batch.
+        if inserts.iter().any(|insert| tables.rows.contains_key(&insert.task.id)) {
+            return Err(StoreError::Internal("duplicate task id".into()));
         }
-        let inserts = inserts.iter().map(|insert| kept.insert(insert)).collect();
-        let changes = changes.iter().map(|change| kept.change(change)).collect();
+        let inserts = inserts.iter().map(|insert| tables.insert(insert)).collect();
+        let changes = changes.iter().map(|change| tables.change(change)).collect();
         Ok(WriteOutcome { inserts, changes })
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
         let Filter { owner, id, status, kind, before, limit, max_bytes } = filter;
-        let is_asked_for = |task: &&Task| {
+        let matches = |task: &&Task| {
             !task.state.deleted
                 && owner.is_none_or(|owner| task.owner == owner)
                 && id.is_none_or(|id| task.id == id)
@@ -195,8 +194,8 @@ impl Engine for MemoryStore {
                 && kind.as_ref().is_none_or(|kind| task.spec.kind == *kind)
                 && before.is_none_or(|before| task.id < before)
         };
-        let kept = self.0.lock();
-        let newest_first = kept.rows.values().rev().map(|row| &row.task);
+        let tables = self.0.lock();
+        let newest_first = tables.rows.values().rev().map(|row| &row.task);
         let mut bytes = 0;
         let has_room = |task: &&Task| {
             let has_room = max_bytes.is_none_or(|max| bytes < max as usize);
@@ -204,7 +203,7 @@ impl Engine for MemoryStore {
             bytes += task.spec.data.get().len() + result;
             has_room
         };
-        let listed = newest_first.filter(is_asked_for).take(*limit as usize);
+        let listed = newest_first.filter(matches).take(*limit as usize);
         Ok(listed.take_while(has_room).cloned().collect())
     }
 
@@ -218,12 +217,12 @@ impl Engine for MemoryStore {
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        let kept = self.0.lock();
-        let rows = kept.rows.values().filter(|row| row.task.owner == owner);
+        let tables = self.0.lock();
+        let rows = tables.rows.values().filter(|row| row.task.owner == owner);
         let events = rows.flat_map(|row| &row.events).filter(|event| event.id > after);
         let mut events: Vec<Event> = events.cloned().collect();
         events.sort_by_key(|event| event.id);
-        Ok(first(events, limit))
+        Ok(truncated(events, limit))
     }
 
     async fn renew(
@@ -231,10 +230,10 @@ impl Engine for MemoryStore {
         claims: &[Claim],
         until: Timestamp,
     ) -> Result<Vec<RenewedLease>, StoreError> {
-        let mut kept = self.0.lock();
+        let mut tables = self.0.lock();
         let mut renewed = Vec::new();
         for &claim in claims {
-            let Some(row) = kept.rows.get_mut(&claim.task_id) else { continue };
+            let Some(row) = tables.rows.get_mut(&claim.task_id) else { continue };
             let state = &mut row.task.state;
             if state.status == Status::Executing && state.claim == claim.token {
                 state.lease_until = Some(until);
@@ -247,29 +246,29 @@ impl Engine for MemoryStore {
     }
 
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        let kept = self.0.lock();
+        let tables = self.0.lock();
         let leased = |row: &Row| Some((row.task.state.lease_until?, row.task.id));
-        let mut expired: Vec<_> = kept.rows.values().filter_map(leased).collect();
+        let mut expired: Vec<_> = tables.rows.values().filter_map(leased).collect();
         expired.retain(|(until, _)| *until <= now);
         expired.sort();
-        Ok(first(expired.into_iter().map(|(_, id)| id).collect(), limit))
+        Ok(truncated(expired.into_iter().map(|(_, id)| id).collect(), limit))
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
         let TakeDue { now, lookahead, overdue, visibility_timeout, limit } = *take;
         let near = now.saturating_add(lookahead).unwrap_or(Timestamp::MAX);
-        let forgotten = before(now, overdue);
+        let overdue_since = before(now, overdue);
         let held = now.saturating_add(lookahead + visibility_timeout).unwrap_or(Timestamp::MAX);
-        let mut kept = self.0.lock();
+        let mut tables = self.0.lock();
         let mut due: Vec<(Timestamp, Uuid)> = Vec::new();
-        for (id, row) in &kept.rows {
+        for (id, row) in &tables.rows {
             let is_delayed = row.task.state.run_at > Some(row.task.spec.created_at);
-            let is_due = |at: &Timestamp| *at <= near && (is_delayed || *at <= forgotten);
+            let is_due = |at: &Timestamp| *at <= near && (is_delayed || *at <= overdue_since);
             due.extend(row.due_at.filter(is_due).map(|at| (at, *id)));
         }
         due.sort();
-        let taken = first(due, limit).into_iter().filter_map(|(_, id)| {
-            let row = kept.rows.get_mut(&id)?;
+        let taken = truncated(due, limit).into_iter().filter_map(|(_, id)| {
+            let row = tables.rows.get_mut(&id)?;
             row.due_at = Some(held);
             let Task { state, spec, .. } = &row.task;
             Some(DueTask {
@@ -290,9 +289,9 @@ impl Engine for MemoryStore {
         tasks: &[(Uuid, u64)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut kept = self.0.lock();
+        let mut tables = self.0.lock();
         for (id, version) in tasks {
-            if let Some(row) = kept.rows.get_mut(id)
+            if let Some(row) = tables.rows.get_mut(id)
                 && row.task.state.version == *version
                 && row.due_at.take().is_some()
             {
@@ -329,18 +328,18 @@ impl Engine for MemoryStore {
         removed: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut kept = self.0.lock();
+        let mut tables = self.0.lock();
         let is_old = |row: &&Row| {
             let limit = if row.task.state.deleted { ended.max(removed) } else { ended };
             row.task.state.finished_at.is_some_and(|at| at <= limit)
         };
-        let old = kept.rows.values().filter(is_old).map(|row| row.task.id).collect();
-        let old = first(old, limit);
+        let old = tables.rows.values().filter(is_old).map(|row| row.task.id).collect();
+        let old = truncated(old, limit);
         for id in &old {
-            kept.rows.remove(id);
-            kept.keys.retain(|_, (task, _)| task != id);
+            tables.rows.remove(id);
+            tables.keys.retain(|_, (task, _)| task != id);
         }
-        kept.workers.retain(|_, worker| worker.last_seen_at > removed);
+        tables.workers.retain(|_, worker| worker.last_seen_at > removed);
         Ok(old.len() as u64)
     }
 
@@ -368,8 +367,8 @@ impl Engine for MemoryStore {
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
-        let kept = self.0.lock();
-        Ok(kept.workers.values().filter(|worker| worker.last_seen_at >= since).cloned().collect())
+        let tables = self.0.lock();
+        Ok(tables.workers.values().filter(|worker| worker.last_seen_at >= since).cloned().collect())
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
@@ -382,7 +381,7 @@ impl Engine for MemoryStore {
         Ok(self.0.lock().kinds.values().cloned().collect())
     }
 
-    /// Nothing: its rows can be put into a database that is asked for the rules.
+    /// Returns nothing; simulations copy the rows into a database and check them there.
     async fn check_invariants(&self, _: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
         Ok(Vec::new())
     }

@@ -1,4 +1,4 @@
-//! Tasks, and what the state machine makes of them, without anyone who keeps them.
+//! Tasks and changes for tests, without a store.
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -11,20 +11,20 @@ use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// How long a [`claim`] is good for.
+/// Lease of a [`claim`].
 pub const LEASE: SignedDuration = SignedDuration::from_secs(15);
 
-/// JSON as it is written.
+/// Returns JSON verbatim.
 pub fn raw(json: &str) -> Result<Box<RawValue>> {
     RawValue::from_string(json.to_owned()).context("no JSON")
 }
 
-/// A task that is accepted at `created_at`, to be run at once.
+/// Returns a task submitted at `created_at` that may run immediately.
 pub fn new(owner: Uuid, created_at: Timestamp) -> Result<Task> {
     Ok(Task::new(id_at(created_at), owner, spec("echo", created_at)?, None))
 }
 
-/// What somebody asks for at `created_at`.
+/// Returns a request submitted at `created_at`.
 pub fn spec(kind: &str, created_at: Timestamp) -> Result<Spec> {
     Ok(Spec {
         kind: kind.to_owned(),
@@ -37,28 +37,28 @@ pub fn spec(kind: &str, created_at: Timestamp) -> Result<Spec> {
     })
 }
 
-/// What stores `task` with its first event.
+/// Returns the insert of `task` with its first event.
 pub fn insert(task: &Task, key: Option<IdempotencyKey>) -> Insert {
     let at = task.spec.created_at;
     let event = task.event(id_at(at), EventType::Created, at);
     Insert { task: task.clone(), event, key }
 }
 
-/// The change that `command` makes of `task` at a time.
+/// Applies `command` to `task`.
 pub fn change(task: &Task, command: Command, at: Timestamp) -> Result<Change> {
     let step = task.apply(command, at)?;
     let kind = step.event.context("the command changes nothing")?;
     Ok(change_to(task, step.state, kind, step.at))
 }
 
-/// The change of `task` to `state`, which the state machine needn't have made.
+/// Returns a change of `task` to any `state`, possible or not.
 pub fn change_to(task: &Task, state: State, kind: EventType, at: Timestamp) -> Change {
     let next = Task { state, ..task.clone() };
     let events = vec![next.event(id_at(at), kind, at)];
     Change { task: next, from_version: task.state.version, events }
 }
 
-/// A worker's claim of `task` as it is.
+/// Returns a worker's claim of the current version of `task`.
 pub fn claim(task: &Task) -> Command {
     Command::Claim {
         generation: task.state.generation,

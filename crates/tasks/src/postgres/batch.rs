@@ -1,9 +1,9 @@
-//! Lists of tasks as the arguments of one statement.
+//! Batches as arguments of one statement.
 //!
-//! Each list is one array of a composite type of the database's, which `unnest` makes rows
-//! of: a statement's text doesn't depend on how many there are, so it is prepared once. An
-//! array for each column would be simpler, and take the server three times as long: it
-//! keeps the rows of each `unnest` by themselves.
+//! A batch is an array of a composite type, which `unnest` expands to rows. The statement's
+//! text does not depend on the batch size, so it is prepared once. An array per column would
+//! be simpler but takes the server three times as long, because it materializes each
+//! `unnest`.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ use crate::engine::{Change, Insert};
 use crate::stored::{micros, signed, status_code};
 use crate::timeline;
 
-/// A new task as the database's type of this name has it, whose order counts.
+/// The composite type `new_task`; the field order matters.
 #[derive(sqlx::Encode)]
 struct NewTask<'b> {
     id: Uuid,
@@ -41,13 +41,13 @@ struct NewTask<'b> {
     timeline: String,
 }
 
-/// The columns of a new task, in the same order.
+/// The columns of [`NewTask`], in the same order.
 const NEW: &str = "id, owner, kind, description, data, ttl, max_attempts, created_at, \
      traceparent, tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, \
      ready_at, timeline";
 
-/// A change as the database's type of this name has it, whose order counts: which task,
-/// from which version, what is added to its timeline; then the columns that are set.
+/// The composite type `task_change`; the field order matters. The task, the guarding version
+/// and the lines added to the timeline are followed by the changed columns.
 #[derive(sqlx::Encode)]
 struct TaskChange<'b> {
     id: Uuid,
@@ -75,7 +75,7 @@ struct TaskChange<'b> {
     deleted: bool,
 }
 
-/// The columns that are set.
+/// The changed columns.
 const SET: [&str; 20] = [
     "status",
     "message",
@@ -99,11 +99,11 @@ const SET: [&str; 20] = [
     "deleted",
 ];
 
-/// Longer timelines are moved to pages. Short enough for the row to stay in one piece.
-const LONG: usize = 4096;
+/// Timelines longer than this many bytes are moved to pages, so that the row is not stored
+/// out of line.
+const MAX_TIMELINE: usize = 4096;
 
-/// What is written together, in the order in which rows are locked: two batches that share
-/// tasks or keys then wait for each other and never both.
+/// A batch in lock order: concurrent batches with common tasks or keys cannot deadlock.
 pub(super) struct Batch<'b> {
     inserts: Vec<&'b Insert>,
     changes: Vec<&'b Change>,
@@ -132,14 +132,14 @@ impl<'b> Batch<'b> {
         self.inserts.iter().any(|insert| insert.key.is_some())
     }
 
-    /// The statement that writes it all. It answers the id of each task that was written,
-    /// and whether its timeline has grown long. A task whose key is taken is left out; one
-    /// whose id is taken makes all of it fail.
+    /// Returns the statement that writes the batch. Its rows are the id of each written task
+    /// and whether its timeline is too long. A task whose key is taken is skipped; one whose
+    /// id is taken fails the statement.
     pub fn statement(&self) -> Statement<'b> {
         static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| [insert(false), insert(true)]);
         static CHANGE: LazyLock<String> = LazyLock::new(|| change(1));
         static BOTH: LazyLock<[String; 2]> = LazyLock::new(|| [both(false), both(true)]);
-        // Looking for a key costs all tasks of a batch, so only those do that have one.
+        // The conflict check costs time for every task, so it is used only with keys.
         let keyed = usize::from(self.has_keys());
         let sql = match (self.inserts.is_empty(), self.changes.is_empty()) {
             (false, true) => &INSERT[keyed],
@@ -173,9 +173,8 @@ fn insert(keyed: bool) -> String {
     )
 }
 
-/// One statement for all kinds of change: a row is written whole anyway, and an index
-/// learns of it by what has changed, not by what was set. The changes are the argument
-/// with this number.
+/// One statement serves all changes: PostgreSQL writes whole rows, and indexes are updated
+/// only if their columns have changed. `argument` is the number of the array.
 fn change(argument: u8) -> String {
     let set: Vec<String> = SET.iter().map(|name| format!("{name} = new.{name}")).collect();
     format!(
@@ -183,12 +182,12 @@ fn change(argument: u8) -> String {
          idempotency_key = CASE WHEN new.deleted THEN NULL ELSE idempotency_key END, \
          timeline = timeline || new.lines FROM unnest(${argument}::task_change[]) AS new \
          WHERE tasks.id = new.id AND tasks.version = new.from_version \
-         RETURNING tasks.id, octet_length(timeline) > {LONG}",
+         RETURNING tasks.id, octet_length(timeline) > {MAX_TIMELINE}",
         set = set.join(", "),
     )
 }
 
-/// The order counts: what is read first is done first.
+/// The order matters: inserts are executed before changes.
 fn both(keyed: bool) -> String {
     format!(
         "WITH inserted (id, long) AS ({insert}), changed (id, long) AS ({change}) \
@@ -254,8 +253,8 @@ impl<'b> From<&'b Change> for TaskChange<'b> {
     }
 }
 
-/// Tells sqlx the names of our types.
-macro_rules! named {
+/// Implements `sqlx::Type` for the composite types.
+macro_rules! composite_types {
     ($($rust:ident is $name:literal),* $(,)?) => {
         $(impl sqlx::Type<Postgres> for $rust<'_> {
             fn type_info() -> PgTypeInfo {
@@ -271,4 +270,4 @@ macro_rules! named {
     };
 }
 
-named!(NewTask is "new_task", TaskChange is "task_change");
+composite_types!(NewTask is "new_task", TaskChange is "task_change");

@@ -1,11 +1,11 @@
-//! The store for many processes: a PostgreSQL database.
+//! The PostgreSQL engine, for many processes.
 //!
-//! A batch of writes is one statement, so one round trip and one commit. Every statement
-//! may be sent twice: after a lost answer the second one finds what the first one did.
+//! A batch of writes is one statement: one round trip and one commit. Every statement may be
+//! sent twice, because a response can be lost; the second execution detects the first.
 
 mod batch;
+mod maintenance;
 mod read;
-mod upkeep;
 mod values;
 mod workers;
 mod write;
@@ -24,17 +24,16 @@ use crate::engine::{
     StoreError, TakeDue, WriteOutcome,
 };
 
-/// A task store in a PostgreSQL database.
 pub struct PostgresEngine {
     database: Database,
 }
 
 impl PostgresEngine {
-    /// The store in the database that `settings` name, which may come later: tables are
-    /// made, or brought up to date, with the first use that finds it there.
+    /// Creates the engine. The database may be unreachable at first; migrations run with
+    /// the first use that connects.
     pub fn new(settings: &Settings) -> Result<Self, StoreError> {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
-        // Other crates keep their tables, and their own count of migrations, beside these.
+        // Other crates have their own tables and migrations in the same database.
         migrations.dangerous_set_table_name("tasks_migrations");
         Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("tasks") })
     }
@@ -90,11 +89,11 @@ impl Engine for PostgresEngine {
     }
 
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::expired_leases(&self.database, now, limit).await
+        maintenance::expired_leases(&self.database, now, limit).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
-        upkeep::take_due(&self.database, take).await
+        maintenance::take_due(&self.database, take).await
     }
 
     async fn mark_dispatched(
@@ -102,15 +101,15 @@ impl Engine for PostgresEngine {
         tasks: &[(Uuid, u64)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        upkeep::mark_dispatched(&self.database, tasks, now).await
+        maintenance::mark_dispatched(&self.database, tasks, now).await
     }
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        upkeep::redispatch(&self.database, before, now).await
+        maintenance::redispatch(&self.database, before, now).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::ids_by_owner(&self.database, owner, limit).await
+        maintenance::ids_by_owner(&self.database, owner, limit).await
     }
 
     async fn purge(
@@ -119,7 +118,7 @@ impl Engine for PostgresEngine {
         removed: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        upkeep::purge(&self.database, ended, removed, limit).await
+        maintenance::purge(&self.database, ended, removed, limit).await
     }
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
@@ -130,9 +129,9 @@ impl Engine for PostgresEngine {
         &self,
         now: Timestamp,
         visibility_deadline: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Backlog, StoreError> {
-        read::backlog(&self.database, now, visibility_deadline, most).await
+        read::backlog(&self.database, now, visibility_deadline, limit).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {

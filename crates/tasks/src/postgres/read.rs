@@ -1,4 +1,9 @@
 //! Queries.
+//!
+//! Conditions on nullable time columns are bounded on both sides, although one bound would
+//! do. Without statistics, as on a new table, PostgreSQL estimates that a one-sided bound or
+//! `IS NOT NULL` matches a large part of the table, and a range half a percent: only then
+//! does it use the partial indexes. `docs/adr/0041-query-plans.md` has the measurements.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +21,15 @@ use crate::invariants::{self, INVARIANTS};
 use crate::stored::{columns, micros, unsigned};
 use crate::timeline;
 
-/// See [`crate::Engine::load`].
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
     let rows = database.fetch_all(|| sqlx::query(LOAD).bind(ids)).await?;
     rows.iter().map(|row| Columns::new(row).task()).collect()
 }
 
-/// See [`crate::Engine::list`].
 pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Task>, StoreError> {
     let sql = list_text(filter);
-    // An id and the one before it, as numbers.
+    // The id before the cursor.
     let last =
         filter.before.map_or(Uuid::max(), |id| Uuid::from_u128(id.as_u128().saturating_sub(1)));
     let statement = || {
@@ -47,19 +50,21 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
     database.fetch_all(statement).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
-/// One text for each combination of filters, so that each can be prepared.
+/// Returns the statement for a combination of filters; each is prepared once.
 ///
-/// The plan is made without the values, and it has to be good for owners of a million
-/// tasks and of one. So the conditions and the order are those of one index from its first
-/// column on, and no other index gives that order.
+/// A generic plan has to be good for owners of a million tasks and of one. So the conditions
+/// and the order match one index from its first column on, and no other index provides the
+/// order: waiting tasks are selected by `ready_at` alone, as `NOT deleted` would also match
+/// `tasks_by_owner`.
 ///
-/// What is large lies outside of its row, and its size in the row: so a page knows what fits
-/// before that is read.
+/// Large values are stored out of line, their sizes in the row. So the page is cut by size
+/// before the values are read.
 fn list_text(filter: &Filter) -> String {
     let part = match filter.status {
         None => "",
-        Some(Status::Awaiting) => " AND status = 0 AND ready_at IS NOT NULL",
-        // Few at any time: all of them are looked at.
+        // Exactly the waiting tasks have a `ready_at`.
+        Some(Status::Awaiting) => "",
+        // Few at any time, so all of them are read.
         Some(Status::Executing) => " AND status = 1",
         Some(Status::Finished) => " AND status = 2",
         Some(Status::Canceled) => " AND status = 3",
@@ -67,10 +72,16 @@ fn list_text(filter: &Filter) -> String {
     };
     let (with, from) = match filter.status {
         Some(Status::Executing) => (
-            "running AS MATERIALIZED (SELECT * FROM tasks WHERE lease_until IS NOT NULL), ",
+            "running AS MATERIALIZED (SELECT * FROM tasks \
+             WHERE lease_until >= 0 AND lease_until <= 9223372036854775807), ",
             "running",
         ),
         _ => ("", "tasks"),
+    };
+    let visible = if filter.status == Some(Status::Awaiting) {
+        "ready_at IS NOT NULL"
+    } else {
+        "NOT deleted"
     };
     let mut numbers = 4..;
     let mut next = || numbers.next().unwrap_or_default();
@@ -85,19 +96,18 @@ fn list_text(filter: &Filter) -> String {
     format!(
         "WITH {with}page AS MATERIALIZED (SELECT {columns}, octet_length(data) \
          + coalesce(octet_length(result), 0) AS bytes FROM {from} \
-         WHERE NOT deleted AND {range}{part}{id}{kind} ORDER BY {order} LIMIT $2), \
+         WHERE {visible} AND {range}{part}{id}{kind} ORDER BY {order} LIMIT $2), \
          sums AS (SELECT *, sum(bytes) OVER (ORDER BY id DESC) - bytes AS newer FROM page) \
          SELECT {columns} FROM sums WHERE newer < $3 ORDER BY id DESC",
         columns = columns!()
     )
 }
 
-/// See [`crate::Engine::timeline`].
 pub(super) async fn timeline(
     database: &Database,
     id: Uuid,
 ) -> Result<Option<Vec<Event>>, StoreError> {
-    // Both tables in one statement, so that a page that turns meanwhile isn't missed.
+    // One statement, so that a page that is moved concurrently is not missed.
     const LINES: &str = "SELECT page, lines FROM task_timeline_pages WHERE task_id = $1 \
          UNION ALL SELECT pages, timeline FROM tasks WHERE id = $1 ORDER BY 1";
     let rows = database.fetch_all(|| sqlx::query(LINES).bind(id)).await?;
@@ -113,7 +123,6 @@ pub(super) async fn timeline(
     Ok(Some(events))
 }
 
-/// See [`crate::Engine::events_after`].
 pub(super) async fn events_after(
     database: &Database,
     owner: Uuid,
@@ -138,17 +147,17 @@ pub(super) async fn events_after(
     Ok(following.events.into_values().collect())
 }
 
-/// The timelines of an owner's tasks that something happened to since the time `$2`, with
-/// those pages that may hold events after `$3`. One statement, so one snapshot: an event
-/// is never told without those that were committed earlier.
+/// Returns the timelines of an owner's tasks with events since the time `$2`, and the pages
+/// that may contain events after `$3`. One statement is one snapshot: no event is returned
+/// without those committed before it.
 ///
-/// What happened to a waiting task last happened before it became ready; those that wait
-/// for a later time are looked at one by one, by the id in their last line.
+/// The last event of a waiting task precedes its `ready_at`. Tasks delayed until later are
+/// filtered by the event id in their last line.
 const TOUCHED: &str = "WITH touched AS ( \
      SELECT id, pages, timeline FROM tasks WHERE owner = $1 AND ready_at >= $2 \
      AND (timeline = '' OR substr(split_part(timeline, E'\\n', -2), 3, 36) >= $3 COLLATE \"C\") \
      UNION ALL SELECT id, pages, timeline FROM tasks \
-     WHERE owner = $1 AND lease_until IS NOT NULL \
+     WHERE owner = $1 AND lease_until >= 0 AND lease_until <= 9223372036854775807 \
      UNION ALL SELECT id, pages, timeline FROM tasks \
      WHERE owner = $1 AND finished_at >= $2) \
      SELECT id, CASE WHEN pages > 0 \
@@ -156,33 +165,32 @@ const TOUCHED: &str = "WITH touched AS ( \
      THEN (SELECT string_agg(lines, '' ORDER BY page) FROM task_timeline_pages \
      WHERE task_id = id) END, timeline FROM touched";
 
-/// From when on something has to be looked at.
+/// The point in time from which timelines are read.
 struct Since {
     microseconds: i64,
-    /// The first id of that time.
+    /// The smallest event id of that time.
     id: Uuid,
 }
 
 impl Since {
-    /// A little before an event, whose id begins with its time. What follows on it in its
-    /// task may have an earlier one, from another process's clock; and a task ends at the
-    /// time of its transaction's decision, before the id of that event is made.
+    /// Returns a point shortly before `event`, whose id starts with its time. The next event
+    /// of a task may have a smaller id, made by another process's clock, and a task's end
+    /// time is taken before the event's id is made.
     fn just_before(event: Uuid) -> Self {
-        const MILLISECONDS: i64 = 1000;
+        const MARGIN_MILLIS: i64 = 1000;
         let (seconds, nanoseconds) = event.get_timestamp().map_or((0, 0), |at| at.to_unix());
         let seconds = i64::try_from(seconds).unwrap_or(0);
         let milliseconds =
-            (seconds * 1000 + i64::from(nanoseconds / 1_000_000) - MILLISECONDS).max(0);
+            (seconds * 1000 + i64::from(nanoseconds / 1_000_000) - MARGIN_MILLIS).max(0);
         let bits = u128::try_from(milliseconds).unwrap_or(0) << 80;
         Self { microseconds: milliseconds * 1000, id: Uuid::from_u128(bits) }
     }
 }
 
-/// The first few events after one, in the order of their ids.
+/// The first events after a given one, ordered by id.
 ///
-/// Ids are made before they are committed: another process may commit an earlier one a
-/// moment later. Who goes on reading begins a little before the newest one that it has,
-/// and drops what it knows.
+/// Ids are made before the commit, so another process may commit a smaller id later. Readers
+/// resume shortly before the last event they have and drop duplicates.
 struct Following {
     after: Uuid,
     limit: usize,
@@ -190,12 +198,12 @@ struct Following {
 }
 
 impl Following {
-    /// Adds what a task's timeline tells. Within a task its order counts, whatever the
-    /// clocks said that ids are made of.
+    /// Adds the events of one timeline. Within a task the timeline's order is authoritative,
+    /// even if ids from different clocks disagree.
     fn add(&mut self, mut events: Vec<Event>) {
-        let place = events.iter().position(|event| event.id == self.after);
-        let rest = events.drain(place.map_or(0, |place| place + 1)..);
-        for event in rest.filter(|event| place.is_some() || event.id > self.after) {
+        let position = events.iter().position(|event| event.id == self.after);
+        let rest = events.drain(position.map_or(0, |position| position + 1)..);
+        for event in rest.filter(|event| position.is_some() || event.id > self.after) {
             self.events.insert(event.id, event);
             if self.events.len() > self.limit {
                 self.events.pop_last();
@@ -204,7 +212,6 @@ impl Following {
     }
 }
 
-/// See [`crate::Engine::stats`].
 pub(super) async fn stats(
     database: &Database,
     owner: Option<Uuid>,
@@ -212,11 +219,12 @@ pub(super) async fn stats(
 ) -> Result<Stats, StoreError> {
     let minute_ago = now.saturating_sub(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MIN);
     let scope = if owner.is_some() { " AND owner = $3" } else { "" };
-    // Each part has an index of its own, so that what is counted is read from there.
+    // Each part is counted in its own index.
     let sql = format!(
         "SELECT * FROM (SELECT count(*), count(*) FILTER (WHERE ready_at <= $1), min(ready_at) \
          FROM tasks WHERE ready_at IS NOT NULL{scope}) AS waiting, \
-         (SELECT count(*) FROM tasks WHERE lease_until IS NOT NULL{scope}) AS running, \
+         (SELECT count(*) FROM tasks WHERE lease_until >= 0 \
+         AND lease_until <= 9223372036854775807{scope}) AS running, \
          (SELECT count(*) FILTER (WHERE status = 2), count(*) FILTER (WHERE status = 3), \
          count(*) FILTER (WHERE status = 4), \
          count(*) FILTER (WHERE status = 2 AND finished_at >= $2) \
@@ -249,27 +257,28 @@ pub(super) async fn stats(
     })
 }
 
-/// See [`crate::Engine::backlog`].
 pub(super) async fn backlog(
     database: &Database,
     now: Timestamp,
     visibility_deadline: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> Result<Backlog, StoreError> {
-    // Each part is read from the index that it has to itself, in the order of that.
+    // Each part is read from its own partial index, in index order.
     const COUNT: &str = "SELECT * FROM \
          (SELECT count(*) FILTER (WHERE ready_at > $1), count(*) FILTER (WHERE ready_at <= $1), \
          min(ready_at) FILTER (WHERE ready_at <= $1) FROM (SELECT ready_at FROM tasks \
-         WHERE due_at <= $2 ORDER BY due_at LIMIT $3) AS first) AS due, \
-         (SELECT count(*) FROM (SELECT FROM tasks WHERE due_at > $2 ORDER BY due_at LIMIT $3) \
-         AS first) AS later, \
+         WHERE due_at >= 0 AND due_at <= $2 ORDER BY due_at LIMIT $3) AS first) AS due, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE due_at > $2 \
+         AND due_at <= 9223372036854775807 ORDER BY due_at LIMIT $3) AS first) AS later, \
          (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
-         WHERE dispatched_at IS NOT NULL ORDER BY dispatched_at LIMIT $3) AS first) AS sent, \
-         (SELECT count(*) FROM (SELECT FROM tasks WHERE lease_until IS NOT NULL \
+         WHERE dispatched_at >= 0 AND dispatched_at <= 9223372036854775807 \
+         ORDER BY dispatched_at LIMIT $3) AS first) AS sent, \
+         (SELECT count(*) FROM (SELECT FROM tasks WHERE lease_until >= 0 \
+         AND lease_until <= 9223372036854775807 \
          ORDER BY lease_until LIMIT $3) AS first) AS running";
     let statement = || {
         let statement = sqlx::query(COUNT).bind(micros(now)).bind(micros(visibility_deadline));
-        statement.bind(i64::from(most))
+        statement.bind(i64::from(limit))
     };
     let row = database.fetch_optional(statement).await?;
     let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
@@ -285,7 +294,6 @@ pub(super) async fn backlog(
     })
 }
 
-/// See [`crate::Engine::check`].
 pub(super) async fn check_invariants(
     database: &Database,
     now: Timestamp,
@@ -293,17 +301,17 @@ pub(super) async fn check_invariants(
     let sql = invariants::counts(now);
     let counts = database.fetch_optional(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
     let counts = counts.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
-    let mut checked = Vec::with_capacity(INVARIANTS.len());
-    for (column, rule) in INVARIANTS.iter().enumerate() {
-        let broken = unsigned(counts.try_get(column)?);
+    let mut reports = Vec::with_capacity(INVARIANTS.len());
+    for (column, invariant) in INVARIANTS.iter().enumerate() {
+        let violations = unsigned(counts.try_get(column)?);
         let mut examples = Vec::new();
-        if broken > 0 {
-            let sql = rule.examples(now);
+        if violations > 0 {
+            let sql = invariant.examples(now);
             for row in database.fetch_all(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
                 examples.push(row.try_get(0)?);
             }
         }
-        checked.push(InvariantReport { invariant: rule.name, violations: broken, examples });
+        reports.push(InvariantReport { invariant: invariant.name, violations, examples });
     }
-    Ok(checked)
+    Ok(reports)
 }

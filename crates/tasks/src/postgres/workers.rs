@@ -1,4 +1,4 @@
-//! What workers say about themselves.
+//! Reports of workers and descriptions of kinds.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use super::values::text;
 use crate::engine::StoreError;
 use crate::stored::micros;
 
-/// See [`crate::Engine::report_worker`].
 pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), StoreError> {
     const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE \
@@ -24,27 +23,24 @@ pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), S
     Ok(())
 }
 
-/// See [`crate::Engine::forget_worker`].
 pub(super) async fn forget(database: &Database, name: &str) -> Result<(), StoreError> {
     const FORGET: &str = "DELETE FROM workers WHERE name = $1";
     database.fetch_all(|| sqlx::query(FORGET).bind(text(name))).await?;
     Ok(())
 }
 
-/// See [`crate::Engine::workers`].
 pub(super) async fn live(database: &Database, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= $1 ORDER BY name";
     let rows = database.fetch_all(|| sqlx::query(LIVE).bind(micros(since))).await?;
     rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
 }
 
-/// See [`crate::Engine::announce_kinds`].
 pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Result<(), StoreError> {
     const ANNOUNCE: &str = "INSERT INTO task_kinds (name, description) \
          SELECT * FROM unnest($1::text[], $2::text[]) \
          ON CONFLICT (name) DO UPDATE SET description = excluded.description \
          WHERE task_kinds.description <> excluded.description";
-    // Each once, and in one order for all who announce at the same time.
+    // Unique, and in one order for all processes, so that they cannot deadlock.
     let kinds = kinds.iter().map(|kind| Ok((kind.name.as_str(), json(kind)?)));
     let kinds: BTreeMap<&str, String> = kinds.collect::<Result<_, StoreError>>()?;
     let (names, descriptions): (Vec<&str>, Vec<&str>) =
@@ -53,7 +49,6 @@ pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Resul
     Ok(())
 }
 
-/// See [`crate::Engine::kinds`].
 pub(super) async fn kinds(database: &Database) -> Result<Vec<Kind>, StoreError> {
     const KINDS: &str = "SELECT description FROM task_kinds ORDER BY name";
     let rows = database.fetch_all(|| sqlx::query(KINDS)).await?;

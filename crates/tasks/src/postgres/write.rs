@@ -1,4 +1,4 @@
-//! Batches of tasks into the database.
+//! Writes batches of tasks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,11 +15,10 @@ use crate::engine::{
 };
 use crate::stored::{columns, micros, signed, unsigned};
 
-/// How often to ask who has a key that is taken when a task is stored, and free right
-/// after.
+/// Maximum number of attempts to resolve idempotency keys that are taken and released
+/// concurrently.
 const MAX_ATTEMPTS: usize = 5;
 
-/// See [`crate::Engine::write`].
 pub(super) async fn write(
     database: &Database,
     inserts: &[Insert],
@@ -28,18 +27,18 @@ pub(super) async fn write(
     let mut stored = store(database, inserts.iter().collect(), changes).await?;
     let missing = changes.iter().filter(|change| !stored.contains(&change.task.id));
     let newest = missing.filter_map(|change| Some((change.task.id, change.events.last()?.id)));
-    stored.extend(done_before(database, newest).await?);
+    stored.extend(already_committed(database, newest).await?);
     let missing = inserts.iter().filter(|insert| !stored.contains(&insert.task.id)).collect();
-    let mut settled = settle(database, missing).await?;
+    let mut resolved = resolve(database, missing).await?;
     let mut outcome =
-        |insert: &Insert| settled.remove(&insert.task.id).unwrap_or(InsertOutcome::New);
+        |insert: &Insert| resolved.remove(&insert.task.id).unwrap_or(InsertOutcome::New);
     Ok(WriteOutcome {
         inserts: inserts.iter().map(&mut outcome).collect(),
         changes: changes.iter().map(|change| stored.contains(&change.task.id)).collect(),
     })
 }
 
-/// One statement; the tasks that it wrote.
+/// Executes one statement and returns the ids of the tasks that it wrote.
 async fn store(
     database: &Database,
     inserts: Vec<&Insert>,
@@ -51,9 +50,10 @@ async fn store(
     }
     let rows = match database.fetch_all(|| batch.statement()).await {
         Err(fault @ DatabaseError::ConstraintViolation(_)) => {
-            // If it was sent twice, and the first one was done, the tasks are its own.
+            // The statement may have been sent twice: then its own tasks violate the
+            // constraint.
             let first = batch.inserts().map(|insert| (insert.task.id, insert.event.id));
-            let done = done_before(database, first).await?;
+            let done = already_committed(database, first).await?;
             return if done.is_empty() { Err(fault.into()) } else { Ok(done) };
         }
         answer => answer?,
@@ -68,26 +68,26 @@ async fn store(
         }
     }
     if !long.is_empty() {
-        turn_pages(database, &long).await;
+        move_to_pages(database, &long).await;
     }
     Ok(stored)
 }
 
-/// Moves long timelines to pages. It changes nothing that anybody sees, so it may fail:
-/// the next change of the task comes here again.
-async fn turn_pages(database: &Database, ids: &[Uuid]) {
-    const TURN: &str = "WITH long AS MATERIALIZED (\
+/// Moves long timelines to pages. This is invisible to readers and may fail: the next change
+/// of the task tries again.
+async fn move_to_pages(database: &Database, ids: &[Uuid]) {
+    const MOVE: &str = "WITH long AS MATERIALIZED (\
          SELECT id, pages, timeline FROM tasks WHERE id = ANY($1) AND timeline <> '' \
          ORDER BY id FOR UPDATE SKIP LOCKED), \
          kept AS (INSERT INTO task_timeline_pages SELECT * FROM long) \
          UPDATE tasks SET pages = tasks.pages + 1, timeline = '' FROM long WHERE tasks.id = long.id";
-    if let Err(fault) = database.fetch_all(|| sqlx::query(TURN).bind(ids)).await {
-        tracing::debug!(%fault, "timelines stay long for now");
+    if let Err(fault) = database.fetch_all(|| sqlx::query(MOVE).bind(ids)).await {
+        tracing::debug!(%fault, "moving timelines to pages failed");
     }
 }
 
-/// Those of some tasks whose timelines have an event: what it is part of was done.
-async fn done_before(
+/// Returns those tasks whose timeline contains the given event: its change was committed.
+async fn already_committed(
     database: &Database,
     events: impl Iterator<Item = (Uuid, Uuid)>,
 ) -> Result<HashSet<Uuid>, StoreError> {
@@ -105,47 +105,47 @@ async fn done_before(
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// What became of tasks that weren't stored, by their ids. One whose key has come free
-/// meanwhile is stored after all.
-async fn settle(
+/// Returns the outcomes of tasks that were not stored, by id. A task whose key was released
+/// in the meantime is stored after all.
+async fn resolve(
     database: &Database,
-    mut open: Vec<&Insert>,
+    mut unresolved: Vec<&Insert>,
 ) -> Result<HashMap<Uuid, InsertOutcome>, StoreError> {
-    let mut settled = HashMap::new();
+    let mut resolved = HashMap::new();
     for _ in 0..MAX_ATTEMPTS {
-        if open.is_empty() {
-            return Ok(settled);
+        if unresolved.is_empty() {
+            return Ok(resolved);
         }
-        for there in key_holders(database, &open).await? {
-            for insert in &open {
-                if let Some(outcome) = there.outcome_of(insert) {
-                    settled.insert(insert.task.id, outcome);
+        for holder in key_holders(database, &unresolved).await? {
+            for insert in &unresolved {
+                if let Some(outcome) = holder.outcome_of(insert) {
+                    resolved.insert(insert.task.id, outcome);
                 }
             }
         }
-        open.retain(|insert| !settled.contains_key(&insert.task.id));
-        let stored = store(database, open.clone(), &[]).await?;
-        open.retain(|insert| !stored.contains(&insert.task.id));
+        unresolved.retain(|insert| !resolved.contains_key(&insert.task.id));
+        let stored = store(database, unresolved.clone(), &[]).await?;
+        unresolved.retain(|insert| !stored.contains(&insert.task.id));
     }
-    Err(StoreError::Unavailable("a key is taken and free in turns".into()))
+    Err(StoreError::Unavailable("an idempotency key is contended".into()))
 }
 
-/// A task that another one couldn't be stored for.
+/// A stored task that holds an idempotency key.
 struct KeyHolder {
     task: Task,
     key: IdempotencyKey,
 }
 
 impl KeyHolder {
-    /// What became of `insert`, if it is about this one.
+    /// Returns the outcome of `insert` if it has this key.
     fn outcome_of(&self, insert: &Insert) -> Option<InsertOutcome> {
-        let is_about = insert.task.owner == self.task.owner
+        let has_key = insert.task.owner == self.task.owner
             && insert.key.as_ref().is_some_and(|key| key.key == self.key.key);
-        if !is_about {
+        if !has_key {
             return None;
         }
         if insert.task.id == self.task.id {
-            // Its own self: the statement was done before, only its answer got lost.
+            // The insert itself: it was committed before and its response was lost.
             return Some(InsertOutcome::New);
         }
         let task = Box::new(self.task.clone());
@@ -153,7 +153,7 @@ impl KeyHolder {
     }
 }
 
-/// The tasks that have the key of one of `inserts`.
+/// Returns the tasks that hold the key of one of `inserts`.
 async fn key_holders(
     database: &Database,
     inserts: &[&Insert],
@@ -173,14 +173,14 @@ async fn key_holders(
         .map(|row| {
             let digest: &[u8] = row.try_get("body_digest")?;
             let digest = digest.try_into();
-            let digest = digest.map_err(|_| StoreError::Internal("a digest's length".into()))?;
+            let digest =
+                digest.map_err(|_| StoreError::Internal("a digest of the wrong length".into()))?;
             let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
             Ok(KeyHolder { task: Columns::new(row).task()?, key })
         })
         .collect()
 }
 
-/// See [`crate::Engine::renew`].
 pub(super) async fn renew(
     database: &Database,
     claims: &[Claim],

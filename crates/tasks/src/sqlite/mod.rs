@@ -1,9 +1,8 @@
-//! The embedded store: a SQLite file in WAL mode, one connection that writes, a few that
-//! read.
+//! The SQLite engine: a file in WAL mode with one writing and a few reading connections.
 
-mod batched;
+mod maintenance;
+mod multi_row;
 mod read;
-mod upkeep;
 mod write;
 
 use async_trait::async_trait;
@@ -20,25 +19,23 @@ use crate::engine::{
     StoreError, TakeDue, WriteOutcome,
 };
 
-/// A task store in a SQLite file.
 pub struct SqliteEngine {
     writer: WriteLock,
     readers: SqlitePool,
 }
 
 impl SqliteEngine {
-    /// Opens the file that a `sqlite://PATH` URL names, made and brought up to date where
-    /// needed. With `fsync` a commit survives the loss of power, without it only that of
-    /// the process.
+    /// Opens or creates the file of a `sqlite://PATH` URL and applies migrations. With
+    /// `fsync` a commit survives a power failure, without it only a crash of the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
         let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
-        // Other crates keep their tables, and their own count of migrations, in this file.
+        // Other crates have their own tables and migrations in this file.
         migrations.dangerous_set_table_name("tasks_migrations");
         let tune = |options: SqliteConnectOptions| {
             options
                 .pragma("cache_size", "-8000")
                 .pragma("temp_store", "memory")
-                // Fewer checkpoints: each costs the writer several syncs of the file.
+                // Fewer checkpoints, because each syncs the file several times.
                 .pragma("wal_autocheckpoint", "4000")
                 .statement_cache_capacity(128)
         };
@@ -102,14 +99,14 @@ impl Engine for SqliteEngine {
     }
 
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::expired_leases(&self.readers, now, limit).await
+        maintenance::expired_leases(&self.readers, now, limit).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
-        if !upkeep::any_due(&self.readers, take).await? {
+        if !maintenance::any_due(&self.readers, take).await? {
             return Ok(Vec::new());
         }
-        upkeep::take_due(&mut *self.writer.lock().await?, take).await
+        maintenance::take_due(&mut *self.writer.lock().await?, take).await
     }
 
     async fn mark_dispatched(
@@ -117,20 +114,20 @@ impl Engine for SqliteEngine {
         tasks: &[(Uuid, u64)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        // Most have been claimed meanwhile: the writer shall only hear of the others.
-        let waiting = upkeep::still_due(&self.readers, tasks).await?;
+        // Most tasks have been claimed in the meantime; only the others need the writer.
+        let waiting = maintenance::still_due(&self.readers, tasks).await?;
         if waiting.is_empty() {
             return Ok(());
         }
-        upkeep::mark_dispatched(&mut *self.writer.lock().await?, &waiting, now).await
+        maintenance::mark_dispatched(&mut *self.writer.lock().await?, &waiting, now).await
     }
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        upkeep::redispatch(&mut *self.writer.lock().await?, before, now).await
+        maintenance::redispatch(&mut *self.writer.lock().await?, before, now).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        upkeep::ids_by_owner(&self.readers, owner, limit).await
+        maintenance::ids_by_owner(&self.readers, owner, limit).await
     }
 
     async fn purge(
@@ -139,12 +136,12 @@ impl Engine for SqliteEngine {
         removed: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        // The search takes longer the more is kept, so the writer only hears what it found.
-        let old = upkeep::old(&self.readers, ended, removed, limit).await?;
-        if old.is_empty() && !upkeep::any_silent(&self.readers, removed).await? {
+        // The search takes longer with more tasks, so it does not hold the writer.
+        let old = maintenance::old(&self.readers, ended, removed, limit).await?;
+        if old.is_empty() && !maintenance::any_silent(&self.readers, removed).await? {
             return Ok(0);
         }
-        upkeep::purge(&mut *self.writer.lock().await?, &old, ended, removed).await
+        maintenance::purge(&mut *self.writer.lock().await?, &old, ended, removed).await
     }
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
@@ -155,29 +152,29 @@ impl Engine for SqliteEngine {
         &self,
         now: Timestamp,
         visibility_deadline: Timestamp,
-        most: u32,
+        limit: u32,
     ) -> Result<Backlog, StoreError> {
-        read::backlog(&self.readers, now, visibility_deadline, most).await
+        read::backlog(&self.readers, now, visibility_deadline, limit).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        upkeep::report_worker(&mut *self.writer.lock().await?, worker).await
+        maintenance::report_worker(&mut *self.writer.lock().await?, worker).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
-        upkeep::forget_worker(&mut *self.writer.lock().await?, name).await
+        maintenance::forget_worker(&mut *self.writer.lock().await?, name).await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
-        upkeep::workers(&self.readers, since).await
+        maintenance::workers(&self.readers, since).await
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
-        upkeep::announce_kinds(&mut *self.writer.lock().await?, kinds).await
+        maintenance::announce_kinds(&mut *self.writer.lock().await?, kinds).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
-        upkeep::kinds(&self.readers).await
+        maintenance::kinds(&self.readers).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
@@ -189,6 +186,6 @@ impl Engine for SqliteEngine {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        upkeep::ping(&self.readers).await
+        maintenance::ping(&self.readers).await
     }
 }

@@ -15,10 +15,10 @@ use crate::invariants::{self, INVARIANTS};
 use crate::stored::{self, columns, micros, time, unsigned};
 use crate::timeline;
 
-/// See [`crate::Engine::load`].
 pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
-    // Few sizes, so that the statements stay prepared; a missing one matches nothing.
+    // Few sizes, so that the statements stay prepared. Unbound parameters are null and match
+    // nothing.
     let marks = "?, ".repeat(ids.len().next_power_of_two() - 1);
     let mut query = sqlx::query(AssertSqlSafe(format!("{HEAD}{marks}?)")));
     for id in ids {
@@ -27,9 +27,8 @@ pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, S
     query.fetch_all(pool).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
-/// See [`crate::Engine::list`].
 pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-    // First the sizes, which are told without reading what is large.
+    // The sizes first, which SQLite knows without reading large values.
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "WITH page AS MATERIALIZED (SELECT id AS listed, octet_length(data) \
          + coalesce(octet_length(result), 0) AS bytes FROM tasks WHERE deleted = 0",
@@ -41,7 +40,7 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
         query.push(" AND id = ").push_bind(id);
     }
     if let Some(status) = filter.status {
-        // In the text, so that an index over a part of the tasks can be used.
+        // Literals, so that partial indexes can be used.
         query.push(match status {
             Status::Awaiting => " AND status = 0 AND ready_at IS NOT NULL",
             Status::Executing => " AND status = 1 AND lease_until IS NOT NULL",
@@ -67,12 +66,11 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
     query.build().fetch_all(pool).await?.iter().map(|row| Columns::new(row).task()).collect()
 }
 
-/// See [`crate::Engine::timeline`].
 pub(super) async fn timeline(
     executor: impl SqliteExecutor<'_>,
     id: Uuid,
 ) -> Result<Option<Vec<Event>>, StoreError> {
-    // Both tables in one statement, so that a page that turns meanwhile isn't missed.
+    // One statement, so that a page that is moved concurrently is not missed.
     const LINES: &str = "SELECT lines FROM (\
          SELECT page, lines FROM task_timeline_pages WHERE task_id = ?1 \
          UNION ALL SELECT pages, timeline FROM tasks WHERE id = ?1) ORDER BY page";
@@ -83,14 +81,13 @@ pub(super) async fn timeline(
     pages.iter().flat_map(|lines| timeline::decode(id, lines)).collect::<Result<_, _>>().map(Some)
 }
 
-/// See [`crate::Engine::events_after`].
 pub(super) async fn events_after(
     pool: &SqlitePool,
     owner: Uuid,
     after: Uuid,
     limit: u32,
 ) -> Result<Vec<Event>, StoreError> {
-    // What isn't over, and what ended since; an event's id begins with its time.
+    // Unfinished tasks, and tasks that ended since the event, whose id starts with its time.
     const TOUCHED: &str = "SELECT id, pages, timeline FROM tasks \
          WHERE owner = ?1 AND ready_at IS NOT NULL \
          UNION ALL SELECT id, pages, timeline FROM tasks \
@@ -102,7 +99,7 @@ pub(super) async fn events_after(
         + i64::from(nanos / 1_000);
     let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
     let mut long: Vec<Uuid> = Vec::new();
-    // One snapshot: an event is never told before those that were committed earlier.
+    // One snapshot: no event is returned without those committed before it.
     let mut snapshot = pool.begin().await?;
     let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(&mut *snapshot);
     while let Some(row) = rows.try_next().await? {
@@ -123,7 +120,7 @@ pub(super) async fn events_after(
     Ok(following.events.into_values().collect())
 }
 
-/// The first few events after one, in their order.
+/// The first events after a given one, ordered by id.
 struct Following {
     after: Uuid,
     limit: usize,
@@ -141,7 +138,6 @@ impl Following {
     }
 }
 
-/// See [`crate::Engine::stats`].
 pub(super) async fn stats(
     pool: &SqlitePool,
     owner: Option<Uuid>,
@@ -154,9 +150,9 @@ pub(super) async fn stats(
         }
     };
     let mut by_status = ByStatus::default();
-    // One snapshot: a task that moves on meanwhile must not be counted twice.
+    // One snapshot, so that no task is counted in two states.
     let mut snapshot = pool.begin().await?;
-    // Each part has an index of its own, so that what is counted is read from there.
+    // Each part is counted in its own index.
     for part in [
         "ready_at IS NOT NULL",
         "lease_until IS NOT NULL",
@@ -169,7 +165,7 @@ pub(super) async fn stats(
         for (status, count) in
             counts.build_query_as::<(i16, i64)>().fetch_all(&mut *snapshot).await?
         {
-            *place(&mut by_status, status)? = unsigned(count);
+            *count_of(&mut by_status, status)? = unsigned(count);
         }
     }
     let mut waiting = QueryBuilder::new(
@@ -194,12 +190,11 @@ pub(super) async fn stats(
     })
 }
 
-/// See [`crate::Engine::backlog`].
 pub(super) async fn backlog(
     pool: &SqlitePool,
     now: Timestamp,
     visibility_deadline: Timestamp,
-    most: u32,
+    limit: u32,
 ) -> Result<Backlog, StoreError> {
     const COUNT: &str = "SELECT * FROM \
          (SELECT count(*) FILTER (WHERE ready_at > ?1), count(*) FILTER (WHERE ready_at <= ?1), \
@@ -209,7 +204,7 @@ pub(super) async fn backlog(
          (SELECT count(*), min(dispatched_at) FROM (SELECT dispatched_at FROM tasks \
          WHERE ready_at <= ?1 AND due_at IS NULL LIMIT ?3)), \
          (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE lease_until IS NOT NULL LIMIT ?3))";
-    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(visibility_deadline)).bind(most);
+    let query = sqlx::query(COUNT).bind(micros(now)).bind(micros(visibility_deadline)).bind(limit);
     let row = query.fetch_one(pool).await?;
     let count = |column| Ok::<_, StoreError>(unsigned(row.try_get(column)?));
     let since = |column| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
@@ -223,30 +218,29 @@ pub(super) async fn backlog(
     })
 }
 
-/// See [`crate::Engine::check`].
 pub(super) async fn check_invariants(
     pool: &SqlitePool,
     now: Timestamp,
 ) -> Result<Vec<InvariantReport>, StoreError> {
-    // One snapshot: examples are of what was counted.
+    // One snapshot, so that the examples match the counts.
     let mut snapshot = pool.begin().await?;
     let counts =
         sqlx::query(AssertSqlSafe(invariants::counts(now))).fetch_one(&mut *snapshot).await?;
-    let mut checked = Vec::with_capacity(INVARIANTS.len());
-    for (column, rule) in INVARIANTS.iter().enumerate() {
-        let broken = unsigned(counts.try_get(column)?);
-        let examples = if broken == 0 {
+    let mut reports = Vec::with_capacity(INVARIANTS.len());
+    for (column, invariant) in INVARIANTS.iter().enumerate() {
+        let violations = unsigned(counts.try_get(column)?);
+        let examples = if violations == 0 {
             Vec::new()
         } else {
-            let examples = sqlx::query_scalar(AssertSqlSafe(rule.examples(now)));
+            let examples = sqlx::query_scalar(AssertSqlSafe(invariant.examples(now)));
             examples.fetch_all(&mut *snapshot).await?
         };
-        checked.push(InvariantReport { invariant: rule.name, violations: broken, examples });
+        reports.push(InvariantReport { invariant: invariant.name, violations, examples });
     }
-    Ok(checked)
+    Ok(reports)
 }
 
-fn place(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {
+fn count_of(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {
     Ok(match stored::status(code)? {
         Status::Awaiting => &mut counts.awaiting,
         Status::Executing => &mut counts.executing,

@@ -1,22 +1,22 @@
-//! Batches of tasks into the file.
+//! Writes batches of tasks.
 //!
-//! A change of a row costs what it writes: SQLite touches every index that a statement's
-//! columns are part of. So the two changes of every life, its start and its end, have
-//! statements of their own that name only what they change.
+//! SQLite updates every index that contains a column of the statement. So the two most
+//! frequent changes, start and end of an attempt, have statements that name only the columns
+//! they change.
 
 use jiff::Timestamp;
 use miniapp_types::task::{Event, EventType};
 use serde_json::value::RawValue;
 use sqlx::{Connection, Executor, Row, SqliteConnection};
 
-use super::batched::{Batched, MOST_ROWS, Statement};
+use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
 use crate::columns::Columns;
 use crate::domain::Task;
 use crate::engine::{Change, Claim, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome};
 use crate::stored::{columns, micros, signed, status_code, unsigned};
 use crate::timeline;
 
-static INSERT: Batched = Batched::new(
+static INSERT: MultiRowStatement = MultiRowStatement::new(
     "WITH new (id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
      tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, ready_at, timeline) \
      AS (VALUES ",
@@ -26,7 +26,7 @@ static INSERT: Batched = Batched::new(
      timeline, due_at) SELECT *, ready_at FROM new WHERE id IS NOT NULL",
 );
 
-static START: Batched = Batched::new(
+static START: MultiRowStatement = MultiRowStatement::new(
     "WITH new (id, from_version, version, claim, attempt, worker, lease_until, started_at, \
      changed_at, lines) AS (VALUES ",
     10,
@@ -37,7 +37,7 @@ static START: Batched = Batched::new(
      FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
-static END: Batched = Batched::new(
+static END: MultiRowStatement = MultiRowStatement::new(
     "WITH new (id, from_version, version, status, message, progress, result, error_code, \
      error_message, lost_leases, finished_at, changed_at, lines) AS (VALUES ",
     13,
@@ -49,7 +49,7 @@ static END: Batched = Batched::new(
      FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
-static CHANGE: Batched = Batched::new(
+static CHANGE: MultiRowStatement = MultiRowStatement::new(
     "WITH new (id, from_version, status, message, progress, result, error_code, error_message, \
      attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, run_at, \
      started_at, finished_at, ready_at, cancel_requested, deleted, lines) AS (VALUES ",
@@ -67,7 +67,7 @@ static CHANGE: Batched = Batched::new(
      FROM new WHERE tasks.id = new.id AND tasks.version = new.from_version",
 );
 
-static RENEW: Batched = Batched::new(
+static RENEW: MultiRowStatement = MultiRowStatement::new(
     "WITH held (id, claim, until) AS (VALUES ",
     3,
     ") UPDATE tasks SET lease_until = held.until, version = version + 1 FROM held \
@@ -75,7 +75,6 @@ static RENEW: Batched = Batched::new(
      RETURNING tasks.id, tasks.claim, cancel_requested",
 );
 
-/// See [`crate::Engine::write`].
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     inserts: &[Insert],
@@ -83,7 +82,7 @@ pub(super) async fn write(
 ) -> Result<WriteOutcome, StoreError> {
     let keyed = inserts.iter().any(|insert| insert.key.is_some());
     if !keyed && inserts.len() + changes.len() == 1 {
-        // One statement is a transaction by itself, and tells which row it touched.
+        // A single statement is its own transaction and reports the affected row.
         let inserted = INSERT.execute(connection, inserts, bind_insert).await?;
         let stored = change(connection, &changes.iter().collect::<Vec<_>>()).await?;
         let inserts = vec![InsertOutcome::New; usize::from(inserted > 0)];
@@ -95,7 +94,7 @@ pub(super) async fn write(
     let changes = if change(&mut transaction, &all).await? == all.len() as u64 {
         vec![true; all.len()]
     } else {
-        // Another process was faster with some: the slow way tells which.
+        // Another process changed some of the tasks; find out which.
         let mut stored = Vec::with_capacity(changes.len());
         for one in &all {
             stored.push(is_stored(&mut transaction, one).await?);
@@ -123,7 +122,7 @@ async fn insert_all(
     Ok(outcomes)
 }
 
-/// Writes the changes whose tasks have not moved on; how many those are.
+/// Writes the changes whose version guard matches and returns their number.
 async fn change(connection: &mut SqliteConnection, changes: &[&Change]) -> Result<u64, StoreError> {
     let (mut starts, mut ends, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for &change in changes {
@@ -146,7 +145,7 @@ async fn change(connection: &mut SqliteConnection, changes: &[&Change]) -> Resul
     Ok(stored)
 }
 
-/// Whether a change is in the file: its event is the newest of its task.
+/// Returns whether a change is stored: its task's timeline contains its event.
 async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result<bool, StoreError> {
     const HAS: &str = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND instr(timeline, ?2)) \
          OR EXISTS (SELECT 1 FROM task_timeline_pages WHERE task_id = ?1 AND instr(lines, ?2))";
@@ -155,7 +154,7 @@ async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result
     Ok(query.fetch_one(connection).await?)
 }
 
-/// The task that has the insert's key already.
+/// Returns the outcome of an insert whose key is known.
 async fn known_key(
     connection: &mut SqliteConnection,
     insert: &Insert,
@@ -169,7 +168,9 @@ async fn known_key(
     let query = sqlx::query(KNOWN).bind(insert.task.owner).bind(&key.key);
     let Some(row) = connection.fetch_optional(query).await? else { return Ok(None) };
     let digest: Vec<u8> = row.try_get("body_digest")?;
-    let digest = digest.try_into().map_err(|_| StoreError::Internal("a digest's length".into()))?;
+    let digest = digest
+        .try_into()
+        .map_err(|_| StoreError::Internal("a digest of the wrong length".into()))?;
     Ok(Some(InsertOutcome::DuplicateKey { task: Box::new(Columns::new(&row).task()?), digest }))
 }
 
@@ -256,14 +257,13 @@ fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q
         .bind(timeline::encode(&change.events))
 }
 
-/// See [`crate::Engine::renew`].
 pub(super) async fn renew(
     connection: &mut SqliteConnection,
     claims: &[Claim],
     until: Timestamp,
 ) -> Result<Vec<RenewedLease>, StoreError> {
     let mut renewed = Vec::with_capacity(claims.len());
-    for claims in claims.chunks(MOST_ROWS) {
+    for claims in claims.chunks(MAX_ROWS) {
         let statement = RENEW.bound(claims, |statement, claim| {
             statement.bind(claim.task_id).bind(signed(claim.token)).bind(micros(until))
         });

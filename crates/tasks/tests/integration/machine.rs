@@ -197,7 +197,7 @@ fn claimed(task: &mut Task) -> u64 {
 }
 
 #[test]
-fn a_failed_attempt_is_retried_until_none_is_left() {
+fn failed_attempts_are_retried_up_to_the_maximum() {
     let mut task = task(2);
     let retry_in = Some(SignedDuration::from_secs(3));
     let claim = claimed(&mut task);
@@ -212,7 +212,7 @@ fn a_failed_attempt_is_retried_until_none_is_left() {
 }
 
 #[test]
-fn losing_the_lease_three_times_is_poison_and_losing_it_costs_no_retry() {
+fn third_lost_lease_fails_the_task_and_lost_leases_cost_no_attempt() {
     let mut task = task(1);
     for lost in 1..=MAX_LOST_LEASES {
         claimed(&mut task);
@@ -225,7 +225,7 @@ fn losing_the_lease_three_times_is_poison_and_losing_it_costs_no_retry() {
 }
 
 #[test]
-fn a_task_handed_back_has_not_spent_an_attempt() {
+fn released_attempt_is_not_counted() {
     let mut task = task(1);
     let claim = claimed(&mut task);
     let step = task.apply(Command::Release { claim }, at(1)).expect("held");
@@ -233,7 +233,7 @@ fn a_task_handed_back_has_not_spent_an_attempt() {
 }
 
 #[test]
-fn a_cancel_wins_over_a_retry_but_not_over_a_result() {
+fn cancel_takes_precedence_over_retry_but_not_over_result() {
     let mut task = task(3);
     let claim = claimed(&mut task);
     task.state = task.apply(Command::Cancel, at(1)).expect("running").state;
@@ -246,7 +246,7 @@ fn a_cancel_wins_over_a_retry_but_not_over_a_result() {
 }
 
 #[test]
-fn the_ttl_has_its_own_words() {
+fn ttl_has_its_own_message() {
     let mut task = task(3);
     let claim = claimed(&mut task);
     let step = task.apply(Command::ExceedTtl { claim }, at(61)).expect("held");
@@ -255,7 +255,7 @@ fn the_ttl_has_its_own_words() {
 }
 
 #[test]
-fn a_restart_begins_anew_with_a_token_that_went_on() {
+fn restart_resets_the_state_but_not_the_token() {
     let mut task = task(3);
     let claim = claimed(&mut task);
     task.state = task
@@ -269,7 +269,7 @@ fn a_restart_begins_anew_with_a_token_that_went_on() {
 }
 
 #[test]
-fn a_clock_that_is_slow_turns_nothing_around() {
+fn slow_clock_does_not_reorder_events() {
     let mut task = task(3);
     let claim = claimed(&mut task);
     let fast = at(10);

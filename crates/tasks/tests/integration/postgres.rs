@@ -1,5 +1,4 @@
-//! What only a store in a server has to stand: lost answers, crashes, several clocks, and
-//! plans that are made while its tables are empty.
+//! The PostgreSQL engine: lost responses, crashes, clock differences and query plans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ async fn engine(server: &Server) -> PostgresEngine {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_batch_that_is_sent_twice_is_done_once() {
+async fn resent_batch_is_applied_once() {
     let server = Server::shared().await;
     let engine = engine(server).await;
     let clock = ManualClock::default();
@@ -62,7 +61,7 @@ async fn a_batch_that_is_sent_twice_is_done_once() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn what_was_written_survives_a_crash_and_writing_goes_on() {
+async fn committed_writes_survive_a_server_crash() {
     let server = Server::alone(&[]).await;
     let engine = engine(&server).await;
     let clock = ManualClock::default();
@@ -103,7 +102,7 @@ async fn a_message_that_cant_be_stored_as_it_is_doesnt_harm_its_batch() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
+async fn events_of_a_task_keep_their_order_despite_clock_differences() {
     let server = Server::shared().await;
     let engine = engine(server).await;
     let clock = ManualClock::default();
@@ -123,7 +122,7 @@ async fn a_tasks_events_follow_each_other_whatever_clocks_say() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier() {
+async fn late_commit_is_returned_to_a_reader_that_resumes_earlier() {
     let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     let [fast, slow] = [(); 2].map(|()| PostgresEngine::new(&settings).expect("an engine"));
@@ -144,10 +143,10 @@ async fn an_event_that_is_committed_late_is_told_to_who_begins_a_little_earlier(
     assert_eq!(told, [decided_first.event, committed_first.event]);
 }
 
-/// However many tasks others have, and whatever the statistics say about owners.
+/// With many tasks of other owners, and statistics that know only those.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn counting_ones_own_tasks_reads_no_others() {
+async fn stats_of_an_owner_read_only_its_tasks() {
     const OTHERS: &str = "INSERT INTO tasks (id, owner, created_at, changed_at, finished_at, \
          status, ttl, max_attempts, kind, description, data, timeline) \
          SELECT gen_random_uuid(), lpad((n % 5)::text, 32, '0')::uuid, n, n, n, 2, 1, 1, 'echo', \
@@ -177,12 +176,16 @@ async fn counting_ones_own_tasks_reads_no_others() {
     assert_eq!(of_all, 0);
 }
 
-/// Every statement is prepared while there is nothing, then there are many tasks.
+/// Plans follow the size of the table, with and without statistics: all statements are
+/// prepared on an empty table, then it grows. Counting the tasks of all owners is left out,
+/// because it reads all of them in any case.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn no_statement_reads_the_whole_table() {
-    const SCANS: &str = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables \
-                         WHERE relname = 'tasks'";
+async fn statements_do_not_scan_a_large_table() {
+    const FILL: &str = "INSERT INTO tasks (id, owner, created_at, changed_at, finished_at, \
+         status, ttl, max_attempts, kind, description, data, timeline) \
+         SELECT gen_random_uuid(), gen_random_uuid(), n, n, n, 2, 1, 1, 'echo', \
+         'one of many', '1', repeat('x', 300) FROM generate_series(1, 20000) AS n";
     let server = Server::alone(&["autovacuum=off"]).await;
     let settings = server.settings().await.expect("a database");
     let name = settings.url.rest().rsplit('/').next().expect("a name").to_owned();
@@ -193,27 +196,31 @@ async fn no_statement_reads_the_whole_table() {
     let retention = Retention { ended: day, removed: day };
     let runtime = Runtime::new(engine.clone(), clock.clone(), broker, retention);
     let tasks = runtime.tasks().clone();
-    for round in 0..3 {
-        everything(&tasks, engine.as_ref(), clock.as_ref(), 20 + 200 * round).await;
+    for _ in 0..3 {
+        everything(&tasks, engine.as_ref(), clock.as_ref(), 20).await;
+    }
+    server.execute(&name, FILL).await.expect("tasks");
+    // Longer than the lifetime of a plan on such young connections.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    for _ in 0..3 {
+        everything(&tasks, engine.as_ref(), clock.as_ref(), 220).await;
+    }
+    server.execute(&name, "VACUUM ANALYZE tasks").await.expect("statistics");
+    for _ in 0..3 {
+        everything(&tasks, engine.as_ref(), clock.as_ref(), 220).await;
     }
     drop((tasks, runtime, engine));
 
-    // The counts come with the end of the connections that made them.
+    // Sessions report their counts when they end. Scans of the small table are fine.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    const ROWS_READ: &str = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'tasks'";
     let mut connection = server.connect(&name).await.expect("a connection");
-    let scans = loop {
-        let row = sqlx::query(SCANS).fetch_one(&mut connection).await.expect("counts");
-        if row.get::<i64, _>(1) > 0 {
-            break row.get::<i64, _>(0);
-        }
-    };
-    // Each index was made from a scan; there are no others.
-    let indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'tasks'";
-    let indexes: i64 =
-        sqlx::query_scalar(indexes).fetch_one(&mut connection).await.expect("a count");
-    assert_eq!(scans, indexes);
+    let rows: i64 =
+        sqlx::query_scalar(ROWS_READ).fetch_one(&mut connection).await.expect("a count");
+    assert!(rows < 20_000, "sequential scans read {rows} rows");
 }
 
-/// One of each thing that is asked of an engine, with so many tasks.
+/// Calls every operation of an engine, with `count` tasks.
 async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, count: usize) {
     let owner = new_id(clock);
     let worker: Arc<str> = "a worker".into();
@@ -260,12 +267,14 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         let statuses = [Status::Awaiting, Status::Executing, Status::Finished, Status::Canceled];
         for status in statuses.into_iter().map(Some).chain([None, Some(Status::Failed)]) {
             let filter = Filter { owner, status, limit: 10, ..Filter::default() };
-            // Nobody asks for everybody's tasks by status, but for those that failed.
+            // Tasks of all owners are listed by status only if they failed.
             if owner.is_some() || matches!(status, None | Some(Status::Failed)) {
                 tasks.list(&filter).await.expect("listed");
             }
         }
-        tasks.stats(owner).await.expect("counted");
+        if owner.is_some() {
+            tasks.stats(owner).await.expect("counted");
+        }
     }
     tasks.get(owner, first).await.expect("read");
     tasks.timeline(owner, submitted[0].id).await.expect("read");

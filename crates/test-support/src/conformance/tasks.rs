@@ -1,17 +1,16 @@
-//! What every [`Engine`] of tasks has to do.
+//! The contract of every task [`Engine`].
 //!
-//! The state machine makes the changes, as it does for [`miniapp_tasks::Tasks`]; the engine has
-//! to keep them, guard them, and find them again. Each case gets a store in the hands of
-//! two processes.
+//! As in [`miniapp_tasks::Tasks`], the state machine makes the changes; the engine stores,
+//! guards and finds them. Each case gets an empty store opened by two processes.
 
 pub mod due;
 pub mod events;
 pub mod keys;
 pub mod leases;
 pub mod lists;
+pub mod maintenance;
 pub mod processes;
 pub mod timelines;
-pub mod upkeep;
 pub mod writes;
 
 use std::sync::Arc;
@@ -27,7 +26,7 @@ use uuid::Uuid;
 
 use crate::task::{self, LEASE, claim, insert, raw};
 
-/// Two engines on one store that holds nothing yet, as two processes have them.
+/// Two engines on one empty store, as in two processes.
 pub type Processes = [Arc<dyn Engine>; 2];
 
 /// Defines one test per case. `$fixture` is an async function in scope that calls its argument
@@ -38,87 +37,87 @@ macro_rules! task_engine_tests {
         $crate::conformance_tests! {
             tasks, $fixture, [$(#[$attribute])*],
             writes {
-                a_task_is_kept_as_it_is,
-                every_change_is_kept_as_it_is,
-                changes_can_be_combined,
-                a_change_of_what_moved_on_is_refused,
-                a_change_of_what_is_not_there_is_refused,
-                a_large_batch_is_answered_in_its_order,
-                a_batch_that_fails_leaves_nothing,
-                nothing_is_no_trouble,
+                load_returns_the_inserted_task,
+                load_returns_every_change,
+                one_write_applies_several_changes_of_a_task,
+                change_of_an_old_version_is_refused,
+                change_of_a_missing_task_is_refused,
+                large_batch_returns_results_in_order,
+                failed_batch_is_rolled_back,
+                empty_batches_are_accepted,
             }
             keys {
-                a_known_key_is_told,
-                a_known_key_doesnt_hold_up_its_batch,
-                a_key_belongs_to_its_owner,
-                a_key_stays_with_its_task,
-                a_removed_task_frees_its_key,
+                duplicate_key_returns_the_first_task,
+                duplicate_key_does_not_fail_its_batch,
+                keys_are_unique_per_owner,
+                key_survives_changes_of_its_task,
+                deleted_task_releases_its_key,
             }
             timelines {
-                a_timeline_tells_everything_in_order,
-                a_missing_task_has_no_timeline,
-                a_very_long_timeline_is_whole,
-                a_growing_timeline_is_read_whole,
+                timeline_returns_all_events_in_order,
+                timeline_of_a_missing_task_is_none,
+                very_long_timeline_is_complete,
+                reads_of_a_growing_timeline_have_no_gaps,
             }
             lists {
-                tasks_are_listed_newest_first,
-                tasks_are_listed_in_pages,
-                a_list_ends_where_it_is_enough,
-                tasks_are_listed_by_every_filter,
-                removed_tasks_are_not_listed,
-                owned_tasks_are_told,
+                list_returns_newest_first,
+                list_returns_pages,
+                list_stops_at_max_bytes,
+                list_applies_every_filter,
+                list_omits_deleted_tasks,
+                ids_by_owner_returns_the_owners_tasks,
             }
             events {
-                events_are_told_oldest_first,
-                events_are_told_in_pages,
-                every_end_is_told,
-                a_restarted_task_tells_its_past,
-                events_of_one_moment_are_all_told,
-                a_very_long_timeline_is_told_whole,
-                many_can_read_long_timelines_at_once,
+                events_after_returns_oldest_first,
+                events_after_returns_pages,
+                events_after_returns_final_events,
+                events_after_includes_events_before_a_restart,
+                events_after_returns_all_events_of_one_instant,
+                events_after_returns_a_very_long_timeline,
+                concurrent_readers_get_long_timelines,
             }
             leases {
-                a_renewed_lease_is_a_change,
-                a_lost_claim_is_not_renewed,
-                a_renewal_tells_of_a_cancel,
-                many_leases_are_renewed_together,
-                leases_that_ran_out_are_found,
+                renewal_increments_the_version,
+                lost_claim_is_not_renewed,
+                renewal_returns_cancel_requests,
+                many_leases_are_renewed_in_one_call,
+                expired_leases_are_returned_oldest_first,
             }
             due {
-                a_task_of_now_is_taken_when_overdue,
-                a_delayed_task_is_taken_before_its_time,
-                what_is_taken_is_left_to_the_taker,
-                the_longest_due_are_taken_first,
-                a_due_task_tells_what_to_send,
-                what_was_dispatched_is_not_due,
-                an_old_message_doesnt_end_a_new_duty,
+                immediate_task_is_taken_when_overdue,
+                delayed_task_is_taken_shortly_before_its_time,
+                taken_task_is_invisible_until_its_timeout,
+                longest_due_tasks_are_taken_first,
+                taken_task_has_the_data_of_its_message,
+                dispatched_task_is_not_due,
+                dispatch_of_an_old_version_keeps_the_outbox_entry,
                 only_waiting_tasks_are_due,
-                lost_messages_are_due_again,
+                redispatch_makes_dispatched_tasks_due,
             }
-            upkeep {
-                tasks_are_counted,
-                waiting_tasks_are_measured,
-                what_waits_is_counted_by_what_for,
-                ends_of_the_last_minute_are_counted,
-                the_old_is_forgotten_and_nothing_else,
-                little_is_forgotten_at_a_time,
-                workers_report_and_leave,
-                kinds_are_announced_once_and_again,
-                it_answers,
+            maintenance {
+                stats_count_by_status,
+                stats_measure_waiting_tasks,
+                backlog_counts_by_state,
+                stats_count_finished_tasks_of_the_last_minute,
+                purge_deletes_only_old_tasks,
+                purge_respects_its_limit,
+                worker_reports_are_stored_and_deleted,
+                announced_kinds_are_updated,
+                ping_succeeds,
             }
             processes {
                 one_writer_wins_each_version,
                 one_writer_wins_each_task_of_a_batch,
                 one_insert_wins_a_key,
-                two_takers_share_what_is_due,
-                a_renewal_and_the_reaper_dont_both_win,
-                one_process_sees_what_the_other_wrote,
+                concurrent_takers_share_due_tasks,
+                renewal_and_expiry_do_not_both_win,
+                writes_are_visible_to_other_processes,
             }
         }
     };
 }
 
-/// So many seconds after the tests began.
+/// Returns the time `seconds` after the start of a case.
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_second(1_900_000_000).unwrap_or_default() + Duration::from_secs(seconds)
 }
@@ -127,12 +126,12 @@ fn spec(kind: &str, seconds: u64) -> Result<Spec> {
     task::spec(kind, at(seconds))
 }
 
-/// A task that was accepted so many seconds after the tests began, to be run at once.
+/// Returns a task that was submitted at [`at`]`(seconds)` and may run immediately.
 fn new_task(owner: Uuid, seconds: u64) -> Result<Task> {
     task::new(owner, at(seconds))
 }
 
-/// The change that `command` makes of `task`.
+/// Applies `command` to `task` at [`at`]`(seconds)`.
 fn change(task: &Task, command: Command, seconds: u64) -> Result<Change> {
     task::change(task, command, at(seconds))
 }
@@ -145,7 +144,7 @@ async fn store_all(engine: &dyn Engine, tasks: &[Task]) -> Result<()> {
     let inserts: Vec<Insert> = tasks.iter().map(|task| insert(task, None)).collect();
     let written = engine.write(&inserts, &[]).await?;
     let is_new = |inserted: &InsertOutcome| matches!(inserted, InsertOutcome::New);
-    ensure!(written.inserts.len() == tasks.len(), "not one answer an insert");
+    ensure!(written.inserts.len() == tasks.len(), "not one outcome per insert");
     ensure!(written.inserts.iter().all(is_new), "new tasks were not stored");
     Ok(())
 }

@@ -39,7 +39,7 @@ async fn submit_many(tasks: &Tasks, owner: Uuid) -> Vec<Task> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_submits_each_get_their_own_task() {
+async fn concurrent_submits_return_their_own_tasks() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
@@ -55,7 +55,7 @@ async fn concurrent_submits_each_get_their_own_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_claims_and_outcomes_each_get_their_own_answer() {
+async fn concurrent_claims_and_outcomes_get_their_own_results() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let submitted = submit_many(&tasks, Uuid::new_v4()).await;
@@ -104,7 +104,7 @@ async fn concurrent_claims_and_outcomes_each_get_their_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn submits_that_race_with_a_key_are_one_task() {
+async fn concurrent_submits_with_a_key_create_one_task() {
     let world = World::new();
     let processes = [world.idle().await, world.idle().await];
     let owner = Uuid::new_v4();
@@ -132,7 +132,7 @@ async fn submits_that_race_with_a_key_are_one_task() {
 }
 
 #[tokio::test]
-async fn a_known_key_is_told_to_a_whole_batch() {
+async fn known_key_is_reported_to_a_whole_batch() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
@@ -187,7 +187,7 @@ async fn commands_for_one_task_share_a_batch() {
 
 /// Too large to be remembered.
 #[tokio::test]
-async fn a_task_with_much_data_lives_like_others() {
+async fn uncached_task_behaves_like_others() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
@@ -216,7 +216,7 @@ async fn a_task_with_much_data_lives_like_others() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_disturbs_nobody() {
+async fn canceled_caller_does_not_affect_its_batch() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let (task, held) = submit_claimed(&tasks, Uuid::new_v4()).await;

@@ -102,7 +102,7 @@ async fn live<F: Future>(
 }
 
 #[test]
-fn every_accepted_task_ends_once_however_often_the_process_dies() {
+fn accepted_tasks_end_once_despite_repeated_crashes() {
     let seed = seed();
     let mut rng = SmallRng::seed_from_u64(seed);
     let world = World::new();

@@ -14,7 +14,7 @@ use crate::protocol::support::{
 };
 
 #[tokio::test]
-async fn a_running_task_is_stopped_and_removed() {
+async fn delete_stops_a_running_task() {
     let world = World::new();
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
@@ -44,7 +44,7 @@ async fn a_running_task_is_stopped_and_removed() {
 }
 
 #[tokio::test]
-async fn a_removed_task_is_not_run() {
+async fn deleted_task_is_not_run() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
@@ -63,7 +63,7 @@ async fn a_removed_task_is_not_run() {
 
 /// More than one query tells, in every status.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_tasks_of_an_owner_are_removed() {
+async fn delete_all_removes_every_task_of_an_owner() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
@@ -93,7 +93,7 @@ async fn all_tasks_of_an_owner_are_removed() {
 
 /// The first look of a process at what is old enough.
 #[tokio::test(flavor = "multi_thread")]
-async fn old_tasks_are_forgotten() {
+async fn old_tasks_are_purged() {
     let world = World::new();
     let owner = Uuid::new_v4();
     let (tasks, _runtime) = world.idle().await;

@@ -22,7 +22,7 @@ fn id(message: &TaskReady) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_is_told_to_a_worker_in_its_trace() {
+async fn message_carries_the_trace_of_its_task() {
     let world = World::new();
     let process = world.process().await;
     let mut consumer = world.consume(1).await;
@@ -61,7 +61,7 @@ async fn submit_for(tasks: &miniapp_tasks::Tasks, at: Timestamp) -> Task {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delayed_task_waits_for_its_time() {
+async fn delayed_task_is_dispatched_on_time() {
     let world = World::new();
     let process = world.process().await;
     let mut consumer = world.consume(10).await;
@@ -95,7 +95,7 @@ async fn a_delayed_task_waits_for_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_in_the_past_means_now() {
+async fn start_time_in_the_past_means_now() {
     let world = World::new();
     let process = world.process().await;
     let mut consumer = world.consume(1).await;
@@ -104,7 +104,7 @@ async fn a_time_in_the_past_means_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_process_owed_is_sent_by_another() {
+async fn outbox_of_a_dead_process_is_taken_over() {
     let world = World::new();
     let owner = Uuid::new_v4();
     let mut owed = Vec::new();
@@ -132,7 +132,7 @@ async fn what_a_dead_process_owed_is_sent_by_another() {
 
 /// A message that nobody claims is noted as sent, and sent again where the broker lost it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_message_is_sent_again() {
+async fn lost_message_is_redispatched() {
     let mut world = World::new();
     let process = world.process().await;
     let task = submit(&process.tasks, Uuid::new_v4()).await;
@@ -163,7 +163,7 @@ async fn a_lost_message_is_sent_again() {
 
 /// What was accepted right before the end goes out with it.
 #[tokio::test]
-async fn a_process_that_stops_leaves_nothing_unsent() {
+async fn shutdown_drains_the_outbox() {
     let world = World::new();
     let process = world.process().await;
     let owner = Uuid::new_v4();

@@ -29,7 +29,7 @@ async fn faulty(world: &World) -> (Arc<Faulty>, Tasks, Runtime) {
 }
 
 #[tokio::test]
-async fn a_submit_can_be_tried_again() {
+async fn failed_submit_can_be_retried() {
     let world = World::new();
     let (engine, tasks, _runtime) = faulty(&world).await;
     for (fault, count) in [(Fault::Before, 0), (Fault::After, 1)] {
@@ -51,7 +51,7 @@ async fn a_submit_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn every_change_can_be_tried_again() {
+async fn failed_changes_can_be_retried() {
     let world = World::new();
     let (engine, tasks, _runtime) = faulty(&world).await;
     for fault in [Fault::Before, Fault::After] {
@@ -94,7 +94,7 @@ async fn every_change_can_be_tried_again() {
 
 /// A worker that doesn't know that its claim counted doesn't run the task, so another has to.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_answer_got_lost_runs_out() {
+async fn claim_with_a_lost_response_expires() {
     let world = World::new();
     let engine = Faulty::new(world.engine().await);
     let process = world.process_on(Arc::clone(&engine) as _);
@@ -122,7 +122,7 @@ async fn a_claim_whose_answer_got_lost_runs_out() {
 
 /// A worker that tries again finds the claim that it didn't hear of.
 #[tokio::test]
-async fn a_claim_whose_answer_got_lost_is_found() {
+async fn claim_with_a_lost_response_is_recovered() {
     let world = World::new();
     let (engine, tasks, _runtime) = faulty(&world).await;
     let task = submit(&tasks, Uuid::new_v4()).await;
@@ -146,7 +146,7 @@ async fn a_claim_whose_answer_got_lost_is_found() {
 
 /// All of a batch are told, none is half done.
 #[tokio::test]
-async fn a_batch_fails_together() {
+async fn failed_batch_fails_every_request() {
     let world = World::new();
     let (engine, tasks, _runtime) = faulty(&world).await;
     let owner = Uuid::new_v4();
@@ -174,7 +174,7 @@ async fn a_batch_fails_together() {
 
 /// A cancel must not be told that a task has ended when its end wasn't stored.
 #[tokio::test]
-async fn what_builds_on_a_failed_change_fails_with_it() {
+async fn response_that_depends_on_a_failed_change_fails() {
     let world = World::new();
     let (engine, tasks, _runtime) = faulty(&world).await;
     let owner = Uuid::new_v4();
@@ -188,7 +188,7 @@ async fn what_builds_on_a_failed_change_fails_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn upkeep_outlives_an_outage_of_the_store() {
+async fn background_loops_survive_a_store_outage() {
     let world = World::new();
     let engine = Faulty::new(world.engine().await);
     let process = world.process_on(Arc::clone(&engine) as _);
@@ -224,7 +224,7 @@ async fn upkeep_outlives_an_outage_of_the_store() {
 }
 
 #[tokio::test]
-async fn what_breaks_is_not_hidden() {
+async fn run_reports_a_panicking_loop() {
     let world = World::new();
     let (engine, tasks, runtime) = faulty(&world).await;
     let served = runtime.run(async {

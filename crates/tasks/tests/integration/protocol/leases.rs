@@ -39,7 +39,7 @@ async fn becomes(tasks: &Tasks, task: &Task, kind: EventType) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_lease_lets_another_worker_in_and_the_old_one_out() {
+async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     let world = World::new();
     let (worker, other) = (world.process().await, world.process().await);
     let mut consumer = world.consume(10).await;
@@ -66,7 +66,7 @@ async fn a_lost_lease_lets_another_worker_in_and_the_old_one_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_lease_is_never_lost() {
+async fn renewed_lease_does_not_expire() {
     let world = World::new();
     let process = world.process().await;
     let (task, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
@@ -93,7 +93,7 @@ async fn a_renewed_lease_is_never_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renewals_and_outcomes_meet() {
+async fn concurrent_renewal_and_outcome_succeed() {
     let world = World::new();
     let (worker, _runtime) = world.idle().await;
     for _ in 0..50 {
@@ -108,7 +108,7 @@ async fn renewals_and_outcomes_meet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_loses_its_worker_again_and_again_is_poison() {
+async fn task_fails_after_too_many_lost_leases() {
     let world = World::new();
     let process = world.process().await;
     let tasks = &process.tasks;
@@ -128,7 +128,7 @@ async fn a_task_that_loses_its_worker_again_and_again_is_poison() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canceled_task_that_loses_its_worker_is_canceled() {
+async fn cancel_request_survives_a_lost_lease() {
     let world = World::new();
     let process = world.process().await;
     let owner = Uuid::new_v4();
@@ -143,7 +143,7 @@ async fn a_canceled_task_that_loses_its_worker_is_canceled() {
 
 /// A task that is released or retried more often than leases can be lost isn't poison.
 #[tokio::test]
-async fn handing_back_costs_nothing() {
+async fn release_does_not_count_attempts() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let new = miniapp_tasks::NewTask { max_attempts: 1, ..new_task(Uuid::new_v4()) };

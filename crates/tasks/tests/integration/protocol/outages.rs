@@ -34,7 +34,7 @@ async fn check_all(tasks: &Tasks, all: &[Task]) {
 
 /// More than the relay keeps in mind.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_delays_work() {
+async fn broker_outage_delays_tasks() {
     let world = World::new();
     let process = world.process().await;
     let owner = Uuid::new_v4();
@@ -56,7 +56,7 @@ async fn an_outage_delays_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn short_outages_delay_shortly() {
+async fn short_broker_outages_delay_little() {
     let world = World::new();
     let process = world.process().await;
     for _ in 0..5 {
@@ -70,7 +70,7 @@ async fn short_outages_delay_shortly() {
 
 /// What one process holds in vain until another takes it over is sent by that one alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_multiplies_nothing() {
+async fn broker_outage_does_not_multiply_messages() {
     let world = World::new();
     let (process, other) = (world.process().await, world.process().await);
     world.broker.pause();
@@ -97,7 +97,7 @@ async fn an_outage_multiplies_nothing() {
 
 /// A process that comes and goes during the outage leaves its duties to the next one.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_outlives_a_process() {
+async fn broker_outage_outlasting_a_process_loses_nothing() {
     let world = World::new();
     world.broker.pause();
     let owner = Uuid::new_v4();
@@ -115,7 +115,7 @@ async fn an_outage_outlives_a_process() {
 
 /// Messages that come again after the outage find their tasks claimed.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_repeats_messages() {
+async fn redelivered_messages_after_an_outage_are_harmless() {
     let world = World::new();
     let process = world.process().await;
     let mut consumer = world.consume(10).await;

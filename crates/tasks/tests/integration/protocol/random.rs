@@ -56,7 +56,7 @@ async fn weather(stage: Arc<Stage>, mut rng: SmallRng) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promises_hold_whatever_happens() {
+async fn guarantees_hold_under_random_operations() {
     let mut seeds = SmallRng::seed_from_u64(seed());
     let mut rng = || SmallRng::seed_from_u64(seeds.random());
     let world = World::new();

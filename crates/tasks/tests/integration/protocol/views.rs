@@ -14,7 +14,7 @@ async fn check(tasks: &Tasks, task: &Task) {
 }
 
 #[tokio::test]
-async fn changes_build_on_what_others_did() {
+async fn changes_build_on_those_of_other_processes() {
     let world = World::new();
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
@@ -35,7 +35,7 @@ async fn changes_build_on_what_others_did() {
 
 /// One remembers that a cancel was asked for, but that was another generation.
 #[tokio::test]
-async fn a_cancel_that_changes_nothing_looks_again() {
+async fn cancel_without_effect_reloads_the_task() {
     let world = World::new();
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
@@ -55,7 +55,7 @@ async fn a_cancel_that_changes_nothing_looks_again() {
 /// One takes an old outcome into a batch; what builds on it must not be told before it is
 /// stored.
 #[tokio::test]
-async fn a_refusal_waits_for_what_it_builds_on() {
+async fn refusal_that_depends_on_a_change_waits_for_it() {
     let world = World::new();
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
@@ -73,7 +73,7 @@ async fn a_refusal_waits_for_what_it_builds_on() {
 
 /// What one call doubts the next of its batch may still build on.
 #[tokio::test]
-async fn a_doubt_doesnt_hide_the_task_from_others() {
+async fn reload_of_a_task_does_not_hide_it_from_its_batch() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let owner = Uuid::new_v4();
@@ -118,7 +118,7 @@ async fn stale_messages_claim_nothing() {
 }
 
 #[tokio::test]
-async fn tasks_of_others_are_not_there() {
+async fn tasks_of_other_owners_are_not_found() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
     let (owner, stranger) = (Uuid::new_v4(), Uuid::new_v4());

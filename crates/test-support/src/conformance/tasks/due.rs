@@ -17,14 +17,14 @@ use super::{
 const LOOKAHEAD: u64 = 1;
 const OVERDUE: u64 = 2;
 const HOLD: u64 = 10;
-/// When at the latest a task that was taken and forgotten is due again.
+/// Seconds after which a taken task is due again.
 const AGAIN: u64 = HOLD + LOOKAHEAD + OVERDUE;
 
 fn seconds(count: u64) -> SignedDuration {
     SignedDuration::from_secs(count.cast_signed())
 }
 
-/// Takes what is due so many seconds after the tests began.
+/// Takes the tasks due at `now` seconds.
 pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Vec<DueTask>> {
     let (lookahead, overdue, visibility_timeout) =
         (seconds(LOOKAHEAD), seconds(OVERDUE), seconds(HOLD));
@@ -33,7 +33,7 @@ pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Ve
         .await?)
 }
 
-/// Exactly `expected` can be taken, in any order.
+/// Checks that exactly `expected` can be taken, in any order.
 async fn takes(engine: &dyn Engine, now: u64, expected: &[&Task]) -> Result<()> {
     let taken = take(engine, now, 1000).await?;
     let found: HashSet<Uuid> = taken.iter().map(|due| due.id).collect();
@@ -49,8 +49,8 @@ async fn add_delayed(engine: &dyn Engine, now: u64, run_at: u64) -> Result<Task>
     Ok(task)
 }
 
-/// The process that stored it dispatches it without asking, so others wait a while.
-pub async fn a_task_of_now_is_taken_when_overdue([engine, other]: Processes) -> Result<()> {
+/// The process that stored a task dispatches it, so others wait until it is overdue.
+pub async fn immediate_task_is_taken_when_overdue([engine, other]: Processes) -> Result<()> {
     let task = add(&*engine, Uuid::new_v4(), 10).await?;
     let past = add_delayed(&*engine, 10, 5).await?;
     for (engine, now) in [(&engine, 10), (&other, 11)] {
@@ -60,7 +60,7 @@ pub async fn a_task_of_now_is_taken_when_overdue([engine, other]: Processes) -> 
     is_stored(&*engine, &task).await
 }
 
-pub async fn a_delayed_task_is_taken_before_its_time([engine, _]: Processes) -> Result<()> {
+pub async fn delayed_task_is_taken_shortly_before_its_time([engine, _]: Processes) -> Result<()> {
     let task = add_delayed(&*engine, 10, 100).await?;
     takes(&*engine, 50, &[]).await?;
     takes(&*engine, 100 - LOOKAHEAD - 1, &[]).await?;
@@ -72,7 +72,7 @@ pub async fn a_delayed_task_is_taken_before_its_time([engine, _]: Processes) -> 
     takes(&*engine, 261 - LOOKAHEAD, &[&task, &retried]).await
 }
 
-pub async fn what_is_taken_is_left_to_the_taker([engine, other]: Processes) -> Result<()> {
+pub async fn taken_task_is_invisible_until_its_timeout([engine, other]: Processes) -> Result<()> {
     let now = add(&*engine, Uuid::new_v4(), 0).await?;
     let delayed = add_delayed(&*engine, 0, 10).await?;
     takes(&*engine, 10, &[&now, &delayed]).await?;
@@ -81,12 +81,12 @@ pub async fn what_is_taken_is_left_to_the_taker([engine, other]: Processes) -> R
         takes(&*other, later, &[]).await?;
     }
     takes(&*other, 10 + AGAIN, &[&now, &delayed]).await?;
-    // It isn't a change, or messages that are under way would be stale.
+    // Taking is not a change of the version: messages in flight stay valid.
     is_stored(&*engine, &now).await?;
     is_stored(&*engine, &delayed).await
 }
 
-pub async fn the_longest_due_are_taken_first([engine, _]: Processes) -> Result<()> {
+pub async fn longest_due_tasks_are_taken_first([engine, _]: Processes) -> Result<()> {
     let mut expected = Vec::new();
     for created in [3, 1, 2, 5, 4] {
         expected.push(add(&*engine, Uuid::new_v4(), created).await?);
@@ -101,7 +101,7 @@ pub async fn the_longest_due_are_taken_first([engine, _]: Processes) -> Result<(
     Ok(())
 }
 
-pub async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Result<()> {
+pub async fn taken_task_has_the_data_of_its_message([engine, _]: Processes) -> Result<()> {
     let trace = TraceContext {
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         tracestate: Some("vendor=1".into()),
@@ -120,7 +120,7 @@ pub async fn a_due_task_tells_what_to_send([engine, _]: Processes) -> Result<()>
     Ok(())
 }
 
-pub async fn what_was_dispatched_is_not_due([engine, other]: Processes) -> Result<()> {
+pub async fn dispatched_task_is_not_due([engine, other]: Processes) -> Result<()> {
     let mut sent = Vec::new();
     for _ in 0..300 {
         sent.push(add(&*engine, Uuid::new_v4(), 0).await?);
@@ -138,7 +138,9 @@ pub async fn what_was_dispatched_is_not_due([engine, other]: Processes) -> Resul
     Ok(())
 }
 
-pub async fn an_old_message_doesnt_end_a_new_duty([engine, _]: Processes) -> Result<()> {
+pub async fn dispatch_of_an_old_version_keeps_the_outbox_entry(
+    [engine, _]: Processes,
+) -> Result<()> {
     let first = add(&*engine, Uuid::new_v4(), 0).await?;
     let sent = (first.id, first.state.version);
     let task = apply(&*engine, &first, claim(&first), 1).await?;
@@ -157,7 +159,7 @@ pub async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
     }
     takes(&*engine, 1000, &[]).await?;
 
-    // Whatever makes it wait again makes it due again.
+    // Each return to the queue makes the task due again.
     let restarted = apply(&*engine, &ended, Command::Restart, 1001).await?;
     let released = add_claimed(&*engine, owner, 1000).await?;
     let release = Command::Release { claim: released.state.claim };
@@ -172,7 +174,7 @@ pub async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
     takes(&*engine, 2000, &[]).await
 }
 
-pub async fn lost_messages_are_due_again([engine, _]: Processes) -> Result<()> {
+pub async fn redispatch_makes_dispatched_tasks_due([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut sent = Vec::new();
     for created in 0..5 {

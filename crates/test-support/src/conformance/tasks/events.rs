@@ -12,7 +12,7 @@ use super::{
 
 const MANY: u32 = 10_000;
 
-/// The events of all of `tasks` by their ids.
+/// Returns the events of `tasks`, ordered by id.
 async fn told<'t>(
     engine: &dyn Engine,
     tasks: impl IntoIterator<Item = &'t Task>,
@@ -25,7 +25,7 @@ async fn told<'t>(
     Ok(told)
 }
 
-/// After each of the events, and before the first, all that follow are told.
+/// From every position, all later events are returned.
 async fn is_told(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result<()> {
     ensure!(engine.events_after(owner, Uuid::nil(), MANY).await? == expected, "not all");
     for (index, event) in expected.iter().enumerate() {
@@ -36,7 +36,7 @@ async fn is_told(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result
     Ok(())
 }
 
-pub async fn events_are_told_oldest_first([engine, _]: Processes) -> Result<()> {
+pub async fn events_after_returns_oldest_first([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let (first, second) = (add(&*engine, owner, 0).await?, add(&*engine, owner, 1).await?);
     add_finished(&*engine, Uuid::new_v4(), 1).await?;
@@ -51,7 +51,7 @@ pub async fn events_are_told_oldest_first([engine, _]: Processes) -> Result<()> 
     Ok(())
 }
 
-pub async fn events_are_told_in_pages([engine, _]: Processes) -> Result<()> {
+pub async fn events_after_returns_pages([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for seconds in 0..20 {
@@ -71,7 +71,7 @@ pub async fn events_are_told_in_pages([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
+pub async fn events_after_returns_final_events([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for _ in 0..6 {
@@ -88,14 +88,14 @@ pub async fn every_end_is_told([engine, _]: Processes) -> Result<()> {
     for (seconds, (task, end)) in (10..).zip(tasks.iter_mut().zip(ends)) {
         *task = apply(&*engine, task, end, seconds).await?;
     }
-    // Removed a while after its end.
+    // Deleted some time after its end.
     tasks[0] = apply(&*engine, &tasks[0], Command::Delete, 100).await?;
     let expected = told(&*engine, &tasks).await?;
     ensure!(expected.len() == 6 * 3 + 1);
     is_told(&*engine, owner, &expected).await
 }
 
-pub async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> Result<()> {
+pub async fn events_after_includes_events_before_a_restart([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut task = add_finished(&*engine, owner, 0).await?;
     for seconds in [10, 20] {
@@ -108,9 +108,9 @@ pub async fn a_restarted_task_tells_its_past([engine, _]: Processes) -> Result<(
     Ok(())
 }
 
-/// Ids of a moment sort by more than its time, and ends of a moment are told after one
-/// another.
-pub async fn events_of_one_moment_are_all_told([engine, _]: Processes) -> Result<()> {
+/// Ids of one instant differ in their random part, and final events of one instant are
+/// returned in that order.
+pub async fn events_after_returns_all_events_of_one_instant([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut tasks = Vec::new();
     for _ in 0..10 {
@@ -119,7 +119,7 @@ pub async fn events_of_one_moment_are_all_told([engine, _]: Processes) -> Result
     is_told(&*engine, owner, &told(&*engine, &tasks).await?).await
 }
 
-/// Stores a task with hundreds of long events, the last of which ends it.
+/// Stores a finished task with hundreds of long events.
 async fn add_long(engine: &dyn Engine, owner: Uuid) -> Result<Task> {
     let mut task = add_claimed(engine, owner, 0).await?;
     let (from_version, mut events) = (task.state.version, Vec::new());
@@ -140,7 +140,7 @@ async fn add_long(engine: &dyn Engine, owner: Uuid) -> Result<Task> {
     apply(engine, &task, finish(&task)?, 300).await
 }
 
-pub async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -> Result<()> {
+pub async fn events_after_returns_a_very_long_timeline([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let task = add_long(&*engine, owner).await?;
     let expected = told(&*engine, [&task]).await?;
@@ -149,7 +149,7 @@ pub async fn a_very_long_timeline_is_told_whole([engine, _]: Processes) -> Resul
     is_told(&*engine, owner, &expected).await
 }
 
-pub async fn many_can_read_long_timelines_at_once([engine, _]: Processes) -> Result<()> {
+pub async fn concurrent_readers_get_long_timelines([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = [add_long(&*engine, owner).await?, add_long(&*engine, owner).await?];
     let expected = told(&*engine, &tasks).await?;

@@ -13,7 +13,7 @@ fn key(text: &str, digest: u8) -> IdempotencyKey {
     IdempotencyKey { key: text.to_owned(), digest: [digest; 32] }
 }
 
-/// Tries to store `task` with a key.
+/// Inserts `task` with a key.
 async fn offer(
     engine: &dyn Engine,
     task: &Task,
@@ -28,7 +28,7 @@ async fn is_new(engine: &dyn Engine, task: &Task, key: IdempotencyKey) -> Result
     is_stored(engine, task).await
 }
 
-/// `task` isn't stored, because `first` has the key.
+/// Checks that `task` is not stored, because `first` has the key.
 async fn is_known(
     engine: &dyn Engine,
     task: &Task,
@@ -44,7 +44,7 @@ async fn is_known(
     Ok(digest)
 }
 
-pub async fn a_known_key_is_told([engine, other]: Processes) -> Result<()> {
+pub async fn duplicate_key_returns_the_first_task([engine, other]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;
@@ -54,7 +54,7 @@ pub async fn a_known_key_is_told([engine, other]: Processes) -> Result<()> {
     is_new(&*engine, &again, key("b", 1)).await
 }
 
-pub async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes) -> Result<()> {
+pub async fn duplicate_key_does_not_fail_its_batch([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;
@@ -79,17 +79,17 @@ pub async fn a_known_key_doesnt_hold_up_its_batch([engine, _]: Processes) -> Res
     is_stored(&*engine, &cancel.task).await
 }
 
-pub async fn a_key_belongs_to_its_owner([engine, _]: Processes) -> Result<()> {
+pub async fn keys_are_unique_per_owner([engine, _]: Processes) -> Result<()> {
     for _ in 0..3 {
         is_new(&*engine, &new_task(Uuid::new_v4(), 0)?, key("a", 1)).await?;
     }
-    // Tasks without a key are never the same.
+    // Tasks without a key are never duplicates.
     let owner = Uuid::new_v4();
     add(&*engine, owner, 0).await?;
     add(&*engine, owner, 0).await.map(drop)
 }
 
-pub async fn a_key_stays_with_its_task([engine, _]: Processes) -> Result<()> {
+pub async fn key_survives_changes_of_its_task([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut task = new_task(owner, 0)?;
     is_new(&*engine, &task, key("a", 1)).await?;
@@ -102,7 +102,7 @@ pub async fn a_key_stays_with_its_task([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_removed_task_frees_its_key([engine, _]: Processes) -> Result<()> {
+pub async fn deleted_task_releases_its_key([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let first = new_task(owner, 0)?;
     is_new(&*engine, &first, key("a", 1)).await?;

@@ -9,7 +9,7 @@ use super::{
     Processes, add, add_claimed, apply, at, change, claim, finish, held, is_stored, stored,
 };
 
-pub async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
+pub async fn renewal_increments_the_version([engine, _]: Processes) -> Result<()> {
     let before = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let renewed = engine.renew(&[held(&before)], at(30)).await?;
     ensure!(renewed == [RenewedLease { claim: held(&before), cancel_requested: false }]);
@@ -18,13 +18,13 @@ pub async fn a_renewed_lease_is_a_change([engine, _]: Processes) -> Result<()> {
     after.state.version += 1;
     is_stored(&*engine, &after).await?;
 
-    // Whoever read the task before has to look again.
+    // Changes made from the earlier version are refused.
     let late = change(&before, finish(&before)?, 1)?;
     ensure!(engine.write(&[], &[late]).await?.changes == [false], "written over a renewal");
     apply(&*engine, &after, finish(&after)?, 2).await.map(drop)
 }
 
-pub async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
+pub async fn lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let ended = add_claimed(&*engine, owner, 0).await?;
     let ended = apply(&*engine, &ended, finish(&ended)?, 1).await?;
@@ -48,7 +48,7 @@ pub async fn a_lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> Result<()> {
+pub async fn renewal_returns_cancel_requests([engine, other]: Processes) -> Result<()> {
     let task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     apply(&*other, &task, Command::Cancel, 1).await?;
     for seconds in [30, 35] {
@@ -58,7 +58,7 @@ pub async fn a_renewal_tells_of_a_cancel([engine, other]: Processes) -> Result<(
     Ok(())
 }
 
-pub async fn many_leases_are_renewed_together([engine, _]: Processes) -> Result<()> {
+pub async fn many_leases_are_renewed_in_one_call([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..400).map(|_| super::new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     super::store_all(&*engine, &tasks).await?;
@@ -74,7 +74,7 @@ pub async fn many_leases_are_renewed_together([engine, _]: Processes) -> Result<
     Ok(())
 }
 
-pub async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Result<()> {
+pub async fn expired_leases_are_returned_oldest_first([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     add(&*engine, owner, 0).await?;
     super::add_finished(&*engine, owner, 0).await?;
@@ -89,7 +89,7 @@ pub async fn leases_that_ran_out_are_found([engine, _]: Processes) -> Result<()>
     ensure!(engine.expired_leases(at(26), 10).await? == [late.id]);
     engine.renew(&[held(&late)], at(40)).await?;
     ensure!(engine.expired_leases(at(26), 10).await?.is_empty());
-    // The same task runs out again.
+    // The lease of the same task expires again.
     let early = apply(&*engine, &early, claim(&early), 20).await?;
     ensure!(engine.expired_leases(at(36), 10).await? == [early.id]);
     let late = stored(&*engine, late.id).await?;

@@ -12,7 +12,7 @@ use super::{
     store_all,
 };
 
-/// Everything, in one page.
+/// Returns a filter for all tasks, in one page.
 fn all() -> Filter {
     Filter { limit: 1000, ..Filter::default() }
 }
@@ -21,11 +21,11 @@ async fn list(engine: &dyn Engine, filter: &Filter) -> Result<Vec<Uuid>> {
     Ok(ids(&engine.list(filter).await?))
 }
 
-pub async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Result<()> {
+pub async fn list_returns_newest_first([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     ensure!(engine.list(&all()).await?.is_empty(), "an empty store lists something");
     let mut added = Vec::new();
-    // Not in their order, and some at the same time.
+    // Out of order, and some at the same time.
     for seconds in [3, 1, 2, 2, 9] {
         added.push(add(&*engine, owner, seconds).await?);
     }
@@ -38,10 +38,10 @@ pub async fn tasks_are_listed_newest_first([engine, _]: Processes) -> Result<()>
     Ok(())
 }
 
-pub async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Result<()> {
+pub async fn list_stops_at_max_bytes([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut added = Vec::new();
-    // 100,002 bytes each, and large enough to be kept apart; one of them twice that.
+    // 100,002 bytes each, which are stored out of line; one task has twice as much.
     for seconds in 0..6 {
         let data = raw(&format!("\"{}\"", "x".repeat(100_000)))?;
         let spec = Spec { data: data.clone(), ..spec("echo", seconds)? };
@@ -76,7 +76,7 @@ pub async fn a_list_ends_where_it_is_enough([engine, _]: Processes) -> Result<()
     Ok(())
 }
 
-pub async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<()> {
+pub async fn list_returns_pages([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut expected = Vec::new();
     for seconds in 0..25 {
@@ -94,7 +94,7 @@ pub async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<()> {
         if filter.before.is_none() {
             break;
         }
-        // What comes in meanwhile is newer, so that pages don't move.
+        // Tasks added in the meantime are newer and do not shift the pages.
         add(&*engine, owner, 100).await?;
     }
     ensure!(listed == expected, "the pages don't make the whole");
@@ -102,7 +102,7 @@ pub async fn tasks_are_listed_in_pages([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn tasks_are_listed_by_every_filter([engine, _]: Processes) -> Result<()> {
+pub async fn list_applies_every_filter([engine, _]: Processes) -> Result<()> {
     let owners = [Uuid::new_v4(), Uuid::new_v4()];
     let mut tasks: Vec<Task> = Vec::new();
     for (seconds, owner) in (0..).zip(owners) {
@@ -152,7 +152,7 @@ fn passes(task: &Task, filter: &Filter) -> bool {
         && filter.before.is_none_or(|before| task.id < before)
 }
 
-pub async fn removed_tasks_are_not_listed([engine, _]: Processes) -> Result<()> {
+pub async fn list_omits_deleted_tasks([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let kept = add(&*engine, owner, 0).await?;
     for task in [
@@ -171,7 +171,7 @@ pub async fn removed_tasks_are_not_listed([engine, _]: Processes) -> Result<()> 
     Ok(())
 }
 
-pub async fn owned_tasks_are_told([engine, _]: Processes) -> Result<()> {
+pub async fn ids_by_owner_returns_the_owners_tasks([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..50).map(|_| super::new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     store_all(&*engine, &tasks).await?;

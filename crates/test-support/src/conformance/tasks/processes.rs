@@ -14,7 +14,7 @@ use super::{
     new_task, progress, store_all, stored,
 };
 
-/// Each process writes over and over what it makes of the newest state that it knows.
+/// Each process repeatedly writes a change of the newest state it knows.
 pub async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
     const WINS: u64 = 25;
     let task = add_claimed(&*store[0], Uuid::new_v4(), 0).await?;
@@ -48,7 +48,7 @@ pub async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
     Ok(())
 }
 
-/// Batches of both meet over the same tasks, each in another order.
+/// Batches of both processes contain the same tasks in different orders.
 pub async fn one_writer_wins_each_task_of_a_batch(store: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..200).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
@@ -112,7 +112,7 @@ pub async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn two_takers_share_what_is_due(store: Processes) -> Result<()> {
+pub async fn concurrent_takers_share_due_tasks(store: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = (0..500).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
     store_all(&*store[0], &tasks).await?;
@@ -139,7 +139,7 @@ pub async fn two_takers_share_what_is_due(store: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_renewal_and_the_reaper_dont_both_win(store: Processes) -> Result<()> {
+pub async fn renewal_and_expiry_do_not_both_win(store: Processes) -> Result<()> {
     let [one, other] = store;
     for _ in 0..20 {
         let task = add_claimed(&*one, Uuid::new_v4(), 0).await?;
@@ -156,7 +156,7 @@ pub async fn a_renewal_and_the_reaper_dont_both_win(store: Processes) -> Result<
     Ok(())
 }
 
-pub async fn one_process_sees_what_the_other_wrote([one, other]: Processes) -> Result<()> {
+pub async fn writes_are_visible_to_other_processes([one, other]: Processes) -> Result<()> {
     let mut task = add(&*one, Uuid::new_v4(), 0).await?;
     is_stored(&*other, &task).await?;
     for seconds in 1..20 {

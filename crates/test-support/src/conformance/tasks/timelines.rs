@@ -13,7 +13,7 @@ async fn timeline(engine: &dyn Engine, id: Uuid) -> Result<Vec<Event>> {
     engine.timeline(id).await?.context("no timeline")
 }
 
-/// Writes a change and notes its events.
+/// Writes a change and records its events.
 async fn note(
     engine: &dyn Engine,
     task: &mut Task,
@@ -27,7 +27,7 @@ async fn note(
     Ok(())
 }
 
-pub async fn a_timeline_tells_everything_in_order([engine, other]: Processes) -> Result<()> {
+pub async fn timeline_returns_all_events_in_order([engine, other]: Processes) -> Result<()> {
     let mut task = new_task(Uuid::new_v4(), 0)?;
     let accepted = insert(&task, None);
     engine.write(std::slice::from_ref(&accepted), &[]).await?;
@@ -52,12 +52,12 @@ pub async fn a_timeline_tells_everything_in_order([engine, other]: Processes) ->
     Ok(())
 }
 
-pub async fn a_missing_task_has_no_timeline([engine, _]: Processes) -> Result<()> {
+pub async fn timeline_of_a_missing_task_is_none([engine, _]: Processes) -> Result<()> {
     ensure!(engine.timeline(Uuid::new_v4()).await?.is_none());
     Ok(())
 }
 
-/// Some kilobytes of events a change, until there are far more than a row should hold.
+/// Adds kilobytes of events per change until they exceed what a row may contain.
 async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Result<()> {
     for round in 0..150 {
         let mut events = Vec::new();
@@ -74,7 +74,7 @@ async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Re
     Ok(())
 }
 
-pub async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result<()> {
+pub async fn very_long_timeline_is_complete([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let neighbour = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let mut told = timeline(&*engine, task.id).await?;
@@ -84,7 +84,7 @@ pub async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result
         ensure!(found.len() == told.len(), "{} events of {}", found.len(), told.len());
         ensure!(found == told, "the events are not the same or not in order");
     }
-    // The end of a long life, removal and all.
+    // The last events, deletion included.
     for command in [finish(&task)?, Command::Restart, Command::Delete] {
         let change = change(&task, command, 200)?;
         note(&*engine, &mut task, change, &mut told).await?;
@@ -95,8 +95,8 @@ pub async fn a_very_long_timeline_is_whole([engine, other]: Processes) -> Result
     Ok(())
 }
 
-/// Whoever reads while a timeline grows sees a beginning of it without holes.
-pub async fn a_growing_timeline_is_read_whole([engine, other]: Processes) -> Result<()> {
+/// Reads of a growing timeline return a prefix without gaps.
+pub async fn reads_of_a_growing_timeline_have_no_gaps([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let id = task.id;
     let mut told = timeline(&*engine, id).await?;

@@ -14,14 +14,14 @@ use super::{
     is_stored, new_task, progress, raw, spec, store, store_all, stored,
 };
 
-pub async fn a_task_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
+pub async fn load_returns_the_inserted_task([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let plain = new_task(owner, 1)?;
     let large = json!("x".repeat(256 * 1024)).to_string();
     let full = Spec {
         kind: "k\u{e4}nd".into(),
         description: "quoted \"text\",\nthe second line \u{1F980}".into(),
-        // The text of the JSON counts, its spaces and the order of its keys too.
+        // The JSON is stored verbatim, with its spaces and the order of its keys.
         data: raw("{ \"b\" : 1.50,\n \"a\" : [null, \"\\u00e4\"] }")?,
         ttl: 86_400,
         max_attempts: 25,
@@ -46,8 +46,8 @@ pub async fn a_task_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-/// Each way that a task can go, one change after the other.
-pub async fn every_change_is_kept_as_it_is([engine, _]: Processes) -> Result<()> {
+/// Every transition of a task, one after the other.
+pub async fn load_returns_every_change([engine, _]: Processes) -> Result<()> {
     type Way = Vec<fn(&Task) -> Result<Command>>;
     let expire: fn(&Task) -> Result<Command> = |_| Ok(Command::ExpireLease { until: at(10_000) });
     let start: fn(&Task) -> Result<Command> = |task| Ok(claim(task));
@@ -80,7 +80,7 @@ pub async fn every_change_is_kept_as_it_is([engine, _]: Processes) -> Result<()>
     Ok(())
 }
 
-pub async fn changes_can_be_combined([engine, _]: Processes) -> Result<()> {
+pub async fn one_write_applies_several_changes_of_a_task([engine, _]: Processes) -> Result<()> {
     let task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let first = change(&task, progress(&task, "a quarter"), 1)?;
     let second = change(&first.task, finish(&first.task)?, 1)?;
@@ -97,7 +97,7 @@ pub async fn changes_can_be_combined([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes) -> Result<()> {
+pub async fn change_of_an_old_version_is_refused([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let old = add_claimed(&*engine, owner, 0).await?;
     let new = apply(&*engine, &old, finish(&old)?, 1).await?;
@@ -106,7 +106,7 @@ pub async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes) -> Res
     ensure!(written.changes == [false], "an old worker's word counted");
     is_stored(&*engine, &new).await?;
 
-    // In a batch it is refused alone.
+    // In a batch, only this change is refused.
     let other = add(&*engine, owner, 2).await?;
     let cancel = change(&other, Command::Cancel, 3)?;
     let fresh = new_task(owner, 3)?;
@@ -120,7 +120,7 @@ pub async fn a_change_of_what_moved_on_is_refused([engine, _]: Processes) -> Res
     Ok(())
 }
 
-pub async fn a_change_of_what_is_not_there_is_refused([engine, _]: Processes) -> Result<()> {
+pub async fn change_of_a_missing_task_is_refused([engine, _]: Processes) -> Result<()> {
     let nowhere = new_task(Uuid::new_v4(), 0)?;
     let cancel = change(&nowhere, Command::Cancel, 1)?;
     let written = engine.write(&[], &[cancel]).await?;
@@ -130,7 +130,7 @@ pub async fn a_change_of_what_is_not_there_is_refused([engine, _]: Processes) ->
     Ok(())
 }
 
-pub async fn a_large_batch_is_answered_in_its_order([engine, _]: Processes) -> Result<()> {
+pub async fn large_batch_returns_results_in_order([engine, _]: Processes) -> Result<()> {
     const COUNT: usize = 777;
     let owner = Uuid::new_v4();
     let tasks = (0..COUNT).map(|_| new_task(owner, 0)).collect::<Result<Vec<Task>>>()?;
@@ -169,7 +169,7 @@ pub async fn a_large_batch_is_answered_in_its_order([engine, _]: Processes) -> R
     Ok(())
 }
 
-pub async fn a_batch_that_fails_leaves_nothing([engine, _]: Processes) -> Result<()> {
+pub async fn failed_batch_is_rolled_back([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let known = add_finished(&*engine, owner, 0).await?;
     let other = add(&*engine, owner, 0).await?;
@@ -183,7 +183,7 @@ pub async fn a_batch_that_fails_leaves_nothing([engine, _]: Processes) -> Result
     is_stored(&*engine, &known).await
 }
 
-pub async fn nothing_is_no_trouble([engine, _]: Processes) -> Result<()> {
+pub async fn empty_batches_are_accepted([engine, _]: Processes) -> Result<()> {
     let written = engine.write(&[], &[]).await?;
     ensure!(written.inserts.is_empty() && written.changes.is_empty());
     ensure!(engine.load(&[]).await?.is_empty());

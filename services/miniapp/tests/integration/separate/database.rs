@@ -117,7 +117,7 @@ async fn a_primary_that_turns_standby_until_it_is_promoted() {
 
     server.stand_by().await.expect("a standby");
     is_refused(&user).await;
-    all_wait(&mut platform, "", "the database only reads; is it a standby?").await;
+    all_wait(&mut platform, "", "the database is read-only; is it a standby?").await;
     // What is there can be read.
     user.task(tasks[0]).await;
 

@@ -1,4 +1,4 @@
-//! What the relay and the reaper ask for.
+//! Statements of the background loops. See [`super::read`] for the bounded ranges.
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_postgres::Database;
@@ -9,40 +9,38 @@ use crate::columns::Columns;
 use crate::engine::{DueTask, StoreError, TakeDue};
 use crate::stored::{micros, signed, unsigned};
 
-/// See [`crate::Engine::expired`].
 pub(super) async fn expired_leases(
     database: &Database,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Uuid>, StoreError> {
-    const EXPIRED: &str =
-        "SELECT id FROM tasks WHERE lease_until <= $1 ORDER BY lease_until LIMIT $2";
+    const EXPIRED: &str = "SELECT id FROM tasks WHERE lease_until >= 0 AND lease_until <= $1 \
+         ORDER BY lease_until LIMIT $2";
     let statement = || sqlx::query(EXPIRED).bind(micros(now)).bind(i64::from(limit));
     ids(database.fetch_all(statement).await?.iter())
 }
 
-/// See [`crate::Engine::take_due`].
 pub(super) async fn take_due(
     database: &Database,
     take: &TakeDue,
 ) -> Result<Vec<DueTask>, StoreError> {
-    // Delayed and near its time, or forgotten by the process that should have dispatched it
-    // at once. What another process is about to take or to change is left to it.
+    // Delayed tasks near their time, and tasks not dispatched by the process that committed
+    // them. Rows locked by another process are skipped.
     const TAKE: &str = "WITH due AS MATERIALIZED (SELECT id FROM tasks \
-         WHERE due_at <= $1 AND (run_at > created_at OR due_at <= $2) \
+         WHERE due_at >= 0 AND due_at <= $1 AND (run_at > created_at OR due_at <= $2) \
          ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
          UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
          RETURNING tasks.id, generation, version, ready_at, changed_at, attempt, \
          traceparent, tracestate, baggage";
-    let near = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
+    let until = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
     let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
-    let held =
+    let invisible_until =
         take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
     let statement = || {
         sqlx::query(TAKE)
-            .bind(micros(near))
+            .bind(micros(until))
             .bind(micros(overdue))
-            .bind(micros(held))
+            .bind(micros(invisible_until))
             .bind(i64::from(take.limit))
     };
     let rows = database.fetch_all(statement).await?;
@@ -62,13 +60,12 @@ pub(super) async fn take_due(
         .collect()
 }
 
-/// See [`crate::Engine::dispatched`].
 pub(super) async fn mark_dispatched(
     database: &Database,
     tasks: &[(Uuid, u64)],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // Most have been claimed meanwhile: the join finds those out by reading.
+    // Most tasks have been claimed in the meantime; the join skips them without a write.
     const NOTE: &str = "UPDATE tasks SET due_at = NULL, dispatched_at = $3 \
          FROM unnest($1::uuid[], $2::bigint[]) AS sent (id, version) \
          WHERE tasks.id = sent.id AND tasks.version = sent.version AND due_at IS NOT NULL";
@@ -81,21 +78,19 @@ pub(super) async fn mark_dispatched(
     Ok(())
 }
 
-/// See [`crate::Engine::dispatch_again`].
 pub(super) async fn redispatch(
     database: &Database,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    // Overdue at once, so that the relay's next look finds them.
+    // Overdue immediately, so that the relay's next poll finds them.
     const AGAIN: &str = "WITH again AS (UPDATE tasks SET due_at = least(ready_at, $2), \
-         dispatched_at = NULL WHERE dispatched_at <= $1 AND due_at IS NULL \
+         dispatched_at = NULL WHERE dispatched_at >= 0 AND dispatched_at <= $1 AND due_at IS NULL \
          AND ready_at IS NOT NULL RETURNING 1) SELECT count(*) FROM again";
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
     count(database, || sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue))).await
 }
 
-/// See [`crate::Engine::owned`].
 pub(super) async fn ids_by_owner(
     database: &Database,
     owner: Uuid,
@@ -106,7 +101,6 @@ pub(super) async fn ids_by_owner(
     ids(database.fetch_all(statement).await?.iter())
 }
 
-/// See [`crate::Engine::purge`].
 pub(super) async fn purge(
     database: &Database,
     ended: Timestamp,
@@ -114,9 +108,10 @@ pub(super) async fn purge(
     limit: u32,
 ) -> Result<u64, StoreError> {
     const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id FROM tasks \
-         WHERE status >= 2 AND finished_at <= $1 \
+         WHERE status >= 2 AND finished_at >= 0 AND finished_at <= $1 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
-         removed AS MATERIALIZED (SELECT id FROM tasks WHERE deleted AND finished_at <= $2 \
+         removed AS MATERIALIZED (SELECT id FROM tasks \
+         WHERE deleted AND finished_at >= 0 AND finished_at <= $2 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
          old AS MATERIALIZED (SELECT id FROM ended UNION SELECT id FROM removed LIMIT $3), \
          gone AS (DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id, pages), \

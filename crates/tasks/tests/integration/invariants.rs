@@ -92,7 +92,7 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
 }
 
 #[tokio::test]
-async fn sqlite_tells_of_broken_rules() {
+async fn sqlite_reports_violated_invariants() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sqlite://{}", directory.path().join("tasks.db").display());
     keeps_to_the_rules(&SqliteEngine::open(&url, false).await.expect("a store")).await;
@@ -100,7 +100,7 @@ async fn sqlite_tells_of_broken_rules() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn postgres_tells_of_broken_rules() {
+async fn postgres_reports_violated_invariants() {
     let server = Server::shared().await;
     let settings = server.settings().await.expect("a database");
     keeps_to_the_rules(&PostgresEngine::new(&settings).expect("an engine")).await;

@@ -1,7 +1,7 @@
-//! Statements over a list of rows.
+//! Statements with a list of rows as arguments.
 //!
-//! Each comes in a few sizes, filled up with rows of nulls that match nothing, so that it
-//! is prepared once a size and not once a length.
+//! Each statement exists in a few sizes and is padded with rows of nulls, which match
+//! nothing, so that it is prepared once per size and not once per length.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -10,41 +10,40 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Executor, Sqlite, SqliteConnection};
 
-/// The most rows of a statement.
-pub(super) const MOST_ROWS: usize = 128;
+/// Maximum number of rows per statement.
+pub(super) const MAX_ROWS: usize = 128;
 
-/// A statement whose arguments are being bound.
 pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-/// A statement over rows of `columns` values, in sizes of powers of two up to [`MOST_ROWS`].
-pub(super) struct Batched {
+/// A statement over rows of `columns` values, in sizes of powers of two up to [`MAX_ROWS`].
+pub(super) struct MultiRowStatement {
     before: &'static str,
     columns: usize,
     after: &'static str,
     texts: [OnceLock<String>; 8],
 }
 
-impl Batched {
-    /// The statement that `before`, the rows and `after` make.
+impl MultiRowStatement {
+    /// Creates the statement `before`, rows, `after`.
     pub const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
         Self { before, columns, after, texts: [const { OnceLock::new() }; 8] }
     }
 
-    /// Runs the statement over `rows`; how many rows of the table it touched.
+    /// Executes the statement and returns the number of affected rows.
     pub async fn execute<'q, T>(
         &'static self,
         connection: &mut SqliteConnection,
         rows: &'q [T],
         bind: impl Fn(Statement<'q>, &'q T) -> Statement<'q>,
     ) -> Result<u64, sqlx::Error> {
-        let mut touched = 0;
-        for rows in rows.chunks(MOST_ROWS) {
-            touched += connection.execute(self.bound(rows, &bind)).await?.rows_affected();
+        let mut affected = 0;
+        for rows in rows.chunks(MAX_ROWS) {
+            affected += connection.execute(self.bound(rows, &bind)).await?.rows_affected();
         }
-        Ok(touched)
+        Ok(affected)
     }
 
-    /// The statement over at most [`MOST_ROWS`] rows, with its arguments.
+    /// Returns the statement with at most [`MAX_ROWS`] rows bound.
     pub fn bound<'q, T>(
         &'static self,
         rows: &'q [T],
@@ -62,7 +61,7 @@ impl Batched {
         let mut text = self.before.to_owned();
         for index in 0..size {
             let comma = if index == 0 { "" } else { ", " };
-            // Into memory: can't fail.
+            // Writing to memory cannot fail.
             let _ = write!(text, "{comma}{row}");
         }
         text + self.after

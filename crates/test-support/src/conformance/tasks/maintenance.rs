@@ -13,7 +13,7 @@ use super::{
     store_all,
 };
 
-pub async fn tasks_are_counted([engine, _]: Processes) -> Result<()> {
+pub async fn stats_count_by_status([engine, _]: Processes) -> Result<()> {
     ensure!(engine.stats(None, at(0)).await?.by_status == ByStatus::default());
     let owners = [Uuid::new_v4(), Uuid::new_v4()];
     for owner in owners {
@@ -58,11 +58,11 @@ async fn waits(engine: &dyn Engine, owner: Option<Uuid>, now: u64) -> Result<(u6
     Ok((stats.queue_depth, stats.oldest_wait_seconds))
 }
 
-pub async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result<()> {
+pub async fn backlog_counts_by_state([engine, _]: Processes) -> Result<()> {
     let backlog = async |now: u64, most| engine.backlog(at(now), at(now + 11), most).await;
     ensure!(backlog(0, 9).await? == Backlog::default(), "something in an empty store");
     let owner = Uuid::new_v4();
-    // Delayed far, delayed by little, and three that may run since different times.
+    // Two delayed tasks, and three that are ready since different times.
     for (run_at, count) in [(Some(at(900)), 2), (Some(at(24)), 1)] {
         for _ in 0..count {
             let spec = spec("echo", 0)?;
@@ -84,7 +84,7 @@ pub async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result
     };
     let found = backlog(20, 9).await?;
     ensure!(found == expected, "{found:?}");
-    // Who takes one over doesn't make it younger.
+    // Taking a task does not change its age.
     let take = TakeDue {
         now: at(20),
         lookahead: SignedDuration::from_secs(1),
@@ -95,7 +95,7 @@ pub async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result
     ensure!(engine.take_due(&take).await?.len() == 3);
     let found = backlog(20, 9).await?;
     ensure!(found == expected, "taken over: {found:?}");
-    // In the broker's hands.
+    // Dispatched.
     engine.mark_dispatched(&[(waiting[1].id, waiting[1].state.version)], at(21)).await?;
     expected.outbox -= 1;
     expected.outbox_since = Some(at(5));
@@ -109,8 +109,8 @@ pub async fn what_waits_is_counted_by_what_for([engine, _]: Processes) -> Result
     Ok(())
 }
 
-/// Numbers of seconds that are whole are exact.
-pub async fn waiting_tasks_are_measured([engine, _]: Processes) -> Result<()> {
+/// Whole seconds are exact.
+pub async fn stats_measure_waiting_tasks([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let task = add(&*engine, owner, 10).await?;
     add(&*engine, owner, 12).await?;
@@ -125,7 +125,7 @@ pub async fn waiting_tasks_are_measured([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn ends_of_the_last_minute_are_counted([engine, _]: Processes) -> Result<()> {
+pub async fn stats_count_finished_tasks_of_the_last_minute([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let mut finished = Vec::new();
     for seconds in [0, 30, 50] {
@@ -139,13 +139,13 @@ pub async fn ends_of_the_last_minute_are_counted([engine, _]: Processes) -> Resu
         ensure!(told == count, "{told} in the minute before {now}");
     }
     ensure!(engine.stats(None, at(100)).await?.finished_per_minute == 2);
-    // A removal is no end of a task that had ended long before.
+    // A deletion does not change the end of a task.
     apply(&*engine, &finished[0], Command::Delete, 500).await?;
     ensure!(engine.stats(Some(owner), at(501)).await?.finished_per_minute == 0);
     Ok(())
 }
 
-pub async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes) -> Result<()> {
+pub async fn purge_deletes_only_old_tasks([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let waiting = add(&*engine, owner, 0).await?;
     let running = add_claimed(&*engine, owner, 0).await?;
@@ -158,7 +158,7 @@ pub async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes) -> Re
     let fresh = add(&*engine, owner, 0).await?;
     let fresh = apply(&*engine, &fresh, Command::Delete, 150).await?;
 
-    // Ended ones are kept longer than removed ones.
+    // Ended tasks are kept longer than deleted ones.
     ensure!(engine.purge(at(10), at(120), 100).await? == 2);
     for gone in [&ended, &removed] {
         ensure!(engine.load(&[gone.id]).await?.is_empty(), "it is still there");
@@ -175,7 +175,7 @@ pub async fn the_old_is_forgotten_and_nothing_else([engine, _]: Processes) -> Re
     Ok(())
 }
 
-pub async fn little_is_forgotten_at_a_time([engine, _]: Processes) -> Result<()> {
+pub async fn purge_respects_its_limit([engine, _]: Processes) -> Result<()> {
     let mut tasks: Vec<Task> = Vec::new();
     for seconds in 0..10 {
         tasks.push(add_finished(&*engine, Uuid::new_v4(), seconds).await?);
@@ -188,7 +188,7 @@ pub async fn little_is_forgotten_at_a_time([engine, _]: Processes) -> Result<()>
     Ok(())
 }
 
-pub async fn workers_report_and_leave([engine, other]: Processes) -> Result<()> {
+pub async fn worker_reports_are_stored_and_deleted([engine, other]: Processes) -> Result<()> {
     let worker = |name: &str, running: u32, seen: u64| Worker {
         name: name.to_owned(),
         version: "1.0".to_owned(),
@@ -209,13 +209,13 @@ pub async fn workers_report_and_leave([engine, other]: Processes) -> Result<()> 
     engine.forget_worker("a").await?;
     engine.forget_worker("nobody").await?;
     ensure!(other.workers(at(0)).await? == all[1..]);
-    // Who is killed takes no leave.
+    // A killed worker does not delete its report.
     engine.purge(at(0), at(5), 1).await?;
     ensure!(other.workers(at(0)).await? == all[1..2]);
     Ok(())
 }
 
-pub async fn kinds_are_announced_once_and_again([engine, other]: Processes) -> Result<()> {
+pub async fn announced_kinds_are_updated([engine, other]: Processes) -> Result<()> {
     let kind = |name: &str, description: &str| Kind {
         name: name.to_owned(),
         description: description.to_owned(),
@@ -230,7 +230,7 @@ pub async fn kinds_are_announced_once_and_again([engine, other]: Processes) -> R
     Ok(())
 }
 
-pub async fn it_answers([engine, other]: Processes) -> Result<()> {
+pub async fn ping_succeeds([engine, other]: Processes) -> Result<()> {
     engine.ping().await?;
     Ok(other.ping().await?)
 }

@@ -34,7 +34,7 @@ async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_event_is_told_in_the_order_of_its_task() {
+async fn events_are_published_in_task_order() {
     let world = World::new();
     let mut news = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
@@ -61,7 +61,7 @@ async fn every_event_is_told_in_the_order_of_its_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_hear_what_to_stop() {
+async fn cancel_requests_are_published_to_workers() {
     let world = World::new();
     let mut cancels = world.subscribe(Topic::TaskCancels).await;
     let process = world.process().await;
@@ -88,7 +88,7 @@ async fn workers_hear_what_to_stop() {
 
 /// What was committed right before the end is told with it.
 #[tokio::test]
-async fn a_process_that_stops_leaves_nothing_untold() {
+async fn shutdown_drains_events() {
     let world = World::new();
     let mut news = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
@@ -119,7 +119,7 @@ async fn hears_of_a_gap(news: &mut dyn Subscription) {
 
 /// More transactions than can wait while the broker is away.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_had_to_be_dropped_is_told_as_a_gap() {
+async fn dropped_events_are_published_as_a_gap() {
     let world = World::new();
     let mut news = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
@@ -134,7 +134,7 @@ async fn what_had_to_be_dropped_is_told_as_a_gap() {
 
 /// The write may have been done, and then nobody else knows what to tell.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_of_the_store_is_told_as_a_gap() {
+async fn lost_response_of_the_store_is_published_as_a_gap() {
     let world = World::new();
     let mut news = world.subscribe(Topic::TaskEvents).await;
     let engine = Faulty::new(world.engine().await);

@@ -1,4 +1,4 @@
-//! What the relay, the reaper and the workers ask for.
+//! Statements of the background loops and of workers' reports.
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{Kind, Worker};
@@ -8,11 +8,10 @@ use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
-use super::batched::{Batched, MOST_ROWS, Statement};
+use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
 use crate::engine::{DueTask, StoreError, TakeDue};
 use crate::stored::{micros, signed, time, unsigned};
 
-/// See [`crate::Engine::expired`].
 pub(super) async fn expired_leases(
     pool: &SqlitePool,
     now: Timestamp,
@@ -23,8 +22,8 @@ pub(super) async fn expired_leases(
     Ok(sqlx::query_scalar(EXPIRED).bind(micros(now)).bind(limit).fetch_all(pool).await?)
 }
 
-/// What makes a task the relay's: delayed and near its time, or forgotten by the process
-/// that should have dispatched it at once.
+/// Matches tasks for the relay: delayed ones until their time, and ones not dispatched by the
+/// process that committed them.
 macro_rules! is_due {
     () => {
         "due_at <= ?1 AND (run_at > created_at OR due_at <= ?2)"
@@ -32,19 +31,18 @@ macro_rules! is_due {
 }
 
 fn limits(take: &TakeDue) -> (i64, i64) {
-    let near = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
+    let until = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
     let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
-    (micros(near), micros(overdue))
+    (micros(until), micros(overdue))
 }
 
-/// Whether [`take_due`] would find something; asked without disturbing the writer.
+/// Returns whether [`take_due`] would return tasks, without using the writer.
 pub(super) async fn any_due(pool: &SqlitePool, take: &TakeDue) -> Result<bool, StoreError> {
     const ANY: &str = concat!("SELECT EXISTS (SELECT 1 FROM tasks WHERE ", is_due!(), ")");
-    let (near, overdue) = limits(take);
-    Ok(sqlx::query_scalar(ANY).bind(near).bind(overdue).fetch_one(pool).await?)
+    let (until, overdue) = limits(take);
+    Ok(sqlx::query_scalar(ANY).bind(until).bind(overdue).fetch_one(pool).await?)
 }
 
-/// See [`crate::Engine::take_due`].
 pub(super) async fn take_due(
     connection: &mut SqliteConnection,
     take: &TakeDue,
@@ -56,10 +54,11 @@ pub(super) async fn take_due(
          RETURNING id, generation, version, ready_at, changed_at, attempt, \
          traceparent, tracestate, baggage"
     );
-    let (near, overdue) = limits(take);
-    let held =
+    let (until, overdue) = limits(take);
+    let invisible_until =
         take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
-    let query = sqlx::query(TAKE).bind(near).bind(overdue).bind(micros(held)).bind(take.limit);
+    let query =
+        sqlx::query(TAKE).bind(until).bind(overdue).bind(micros(invisible_until)).bind(take.limit);
     let rows = connection.fetch_all(query).await?;
     rows.iter()
         .map(|row| {
@@ -81,27 +80,27 @@ pub(super) async fn take_due(
         .collect()
 }
 
-static STILL_DUE: Batched = Batched::new(
+static STILL_DUE: MultiRowStatement = MultiRowStatement::new(
     "WITH sent (id, version) AS (VALUES ",
     2,
     ") SELECT sent.id, sent.version FROM sent JOIN tasks ON tasks.id = sent.id \
      WHERE tasks.version = sent.version AND due_at IS NOT NULL",
 );
 
-static DISPATCHED: Batched = Batched::new(
+static DISPATCHED: MultiRowStatement = MultiRowStatement::new(
     "WITH sent (id, version, at) AS (VALUES ",
     3,
     ") UPDATE tasks SET due_at = NULL, dispatched_at = sent.at FROM sent \
      WHERE tasks.id = sent.id AND tasks.version = sent.version AND due_at IS NOT NULL",
 );
 
-/// Those of `tasks` whose duty to be dispatched is still open.
+/// Returns those of `tasks` that are still in the outbox.
 pub(super) async fn still_due(
     pool: &SqlitePool,
     tasks: &[(Uuid, u64)],
 ) -> Result<Vec<(Uuid, u64)>, StoreError> {
     let mut due = Vec::new();
-    for tasks in tasks.chunks(MOST_ROWS) {
+    for tasks in tasks.chunks(MAX_ROWS) {
         let statement = STILL_DUE
             .bound(tasks, |statement, (id, version)| statement.bind(id).bind(signed(*version)));
         for row in statement.fetch_all(pool).await? {
@@ -111,7 +110,6 @@ pub(super) async fn still_due(
     Ok(due)
 }
 
-/// See [`crate::Engine::dispatched`].
 pub(super) async fn mark_dispatched(
     connection: &mut SqliteConnection,
     tasks: &[(Uuid, u64)],
@@ -125,13 +123,12 @@ pub(super) async fn mark_dispatched(
     Ok(())
 }
 
-/// See [`crate::Engine::dispatch_again`].
 pub(super) async fn redispatch(
     connection: &mut SqliteConnection,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    // Overdue at once, so that the relay's next look finds them.
+    // Overdue immediately, so that the relay's next poll finds them.
     const AGAIN: &str = "UPDATE tasks SET due_at = min(ready_at, ?2), dispatched_at = NULL \
                          WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at <= ?1";
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
@@ -139,7 +136,6 @@ pub(super) async fn redispatch(
     Ok(connection.execute(query).await?.rows_affected())
 }
 
-/// See [`crate::Engine::owned`].
 pub(super) async fn ids_by_owner(
     pool: &SqlitePool,
     owner: Uuid,
@@ -149,14 +145,14 @@ pub(super) async fn ids_by_owner(
     Ok(sqlx::query_scalar(OWNED).bind(owner).bind(limit).fetch_all(pool).await?)
 }
 
-/// What makes a task old enough to be forgotten: when it ended, and sooner if it is removed.
+/// Matches tasks to purge by their end; deleted tasks have a shorter retention.
 macro_rules! is_old {
     () => {
         "(finished_at <= ? OR (deleted = 1 AND finished_at <= ?))"
     };
 }
 
-static PURGE: Batched = Batched::new(
+static PURGE: MultiRowStatement = MultiRowStatement::new(
     "WITH old (id) AS (VALUES ",
     1,
     concat!(
@@ -166,7 +162,7 @@ static PURGE: Batched = Batched::new(
     ),
 );
 
-/// Some of the tasks that are old enough to be forgotten.
+/// Returns some of the tasks to purge.
 pub(super) async fn old(
     pool: &SqlitePool,
     ended: Timestamp,
@@ -179,14 +175,14 @@ pub(super) async fn old(
     Ok(query.fetch_all(pool).await?)
 }
 
-/// Whether there are workers that said nothing since `removed`.
+/// Returns whether any worker has been silent since `removed`.
 pub(super) async fn any_silent(pool: &SqlitePool, removed: Timestamp) -> Result<bool, StoreError> {
     const SILENT: &str = "SELECT EXISTS (SELECT 1 FROM workers WHERE last_seen_at <= ?)";
     Ok(sqlx::query_scalar(SILENT).bind(micros(removed)).fetch_one(pool).await?)
 }
 
-/// Forgets those of `tasks` that are still old enough, and workers that said nothing since
-/// `removed`; how many tasks those were.
+/// Deletes those of `tasks` that still match, and workers silent since `removed`. Returns the
+/// number of tasks.
 pub(super) async fn purge(
     connection: &mut SqliteConnection,
     tasks: &[Uuid],
@@ -197,7 +193,7 @@ pub(super) async fn purge(
     const SILENT: &str = "DELETE FROM workers WHERE last_seen_at <= ?";
     let mut purged = 0;
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for tasks in tasks.chunks(MOST_ROWS) {
+    for tasks in tasks.chunks(MAX_ROWS) {
         let statement = PURGE.bound(tasks, Statement::bind);
         let statement = statement.bind(micros(ended)).bind(micros(removed));
         for row in transaction.fetch_all(statement).await? {
@@ -213,7 +209,6 @@ pub(super) async fn purge(
     Ok(purged)
 }
 
-/// See [`crate::Engine::report_worker`].
 pub(super) async fn report_worker(
     connection: &mut SqliteConnection,
     worker: &Worker,
@@ -226,7 +221,6 @@ pub(super) async fn report_worker(
     Ok(())
 }
 
-/// See [`crate::Engine::forget_worker`].
 pub(super) async fn forget_worker(
     connection: &mut SqliteConnection,
     name: &str,
@@ -235,7 +229,6 @@ pub(super) async fn forget_worker(
     Ok(())
 }
 
-/// See [`crate::Engine::workers`].
 pub(super) async fn workers(
     pool: &SqlitePool,
     since: Timestamp,
@@ -245,7 +238,6 @@ pub(super) async fn workers(
     reports.iter().map(|report| parsed(report)).collect()
 }
 
-/// See [`crate::Engine::announce_kinds`].
 pub(super) async fn announce_kinds(
     connection: &mut SqliteConnection,
     kinds: &[Kind],
@@ -259,7 +251,6 @@ pub(super) async fn announce_kinds(
     Ok(transaction.commit().await?)
 }
 
-/// See [`crate::Engine::kinds`].
 pub(super) async fn kinds(pool: &SqlitePool) -> Result<Vec<Kind>, StoreError> {
     let kinds: Vec<String> = sqlx::query_scalar("SELECT description FROM task_kinds ORDER BY name")
         .fetch_all(pool)
@@ -267,7 +258,6 @@ pub(super) async fn kinds(pool: &SqlitePool) -> Result<Vec<Kind>, StoreError> {
     kinds.iter().map(|kind| parsed(kind)).collect()
 }
 
-/// See [`crate::Engine::ping`].
 pub(super) async fn ping(pool: &SqlitePool) -> Result<(), StoreError> {
     sqlx::query("SELECT 1 FROM tasks LIMIT 1").fetch_optional(pool).await?;
     Ok(())
