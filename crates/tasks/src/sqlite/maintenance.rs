@@ -22,7 +22,7 @@ pub(super) async fn expired_leases(
     Ok(sqlx::query_scalar(EXPIRED).bind(micros(now)).bind(limit).fetch_all(pool).await?)
 }
 
-/// Matches tasks for the relay: delayed ones until their time, and ones not dispatched by the
+/// Matches tasks for the relay: delayed ones near their time, and ones not dispatched by the
 /// process that committed them.
 macro_rules! is_due {
     () => {

@@ -32,7 +32,7 @@ mod sqlite {
     miniapp_test_support::task_engine_tests!(engines);
 }
 
-/// The simulations run on this engine.
+/// The engine of the simulations.
 mod memory {
     use super::*;
 
@@ -60,7 +60,7 @@ mod postgres {
     );
 }
 
-/// All services may start together for the first time.
+/// Several services may open a new file at the same time.
 #[test]
 fn concurrent_first_opens_succeed() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,5 +1,4 @@
-//! The rules that a store is checked by: what the state machine makes keeps them, and what
-//! breaks one is found.
+//! The invariants of stored tasks: the state machine keeps them, and violations are reported.
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock as _, ManualClock};
@@ -13,7 +12,6 @@ use miniapp_test_support::task::{self, LEASE, claim, raw};
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
 
-/// What does it.
 type Break = fn(&mut State);
 
 async fn add(engine: &dyn Engine, now: Timestamp) -> Task {
@@ -28,7 +26,7 @@ async fn store(engine: &dyn Engine, change: Change) -> Task {
     change.task
 }
 
-/// Stores `state`, which the state machine needn't have made.
+/// Stores any `state`, possible or not.
 async fn put(engine: &dyn Engine, task: &Task, state: State) -> Task {
     let at = state.changed_at;
     store(engine, task::change_to(task, state, EventType::Progress, at)).await
@@ -38,7 +36,7 @@ async fn apply(engine: &dyn Engine, task: &Task, command: Command, now: Timestam
     store(engine, task::change(task, command, now).expect("legal")).await
 }
 
-/// The rules that somebody breaks, and who.
+/// Returns the violated invariants.
 async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<InvariantReport> {
     let checked = engine.check_invariants(now).await.expect("a store");
     assert!(checked.len() > 10, "all rules are told of");
@@ -85,7 +83,7 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
         assert_eq!(broken(engine, now).await, []);
     }
 
-    // Nobody reaps here.
+    // No reaper runs in this test.
     let later = now + LEASE + SignedDuration::from_secs(61);
     let told = broken(engine, later).await;
     assert_eq!(told.iter().map(|rule| &rule.examples).collect::<Vec<_>>(), [&vec![running.id]]);

@@ -1,4 +1,4 @@
-//! The state machine under every command in every order.
+//! The state machine under random sequences of commands, against an independent oracle.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn error() -> TaskError {
     TaskError { code: "broken".into(), message: "It broke".into() }
 }
 
-/// A command whose tokens are right or stale, as told.
+/// A command with current or stale tokens.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Claim { current: bool },
@@ -105,7 +105,7 @@ impl Move {
         }
     }
 
-    /// Whether the move is legal, told independently of the machine.
+    /// Returns whether the move is legal, independently of the state machine.
     fn is_legal(self, state: &State, now: Timestamp) -> Result<(), Refusal> {
         if state.deleted {
             return Err(Refusal::Deleted);
@@ -134,7 +134,7 @@ impl Move {
     }
 }
 
-/// What holds of every state, whatever led there.
+/// Checks the invariants of every state.
 fn check(state: &State, max_attempts: u32) {
     let executing = state.status == Status::Executing;
     assert_eq!(state.lease_until.is_some(), executing, "a lease while executing: {state:?}");
@@ -187,7 +187,7 @@ proptest! {
     }
 }
 
-/// Claims `task` and gives its token.
+/// Claims `task` and returns the token.
 fn claimed(task: &mut Task) -> u64 {
     let state = &task.state;
     let (generation, version) = (state.generation, state.version);
@@ -279,7 +279,7 @@ fn slow_clock_does_not_reorder_events() {
     task.state = step.state;
     let step = task.apply(progress.clone(), at(6)).expect("held");
     assert!(step.at > fast && step.state.changed_at == step.at, "{step:?}");
-    // It was set back, and is to be believed.
+    // A clock that was corrected is followed.
     let step = task.apply(progress, at(1)).expect("held");
     assert_eq!(step.at, at(1));
 }

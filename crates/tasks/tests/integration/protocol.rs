@@ -1,5 +1,5 @@
-//! How tasks live: through their facade, their upkeep, a broker and a store, with
-//! everything going wrong that can.
+//! The task protocol: the facade, the background loops, a broker and a store, under injected
+//! failures.
 
 mod batches;
 mod crashes;

@@ -1,4 +1,4 @@
-//! Many calls share a transaction; each gets its own answer.
+//! Concurrent calls share a transaction and get their own results.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::protocol::support::{
 
 const MANY: usize = 1000;
 
-/// Calls that run on all threads, in the order of their numbers.
+/// Runs calls on all threads and returns their results in order.
 async fn at_once<T: Send + 'static, F>(calls: impl IntoIterator<Item = F>) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
@@ -138,7 +138,7 @@ async fn known_key_is_reported_to_a_whole_batch() {
     let owner = Uuid::new_v4();
     let with_key = |digest| NewTask { key: Some(key("the key", digest)), ..new_task(owner) };
     let first = tasks.submit(with_key(1)).await.expect("accepted").task;
-    // The one that goes first in its batch has another body than those after it.
+    // The first request of a batch has another body than the others.
     let again = join_all((0..50).map(|number| tasks.submit(with_key(number.min(1))))).await;
     for (number, answer) in again.into_iter().enumerate() {
         match answer {
@@ -149,7 +149,7 @@ async fn known_key_is_reported_to_a_whole_batch() {
     }
 }
 
-/// Calls of one batch follow each other as if each had a transaction of its own.
+/// Calls of one batch behave as if each had its own transaction.
 #[tokio::test]
 async fn commands_for_one_task_share_a_batch() {
     let world = World::new();
@@ -185,7 +185,7 @@ async fn commands_for_one_task_share_a_batch() {
     audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 
-/// Too large to be remembered.
+/// The task is too large for the cache.
 #[tokio::test]
 async fn uncached_task_behaves_like_others() {
     let world = World::new();

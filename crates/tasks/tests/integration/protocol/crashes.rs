@@ -1,5 +1,4 @@
-//! The process dies in the middle, again and again, on embedded engines: the queue is gone
-//! each time, the file stays.
+//! Repeated crashes of a process with embedded engines: the queue is lost, the file remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,20 +20,20 @@ use crate::protocol::support::{
     LEASE, World, error, eventually, get, new_task, raw, seed, timeline,
 };
 
-/// How many tasks each client submits in a life, if that is long enough.
+/// Maximum number of tasks that a client submits per run.
 const SUBMITS: usize = 60;
 
-/// What the clients and the workers of all lives know.
+/// What the clients and workers of all runs observed.
 #[derive(Default)]
 struct Known {
     accepted: Mutex<Vec<Task>>,
     outcomes: AtomicUsize,
-    /// What a living process should never hear; one that dies hears that the store is gone.
+    /// Unexpected errors. A dying process may see that its store is gone.
     surprises: Mutex<Vec<Error>>,
 }
 
 impl Known {
-    /// The answer of a process that goes on living.
+    /// Returns a result unless its process is dying.
     fn noted<T>(&self, answer: Result<T, Error>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
@@ -47,7 +46,7 @@ impl Known {
     }
 }
 
-/// Claims and ends what comes, now and then with a retry.
+/// Claims and ends tasks, sometimes with a retry.
 async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rng: SmallRng) {
     let mut consumer = broker.consume(Queue::Tasks, 8).await.expect("a consumer");
     while let Some(delivery) = consumer.next().await {
@@ -79,7 +78,7 @@ async fn submit_on(tasks: Tasks, known: Arc<Known>) {
     }
 }
 
-/// One life of the process, until `end`.
+/// One run of the process, until `end`.
 async fn live<F: Future>(
     world: &World,
     known: &Arc<Known>,
@@ -115,7 +114,7 @@ fn accepted_tasks_end_once_despite_repeated_crashes() {
             let has_happened = async || known.outcomes.load(Ordering::SeqCst) >= until;
             eventually("outcomes", has_happened).await;
         }));
-        // Drops everything where it stands.
+        // Drops all tasks of the runtime wherever they are.
         runtime.shutdown_timeout(Duration::from_secs(10));
         world.clock.advance(Duration::from_secs(5));
     }

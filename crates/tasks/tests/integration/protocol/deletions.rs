@@ -1,4 +1,4 @@
-//! Tasks that are removed stop, tell so for a while, and are gone.
+//! Deleted tasks stop, stay visible to streams for a while, and are purged.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn deleted_task_is_not_run() {
     assert!(try_claim(&tasks, &ready(&task)).await.is_none());
     let everything = Filter { limit: 10, ..Filter::default() };
     assert!(tasks.list(&everything).await.expect("a store").is_empty());
-    // Its key is free for another one.
+    // Its key can be used again.
     let keyed = || NewTask { key: Some(key("the key", 1)), ..new_task(owner) };
     let first = tasks.submit(keyed()).await.expect("accepted").task;
     tasks.delete(owner, first.id).await.expect("waiting");
@@ -61,7 +61,7 @@ async fn deleted_task_is_not_run() {
     assert!(second.is_new && second.task.id != first.id);
 }
 
-/// More than one query tells, in every status.
+/// More tasks than one query returns, in every status.
 #[tokio::test(flavor = "multi_thread")]
 async fn delete_all_removes_every_task_of_an_owner() {
     let world = World::new();
@@ -75,7 +75,7 @@ async fn delete_all_removes_every_task_of_an_owner() {
             *task = tasks.finish(held, raw("1")).await.expect("held").task;
         }
     }
-    // Two at once, as when the word of a deleted account comes twice.
+    // Twice, as when the event of a deleted account is delivered twice.
     let (one, again) = tokio::join!(tasks.delete_all(owner), tasks.delete_all(owner));
     one.expect("a store");
     again.expect("a store");
@@ -91,7 +91,7 @@ async fn delete_all_removes_every_task_of_an_owner() {
     tasks.delete_all(owner).await.expect("nothing to do");
 }
 
-/// The first look of a process at what is old enough.
+/// The first sweep of a process.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_tasks_are_purged() {
     let world = World::new();

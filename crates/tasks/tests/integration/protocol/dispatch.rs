@@ -1,4 +1,4 @@
-//! Every task that may run gets a message, when its time has come and not before.
+//! Every task gets a message at its time and not earlier.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn message_carries_the_trace_of_its_task() {
     process.tasks.finish(held, raw("1")).await.expect("held");
     delivery.ack().await;
 
-    // Run again, in the trace that it began in.
+    // The restart belongs to the same trace.
     let task = process.tasks.restart(task.owner, task.id).await.expect("ended");
     let (message, delivery) = next(&mut *consumer).await;
     assert_eq!((message, delivery.message.trace.clone()), (ready(&task), trace));
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-/// A task for later, known to the store only.
+/// Submits a delayed task.
 async fn submit_for(tasks: &miniapp_tasks::Tasks, at: Timestamp) -> Task {
     let new = NewTask { run_at: Some(at), ..new_task(Uuid::new_v4()) };
     tasks.submit(new).await.expect("accepted").task
@@ -67,7 +67,7 @@ async fn delayed_task_is_dispatched_on_time() {
     let mut consumer = world.consume(10).await;
     let delayed = submit_for(&process.tasks, world.after(60)).await;
     let (retried, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
-    // Its sixth failure: half a minute.
+    // The sixth failure: a delay of half a minute.
     let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("held").task;
     assert_eq!(retried_at.state.ready_at, Some(world.after(32)));
     let (message, delivery) = next(&mut *consumer).await;
@@ -75,8 +75,8 @@ async fn delayed_task_is_dispatched_on_time() {
     delivery.ack().await;
 
     for (seconds, expected) in [(30, &retried_at), (27, &delayed)] {
-        // Two seconds before its time only another one comes, which shows that somebody
-        // looked.
+        // Two seconds before its time only another message arrives, which shows that the
+        // relay has polled.
         world.clock.advance(Duration::from_secs(seconds));
         let marker = submit_for(&process.tasks, world.after(1)).await;
         let (message, delivery) = next(&mut *consumer).await;
@@ -130,7 +130,7 @@ async fn outbox_of_a_dead_process_is_taken_over() {
     assert_eq!(sent, owed);
 }
 
-/// A message that nobody claims is noted as sent, and sent again where the broker lost it.
+/// An unclaimed message is marked as dispatched, and sent again after the broker lost it.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_message_is_redispatched() {
     let mut world = World::new();
@@ -139,7 +139,7 @@ async fn lost_message_is_redispatched() {
     let engine = world.engine().await;
     let depth = async || world.broker.depth(Queue::Tasks).await.expect("a broker");
     eventually("the message", async || depth().await == 1).await;
-    // Nothing is due once the message is noted, whatever the time.
+    // Nothing is due once the task is marked as dispatched.
     let far = world.after(3600);
     let look = miniapp_tasks::engine::TakeDue {
         now: far,
@@ -161,7 +161,7 @@ async fn lost_message_is_redispatched() {
     claim(&process.tasks, &task).await;
 }
 
-/// What was accepted right before the end goes out with it.
+/// Tasks accepted right before the shutdown are dispatched.
 #[tokio::test]
 async fn shutdown_drains_the_outbox() {
     let world = World::new();

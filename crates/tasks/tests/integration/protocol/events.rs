@@ -1,4 +1,4 @@
-//! Everybody who listens hears what happened, or that something can't be told.
+//! Every subscriber receives all events, or a gap marker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::protocol::support::{
     Fault, Faulty, World, claim, error, hear, submit, submit_claimed, timeline, within,
 };
 
-/// A life with everything in it, the longer the greater `number`.
+/// Runs a task through all transitions, with more rounds for a greater `number`.
 async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
     let mut task = submit(tasks, owner).await;
     for round in 0..number % 4 {
@@ -71,7 +71,7 @@ async fn cancel_requests_are_published_to_workers() {
     let (canceled, held) = submit_claimed(&process.tasks, owner).await;
     let (removed, _) = submit_claimed(&process.tasks, owner).await;
     process.tasks.cancel(owner, canceled.id).await.expect("running");
-    // Asked for already, so there is nothing new to tell.
+    // The cancel was requested before, so nothing is published.
     process.tasks.cancel(owner, canceled.id).await.expect("running");
     process.tasks.delete(owner, removed.id).await.expect("running");
     process.tasks.confirm_cancel(held).await.expect("canceled");
@@ -86,7 +86,7 @@ async fn cancel_requests_are_published_to_workers() {
     assert_eq!(told, [canceled.id, removed.id]);
 }
 
-/// What was committed right before the end is told with it.
+/// Events committed right before the shutdown are published.
 #[tokio::test]
 async fn shutdown_drains_events() {
     let world = World::new();
@@ -103,7 +103,7 @@ async fn shutdown_drains_events() {
     assert_eq!(told.len(), 2, "told {told:?}");
 }
 
-/// Waits for word that something can't be told, past whatever is told before it.
+/// Waits for a gap marker and skips the events before it.
 async fn hears_of_a_gap(news: &mut dyn Subscription) {
     let gap = async {
         loop {
@@ -117,7 +117,7 @@ async fn hears_of_a_gap(news: &mut dyn Subscription) {
     within("word of a gap", gap).await;
 }
 
-/// More transactions than can wait while the broker is away.
+/// More transactions than the queue holds while the broker is away.
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_events_are_published_as_a_gap() {
     let world = World::new();
@@ -132,7 +132,7 @@ async fn dropped_events_are_published_as_a_gap() {
     hears_of_a_gap(&mut *news).await;
 }
 
-/// The write may have been done, and then nobody else knows what to tell.
+/// The write may have been committed, and then its events are published by nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_response_of_the_store_is_published_as_a_gap() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! The store fails: callers are told, and whatever was written or not, going on is right.
+//! Failures of the store: callers get an error and can retry, whether or not the write
+//! succeeded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ async fn failed_changes_can_be_retried() {
         let again = tasks.finish(held, raw("1")).await;
         match fault {
             Fault::Before => assert_eq!(again.expect("held").task.state.status, Status::Finished),
-            // It had counted, and does so once.
+            // The first call was committed.
             Fault::After => assert!(matches!(again, Err(Error::Refused(Refusal::Stale)))),
         }
         let finished = get(&tasks, &task).await;
@@ -92,7 +93,7 @@ async fn failed_changes_can_be_retried() {
     }
 }
 
-/// A worker that doesn't know that its claim counted doesn't run the task, so another has to.
+/// A worker that does not know its claim does not run the task, so another worker has to.
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_with_a_lost_response_expires() {
     let world = World::new();
@@ -120,7 +121,7 @@ async fn claim_with_a_lost_response_expires() {
     audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 0);
 }
 
-/// A worker that tries again finds the claim that it didn't hear of.
+/// A worker that retries recovers its claim.
 #[tokio::test]
 async fn claim_with_a_lost_response_is_recovered() {
     let world = World::new();
@@ -134,7 +135,7 @@ async fn claim_with_a_lost_response_is_recovered() {
     assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
     let Claimed { claim: held, task: claimed, .. } = unheard().await.expect("it is claimed");
     assert_eq!(claimed.state.status, Status::Executing);
-    // A worker that died, and was started again under its name, hasn't asked for it.
+    // A restarted worker with the same name does not own the claim.
     world.clock.advance(Duration::from_millis(1));
     let next_life = world.clock.now();
     let taken = tasks.recover_lost_claim(&ready(&task), "worker", next_life).await;
@@ -144,7 +145,7 @@ async fn claim_with_a_lost_response_is_recovered() {
     audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 
-/// All of a batch are told, none is half done.
+/// All requests of the batch fail, and none is applied partially.
 #[tokio::test]
 async fn failed_batch_fails_every_request() {
     let world = World::new();
@@ -172,7 +173,7 @@ async fn failed_batch_fails_every_request() {
     }
 }
 
-/// A cancel must not be told that a task has ended when its end wasn't stored.
+/// A cancel must not be refused because of an end that was not stored.
 #[tokio::test]
 async fn response_that_depends_on_a_failed_change_fails() {
     let world = World::new();
@@ -201,7 +202,7 @@ async fn background_loops_survive_a_store_outage() {
     is_unavailable(&process.tasks.cancel(owner, running.id).await);
     assert!(process.tasks.get(owner, running.id).await.is_err());
     world.clock.advance(Duration::from_secs(16));
-    // Until each of the loops must have failed.
+    // Until every loop has failed.
     eventually("failures", async || engine.refused() >= 12).await;
     engine.is_away(false);
 

@@ -1,4 +1,4 @@
-//! Claims hold as long as they are renewed, and nothing counts that an old one writes.
+//! Claims last while they are renewed, and writes of an old claim are refused.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     becomes(&other.tasks, &task, EventType::LeaseLost).await;
     refuses_everything(&worker.tasks, old).await;
 
-    // Its first message may still come, the one that counts comes too.
+    // The first message may be delivered again before the valid one.
     let held = loop {
         let (message, delivery) = next(&mut *consumer).await;
         delivery.ack().await;
@@ -72,7 +72,7 @@ async fn renewed_lease_does_not_expire() {
     let (task, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     let (forgotten, _) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     let mut renewals = 0;
-    // Until the reaper has come by a few times, as what others lose shows.
+    // Until the reaper has run a few times, as the leases of other tasks show.
     for _ in 0..3 {
         let task_lost = submit_claimed(&process.tasks, Uuid::new_v4()).await.0;
         let mut reaped = false;
@@ -81,7 +81,7 @@ async fn renewed_lease_does_not_expire() {
             let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
             assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: false }]);
             renewals += 1;
-            // The clock goes on only as fast as it is renewed.
+            // The clock advances only as fast as the lease is renewed.
             tokio::time::sleep(Duration::from_millis(20)).await;
             reaped = kinds(&process.tasks, &task_lost).await.contains(&EventType::LeaseLost);
         }
@@ -141,7 +141,7 @@ async fn cancel_request_survives_a_lost_lease() {
     audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 1);
 }
 
-/// A task that is released or retried more often than leases can be lost isn't poison.
+/// Releases and retries do not count as lost leases.
 #[tokio::test]
 async fn release_does_not_count_attempts() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! The broker is away: work waits, nothing is refused and nothing lost.
+//! Broker outages: tasks wait, nothing is refused and nothing is lost.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::protocol::support::{Process, World, get, next, raw, submit, timeline, try_claim};
 
-/// Takes messages until each of `tasks` was run; copies of messages are no trouble.
+/// Consumes messages until each of `tasks` has run. Duplicates are ignored.
 async fn run_all(world: &World, process: &Process, tasks: &[Task]) {
     let mut consumer = world.consume(64).await;
     let mut missing: HashSet<Uuid> = tasks.iter().map(|task| task.id).collect();
@@ -32,7 +32,7 @@ async fn check_all(tasks: &Tasks, all: &[Task]) {
     }
 }
 
-/// More than the relay keeps in mind.
+/// More tasks than the relay keeps in memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_outage_delays_tasks() {
     let world = World::new();
@@ -46,7 +46,7 @@ async fn broker_outage_delays_tasks() {
         process.tasks.cancel(owner, task.id).await.expect("waiting");
     }
     world.broker.resume();
-    // What the relay had no room for it finds when it is overdue.
+    // The relay finds the remaining tasks when they are overdue.
     world.clock.advance(Duration::from_secs(2));
     run_all(&world, &process, &accepted).await;
     check_all(&process.tasks, &accepted).await;
@@ -63,12 +63,12 @@ async fn short_broker_outages_delay_little() {
         world.broker.pause();
         let task = submit(&process.tasks, Uuid::new_v4()).await;
         world.broker.resume();
-        // The clock stands still, so nothing becomes overdue: the relay has to remember.
+        // The clock stands still, so nothing becomes overdue: the relay has to retry.
         run_all(&world, &process, &[task]).await;
     }
 }
 
-/// What one process holds in vain until another takes it over is sent by that one alone.
+/// A task that another process has taken over is sent by that process only.
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_outage_does_not_multiply_messages() {
     let world = World::new();
@@ -76,7 +76,7 @@ async fn broker_outage_does_not_multiply_messages() {
     world.broker.pause();
     let owner = Uuid::new_v4();
     let mut accepted = join_all((0..200).map(|_| submit(&process.tasks, owner))).await;
-    // Longer than they are left to the process that accepted them.
+    // Longer than the tasks are left to the process that accepted them.
     world.clock.advance(Duration::from_secs(5));
     world.broker.resume();
     let mut consumer = world.consume(u16::MAX).await;
@@ -88,14 +88,14 @@ async fn broker_outage_does_not_multiply_messages() {
             delivery.ack().await;
         }
         if round == 0 {
-            // What either has had in hand comes before these.
+            // Messages that were in flight arrive first.
             accepted.push(submit(&process.tasks, owner).await);
             accepted.push(submit(&other.tasks, owner).await);
         }
     }
 }
 
-/// A process that comes and goes during the outage leaves its duties to the next one.
+/// A process that starts and stops during the outage leaves its outbox to the next one.
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_outage_outlasting_a_process_loses_nothing() {
     let world = World::new();
@@ -113,7 +113,7 @@ async fn broker_outage_outlasting_a_process_loses_nothing() {
     check_all(&process.tasks, &accepted).await;
 }
 
-/// Messages that come again after the outage find their tasks claimed.
+/// Messages redelivered after the outage find their tasks claimed.
 #[tokio::test(flavor = "multi_thread")]
 async fn redelivered_messages_after_an_outage_are_harmless() {
     let world = World::new();

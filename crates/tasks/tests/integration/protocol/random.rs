@@ -1,5 +1,5 @@
-//! Clients, workers and the world do at random what they can, on two processes whose
-//! stores fail now and then; what was promised has to hold whatever they did.
+//! Random operations of clients and workers on two processes with failing stores and broker
+//! outages; the guarantees have to hold.
 
 mod clients;
 mod workers;
@@ -20,29 +20,29 @@ use uuid::Uuid;
 
 use crate::protocol::support::{Fault, Faulty, World, eventually, seed, timeline, within};
 
-/// What everyone noted.
+/// The observations of clients and workers.
 #[derive(Default)]
 struct Notes {
     accepted: Mutex<Vec<Task>>,
-    /// By key: the tasks that its submits were answered with, and how many were fresh.
+    /// By key: the tasks that its submits returned, and how many were new.
     keyed: Mutex<HashMap<String, (HashSet<Uuid>, usize)>>,
     claims: Mutex<HashSet<Claim>>,
     outcomes: Mutex<HashSet<Claim>>,
     renewals: Mutex<HashMap<Uuid, u64>>,
 }
 
-/// Shared by everyone.
+/// The shared state.
 struct Stage {
     world: World,
     notes: Notes,
     processes: [Tasks; 2],
-    /// Begun when the random part is over and everything is to come to its end.
+    /// Begins when the random part is over and all tasks have to finish.
     calm: Shutdown,
-    /// Begun when everything has.
+    /// Begins when all tasks have finished.
     end: Shutdown,
 }
 
-/// Lets time pass and the broker go away and come back.
+/// Advances the clock and interrupts the broker.
 async fn weather(stage: Arc<Stage>, mut rng: SmallRng) {
     while !stage.calm.has_begun() {
         match rng.random_range(0..10) {
@@ -115,7 +115,7 @@ async fn check(stage: &Stage) {
     let notes = &stage.notes;
     let engine = stage.world.engine().await;
     let all = Filter { limit: 100_000, ..Filter::default() };
-    // Those whose acceptance nobody was told count too.
+    // Including tasks whose submit returned an error.
     let listed = tasks.list(&all).await.expect("a store");
     let accepted = notes.accepted.lock().clone();
     assert!(accepted.len() > 100, "{} is too few to tell anything", accepted.len());
@@ -137,7 +137,7 @@ async fn check(stage: &Stage) {
     assert!(outcomes.len() > 100, "{} outcomes are too few", outcomes.len());
 }
 
-/// Whoever listens from an event on is told of all that follow.
+/// Reading from any event on returns all later events.
 async fn check_events(world: &World, tasks: &[Task]) {
     let engine = world.engine().await;
     let owners: HashSet<Uuid> = tasks.iter().map(|task| task.owner).collect();

@@ -1,4 +1,4 @@
-//! What a process remembers of tasks may be old, because others change them too.
+//! The cache of a process may be stale, because other processes change tasks, too.
 
 use miniapp_tasks::{Error, Refusal, Task, Tasks};
 use miniapp_test_support::audit;

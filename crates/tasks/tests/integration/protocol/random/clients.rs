@@ -25,7 +25,7 @@ pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
             0..5 => submit(&stage, tasks, owner, &mut rng).await,
             _ => change(&stage, tasks, owner, &mut rng).await,
         }
-        // Gives the loops of the upkeep their turns.
+        // Lets the background loops run.
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..20))).await;
     }
 }
@@ -49,7 +49,7 @@ async fn submit(stage: &Stage, tasks: &Tasks, owner: Uuid, rng: &mut SmallRng) {
                 stage.notes.accepted.lock().push(answer.task);
                 return;
             }
-            // With a key, trying again is safe; without, it may be there and is let be.
+            // With a key, a retry is safe; without one, the task may exist.
             Err(Error::Store(_)) if is_keyed => {}
             Err(Error::Store(_)) => return,
             Err(other) => panic!("{other}"),
@@ -67,7 +67,7 @@ async fn change(stage: &Stage, tasks: &Tasks, owner: Uuid, rng: &mut SmallRng) {
         }
         of_owner[rng.random_range(0..of_owner.len())].clone()
     };
-    // A removal frees the key, and then another task has it.
+    // A deletion releases the key, and another task may have it.
     let is_keyed = {
         let keyed = stage.notes.keyed.lock();
         keyed.values().any(|(answers, _)| answers.contains(&task.id))

@@ -1,4 +1,4 @@
-//! Workers run what comes, and some vanish with it and come back too late.
+//! Workers that run tasks; some vanish and return too late.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
         };
         let tasks = &stage.processes[rng.random_range(0..2)];
         let Ok(claimed) = claim(&stage, tasks, &delivery, number).await else {
-            // It may not be claimed, so the message has not done its duty.
+            // The task may be unclaimed, so the message has to be delivered again.
             delivery.release().await;
             continue;
         };
@@ -43,7 +43,7 @@ pub async fn run(stage: Arc<Stage>, number: usize, mut rng: SmallRng) {
     }
 }
 
-/// A consumer as soon as the broker is there.
+/// Returns a consumer as soon as the broker is available.
 async fn consume(stage: &Stage) -> Box<dyn Consumer> {
     loop {
         match stage.world.broker.consume(Queue::Tasks, 4).await {
@@ -73,7 +73,7 @@ async fn attempt(stage: &Stage, tasks: &Tasks, claim: Claim, task: &Task, rng: &
     assert!(task.state.attempt <= task.spec.max_attempts + task.state.lost_leases);
     for _ in 0..rng.random_range(0..3) {
         if rng.random_bool(0.5) {
-            // Whatever comes of it shows in the timeline.
+            // The result shows in the timeline.
             let _ = tasks.progress(claim, rng.random(), None).await;
         } else if let Ok(renewed) = tasks.renew(&[claim], LEASE).await {
             let mut renewals = stage.notes.renewals.lock();
@@ -83,7 +83,7 @@ async fn attempt(stage: &Stage, tasks: &Tasks, claim: Claim, task: &Task, rng: &
     end(stage, tasks, claim, rng).await;
 }
 
-/// Ends the attempt, for as long as the store fails.
+/// Ends the attempt and retries while the store fails.
 async fn end(stage: &Stage, tasks: &Tasks, claim: Claim, rng: &mut SmallRng) {
     let way = if stage.calm.has_begun() { 0 } else { rng.random_range(0..10) };
     loop {

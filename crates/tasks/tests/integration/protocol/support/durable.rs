@@ -1,4 +1,4 @@
-//! A broker that outlives the processes of a test.
+//! A broker that survives the processes of a test.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use miniapp_broker::{
     Broker, BrokerError, Consumer, MemoryBroker, Message, Queue, Subscription, Topic,
 };
 
-/// The in-process broker as one that others share, so that a process that starts doesn't
-/// take it for empty.
+/// The in-process broker, reported as durable, so that a starting process does not assume an
+/// empty queue.
 pub struct Durable(pub Arc<MemoryBroker>);
 
 #[async_trait]

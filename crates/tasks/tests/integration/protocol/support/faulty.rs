@@ -1,4 +1,4 @@
-//! A store that fails when told to.
+//! A store with injected failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,18 +13,18 @@ use miniapp_types::task::{Event, Kind, Stats, Worker};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-/// How a write fails.
+/// When a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It isn't done.
+    /// Before the commit.
     Before,
-    /// It is done, but the answer gets lost.
+    /// After the commit: the response is lost.
     After,
 }
 
 type Plan = Box<dyn FnMut() -> Option<Fault> + Send>;
 
-/// An engine with faults.
+/// An engine with injected failures.
 pub struct Faulty {
     inner: Arc<dyn Engine>,
     plan: Mutex<Plan>,
@@ -45,28 +45,28 @@ impl Faulty {
         })
     }
 
-    /// The next write fails, those after it don't.
+    /// Fails the next write only.
     pub fn fail_once(&self, fault: Fault) {
         let mut fault = Some(fault);
         self.plan(move || fault.take());
     }
 
-    /// Each write asks `plan` how to fail.
+    /// Calls `plan` for each write.
     pub fn plan(&self, plan: impl FnMut() -> Option<Fault> + Send + 'static) {
         *self.plan.lock() = Box::new(plan);
     }
 
-    /// From now on nothing works, or all.
+    /// Makes the store unavailable or available.
     pub fn is_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::SeqCst);
     }
 
-    /// From now on it panics whenever it is asked.
+    /// Makes every call panic.
     pub fn breaks(&self) {
         self.is_broken.store(true, Ordering::SeqCst);
     }
 
-    /// How often it was asked while it was away.
+    /// Returns the number of calls while it was unavailable.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! A platform in small: processes on one store and one broker, and a clock for all.
+//! A small platform: processes that share a store, a broker and a clock.
 
 mod durable;
 mod faulty;
@@ -29,10 +29,10 @@ pub use faulty::{Fault, Faulty};
 pub const LEASE: SignedDuration = SignedDuration::from_secs(15);
 pub const RETENTION: Retention =
     Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
-/// How long a condition may take to come true before it counts as never.
+/// Time limit for a condition to become true.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What outlives a process.
+/// What survives a process.
 pub struct World {
     directory: TempDir,
     pub clock: Arc<ManualClock>,
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// Another engine on the store.
+    /// Opens another engine on the store.
     pub async fn engine(&self) -> Arc<dyn Engine> {
         let url = format!("sqlite://{}", self.directory.path().join("tasks.db").display());
         Arc::new(SqliteEngine::open(&url, false).await.expect("a store"))
@@ -93,7 +93,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Ends it as told.
+    /// Stops the process gracefully.
     pub async fn stop(self) {
         self.stop.begin();
         within("the end of a process", self.runtime).await.expect("no panic");
@@ -105,7 +105,7 @@ pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
-/// Asks until it is so.
+/// Polls until `is_so` returns `true`.
 pub async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let asking = async {
         while !is_so().await {
@@ -145,7 +145,7 @@ pub async fn submit(tasks: &Tasks, owner: Uuid) -> Task {
     tasks.submit(new_task(owner)).await.expect("accepted").task
 }
 
-/// The message about `task` as it is.
+/// Returns the message about the current version of `task`.
 pub fn ready(task: &Task) -> TaskReady {
     let (generation, version) = (task.state.generation, task.state.version);
     TaskReady::V1 { task_id: task.id, generation, version }
@@ -160,7 +160,7 @@ pub async fn claim(tasks: &Tasks, task: &Task) -> Claim {
     try_claim(tasks, &ready(task)).await.expect("claimable").0
 }
 
-/// A task that a worker holds.
+/// Submits and claims a task.
 pub async fn submit_claimed(tasks: &Tasks, owner: Uuid) -> (Task, Claim) {
     let task = submit(tasks, owner).await;
     let (claim, task) = try_claim(tasks, &ready(&task)).await.expect("claimable");
@@ -179,13 +179,13 @@ pub async fn kinds(tasks: &Tasks, task: &Task) -> Vec<EventType> {
     timeline(tasks, task).await.iter().map(|event| event.kind).collect()
 }
 
-/// The next message about a task.
+/// Returns the next message about a task.
 pub async fn next(consumer: &mut dyn Consumer) -> (TaskReady, Delivery) {
     let delivery = within("a message", consumer.next()).await.expect("a consumer");
     (delivery.message.decode().expect("a message about a task"), delivery)
 }
 
-/// The next news, if there was no gap before.
+/// Returns the next message of a topic and fails after a gap.
 pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscription) -> T {
     match within("news", subscription.next()).await {
         Some(Received::Message(message)) => message.decode().expect("news of the topic"),
@@ -193,8 +193,7 @@ pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscri
     }
 }
 
-/// What random choices begin with: `MINIAPP_TEST_SEED`, or something new. How threads meet
-/// is chance all the same.
+/// Returns the random seed: `MINIAPP_TEST_SEED` or a new one. Thread scheduling stays random.
 pub fn seed() -> u64 {
     let seed = match std::env::var("MINIAPP_TEST_SEED") {
         Ok(seed) => seed.parse().expect("MINIAPP_TEST_SEED is a number"),
