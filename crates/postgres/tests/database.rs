@@ -320,8 +320,8 @@ async fn failed_migration_is_named() {
     let migrations =
         migrations(&["CREATE TABLE made AS SELECT 3 AS n", "ALTER TABLE mad ADD m int"]);
     let database = Database::new(&settings, Some(migrations)).expect("a URL");
-    let said = database.ping().await.expect_err("it should fail").to_string();
-    assert!(said.contains("migration 2: relation \"mad\" does not exist"), "{said}");
+    let message = database.ping().await.expect_err("it should fail").to_string();
+    assert!(message.contains("migration 2: relation \"mad\" does not exist"), "{message}");
 }
 
 #[tokio::test]

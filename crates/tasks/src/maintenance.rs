@@ -167,7 +167,7 @@ async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
 async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Result<(), Error> {
     let now = tasks.clock().now();
     let ago = |time: SignedDuration| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
-    // While messages are queued, a waiting one cannot be told from a lost one.
+    // While messages are queued, lost ones cannot be detected.
     if let Ok(0) = broker.depth(Queue::Tasks).await {
         let lost = tasks.engine().redispatch(ago(LOST_AFTER), now).await?;
         if lost > 0 {

@@ -39,8 +39,8 @@ async fn apply(engine: &dyn Engine, task: &Task, command: Command, now: Timestam
 /// Returns the violated invariants.
 async fn broken(engine: &dyn Engine, now: Timestamp) -> Vec<InvariantReport> {
     let checked = engine.check_invariants(now).await.expect("a store");
-    assert!(checked.len() > 10, "all rules are told of");
-    checked.into_iter().filter(|rule| rule.violations > 0).collect()
+    assert!(checked.len() > 10, "every invariant is reported");
+    checked.into_iter().filter(|report| report.violations > 0).collect()
 }
 
 async fn keeps_to_the_rules(engine: &dyn Engine) {
@@ -73,10 +73,10 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
         let mut wrong = next(&found.state);
         breaks(&mut wrong);
         let put_wrong = put(engine, &found, wrong).await;
-        let told = broken(engine, now).await;
-        assert!(!told.is_empty(), "nobody noticed {put_wrong:?}");
-        for rule in told {
-            assert_eq!((rule.violations, rule.examples), (1, vec![task.id]), "{}", rule.invariant);
+        let reports = broken(engine, now).await;
+        assert!(!reports.is_empty(), "no report of {put_wrong:?}");
+        for report in reports {
+            assert_eq!((report.violations, report.examples), (1, vec![task.id]), "{}", report.invariant);
         }
         let right = State { version: put_wrong.state.version + 1, ..found.state.clone() };
         put(engine, &put_wrong, right).await;
@@ -85,8 +85,8 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
 
     // No reaper runs in this test.
     let later = now + LEASE + SignedDuration::from_secs(61);
-    let told = broken(engine, later).await;
-    assert_eq!(told.iter().map(|rule| &rule.examples).collect::<Vec<_>>(), [&vec![running.id]]);
+    let reports = broken(engine, later).await;
+    assert_eq!(reports.iter().map(|report| &report.examples).collect::<Vec<_>>(), [&vec![running.id]]);
 }
 
 #[tokio::test]

@@ -114,10 +114,10 @@ async fn events_of_a_task_keep_their_order_despite_clock_differences() {
     claimed.events[0].id = id_at(behind);
     assert!(claimed.events[0].id < new.event.id);
     engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
-    let told = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
-    assert_eq!(told, claimed.events);
-    let told = engine.events_after(new.task.owner, claimed.events[0].id, 10).await.expect("read");
-    assert_eq!(told, []);
+    let events = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
+    assert_eq!(events, claimed.events);
+    let events = engine.events_after(new.task.owner, claimed.events[0].id, 10).await.expect("read");
+    assert_eq!(events, []);
 }
 
 #[tokio::test]
@@ -133,14 +133,14 @@ async fn late_commit_is_returned_to_a_reader_that_resumes_earlier() {
     clock.advance(Duration::from_millis(5));
     let committed_first = insert(owner, None, &clock);
     fast.write(std::slice::from_ref(&committed_first), &[]).await.expect("written");
-    let told = fast.events_after(owner, begin, 10).await.expect("read");
-    assert_eq!(told, std::slice::from_ref(&committed_first.event));
+    let events = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(events, std::slice::from_ref(&committed_first.event));
     slow.write(std::slice::from_ref(&decided_first), &[]).await.expect("written");
-    // After the newest id, the late one is missed; from where the reader was, it is told.
+    // After the newest id, the late one is missed; from the earlier position it is returned.
     let after = committed_first.event.id;
     assert_eq!(fast.events_after(owner, after, 10).await.expect("read"), []);
-    let told = fast.events_after(owner, begin, 10).await.expect("read");
-    assert_eq!(told, [decided_first.event, committed_first.event]);
+    let events = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(events, [decided_first.event, committed_first.event]);
 }
 
 /// With many tasks of other owners, and statistics that know only those.
@@ -251,7 +251,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         match index % 8 {
             0 | 1 => {
                 let Claimed { claim, .. } =
-                    tasks.claim(&ready, &worker, LEASE).await.expect("asked").expect("claimed");
+                    tasks.claim(&ready, &worker, LEASE).await.expect("a store").expect("claimed");
                 tasks.renew(&[claim], LEASE).await.expect("renewed");
                 if index % 8 == 0 {
                     tasks.finish(claim, raw("2").expect("JSON")).await.expect("finished");
@@ -288,5 +288,5 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         TakeDue { now, lookahead: second, overdue: second, visibility_timeout: second, limit: 100 };
     engine.take_due(&take).await.expect("taken");
     engine.redispatch(now, now).await.expect("due again");
-    engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("forgotten");
+    engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("purged");
 }

@@ -136,5 +136,5 @@ fn accepted_tasks_end_once_despite_repeated_crashes() {
     }));
     let surprises = known.surprises.lock();
     assert!(surprises.is_empty(), "{surprises:?}");
-    assert!(accepted.len() > 100, "{} is too few to tell anything", accepted.len());
+    assert!(accepted.len() > 100, "{} tasks are too few", accepted.len());
 }

@@ -37,8 +37,8 @@ async fn delete_stops_a_running_task() {
         }
         assert!(matches!(tasks.delete(owner, task.id).await, Err(Error::NotFound)));
         assert!(tasks.get(owner, task.id).await.expect("a store").is_none());
-        let told = timeline(tasks, &task).await;
-        let last = told.last().expect("events");
+        let events = timeline(tasks, &task).await;
+        let last = events.last().expect("events");
         assert_eq!((last.kind, last.status), (EventType::Deleted, Status::Canceled));
     }
 }
@@ -106,14 +106,14 @@ async fn old_tasks_are_purged() {
     let is_gone = async |id| tasks.timeline(owner, id).await.expect("a store").is_none();
     world.clock.advance(Duration::from_hours(2));
     let process = world.process().await;
-    eventually("the removed one to be forgotten", async || is_gone(removed.id).await).await;
-    assert!(!is_gone(ended.id).await, "removed ones are forgotten sooner");
+    eventually("the purge of the deleted task", async || is_gone(removed.id).await).await;
+    assert!(!is_gone(ended.id).await, "deleted tasks are purged sooner");
     process.stop().await;
 
     world.clock.advance(Duration::from_hours(24));
     let process = world.process().await;
-    eventually("the ended one to be forgotten", async || is_gone(ended.id).await).await;
-    assert!(!is_gone(waiting.id).await, "what waits is never forgotten");
+    eventually("the purge of the ended task", async || is_gone(ended.id).await).await;
+    assert!(!is_gone(waiting.id).await, "waiting tasks are never purged");
     assert!(matches!(process.tasks.cancel(owner, ended.id).await, Err(Error::NotFound)));
     assert!(matches!(tasks.restart(owner, ended.id).await, Err(Error::NotFound)));
 }

@@ -107,27 +107,27 @@ async fn start_time_in_the_past_means_now() {
 async fn outbox_of_a_dead_process_is_taken_over() {
     let world = World::new();
     let owner = Uuid::new_v4();
-    let mut owed = Vec::new();
+    let mut pending = Vec::new();
     {
         let (tasks, runtime) = world.idle().await;
         drop(runtime);
         for _ in 0..20 {
-            owed.push(submit(&tasks, owner).await.id);
+            pending.push(submit(&tasks, owner).await.id);
         }
     }
     let process = world.process().await;
     let mut consumer = world.consume(100).await;
     world.clock.advance(Duration::from_secs(2));
     let mut sent = Vec::new();
-    while sent.len() < owed.len() {
+    while sent.len() < pending.len() {
         let (message, delivery) = next(&mut *consumer).await;
         try_claim(&process.tasks, &message).await.expect("claimable");
         sent.push(id(&message));
         delivery.ack().await;
     }
     sent.sort();
-    owed.sort();
-    assert_eq!(sent, owed);
+    pending.sort();
+    assert_eq!(sent, pending);
 }
 
 /// An unclaimed message is marked as dispatched, and sent again after the broker lost it.

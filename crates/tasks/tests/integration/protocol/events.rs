@@ -36,7 +36,7 @@ async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_published_in_task_order() {
     let world = World::new();
-    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let mut subscription = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
     let lives = (0..100).map(|number| {
         let tasks = process.tasks.clone();
@@ -48,16 +48,16 @@ async fn events_are_published_in_task_order() {
         expected.insert(task.id, (task.owner, timeline(&process.tasks, &task).await));
     }
     let mut missing: usize = expected.values().map(|(_, events)| events.len()).sum();
-    let mut told: HashMap<Uuid, (Uuid, Vec<Event>)> = HashMap::new();
+    let mut published: HashMap<Uuid, (Uuid, Vec<Event>)> = HashMap::new();
     while missing > 0 {
-        let TaskEvents::V1 { events } = hear(&mut *news).await;
+        let TaskEvents::V1 { events } = hear(&mut *subscription).await;
         assert!(!events.is_empty(), "a gap where none can be");
         missing -= events.len();
         for OwnedEvent { user_id, event, .. } in events {
-            told.entry(event.task_id).or_insert((user_id, Vec::new())).1.push(event);
+            published.entry(event.task_id).or_insert((user_id, Vec::new())).1.push(event);
         }
     }
-    assert_eq!(told, expected);
+    assert_eq!(published, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,37 +77,37 @@ async fn cancel_requests_are_published_to_workers() {
     process.tasks.confirm_cancel(held).await.expect("canceled");
     process.stop().await;
 
-    let mut told = Vec::new();
-    while let Some(news) = cancels.next().now_or_never() {
-        let Some(Received::Message(message)) = news else { panic!("{news:?}") };
+    let mut published = Vec::new();
+    while let Some(subscription) = cancels.next().now_or_never() {
+        let Some(Received::Message(message)) = subscription else { panic!("{subscription:?}") };
         let TaskCancels::V1 { task_ids } = message.decode().expect("cancels");
-        told.extend(task_ids);
+        published.extend(task_ids);
     }
-    assert_eq!(told, [canceled.id, removed.id]);
+    assert_eq!(published, [canceled.id, removed.id]);
 }
 
 /// Events committed right before the shutdown are published.
 #[tokio::test]
 async fn shutdown_drains_events() {
     let world = World::new();
-    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let mut subscription = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
     let task = submit(&process.tasks, Uuid::new_v4()).await;
     process.tasks.cancel(task.owner, task.id).await.expect("waiting");
     process.stop().await;
-    let mut told = Vec::new();
-    while let Some(Some(Received::Message(message))) = news.next().now_or_never() {
+    let mut published = Vec::new();
+    while let Some(Some(Received::Message(message))) = subscription.next().now_or_never() {
         let TaskEvents::V1 { events } = message.decode().expect("events");
-        told.extend(events);
+        published.extend(events);
     }
-    assert_eq!(told.len(), 2, "told {told:?}");
+    assert_eq!(published.len(), 2, "{published:?}");
 }
 
 /// Waits for a gap marker and skips the events before it.
-async fn hears_of_a_gap(news: &mut dyn Subscription) {
+async fn expect_gap(subscription: &mut dyn Subscription) {
     let gap = async {
         loop {
-            let Some(Received::Message(message)) = news.next().await else { continue };
+            let Some(Received::Message(message)) = subscription.next().await else { continue };
             let TaskEvents::V1 { events } = message.decode().expect("events");
             if events.is_empty() {
                 return;
@@ -121,7 +121,7 @@ async fn hears_of_a_gap(news: &mut dyn Subscription) {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_events_are_published_as_a_gap() {
     let world = World::new();
-    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let mut subscription = world.subscribe(Topic::TaskEvents).await;
     let process = world.process().await;
     let (_, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     world.broker.pause();
@@ -129,20 +129,20 @@ async fn dropped_events_are_published_as_a_gap() {
         process.tasks.progress(held, 0.5, None).await.expect("held");
     }
     world.broker.resume();
-    hears_of_a_gap(&mut *news).await;
+    expect_gap(&mut *subscription).await;
 }
 
-/// The write may have been committed, and then its events are published by nobody.
+/// The write may have been committed, and then its events are never published.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_response_of_the_store_is_published_as_a_gap() {
     let world = World::new();
-    let mut news = world.subscribe(Topic::TaskEvents).await;
+    let mut subscription = world.subscribe(Topic::TaskEvents).await;
     let engine = Faulty::new(world.engine().await);
     let process = world.process_on(Arc::clone(&engine) as _);
     let (_, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     for fault in [Fault::After, Fault::Before] {
         engine.fail_once(fault);
         assert!(process.tasks.progress(held, 0.5, None).await.is_err());
-        hears_of_a_gap(&mut *news).await;
+        expect_gap(&mut *subscription).await;
     }
 }

@@ -128,12 +128,12 @@ async fn claim_with_a_lost_response_is_recovered() {
     let (engine, tasks, _runtime) = faulty(&world).await;
     let task = submit(&tasks, Uuid::new_v4()).await;
     let since = world.clock.now();
-    let unheard =
+    let recover =
         async || tasks.recover_lost_claim(&ready(&task), "worker", since).await.expect("a store");
-    assert!(unheard().await.is_none(), "nobody claimed it");
+    assert!(recover().await.is_none(), "the task is unclaimed");
     engine.fail_once(Fault::After);
     assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
-    let Claimed { claim: held, task: claimed, .. } = unheard().await.expect("it is claimed");
+    let Claimed { claim: held, task: claimed, .. } = recover().await.expect("it is claimed");
     assert_eq!(claimed.state.status, Status::Executing);
     // A restarted worker with the same name does not own the claim.
     world.clock.advance(Duration::from_millis(1));
@@ -141,7 +141,7 @@ async fn claim_with_a_lost_response_is_recovered() {
     let taken = tasks.recover_lost_claim(&ready(&task), "worker", next_life).await;
     assert!(taken.expect("a store").is_none(), "it is of another life");
     tasks.finish(held, raw("1")).await.expect("held");
-    assert!(unheard().await.is_none(), "it has ended");
+    assert!(recover().await.is_none(), "it has ended");
     audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 

@@ -70,7 +70,7 @@ async fn renewed_lease_does_not_expire() {
     let world = World::new();
     let process = world.process().await;
     let (task, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
-    let (forgotten, _) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    let (abandoned, _) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     let mut renewals = 0;
     // Until the reaper has run a few times, as the leases of other tasks show.
     for _ in 0..3 {
@@ -86,7 +86,7 @@ async fn renewed_lease_does_not_expire() {
             reaped = kinds(&process.tasks, &task_lost).await.contains(&EventType::LeaseLost);
         }
     }
-    assert!(kinds(&process.tasks, &forgotten).await.contains(&EventType::LeaseLost));
+    assert!(kinds(&process.tasks, &abandoned).await.contains(&EventType::LeaseLost));
     process.tasks.finish(held, raw("1")).await.expect("held");
     let task = get(&process.tasks, &task).await;
     audit::check(&task, &timeline(&process.tasks, &task).await, renewals);

@@ -80,11 +80,11 @@ async fn broker_outage_does_not_multiply_messages() {
     world.clock.advance(Duration::from_secs(5));
     world.broker.resume();
     let mut consumer = world.consume(u16::MAX).await;
-    let mut heard = HashSet::new();
+    let mut received = HashSet::new();
     for round in 0..2 {
-        while heard.len() < accepted.len() {
+        while received.len() < accepted.len() {
             let (TaskReady::V1 { task_id, .. }, delivery) = next(&mut *consumer).await;
-            assert!(heard.insert(task_id), "a copy of a message");
+            assert!(received.insert(task_id), "a copy of a message");
             delivery.ack().await;
         }
         if round == 0 {

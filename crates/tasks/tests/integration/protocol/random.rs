@@ -118,7 +118,7 @@ async fn check(stage: &Stage) {
     // Including tasks whose submit returned an error.
     let listed = tasks.list(&all).await.expect("a store");
     let accepted = notes.accepted.lock().clone();
-    assert!(accepted.len() > 100, "{} is too few to tell anything", accepted.len());
+    assert!(accepted.len() > 100, "{} tasks are too few", accepted.len());
     let ids: HashSet<Uuid> = accepted.iter().chain(&listed).map(|task| task.id).collect();
     let ids: Vec<Uuid> = ids.into_iter().collect();
     let stored = engine.load(&ids).await.expect("a store");
@@ -148,8 +148,8 @@ async fn check_events(world: &World, tasks: &[Task]) {
         }
         expected.sort_by_key(|event| event.id);
         for (place, event) in expected.iter().enumerate().step_by(97) {
-            let told = engine.events_after(owner, event.id, u32::MAX).await.expect("a store");
-            assert_eq!(told, expected[place + 1..], "after {event:?}");
+            let returned = engine.events_after(owner, event.id, u32::MAX).await.expect("a store");
+            assert_eq!(returned, expected[place + 1..], "after {event:?}");
         }
     }
 }

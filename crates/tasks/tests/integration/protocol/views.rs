@@ -33,7 +33,7 @@ async fn changes_build_on_those_of_other_processes() {
     assert_eq!(last, EventType::Deleted);
 }
 
-/// One remembers that a cancel was asked for, but that was another generation.
+/// The cache of one process has a cancel request of an earlier generation.
 #[tokio::test]
 async fn cancel_without_effect_reloads_the_task() {
     let world = World::new();
@@ -47,13 +47,13 @@ async fn cancel_without_effect_reloads_the_task() {
     let held = claim(&other, &task).await;
 
     let canceled = one.cancel(owner, task.id).await.expect("running");
-    assert_eq!(canceled.state.generation, 2, "told of the generation before");
+    assert_eq!(canceled.state.generation, 2, "the earlier generation was returned");
     assert!(other.confirm_cancel(held).await.is_ok(), "the cancel got lost");
     check(&other, &task).await;
 }
 
-/// One takes an old outcome into a batch; what builds on it must not be told before it is
-/// stored.
+/// A batch contains an outcome of a stale claim; a response that depends on it is sent only
+/// after the write.
 #[tokio::test]
 async fn refusal_that_depends_on_a_change_waits_for_it() {
     let world = World::new();
@@ -65,7 +65,7 @@ async fn refusal_that_depends_on_a_change_waits_for_it() {
 
     let (late, canceled) = tokio::join!(one.finish(old, raw("1")), one.cancel(owner, task.id));
     assert!(matches!(late, Err(Error::Refused(Refusal::Stale))), "{late:?}");
-    let canceled = canceled.expect("running, whatever the old worker says");
+    let canceled = canceled.expect("running");
     assert_eq!(canceled.state.status, Status::Executing);
     other.confirm_cancel(held).await.expect("canceled");
     check(&one, &task).await;

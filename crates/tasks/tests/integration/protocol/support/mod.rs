@@ -187,9 +187,9 @@ pub async fn next(consumer: &mut dyn Consumer) -> (TaskReady, Delivery) {
 
 /// Returns the next message of a topic and fails after a gap.
 pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscription) -> T {
-    match within("news", subscription.next()).await {
-        Some(Received::Message(message)) => message.decode().expect("news of the topic"),
-        other => panic!("{other:?} instead of news"),
+    match within("a message", subscription.next()).await {
+        Some(Received::Message(message)) => message.decode().expect("a message of the topic"),
+        other => panic!("{other:?} instead of a message"),
     }
 }
 
