@@ -76,7 +76,12 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
         let reports = broken(engine, now).await;
         assert!(!reports.is_empty(), "no report of {put_wrong:?}");
         for report in reports {
-            assert_eq!((report.violations, report.examples), (1, vec![task.id]), "{}", report.invariant);
+            assert_eq!(
+                (report.violations, report.examples),
+                (1, vec![task.id]),
+                "{}",
+                report.invariant
+            );
         }
         let right = State { version: put_wrong.state.version + 1, ..found.state.clone() };
         put(engine, &put_wrong, right).await;
@@ -86,7 +91,10 @@ async fn keeps_to_the_rules(engine: &dyn Engine) {
     // No reaper runs in this test.
     let later = now + LEASE + SignedDuration::from_secs(61);
     let reports = broken(engine, later).await;
-    assert_eq!(reports.iter().map(|report| &report.examples).collect::<Vec<_>>(), [&vec![running.id]]);
+    assert_eq!(
+        reports.iter().map(|report| &report.examples).collect::<Vec<_>>(),
+        [&vec![running.id]]
+    );
 }
 
 #[tokio::test]
