@@ -1,4 +1,4 @@
-//! How people write durations, sizes and addresses of engines.
+//! Durations, sizes and URLs of engines.
 
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
@@ -7,33 +7,32 @@ use http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
-/// The URL of a database, a broker or a mail server: its scheme picks the engine. It may
+/// The URL of a database, a broker or a mail server. Its scheme selects the engine. It may
 /// hold a password, which is never shown.
 #[derive(Clone)]
 pub struct EngineUrl(SecretString);
 
 impl EngineUrl {
-    /// Takes the URL as it is.
     pub fn new(url: impl Into<String>) -> Self {
         Self(SecretString::from(url.into()))
     }
 
-    /// What stands before `://`.
+    /// Returns the part before `://`.
     pub fn scheme(&self) -> &str {
         self.expose().split_once("://").map_or("", |(scheme, _)| scheme)
     }
 
-    /// What stands after `://`.
+    /// Returns the part after `://`.
     pub fn rest(&self) -> &str {
         self.expose().split_once("://").map_or("", |(_, rest)| rest)
     }
 
-    /// The whole, with its password: for whoever connects.
+    /// Returns the URL with its password, for connecting.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// The same with one more parameter in its query.
+    /// Adds a parameter to the query.
     #[must_use]
     pub fn with_parameter(&self, parameter: &str, value: &str) -> Self {
         let url = self.expose();
@@ -41,22 +40,20 @@ impl EngineUrl {
         Self::new(format!("{url}{separator}{parameter}={value}"))
     }
 
-    /// Whether nothing was given.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
 }
 
 impl Display for EngineUrl {
-    /// The URL with its password and its query hidden.
+    /// Writes the URL without its password and its query.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.expose().split_once("://") else {
             return f.write_str(if self.is_empty() { "" } else { "[hidden]" });
         };
-        let (place, query) = rest.split_once('?').map_or((rest, false), |(place, _)| (place, true));
-        // A password may hold a slash or an @ that should have been escaped: the last @
-        // ends it.
-        let (user, host) = place.rsplit_once('@').unwrap_or(("", place));
+        let (authority, query) = rest.split_once('?').map_or((rest, false), |(authority, _)| (authority, true));
+        // The last @ ends the password, which may hold unescaped slashes and @s.
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         write!(f, "{scheme}://")?;
         match user.split_once(':') {
             Some((name, _)) => write!(f, "{name}:[hidden]@")?,
@@ -116,7 +113,7 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Erro
     read.ok_or_else(|| de::Error::custom("a size is written like 512, 64KiB or 1MiB"))
 }
 
-/// For `#[serde(deserialize_with)]`: an empty text is nothing.
+/// For `#[serde(deserialize_with)]`: an empty text is `None`.
 pub fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -127,7 +124,7 @@ where
     read.map_err(de::Error::custom)
 }
 
-/// For `#[serde(deserialize_with)]`: an empty text is no secret.
+/// For `#[serde(deserialize_with)]`: an empty text is `None`.
 pub fn optional_secret<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SecretString>, D::Error> {
@@ -135,7 +132,7 @@ pub fn optional_secret<'de, D: Deserializer<'de>>(
     Ok((!text.is_empty()).then(|| SecretString::from(text)))
 }
 
-/// Reads `1h30m`, `500ms` or a plain number of seconds.
+/// Parses `1h30m`, `500ms` or a number of seconds.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if let Ok(seconds) = rest.parse::<u64>() {
@@ -161,7 +158,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!text.trim().is_empty()).then_some(total)
 }
 
-/// Reads `64KiB`, `1MiB` or a plain number of bytes.
+/// Parses `64KiB`, `1MiB` or a number of bytes.
 pub fn parse_size(text: &str) -> Option<usize> {
     let (number, unit) = split_number(text.trim())?;
     let bytes: u64 = match unit {
@@ -185,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn parse_duration_accepts_units_and_sums() {
         let cases = [
             ("15s", 15_000),
             ("500ms", 500),
@@ -206,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_as_people_write_them() {
+    fn parse_size_accepts_binary_units() {
         assert_eq!(parse_size("1MiB"), Some(1 << 20));
         assert_eq!(parse_size("64KiB"), Some(64 << 10));
         assert_eq!(parse_size("512"), Some(512));
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_never_shows_its_password() {
+    fn url_is_displayed_without_secrets() {
         let cases = [
             ("sqlite:///var/lib/m.db", "sqlite:///var/lib/m.db"),
             ("memory://", "memory://"),
@@ -227,9 +224,9 @@ mod tests {
             ("s3cr3t", "[hidden]"),
             ("", ""),
         ];
-        for (url, shown) in cases {
+        for (url, displayed) in cases {
             let url = EngineUrl::new(url);
-            assert_eq!(url.to_string(), shown);
+            assert_eq!(url.to_string(), displayed);
             assert!(!format!("{url:?}").contains("s3cr3t"));
         }
         for (url, longer) in

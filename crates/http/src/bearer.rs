@@ -1,4 +1,4 @@
-//! Who asks, by the token in a request's headers, and what that is good for.
+//! Bearer tokens and roles.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -6,12 +6,12 @@ use miniapp_types::problem::Code;
 
 use crate::problem::Problem;
 
-/// The bearer token (RFC 6750, 2.1), or what its lack or its form is refused with.
+/// Returns the bearer token (RFC 6750, section 2.1), or the code of the error.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Code::TokenMissing) };
     if values.next().is_some() {
-        // Which one is meant can't be told.
+        // It is ambiguous which one is meant.
         return Err(Code::TokenInvalid);
     }
     let text = value.to_str().map_err(|_| Code::TokenInvalid)?;
@@ -22,8 +22,8 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
     Ok(token.trim())
 }
 
-/// A problem unless who asks is an administrator. To be asked once the body has been
-/// read: its faults are told first.
+/// Rejects callers that are not administrators. To be called after the body was read, whose
+/// errors are reported first.
 pub fn require_admin(is_admin: bool) -> Result<(), Problem> {
     if is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
 }
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_what_follows_bearer() {
+    fn bearer_returns_the_token() {
         let missing = Err(Code::TokenMissing);
         let invalid = Err(Code::TokenInvalid);
         let cases = [

@@ -1,4 +1,4 @@
-//! Reading bodies, with a limit to everything.
+//! Request bodies within limits of size and time.
 
 use std::time::Duration;
 
@@ -13,12 +13,11 @@ use miniapp_types::problem::Code;
 
 use crate::problem::Problem;
 
-/// What a body may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// Bytes that are read at most.
+    /// In bytes.
     pub size: usize,
-    /// How long it may take to arrive.
+    /// How long the body may take to arrive.
     pub timeout: Duration,
 }
 
@@ -28,8 +27,8 @@ impl Default for BodyLimits {
     }
 }
 
-/// The JSON body as a `T`. What is wrong with it is told as http.md's table of errors
-/// says, all faults of its fields at once.
+/// Extracts a JSON body. Rejects it with 413, 415, 400 for malformed JSON, or 422 with every
+/// error of its fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<T>(pub T);
 
@@ -41,16 +40,16 @@ impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
     }
 }
 
-/// The JSON body as it is, for whoever reads its fields elsewhere.
+/// Reads a JSON body without reading its fields.
 pub async fn read_json(request: Request) -> Result<JsonBody, Problem> {
     if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
     let body = read_body(request).await?;
-    // The text of the fault says where, and could say what: it stays here.
-    serde_json::from_slice(&body).map_err(|fault| {
-        let (line, column) = (fault.line(), fault.column());
-        let detail = if fault.is_eof() {
+    // The message of the error may quote the body, which may hold secrets.
+    serde_json::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let detail = if error.is_eof() {
             "the body ends too early".to_owned()
         } else {
             format!("the body can't be read from line {line}, column {column} on")
@@ -59,7 +58,7 @@ pub async fn read_json(request: Request) -> Result<JsonBody, Problem> {
     })
 }
 
-/// Reads a whole body within the request's limits.
+/// Reads a whole body within the limits of its router.
 pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
     if declared_length(request.headers()).is_some_and(|length| length > limits.size as u64) {
@@ -67,7 +66,7 @@ pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     }
     let mut body = request.into_body();
     let reading = async {
-        // Most bodies arrive in one piece, which is then used as it is.
+        // Most bodies arrive in one frame, which is used without a copy.
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -88,16 +87,16 @@ pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     };
     tokio::time::timeout(limits.timeout, reading)
         .await
-        .unwrap_or_else(|_| Err(unread(Problem::new(Code::RequestTimeout))))
+        .unwrap_or_else(|_| Err(closing(Problem::new(Code::RequestTimeout))))
 }
 
 fn too_large(limit: usize) -> Problem {
-    unread(Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes")))
+    closing(Problem::new(Code::BodyTooLarge).detail(format!("a body may have {limit} bytes")))
 }
 
-/// Says that the connection ends with this answer, because the rest of the body stays in
-/// it: a client must not send its next request there.
-fn unread(problem: Problem) -> Problem {
+/// Announces that the connection ends: the rest of the body is unread, so it cannot carry
+/// another request.
+fn closing(problem: Problem) -> Problem {
     problem.header(CONNECTION, HeaderValue::from_static("close"))
 }
 
@@ -105,7 +104,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `application/json` or a relative of it, in UTF-8.
+/// Whether it is `application/json` or `application/*+json` in UTF-8.
 fn is_json(content_type: &HeaderValue) -> bool {
     let Ok(text) = content_type.to_str() else { return false };
     let mut parts = text.split(';').map(str::trim);
@@ -124,14 +123,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_has_many_names() {
-        let fine = [
+    fn is_json_accepts_media_types_of_json() {
+        let accepted = [
             "application/json",
             "Application/JSON; charset=utf-8",
             "application/json;charset=\"UTF-8\"",
             "application/merge-patch+json",
         ];
-        for name in fine {
+        for name in accepted {
             assert!(is_json(&HeaderValue::from_static(name)), "{name}");
         }
         for name in ["", "text/plain", "application/jsonp", "application/json; charset=latin1"] {

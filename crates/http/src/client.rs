@@ -1,4 +1,4 @@
-//! Who asks.
+//! The client of a request.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -7,18 +7,18 @@ use axum::extract::FromRequestParts;
 use http::header::USER_AGENT;
 use http::request::Parts;
 
-const LONGEST_USER_AGENT: usize = 256;
+const MAX_USER_AGENT: usize = 256;
 
-/// The other end of the connection, or the one that a proxy there speaks for.
+/// The peer of the connection, or the client of a trusted proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Who asks, as far as the connection and its headers tell.
+/// Extracts the address and the user agent of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The address of its [`Peer`]; absent only where no server is between.
+    /// Absent only without a server, in tests.
     pub address: Option<IpAddr>,
-    /// What it calls itself, cut to a bearable length.
+    /// Truncated to 256 characters.
     pub user_agent: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Client {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let address = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
         let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-        let user_agent = user_agent.map(|text| text.chars().take(LONGEST_USER_AGENT).collect());
+        let user_agent = user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect());
         Ok(Self { address, user_agent })
     }
 }

@@ -1,4 +1,4 @@
-//! Requests to others, as a trace shows them.
+//! Client spans of outgoing requests.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use miniapp_types::trace::TraceContext;
 
 use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, SpanId, SpanKind};
 
-/// A request to someone else, on behalf of the running code.
+/// The span of an outgoing request, below the current span.
 #[must_use = "the span is recorded when it ends"]
 #[derive(Debug)]
 pub struct ClientSpan {
@@ -26,7 +26,7 @@ struct Recorded {
 }
 
 impl ClientSpan {
-    /// Begins with a request that `service` is about to send.
+    /// Starts the span of a request that `service` is about to send.
     pub fn start(service: &'static str, method: &http::Method, uri: &str) -> Self {
         let context = trace::current_context();
         let Some(parent) = SpanHandle::current() else { return Self { context, recorded: None } };
@@ -37,22 +37,23 @@ impl ClientSpan {
         Self { context, recorded: Some(Recorded { service, parent, id, from, method, uri }) }
     }
 
-    /// The trace of the request, for its receiver.
+    /// Returns the headers that propagate the trace.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         trace::inject(&self.context, &mut headers);
         headers
     }
 
-    /// The same for a receiver that has no business with what a caller said about itself.
+    /// Returns the headers for a receiver outside of the platform, which must not see the
+    /// caller's baggage.
     pub fn headers_without_baggage(&self) -> HeaderMap {
         let mut headers = self.headers();
         headers.remove(trace::BAGGAGE);
         headers
     }
 
-    /// It was answered with a status, or not, and why.
-    pub fn end(self, answered: Result<u16, &'static str>) {
+    /// Records the span with the status of the response, or the type of the error.
+    pub fn end(self, outcome: Result<u16, &'static str>) {
         let Some(Recorded { service, parent, id, from, method, uri }) = self.recorded else {
             return;
         };
@@ -66,10 +67,10 @@ impl ClientSpan {
             .with_service(service)
             .with_id(id)
             .with_attribute("http.request.method", &method)
-            .with_optional_attribute("url.full", full(&uri).as_deref())
+            .with_optional_attribute("url.full", redacted_url(&uri).as_deref())
             .with_optional_attribute("server.address", uri.host())
             .with_optional_attribute("server.port", port.map(i64::from));
-        match answered {
+        match outcome {
             Ok(status) => {
                 let span = span.with_attribute("http.response.status_code", i64::from(status));
                 if status >= 400 { span.with_error(&status.to_string()) } else { span }
@@ -80,11 +81,11 @@ impl ClientSpan {
     }
 }
 
-/// Where a request goes, without credentials and the query, which may hold secrets.
-fn full(uri: &Uri) -> Option<String> {
+/// Returns the URL without credentials and query, which may hold secrets.
+fn redacted_url(uri: &Uri) -> Option<String> {
     let authority = uri.authority()?.as_str();
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    Some(format!("{}://{place}{}", uri.scheme_str()?, uri.path()))
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    Some(format!("{}://{host}{}", uri.scheme_str()?, uri.path()))
 }
 
 #[cfg(test)]
@@ -92,18 +93,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_of_a_url_holds_no_secrets() {
-        let told = |uri: &str| full(&uri.parse().expect("a URI"));
+    fn recorded_url_has_no_secrets() {
+        let recorded = |uri: &str| redacted_url(&uri.parse().expect("a URI"));
         assert_eq!(
-            told("https://me:secret@host:1/a/b?token=secret").as_deref(),
+            recorded("https://me:secret@host:1/a/b?token=secret").as_deref(),
             Some("https://host:1/a/b")
         );
-        assert_eq!(told("http://[::1]:8/").as_deref(), Some("http://[::1]:8/"));
-        assert_eq!(told("/path"), None);
+        assert_eq!(recorded("http://[::1]:8/").as_deref(), Some("http://[::1]:8/"));
+        assert_eq!(recorded("/path"), None);
     }
 
     #[test]
-    fn without_a_trace_nothing_is_sent_along() {
+    fn headers_are_empty_without_a_trace() {
         let outgoing = ClientSpan::start("client", &http::Method::GET, "http://host/");
         assert!(outgoing.headers().is_empty());
         outgoing.end(Ok(200));

@@ -1,4 +1,4 @@
-//! The description of a service and its reader, from files of this program alone.
+//! The OpenAPI document of a service and Swagger UI, without files of another host.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use utoipa_swagger_ui::Config;
 
 use crate::problem::Problem;
 
-/// The reader needs scripts and styles, from here alone.
+/// Swagger UI needs scripts and styles of the same origin.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
      form-action 'self'; frame-ancestors 'none'",
 );
-/// Files of this version don't change; after an update they should.
-const FOR_AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+/// The files change with the version only.
+const CACHE_FOR_AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
-/// `/openapi.json`, and `/docs` to read it in a browser.
+/// Serves the document at `/openapi.json` and Swagger UI at `/docs`.
 pub fn docs(openapi: &OpenApi) -> serde_json::Result<Router> {
     let document = Bytes::from(serde_json::to_vec(openapi)?);
-    // By itself the reader would have the description judged by a host of its makers.
+    // By default, Swagger UI sends the document to a validator of its vendor.
     let config = Config::from("/openapi.json").use_base_layout().validator_url("none");
     let config = Arc::new(config);
     let index = config.clone();
@@ -40,7 +40,7 @@ pub fn docs(openapi: &OpenApi) -> serde_json::Result<Router> {
 
 fn json(document: Bytes) -> Response {
     let content_type = HeaderValue::from_static("application/json");
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, FOR_AN_HOUR)], document).into_response()
+    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, CACHE_FOR_AN_HOUR)], document).into_response()
 }
 
 fn file(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
@@ -52,7 +52,7 @@ fn file(path: &str, config: Arc<Config<'static>>) -> Result<Response, Problem> {
     let headers = [
         (CONTENT_TYPE, content_type),
         (CONTENT_SECURITY_POLICY, POLICY),
-        (CACHE_CONTROL, FOR_AN_HOUR),
+        (CACHE_CONTROL, CACHE_FOR_AN_HOUR),
     ];
     let mut response = (headers, file.bytes.into_owned()).into_response();
     if file.gzpipped {

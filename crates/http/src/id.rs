@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// The `{id}` of the path. What is no UUID names nothing: `id.or(Code::TaskNotFound)?`.
+/// Extracts the `{id}` of the path. A value that is not a UUID identifies nothing:
+/// `id.or(Code::TaskNotFound)?`.
 #[derive(Clone, Copy, Debug)]
 pub struct Id(Option<Uuid>);
 
 impl Id {
-    /// The id, or a problem with the code for "no such thing".
+    /// Returns the id, or a problem with `code` if the path has none.
     pub fn or(self, code: Code) -> Result<Uuid, Problem> {
         self.0.ok_or_else(|| Problem::new(code))
     }
@@ -22,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // A segment that isn't UTF-8 is refused there, and names nothing either.
+        // A segment that is not UTF-8 identifies nothing either.
         let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
             return Ok(Self(None));
         };
@@ -31,7 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// Only the form that we write: hyphens, no braces, no URN.
+/// Parses the hyphenated form only, which is the one that responses contain.
 fn parse(text: &str) -> Option<Uuid> {
     (text.len() == uuid::fmt::Hyphenated::LENGTH).then(|| Uuid::try_parse(text).ok()).flatten()
 }
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_usual_form_is_an_id() {
+    fn parse_accepts_the_hyphenated_form_only() {
         let id = "01900000-0000-7000-8000-000000000001";
         assert_eq!(parse(id).map(|id| id.to_string()).as_deref(), Some(id));
         for text in

@@ -1,4 +1,4 @@
-//! What the descriptions of all services have in common.
+//! Common parts of the OpenAPI documents.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, Response, ResponseBuilder};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-/// What a body may be answered.
+/// Problems of requests with a body.
 pub const BODY: &[Code] = &[
     Code::MalformedBody,
     Code::RequestTimeout,
@@ -20,14 +20,14 @@ pub const BODY: &[Code] = &[
     Code::InvalidFields,
 ];
 
-/// What a bearer token may be answered.
+/// Problems of requests with a bearer token.
 pub const TOKEN: &[Code] =
     &[Code::TokenMissing, Code::TokenInvalid, Code::TokenExpired, Code::TokenRevoked];
 
-/// What any request may be answered.
+/// Problems of any request.
 const ALWAYS: &[Code] = &[Code::Unavailable, Code::Internal];
 
-/// Adds the bearer token to a description, under the name `bearer`.
+/// Adds the security scheme `bearer`.
 #[derive(Clone, Copy, Debug)]
 pub struct BearerToken;
 
@@ -40,14 +40,14 @@ impl Modify for BearerToken {
     }
 }
 
-/// Describes the problems that a route answers with, besides those that all do.
+/// Describes the problems of a route, and those of every route.
 pub fn with_problems<S>(routes: UtoipaMethodRouter<S>, codes: &[&[Code]]) -> UtoipaMethodRouter<S> {
     let codes = codes.iter().chain([&ALWAYS]).copied().flatten();
     with_problems_at(routes, codes.map(|code| (code.status(), *code)))
 }
 
-/// Describes problems whose status isn't always that of their code. Responses that are
-/// described for such a status already are replaced.
+/// Describes problems whose status may differ from that of their code. Replaces responses that
+/// are described for the same status.
 pub fn with_problems_at<S>(
     (schemas, mut paths, router): UtoipaMethodRouter<S>,
     problems: impl IntoIterator<Item = (u16, Code)>,
@@ -58,7 +58,7 @@ pub fn with_problems_at<S>(
     }
     for operation in paths.paths.values_mut().flat_map(operations) {
         for (status, codes) in &by_status {
-            let response = described(codes);
+            let response = problem_response(codes);
             operation.responses.responses.insert(status.to_string(), response.into());
         }
     }
@@ -69,7 +69,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
-fn described(codes: &[Code]) -> Response {
+fn problem_response(codes: &[Code]) -> Response {
     let lines: Vec<String> =
         codes.iter().map(|code| format!("`{code}`: {}", code.title())).collect();
     let code = ObjectBuilder::new()

@@ -1,4 +1,4 @@
-//! Errors as clients see them.
+//! Problem documents (RFC 9457) as responses.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -15,8 +15,8 @@ use miniapp_telemetry::trace;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An error of a request: RFC 9457, with a stable code and the trace's id. What caused
-/// a fault of ours is logged and never told.
+/// An error response with a stable code and the trace id. The cause of an internal error is
+/// logged and not sent.
 #[derive(Debug)]
 pub struct Problem(Box<Parts>);
 
@@ -36,7 +36,7 @@ struct Parts {
 pub(crate) struct Cause(pub Arc<str>);
 
 impl Problem {
-    /// A problem with its code's status and title.
+    /// Creates a problem with the status and title of its code.
     pub fn new(code: Code) -> Self {
         let status = StatusCode::from_u16(code.status());
         Self(Box::new(Parts {
@@ -49,12 +49,12 @@ impl Problem {
         }))
     }
 
-    /// A fault of ours. The source goes to the log, the client gets the trace's id.
+    /// Creates a 500. The source is logged, the client gets the trace id.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
         Self::new(Code::Internal).caused_by(&source.into())
     }
 
-    /// A dependency is down. The source goes to the log.
+    /// Creates a 503: a dependency is down. The source is logged.
     pub fn unavailable(source: impl Into<anyhow::Error>) -> Self {
         let problem = Self::new(Code::Unavailable).caused_by(&source.into());
         problem.retry_after(Duration::from_secs(1))
@@ -65,57 +65,55 @@ impl Problem {
         self
     }
 
-    /// Fields that can't be accepted.
+    /// Creates a 422 for several fields.
     pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
         Self::new(Code::InvalidFields).errors(errors)
     }
 
-    /// One field that can't be accepted.
+    /// Creates a 422 for one field.
     pub fn invalid_field(field: &str, message: impl Into<String>) -> Self {
         Self::invalid_fields(vec![FieldError { field: field.to_owned(), message: message.into() }])
     }
 
-    /// What happened this time.
+    /// Describes this occurrence.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// Every fault of a refused body or query.
     #[must_use]
     pub fn errors(mut self, errors: Vec<FieldError>) -> Self {
         self.0.errors = errors;
         self
     }
 
-    /// When to come back, in whole seconds rounded up.
+    /// Sets `Retry-After`, rounded up to whole seconds.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
         self.header(RETRY_AFTER, seconds.max(1).into())
     }
 
-    /// Another status than the code's own.
+    /// Overrides the status of the code.
     #[must_use]
     pub fn status(mut self, status: StatusCode) -> Self {
         self.0.status = status;
         self
     }
 
-    /// A header of the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
     }
 
-    /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// How to prove who one is, where that is what's missing (RFC 6750).
+    /// Returns the challenge of a 401 (RFC 6750).
     fn challenge(&self) -> Option<HeaderValue> {
         if self.0.status != StatusCode::UNAUTHORIZED {
             return None;
@@ -140,7 +138,7 @@ impl IntoResponse for Problem {
             trace_id: trace::current_trace_id().map(|id| id.to_string()).unwrap_or_default(),
             errors,
         };
-        // Strings and numbers alone: there is nothing in it that JSON can't say.
+        // Strings and numbers always serialize.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, body).into_response();
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
@@ -171,8 +169,8 @@ impl From<Code> for Problem {
 }
 
 impl From<BodyError> for Problem {
-    fn from(fault: BodyError) -> Self {
-        match fault {
+    fn from(error: BodyError) -> Self {
+        match error {
             BodyError::NotAnObject => {
                 Self::new(Code::MalformedBody).detail("the body must be a JSON object")
             }
@@ -194,16 +192,16 @@ mod tests {
 
     use super::*;
 
-    async fn shown(problem: Problem) -> (http::response::Parts, Value) {
+    async fn render(problem: Problem) -> (http::response::Parts, Value) {
         let (parts, body) = problem.into_response().into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body");
         (parts, serde_json::from_slice(&body).expect("JSON"))
     }
 
     #[tokio::test]
-    async fn a_problem_is_a_document_with_a_stable_code() {
+    async fn response_is_a_problem_document() {
         let problem = Problem::invalid_field("ttl", "is required").detail("no");
-        let (parts, body) = shown(problem).await;
+        let (parts, body) = render(problem).await;
         assert_eq!(parts.status, 422);
         assert_eq!(parts.headers[CONTENT_TYPE], "application/problem+json");
         assert_eq!(
@@ -221,16 +219,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_internal_fault_keeps_its_source() {
-        let (parts, body) = shown(Problem::internal(anyhow::anyhow!("the password is x"))).await;
+    async fn internal_error_does_not_send_its_source() {
+        let (parts, body) = render(Problem::internal(anyhow::anyhow!("the password is x"))).await;
         assert_eq!(parts.status, 500);
         assert!(!body.to_string().contains("password"));
     }
 
     #[tokio::test]
-    async fn a_refused_token_says_how_to_bring_one() {
+    async fn unauthorized_has_a_challenge() {
         let challenge = async |problem| {
-            let (parts, _) = shown(problem).await;
+            let (parts, _) = render(problem).await;
             let value = parts.headers.get(WWW_AUTHENTICATE)?;
             value.to_str().ok().map(str::to_owned)
         };
@@ -244,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn retry_after_is_rounded_up() {
         let problem = Problem::new(Code::TooManyRequests).retry_after(Duration::from_millis(1001));
-        let (parts, _) = shown(problem).await;
+        let (parts, _) = render(problem).await;
         assert_eq!(parts.headers[RETRY_AFTER], "2");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading query strings.
+//! Query strings.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -6,7 +6,7 @@ use miniapp_types::fields::{FromFields, read_query};
 
 use crate::problem::Problem;
 
-/// The query string as a `T`, with every fault told.
+/// Extracts a query string. Rejects it with every error of its fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 

@@ -1,4 +1,4 @@
-//! Limits by address.
+//! Rate limits by client address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -15,10 +15,10 @@ use miniapp_types::problem::Code;
 use crate::client::Client;
 use crate::problem::Problem;
 
-/// How often those are dropped that haven't asked for a while.
+/// The number of checks between removals of addresses without recent requests.
 const SWEEP_EVERY: u32 = 4096;
 
-/// Counts requests by address, for `axum::middleware::from_fn_with_state`.
+/// Limits requests by address, with `axum::middleware::from_fn_with_state`.
 #[derive(Clone, Debug)]
 pub struct IpRateLimit(Option<Arc<Limiter>>);
 
@@ -30,8 +30,8 @@ struct Limiter {
 }
 
 impl IpRateLimit {
-    /// Allows `per_minute` requests a minute from one address, all at once or spread;
-    /// any number with 0.
+    /// Allows `per_minute` requests a minute from one address, in a burst or spread. 0 is no
+    /// limit.
     pub fn new(per_minute: u32) -> Self {
         Self(NonZeroU32::new(per_minute).map(|limit| {
             Arc::new(Limiter {
@@ -42,19 +42,18 @@ impl IpRateLimit {
         }))
     }
 
-    /// Counts a request from `address`; a problem once there are too many.
+    /// Counts a request from `address`. Rejects it if there are too many.
     pub fn check(&self, address: IpAddr) -> Result<(), Problem> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         if limiter.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             limiter.seen.retain_recent();
         }
-        limiter.seen.check_key(&network(address)).map_err(|refused| {
-            let wait = refused.wait_time_from(limiter.clock.now());
+        limiter.seen.check_key(&network(address)).map_err(|rejected| {
+            let wait = rejected.wait_time_from(limiter.clock.now());
             Problem::new(Code::TooManyRequests).retry_after(wait)
         })
     }
 
-    /// The middleware.
     pub async fn limit(
         State(limiter): State<Self>,
         client: Client,
@@ -68,7 +67,7 @@ impl IpRateLimit {
     }
 }
 
-/// Who has one address of IPv6 has the network of 64 bits around it.
+/// IPv6 clients usually control a whole /64, so limits are per /64.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
@@ -85,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn each_address_has_its_own_allowance() {
+    fn addresses_are_limited_separately() {
         let limiter = IpRateLimit::new(3);
-        let refused = (0..4).map(|_| limiter.check(address("192.0.2.1")).is_err());
-        assert_eq!(refused.collect::<Vec<_>>(), [false, false, false, true]);
+        let rejected = (0..4).map(|_| limiter.check(address("192.0.2.1")).is_err());
+        assert_eq!(rejected.collect::<Vec<_>>(), [false, false, false, true]);
         assert!(limiter.check(address("192.0.2.2")).is_ok());
         assert!(limiter.check(address("::ffff:192.0.2.1")).is_err());
         let problem = limiter.check(address("192.0.2.1")).expect_err("too many");
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one() {
+    fn ipv6_is_limited_by_network() {
         let limiter = IpRateLimit::new(1);
         assert!(limiter.check(address("2001:db8::1")).is_ok());
         assert!(limiter.check(address("2001:db8::2")).is_err());

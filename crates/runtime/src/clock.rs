@@ -1,4 +1,4 @@
-//! Time and ids, from a source that tests own.
+//! Time and ids from a clock that tests can control.
 
 use std::fmt::Debug;
 use std::sync::LazyLock;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Tells the time. Everything that depends on the time of day asks one of these.
+/// A source of the current time.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The time in whole microseconds: what every database can keep.
+    /// Returns the time in whole microseconds, which is the resolution of the databases.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock, which doesn't go back where it is set back a little.
+/// The clock of the machine, monotonic across small corrections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place where the time enters")]
+    #[expect(clippy::disallowed_methods, reason = "the source of all times")]
     fn now(&self) -> Timestamp {
         static LATEST: MonotonicTime = MonotonicTime::new();
         let now = LATEST.observe(Timestamp::now().as_microsecond());
@@ -27,24 +27,23 @@ impl Clock for SystemClock {
     }
 }
 
-/// Keeps a clock from going back where it is corrected a little.
+/// Makes a clock monotonic across small corrections.
 #[derive(Debug)]
 pub struct MonotonicTime {
     latest: AtomicI64,
 }
 
 impl MonotonicTime {
-    /// Begins with whatever time is told first.
     pub const fn new() -> Self {
         Self { latest: AtomicI64::new(i64::MIN) }
     }
 
-    /// What to tell when the clock says `told`, in microseconds.
-    pub fn observe(&self, told: i64) -> i64 {
-        let latest = self.latest.fetch_max(told, Ordering::Relaxed);
-        let now = not_back(latest, told);
+    /// Returns the monotonic time for the `time` of the clock, in microseconds.
+    pub fn observe(&self, time: i64) -> i64 {
+        let latest = self.latest.fetch_max(time, Ordering::Relaxed);
+        let now = monotonic(latest, time);
         if now < latest {
-            // Set back for good; whoever comes next starts from there.
+            // The clock was set back: later times follow the new one.
             let _ = self.latest.compare_exchange(latest, now, Ordering::Relaxed, Ordering::Relaxed);
         }
         now
@@ -57,31 +56,29 @@ impl Default for MonotonicTime {
     }
 }
 
-/// What to tell when the machine says `told` after `latest`, in microseconds. A small
-/// step back is a correction: time stands still until it is made up for.
-fn not_back(latest: i64, told: i64) -> i64 {
-    const CORRECTION: i64 = 5_000_000;
-    if latest.saturating_sub(told) < CORRECTION { told.max(latest) } else { told }
+/// Returns the time after `latest` for the `time` of the clock, in microseconds. A small step
+/// back is a correction: time stands still until the clock has caught up.
+fn monotonic(latest: i64, time: i64) -> i64 {
+    const MAX_CORRECTION: i64 = 5_000_000;
+    if latest.saturating_sub(time) < MAX_CORRECTION { time.max(latest) } else { time }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock for tests, which changes only when it is set or advanced.
 #[derive(Debug)]
 pub struct ManualClock {
     microseconds: AtomicI64,
 }
 
 impl ManualClock {
-    /// Stands at `now`.
     pub fn new(now: Timestamp) -> Self {
         Self { microseconds: AtomicI64::new(now.as_microsecond()) }
     }
 
-    /// Stands at `now` from here on, which may be earlier.
+    /// Sets the time, which may be earlier than before.
     pub fn set(&self, now: Timestamp) {
         self.microseconds.store(now.as_microsecond(), Ordering::SeqCst);
     }
 
-    /// Moves on by `duration`.
     pub fn advance(&self, duration: Duration) {
         let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         self.microseconds.fetch_add(microseconds, Ordering::SeqCst);
@@ -89,7 +86,7 @@ impl ManualClock {
 }
 
 impl Default for ManualClock {
-    /// Stands at the first second of 2030.
+    /// Starts at 2030-01-01T00:00:00Z.
     fn default() -> Self {
         Self { microseconds: AtomicI64::new(1_893_456_000_000_000) }
     }
@@ -102,38 +99,38 @@ impl Clock for ManualClock {
     }
 }
 
-/// The same moment in whole microseconds.
+/// Truncates a time to whole microseconds.
 pub fn truncate_to_micros(at: Timestamp) -> Timestamp {
     Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
-/// A new `UUIDv7` that carries the clock's time.
+/// Returns a new `UUIDv7` with the time of the clock.
 pub fn new_id(clock: &dyn Clock) -> Uuid {
     id_at(clock.now())
 }
 
-/// A new `UUIDv7` that carries the time `at`. Of two ids with the same time the later one
-/// is the greater, so ids sort in the order of their making for as long as the clock
-/// doesn't go back, whatever other clocks there are in the process.
+/// Returns a new `UUIDv7` with the time `at`. Of two ids with the same time, the later one is
+/// greater. So ids sort by creation as long as the clock does not go back, whatever other
+/// clocks the process has.
 pub fn id_at(at: Timestamp) -> Uuid {
-    /// 40 bits, begun in the lower half: it won't come round.
-    static MADE: LazyLock<AtomicU64> =
+    /// Starts in the lower half of its 40 bits, so it does not overflow.
+    static COUNTER: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(rand::random::<u64>() >> 25));
     const COUNTER_BITS: u32 = 40;
     const RANDOM_BITS: u32 = 62 - COUNTER_BITS;
 
-    // RFC 9562, 6.2: 48 bits of milliseconds, then in the 12 bits of `rand_a` the rest of
-    // the time, then a counter, then randomness.
+    // RFC 9562, section 6.2: 48 bits of milliseconds, the fraction in the 12 bits of `rand_a`,
+    // a counter, and random bits.
     let microseconds = u64::try_from(at.as_microsecond()).unwrap_or(0);
     let (milliseconds, rest) = (microseconds / 1000, microseconds % 1000);
     let high = (milliseconds << 16) | (0x7 << 12) | (rest * 4096 / 1000);
-    let counter = MADE.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> (64 - COUNTER_BITS));
+    let counter = COUNTER.fetch_add(1, Ordering::Relaxed) & (u64::MAX >> (64 - COUNTER_BITS));
     let random = rand::random::<u64>() >> (64 - RANDOM_BITS);
     let low = (0b10 << 62) | (counter << RANDOM_BITS) | random;
     Uuid::from_u64_pair(high, low)
 }
 
-/// The time that an id of [`id_at`] carries, to the microsecond.
+/// Returns the time of an id of [`id_at`], to the microsecond.
 pub fn time_of(id: Uuid) -> Option<Timestamp> {
     let (high, _) = id.as_u64_pair();
     let microseconds = (high >> 16) * 1000 + (high & 0xfff) * 1000 / 4096;
@@ -146,12 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_tells_whole_microseconds() {
+    fn system_clock_has_whole_microseconds() {
         assert_eq!(SystemClock.now().as_nanosecond() % 1000, 0);
     }
 
     #[test]
-    fn a_manual_clock_moves_only_when_told() {
+    fn manual_clock_changes_only_when_set() {
         let clock = ManualClock::default();
         assert_eq!(clock.now().to_string(), "2030-01-01T00:00:00Z");
         clock.advance(Duration::from_millis(1500));
@@ -161,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_a_uuid_of_version_7_with_its_time() {
+    fn id_is_a_uuid_v7_with_its_time() {
         let at: Timestamp = "2031-02-03T04:05:06.789123Z".parse().expect("a time");
         let id = id_at(at);
         assert_eq!(id.get_version_num(), 7);
@@ -169,13 +166,13 @@ mod tests {
         let (seconds, nanoseconds) = id.get_timestamp().expect("version 7").to_unix();
         assert_eq!(i64::try_from(seconds), Ok(at.as_second()));
         assert_eq!(nanoseconds, 789_000_000);
-        let told = time_of(id).expect("a time");
-        assert!(at.duration_since(told).as_micros() <= 1, "{told}");
+        let time = time_of(id).expect("a time");
+        assert!(at.duration_since(time).as_micros() <= 1, "{time}");
         assert_eq!(time_of(Uuid::nil()), None);
     }
 
     #[test]
-    fn ids_sort_as_they_were_made_whatever_another_clock_does() {
+    fn ids_sort_by_creation_with_several_clocks() {
         let clock = ManualClock::new("2032-01-01T00:00:00Z".parse().expect("a time"));
         let other = ManualClock::default();
         let mut last = new_id(&clock);
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_by_the_microsecond() {
+    fn ids_sort_by_microsecond() {
         let clock = ManualClock::default();
         let ids: Vec<Uuid> = (0..2000)
             .map(|_| {
@@ -203,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_back_only_where_it_is_set_back_for_good() {
-        assert_eq!(not_back(i64::MIN, 7), 7);
-        assert_eq!(not_back(10_000_000, 10_000_001), 10_000_001);
-        assert_eq!(not_back(10_000_000, 9_000_000), 10_000_000);
-        assert_eq!(not_back(10_000_000, 4_000_000), 4_000_000);
+    fn time_goes_back_only_after_a_large_step() {
+        assert_eq!(monotonic(i64::MIN, 7), 7);
+        assert_eq!(monotonic(10_000_000, 10_000_001), 10_000_001);
+        assert_eq!(monotonic(10_000_000, 9_000_000), 10_000_000);
+        assert_eq!(monotonic(10_000_000, 4_000_000), 4_000_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether what a process depends on works, asked for real.
+//! Health checks of the dependencies of a process.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -14,51 +14,47 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
-/// How long an answer is good for: probes must not become a load.
-const FRESH: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a report is reused, so that probes are no load.
+const CACHE_TTL: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-type Answer = Pin<Box<dyn Future<Output = anyhow::Result<Condition>> + Send>>;
-type Ask = Arc<dyn Fn() -> Answer + Send + Sync>;
+type CheckFuture = Pin<Box<dyn Future<Output = anyhow::Result<Condition>> + Send>>;
+type CheckFn = Arc<dyn Fn() -> CheckFuture + Send + Sync>;
 
-/// The checks of a process. Cheap to clone; everything that can fail adds its own.
+/// The health checks of a process, to which each component adds its own. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     is_starting: AtomicBool,
-    checks: Mutex<Vec<(&'static str, Ask)>>,
-    /// What was logged of those that don't work, so that probes don't fill the log.
-    said: Mutex<HashMap<&'static str, String>>,
-    /// Held while asking, so that whoever comes meanwhile gets the same answer.
+    checks: Mutex<Vec<(&'static str, CheckFn)>>,
+    /// The logged errors, so that probes do not repeat them.
+    logged: Mutex<HashMap<&'static str, String>>,
+    /// Locked during the checks, so that concurrent requests share a report.
     latest: tokio::sync::Mutex<Option<(Instant, Report)>>,
 }
 
-/// What the checks said.
+/// The result of all checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The worst that any check said.
+    /// The worst status of a check.
     pub status: Status,
-    /// Each by its name.
     pub checks: Vec<Check>,
 }
 
-/// What one check said.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was asked.
     pub name: &'static str,
-    /// What came of it.
     pub status: Status,
 }
 
-/// How something is that answers. A check that gives `()` means that it works.
+/// The condition of a dependency that responds. A check may return `()` for a healthy one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// It works.
     Healthy,
-    /// It works in part, and why not wholly; the process is of use all the same.
+    /// It works in part, with the reason. The process stays ready.
     Degraded(String),
 }
 
@@ -68,96 +64,93 @@ impl From<()> for Condition {
     }
 }
 
-/// How it is, from good to bad.
+/// From best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It works.
     Ok,
-    /// It works in part, which is no reason to send requests elsewhere; the log says what
-    /// doesn't.
+    /// It works in part; the log has the reason. The process stays ready.
     Degraded,
-    /// It doesn't, or didn't answer in time; the log says why.
+    /// It failed or timed out; the log has the reason.
     Failing,
-    /// The process hasn't got so far that it could be asked for anything.
+    /// The process is not ready yet.
     Starting,
-    /// The process has been asked to stop.
+    /// The process is shutting down.
     Stopping,
 }
 
 impl Health {
-    /// No checks yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Of a process that is about to add its checks and to open its listeners, and is not
-    /// ready before it has [started](Self::started).
+    /// Creates the checks of a process that is not ready before [`started`](Self::started).
     pub fn starting() -> Self {
         let health = Self::new();
         health.0.is_starting.store(true, Ordering::Relaxed);
         health
     }
 
-    /// Everything that takes requests does so from here on.
+    /// Marks the process as started: all its listeners are open.
     pub fn started(&self) {
         self.0.is_starting.store(false, Ordering::Relaxed);
     }
 
-    /// Adds a check, asked whenever somebody wants to know.
-    pub fn add<F, A, C>(&self, name: &'static str, ask: F)
+    /// Adds a check, which runs for each report.
+    pub fn add<F, A, C>(&self, name: &'static str, check: F)
     where
         F: Fn() -> A + Send + Sync + 'static,
         A: Future<Output = anyhow::Result<C>> + Send + 'static,
         C: Into<Condition> + 'static,
     {
-        let ask: Ask = Arc::new(move || Box::pin(ask().map_ok(Into::into)));
-        self.0.checks.lock().push((name, ask));
+        let check: CheckFn = Arc::new(move || Box::pin(check().map_ok(Into::into)));
+        self.0.checks.lock().push((name, check));
     }
 
-    /// Asks all checks, or tells what they said a moment ago.
+    /// Runs all checks, or returns a report of the last second.
     pub async fn report(&self) -> Report {
         if self.0.is_starting.load(Ordering::Relaxed) {
             return Report { status: Status::Starting, checks: Vec::new() };
         }
         let mut latest = self.0.latest.lock().await;
         if let Some((at, report)) = &*latest
-            && at.elapsed() < FRESH
+            && at.elapsed() < CACHE_TTL
         {
             return report.clone();
         }
         let checks = self.0.checks.lock().clone();
-        let checks = join_all(checks.into_iter().map(|(name, ask)| self.checked(name, ask))).await;
+        let checks =
+            join_all(checks.into_iter().map(|(name, check)| self.run_check(name, check))).await;
         let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
         let report = Report { status, checks };
         *latest = Some((Instant::now(), report.clone()));
         report
     }
 
-    async fn checked(&self, name: &'static str, ask: Ask) -> Check {
-        let (status, error) = match tokio::time::timeout(PATIENCE, ask()).await {
+    async fn run_check(&self, name: &'static str, check: CheckFn) -> Check {
+        let (status, error) = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
             Ok(Ok(Condition::Healthy)) => (Status::Ok, None),
             Ok(Ok(Condition::Degraded(reason))) => (Status::Degraded, Some(reason)),
             Ok(Err(error)) => (Status::Failing, Some(format!("{error:#}"))),
-            Err(_) => (Status::Failing, Some("no answer in time".to_owned())),
+            Err(_) => (Status::Failing, Some("timed out".to_owned())),
         };
-        self.tell(name, status, error);
+        self.log_change(name, status, error);
         Check { name, status }
     }
 
-    /// Logs what a check said, if that is news.
-    fn tell(&self, check: &'static str, status: Status, error: Option<String>) {
-        let mut said = self.0.said.lock();
+    /// Logs the status of a check if it has changed.
+    fn log_change(&self, check: &'static str, status: Status, error: Option<String>) {
+        let mut logged = self.0.logged.lock();
         let Some(error) = error else {
-            if said.remove(check).is_some() {
+            if logged.remove(check).is_some() {
                 tracing::info!(check, "ready again");
             }
             return;
         };
-        if said.get(check) != Some(&error) {
+        if logged.get(check) != Some(&error) {
             let message = if status == Status::Degraded { "ready in part" } else { "not ready" };
             tracing::warn!(check, error, "{message}");
-            said.insert(check, error);
+            logged.insert(check, error);
         }
     }
 }
@@ -176,33 +169,33 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn checks_are_asked_at_most_once_a_second() {
-        let (asked, works) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+    async fn checks_run_at_most_once_a_second() {
+        let (runs, works) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
         let health = Health::new();
         assert_eq!(health.report().await.status, Status::Ok);
-        tokio::time::advance(FRESH).await;
+        tokio::time::advance(CACHE_TTL).await;
         health.add("database", {
-            let (asked, works) = (asked.clone(), works.clone());
+            let (runs, works) = (runs.clone(), works.clone());
             move || {
-                asked.fetch_add(1, Ordering::SeqCst);
+                runs.fetch_add(1, Ordering::SeqCst);
                 let works = works.load(Ordering::SeqCst);
                 async move { if works { Ok(()) } else { anyhow::bail!("gone") } }
             }
         });
         let (one, two) = tokio::join!(health.report(), health.report());
         assert_eq!((one.status, &one), (Status::Ok, &two));
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
         works.store(false, Ordering::SeqCst);
         assert_eq!(health.report().await.status, Status::Ok);
-        tokio::time::advance(FRESH).await;
+        tokio::time::advance(CACHE_TTL).await;
         let report = health.report().await;
         assert_eq!(report.status, Status::Failing);
         assert_eq!(report.checks, [Check { name: "database", status: Status::Failing }]);
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]
-    async fn nobody_is_sent_to_a_process_that_is_starting() {
+    async fn starting_process_is_not_ready() {
         let health = Health::starting();
         assert_eq!(health.report().await.status, Status::Starting);
         health.started();
@@ -210,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_worst_counts() {
+    async fn report_uses_worst_status() {
         let health = Health::new();
         health.add("fine", || async { Ok(()) });
         health.add("full", || async { Ok(Condition::Degraded("no room".to_owned())) });
@@ -227,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_that_hangs_fails_and_holds_up_nothing_else() {
+    async fn hanging_check_fails_alone() {
         let health = Health::new();
         health.add("slow", std::future::pending::<anyhow::Result<()>>);
         health.add("fine", || async { Ok(()) });

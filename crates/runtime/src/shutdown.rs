@@ -1,11 +1,10 @@
-//! When to stop: first gently, then at once.
+//! Graceful shutdown in two steps.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-/// The two steps of stopping, shared by everything that runs in a process. After the
-/// first nothing new is taken and running work is finished; after the second all is
-/// dropped.
+/// The shutdown of a process or of a part of it. After it has begun, no work is accepted and
+/// running work is finished. After it is aborted, everything is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     soft: CancellationToken,
@@ -13,73 +12,69 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Nobody has asked to stop yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The first SIGINT or SIGTERM begins, a second one aborts. Must be called within
+    /// Begins with the first SIGINT or SIGTERM, aborts with the second. Must be called within
     /// a runtime.
     pub fn on_signals() -> std::io::Result<Self> {
         let shutdown = Self::new();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let told = shutdown.clone();
+        let signaled = shutdown.clone();
         tokio::spawn(async move {
-            let name = either(&mut interrupt, &mut terminate).await;
-            tracing::info!(signal = name, "stopping; once more stops at once");
-            told.begin();
-            let name = either(&mut interrupt, &mut terminate).await;
-            tracing::warn!(signal = name, "stopping at once");
-            told.abort();
+            let name = next_signal(&mut interrupt, &mut terminate).await;
+            tracing::info!(signal = name, "stopping; a second signal aborts");
+            signaled.begin();
+            let name = next_signal(&mut interrupt, &mut terminate).await;
+            tracing::warn!(signal = name, "aborting");
+            signaled.abort();
         });
         Ok(shutdown)
     }
 
-    /// Asks everything to end what it is doing.
     pub fn begin(&self) {
         self.soft.cancel();
     }
 
-    /// Asks everything to drop what it is doing.
     pub fn abort(&self) {
         self.soft.cancel();
         self.hard.cancel();
     }
 
-    /// Waits until stopping has begun.
+    /// Waits until the shutdown begins.
     pub fn begun(&self) -> WaitForCancellationFuture<'_> {
         self.soft.cancelled()
     }
 
-    /// Waits until all is to be dropped.
+    /// Waits until the shutdown is aborted.
     pub fn aborted(&self) -> WaitForCancellationFuture<'_> {
         self.hard.cancelled()
     }
 
-    /// Whether stopping has begun.
     pub fn has_begun(&self) -> bool {
         self.soft.is_cancelled()
     }
 
-    /// Cancelled when stopping begins.
+    /// Returns a token that is cancelled when the shutdown begins.
     pub fn token(&self) -> CancellationToken {
         self.soft.clone()
     }
 
-    /// Cancelled when all is to be dropped.
+    /// Returns a token that is cancelled when the shutdown is aborted.
     pub fn hard_token(&self) -> CancellationToken {
         self.hard.clone()
     }
 
-    /// A shutdown of a part: it follows this one, and can be stopped by itself.
+    /// Returns the shutdown of a part: it follows this one, and can begin by itself.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { soft: self.soft.child_token(), hard: self.hard.child_token() }
     }
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
+async fn next_signal(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     tokio::select! {
         _ = interrupt.recv() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
@@ -91,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn stopping_has_two_steps() {
+    async fn shutdown_has_two_steps() {
         let shutdown = Shutdown::new();
         assert!(!shutdown.has_begun());
         shutdown.begin();
@@ -102,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_follows_the_whole_and_not_the_other_way() {
+    async fn child_follows_parent_only() {
         let whole = Shutdown::new();
         let part = whole.child();
         part.abort();

@@ -1,5 +1,4 @@
-//! Ed25519 for `jsonwebtoken`, by ring: its own engines would bring in a second crypto
-//! library.
+//! Ed25519 of ring for `jsonwebtoken`, whose own providers depend on a second crypto library.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -11,30 +10,29 @@ use zeroize::Zeroizing;
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: signer,
     verifier_factory: verifier,
-    // Only needed for JWKs made by `jsonwebtoken`; ours are made by hand.
+    // Needed for JWKs of `jsonwebtoken` only.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes `jsonwebtoken` use this. Everything here that signs or verifies calls it first;
-/// later calls change nothing.
+/// Installs the provider. To be called before signing or verifying; later calls do nothing.
 pub(super) fn install() {
-    // It refuses when one is installed, which then is this one.
+    // It fails if the provider is installed already.
     let _ = PROVIDER.install_default();
 }
 
-/// A private key as PKCS#8 version 1 (RFC 8410): a fixed head, then the seed.
+/// Encodes a private key as PKCS#8 version 1 (RFC 8410): a fixed header and the seed.
 pub(super) fn pkcs8(seed: &[u8; 32]) -> Zeroizing<[u8; 48]> {
-    const HEAD: [u8; 16] = [
+    const HEADER: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
     ];
     let mut key = Zeroizing::new([0; 48]);
-    key[..HEAD.len()].copy_from_slice(&HEAD);
-    key[HEAD.len()..].copy_from_slice(seed);
+    key[..HEADER.len()].copy_from_slice(&HEADER);
+    key[HEADER.len()..].copy_from_slice(seed);
     key
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "its type is given")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the type of the field")]
 fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>> {
     check(*algorithm, key.family())?;
     let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.as_bytes())
@@ -42,7 +40,7 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
     Ok(Box::new(RingSigner(pair)))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "its type is given")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the type of the field")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     check(*algorithm, key.family())?;
     Ok(Box::new(RingVerifier(UnparsedPublicKey::new(&ED25519, key.try_get_as_bytes()?.to_vec()))))
@@ -91,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_makes_the_key_of_rfc_8032() {
+    fn pkcs8_encodes_the_key_of_rfc_8032() {
         // RFC 8032, 7.1, test 1.
         let seed = [
             0x9d, 0x61, 0xb1, 0x9d, 0xef, 0xfd, 0x5a, 0x60, 0xba, 0x84, 0x4a, 0xf4, 0x92, 0xec,
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn other_algorithms_are_refused() {
+    fn other_algorithms_are_rejected() {
         let key = EncodingKey::from_secret(b"secret");
         assert!(signer(&Algorithm::HS256, &key).is_err());
         assert!(signer(&Algorithm::EdDSA, &key).is_err());

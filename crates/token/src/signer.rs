@@ -7,7 +7,7 @@ use miniapp_types::account::Jwk;
 
 use super::{Claims, TYPE, provider};
 
-/// A private key with its name.
+/// A private key with its id.
 #[derive(Clone, Debug)]
 pub struct SigningKey {
     kid: String,
@@ -15,19 +15,17 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// The key of a seed; `kid` is what its tokens call it.
+    /// Derives the key from a seed.
     pub fn new(kid: &str, seed: &[u8; 32]) -> Self {
         provider::install();
         let key = EncodingKey::from_ed_der(&*provider::pkcs8(seed));
         Self { kid: kid.to_owned(), key }
     }
 
-    /// What its tokens call it.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// A token.
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());
@@ -36,7 +34,7 @@ impl SigningKey {
     }
 }
 
-/// The public half of the key `kid` as it is published.
+/// Returns the public key `kid` for publication.
 pub fn jwk(kid: &str, public: &[u8; 32]) -> Jwk {
     Jwk {
         kty: "OKP".to_owned(),

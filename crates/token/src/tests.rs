@@ -1,5 +1,3 @@
-//! Good tokens and forged ones.
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -16,7 +14,7 @@ fn pair(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a key")
 }
 
-/// The published half of the key of `seed`.
+/// The public key of `seed`.
 fn published(seed: u8) -> Jwk {
     let public = pair(seed).public_key().as_ref().try_into().expect("32 bytes");
     jwk(&format!("key-{seed}"), &public)
@@ -75,13 +73,13 @@ fn without(value: &Value, name: &str) -> String {
     value.to_string()
 }
 
-/// The same object with its member `name` a second time.
+/// The same object with a duplicate member `name`.
 fn twice(value: &Value, name: &str) -> String {
     let text = value.to_string();
     format!("{},\"{name}\":{}}}", text.trim_end_matches('}'), value[name])
 }
 
-fn all_are_invalid(tokens: impl IntoIterator<Item = String>) {
+fn assert_all_invalid(tokens: impl IntoIterator<Item = String>) {
     let keys = keys(&[1, 2]);
     for token in tokens {
         assert_eq!(keys.verify(&token, at(100)), INVALID, "{token:.200}");
@@ -89,15 +87,15 @@ fn all_are_invalid(tokens: impl IntoIterator<Item = String>) {
 }
 
 #[test]
-fn what_was_signed_is_read_until_its_time_is_over() {
+fn token_is_valid_until_it_expires() {
     let (keys, token) = (keys(&[2, 1]), good());
-    assert_eq!(UnverifiedToken::parse(&token).expect("one of ours").kid, "key-1");
+    assert_eq!(UnverifiedToken::parse(&token).expect("valid header").kid, "key-1");
     assert_eq!(keys.verify(&token, at(199)), Ok(claims()));
     assert_eq!(keys.verify(&token, at(200)), Err(TokenError::Expired));
 }
 
 #[test]
-fn a_token_is_as_it_always_was() {
+fn token_format_is_stable() {
     let token = good();
     let parts = token.split('.').take(2);
     let parts = parts.map(|part| BASE64_URL_SAFE_NO_PAD.decode(part).expect("base64"));
@@ -112,21 +110,21 @@ fn a_token_is_as_it_always_was() {
 }
 
 #[test]
-fn only_the_named_key_will_do() {
+fn only_the_named_key_verifies() {
     let token = good();
     assert_eq!(keys(&[]).verify(&token, at(100)), INVALID);
     assert_eq!(keys(&[2]).verify(&token, at(100)), INVALID);
     // Another key of the same name.
     let other = PublicKeys::new(&Jwks { keys: vec![Jwk { x: published(2).x, ..published(1) }] });
     assert_eq!(other.verify(&token, at(100)), INVALID);
-    // Signed by someone else in the name of a known key.
-    all_are_invalid(
+    // Signed with another key than the named one.
+    assert_all_invalid(
         [2, 9].map(|seed| signed(&header().to_string(), &json!(claims()).to_string(), seed)),
     );
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn malformed_token_is_rejected() {
     let token = good();
     let (signed_part, signature) = token.rsplit_once('.').expect("a signature");
     let (head, body) = signed_part.split_once('.').expect("a body");
@@ -134,7 +132,7 @@ fn what_is_no_token_is_refused() {
         signed(&header().to_string(), &with(&json!(claims()), "roles", json!(["admin"])), 1);
     let other_body = other.split('.').nth(1).expect("a body");
     let unsigned = encoded(br#"{"alg":"none","typ":"at+jwt"}"#);
-    all_are_invalid([
+    assert_all_invalid([
         String::new(),
         ".".into(),
         "..".into(),
@@ -160,7 +158,7 @@ fn what_is_no_token_is_refused() {
 }
 
 #[test]
-fn headers_of_other_tokens_are_refused() {
+fn other_headers_are_rejected() {
     let (header, claims) = (header(), json!(claims()).to_string());
     let headers = [
         with(&header, "alg", json!("none")),
@@ -184,11 +182,11 @@ fn headers_of_other_tokens_are_refused() {
         r#"["EdDSA","at+jwt","key-1",null]"#.to_owned(),
         "{".to_owned(),
     ];
-    all_are_invalid(headers.map(|header| signed(&header, &claims, 1)));
+    assert_all_invalid(headers.map(|header| signed(&header, &claims, 1)));
 }
 
 #[test]
-fn claims_are_whole_or_refused() {
+fn incomplete_claims_are_rejected() {
     let (header, claims) = (header().to_string(), json!(claims()));
     let mut wrong = vec![
         with(&claims, "iss", json!("someone")),
@@ -206,11 +204,11 @@ fn claims_are_whole_or_refused() {
         wrong.push(without(&claims, name));
         wrong.push(twice(&claims, name));
     }
-    all_are_invalid(wrong.iter().map(|claims| signed(&header, claims, 1)));
+    assert_all_invalid(wrong.iter().map(|claims| signed(&header, claims, 1)));
 }
 
 #[test]
-fn names_of_later_platforms_are_left_alone() {
+fn unknown_claims_and_roles_are_ignored() {
     let verify =
         |header: &str, claims: &str| keys(&[1]).verify(&signed(header, claims, 1), at(100));
     let (plain_header, plain_claims) = (header().to_string(), json!(claims()));
@@ -222,7 +220,7 @@ fn names_of_later_platforms_are_left_alone() {
 }
 
 #[test]
-fn a_token_may_be_only_so_long() {
+fn token_length_is_limited() {
     let of_length = |length: usize| {
         let token = signed(&header().to_string(), &with(&json!(claims()), "more", json!("")), 1);
         // Four characters of a token hold three bytes.
@@ -233,11 +231,11 @@ fn a_token_may_be_only_so_long() {
     let (fits, exceeds) = (of_length(MAX_TOKEN), of_length(MAX_TOKEN + 4));
     assert!(fits.len() <= MAX_TOKEN && exceeds.len() > MAX_TOKEN);
     assert_eq!(keys(&[1]).verify(&fits, at(100)), Ok(claims()));
-    all_are_invalid([exceeds]);
+    assert_all_invalid([exceeds]);
 }
 
 #[test]
-fn other_kinds_of_keys_are_passed_over() {
+fn other_keys_are_ignored() {
     let good = published(1);
     let short = encoded(&[1; 31]);
     let others = [

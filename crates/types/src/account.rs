@@ -1,7 +1,7 @@
-//! Accounts, sessions and tokens as clients see them.
+//! Bodies of accounts, sessions and tokens.
 //!
-//! Bodies whose fields follow rules of the account domain (addresses, logins, new
-//! passwords) are read by the crate that knows those rules; the others read themselves.
+//! Bodies with fields of the account domain (addresses, logins, new passwords) are read by the
+//! crate that owns those rules. The others implement `FromFields` here.
 
 mod admin;
 mod keys;
@@ -22,19 +22,17 @@ pub use profile::{Account, ChangePassword, ConfirmReset, UpdateAccount};
 pub use session::{Refresh, Session, Sessions, SignIn, TokenInfo, Tokens, Validate};
 pub use sign_up::{CodeSent, EmailVerified, Register, SendCode, VerifyEmail};
 
-/// A password, code or token: shown to nobody by accident.
+/// A password, code or token; hidden in debug output.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(format = Password)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being shown.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text, for whoever needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -46,7 +44,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What an account may do.
+/// A role of an account.
 #[derive(
     Clone,
     Copy,
@@ -67,8 +65,8 @@ impl fmt::Debug for Secret {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Has tasks of its own.
+    /// Has tasks.
     User,
-    /// Sees and changes what belongs to all.
+    /// Reads and changes everybody's data.
     Admin,
 }

@@ -1,8 +1,7 @@
-//! JSON bodies, taken apart no further than to their fields.
+//! JSON bodies, parsed down to their fields.
 //!
-//! A field stays the text that the client wrote until its reader takes it: what is wrong
-//! with it is then told as the field's fault, and what belongs to the client comes back
-//! as it was sent, with its own numbers and its own order.
+//! A field stays raw JSON until it is read. So an error is attributed to its field, and a
+//! client's own data is stored as it was sent, with its numbers and its order of keys.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,31 +14,29 @@ use serde_json::{Map, Value};
 /// A JSON body.
 #[derive(Clone, Debug)]
 pub enum JsonBody {
-    /// An object.
     Object(Object),
-    /// A string alone.
+    /// A bare string.
     Text(String),
     /// Anything else.
     Other,
 }
 
-/// The fields of an object.
 #[derive(Clone, Debug, Default)]
 pub struct Object {
-    /// Each by its name, as it was written.
+    /// The raw values by name.
     pub fields: BTreeMap<String, Box<RawValue>>,
-    /// Names that came more than once: which value is meant can't be told.
+    /// Names that occur more than once.
     pub duplicates: Vec<String>,
 }
 
 impl JsonBody {
-    /// The string in a field, if there is one.
+    /// Returns the string in a field, if it is one.
     pub fn text(&self, name: &str) -> Option<String> {
         let Self::Object(object) = self else { return None };
         serde_json::from_str(object.fields.get(name)?.get()).ok()
     }
 
-    /// The object that a bare JSON string stands for.
+    /// Turns a bare string into an object with the string in `field`.
     #[must_use]
     pub fn wrap_bare_text(self, field: &str) -> Self {
         match self {
@@ -55,7 +52,7 @@ impl From<Value> for JsonBody {
     fn from(value: Value) -> Self {
         match value {
             Value::Object(object) => {
-                // A value is JSON already: writing it can't fail.
+                // A value always serializes.
                 let written = |(name, value)| Some((name, to_raw_value(&value).ok()?));
                 let fields = object.into_iter().filter_map(written).collect();
                 Self::Object(Object { fields, duplicates: Vec::new() })
@@ -122,19 +119,19 @@ impl<'de> Visitor<'de> for BodyVisitor {
     }
 }
 
-/// `raw` without the space between its parts.
+/// Removes insignificant whitespace.
 pub(crate) fn compact(raw: Box<RawValue>) -> Box<RawValue> {
     let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
     if !raw.get().contains(is_space) {
         return raw;
     }
-    let (mut within_text, mut escaped) = (false, false);
+    let (mut in_string, mut escaped) = (false, false);
     let kept = |&c: &char| {
-        let is_kept = within_text || !is_space(c);
+        let is_kept = in_string || !is_space(c);
         match c {
             _ if escaped => escaped = false,
-            '\\' => escaped = within_text,
-            '"' => within_text = !within_text,
+            '\\' => escaped = in_string,
+            '"' => in_string = !in_string,
             _ => {}
         }
         is_kept
@@ -148,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_is_json_is_a_body() {
+    fn any_json_is_a_body() {
         for text in ["[1, [2]]", "1", "-1", "1.5", "true", "null"] {
             let body = serde_json::from_str(text).expect("JSON");
             assert!(matches!(body, JsonBody::Other), "{text}");
@@ -161,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn space_goes_where_it_means_nothing() {
+    fn compact_removes_insignificant_whitespace() {
         let text = "{ \"a b\" : [ 1 ,\n\t2 ] , \"c\\\" \\\\\" : \" \\\\\" }";
         let raw = RawValue::from_string(text.to_owned()).expect("JSON");
         assert_eq!(compact(raw).get(), "{\"a b\":[1,2],\"c\\\" \\\\\":\" \\\\\"}");

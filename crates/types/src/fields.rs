@@ -1,4 +1,4 @@
-//! Reading a JSON body field by field, so that every fault is told, not the first.
+//! Reads a JSON body field by field and reports every error, not only the first.
 
 #[cfg(test)]
 mod tests;
@@ -16,30 +16,50 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::body::{JsonBody, Object, compact};
 use crate::problem::FieldError;
 
-/// How many names of fields that shouldn't be there are told.
+/// The number of unknown or duplicate fields that are reported.
 const MAX_REPORTED_NAMES: usize = 20;
 
-/// Why a body can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is JSON, but not an object.
     NotAnObject,
-    /// Its fields are at fault, each listed.
     Fields(Vec<FieldError>),
 }
 
-/// A body that is read from a JSON object.
+/// A type that is read from a JSON object or a query string.
+///
+/// ```
+/// use miniapp_types::fields::{BodyError, Fields, FromFields};
+/// use serde_json::json;
+///
+/// struct Rename {
+///     name: String,
+///     version: u32,
+/// }
+///
+/// impl FromFields for Rename {
+///     fn read(fields: &mut Fields) -> Option<Self> {
+///         let name = fields.text("name", 1..=20);
+///         let version = fields.integer("version", 1..=1000);
+///         Some(Self { name: name?, version: version? })
+///     }
+/// }
+///
+/// let rename = Rename::from_body(json!({"name": "new", "version": 2.0})).unwrap();
+/// assert_eq!((rename.name.as_str(), rename.version), ("new", 2));
+/// let Err(BodyError::Fields(errors)) = Rename::from_body(json!({"name": ""})) else { panic!() };
+/// assert_eq!(errors.len(), 2);
+/// ```
 pub trait FromFields: Sized {
-    /// Takes what it needs from `fields`, which notes each fault; `None` after one.
+    /// Reads the fields. Returns `None` after an error, which `fields` records.
     fn read(fields: &mut Fields) -> Option<Self>;
 
-    /// Reads a whole body. Overridden where something else than an object is welcome.
+    /// Reads a whole body. Overridden by types that also accept a bare value.
     fn from_body(body: impl Into<JsonBody>) -> Result<Self, BodyError> {
         Fields::read_body(body)
     }
 }
 
-/// Reads the pairs of a query string, where every value is a text and may come once.
+/// Reads the pairs of a query string. Every value is a string and may occur once.
 pub fn read_query<T: FromFields>(
     pairs: impl IntoIterator<Item = (String, String)>,
 ) -> Result<T, BodyError> {
@@ -58,19 +78,17 @@ pub fn read_query<T: FromFields>(
     fields.finish(read)
 }
 
-/// The fields of a JSON object that have not been read yet, and the faults found.
+/// The unread fields of a JSON object, and the errors found so far.
 #[derive(Debug, Default)]
 pub struct Fields {
     unread: BTreeMap<String, Field>,
-    faults: Vec<FieldError>,
+    errors: Vec<FieldError>,
 }
 
-/// What a field holds.
 #[derive(Debug)]
 enum Field {
-    /// JSON, as it was written.
     Json(Box<RawValue>),
-    /// A text, as in a query string, where numbers are texts, too.
+    /// A value of a query string, where numbers are strings, too.
     Text(String),
 }
 
@@ -79,7 +97,7 @@ impl Field {
         matches!(self, Self::Json(raw) if raw.get() == "null")
     }
 
-    /// `None`: it is JSON, but more than is read.
+    /// Returns `None` for JSON that exceeds the limits of the parser.
     fn value(&self) -> Option<Value> {
         match self {
             Self::Json(raw) => serde_json::from_str(raw.get()).ok(),
@@ -87,31 +105,29 @@ impl Field {
         }
     }
 
-    /// The number, if it is one.
     fn number(&self) -> Option<f64> {
         let text = match self {
             Self::Json(raw) => raw.get(),
             Self::Text(text) => text,
         };
-        // Whatever else Rust reads as a number doesn't begin like one.
+        // Excludes what Rust parses and JSON does not allow, such as "inf".
         let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
         if is_number { text.parse().ok() } else { None }
     }
 }
 
 impl Fields {
-    /// Begins with all fields of `object`.
     pub fn new(object: Object) -> Self {
         let Object { fields, duplicates } = object;
         let unread = fields.into_iter().map(|(name, raw)| (name, Field::Json(raw))).collect();
-        let mut fields = Self { unread, faults: Vec::new() };
+        let mut fields = Self { unread, errors: Vec::new() };
         for name in duplicates.iter().take(MAX_REPORTED_NAMES) {
             fields.reject_duplicate(name);
         }
         fields
     }
 
-    /// Reads a body that has to be an object.
+    /// Reads a body, which must be an object.
     pub fn read_body<T: FromFields>(body: impl Into<JsonBody>) -> Result<T, BodyError> {
         let JsonBody::Object(object) = body.into() else { return Err(BodyError::NotAnObject) };
         let mut fields = Self::new(object);
@@ -119,12 +135,12 @@ impl Fields {
         fields.finish(read)
     }
 
-    /// Whether the field is there and not null.
+    /// Whether the field is present and not null.
     pub fn has(&self, name: &str) -> bool {
         self.unread.get(name).is_some_and(|field| !field.is_null())
     }
 
-    /// The string in the field, if there is one, which stays unread.
+    /// Returns the string in the field without marking it as read.
     pub fn peek_text(&self, name: &str) -> Option<String> {
         match self.unread.get(name)?.value()? {
             Value::String(text) => Some(text),
@@ -132,13 +148,13 @@ impl Fields {
         }
     }
 
-    /// Notes a fault that the reader found by itself.
+    /// Records an error of a field.
     pub fn reject(&mut self, field: &str, message: impl Display) {
-        self.faults.push(FieldError { field: field.to_owned(), message: message.to_string() });
+        self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
     }
 
-    /// A required string whose length in characters lies in `length`. NUL is refused:
-    /// not every store can keep it.
+    /// Reads a required string with `length` characters. NUL is rejected: PostgreSQL cannot
+    /// store it.
     pub fn text(&mut self, name: &str, length: RangeInclusive<usize>) -> Option<String> {
         let Value::String(text) = self.required(name)? else {
             self.reject(name, "must be a string");
@@ -158,8 +174,8 @@ impl Fields {
         None
     }
 
-    /// A required whole number in `range`, however it is written: 5, 5.0 and 5e0 are the
-    /// same number.
+    /// Reads a required whole number in `range`. The notation does not matter: 5, 5.0 and 5e0
+    /// are the same number.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = self.present(name)?.number() else {
             self.reject(name, "must be a whole number");
@@ -173,23 +189,23 @@ impl Fields {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a whole number that lies between two of the type"
+            reason = "it is whole and in the range of the type"
         )]
         let number = number as u32;
         Some(number)
     }
 
-    /// A required RFC 3339 time.
+    /// Reads a required RFC 3339 time.
     pub fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
         self.parsed(name, "must be an RFC 3339 time such as 2030-01-31T12:00:00Z")
     }
 
-    /// A required calendar date.
+    /// Reads a required calendar date.
     pub fn date(&mut self, name: &str) -> Option<Date> {
         self.parsed(name, "must be a date such as 1990-01-31")
     }
 
-    /// A required list of strings.
+    /// Reads a required list of strings.
     pub fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let texts = match self.required(name)? {
             Value::Array(values) => values
@@ -204,15 +220,15 @@ impl Fields {
         texts
     }
 
-    /// Any JSON, null included, as long as the field is there: as it was written, but for
-    /// the space between its parts.
+    /// Reads a required field with any JSON, null included, as it was written apart from
+    /// insignificant whitespace.
     pub fn json(&mut self, name: &str) -> Option<Box<RawValue>> {
         let Some(field) = self.unread.remove(name) else {
             self.reject(name, "is required");
             return None;
         };
         if field.value().is_none() {
-            self.unreadable(name);
+            self.reject_unparsable(name);
             return None;
         }
         match field {
@@ -221,7 +237,7 @@ impl Fields {
         }
     }
 
-    /// Reads the field only where it is there and not null.
+    /// Reads the field if it is present and not null.
     pub fn optional<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Option<T>,
@@ -237,7 +253,7 @@ impl Fields {
         }
     }
 
-    /// Reads a field that may also be null, which is told apart from its absence.
+    /// Reads a field that may be null. Null is `Some(None)`, absence is `None`.
     pub fn nullable<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Option<T>,
@@ -246,26 +262,26 @@ impl Fields {
         self.unread.contains_key(name).then(|| self.optional(read, name))
     }
 
-    /// What was read, unless a fault was noted or a field is left that nobody knows.
+    /// Returns what was read, unless an error was recorded or an unknown field is left.
     pub fn finish<T>(mut self, read: Option<T>) -> Result<T, BodyError> {
         for unknown in std::mem::take(&mut self.unread).keys().take(MAX_REPORTED_NAMES) {
             self.reject(&shortened(unknown), "is unknown");
         }
         match read {
-            Some(read) if self.faults.is_empty() => Ok(read),
-            _ => Err(BodyError::Fields(self.faults)),
+            Some(read) if self.errors.is_empty() => Ok(read),
+            _ => Err(BodyError::Fields(self.errors)),
         }
     }
 
     fn required(&mut self, name: &str) -> Option<Value> {
         let value = self.present(name)?.value();
         if value.is_none() {
-            self.unreadable(name);
+            self.reject_unparsable(name);
         }
         value
     }
 
-    /// A field that is there and not null.
+    /// Removes a field that must be present and not null.
     fn present(&mut self, name: &str) -> Option<Field> {
         let field = self.unread.remove(name).filter(|field| !field.is_null());
         if field.is_none() {
@@ -278,7 +294,7 @@ impl Fields {
         self.reject(&shortened(name), "is given more than once");
     }
 
-    fn unreadable(&mut self, name: &str) {
+    fn reject_unparsable(&mut self, name: &str) {
         self.reject(name, "can't be read: it is nested too deeply, or holds a number too large");
     }
 

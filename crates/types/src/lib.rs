@@ -1,8 +1,7 @@
-//! What crosses a wire between the platform's processes and its clients.
+//! HTTP bodies, problem codes and versioned messages of MiniApp.
 //!
-//! HTTP bodies, problem codes and versioned messages, with the rules for reading
-//! them. No I/O happens here, and no other crate of the workspace is needed, so that
-//! a client can use these types as they are.
+//! The crate does no I/O and depends on no other crate of the workspace, so that clients can
+//! use its types.
 
 pub mod account;
 pub mod body;

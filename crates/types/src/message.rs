@@ -1,8 +1,7 @@
-//! Messages between the services, each with a version of its own.
+//! Versioned messages between the services.
 //!
-//! A message is a hint, never the truth: the database decides what it still means
-//! when it arrives. A new version is added beside the old ones, which stay readable
-//! for as long as a queue may hold one.
+//! A message is a hint: the database is the source of truth when it arrives. Old versions stay
+//! readable for as long as a queue may hold one.
 
 use jiff::Timestamp;
 use serde::de::Error as _;
@@ -12,122 +11,106 @@ use uuid::Uuid;
 
 use crate::task::{Event, EventType, Status};
 
-/// A task waits to be run. Goes to the `tasks` queue, to one worker.
+/// A task is ready to run. Sent to one worker through the queue `tasks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum TaskReady {
-    /// The first version.
     #[serde(rename = "1")]
     V1 {
-        /// The task.
         task_id: Uuid,
-        /// The generation that is to run; a message about an older one is stale.
+        /// The generation to run; a message about an older one is stale.
         generation: u32,
         /// The task's version when the message was written.
         version: u64,
     },
 }
 
-/// Running attempts of these tasks are to stop. Broadcast to the workers.
+/// Requests that workers stop the running attempts of tasks. Broadcast to the workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum TaskCancels {
-    /// The first version.
     #[serde(rename = "1")]
-    V1 {
-        /// The tasks whose attempts are to stop.
-        task_ids: Vec<Uuid>,
-    },
+    V1 { task_ids: Vec<Uuid> },
 }
 
-/// What happened to tasks. Broadcast to the API replicas, many at a time.
+/// A batch of task events. Broadcast to the API replicas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum TaskEvents {
-    /// The first version.
     #[serde(rename = "1")]
     V1 {
-        /// The events in the order of their commit.
+        /// In the order of their commit.
         events: Vec<OwnedEvent>,
     },
 }
 
-/// An event and whose task it is about.
+/// An event with the owner of its task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnedEvent {
-    /// The task's owner.
     pub user_id: Uuid,
-    /// The event as its owner sees it.
     pub event: Event,
-    /// Where in a trace it happened; absent where that isn't recorded.
+    /// Absent if the trace is not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<EventTrace>,
 }
 
-/// What a trace needs to know of an event to show how it got to those who watch.
+/// The origin of an event, for the spans of its delivery to streams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventTrace {
-    /// The context of the task.
+    /// The trace context of the task.
     pub traceparent: Box<str>,
-    /// When it was committed, by the clock of the machine that did it.
+    /// By the clock of the machine that committed it.
     pub committed_at: Timestamp,
 }
 
-/// [`TaskEvents`] read for passing them on: each event stays the JSON that it came as,
-/// which is what clients get.
+/// [`TaskEvents`] for forwarding: each event stays raw JSON, which is what clients get.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RawTaskEvents<'a> {
     #[serde(rename = "v")]
     version: &'a str,
-    /// The events in the order of their commit.
+    /// In the order of their commit.
     #[serde(borrow)]
     pub events: Vec<RawOwnedEvent<'a>>,
 }
 
-/// An event as JSON, and whose task it is about.
+/// An event as raw JSON with the owner of its task.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RawOwnedEvent<'a> {
-    /// The task's owner.
     pub user_id: Uuid,
-    /// The event as its owner sees it.
     #[serde(borrow)]
     pub event: &'a RawValue,
-    /// Where in a trace it happened.
     #[serde(default)]
     pub trace: Option<EventTrace>,
 }
 
-/// What of an [`Event`] decides where it goes.
+/// The part of an [`Event`] that routes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventHead {
-    /// The event's id.
     pub id: Uuid,
-    /// The task.
     pub task_id: Uuid,
-    /// What happened.
     #[serde(rename = "type")]
     pub kind: EventType,
-    /// The status after it.
+    /// The status after the event.
     pub status: Status,
 }
 
 impl<'a> RawTaskEvents<'a> {
-    /// Reads a message; fails where it isn't one, or of a version unknown here.
+    /// Parses a message of a known version.
     pub fn read(body: &'a [u8]) -> serde_json::Result<Self> {
         let read: Self = serde_json::from_slice(body)?;
         match read.version {
             "1" => Ok(read),
-            _ => Err(serde_json::Error::custom("a version that isn't known here")),
+            _ => Err(serde_json::Error::custom("unknown version")),
         }
     }
 }
 
 impl RawOwnedEvent<'_> {
-    /// Reads what decides where the event goes.
+    /// Parses the part that routes the event.
     pub fn head(&self) -> serde_json::Result<EventHead> {
         serde_json::from_str(self.event.get())
     }
@@ -139,33 +122,28 @@ impl From<&Event> for EventHead {
     }
 }
 
-/// A session began, got new tokens or ended. Broadcast to the API replicas.
+/// A session started, got new tokens or ended. Broadcast to the API replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum SessionChanged {
-    /// The first version.
     #[serde(rename = "1")]
     V1 {
-        /// The session. Nil where it could be any: changes may have gone untold.
+        /// Nil if it may be any session, because changes may have been lost.
         session_id: Uuid,
-        /// The epoch of its only valid access token; it only grows, so that messages
-        /// may arrive in any order. `None`: the session has ended.
+        /// The epoch of its only valid access token, or `None` if the session has ended. It only
+        /// grows, so messages may arrive in any order.
         epoch: Option<u32>,
-        /// When it happened, by auth's clock.
+        /// When it happened, by the clock of the issuer of tokens.
         at: Timestamp,
     },
 }
 
-/// An account is gone, its tasks go too. Goes to the `account-deletions` queue.
+/// An account is deleted, so its tasks must be. Sent through the queue `account-deletions`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum AccountDeleted {
-    /// The first version.
     #[serde(rename = "1")]
-    V1 {
-        /// The account.
-        user_id: Uuid,
-    },
+    V1 { user_id: Uuid },
 }
 
 #[cfg(test)]
@@ -173,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_can_be_passed_on_as_they_came() {
+    fn raw_events_keep_their_json() {
         let event = Event {
             id: Uuid::from_u128(1),
             task_id: Uuid::from_u128(2),
@@ -201,8 +179,8 @@ mod tests {
         assert_eq!(raw.events[0].user_id, Uuid::from_u128(3));
         assert_eq!(raw.events[0].trace, Some(trace));
         assert_eq!(raw.events[0].head().expect("a head"), EventHead::from(&event));
-        let passed_on: Event = serde_json::from_str(raw.events[0].event.get()).expect("an event");
-        assert_eq!(passed_on, event);
+        let forwarded: Event = serde_json::from_str(raw.events[0].event.get()).expect("an event");
+        assert_eq!(forwarded, event);
         assert!(RawTaskEvents::read(br#"{"v":"2","events":[]}"#).is_err());
     }
 }

@@ -1,11 +1,11 @@
-//! Lists that come a page at a time, newest first.
+//! Pagination of lists, newest first.
 
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::fields::{Fields, FromFields};
 
-/// Which page of a list is wanted: the query `limit` and `cursor`.
+/// The query parameters `limit` and `cursor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Page {
@@ -18,9 +18,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The most that are given at once.
     pub const MAX_LIMIT: u32 = 200;
-    /// How many are given where nothing else is said.
     pub const DEFAULT_LIMIT: u32 = 50;
 }
 
@@ -39,8 +37,8 @@ impl FromFields for Page {
     }
 }
 
-/// The `nextCursor` of a page that ends with the item `last`. Clients give it back as it
-/// is and read nothing from it, so that it can become something else.
+/// Returns the `nextCursor` of a page that ends with the item `last`. Its format is opaque to
+/// clients and may change.
 pub fn cursor(last: Uuid) -> String {
     last.to_string()
 }
@@ -55,15 +53,15 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_of_the_usual_length_from_the_start_unless_told_otherwise() {
+    fn page_has_defaults() {
         assert_eq!(read(&[]), Ok(Page { limit: 50, before: None }));
         let last = Uuid::from_u128(7);
-        let told = read(&[("limit", "200"), ("cursor", &cursor(last))]);
-        assert_eq!(told, Ok(Page { limit: 200, before: Some(last) }));
+        let page = read(&[("limit", "200"), ("cursor", &cursor(last))]);
+        assert_eq!(page, Ok(Page { limit: 200, before: Some(last) }));
     }
 
     #[test]
-    fn what_is_no_page_is_told_field_by_field() {
+    fn invalid_page_is_rejected_field_by_field() {
         for (pairs, expected) in [
             ([("limit", "0"), ("cursor", "x")], ["limit", "cursor"]),
             ([("limit", "201"), ("cursor", "")], ["limit", "cursor"]),

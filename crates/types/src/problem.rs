@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The stable name of what went wrong; clients branch on it.
+/// The stable code of an error, for clients to branch on.
 #[derive(
     Clone,
     Copy,
@@ -83,7 +83,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The HTTP status that goes with the code where nothing else is said.
+    /// Returns the default HTTP status.
     pub fn status(self) -> u16 {
         match self {
             Self::MalformedRequest | Self::MalformedBody | Self::CodeInvalid => 400,
@@ -110,7 +110,7 @@ impl Code {
         }
     }
 
-    /// One short sentence for people, the same for every occurrence.
+    /// Returns a short sentence for people, the same for every occurrence.
     pub fn title(self) -> &'static str {
         match self {
             Self::MalformedRequest => "The request is not valid HTTP",

@@ -1,4 +1,4 @@
-//! Tasks as clients see them.
+//! Bodies of the tasks API.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::fields::{Fields, FromFields};
 use crate::limits;
 
-/// Where a task stands.
+/// The status of a task.
 #[derive(
     Clone,
     Copy,
@@ -27,20 +27,20 @@ use crate::limits;
     strum::IntoStaticStr,
 )]
 pub enum Status {
-    /// Accepted, waits for a worker (or for its time).
+    /// Accepted; waits for a worker or for `runAt`.
     Awaiting,
-    /// A worker holds it.
+    /// Run by a worker.
     Executing,
     /// Ended with a result.
     Finished,
-    /// Ended by its owner, or stopped at its ttl.
+    /// Ended by its owner or by its ttl.
     Canceled,
     /// Ended without a result.
     Failed,
 }
 
 impl Status {
-    /// Whether nothing happens to the task any more unless it is restarted.
+    /// Whether only a restart can change the task.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Finished | Self::Canceled | Self::Failed)
     }
@@ -53,17 +53,17 @@ pub struct SubmitTask {
     /// What the task is about, for people.
     #[schema(example = "Say it back")]
     pub description: String,
-    /// The kind's input; a string or any JSON, as the kind wants.
+    /// The input of the kind; any JSON that the kind accepts.
     #[schema(value_type = Value, example = json!({"hello": "world"}))]
     pub data: Box<RawValue>,
-    /// Seconds one execution may take.
+    /// Seconds that one execution may take.
     #[schema(example = 30)]
     pub ttl: u32,
-    /// What is to be run; `GET /api/kinds` lists them.
+    /// The kind of the task; `GET /api/kinds` lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(default = "simulate", example = "echo")]
     pub kind: Option<String>,
-    /// How often to try, the first time included.
+    /// The maximum number of attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(default = 3)]
     pub max_attempts: Option<u32>,
@@ -89,45 +89,41 @@ impl FromFields for SubmitTask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
-    /// The task's id (UUIDv7, so ids sort by creation).
+    /// A UUIDv7: ids sort by creation.
     pub task_id: Uuid,
-    /// What is run.
     pub kind: String,
     /// What the task is about.
     pub description: String,
-    /// The kind's input, as submitted.
+    /// The input of the kind as submitted.
     #[schema(value_type = Value)]
     pub data: Value,
-    /// Seconds one execution may take.
+    /// Seconds that one execution may take.
     pub ttl: u32,
-    /// Where it stands.
     pub status: Status,
-    /// The newest thing to say about it.
+    /// The latest message about the task.
     pub status_message: Option<String>,
     /// From 0 to 1.
     pub progress: f64,
-    /// What the kind returned.
+    /// The result of the kind.
     #[schema(value_type = Option<Value>)]
     pub result: Option<Value>,
-    /// Why the newest attempt failed.
+    /// The error of the latest attempt.
     pub error: Option<TaskError>,
-    /// How many attempts began in this generation.
+    /// Attempts started in this generation.
     pub attempt: u32,
-    /// How many may.
     pub max_attempts: u32,
     /// 1, and one more with each restart.
     pub generation: u32,
-    /// When it was accepted.
     pub created_at: Timestamp,
-    /// When it runs next at the earliest, if that was asked for or a retry waits.
+    /// When the next attempt may start, if it was delayed or is a retry.
     pub run_at: Option<Timestamp>,
-    /// When the newest attempt began.
+    /// When the latest attempt started.
     pub execution_started_at: Option<Timestamp>,
     /// When the generation ended.
     pub execution_finished_at: Option<Timestamp>,
-    /// The worker that holds it or held it last.
+    /// The worker of the latest attempt.
     pub worker: Option<String>,
-    /// The trace of everything that happens to it.
+    /// The trace of the task.
     pub trace_id: Option<String>,
 }
 
@@ -135,9 +131,8 @@ pub struct Task {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskError {
-    /// A stable `snake_case` name: the kind's own, or `panicked`, `lease_lost`, `unknown_kind`.
+    /// A stable code in `snake_case`: of the kind, or `panicked`, `lease_lost`, `unknown_kind`.
     pub code: String,
-    /// For people.
     pub message: String,
 }
 
@@ -145,13 +140,12 @@ pub struct TaskError {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskPage {
-    /// The tasks.
     pub tasks: Vec<Task>,
-    /// Give it back as `cursor` for the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// What happened.
+/// The type of an event.
 #[derive(
     Clone,
     Copy,
@@ -172,138 +166,121 @@ pub struct TaskPage {
 pub enum EventType {
     /// Accepted.
     Created,
-    /// A worker began an attempt.
+    /// A worker started an attempt.
     Started,
-    /// The attempt says how far it is.
+    /// The attempt reported progress.
     Progress,
-    /// The attempt failed; another one follows at `runAt`.
+    /// The attempt failed; the next one starts at `runAt`.
     Retrying,
-    /// The worker gave it back unfinished, at shutdown; the attempt isn't counted.
+    /// The worker returned the task at shutdown; the attempt is not counted.
     Released,
-    /// Its worker vanished; another one will take it.
+    /// The worker lost its lease; another one will claim the task.
     LeaseLost,
-    /// Its owner asked for the end; the running attempt is being stopped.
+    /// The owner canceled the task; the running attempt is being stopped.
     CancelRequested,
     /// Ended with a result.
     Finished,
-    /// Ended by its owner or at its ttl.
+    /// Ended by its owner or by its ttl.
     Canceled,
     /// Ended without a result.
     Failed,
-    /// A new generation began.
+    /// A new generation started.
     Restarted,
     /// Removed; the last event of a task.
     Deleted,
 }
 
-/// One entry of a task's timeline.
+/// An entry of the timeline of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// The event's id (UUIDv7); what `Last-Event-ID` takes.
+    /// A UUIDv7; the value of `Last-Event-ID`.
     pub id: Uuid,
-    /// The task.
     pub task_id: Uuid,
-    /// When.
     pub at: Timestamp,
-    /// What happened.
     #[serde(rename = "type")]
     pub kind: EventType,
-    /// The status after it.
+    /// The status after the event.
     pub status: Status,
-    /// In words.
     pub message: Option<String>,
-    /// From 0 to 1, after it.
+    /// From 0 to 1, after the event.
     pub progress: f64,
-    /// The attempt it belongs to; 0 before the first.
+    /// The attempt of the event; 0 before the first.
     pub attempt: u32,
-    /// The worker it belongs to.
+    /// The worker of the attempt.
     pub worker: Option<String>,
 }
 
-/// A task's timeline, oldest first.
+/// The events of a task, oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Timeline {
-    /// The events.
     pub events: Vec<Event>,
 }
 
-/// A kind of task that the platform's workers run.
+/// A kind of task that workers run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Kind {
-    /// What a task's `kind` says.
     pub name: String,
-    /// What it does, in a sentence.
     pub description: String,
-    /// A JSON Schema of its `data`.
+    /// The JSON Schema of `data`.
     #[schema(value_type = Value)]
     pub data_schema: Value,
-    /// A `data` that works.
+    /// A valid `data`.
     #[schema(value_type = Value)]
     pub example: Value,
 }
 
-/// The answer of `GET /api/kinds`.
+/// The response of `GET /api/kinds`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Kinds {
-    /// The kinds.
     pub kinds: Vec<Kind>,
 }
 
-/// A worker process that reported lately.
+/// A worker that reported recently.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Worker {
-    /// Its name, unique while it lives.
+    /// Unique among live workers.
     pub name: String,
-    /// The version it runs.
     pub version: String,
-    /// The kinds it can run.
     pub kinds: Vec<String>,
-    /// How many tasks it runs now.
+    /// Tasks that it is running.
     pub running: u32,
-    /// How many it takes at most.
+    /// Tasks that it runs at a time at most.
     pub capacity: u32,
-    /// When it started.
     pub started_at: Timestamp,
-    /// When it was heard of last.
+    /// When it reported last.
     pub last_seen_at: Timestamp,
 }
 
-/// The answer of `GET /api/workers`.
+/// The response of `GET /api/workers`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Workers {
-    /// The live workers by name.
+    /// Ordered by name.
     pub workers: Vec<Worker>,
 }
 
-/// How many tasks stand where.
+/// The number of tasks by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct ByStatus {
-    /// Tasks awaiting.
     pub awaiting: u64,
-    /// Tasks executing.
     pub executing: u64,
-    /// Tasks finished.
     pub finished: u64,
-    /// Tasks canceled.
     pub canceled: u64,
-    /// Tasks failed.
     pub failed: u64,
 }
 
-/// The answer of `GET /api/stats`: the caller's own tasks, for an admin all.
+/// The response of `GET /api/stats`: about the caller's tasks, or all for an admin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// How many stand where.
     pub by_status: ByStatus,
-    /// How many could run now and wait for a worker.
+    /// Tasks that could run now and wait for a worker.
     pub queue_depth: u64,
-    /// How long the oldest of those has waited, in seconds.
+    /// The longest wait of those, in seconds.
     pub oldest_wait_seconds: f64,
-    /// How many ended as Finished in the last minute.
+    /// Tasks that became Finished in the last minute.
     pub finished_per_minute: u64,
 }

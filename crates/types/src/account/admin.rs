@@ -1,4 +1,4 @@
-//! What administrators see and do.
+//! Administration of accounts.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::fields::{Fields, FromFields};
 /// The body of `PUT /users/{id}/roles`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SetRoles {
-    /// What the account may do from now on.
+    /// The new roles of the account.
     #[schema(min_items = 1, example = json!(["user", "admin"]))]
     pub roles: Vec<Role>,
 }
@@ -39,29 +39,27 @@ impl FromFields for SetRoles {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountPage {
-    /// The accounts.
     pub users: Vec<Account>,
-    /// Give it back as `cursor` for the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// Something that was done with an account, or tried.
+/// An action on an account, or the attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
-    /// When.
     pub at: Timestamp,
-    /// What, in `snake_case`.
+    /// In `snake_case`.
     #[schema(example = "sign_in")]
     pub action: String,
-    /// `ok`, or the code of the refusal.
+    /// `ok`, or the code of the error.
     #[schema(example = "ok")]
     pub outcome: String,
-    /// The account, where it is known.
+    /// The account, if it is known.
     pub user_id: Option<Uuid>,
-    /// Its login at that time.
+    /// Its login at the time.
     pub login: Option<String>,
-    /// Where the request came from.
+    /// The address of the client.
     pub ip: Option<String>,
 }
 
@@ -69,8 +67,7 @@ pub struct AuditEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditPage {
-    /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// Give it back as `cursor` for the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }

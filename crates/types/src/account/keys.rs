@@ -1,9 +1,9 @@
-//! The keys that tokens are verified with.
+//! Public keys.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A public key that access tokens are verified with (RFC 8037).
+/// A public key for the verification of access tokens (RFC 8037).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Jwk {
     /// Always `OKP`.
@@ -19,15 +19,15 @@ pub struct Jwk {
     #[serde(rename = "use")]
     #[schema(example = "sig")]
     pub usage: String,
-    /// What a token's header names.
+    /// The id of the key in the header of a token.
     pub kid: String,
     /// The key, in URL-safe Base64.
     pub x: String,
 }
 
-/// The answer of `GET /.well-known/jwks.json`.
+/// The response of `GET /.well-known/jwks.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Jwks {
-    /// The keys that sign now, will sign next, or signed tokens that are still good.
+    /// The current key, the next one, and those of tokens that are still valid.
     pub keys: Vec<Jwk>,
 }

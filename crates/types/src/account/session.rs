@@ -14,18 +14,17 @@ use crate::limits;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum SignIn {
-    /// With a password: a new session.
+    /// Starts a session.
     Password {
-        /// The login, or the e-mail address.
+        /// The login or the e-mail address.
         #[schema(example = "ada")]
         login: String,
-        /// The password.
         #[schema(value_type = String, format = Password)]
         password: Secret,
     },
-    /// With a refresh token: the same as `POST /refresh`.
+    /// Renews the tokens of a session, like `POST /refresh`.
     Refresh {
-        /// The newest refresh token of the session.
+        /// The latest refresh token of the session.
         #[schema(value_type = String)]
         refresh_token: Secret,
     },
@@ -47,7 +46,7 @@ impl FromFields for SignIn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Refresh {
-    /// The newest refresh token of the session.
+    /// The latest refresh token of the session.
     #[schema(value_type = String)]
     pub refresh_token: Secret,
 }
@@ -59,35 +58,34 @@ impl FromFields for Refresh {
     }
 }
 
-/// New tokens; those that the session had before are dead.
+/// New tokens, which invalidate the previous ones of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tokens {
-    /// The access token, a JWT: `Authorization: Bearer` takes it.
+    /// The access token, a JWT for `Authorization: Bearer`.
     #[schema(value_type = String)]
     pub auth_token: Secret,
-    /// Gets the next tokens, once.
+    /// For the next tokens; valid once.
     #[schema(value_type = String)]
     pub refresh_token: Secret,
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     pub token_type: String,
-    /// Seconds that the access token is good for.
+    /// Seconds until the access token expires.
     #[schema(example = 900)]
     pub expires_in: u64,
-    /// Seconds that the refresh token is good for.
+    /// Seconds until the refresh token expires.
     #[schema(example = 2_592_000)]
     pub refresh_expires_in: u64,
-    /// The account's login.
+    /// The login of the account.
     pub user_name: String,
-    /// The account's address.
+    /// The address of the account.
     pub email: String,
 }
 
-/// The body of `POST /validate`; the token alone, as a JSON string, means the same.
+/// The body of `POST /validate`; or the token as a bare JSON string.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Validate {
-    /// The access token.
     #[schema(value_type = String)]
     pub token: Secret,
 }
@@ -103,47 +101,43 @@ impl FromFields for Validate {
     }
 }
 
-/// Who holds a valid token.
+/// The holder of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenInfo {
     /// Always true; an invalid token is a problem.
     pub active: bool,
-    /// The account.
+    /// The id of the account.
     pub sub: Uuid,
-    /// Its login.
     pub login: String,
-    /// What it may do.
     pub roles: Vec<Role>,
-    /// When the token ends, in seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     pub exp: i64,
-    /// The session that the token belongs to.
     pub session_id: Uuid,
 }
 
-/// A session that hasn't ended.
+/// An active session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// Its id.
     pub id: Uuid,
-    /// When its owner signed in.
+    /// When the user signed in.
     pub created_at: Timestamp,
-    /// When it got its newest tokens.
+    /// When its tokens were renewed last.
     pub last_used_at: Timestamp,
-    /// When it ends unless it gets new ones.
+    /// When it ends unless its tokens are renewed.
     pub expires_at: Timestamp,
-    /// Where the sign-in came from.
+    /// The address of the sign-in.
     pub ip: Option<String>,
-    /// What the sign-in said about its program.
+    /// The user agent of the sign-in.
     pub user_agent: Option<String>,
-    /// Whether it is the one that asks.
+    /// Whether it is the session of the request.
     pub current: bool,
 }
 
-/// The answer of `GET /sessions`.
+/// The response of `GET /sessions`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sessions {
-    /// The caller's sessions, the newest first.
+    /// Newest first.
     pub sessions: Vec<Session>,
 }

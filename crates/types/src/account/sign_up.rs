@@ -1,4 +1,4 @@
-//! From an address to an account.
+//! Verification of addresses and registration.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -7,23 +7,23 @@ use utoipa::ToSchema;
 
 use super::Secret;
 
-/// The body of `POST /send-verification-code` and `POST /password-reset`; the address
-/// alone, as a JSON string, means the same.
+/// The body of `POST /send-verification-code` and `POST /password-reset`; or the address as a
+/// bare JSON string.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SendCode {
-    /// Where the code goes.
+    /// The address that the code is sent to.
     #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
 }
 
-/// A code is on its way, if the address is one that gets codes.
+/// The response to a request for a code, whether or not one is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CodeSent {
-    /// Seconds that the code is good for.
+    /// Seconds until the code expires.
     #[schema(example = 600)]
     pub expires_in: u64,
-    /// Seconds until the address may be sent the next one.
+    /// Seconds until another code may be requested.
     #[schema(example = 60)]
     pub retry_after: u64,
 }
@@ -31,21 +31,20 @@ pub struct CodeSent {
 /// The body of `POST /verify-email`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VerifyEmail {
-    /// The address.
     #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
-    /// The six digits from the mail.
+    /// The six digits from the e-mail.
     #[schema(value_type = String, example = "123456")]
     pub code: Secret,
 }
 
-/// The address may be registered now.
+/// The address may be registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EmailVerified {
-    /// The address, in lower case.
+    /// In lower case.
     pub email: String,
-    /// Until when; one registration uses it up.
+    /// The verification is valid until then, for one registration.
     pub verified_until: Timestamp,
 }
 
@@ -53,7 +52,7 @@ pub struct EmailVerified {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Register {
-    /// An address that was verified before.
+    /// A verified address.
     #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
     /// Letters, digits, `.`, `_` and `-` of one script. No other account may
@@ -63,14 +62,13 @@ pub struct Register {
     /// Must not be easy to guess.
     #[schema(value_type = String, format = Password)]
     pub password: Secret,
-    /// The same again, where the client asks twice.
+    /// The same password, if the client asks for it twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Password)]
     pub password_confirm: Option<Secret>,
-    /// The day of birth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub birth_date: Option<Date>,
-    /// Digits, with `+`, spaces, hyphens and brackets as one likes.
+    /// Digits; `+`, spaces, hyphens and parentheses are allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "+44 20 7946 0000")]
     pub phone_number: Option<String>,

@@ -1,11 +1,9 @@
-//! Bodies and queries, well and badly written.
-
 use serde_json::json;
 
 use super::*;
 use crate::task::SubmitTask;
 
-fn faults(body: Value) -> Vec<(String, String)> {
+fn errors_of(body: Value) -> Vec<(String, String)> {
     match SubmitTask::from_body(body) {
         Err(BodyError::Fields(faults)) => {
             faults.into_iter().map(|fault| (fault.field, fault.message)).collect()
@@ -15,21 +13,21 @@ fn faults(body: Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_whole_body_is_read() {
+fn valid_body_is_read() {
     let body = json!({"description": "d", "data": null, "ttl": 5, "kind": null});
     let task = SubmitTask::from_body(body).expect("readable");
     assert_eq!((task.ttl, task.kind, task.data.get()), (5, None, "null"));
 }
 
 #[test]
-fn every_fault_is_told_at_once() {
-    let found = faults(json!({"description": "", "ttl": 1e30, "maxAttempts": "3", "x": 1}));
+fn every_error_is_reported_at_once() {
+    let found = errors_of(json!({"description": "", "ttl": 1e30, "maxAttempts": "3", "x": 1}));
     let fields: Vec<&str> = found.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(fields, ["description", "data", "ttl", "maxAttempts", "x"]);
 }
 
 #[test]
-fn only_objects_are_bodies() {
+fn body_must_be_an_object() {
     assert_eq!(SubmitTask::from_body(json!([1])).err(), Some(BodyError::NotAnObject));
 }
 
@@ -38,7 +36,7 @@ fn written(text: &str) -> Result<SubmitTask, BodyError> {
 }
 
 #[test]
-fn a_number_is_what_it_means_however_it_is_written() {
+fn integer_accepts_any_notation() {
     let ttl = |ttl: &str| written(&format!(r#"{{"description":"d","data":1,"ttl":{ttl}}}"#));
     for text in ["5", "5.0", "5e0", "50e-1", "0.5E+1"] {
         assert_eq!(ttl(text).expect(text).ttl, 5, "{text}");
@@ -51,7 +49,7 @@ fn a_number_is_what_it_means_however_it_is_written() {
 }
 
 #[test]
-fn what_is_the_clients_own_stays_as_it_was_written() {
+fn json_is_kept_as_written() {
     let own = r#"{"z":18446744073709551617,"a":[-0,1.50,1E2],"z":"\u00e9"}"#;
     let task = written(&format!(r#"{{"description":"d","ttl":1,"data": {own} }}"#));
     assert_eq!(task.expect("readable").data.get(), own);
@@ -61,7 +59,7 @@ fn what_is_the_clients_own_stays_as_it_was_written() {
 }
 
 #[test]
-fn what_nobody_could_read_is_a_fault_of_its_field() {
+fn unparsable_value_is_an_error_of_its_field() {
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
     for data in [deep.as_str(), "1e999", r#""\ud800""#] {
         let body = format!(r#"{{"description":{data},"ttl":1,"data":{data},"runAt":{data}}}"#);
@@ -72,11 +70,11 @@ fn what_nobody_could_read_is_a_fault_of_its_field() {
 }
 
 #[test]
-fn a_field_comes_once() {
+fn duplicate_field_is_an_error() {
     let body = r#"{"ttl":1,"description":"d","data":1,"ttl":2,"x":1,"x":1}"#;
     let Err(BodyError::Fields(faults)) = written(body) else { panic!("readable") };
-    let told: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
-    assert_eq!(told, ["ttl", "x", "x"]);
+    let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    assert_eq!(fields, ["ttl", "x", "x"]);
 }
 
 #[derive(Debug)]
@@ -95,7 +93,7 @@ fn query(pairs: &[(&str, &str)]) -> Result<Page, BodyError> {
 }
 
 #[test]
-fn a_query_holds_numbers_as_texts() {
+fn query_holds_numbers_as_strings() {
     let page = query(&[("limit", "50"), ("cursor", "12")]).expect("readable");
     assert_eq!((page.0, page.1.as_deref()), (Some(50), Some("12")));
     let page = query(&[]).expect("readable");
@@ -103,7 +101,7 @@ fn a_query_holds_numbers_as_texts() {
 }
 
 #[test]
-fn every_fault_of_a_query_is_told() {
+fn every_error_of_a_query_is_reported() {
     let pairs = [("limit", "x"), ("cursor", ""), ("cursor", "2"), ("y", "1")];
     let Err(BodyError::Fields(faults)) = query(&pairs) else { panic!("readable") };
     let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
@@ -112,7 +110,7 @@ fn every_fault_of_a_query_is_told() {
 }
 
 #[test]
-fn nul_is_refused() {
-    let found = faults(json!({"description": "a\0b", "data": 1, "ttl": 1}));
+fn nul_is_rejected() {
+    let found = errors_of(json!({"description": "a\0b", "data": 1, "ttl": 1}));
     assert_eq!(found, [("description".into(), "must not contain NUL".into())]);
 }
