@@ -51,7 +51,8 @@ impl Display for EngineUrl {
         let Some((scheme, rest)) = self.expose().split_once("://") else {
             return f.write_str(if self.is_empty() { "" } else { "[hidden]" });
         };
-        let (authority, query) = rest.split_once('?').map_or((rest, false), |(authority, _)| (authority, true));
+        let (authority, query) =
+            rest.split_once('?').map_or((rest, false), |(authority, _)| (authority, true));
         // The last @ ends the password, which may hold unescaped slashes and @s.
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         write!(f, "{scheme}://")?;
@@ -236,5 +237,27 @@ mod tests {
         }
         assert_eq!(EngineUrl::new("sqlite:///a").scheme(), "sqlite");
         assert_eq!(EngineUrl::new("sqlite:///a").rest(), "/a");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsers_handle_any_text(text in "\\PC{0,40}") {
+            let _ = parse_duration(&text);
+            let _ = parse_size(&text);
+        }
+
+        #[test]
+        fn durations_are_sums_of_their_parts(hours in 0_u64..1000, minutes in 0_u64..1000) {
+            let seconds = hours * 3600 + minutes * 60;
+            let text = format!("{hours}h{minutes}m");
+            proptest::prop_assert_eq!(parse_duration(&text), Some(Duration::from_secs(seconds)));
+        }
+
+        #[test]
+        fn password_is_never_displayed(password in "[a-z/@:?]{4,20}", query in "[a-z=&]{0,9}") {
+            let secret = format!("S3CRET{password}S3CRET");
+            let url = EngineUrl::new(format!("amqp://user:{secret}@host/v?{query}"));
+            proptest::prop_assert!(!url.to_string().contains("S3CRET"), "{}", url);
+        }
     }
 }

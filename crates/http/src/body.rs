@@ -137,4 +137,16 @@ mod tests {
             assert!(!is_json(&HeaderValue::from_static(name)), "{name}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn is_json_handles_any_content_type(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100),
+        ) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let is_application = bytes.trim_ascii().to_ascii_lowercase().starts_with(b"application/");
+                proptest::prop_assert!(!is_json(&value) || is_application);
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ impl TrustedProxies {
     }
 
     /// Returns the address of the client for which `peer` forwards a request; `None` if
-    /// `peer` is not trusted or forwards for nobody.
+    /// `peer` is not trusted or sends no such header.
     ///
     /// Each proxy appends the address that it received the request from. So the last address
     /// that is not trusted is the client, and the client may have made up those before it.
@@ -104,5 +104,38 @@ mod tests {
     #[test]
     fn proxy_may_be_the_client() {
         assert_eq!(client("192.0.2.1", &["192.0.2.7"]).as_deref(), Some("192.0.2.7"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_handled(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+            peer in proptest::prelude::any::<[u8; 4]>(),
+        ) {
+            let networks = ["0.0.0.0/1".parse().expect("a network")];
+            let proxies = TrustedProxies::new(&networks);
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                headers.append(X_FORWARDED_FOR, value);
+            }
+            let peer = IpAddr::from(peer);
+            let client = proxies.client(peer, &headers);
+            proptest::prop_assert!(client.is_none() || proxies.trusts(peer));
+        }
+
+        #[test]
+        fn address_of_the_last_proxy_is_the_client(
+            spoofed in "[ -~]{0,50}",
+            client in proptest::prelude::any::<[u8; 4]>(),
+        ) {
+            let client = IpAddr::from(client);
+            let mut headers = HeaderMap::new();
+            let value = format!("{spoofed}, {client}");
+            headers.append(X_FORWARDED_FOR, value.parse().expect("visible ASCII"));
+            let peer: IpAddr = "192.0.2.1".parse().expect("an address");
+            let proxies = TrustedProxies::new(&["192.0.2.1/32".parse().expect("a network")]);
+            proptest::prop_assume!(client != peer);
+            proptest::prop_assert_eq!(proxies.client(peer, &headers), Some(client));
+        }
     }
 }

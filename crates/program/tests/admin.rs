@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::HeaderValue;
 use miniapp_runtime::health::{Condition, Health};
 use miniapp_runtime::shutdown::Shutdown;
-use support::{ask, get, within};
+use support::{get, send, within};
 use tokio::net::TcpListener;
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn ready_means_that_everything_answers() {
         }
     });
     let answer =
-        ask(&miniapp_program::admin::router(health, Shutdown::new()), get("/readyz")).await;
+        send(&miniapp_program::admin::router(health, Shutdown::new()), get("/readyz")).await;
     assert_eq!(answer.status, 503);
     let expected = r#"{"status":"failing","checks":[{"name":"database","status":"failing"}]}"#;
     assert_eq!(String::from_utf8_lossy(&answer.body), expected);
@@ -34,11 +34,11 @@ async fn ready_means_that_everything_answers() {
     health.add("database", || async { Ok(()) });
     let shutdown = Shutdown::new();
     let router = miniapp_program::admin::router(health, shutdown.clone());
-    assert_eq!(ask(&router, get("/readyz")).await.status, 200);
+    assert_eq!(send(&router, get("/readyz")).await.status, 200);
     shutdown.begin();
-    let answer = ask(&router, get("/readyz")).await;
+    let answer = send(&router, get("/readyz")).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (503, &"stopping".into()));
-    assert_eq!(ask(&router, get("/livez")).await.status, 200);
+    assert_eq!(send(&router, get("/livez")).await.status, 200);
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn ready_in_part_is_ready_and_says_so() {
     let health = Health::new();
     health.add("database", || async { Ok(Condition::Degraded("password=s3cr3t".to_owned())) });
     let answer =
-        ask(&miniapp_program::admin::router(health, Shutdown::new()), get("/readyz")).await;
+        send(&miniapp_program::admin::router(health, Shutdown::new()), get("/readyz")).await;
     assert_eq!(answer.status, 200);
     let expected = r#"{"status":"degraded","checks":[{"name":"database","status":"degraded"}]}"#;
     assert_eq!(String::from_utf8_lossy(&answer.body), expected);
@@ -55,16 +55,16 @@ async fn ready_in_part_is_ready_and_says_so() {
 #[tokio::test]
 async fn numbers_are_for_prometheus() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
-    ask(&router, get("/livez")).await;
-    let answer = ask(&router, get("/metrics")).await;
+    send(&router, get("/livez")).await;
+    let answer = send(&router, get("/metrics")).await;
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(answer.body).expect("text");
     let count = "http_server_request_duration_seconds_count{http_request_method=\"GET\",\
                  http_route=\"/livez\",http_response_status_code=\"200\"} ";
     assert!(text.contains(count), "{text}");
     assert!(text.contains("\nhttp_server_active_requests "), "{text}");
-    ask(&router, get("/made/up/by/a/client")).await;
-    let text = ask(&router, get("/metrics")).await.body;
+    send(&router, get("/made/up/by/a/client")).await;
+    let text = send(&router, get("/metrics")).await.body;
     assert!(!String::from_utf8_lossy(&text).contains("made/up"));
 }
 
@@ -74,7 +74,7 @@ async fn who_reads_open_metrics_gets_them() {
     let mut asked = get("/metrics");
     let accept = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     asked.headers_mut().insert("accept", HeaderValue::from_static(accept));
-    let answer = ask(&router, asked).await;
+    let answer = send(&router, asked).await;
     assert_eq!((answer.header("content-type"), answer.header("vary")), (accept, "accept"));
     assert!(answer.body.ends_with(b"# EOF\n"));
 }

@@ -17,7 +17,7 @@ use miniapp_telemetry::ProgramInfo;
 use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, Tree};
 use miniapp_types::trace::TraceContext;
 use opentelemetry::trace::{SpanKind, TraceId};
-use support::{ask, get};
+use support::{get, send};
 use tracing::Instrument as _;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -52,7 +52,7 @@ async fn a_request_leaves_a_trace() {
     let router = finish(router, &RouterOptions::default());
 
     // A new trace, recorded.
-    let answer = ask(&router, get("/things/7?secret=1")).await;
+    let answer = send(&router, get("/things/7?secret=1")).await;
     let parent = String::from_utf8(answer.body.clone()).expect("text");
     assert_eq!(&parent[3..35], answer.header("x-trace-id"));
     assert!(parent.ends_with("-01"), "{parent}");
@@ -76,7 +76,7 @@ async fn a_request_leaves_a_trace() {
     // The caller's trace, recorded because the caller records it.
     let request = Request::get("/panic").header("traceparent", PARENT);
     let request = request.body(axum::body::Body::empty()).expect("a request");
-    let answer = ask(&router, request).await;
+    let answer = send(&router, request).await;
     assert_eq!((answer.status.as_u16(), answer.header("x-trace-id")), (500, &PARENT[3..35]));
     answer.problem();
     let id = TraceId::from_hex(&PARENT[3..35]).expect("an id");
@@ -89,7 +89,7 @@ async fn a_request_leaves_a_trace() {
     let mut request = get("/things/7");
     let value = HeaderValue::from_str(&unsampled).expect("a value");
     request.headers_mut().insert("traceparent", value);
-    let answer = ask(&router, request).await;
+    let answer = send(&router, request).await;
     let parent = String::from_utf8(answer.body.clone()).expect("text");
     assert_eq!((&parent[3..35], &parent[53..]), (&unsampled[3..35], "00"));
     let id = TraceId::from_hex(&unsampled[3..35]).expect("an id");
@@ -124,12 +124,12 @@ async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemet
 
 async fn what_is_logged_can_be_changed() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
-    assert_eq!(ask(&router, get("/log-level")).await.body, b"warn\n");
+    assert_eq!(send(&router, get("/log-level")).await.body, b"warn\n");
     let put = |filter: &'static str| {
         Request::put("/log-level").body(axum::body::Body::from(filter)).expect("a request")
     };
-    assert_eq!(ask(&router, put("off,miniapp_http=error")).await.status, 200);
-    assert_eq!(ask(&router, get("/log-level")).await.body, b"miniapp_http=error,off\n");
-    assert_eq!(ask(&router, put("info,=")).await.status, 400);
-    assert_eq!(ask(&router, put("warn")).await.body, b"warn\n");
+    assert_eq!(send(&router, put("off,miniapp_http=error")).await.status, 200);
+    assert_eq!(send(&router, get("/log-level")).await.body, b"miniapp_http=error,off\n");
+    assert_eq!(send(&router, put("info,=")).await.status, 400);
+    assert_eq!(send(&router, put("warn")).await.body, b"warn\n");
 }

@@ -43,7 +43,7 @@ impl RetryLogger {
     }
 }
 
-/// A [`RetryLogger`] that also says how long to wait before the next attempt.
+/// A [`RetryLogger`] with exponential backoff.
 #[derive(Debug)]
 pub struct Retry {
     log: RetryLogger,

@@ -252,3 +252,21 @@ fn other_keys_are_ignored() {
     assert_eq!(known.kids().collect::<Vec<_>>(), ["key-1"]);
     assert!(known.get("key-1").is_some() && known.get("key-2").is_none() && !known.is_empty());
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_rejected(text in "\\PC{0,200}") {
+        proptest::prop_assert_eq!(keys(&[1]).verify(&text, at(100)), INVALID);
+    }
+
+    #[test]
+    fn changed_token_is_rejected(position in 0_usize..200, byte in b'0'..=b'z') {
+        let token = good();
+        let mut bytes = token.clone().into_bytes();
+        let position = position % bytes.len();
+        proptest::prop_assume!(bytes[position] != byte);
+        bytes[position] = byte;
+        let changed = String::from_utf8(bytes).expect("ASCII");
+        proptest::prop_assert_eq!(keys(&[1]).verify(&changed, at(100)), INVALID);
+    }
+}

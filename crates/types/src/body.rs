@@ -163,4 +163,19 @@ mod tests {
         let raw = RawValue::from_string(text.to_owned()).expect("JSON");
         assert_eq!(compact(raw).get(), "{\"a b\":[1,2],\"c\\\" \\\\\":\" \\\\\"}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn compact_keeps_the_value(
+            keys in proptest::collection::btree_map("\\PC{0,9}", "\\PC{0,20}", 0..5),
+            spaces in "[ \t\n\r]{0,3}",
+        ) {
+            let value = serde_json::to_value(&keys).expect("JSON");
+            // Pretty-printed JSON has whitespace between all of its parts.
+            let pretty = format!("{spaces}{}{spaces}", serde_json::to_string_pretty(&value).expect("JSON"));
+            let raw: Box<RawValue> = serde_json::from_str(&pretty).expect("JSON");
+            let compacted = compact(raw);
+            proptest::prop_assert_eq!(compacted.get(), serde_json::to_string(&value).expect("JSON"));
+        }
+    }
 }

@@ -308,7 +308,7 @@ impl Fields {
     }
 }
 
-/// A name of the client's, as it is told back.
+/// Truncates a name that a client made up.
 fn shortened(name: &str) -> String {
     name.chars().take(64).collect()
 }

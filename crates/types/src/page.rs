@@ -67,8 +67,8 @@ mod tests {
             ([("limit", "201"), ("cursor", "")], ["limit", "cursor"]),
             ([("limit", "1.5"), ("page", "2")], ["limit", "page"]),
         ] {
-            let Err(BodyError::Fields(faults)) = read(&pairs) else { panic!("{pairs:?}") };
-            let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+            let Err(BodyError::Fields(errors)) = read(&pairs) else { panic!("{pairs:?}") };
+            let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
             assert_eq!(fields, expected);
         }
     }

@@ -74,11 +74,11 @@ pub enum Code {
     NotFound,
     /// The path exists but not with this method.
     MethodNotAllowed,
-    /// Too many requests; `Retry-After` says when to come back.
+    /// Too many requests; `Retry-After` has the time to wait.
     TooManyRequests,
     /// A dependency is down and the work can't be accepted now.
     Unavailable,
-    /// A fault of the platform.
+    /// An internal error.
     Internal,
 }
 
@@ -146,7 +146,7 @@ impl Code {
     }
 }
 
-/// One fault of one field of a refused body or query.
+/// An error of a field of a body or query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// The field as the client wrote it; empty where the body as a whole is meant.
@@ -166,14 +166,14 @@ pub struct Problem {
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened this time, where there is more to say than the title.
+    /// Describes this occurrence, if there is more to say than the title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The stable code.
     pub code: Code,
     /// The trace of this request, also in the header `x-trace-id`.
     pub trace_id: String,
-    /// Every fault of a refused body; absent otherwise.
+    /// The errors of the fields of a body or query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }

@@ -46,7 +46,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The future is not polled again after a panic, so nobody sees it half done.
+        // The future is not polled again after a panic, so its state is not observed.
         AssertUnwindSafe(self.0.call(request)).catch_unwind().map(|caught| {
             caught.unwrap_or_else(|_| Ok(Problem::new(Code::Internal).into_response()))
         })

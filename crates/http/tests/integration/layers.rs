@@ -1,4 +1,4 @@
-//! What a finished router says to every kind of request.
+//! Requests to a completed router.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use miniapp_http::{
 use miniapp_types::problem::Code;
 use utoipa::openapi::OpenApi;
 
-use crate::support::{Answered, Note, ask, get};
+use crate::support::{Answered, Note, get, send};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
@@ -52,7 +52,7 @@ fn router() -> Router {
 
 async fn post_note(content_type: &str, body: impl Into<HttpBody>) -> Answered {
     let request = Request::post("/notes").header("content-type", content_type);
-    ask(&router(), request.body(body.into()).expect("a request")).await
+    send(&router(), request.body(body.into()).expect("a request")).await
 }
 
 async fn post_json(body: impl Into<HttpBody>) -> Answered {
@@ -60,7 +60,7 @@ async fn post_json(body: impl Into<HttpBody>) -> Answered {
 }
 
 #[tokio::test]
-async fn every_answer_carries_a_trace_and_security_headers() {
+async fn responses_have_trace_id_and_security_headers() {
     for (path, status) in [
         ("/search?count=3", 200),
         ("/search", 422),
@@ -70,7 +70,7 @@ async fn every_answer_carries_a_trace_and_security_headers() {
         ("/late-panic", 500),
         ("/fault", 500),
     ] {
-        let answer = ask(&router(), get(path)).await;
+        let answer = send(&router(), get(path)).await;
         assert_eq!(answer.status, status, "{path}");
         let id = answer.header("x-trace-id");
         assert_eq!(id.len(), 32, "{path}");
@@ -88,12 +88,12 @@ async fn every_answer_carries_a_trace_and_security_headers() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_problems() {
-    assert_eq!(ask(&router(), get("/nowhere")).await.code(), "not_found");
-    let answer = ask(&router(), get("/notes")).await;
+async fn unknown_path_or_method_is_a_problem() {
+    assert_eq!(send(&router(), get("/nowhere")).await.code(), "not_found");
+    let answer = send(&router(), get("/notes")).await;
     assert_eq!((answer.code().as_str(), answer.header("allow")), ("method_not_allowed", "POST"));
     let made_up = Request::builder().method("BREW").uri("/who").body(HttpBody::empty());
-    let answer = ask(&router(), made_up.expect("a request")).await;
+    let answer = send(&router(), made_up.expect("a request")).await;
     assert_eq!(
         (answer.code().as_str(), answer.header("allow")),
         ("method_not_allowed", "GET,HEAD")
@@ -101,12 +101,12 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn the_callers_trace_goes_on_and_hostile_ones_dont() {
+async fn trace_of_caller_is_continued_if_valid() {
     let traced = async |parent: &[u8]| {
         let mut request = get("/nowhere");
         let parent = http::HeaderValue::from_bytes(parent).expect("a value");
         request.headers_mut().insert("traceparent", parent);
-        let answer = ask(&router(), request).await;
+        let answer = send(&router(), request).await;
         answer.problem();
         answer.header("x-trace-id").to_owned()
     };
@@ -123,7 +123,7 @@ async fn the_callers_trace_goes_on_and_hostile_ones_dont() {
 }
 
 #[tokio::test]
-async fn a_body_is_read_or_refused_as_the_table_says() {
+async fn body_is_read_or_rejected() {
     let answer = post_note("application/json; charset=utf-8", r#"{"count":3}"#).await;
     assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &b"3"[..]));
     let long = format!(r#"{{"count":1,"text":"{}"}}"#, "x".repeat(1024));
@@ -150,7 +150,7 @@ async fn a_body_is_read_or_refused_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn all_faults_of_a_body_or_query_are_told() {
+async fn all_errors_of_a_body_or_query_are_reported() {
     let fields = |answer: &Answered| -> Vec<String> {
         let problem = answer.problem();
         let errors = problem["errors"].as_array().expect("a list");
@@ -158,13 +158,13 @@ async fn all_faults_of_a_body_or_query_are_told() {
     };
     let answer = post_json(r#"{"count":0,"text":7,"x":1}"#).await;
     assert_eq!(fields(&answer), ["count", "text", "x"]);
-    let answer = ask(&router(), get("/search?count=99&text=toolong&x=1&x=2")).await;
+    let answer = send(&router(), get("/search?count=99&text=toolong&x=1&x=2")).await;
     assert_eq!(answer.code(), "invalid_fields");
     assert_eq!(fields(&answer), ["x", "count", "text", "x"]);
 }
 
 #[tokio::test]
-async fn a_body_in_pieces_is_limited_as_a_whole() {
+async fn chunked_body_is_limited_in_total() {
     let pieces = |count| {
         let pieces = (0..count).map(|_| Ok::<_, std::io::Error>(vec![b' '; 100]));
         HttpBody::from_stream(futures_util::stream::iter(pieces))
@@ -174,20 +174,20 @@ async fn a_body_in_pieces_is_limited_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_comes_is_not_waited_for() {
+async fn body_times_out() {
     let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
     let answer = post_json(HttpBody::from_stream(never)).await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (408, "request_timeout"));
 }
 
 #[tokio::test]
-async fn what_is_no_id_names_nothing() {
+async fn invalid_id_is_not_found() {
     let id = "01900000-0000-7000-8000-000000000001";
-    let answer = ask(&router(), get(&format!("/notes/{id}"))).await;
+    let answer = send(&router(), get(&format!("/notes/{id}"))).await;
     assert_eq!(answer.body, id.as_bytes());
     for path in ["/notes/7", "/notes/%ff", "/notes/%00", "/notes/01900000000070008000000000000001"]
     {
-        let answer = ask(&router(), get(path)).await;
+        let answer = send(&router(), get(path)).await;
         assert_eq!(
             (answer.status.as_u16(), answer.code().as_str()),
             (404, "task_not_found"),
@@ -197,7 +197,7 @@ async fn what_is_no_id_names_nothing() {
 }
 
 #[tokio::test]
-async fn other_origins_may_call_only_where_configured() {
+async fn cors_allows_configured_origins_only() {
     let preflight = || {
         Request::builder()
             .method(Method::OPTIONS)
@@ -207,22 +207,22 @@ async fn other_origins_may_call_only_where_configured() {
             .body(HttpBody::empty())
             .expect("a request")
     };
-    let answer = ask(&router(), preflight()).await;
+    let answer = send(&router(), preflight()).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.header("access-control-allow-origin"), "");
     let cors_origins = vec!["https://app.example".to_owned()];
     let options = RouterOptions { cors_origins, ..RouterOptions::default() };
-    let answer = ask(&finish(routes(), &options), preflight()).await;
+    let answer = send(&finish(routes(), &options), preflight()).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
     assert!(answer.header("access-control-allow-methods").contains("POST"));
     assert_eq!(answer.header("x-trace-id").len(), 32);
 
-    // What it may read of an answer, of a refusal above all.
+    // The headers that a page may read, also of errors.
     let mut request = get("/nowhere");
     let origin = http::HeaderValue::from_static("https://app.example");
     request.headers_mut().insert("origin", origin);
-    let answer = ask(&finish(routes(), &options), request).await;
+    let answer = send(&finish(routes(), &options), request).await;
     answer.problem();
     let exposed: Vec<&str> = answer.header("access-control-expose-headers").split(',').collect();
     for name in ["allow", "etag", "location", "retry-after", "www-authenticate", "x-trace-id"] {
@@ -231,30 +231,30 @@ async fn other_origins_may_call_only_where_configured() {
 }
 
 #[tokio::test]
-async fn the_description_is_read_without_any_other_host() {
+async fn docs_use_no_other_host() {
     let documented = docs(&OpenApi::default()).expect("JSON");
     let router = finish(documented, &RouterOptions::default());
-    let answer = ask(&router, get("/openapi.json")).await;
+    let answer = send(&router, get("/openapi.json")).await;
     assert!(answer.json()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
-    let answer = ask(&router, get("/docs")).await;
+    let answer = send(&router, get("/docs")).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (308, "/docs/"));
-    let page = ask(&router, get("/docs/")).await;
+    let page = send(&router, get("/docs/")).await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(page.header("content-security-policy").contains("script-src 'self'"));
     let html = String::from_utf8(page.body).expect("text");
     assert!(html.contains("swagger-ui") && !html.contains("://"), "{html}");
-    let answer = ask(&router, get("/docs/swagger-initializer.js")).await;
+    let answer = send(&router, get("/docs/swagger-initializer.js")).await;
     let script = String::from_utf8_lossy(&answer.body);
     assert!(script.contains("/openapi.json"));
-    assert!(script.contains(r#""validatorUrl": "none""#), "nobody else is asked: {script}");
+    assert!(script.contains(r#""validatorUrl": "none""#), "no validator of another host: {script}");
     for path in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"] {
-        assert_eq!(ask(&router, get(path)).await.status, StatusCode::OK, "{path}");
+        assert_eq!(send(&router, get(path)).await.status, StatusCode::OK, "{path}");
     }
-    assert_eq!(ask(&router, get("/docs/nowhere.js")).await.code(), "not_found");
+    assert_eq!(send(&router, get("/docs/nowhere.js")).await.code(), "not_found");
 }
 
 #[tokio::test]
-async fn an_address_that_asks_too_often_has_to_wait() {
+async fn rate_limit_rejects_frequent_requests() {
     let limited = axum::middleware::from_fn_with_state(IpRateLimit::new(2), IpRateLimit::limit);
     let router = finish(
         Router::new().route("/", on_get(async || "fine")).layer(limited),
@@ -263,7 +263,7 @@ async fn an_address_that_asks_too_often_has_to_wait() {
     let from = async |address: [u8; 4]| {
         let mut request = get("/");
         request.extensions_mut().insert(miniapp_http::Peer((address, 1).into()));
-        ask(&router, request).await
+        send(&router, request).await
     };
     assert_eq!(from([192, 0, 2, 1]).await.status, 200);
     assert_eq!(from([192, 0, 2, 1]).await.status, 200);
@@ -274,19 +274,19 @@ async fn an_address_that_asks_too_often_has_to_wait() {
 }
 
 #[tokio::test]
-async fn a_client_is_known_by_its_connection() {
+async fn client_is_the_peer_of_the_connection() {
     let mut request = get("/who");
     let peer = "[::ffff:192.0.2.1]:5".parse().expect("an address");
     request.extensions_mut().insert(miniapp_http::Peer(peer));
     request.headers_mut().insert("user-agent", http::HeaderValue::from_static("curl/8"));
     request.headers_mut().insert("x-forwarded-for", http::HeaderValue::from_static("10.0.0.1"));
-    let answer = ask(&router(), request).await;
+    let answer = send(&router(), request).await;
     let shown = String::from_utf8(answer.body).expect("text");
     assert_eq!(shown, r#"Client { address: Some(192.0.2.1), user_agent: Some("curl/8") }"#);
 }
 
 #[tokio::test]
-async fn a_client_behind_a_trusted_proxy_is_known_by_what_that_says() {
+async fn client_is_named_by_a_trusted_proxy() {
     let options = RouterOptions {
         proxies: miniapp_http::TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")]),
         ..RouterOptions::default()
@@ -298,6 +298,6 @@ async fn a_client_behind_a_trusted_proxy_is_known_by_what_that_says() {
         request.extensions_mut().insert(miniapp_http::Peer(peer.parse().expect("an address")));
         let forwarded = http::HeaderValue::from_static("10.9.9.9, 192.0.2.1");
         request.headers_mut().insert("x-forwarded-for", forwarded);
-        assert_eq!(ask(&router, request).await.body, expected.as_bytes());
+        assert_eq!(send(&router, request).await.body, expected.as_bytes());
     }
 }

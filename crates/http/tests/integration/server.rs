@@ -1,4 +1,4 @@
-//! The server against clients that are slow, many, large or gone.
+//! The server with slow, many, large and disconnecting clients.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn status(answer: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_connection_serves_one_request_after_another() {
+async fn connection_serves_several_requests() {
     let server = Running::start(hello(), patient()).await;
     let mut stream = server.connect().await;
     for _ in 0..3 {
@@ -45,7 +45,7 @@ async fn a_connection_serves_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_without_tls() {
+async fn http2_works_without_tls() {
     let server = Running::start(hello(), patient()).await;
     let io = TokioIo::new(server.connect().await);
     let (mut sender, connection) =
@@ -62,10 +62,10 @@ async fn http2_is_spoken_without_tls() {
 }
 
 #[tokio::test]
-async fn slow_heads_and_idle_connections_are_ended() {
+async fn slow_heads_and_idle_connections_time_out() {
     let options = ServerOptions { header_timeout: SHORT, ..patient() };
     let server = Running::start(hello(), options).await;
-    // Nothing at all, the beginning of either protocol, half a head.
+    // Nothing, the start of either protocol, half a head.
     for sent in ["", "P", "PR", "GET / HTTP/1.1\r\nhost:"] {
         let answer = server.exchange(sent).await;
         assert!(!answer.contains("200"), "{answer}");
@@ -77,7 +77,7 @@ async fn slow_heads_and_idle_connections_are_ended() {
 }
 
 #[tokio::test]
-async fn large_heads_are_refused() {
+async fn large_heads_are_rejected() {
     let server = Running::start(hello(), patient()).await;
     let large = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
     assert_eq!(status(&server.exchange(&large).await), "431");
@@ -89,13 +89,13 @@ async fn large_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn request_needs_one_host() {
     let server = Running::start(hello(), patient()).await;
     for hosts in ["", "host: a\r\nhost: a\r\n", "host: a/b\r\n", "host: a@b\r\n", "host: a b\r\n"] {
         let answer = server.exchange(&format!("GET / HTTP/1.1\r\n{hosts}\r\n")).await;
         assert_eq!(status(&answer), "400", "{hosts}");
-        for said in ["\"code\":\"malformed_request\"", "x-trace-id: ", "connection: close"] {
-            assert!(answer.contains(said), "{said}: {answer}");
+        for expected in ["\"code\":\"malformed_request\"", "x-trace-id: ", "connection: close"] {
+            assert!(answer.contains(expected), "{expected}: {answer}");
         }
     }
     for host in ["", "a", "a:80", "127.0.0.1:1", "[::1]:1"] {
@@ -106,7 +106,7 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_or_is_too_large_gets_an_answer() {
+async fn truncated_or_large_body_gets_a_response() {
     let server = Running::start(hello(), patient()).await;
     let head = "POST /notes HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
     let mut stream = server.connect().await;
@@ -122,13 +122,13 @@ async fn a_body_that_breaks_off_or_is_too_large_gets_an_answer() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_and_the_next_one_served() {
-    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+async fn excess_connection_gets_503_while_all_are_busy() {
+    let (started, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let slow = {
-        let (asked, go_on) = (asked.clone(), go_on.clone());
+        let (started, release) = (started.clone(), release.clone());
         get(async move || {
-            asked.notify_one();
-            go_on.notified().await;
+            started.notify_one();
+            release.notified().await;
             "done"
         })
     };
@@ -136,16 +136,16 @@ async fn one_connection_too_many_is_told_and_the_next_one_served() {
     let server = Running::start(hello().route("/slow", slow), options).await;
     let mut first = server.connect().await;
     first.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
-    within(asked.notified()).await;
-    // Whether it asks for something or only sits there.
+    within(started.notified()).await;
+    // With a request, and without.
     for sent in [GET, ""] {
         let answer = server.exchange(sent).await;
         assert_eq!(status(&answer), "503");
-        for said in ["retry-after: ", "x-trace-id: ", "\"code\":\"unavailable\""] {
-            assert!(answer.contains(said), "{said}: {answer}");
+        for expected in ["retry-after: ", "x-trace-id: ", "\"code\":\"unavailable\""] {
+            assert!(answer.contains(expected), "{expected}: {answer}");
         }
     }
-    go_on.notify_one();
+    release.notify_one();
     read_until(&mut first, "done").await;
     drop(first);
     within(async {
@@ -157,11 +157,11 @@ async fn one_connection_too_many_is_told_and_the_next_one_served() {
 }
 
 #[tokio::test]
-async fn idle_connections_make_room() {
+async fn idle_connections_are_evicted() {
     let options = ServerOptions { connections: 4, ..patient() };
     let server = Running::start(hello(), options).await;
     let mut idle = Vec::new();
-    // Nothing at all, half a head, and between two requests.
+    // Nothing, half a head, and between two requests.
     for sent in ["", "GET / HTTP/1.1\r\nhost:", GET].repeat(4) {
         let mut stream = server.connect().await;
         stream.write_all(sent.as_bytes()).await.expect("written");
@@ -175,7 +175,7 @@ async fn idle_connections_make_room() {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_is_cut_off() {
+async fn write_times_out() {
     let endless = get(async || {
         let piece = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
         HttpBody::from_stream(futures_util::stream::repeat(Ok::<_, Infallible>(piece)))
@@ -186,18 +186,18 @@ async fn a_reader_that_takes_nothing_is_cut_off() {
     stream.write_all(GET.as_bytes()).await.expect("written");
     read_until(&mut stream, "xxxx").await;
     server.shutdown.begin();
-    // The answer has no end, and there is an hour to drain: only the timeout ends it.
+    // The response is endless and the drain timeout an hour: only the write timeout ends it.
     server.ended().await;
 }
 
 #[tokio::test]
-async fn a_shutdown_waits_for_open_requests_and_ends_streams() {
-    let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+async fn shutdown_waits_for_requests_and_ends_streams() {
+    let (started, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let slow = {
-        let (asked, go_on) = (asked.clone(), go_on.clone());
+        let (started, release) = (started.clone(), release.clone());
         get(async move || {
-            asked.notify_one();
-            go_on.notified().await;
+            started.notify_one();
+            release.notified().await;
             "done"
         })
     };
@@ -211,21 +211,21 @@ async fn a_shutdown_waits_for_open_requests_and_ends_streams() {
     let mut idle = server.connect().await;
     let mut slow = server.connect().await;
     slow.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
-    within(asked.notified()).await;
+    within(started.notified()).await;
     let mut events = server.connect().await;
     events.write_all(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     read_until(&mut events, "data: one").await;
     server.shutdown.begin();
-    assert!(read_to_end(&mut events).await.ends_with("0\r\n\r\n"), "ended as it should");
+    assert!(read_to_end(&mut events).await.ends_with("0\r\n\r\n"), "a complete response");
     assert_eq!(read_to_end(&mut idle).await, "");
     assert!(!server.served.is_finished());
-    go_on.notify_one();
+    release.notify_one();
     assert!(read_to_end(&mut slow).await.ends_with("done"));
     server.ended().await;
 }
 
 #[tokio::test]
-async fn requests_that_dont_end_are_cut_off_in_the_end() {
+async fn requests_are_aborted_after_the_drain_timeout() {
     let never = || Router::new().route("/", get(std::future::pending::<()>));
     let options = ServerOptions { drain: SHORT, ..patient() };
     let server = Running::start(never(), options).await;

@@ -1,4 +1,4 @@
-//! What the tests of HTTP share.
+//! Helpers for tests of HTTP servers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,8 +61,8 @@ impl Answered {
     }
 }
 
-/// Asks a router without a server.
-pub async fn ask(router: &Router, request: Request<Body>) -> Answered {
+/// Sends a request to a router without a server.
+pub async fn send(router: &Router, request: Request<Body>) -> Answered {
     let (parts, body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
     let body = body.collect().await.expect("a body").to_bytes().to_vec();
     Answered { status: parts.status, headers: parts.headers, body }

@@ -5,10 +5,10 @@ use crate::task::SubmitTask;
 
 fn errors_of(body: Value) -> Vec<(String, String)> {
     match SubmitTask::from_body(body) {
-        Err(BodyError::Fields(faults)) => {
-            faults.into_iter().map(|fault| (fault.field, fault.message)).collect()
+        Err(BodyError::Fields(errors)) => {
+            errors.into_iter().map(|error| (error.field, error.message)).collect()
         }
-        other => panic!("expected field faults, got {other:?}"),
+        other => panic!("expected field errors, got {other:?}"),
     }
 }
 
@@ -42,9 +42,9 @@ fn integer_accepts_any_notation() {
         assert_eq!(ttl(text).expect(text).ttl, 5, "{text}");
     }
     for text in ["5.5", "-5", "1e999", "-1e999", "1e-999", "99999999999999999999", "\"5\"", "[5]"] {
-        let Err(BodyError::Fields(faults)) = ttl(text) else { panic!("{text}") };
-        assert_eq!(faults.len(), 1, "{text}");
-        assert_eq!(faults[0].field, "ttl", "{text}");
+        let Err(BodyError::Fields(errors)) = ttl(text) else { panic!("{text}") };
+        assert_eq!(errors.len(), 1, "{text}");
+        assert_eq!(errors[0].field, "ttl", "{text}");
     }
 }
 
@@ -63,8 +63,8 @@ fn unparsable_value_is_an_error_of_its_field() {
     let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
     for data in [deep.as_str(), "1e999", r#""\ud800""#] {
         let body = format!(r#"{{"description":{data},"ttl":1,"data":{data},"runAt":{data}}}"#);
-        let Err(BodyError::Fields(faults)) = written(&body) else { panic!("{data:.20}") };
-        let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+        let Err(BodyError::Fields(errors)) = written(&body) else { panic!("{data:.20}") };
+        let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["description", "data", "runAt"], "{data:.20}");
     }
 }
@@ -72,8 +72,8 @@ fn unparsable_value_is_an_error_of_its_field() {
 #[test]
 fn duplicate_field_is_an_error() {
     let body = r#"{"ttl":1,"description":"d","data":1,"ttl":2,"x":1,"x":1}"#;
-    let Err(BodyError::Fields(faults)) = written(body) else { panic!("readable") };
-    let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    let Err(BodyError::Fields(errors)) = written(body) else { panic!("readable") };
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
     assert_eq!(fields, ["ttl", "x", "x"]);
 }
 
@@ -103,8 +103,8 @@ fn query_holds_numbers_as_strings() {
 #[test]
 fn every_error_of_a_query_is_reported() {
     let pairs = [("limit", "x"), ("cursor", ""), ("cursor", "2"), ("y", "1")];
-    let Err(BodyError::Fields(faults)) = query(&pairs) else { panic!("readable") };
-    let fields: Vec<&str> = faults.iter().map(|fault| fault.field.as_str()).collect();
+    let Err(BodyError::Fields(errors)) = query(&pairs) else { panic!("readable") };
+    let fields: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
     assert_eq!(fields, ["cursor", "limit", "cursor", "y"]);
     assert!(query(&[("limit", "201")]).is_err());
 }
@@ -113,4 +113,40 @@ fn every_error_of_a_query_is_reported() {
 fn nul_is_rejected() {
     let found = errors_of(json!({"description": "a\0b", "data": 1, "ttl": 1}));
     assert_eq!(found, [("description".into(), "must not contain NUL".into())]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_read_or_rejected(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+    ) {
+        if let Ok(body) = serde_json::from_slice::<JsonBody>(&bytes) {
+            let _ = SubmitTask::from_body(body);
+        }
+    }
+
+    #[test]
+    fn any_field_value_is_read_or_rejected(value in "[\\[\\]{}\",:.0-9eE+\\-a-z\\\\ ]{0,60}") {
+        let body = format!(r#"{{"description":"d","ttl":{value},"data":{value}}}"#);
+        if let Ok(body) = serde_json::from_str::<JsonBody>(&body)
+            && let Ok(task) = SubmitTask::from_body(body)
+        {
+            proptest::prop_assert!(crate::limits::TTL.contains(&task.ttl));
+        }
+    }
+
+    #[test]
+    fn integers_are_read_in_any_notation(ttl in crate::limits::TTL, zeros in 0_usize..5) {
+        for text in [format!("{ttl}"), format!("{ttl}.{}", "0".repeat(zeros + 1)), format!("{ttl}e0")] {
+            let body = format!(r#"{{"description":"d","data":1,"ttl":{text}}}"#);
+            proptest::prop_assert_eq!(written(&body).expect("valid").ttl, ttl);
+        }
+    }
+
+    #[test]
+    fn any_query_is_read_or_rejected(
+        pairs in proptest::collection::vec(("\\PC{0,9}", "\\PC{0,9}"), 0..9),
+    ) {
+        let _ = read_query::<Page>(pairs);
+    }
 }
