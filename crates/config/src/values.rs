@@ -51,8 +51,11 @@ impl Display for EngineUrl {
         let Some((scheme, rest)) = self.expose().split_once("://") else {
             return f.write_str(if self.is_empty() { "" } else { "[hidden]" });
         };
-        let (authority, query) =
-            rest.split_once('?').map_or((rest, false), |(authority, _)| (authority, true));
+        let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // An unescaped ? in the password, or an @ in the query: either may hold the secret.
+        if query.contains('@') {
+            return write!(f, "{scheme}://[hidden]");
+        }
         // The last @ ends the password, which may hold unescaped slashes and @s.
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         write!(f, "{scheme}://")?;
@@ -62,7 +65,7 @@ impl Display for EngineUrl {
             None => write!(f, "{user}@")?,
         }
         f.write_str(host)?;
-        f.write_str(if query { "?[hidden]" } else { "" })
+        f.write_str(if rest.contains('?') { "?[hidden]" } else { "" })
     }
 }
 
@@ -222,6 +225,8 @@ mod tests {
             ("postgres://app:s3/c@r3t@db/m", "postgres://app:[hidden]@db/m"),
             ("amqp://guest@mq", "amqp://guest@mq"),
             ("smtp://h?password=s3cr3t", "smtp://h?[hidden]"),
+            ("amqp://app:s3?c@r3t@mq/", "amqp://[hidden]"),
+            ("smtp://h?password=s3@cr3t", "smtp://[hidden]"),
             ("s3cr3t", "[hidden]"),
             ("", ""),
         ];
