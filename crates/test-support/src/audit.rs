@@ -1,10 +1,10 @@
-//! What holds of every timeline, whatever happened.
+//! Checks that a timeline is a legal history of its task.
 
 use miniapp_tasks::Task;
 use miniapp_types::task::{Event, EventType, Status};
 
-/// Insists that the timeline tells one legal life that led to `task`. `renewals` are changes
-/// that no event tells.
+/// Panics unless the timeline is a legal history of `task`. `renewals` is the number of changes
+/// without an event.
 #[track_caller]
 pub fn check(task: &Task, timeline: &[Event], renewals: u64) {
     if let Err(fault) = find_fault(task, timeline, renewals) {
@@ -12,12 +12,12 @@ pub fn check(task: &Task, timeline: &[Event], renewals: u64) {
     }
 }
 
-/// What keeps the timeline from telling one legal life that led to `task`, if anything
-/// does. `renewals` are changes that no event tells.
+/// Returns an error that names the violated rule unless the timeline is a legal history of
+/// `task`. `renewals` is the number of changes without an event.
 pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), String> {
-    let told = || timeline.iter().map(|event| event.kind).collect::<Vec<_>>();
+    let types = || timeline.iter().map(|event| event.kind).collect::<Vec<_>>();
     let holds = |holds: bool, rule: &str| {
-        if holds { Ok(()) } else { Err(format!("{rule}: {:?}", told())) }
+        if holds { Ok(()) } else { Err(format!("{rule}: {:?}", types())) }
     };
     let mut status = None;
     let mut generation = 1;
@@ -26,7 +26,7 @@ pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), 
         holds(event.task_id == task.id, "it is the task's own")?;
         if after(status, event.kind) != Some(event.status) {
             let event = format!("{:?} to {:?}", event.kind, event.status);
-            return Err(format!("{event} can't follow {status:?} as {number} of {:?}", told()));
+            return Err(format!("{event} can't follow {status:?} as {number} of {:?}", types()));
         }
         status = Some(event.status);
         match event.kind {
@@ -51,8 +51,8 @@ pub fn find_fault(task: &Task, timeline: &[Event], renewals: u64) -> Result<(), 
     holds(is_removed == task.state.deleted, "the removal is the last event")
 }
 
-/// The status after an event, if it can happen then. An end is followed by nothing but a
-/// restart or the removal, so there is one end a generation.
+/// The status after an event, or none if the event is illegal in this status. Only a restart or
+/// the removal follows an end, so each generation has one end.
 fn after(status: Option<Status>, kind: EventType) -> Option<Status> {
     use EventType as E;
     use Status::{Awaiting, Canceled, Executing, Failed, Finished};

@@ -3,19 +3,16 @@
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// A certificate for `localhost` and 127.0.0.1, from an authority of its own. All in PEM.
+/// A certificate for `localhost` and 127.0.0.1 with its authority, in PEM.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// Who signed it: what clients have to trust.
+    /// The authority, which clients have to trust.
     pub authority: String,
-    /// The certificate.
     pub chain: String,
-    /// Its private key.
     pub key: String,
 }
 
 impl Certificate {
-    /// Makes one.
     pub fn for_localhost() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! A collector of spans, as OTLP has it: by gRPC and by HTTP on one port.
+//! An OTLP collector that records spans: gRPC and HTTP on one port.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,15 +30,15 @@ use crate::traces::{Span, Trace, from_otlp};
 /// How the collector behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
-    /// It takes everything.
+    /// Accepts everything.
     Willing,
-    /// It says that it can't now.
+    /// Responds that it is unavailable.
     Unavailable,
-    /// It says that it won't.
+    /// Rejects every request for good.
     Refusing,
-    /// It takes all but so many spans of each request.
+    /// Rejects this number of spans of each request.
     Picky(i64),
-    /// It says nothing for so long, and takes everything then.
+    /// Accepts everything after this delay.
     Slow(Duration),
 }
 
@@ -55,17 +55,15 @@ struct Shared {
     requests: Mutex<VecDeque<Request>>,
 }
 
-/// A request, as far as tests look at it.
+/// The parts of a request that tests check.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its headers.
     pub headers: HeaderMap,
-    /// What it holds.
     pub message: ExportTraceServiceRequest,
 }
 
 impl Collector {
-    /// Starts one that takes everything.
+    /// Starts a collector that accepts everything.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -85,22 +83,21 @@ impl Collector {
         Self { address, shared, serving }
     }
 
-    /// Where it is.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// How it behaves from now on.
+    /// Changes the behaviour.
     pub fn behave(&self, mood: Mood) {
         *self.shared.mood.lock() = mood;
     }
 
-    /// What it was sent so far, taken or not; the oldest may be forgotten.
+    /// The latest requests, accepted or not.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().iter().cloned().collect()
     }
 
-    /// All spans that it has taken so far.
+    /// All accepted spans.
     pub fn spans(&self) -> Vec<Span> {
         self.shared.spans.lock().clone()
     }
@@ -110,16 +107,15 @@ impl Collector {
         Trace::of(id, self.spans())
     }
 
-    /// The trace as soon as it `is_whole` and no span lacks its parent. Each process sends
-    /// its own in its own time, so that an effect may be told before its cause.
+    /// Waits until the trace `is_whole` and every span has its parent. Each process exports in its
+    /// own intervals, so that an effect may arrive before its cause.
     pub async fn trace_when(&self, id: &str, is_whole: impl Fn(&Trace) -> bool) -> Trace {
         self.spans_when(id, |trace| trace.is_tree() && is_whole(trace)).await
     }
 
-    /// What there is of the trace as soon as that is `enough`, though its beginning may be
-    /// told to others.
+    /// Waits until the spans of the trace are `enough`; its root may have been exported elsewhere.
     pub async fn spans_when(&self, id: &str, is_enough: impl Fn(&Trace) -> bool) -> Trace {
-        // Written when it is waited for in vain: as far as it has come by then.
+        // Printed if the wait times out.
         let what = fmt::from_fn(|f| write!(f, "there is more of {}", self.trace(id)));
         eventually(what, async || Some(self.trace(id)).filter(|trace| is_enough(trace))).await
     }
@@ -132,7 +128,7 @@ impl Drop for Collector {
 }
 
 impl Shared {
-    /// Takes a request, or not; answers what it says, and how many spans it left out.
+    /// Handles a request. Returns the gRPC status and the number of rejected spans.
     async fn take(&self, headers: HeaderMap, body: &[u8]) -> Result<i64, Mood> {
         const REMEMBERED: usize = 100;
         let mood = *self.mood.lock();
@@ -176,7 +172,7 @@ async fn take_http(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
     response
 }
 
-/// A unary call: a flag and a length before each message, and the status after it.
+/// A unary call: a flag and a length before each message, and the status in the trailers.
 async fn take_grpc(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     const INVALID_ARGUMENT: &str = "3";
     const UNAVAILABLE: &str = "14";

@@ -1,4 +1,4 @@
-//! HTTP as tests speak it: every answer is read whole and can be asked what it is.
+//! An HTTP client for tests: responses are read completely and checked by methods.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,61 +11,57 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// A client that follows no redirect and waits for no answer forever.
+/// Returns a client with a timeout that follows no redirects.
 ///
-/// Each thread has one: connections belong to the runtime that opened them, and a test
-/// has a thread with a runtime of its own.
+/// Each thread has its own client: a connection belongs to the runtime that opened it, and each
+/// test has a thread with its own runtime.
 pub fn client() -> reqwest::Client {
     thread_local! {
         static CLIENT: reqwest::Client = {
-            // Fails only where one is installed already, and then that one serves.
+            // Fails if a provider is installed already, which is fine.
             let _ = rustls::crypto::ring::default_provider().install_default();
             let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-            client.timeout(PATIENCE).no_proxy().build().expect("a client")
+            client.timeout(TIMEOUT).no_proxy().build().expect("a client")
         };
     }
     CLIENT.with(Clone::clone)
 }
 
-/// An answer, read to its end.
+/// A complete response.
 pub struct Answer {
-    /// What was asked, for messages.
-    asked: String,
-    /// The status.
+    /// The request, for messages.
+    request: String,
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
 #[expect(clippy::return_self_not_must_use, reason = "to insist is often all there is to do")]
 impl Answer {
-    /// The answer to `request`.
     pub async fn to(request: RequestBuilder) -> Self {
         Self::try_to(request).await.expect("an answer")
     }
 
-    /// The answer to `request`, unless the connection or the platform breaks first.
+    /// The answer to `request`, or an error if the connection breaks first.
     pub async fn try_to(request: RequestBuilder) -> reqwest::Result<Self> {
         let (client, request) = request.build_split();
         let request = request?;
-        let asked = format!("{} {}", request.method(), request.url());
+        let line = format!("{} {}", request.method(), request.url());
         let response = client.execute(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Self { asked, status, headers, body: response.bytes().await? })
+        Ok(Self { request: line, status, headers, body: response.bytes().await? })
     }
 
-    /// Insists on a status.
+    /// Panics unless the response has this status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         self
     }
 
-    /// Insists on a problem that is what every problem is, with this code.
+    /// Panics unless the body is a well-formed problem document with this code.
     #[track_caller]
     pub fn expect_problem(self, code: Code) -> Self {
         let problem = self.problem();
@@ -73,7 +69,7 @@ impl Answer {
         self
     }
 
-    /// The problem that it is.
+    /// Parses the body as a problem document.
     #[track_caller]
     pub fn problem(&self) -> Problem {
         assert_eq!(self.header(CONTENT_TYPE.as_str()), "application/problem+json", "{self:?}");
@@ -84,20 +80,19 @@ impl Answer {
         problem
     }
 
-    /// The body.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// A text of the body.
+    /// A string field of the body.
     #[track_caller]
     pub fn text(&self, field: &str) -> String {
         let value = self.json();
         value[field].as_str().unwrap_or_else(|| panic!("no text {field}: {self:?}")).to_owned()
     }
 
-    /// A header, empty where it isn't there.
+    /// A header, or an empty string if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -106,7 +101,7 @@ impl Answer {
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = String::from_utf8_lossy(&self.body);
-        write!(f, "{}: {} {:?} {body}", self.asked, self.status, self.headers)
+        write!(f, "{}: {} {:?} {body}", self.request, self.status, self.headers)
     }
 }
 
@@ -115,7 +110,7 @@ pub fn method(name: &str) -> Method {
     name.parse().expect("a method")
 }
 
-/// A connection on which a test says what no client would.
+/// A raw connection, for bytes that no HTTP client would send.
 pub struct Wire(TcpStream);
 
 impl Wire {
@@ -124,27 +119,27 @@ impl Wire {
         Self::try_to(url).await.expect("a connection")
     }
 
-    /// Connects to the server of `url`, if it lets anybody in.
+    /// Connects to the server of `url`, or fails.
     pub async fn try_to(url: &str) -> std::io::Result<Self> {
         let authority = url.strip_prefix("http://").expect("a URL");
         TcpStream::connect(authority.trim_end_matches('/')).await.map(Self)
     }
 
-    /// Says something.
+    /// Sends bytes.
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.0.write_all(bytes.as_ref()).await
     }
 
-    /// What comes back until the server closes the connection, however it does.
+    /// Reads until the server closes or resets the connection.
     pub async fn hear(&mut self) -> String {
         let mut heard = Vec::new();
         let reading = self.0.read_to_end(&mut heard);
-        // A reset ends it as well; what came before it has been heard.
-        let _ = tokio::time::timeout(PATIENCE, reading).await.expect("the connection ends");
+        // A reset ends it as well; the bytes before it have been read.
+        let _ = tokio::time::timeout(TIMEOUT, reading).await.expect("the connection ends");
         String::from_utf8_lossy(&heard).into_owned()
     }
 
-    /// Whether the connection is open, as far as can be told at once.
+    /// Whether the connection is open, without waiting.
     pub async fn is_open(&mut self) -> bool {
         let mut byte = [0];
         let peeked = tokio::time::timeout(Duration::from_millis(1), self.0.peek(&mut byte)).await;

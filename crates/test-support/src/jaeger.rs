@@ -13,7 +13,7 @@ use crate::http::{Answer, client};
 use crate::ports;
 use crate::traces::{Span, Trace};
 
-/// A running Jaeger, which keeps everything in memory. Dropped, it is killed.
+/// A running Jaeger with storage in memory. Dropping it kills the process.
 pub struct Jaeger {
     child: Child,
     otlp: u16,
@@ -21,7 +21,7 @@ pub struct Jaeger {
     _home: TempDir,
 }
 
-/// The program: what `MINIAPP_JAEGER` names, or `jaeger` on the path.
+/// The program that `MINIAPP_JAEGER` names, or `jaeger` in the `PATH`.
 pub fn program() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("MINIAPP_JAEGER").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
@@ -60,22 +60,22 @@ impl Jaeger {
         jaeger
     }
 
-    /// Where it takes spans, by gRPC.
+    /// The endpoint for spans over gRPC.
     pub fn otlp(&self) -> String {
         format!("http://127.0.0.1:{}", self.otlp)
     }
 
-    /// Where people look at traces.
+    /// The URL of its query API and pages.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.query)
     }
 
-    /// A trace as its newest interface has it.
+    /// A trace by the newest query API.
     pub async fn trace(&self, id: &str) -> Trace {
         let answer = self.get(&format!("/api/v3/traces/{id}")).await;
         let mut spans = Vec::new();
         for of_resource in items(&answer["result"]["resourceSpans"]) {
-            let resource = said(&of_resource["resource"]["attributes"]);
+            let resource = attributes(&of_resource["resource"]["attributes"]);
             for scope in items(&of_resource["scopeSpans"]) {
                 spans.extend(items(&scope["spans"]).map(|span| from_otlp_json(span, &resource)));
             }
@@ -83,7 +83,7 @@ impl Jaeger {
         Trace::of(id, spans)
     }
 
-    /// A trace as its older interface has it, which is the one that its own pages use.
+    /// A trace by the older query API, which Jaeger's own pages use.
     pub async fn trace_of_old(&self, id: &str) -> Trace {
         let answer = self.get(&format!("/api/traces/{id}")).await;
         let trace = &answer["data"][0];
@@ -91,11 +91,11 @@ impl Jaeger {
         Trace::of(id, spans)
     }
 
-    /// The ids of the traces in which some span of `service` says `value` under `key`.
+    /// The ids of traces in which a span of `service` has an attribute `key` with this value.
     pub async fn search(&self, service: &str, key: &str, value: &str) -> Vec<String> {
         let tags = serde_json::json!({ key: value }).to_string();
-        let asked = [("service", service), ("tags", &tags)];
-        let url = Url::parse_with_params(&format!("{}/api/traces", self.url()), asked);
+        let parameters = [("service", service), ("tags", &tags)];
+        let url = Url::parse_with_params(&format!("{}/api/traces", self.url()), parameters);
         let answer = Answer::to(client().get(url.expect("a URL"))).await.expect(200).json();
         items(&answer["data"]).map(|trace| text(&trace["traceID"])).collect()
     }
@@ -108,7 +108,7 @@ impl Jaeger {
 
 impl Drop for Jaeger {
     fn drop(&mut self) {
-        // Gone already, or not to be helped.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -150,7 +150,7 @@ exporters:
     )
 }
 
-fn from_otlp_json(span: &Value, resource: &Said) -> Span {
+fn from_otlp_json(span: &Value, resource: &Attributes) -> Span {
     Span {
         service: resource.get("service.name").cloned().unwrap_or_default(),
         trace: text(&span["traceId"]),
@@ -164,7 +164,7 @@ fn from_otlp_json(span: &Value, resource: &Said) -> Span {
         start: text(&span["startTimeUnixNano"]).parse().unwrap_or_default(),
         end: text(&span["endTimeUnixNano"]).parse().unwrap_or_default(),
         failed: span["status"]["code"] == 2,
-        said: said(&span["attributes"]),
+        attributes: attributes(&span["attributes"]),
         resource: resource.clone(),
         links: items(&span["links"]).map(|link| text(&link["spanId"])).collect(),
     }
@@ -173,9 +173,9 @@ fn from_otlp_json(span: &Value, resource: &Said) -> Span {
 fn from_jaeger_json(span: &Value, processes: &Value) -> Span {
     let process = &processes[text(&span["processID"])];
     let tags = |tags: &Value| {
-        items(tags).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect::<Said>()
+        items(tags).map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect::<Attributes>()
     };
-    let said = tags(&span["tags"]);
+    let attributes = tags(&span["tags"]);
     let references = |kind: &str| {
         let of_kind = items(&span["references"]).filter(move |other| other["refType"] == *kind);
         of_kind.map(|other| text(&other["spanID"])).collect::<Vec<_>>()
@@ -188,7 +188,7 @@ fn from_jaeger_json(span: &Value, processes: &Value) -> Span {
         id: text(&span["spanID"]),
         parent: references("CHILD_OF").into_iter().next().unwrap_or_default(),
         name: text(&span["operationName"]),
-        kind: match said.get("span.kind").map(String::as_str) {
+        kind: match attributes.get("span.kind").map(String::as_str) {
             Some("server") => SpanKind::Server,
             Some("client") => SpanKind::Client,
             Some("producer") => SpanKind::Producer,
@@ -197,21 +197,21 @@ fn from_jaeger_json(span: &Value, processes: &Value) -> Span {
         },
         start: start * 1000,
         end: (start + took) * 1000,
-        failed: said.get("error").is_some_and(|error| error == "true"),
-        said,
+        failed: attributes.get("error").is_some_and(|error| error == "true"),
+        attributes,
         resource: tags(&process["tags"]),
         links: references("FOLLOWS_FROM"),
     }
 }
 
-type Said = std::collections::BTreeMap<String, String>;
+type Attributes = std::collections::BTreeMap<String, String>;
 
-fn said(attributes: &Value) -> Said {
-    let pair = |said: &Value| {
-        let value = said["value"].as_object().and_then(|value| value.values().next());
-        (text(&said["key"]), value.map(text).unwrap_or_default())
+fn attributes(list: &Value) -> Attributes {
+    let pair = |attribute: &Value| {
+        let value = attribute["value"].as_object().and_then(|value| value.values().next());
+        (text(&attribute["key"]), value.map(text).unwrap_or_default())
     };
-    items(attributes).map(pair).collect()
+    items(list).map(pair).collect()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

@@ -1,4 +1,4 @@
-//! What tests of more than one crate need.
+//! Servers, faults, platforms and conformance suites that tests of several crates share.
 
 pub mod audit;
 pub mod certificate;
@@ -11,6 +11,7 @@ pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod rabbit;
+mod scratch;
 pub mod smtp;
 mod store;
 pub mod task;
@@ -18,4 +19,4 @@ pub mod traces;
 mod wait;
 
 pub use store::{MemoryStore, Row};
-pub use wait::{PATIENCE, eventually};
+pub use wait::{TIMEOUT, eventually};

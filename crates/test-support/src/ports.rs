@@ -3,15 +3,14 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that systems give to clients: a test with thousands of connections
-/// would soon have one of those itself.
+/// Below the ephemeral ports: a test with thousands of connections would use those up.
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// Returns a port of 127.0.0.1 without a listener.
 pub fn free() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run side by side begin far from one another.
+    // Concurrent test processes begin far from each other.
     let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(COUNT));
     let begin = begin.expect("below COUNT");
     for _ in 0..COUNT {

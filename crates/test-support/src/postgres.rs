@@ -1,4 +1,4 @@
-//! A PostgreSQL server of one's own.
+//! PostgreSQL servers for tests.
 
 mod install;
 
@@ -21,19 +21,18 @@ use tokio::sync::OnceCell;
 
 use self::install::Install;
 use crate::certificate::Certificate;
-use crate::ports;
+use crate::{ports, scratch};
 
-/// How long a server may take to start; after a crash it reads its log first.
-const START: Duration = Duration::from_mins(1);
-/// How often it is asked meanwhile.
-const ASK_EVERY: Duration = Duration::from_millis(20);
-/// The superuser, by whom tests connect.
+/// A server that recovers from a crash takes longer to start.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The superuser, which tests connect as.
 const USER: &str = "postgres";
-/// Its password over TCP. In a URL it has to be escaped.
+/// Its password over TCP, with characters that a URL has to escape.
 const PASSWORD: &str = "pass/word@1";
 const ESCAPED_PASSWORD: &str = "pass%2Fword%401";
-/// Runs the server until its own input ends, which it does with the process that holds
-/// the other side, however that ends. Then the files go too, unless `keep` was said.
+/// Runs the server until the guard's standard input is closed, which also happens when the test
+/// process dies. It then removes the files, unless it has read `keep`.
 const GUARD: &str = r#"
 directory=$1; shift
 "$@" >>"$directory/log" 2>&1 &
@@ -44,16 +43,16 @@ wait "$server"
 [ "$word" = keep ] || rm -rf -- "$directory"
 "#;
 
-/// What a commit is worth to a server.
+/// What a committed transaction survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Survives the loss of power, as in production: for benchmarks.
+    /// A power failure, as in production. For benchmarks.
     Power,
-    /// Survives the end of the server: for tests, which it makes faster.
+    /// A crash of the server. Faster, for tests.
     Crash,
 }
 
-/// A server in a scratch directory, on a free port, that ends with its owner.
+/// A server in a temporary directory, on a free port. Dropping it stops the server.
 pub struct Server {
     install: Install,
     directory: PathBuf,
@@ -75,10 +74,10 @@ impl Server {
         Self::start(Durability::Crash, settings).await.expect("a server")
     }
 
-    /// Starts a server with `settings` of the form `NAME=VALUE` over ours.
+    /// Starts a server. `settings` have the form `NAME=VALUE` and override the default ones.
     pub async fn start(durability: Durability, settings: &[&str]) -> Result<Self> {
         let install = Install::find()?;
-        let directory = tempfile::Builder::new().prefix("miniapp-postgres-").tempdir()?.keep();
+        let directory = scratch::directory("miniapp-postgres-")?.keep();
         let mut all = vec![
             "listen_addresses=127.0.0.1".to_owned(),
             format!("unix_socket_directories={}", directory.display()),
@@ -102,14 +101,14 @@ impl Server {
         Ok(server)
     }
 
-    /// The URL of a new, empty database.
+    /// Creates a database and returns its URL.
     pub async fn database(&self) -> Result<EngineUrl> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.execute(USER, &format!("CREATE DATABASE {name}")).await?;
         Ok(self.url(&name))
     }
 
-    /// What a store's configuration says for a new, empty database.
+    /// Creates a database and returns the configuration of a store for it.
     pub async fn settings(&self) -> Result<Database> {
         let url = self.database().await?;
         Ok(Database { url, synchronous: Synchronous::Full, connections: 4 })
@@ -121,20 +120,19 @@ impl Server {
         EngineUrl::new(format!("postgres://{USER}:{ESCAPED_PASSWORD}@127.0.0.1:{port}/{name}"))
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The server's first process, the parent of its others.
+    /// The postmaster, the parent of the other processes.
     pub fn pid(&self) -> Result<Pid> {
         let file = fs::read_to_string(self.data().join("postmaster.pid"))?;
         let line = file.lines().next().context("an empty file")?;
         Pid::from_raw(line.parse()?).context("it isn't running")
     }
 
-    /// A program of PostgreSQL that finds the database `name` by its environment, as
-    /// someone who may do everything.
+    /// A client program of PostgreSQL for the database `name`, as superuser.
     pub fn program(&self, program: &str, name: &str) -> Command {
         let mut command = Command::new(self.install.binary(program));
         command
@@ -145,14 +143,14 @@ impl Server {
         command
     }
 
-    /// Runs statements in the database `name`, as someone who may do everything.
+    /// Runs statements in the database `name`, as superuser.
     pub async fn execute(&self, name: &str, statements: &str) -> Result<()> {
         let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
         self.connect(name).await?.execute(statements).await?;
         Ok(())
     }
 
-    /// A connection to the database `name`, as someone who may do everything.
+    /// Connects to the database `name`, as superuser.
     pub async fn connect(&self, name: &str) -> Result<PgConnection> {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(&self.directory)
@@ -163,8 +161,8 @@ impl Server {
         Ok(options.connect().await?)
     }
 
-    /// Ends it as a crash would: what was under way is lost, clients lose their
-    /// connections. It can be [resumed](Self::resume).
+    /// Crashes the server: open transactions and connections are lost. It can be
+    /// [resumed](Self::resume).
     pub fn crash(&self) -> Result<()> {
         let Some(mut guard) = self.guard.lock().take() else { bail!("it isn't running") };
         let mut input = guard.stdin.take().context("the guard has no input")?;
@@ -174,7 +172,7 @@ impl Server {
         Ok(())
     }
 
-    /// Starts it where it was left, and waits until it can be used.
+    /// Starts the stopped server and waits until it accepts connections.
     pub async fn resume(&self) -> Result<()> {
         ensure!(self.guard.lock().is_none(), "it is running");
         let mut command = Command::new("sh");
@@ -193,34 +191,34 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         *self.guard.lock() = Some(command.spawn().context("can't start a shell")?);
-        let late = Instant::now() + START;
+        let late = Instant::now() + START_TIMEOUT;
         loop {
             match self.connect(USER).await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > late => {
                     let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-                    return Err(error.context(format!("PostgreSQL doesn't start:\n{log}")));
+                    return Err(error.context(format!("PostgreSQL does not start:\n{log}")));
                 }
-                Err(_) => tokio::time::sleep(ASK_EVERY).await,
+                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    /// Crashes it and starts it again.
+    /// Crashes the server and starts it again.
     pub async fn restart(&self) -> Result<()> {
         self.crash()?;
         self.resume().await
     }
 
-    /// Crashes it and starts it as a standby, which answers and takes no writes until
-    /// somebody says `SELECT pg_promote()`.
+    /// Crashes the server and starts it as a standby, which rejects writes until
+    /// `SELECT pg_promote()`.
     pub async fn stand_by(&self) -> Result<()> {
         self.crash()?;
         self.put("standby.signal", "")?;
         self.resume().await
     }
 
-    /// From now on it wants TLS over TCP, for which it shows `certificate`.
+    /// Requires TLS over TCP from now on, with `certificate`.
     pub async fn want_tls(&self, certificate: &Certificate) -> Result<()> {
         const WHO: &str = "local all all trust\nhostssl all all all scram-sha-256\n";
         self.put("server.crt", &certificate.chain)?;
@@ -234,7 +232,7 @@ impl Server {
     fn put(&self, name: &str, text: &str) -> Result<()> {
         let path = self.data().join(name);
         fs::write(&path, text)?;
-        // A key that others may read isn't used.
+        // The server rejects a key that others can read.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         self.install.give(&path)
     }
@@ -266,7 +264,6 @@ impl Server {
         Ok(())
     }
 
-    /// Where its files are.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

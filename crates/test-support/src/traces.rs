@@ -1,4 +1,4 @@
-//! What has to be true of a trace, whoever kept it.
+//! Traces from any backend, and checks that hold for all of them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
@@ -8,74 +8,66 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-/// How far a span may lie outside of what caused it: times are told in microseconds by some
-/// and in nanoseconds by others.
+/// How far a span may exceed its parent: some backends report microseconds, others nanoseconds.
 const ROUNDED: u64 = 1_000;
 
-/// A span, as far as tests look at it.
+/// The parts of a span that tests check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// `service.name`.
     pub service: String,
-    /// The trace's id in hexadecimal digits.
+    /// The id of the trace, in hexadecimal digits.
     pub trace: String,
-    /// Its own.
     pub id: String,
-    /// Its parent's, empty where it has none.
+    /// The id of the parent, or empty.
     pub parent: String,
-    /// What it was.
     pub name: String,
-    /// Its role.
     pub kind: SpanKind,
-    /// When it began, in nanoseconds since 1970.
+    /// The start, in nanoseconds since 1970.
     pub start: u64,
-    /// When it ended.
     pub end: u64,
-    /// Whether it failed.
     pub failed: bool,
-    /// What it says, values as texts.
-    pub said: BTreeMap<String, String>,
-    /// What its process says.
+    /// The attributes, with values as text.
+    pub attributes: BTreeMap<String, String>,
+    /// The attributes of the resource.
     pub resource: BTreeMap<String, String>,
-    /// The ids of the spans that it is linked to.
+    /// The ids of linked spans.
     pub links: Vec<String>,
 }
 
 impl Span {
-    /// What it says under `key`, empty where it says nothing.
-    pub fn says(&self, key: &str) -> &str {
-        self.said.get(key).map_or("", String::as_str)
+    /// The attribute `key`, or an empty string.
+    pub fn attribute(&self, key: &str) -> &str {
+        self.attributes.get(key).map_or("", String::as_str)
     }
 }
 
-/// The spans of a trace in the order of their beginnings.
+/// The spans of a trace in the order of their start.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Its id.
     pub id: String,
-    /// They.
     pub spans: Vec<Span>,
 }
 
 impl Trace {
-    /// Those of `spans` that belong to the trace.
+    /// Selects the spans that belong to the trace.
     pub fn of(id: &str, spans: impl IntoIterator<Item = Span>) -> Self {
         let mut spans: Vec<Span> = spans.into_iter().filter(|span| span.trace == id).collect();
         spans.sort_by_key(|span| (span.start, u64::MAX - span.end));
         Self { id: id.to_owned(), spans }
     }
 
-    /// All spans of a name.
+    /// All spans with this name.
     pub fn named<'t>(&'t self, name: &str) -> impl Iterator<Item = &'t Span> {
         self.spans.iter().filter(move |span| span.name == name)
     }
 
-    /// How many spans there are of a name.
+    /// The number of spans with this name.
     pub fn count(&self, name: &str) -> usize {
         self.named(name).count()
     }
 
-    /// The only span of a name.
+    /// The only span with this name.
     #[track_caller]
     pub fn only<'t>(&'t self, name: &str) -> &'t Span {
         let mut named = self.named(name);
@@ -85,12 +77,12 @@ impl Trace {
         }
     }
 
-    /// The parent of a span, if it has one.
+    /// The parent of a span.
     pub fn parent(&self, span: &Span) -> Option<&Span> {
         self.spans.iter().find(|other| other.id == span.parent)
     }
 
-    /// The spans below a span, in their order.
+    /// The children of a span, in the order of their start.
     pub fn children(&self, span: &Span) -> impl Iterator<Item = &Span> {
         let mut below: Vec<&Span> =
             self.spans.iter().filter(|other| other.parent == span.id).collect();
@@ -98,7 +90,7 @@ impl Trace {
         below.into_iter()
     }
 
-    /// Whether it has a beginning, and each other span has a parent.
+    /// Whether there is one root, and every other span has its parent.
     pub fn is_tree(&self) -> bool {
         let ids: HashSet<&str> = self.spans.iter().map(|span| span.id.as_str()).collect();
         let mut parents = self.spans.iter().map(|span| span.parent.as_str());
@@ -106,11 +98,10 @@ impl Trace {
             && parents.all(|parent| parent.is_empty() || ids.contains(parent))
     }
 
-    /// Insists that it is one tree, that no id is there twice, that links lead to spans that
-    /// are there and aren't parents, and that nothing begins before what caused it or ends
-    /// before it begins.
+    /// Panics unless the spans form one tree with unique ids, links lead to existing spans that are
+    /// not parents, and no span starts before its cause or ends before its start.
     #[track_caller]
-    pub fn expect_sound(&self) {
+    pub fn expect_valid(&self) {
         let ids: HashSet<&str> = self.spans.iter().map(|span| span.id.as_str()).collect();
         assert_eq!(ids.len(), self.spans.len(), "an id is there twice: {self}");
         let roots = self.spans.iter().filter(|span| span.parent.is_empty()).count();
@@ -134,12 +125,12 @@ impl Trace {
         }
     }
 
-    /// Whether two moments are the same, as exactly as they are told.
+    /// Whether two times are equal within the precision of backends.
     pub fn is_same(one: u64, other: u64) -> bool {
         one.abs_diff(other) <= 2 * ROUNDED
     }
 
-    /// Insists that these spans, each of which has to end before the next one begins, did so.
+    /// Panics unless each of these spans ends before the next one starts.
     #[track_caller]
     pub fn expect_in_order(&self, spans: &[&Span]) {
         for pair in spans.windows(2) {
@@ -153,9 +144,8 @@ impl Trace {
         }
     }
 
-    /// Which share of the time between two moments some span explains. Those that have
-    /// others below them don't count, lest the whole be explained by itself; requests do,
-    /// whose own work has no other name.
+    /// The share of an interval that spans cover. Spans with children do not count, because the root
+    /// would cover everything; requests do, because their own work has no other span.
     #[expect(clippy::cast_precision_loss, reason = "a share needs no last digits")]
     pub fn explained(&self, from: u64, to: u64) -> f64 {
         let parents: HashSet<&str> = self.spans.iter().map(|span| span.parent.as_str()).collect();
@@ -176,7 +166,7 @@ impl Trace {
 }
 
 impl fmt::Display for Trace {
-    /// As a tree, with the times in microseconds from its beginning on.
+    /// A tree with times in microseconds since the start.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let begin = self.spans.iter().map(|span| span.start).min().unwrap_or_default();
         writeln!(f, "trace {}", self.id)?;
@@ -212,7 +202,7 @@ pub fn from_otlp(request: &ExportTraceServiceRequest) -> Vec<Span> {
     let mut spans = Vec::new();
     for of_resource in &request.resource_spans {
         let resource = of_resource.resource.as_ref();
-        let resource = said(resource.map_or(&[], |resource| &resource.attributes));
+        let resource = attributes(resource.map_or(&[], |resource| &resource.attributes));
         for span in of_resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
             spans.push(Span {
                 service: resource.get("service.name").cloned().unwrap_or_default(),
@@ -224,7 +214,7 @@ pub fn from_otlp(request: &ExportTraceServiceRequest) -> Vec<Span> {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 failed: span.status.as_ref().is_some_and(|status| status.code == 2),
-                said: said(&span.attributes),
+                attributes: attributes(&span.attributes),
                 resource: resource.clone(),
                 links: span.links.iter().map(|link| hexadecimal(&link.span_id)).collect(),
             });
@@ -233,8 +223,8 @@ pub fn from_otlp(request: &ExportTraceServiceRequest) -> Vec<Span> {
     spans
 }
 
-fn said(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    attributes.iter().map(|said| (said.key.clone(), text(said.value.as_ref()))).collect()
+fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
+    list.iter().map(|pair| (pair.key.clone(), text(pair.value.as_ref()))).collect()
 }
 
 fn text(value: Option<&AnyValue>) -> String {
@@ -253,7 +243,7 @@ fn text(value: Option<&AnyValue>) -> String {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String can't fail.
+        // Writing to a String never fails.
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -274,7 +264,7 @@ mod tests {
             start,
             end,
             failed: false,
-            said: BTreeMap::new(),
+            attributes: BTreeMap::new(),
             resource: BTreeMap::new(),
             links: Vec::new(),
         }
@@ -297,13 +287,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "is an orphan")]
     fn orphans_are_found() {
-        Trace::of("t", [span("a", "", 0, 1), span("b", "gone", 0, 1)]).expect_sound();
+        Trace::of("t", [span("a", "", 0, 1), span("b", "gone", 0, 1)]).expect_valid();
     }
 
     #[test]
     #[should_panic(expected = "begins before what caused it")]
     fn effects_before_causes_are_found() {
         let spans = [span("a", "", 5_000, 9_000), span("b", "a", 3_000, 9_000)];
-        Trace::of("t", spans).expect_sound();
+        Trace::of("t", spans).expect_valid();
     }
 }

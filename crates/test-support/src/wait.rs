@@ -1,24 +1,22 @@
-//! Waiting for what has to happen, without guessing how long it takes.
+//! Waiting for a condition.
 
 use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// What hasn't happened by then never will: generous, because it is spent by tests alone
-/// that fail.
-pub const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(20);
+/// Generous, because only failing tests wait this long.
+pub const TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks again and again until there is an answer, and gives it. Panics with `what` should
-/// there never be one.
-pub async fn eventually<T>(what: impl Display, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+/// Polls until `poll` returns a value, and returns it. Panics with `what` after [`TIMEOUT`].
+pub async fn eventually<T>(what: impl Display, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(value) = poll().await {
+            return value;
         }
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        sleep(PAUSE).await;
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -9,7 +9,7 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use miniapp_broker::{Broker, BrokerError, Consumer, Delivery, Message, Queue, RabbitBroker};
 use miniapp_config::EngineUrl;
 use miniapp_test_support::rabbit::Server;
-use miniapp_test_support::{PATIENCE, eventually};
+use miniapp_test_support::{TIMEOUT, eventually};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -47,7 +47,7 @@ async fn next(consumer: &mut dyn Consumer) -> Delivery {
 }
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
+    timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 /// Waits until the broker is available.

@@ -98,8 +98,8 @@ async fn spans_arrive_by_every_protocol_and_packing() {
                 spans.iter().map(|span| (span.service.as_str(), span.name.as_str())).collect();
             told.sort_unstable();
             assert_eq!(told, [("api", "one"), ("api", "three"), ("worker", "two")]);
-            assert_eq!(spans[0].says("key"), "value");
-            assert!(!spans[0].said.contains_key("service.name"), "it is the resource's");
+            assert_eq!(spans[0].attribute("key"), "value");
+            assert!(!spans[0].attributes.contains_key("service.name"), "it is the resource's");
             let headers = &collector.requests()[0].headers;
             assert_eq!(headers["authorization"], "Bearer abc", "{protocol}");
             assert_eq!(headers["x-tenant"], "t", "{protocol}");

@@ -1,19 +1,18 @@
-//! What a platform runs on.
+//! The stores and brokers under a platform.
 
 use super::Program;
 use crate::postgres::Server;
 
-/// The engines under a platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Engines {
-    /// A file, and messages within the process.
+    /// SQLite and the in-process broker.
     Embedded,
-    /// A database in PostgreSQL, and messages within the process.
+    /// PostgreSQL and the in-process broker.
     Postgres,
 }
 
 impl Program {
-    /// Runs it on `engines`, with nothing stored there yet.
+    /// Uses `engines` with an empty store.
     #[must_use]
     pub async fn on(self, engines: Engines) -> Self {
         match engines {
@@ -26,7 +25,7 @@ impl Program {
     }
 }
 
-/// Makes a test for each set of engines of every function that it names. They take the
+/// Defines a test per set of engines for each of these functions, which take the
 /// [`Engines`](crate::platform::Engines).
 #[macro_export]
 macro_rules! on_all_engines {

@@ -1,4 +1,4 @@
-//! A process, and what it says.
+//! A child process and its output.
 
 use std::io::Read;
 use std::process::{Child, ExitStatus};
@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::Program;
 use crate::http::{self, Answer};
-use crate::{PATIENCE, eventually};
+use crate::{TIMEOUT, eventually};
 
-/// A running program. Dropped, it is killed.
+/// A running program. Dropping it kills the process.
 pub(super) struct Process {
     name: String,
     child: Child,
@@ -34,10 +34,10 @@ impl Process {
         }
     }
 
-    /// Waits until its admin listener at `url` says that it is ready.
+    /// Waits until the admin listener at `url` reports that it is ready.
     pub async fn until_ready(&mut self, url: &str) {
         let ready = format!("{url}/readyz");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.has_ended() {
                 panic!("{} ended with {status}: {}", self.name, self.output());
@@ -58,12 +58,10 @@ impl Process {
         format!("{}{}", self.stdout.text(), self.stderr.text())
     }
 
-    /// What it has written to its standard output.
     pub fn shown(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has written to its standard error.
     pub fn log(&self) -> String {
         self.stderr.text()
     }
@@ -72,12 +70,12 @@ impl Process {
         kill_process(self.pid(), signal).expect("it runs");
     }
 
-    /// How it has ended, if it has.
+    /// The exit status, if it has exited.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it exits.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
         let ended = async || child.try_wait().expect("a child");
@@ -90,7 +88,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Gone already, or not to be helped.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -99,7 +97,7 @@ impl Drop for Process {
     }
 }
 
-/// What a process writes, read all the time so that it never waits for a reader.
+/// The output of a process, read continuously so that its pipe never fills.
 struct Captured {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -123,7 +121,7 @@ impl Captured {
         String::from_utf8_lossy(&self.bytes.lock()).into_owned()
     }
 
-    /// Waits for the last byte of a process that has ended.
+    /// Waits for the last byte of a process that has exited.
     fn finish(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("no panic");

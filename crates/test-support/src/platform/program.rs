@@ -1,4 +1,4 @@
-//! The program, with settings and files of its own.
+//! The program with its own settings and files.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,33 +14,30 @@ use super::Platform;
 use super::skew;
 use crate::ports;
 
-/// The file with the certificates that programs trust, where the system has no usual one.
+/// Names the trusted certificates on systems without a usual place for them.
 const ROOTS: &str = "SSL_CERT_FILE";
 
-/// A way to run the program: which file, and with what settings. Its clones share one
-/// home, with the data directory in it.
+/// How to run the program: its binary and settings. Clones share a home directory, which contains
+/// the data directory.
 #[derive(Clone, Debug)]
 pub struct Program {
     binary: PathBuf,
     home: Arc<TempDir>,
     environment: BTreeMap<String, String>,
-    is_deaf_to_file_limits: bool,
+    ignores_file_limits: bool,
 }
 
-/// What a command of the program came to.
+/// The outcome of a command of the program.
 #[derive(Debug)]
 pub struct Finished {
-    /// How it ended.
     pub status: ExitStatus,
-    /// Its result.
     pub stdout: String,
-    /// What it said about it.
     pub stderr: String,
 }
 
 impl Program {
-    /// Runs `binary` in a home of its own, on free ports, without limits by address: all
-    /// tests come from one.
+    /// Runs `binary` in its own home directory, on free ports, without limits per IP address, because
+    /// all tests have the same address.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let home = Arc::new(tempfile::tempdir().expect("a directory"));
         let data = home.path().join("data");
@@ -48,7 +45,7 @@ impl Program {
             binary: binary.into(),
             home,
             environment: BTreeMap::new(),
-            is_deaf_to_file_limits: false,
+            ignores_file_limits: false,
         };
         let [auth, api, admin] = [(); 3].map(|()| format!("127.0.0.1:{}", ports::free()));
         program
@@ -60,28 +57,26 @@ impl Program {
             .set("limits.per_ip", 0)
     }
 
-    /// Changes a setting.
     #[must_use]
     pub fn set(self, key: &str, value: impl Display) -> Self {
         self.set_variable(&variable_of(key), value)
     }
 
-    /// Changes a variable of the environment.
+    /// Changes an environment variable.
     #[must_use]
     pub fn set_variable(mut self, name: &str, value: impl Display) -> Self {
         self.environment.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Makes the program see a limit to the size of its files as an error of the write,
-    /// not as a signal that ends it.
+    /// Makes a limit of the file size fail the write instead of killing the program by SIGXFSZ.
     #[must_use]
-    pub fn deaf_to_file_limits(mut self) -> Self {
-        self.is_deaf_to_file_limits = true;
+    pub fn with_file_limits_as_errors(mut self) -> Self {
+        self.ignores_file_limits = true;
         self
     }
 
-    /// Makes the program's machine see a time of day that is ahead by `seconds`.
+    /// Moves the system clock of the program ahead by `seconds`.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn ahead_by(self, seconds: i64) -> Self {
@@ -94,12 +89,12 @@ impl Program {
         self.launch().ready().await
     }
 
-    /// Starts the platform, which may not get [ready](Platform::ready) for a while.
+    /// Starts the platform without waiting until it is [ready](Platform::ready).
     pub fn launch(&self) -> Platform {
         Platform::launch(self)
     }
 
-    /// Another program that lies beside this one, with the same home and settings.
+    /// Another program in the same folder, with the same home and settings.
     #[must_use]
     pub(super) fn beside(&self, name: &str) -> Self {
         let binary = self.binary.with_file_name(name);
@@ -107,32 +102,29 @@ impl Program {
         Self { binary, ..self.clone() }
     }
 
-    /// Its home directory.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Where the platform keeps its files.
     pub fn data_dir(&self) -> PathBuf {
         self.setting("data_dir").into()
     }
 
-    /// The environment that the program gets, and nothing else of this one's.
+    /// The whole environment of the program.
     pub fn environment(&self) -> impl Iterator<Item = (String, String)> {
         let path = std::env::var("PATH").unwrap_or_default();
         let home = self.home().display().to_string();
         let common = [("PATH".to_owned(), path), ("HOME".to_owned(), home)];
-        // Where certificates are, on a machine that has them at no usual place.
+        // Needed on systems without a usual place for certificates.
         let roots = std::env::var(ROOTS).ok().map(|file| (ROOTS.to_owned(), file));
         common.into_iter().chain(roots).chain(self.environment.clone())
     }
 
-    /// The file.
     pub fn binary(&self) -> &Path {
         &self.binary
     }
 
-    /// Runs a command of the program to its end.
+    /// Runs a command of the program until it exits.
     pub async fn run(&self, arguments: &[&str]) -> Finished {
         let child = self.spawn(arguments);
         let waited = tokio::task::spawn_blocking(|| child.wait_with_output());
@@ -146,7 +138,7 @@ impl Program {
     }
 
     pub(super) fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = if self.is_deaf_to_file_limits {
+        let mut command = if self.ignores_file_limits {
             let mut shell = Command::new("sh");
             shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(&self.binary);
             shell
@@ -164,7 +156,7 @@ impl Program {
         command.spawn().expect("the program starts")
     }
 
-    /// A setting that was changed, as text.
+    /// The value of a changed setting.
     pub fn setting(&self, key: &str) -> &str {
         &self.environment[&variable_of(key)]
     }

@@ -1,4 +1,4 @@
-//! The platform as separate processes.
+//! The platform as a process per service.
 
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -14,29 +14,26 @@ use crate::eventually;
 use crate::http::{Answer, client};
 use crate::ports;
 
-/// Services as processes of their own, on one database and one broker.
+/// Services in separate processes, with one database and one broker.
 pub struct Separate {
     program: Program,
-    /// Auth.
     pub auth: Service,
-    /// Replicas of the API.
     pub apis: Vec<Service>,
-    /// Workers.
     pub workers: Vec<Service>,
 }
 
-/// A service in a process of its own.
+/// A service in its own process.
 pub struct Service {
     program: Program,
     process: Process,
     listen: &'static str,
-    /// What its processes of before have logged.
+    /// The log of its earlier processes.
     logged: String,
 }
 
 impl Separate {
-    /// Starts them with the settings of `program`, all at once, and waits until they are
-    /// ready. Their binaries lie beside that of `program`.
+    /// Starts all services with the settings of `program` and waits until they are ready. Their
+    /// binaries are in the same folder as that of `program`.
     pub async fn start(program: &Program, apis: usize, workers: usize) -> Self {
         let mut separate = Self::launch(program, apis, workers);
         let services = separate.services().map(Service::until_ready);
@@ -44,13 +41,13 @@ impl Separate {
         separate
     }
 
-    /// Starts them and waits for nothing.
+    /// Starts all services without waiting.
     pub fn launch(program: &Program, apis: usize, workers: usize) -> Self {
         Self::launch_each(program, apis, workers, |program, _, _| program)
     }
 
-    /// Starts them and waits for nothing. `own` makes of the settings of all those of one,
-    /// by its name (`auth`, `api` or `worker`) and its number among those, from 0 on.
+    /// Starts all services without waiting. `own` changes the settings of one of them by its name
+    /// (`auth`, `api` or `worker`) and its index.
     pub fn launch_each(
         program: &Program,
         apis: usize,
@@ -67,16 +64,15 @@ impl Separate {
         }
     }
 
-    /// All of them.
     pub fn services(&mut self) -> impl Iterator<Item = &mut Service> {
         [&mut self.auth].into_iter().chain(&mut self.apis).chain(&mut self.workers)
     }
 
-    /// Makes an account from nothing and signs in, at the first API.
+    /// Registers an account and signs in, at the first API.
     pub async fn sign_up(&self, login: &str) -> User {
         let code = async |email: &str| {
-            let asked = client().post(format!("{}/send-verification-code", self.auth.url()));
-            Answer::to(asked.json(&json!({ "email": email }))).await.expect(202);
+            let request = client().post(format!("{}/send-verification-code", self.auth.url()));
+            Answer::to(request.json(&json!({ "email": email }))).await.expect(202);
             eventually("the code has come", async || {
                 let mail = self.program.run(&["mail", "--code", "--to", email]).await;
                 mail.status.success().then(|| mail.stdout.trim().to_owned())
@@ -86,7 +82,7 @@ impl Separate {
         User::sign_up(self.auth.url(), self.apis[0].url(), login, code).await
     }
 
-    /// The same user at each API.
+    /// The user as a client of each API.
     pub fn everywhere(&self, user: &User) -> Vec<User> {
         self.apis.iter().map(|api| user.at(&api.url())).collect()
     }
@@ -97,82 +93,73 @@ impl Service {
         let listens =
             |key, program: Program| program.set(key, format_args!("127.0.0.1:{}", ports::free()));
         let program = listens("admin.listen", program);
-        // The others have to know where auth is, so it has its place already.
+        // The other services need the address of auth.
         let program = if listen == "api.listen" { listens(listen, program) } else { program };
         Self { process: Process::start(&program), program, listen, logged: String::new() }
     }
 
-    /// Waits until it says that it is ready.
     pub async fn until_ready(&mut self) {
         self.process.until_ready(&self.program.url("admin.listen")).await;
     }
 
-    /// Where it listens.
     pub fn url(&self) -> String {
         self.program.url(self.listen)
     }
 
-    /// The process.
     pub fn pid(&self) -> Pid {
         self.process.pid()
     }
 
-    /// Where its admin listener is.
     pub fn admin(&self) -> SocketAddr {
         self.program.setting("admin.listen").parse().expect("an address")
     }
 
-    /// A request to its admin listener.
-    pub fn ask_admin(&self, path: &str) -> RequestBuilder {
+    pub fn admin_request(&self, path: &str) -> RequestBuilder {
         client().get(format!("{}{path}", self.program.url("admin.listen")))
     }
 
-    /// What it has logged so far, before it was started again too.
+    /// Its log, including that of earlier processes.
     pub fn log(&self) -> String {
         format!("{}{}", self.logged, self.process.log())
     }
 
-    /// Waits until it has logged `text`: what it logs may come a little after what it does.
-    pub async fn until_it_says(&self, text: &str) {
-        let said = async || self.log().contains(text).then_some(());
-        eventually(&format!("{text:?} is logged"), said).await;
+    /// Waits until it has logged `text`. A log line may arrive after its effect.
+    pub async fn until_logged(&self, text: &str) {
+        let logged = async || self.log().contains(text).then_some(());
+        eventually(&format!("{text:?} is logged"), logged).await;
     }
 
-    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
 
-    /// How its process has ended, if it has.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.process.has_ended()
     }
 
-    /// Waits until its process has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.ended().await
     }
 
-    /// Kills it where it stands.
     pub async fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.ended().await;
     }
 
-    /// Starts it again, where it was, and waits until it is ready.
+    /// Starts it again on the same address and waits until it is ready.
     pub async fn start_again(&mut self) {
         self.launch_again();
         self.until_ready().await;
     }
 
-    /// Kills it and starts it anew, with its program changed.
+    /// Kills it and starts it again with a changed program.
     pub async fn replace(&mut self, change: impl FnOnce(Program) -> Program) {
         self.kill().await;
         self.program = change(self.program.clone());
         self.start_again().await;
     }
 
-    /// Starts it again, where it was, and waits for nothing.
+    /// Starts it again on the same address without waiting.
     pub fn launch_again(&mut self) {
         self.logged.push_str(&self.process.log());
         self.process = Process::start(&self.program);

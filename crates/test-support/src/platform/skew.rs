@@ -1,17 +1,17 @@
-//! A machine whose clock is wrong, as a program sees it.
+//! A wrong system clock for a program.
 //!
-//! Programs ask the C library for the time, so that a library which is loaded before it
-//! can answer instead. The clock that nobody sets stays right, as it does on such a machine.
+//! A preloaded library replaces the C library's functions for the time of day. The monotonic
+//! clock stays right, as on a real machine.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const SOURCE: &str = include_str!("skew.c");
-/// By how much the time of day is off.
+/// The offset of the time of day.
 pub(super) const SECONDS: &str = "SKEW_SECONDS";
 
-/// The library, made in `directory`.
+/// Compiles the library in `directory`.
 pub(super) fn library(directory: &Path) -> PathBuf {
     let library = directory.join("skew.so");
     if !library.exists() {

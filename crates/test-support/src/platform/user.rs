@@ -1,4 +1,4 @@
-//! Somebody with an account.
+//! A user with an account.
 
 use std::collections::HashMap;
 
@@ -10,28 +10,23 @@ use uuid::Uuid;
 use crate::eventually;
 use crate::http::{Answer, client, method};
 
-/// The password of everybody who signs up here.
+/// The password of all accounts of tests.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// Somebody with an account at a platform, and tokens.
+/// A user with an account and tokens.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// The login.
     pub login: String,
-    /// The address.
     pub email: String,
-    /// The account's id.
     pub id: Uuid,
-    /// The access token.
     pub access: String,
-    /// The refresh token.
     pub refresh: String,
     api: String,
     auth: String,
 }
 
 impl User {
-    /// Makes an account at `auth` with the code that `code` finds in the mail to an address.
+    /// Registers an account at `auth`. `code` returns the code in the mail to an address.
     pub(super) async fn sign_up(
         auth: String,
         api: String,
@@ -59,13 +54,13 @@ impl User {
         user
     }
 
-    /// The same, at another replica of the API.
+    /// The same user as a client of another replica of the API.
     #[must_use]
     pub fn at(&self, api: &str) -> Self {
         Self { api: api.to_owned(), ..self.clone() }
     }
 
-    /// Signs in with the password, which ends the session before.
+    /// Signs in with the password and replaces the tokens.
     pub async fn sign_in(&mut self) {
         let body = json!({ "login": self.login, "password": PASSWORD });
         let request = client().post(format!("{}/sign-in", self.auth)).json(&body);
@@ -74,12 +69,10 @@ impl User {
         self.refresh = tokens.text("refreshToken");
     }
 
-    /// A request to the API, with the token.
     pub fn api(&self, method: &str, path: &str) -> RequestBuilder {
         self.request(method, &self.api, path)
     }
 
-    /// A request to auth, with the token.
     pub fn auth(&self, method: &str, path: &str) -> RequestBuilder {
         self.request(method, &self.auth, path)
     }
@@ -90,18 +83,17 @@ impl User {
         serde_json::from_slice(&answer.body).expect("a task")
     }
 
-    /// Submits whatever `body` is.
+    /// Submits `body` unchanged.
     pub async fn try_submit(&self, body: &Value) -> reqwest::Result<Answer> {
         Answer::try_to(self.api("POST", "/api/tasks").json(body)).await
     }
 
-    /// A task as it is now.
     pub async fn task(&self, id: Uuid) -> Task {
         let answer = Answer::to(self.api("GET", &format!("/api/tasks/{id}"))).await.expect(200);
         serde_json::from_slice(&answer.body).expect("a task")
     }
 
-    /// Everything that has happened to a task.
+    /// The events of a task.
     pub async fn timeline(&self, id: Uuid) -> Vec<Event> {
         let path = format!("/api/tasks/{id}/events");
         let answer = Answer::to(self.api("GET", &path)).await.expect(200);
@@ -109,7 +101,7 @@ impl User {
         timeline.events
     }
 
-    /// The same, by what it was alone.
+    /// The types of the events of a task.
     pub async fn story(&self, id: Uuid) -> Vec<EventType> {
         self.timeline(id).await.into_iter().map(|event| event.kind).collect()
     }
@@ -140,7 +132,7 @@ impl User {
         }
     }
 
-    /// How many tasks of the account stand where.
+    /// The number of tasks of the account by status.
     pub async fn count_by_status(&self) -> HashMap<Status, usize> {
         let mut count = HashMap::new();
         for task in self.tasks().await {

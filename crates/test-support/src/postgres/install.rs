@@ -1,4 +1,4 @@
-//! Where PostgreSQL is installed, and as whom it runs.
+//! Where PostgreSQL is installed, and the user that runs it.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -8,15 +8,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// Where Debian and its children keep the programs of each version.
+/// The folder of all versions on Debian and Ubuntu.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// Who may run a server in place of root, which may not.
+/// Users that run the server instead of root, which PostgreSQL rejects.
 const SUBSTITUTES: [&str; 2] = ["postgres", "nobody"];
 
 /// The programs of PostgreSQL.
 pub(super) struct Install {
     binaries: PathBuf,
-    /// As whom they run, where it can't be ourselves.
+    /// The user that runs them if the current one is root.
     substitute: Option<Ids>,
 }
 
@@ -27,7 +27,7 @@ struct Ids {
 }
 
 impl Install {
-    /// The newest version of those that are installed.
+    /// Finds the newest installed version.
     pub fn find() -> Result<Self> {
         let binaries = in_debian().or_else(in_path).context(
             "PostgreSQL is not installed: crates/test-support/install-servers installs it on \
@@ -37,19 +37,18 @@ impl Install {
         Ok(Self { binaries, substitute })
     }
 
-    /// A program's path.
     pub fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)
     }
 
-    /// Makes `command` run as someone who may run a server.
+    /// Makes `command` run as a user that may run a server.
     pub fn demote(&self, command: &mut Command) {
         if let Some(Ids { user, group }) = self.substitute {
             command.uid(user).gid(group);
         }
     }
 
-    /// Gives a file or directory to whoever runs the server.
+    /// Changes the owner of a file or directory to the user of the server.
     pub fn give(&self, path: &Path) -> Result<()> {
         match self.substitute {
             Some(Ids { user, group }) => Ok(chown(path, Some(user), Some(group))?),
@@ -78,14 +77,14 @@ fn substitute() -> Result<Ids> {
     let ids = |name: &str| {
         users.lines().find_map(|line| {
             let mut fields = line.split(':');
-            let is_him = fields.next() == Some(name);
+            let is_user = fields.next() == Some(name);
             let user = fields.nth(1)?.parse().ok()?;
             let group = fields.next()?.parse().ok()?;
-            is_him.then_some(Ids { user, group })
+            is_user.then_some(Ids { user, group })
         })
     };
     SUBSTITUTES
         .iter()
         .find_map(|name| ids(name))
-        .context("root can't run PostgreSQL, and there is neither a user postgres nor nobody")
+        .context("root can't run PostgreSQL, and there is no user postgres or nobody")
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_server_keeps_what_was_committed_when_it_crashes_and_leaves_nothing() {
+async fn server_keeps_commits_in_a_crash_and_removes_its_files() {
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let mut connection = PgConnection::connect(url.expose()).await.expect("a connection");

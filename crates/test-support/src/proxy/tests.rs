@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use tokio::time::timeout;
 
 use super::*;
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
 /// How long a stream is watched to conclude that it is silent.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ async fn send(stream: &mut TcpStream, text: &str) {
 
 async fn receive(stream: &mut TcpStream) -> io::Result<String> {
     let mut received = [0; 64];
-    let read = timeout(PATIENCE, stream.read(&mut received)).await.expect("in time")?;
+    let read = timeout(TIMEOUT, stream.read(&mut received)).await.expect("in time")?;
     Ok(String::from_utf8_lossy(&received[..read]).into_owned())
 }
 
@@ -67,7 +67,7 @@ async fn large_data_arrives_intact() {
         to.shutdown().await.expect("an end");
     });
     let mut received = Vec::new();
-    timeout(PATIENCE, from.read_to_end(&mut received)).await.expect("in time").expect("an end");
+    timeout(TIMEOUT, from.read_to_end(&mut received)).await.expect("in time").expect("an end");
     assert!(received == sent);
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::Options;
 use super::install::Install;
 use crate::certificate::Certificate;
-use crate::ports;
+use crate::{ports, scratch};
 
 /// Virtual hosts are created in batches, because creating one takes as long.
 const HOST_BATCH_SIZE: usize = 24;
@@ -58,7 +58,7 @@ pub(super) struct Ports {
 impl Node {
     pub fn new(options: Options) -> Result<Self> {
         let install = Install::find()?;
-        let directory = tempfile::Builder::new().prefix("miniapp-rabbit-").tempdir()?.keep();
+        let directory = scratch::directory("miniapp-rabbit-")?.keep();
         let ports = Ports::find();
         let node = Self {
             name: format!("miniapp-{}@localhost", ports.amqp),

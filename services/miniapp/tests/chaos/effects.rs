@@ -1,5 +1,4 @@
-//! What tasks do to the world outside: a server that counts, in a row for each attempt,
-//! how often it was told to do something.
+//! Side effects of tasks: a server counts the requests of each attempt.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,31 +20,30 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-/// The server. Dropped, it ends.
+/// The server. Dropping it stops it.
 pub struct Effects {
     address: SocketAddr,
     counted: Arc<Mutex<Counted>>,
     serving: AbortHandle,
 }
 
-/// What it has counted.
+/// The counts of the server.
 #[derive(Clone, Default)]
 pub struct Counted {
-    /// By task and fencing token, which together name an attempt.
+    /// By task and fencing token, which identify an attempt.
     pub rows: HashMap<(Uuid, u64), Row>,
-    /// The newest token of each task so far.
+    /// The newest token of each task.
     newest: HashMap<Uuid, u64>,
-    /// Requests that named no attempt.
+    /// Requests without a task and token.
     pub strange: Vec<String>,
 }
 
-/// What an attempt has done.
+/// The effects of an attempt.
 #[derive(Clone, Copy, Default)]
 pub struct Row {
-    /// How often.
     pub times: u32,
-    /// Whether a newer attempt of the task had done it by then: what comes of this one
-    /// must not count.
+    /// Whether a newer attempt of the task had an effect before. The result of this attempt must not
+    /// be accepted then.
     pub is_stale: bool,
 }
 
@@ -71,7 +69,6 @@ impl Effects {
         format!("http://{}/", self.address)
     }
 
-    /// What it has counted so far.
     pub fn counted(&self) -> Counted {
         self.counted.lock().clone()
     }
@@ -100,8 +97,8 @@ impl Counted {
     }
 }
 
-/// Counts, and answers with what it counted by. Now and then it takes its time, more than
-/// a lease even, or hangs up with the thing done.
+/// Counts the request. Sometimes it responds late, even after the lease has expired, or closes the
+/// connection after the effect.
 async fn count(State(server): State<Server>, headers: HeaderMap) -> Response {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let key = key.unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Lets things go wrong, and come back.
+//! Injects faults and repairs them.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -16,11 +16,10 @@ use crate::plan::{Fault, Plan, Strike};
 use crate::topology::Who;
 use crate::world::World;
 
-/// How long a process may take to stop in good order before it is killed, as by everything
-/// that runs processes.
+/// The grace period of a process between SIGTERM and SIGKILL.
 const STOP: Duration = Duration::from_secs(10);
 
-/// Does its worst until all is to be calm, and makes good for it. How often it did what.
+/// Injects faults until calm begins, then repairs everything. Returns the number of faults by name.
 pub async fn run(world: &World, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
     let mut struck = BTreeMap::new();
     let mut under_way = FuturesUnordered::new();
@@ -94,7 +93,7 @@ async fn strike(world: &World, strike: Strike) -> Result<()> {
     Ok(())
 }
 
-/// A process ends by a signal, and comes back after a while.
+/// Ends a process by a signal and starts it again after a while.
 async fn away(world: &World, who: Who, signal: Signal, time: Duration) {
     let mut service = world.service(who).await;
     service.signal(signal);
@@ -106,7 +105,7 @@ async fn away(world: &World, who: Who, signal: Signal, time: Duration) {
     service.launch_again();
 }
 
-/// Closes every connection to the broker, by its management API.
+/// Closes every connection to the broker by the management API.
 async fn close_connections(world: &World) -> Result<()> {
     let rabbit = world.rabbit.lock().await;
     let api = format!("http://127.0.0.1:{}/api/connections", rabbit.management_port());
@@ -119,7 +118,7 @@ async fn close_connections(world: &World) -> Result<()> {
         let name = name.replace(' ', "%20").replace('>', "%3E");
         Answer::try_to(operator(client().delete(format!("{api}/{name}"))))
     });
-    // One that has gone meanwhile is closed as well.
+    // It may have been closed already.
     join_all(closing).await;
     Ok(())
 }

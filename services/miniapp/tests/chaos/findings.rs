@@ -1,19 +1,19 @@
-//! What isn't as it has to be: all of it, not the first.
+//! Collects all violated rules instead of stopping at the first.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use parking_lot::Mutex;
 
-/// How many cases of a broken rule are told.
+/// The number of reported cases per rule.
 const EXAMPLES: usize = 5;
 
-/// Broken rules, and by what.
+/// Violated rules with their cases.
 #[derive(Default)]
 pub struct Findings(Mutex<BTreeMap<&'static str, (usize, Vec<String>)>>);
 
 impl Findings {
-    /// A rule is broken.
+    /// Records a violation.
     pub fn add(&self, rule: &'static str, how: impl fmt::Display) {
         let mut rules = self.0.lock();
         let (count, examples) = rules.entry(rule).or_default();
@@ -23,7 +23,7 @@ impl Findings {
         }
     }
 
-    /// Checks a rule.
+    /// Records a violation unless `holds`.
     pub fn hold(&self, holds: bool, rule: &'static str, how: impl FnOnce() -> String) {
         if !holds {
             self.add(rule, how());

@@ -1,5 +1,4 @@
-//! Clients: they submit until they are told that their task is accepted, and change their
-//! minds about some.
+//! Clients that submit tasks until they are accepted, and cancel, restart or delete some.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,48 +20,48 @@ use crate::topology::APIS;
 use crate::wish::Wish;
 use crate::world::World;
 
-/// How many there are.
+/// The number of clients.
 const CLIENTS: usize = 64;
-/// How many tasks they submit a second, as long as they get answers.
+/// The number of submissions per second while the platform responds.
 const PER_SECOND: u32 = 200;
-/// How long a client waits for an answer before it asks again.
+/// The timeout of a request.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How long it goes on asking. Nothing that goes wrong lasts that long.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// How long a client retries. No fault lasts that long.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-/// A task of a client, as the client knows it.
+/// A client's record of its task.
 #[derive(Debug)]
 pub struct Submission {
     pub owner: Uuid,
-    /// The client's own name for it, which is its idempotency key, too.
+    /// The client's name of the task, which is the idempotency key as well.
     pub name: String,
     pub wish: Wish,
-    /// The ids that it was answered with.
+    /// The ids in the responses.
     pub ids: BTreeSet<Uuid>,
-    /// How often it was submitted.
+    /// The number of submissions.
     pub tries: u32,
     pub cancels: Asked,
     pub restarts: Asked,
     pub deletes: Asked,
 }
 
-/// A change that was asked for.
+/// A requested change.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// So many requests may have counted.
+    /// The maximum number of effective requests.
     pub sent: u32,
-    /// So many certainly have.
+    /// The minimum number of effective requests.
     pub confirmed: u32,
 }
 
 impl Submission {
-    /// Whether nobody but the platform has had a hand in it.
+    /// Whether the client has requested no change.
     pub fn is_untouched(&self) -> bool {
         self.cancels.sent + self.restarts.sent + self.deletes.sent == 0
     }
 }
 
-/// Has `count` tasks submitted, and what the clients know in the end.
+/// Submits `count` tasks and returns the records of the clients.
 pub async fn run(world: &Arc<World>, seed: u64, count: usize) -> Vec<Submission> {
     let clients = (0..CLIENTS).map(|number| {
         let world = world.clone();
@@ -76,7 +75,7 @@ pub async fn run(world: &Arc<World>, seed: u64, count: usize) -> Vec<Submission>
 struct Client<'w> {
     world: &'w World,
     number: usize,
-    /// The user at each API.
+    /// The user as a client of each API.
     user: Vec<User>,
     dice: Xoshiro256PlusPlus,
 }
@@ -108,16 +107,16 @@ impl<'w> Client<'w> {
         mine
     }
 
-    /// What one of the APIs says, if it says anything of use.
+    /// The response of one of the APIs, unless it is a temporary failure.
     async fn ask(&mut self, request: impl Fn(&User) -> RequestBuilder) -> Option<Answer> {
         let api = self.dice.random_range(0..APIS);
         let answer = Answer::try_to(request(&self.user[api]).timeout(ANSWER)).await.ok()?;
         (answer.status != 503).then_some(answer)
     }
 
-    /// Asks until there is an answer; how often that took.
+    /// Retries until there is a response. Returns the number of requests, too.
     async fn insist(&mut self, request: impl Fn(&User) -> RequestBuilder) -> (u32, Option<Answer>) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         let mut tries = 0;
         while Instant::now() < until {
             tries += 1;
@@ -162,7 +161,7 @@ impl<'w> Client<'w> {
         })
     }
 
-    /// The id of a task that was accepted, now or before.
+    /// The id of an accepted task.
     fn accepted(&self, answer: &Answer, is_first: bool) -> Option<Uuid> {
         let task: Option<Task> = serde_json::from_slice(&answer.body).ok();
         let is_accepted = answer.status == 201 || (answer.status == 200 && !is_first);
@@ -171,7 +170,7 @@ impl<'w> Client<'w> {
         task.map(|task| task.task_id)
     }
 
-    /// What was accepted is found at every API from then on. Asked for now and then.
+    /// An accepted task is visible at every API. Checked for a sample.
     async fn is_there(&mut self, id: Uuid) {
         if self.dice.random_range(0..20) > 0 {
             return;
@@ -190,7 +189,7 @@ impl<'w> Client<'w> {
         let (asked, method, path, done, refused) = match self.dice.random_range(0..10) {
             0..5 => (&mut mine.cancels, "POST", format!("{path}/cancel"), 202, 409),
             5..8 => (&mut mine.restarts, "PUT", path, 200, 409),
-            // The second time it is gone.
+            // A repeated deletion finds no task.
             _ => (&mut mine.deletes, "DELETE", path, 204, 404),
         };
         let (tries, answer) = self.insist(|user| user.api(method, &path)).await;
@@ -205,7 +204,7 @@ impl<'w> Client<'w> {
     }
 }
 
-/// Waits for something that has to happen soon once nothing goes wrong any more.
+/// Waits for a condition that must become true after the faults have stopped.
 pub async fn settles<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let asking = async {
         loop {

@@ -1,16 +1,15 @@
-//! The platform while everything around it breaks.
+//! The platform under random faults.
 //!
-//! Clients submit thousands of tasks at two APIs, and three workers run them, each a
-//! process of its own. Meanwhile processes are killed, stopped and frozen, the servers go
-//! away, and what lies between them is slow, stuck or cut. When it is calm again, every
-//! accepted task has to have ended once, and nothing may be left of the trouble.
+//! Clients submit thousands of tasks to two APIs, and three workers run them, all in separate
+//! processes. Meanwhile processes are killed, stopped and frozen, servers crash, and connections
+//! are slowed down, stalled and cut. When the faults have stopped, every accepted task must have
+//! ended exactly once, and no message, lease or memory may be left over.
 //!
-//! A seed decides what goes wrong when and what clients ask for. How that meets the work of
-//! a dozen processes is decided by the machine, so a seed plays the same trouble again, and
-//! much the same story.
+//! A seed decides the faults, their times and the requests of clients. Scheduling on the machine
+//! differs between runs, so a seed repeats the faults, but not the exact interleaving.
 //!
-//! `MINIAPP_CHAOS_TASKS` says how many tasks to submit, `MINIAPP_CHAOS_SEEDS` how many
-//! seeds to play; `MINIAPP_TEST_SEED` plays one again. Without them it takes about a minute.
+//! `MINIAPP_CHAOS_TASKS` is the number of tasks and `MINIAPP_CHAOS_SEEDS` the number of random
+//! seeds; `MINIAPP_TEST_SEED` repeats one. Without them the test takes about a minute.
 
 mod effects;
 mod faults;
@@ -30,10 +29,10 @@ use anyhow::Context as _;
 use crate::verdict::Summary;
 use crate::world::World;
 
-/// How many tasks are submitted unless somebody says otherwise: a minute, all in all.
+/// The default number of tasks, which take about a minute.
 const TASKS: u64 = 3000;
 
-/// Plays a seed; what was broken, if anything was.
+/// Runs a seed. Fails if a rule is violated.
 async fn play(seed: u64, count: usize) -> anyhow::Result<()> {
     println!("seed {seed}: ./test chaos --tasks {count} --seed {seed} plays it again");
     let world = Arc::new(World::start(seed).await?);
@@ -90,7 +89,7 @@ fn number(name: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn every_accepted_task_ends_once_whatever_breaks() {
+async fn accepted_tasks_end_once_despite_faults() {
     let count = number("MINIAPP_CHAOS_TASKS").unwrap_or(TASKS);
     let count = usize::try_from(count).expect("that many");
     let seeds: Vec<u64> = match number("MINIAPP_TEST_SEED") {

@@ -1,4 +1,4 @@
-//! What goes wrong and when, as a seed has it.
+//! The faults of a seed and their times.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::topology::{APIS, Link, WORKERS, Who};
 
-/// How many things are wrong at once at most, so that something always goes on.
+/// The maximum number of concurrent faults, so that some tasks always progress.
 const AT_ONCE: usize = 4;
 /// Milliseconds between one fault and the next.
 const PAUSE: Range<u64> = 200..1800;
-/// How long whatever was ended may take to be of use again.
+/// How long a stopped process or server may take to recover.
 const RECOVERY: Duration = Duration::from_secs(3);
 
-/// What can go wrong.
+/// The faults.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// By SIGKILL.
@@ -33,24 +33,24 @@ pub enum Fault {
     FreezeRabbit,
     CloseConnections,
     RestartPostgres,
-    /// By up to so many milliseconds a piece.
+    /// By up to this number of milliseconds per chunk.
     Delay(Link, u64),
     Stall(Link, Direction),
     Cut(Link),
     Lose(Link),
 }
 
-/// A fault at its time.
+/// A scheduled fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Strike {
-    /// How long after the beginning.
+    /// The time since the start of the test.
     pub at: Duration,
     pub fault: Fault,
-    /// For how long; nothing for what is over at once.
+    /// The duration, or none for an instantaneous fault.
     pub lasts: Duration,
 }
 
-/// A kind of fault, before it is decided whom it befalls.
+/// A kind of fault, before its target is chosen.
 #[derive(Clone, Copy)]
 enum Card {
     KillWorker,
@@ -70,7 +70,7 @@ enum Card {
     Lose,
 }
 
-/// How often each kind comes before the deck is shuffled anew: so each of them does come.
+/// The frequency of each kind in a shuffled deck, which guarantees that each kind occurs.
 const DECK: [(Card, usize); 15] = [
     (Card::KillWorker, 5),
     (Card::StopWorker, 2),
@@ -89,17 +89,17 @@ const DECK: [(Card, usize); 15] = [
     (Card::Lose, 4),
 ];
 
-/// Faults without end, in the order of their times. Nothing is struck again before it has
-/// had the time to recover.
+/// An endless sequence of faults in the order of their times. A target is not hit again before it
+/// has had time to recover.
 pub struct Plan {
     dice: Xoshiro256PlusPlus,
     deck: Vec<Card>,
     at: Duration,
-    /// Until when what is struck is busy with that.
+    /// The end of the recovery of each target.
     busy: HashMap<Target, Duration>,
 }
 
-/// What can be struck by one thing at a time.
+/// A target of one fault at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Target {
     Process(Who),
@@ -171,11 +171,11 @@ impl Iterator for Plan {
 }
 
 impl Fault {
-    /// Milliseconds that it may last. Many a freeze and stall is longer than a lease.
+    /// The range of durations in milliseconds. Many freezes and stalls are longer than a lease.
     fn length(self) -> Option<Range<u64>> {
         match self {
             Self::Kill(_) | Self::Stop(_) => Some(0..2500),
-            // To start again takes it longer than that.
+            // A restart takes longer than that.
             Self::StopRabbit | Self::KillRabbit => Some(0..1000),
             Self::Freeze(_) => Some(500..7000),
             Self::FreezeRabbit => Some(500..4000),
@@ -206,7 +206,7 @@ impl Fault {
         }
     }
 
-    /// What it is called where faults are counted.
+    /// The name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kill(Who::Worker(_)) => "workers killed",

@@ -1,10 +1,8 @@
-//! Who takes part, and what lies between them.
+//! The processes and the connections between them.
 
 use std::fmt;
 
-/// Replicas of the API.
 pub const APIS: usize = 2;
-/// Workers.
 pub const WORKERS: usize = 3;
 
 /// A process of the platform.
@@ -15,7 +13,7 @@ pub enum Who {
     Worker(usize),
 }
 
-/// A way through a proxy, by its end.
+/// A connection through a proxy, by its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Link {
     Postgres(Who),
@@ -27,7 +25,6 @@ pub enum Link {
 }
 
 impl Link {
-    /// All of them.
     pub fn all() -> Vec<Self> {
         let everybody = || Who::all().into_iter();
         let servers = everybody().map(Self::Postgres).chain(everybody().map(Self::Rabbit));
@@ -36,7 +33,6 @@ impl Link {
 }
 
 impl Who {
-    /// All of them.
     pub fn all() -> Vec<Self> {
         let replicas = (0..APIS).map(Self::Api).chain((0..WORKERS).map(Self::Worker));
         [Self::Auth].into_iter().chain(replicas).collect()

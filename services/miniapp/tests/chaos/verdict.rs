@@ -1,4 +1,4 @@
-//! What has to hold when nothing goes wrong any more.
+//! Checks after the faults have stopped.
 
 mod effects;
 mod tasks;
@@ -15,25 +15,23 @@ use crate::load::{Submission, settles};
 use crate::topology::Who;
 use crate::world::World;
 
-/// How long it may take until everything has come to its end. Messages that the broker
-/// lost, and connections that nobody ended, are noticed within a minute.
+/// How long tasks may take to end. Lost messages and dead connections are detected within a minute.
 const SETTLE: Duration = Duration::from_mins(2);
-/// How long memory may take to be given back.
+/// How long processes may take to release memory.
 const CALM_DOWN: Duration = Duration::from_secs(20);
-/// What each process may hold in the end, in megabytes. Right after their start they take
-/// about half of it in a build for debugging; what piled up in the load would be more.
+/// The memory limit of each process at the end, in megabytes. A debug build uses about half of it
+/// after its start; a leak under this load would exceed it.
 const MEMORY: f64 = 80.0;
 
-/// What it was like.
+/// Counts for the report.
 #[derive(Default)]
 pub struct Summary {
     pub tasks: tasks::Told,
     pub effects: effects::Told,
-    /// Megabytes of each process.
     pub memory: Vec<(Who, f64)>,
 }
 
-/// Waits until everything has come to its end, and checks what is left.
+/// Waits until all tasks have ended, and checks the final state.
 pub async fn run(world: &World, submissions: &[Submission]) -> Result<Summary> {
     processes_are_well(world).await;
     world.note("everybody is ready");
@@ -51,7 +49,7 @@ pub async fn run(world: &World, submissions: &[Submission]) -> Result<Summary> {
     })
 }
 
-/// Whoever wasn't ended runs, and everybody is ready.
+/// Every process is running and ready.
 async fn processes_are_well(world: &World) {
     for who in Who::all() {
         let mut service = world.service(who).await;
@@ -61,7 +59,7 @@ async fn processes_are_well(world: &World) {
         }
         let mut said = String::new();
         let is_well = settles(SETTLE, async || {
-            said = match Answer::try_to(service.ask_admin("/readyz")).await {
+            said = match Answer::try_to(service.admin_request("/readyz")).await {
                 Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
                 Err(error) => error.to_string(),
             };
@@ -77,7 +75,7 @@ async fn processes_are_well(world: &World) {
     }
 }
 
-/// No task waits or runs, and no lease is left.
+/// No task is waiting or executing, and no lease is left.
 async fn nothing_goes_on(world: &World) -> Result<()> {
     const OPEN: &str = "SELECT count(*) FILTER (WHERE status = 0), \
          count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE lease_until IS NOT NULL) \
@@ -100,7 +98,7 @@ async fn nothing_goes_on(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// No message is left, neither waiting nor in anybody's hands.
+/// No message is left, neither ready nor unacknowledged.
 async fn queues_are_empty(world: &World) {
     let (_, host) = world.host.rest().rsplit_once('/').unwrap_or_default();
     let port = world.rabbit.lock().await.management_port();
@@ -119,7 +117,7 @@ async fn queues_are_empty(world: &World) {
     });
     let is_empty = is_empty.await.is_some();
     world.findings.hold(is_empty, "queues are empty", || format!("{left:?}"));
-    // What the server counts for its management may be some seconds old.
+    // The statistics of the management API may be some seconds old.
     let Ok(broker) = miniapp_broker::open(&world.host) else { return };
     for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
         let depth = broker.depth(queue).await;
@@ -129,14 +127,14 @@ async fn queues_are_empty(world: &World) {
     }
 }
 
-/// What the load took of memory isn't kept.
+/// Memory is released after the load.
 async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
     let mut all = Vec::new();
     for who in Who::all() {
         let service = world.service(who).await;
         let mut megabytes = f64::INFINITY;
         settles(CALM_DOWN, async || {
-            let told = Answer::try_to(service.ask_admin("/metrics")).await.ok()?;
+            let told = Answer::try_to(service.admin_request("/metrics")).await.ok()?;
             let text = String::from_utf8_lossy(&told.body).into_owned();
             let mut lines = text.lines();
             let bytes = lines.find_map(|it| it.strip_prefix("process_resident_memory_bytes "))?;
@@ -152,7 +150,7 @@ async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
     all
 }
 
-/// `miniapp check` finds every rule kept.
+/// `miniapp check` finds no violated rule.
 async fn the_program_finds_nothing(world: &World) {
     let checked = world.program.run(&["check"]).await;
     world.findings.hold(checked.status.success(), "`miniapp check` finds nothing", || {

@@ -1,4 +1,4 @@
-//! What clients ask for, and what may come of it.
+//! Requested tasks and their allowed outcomes.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde_json::{Value, json};
 
-/// How many attempts tasks have.
+/// The maximum number of attempts.
 const ATTEMPTS: u32 = 3;
 
-/// A task that somebody wants.
+/// A requested task.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub work: Work,
-    /// Not before this time.
+    /// The `runAt` of the task.
     pub run_at: Option<Timestamp>,
 }
 
-/// What it is about.
+/// The work of a task.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Counts at the server of effects.
+    /// Sends a request to the effects server.
     Effect {
         url: String,
     },
@@ -34,7 +34,7 @@ pub enum Work {
     Sleep {
         seconds: f64,
     },
-    /// Sleeps for longer than it may.
+    /// Sleeps for longer than its ttl.
     TooLong,
     Flaky {
         failures: u32,
@@ -45,7 +45,7 @@ pub enum Work {
 }
 
 impl Wish {
-    /// Draws one; effects are had at `url`.
+    /// Draws a random task. The effects server is at `url`.
     pub fn draw(dice: &mut Xoshiro256PlusPlus, url: &str, now: Timestamp) -> Self {
         let work = match dice.random_range(0..100) {
             0..45 => Work::Effect { url: url.to_owned() },
@@ -60,7 +60,7 @@ impl Wish {
         Self { work, run_at: is_later.then(|| now + delay) }
     }
 
-    /// The body of the request, under the client's name for it.
+    /// The body of the request, with the client's name of the task.
     pub fn body(&self, name: &str) -> Value {
         let (kind, data) = match &self.work {
             Work::Effect { url } => ("http", json!({ "url": url, "method": "POST" })),
@@ -81,7 +81,7 @@ impl Wish {
         })
     }
 
-    /// Whether `task` may have ended like that without its owner's doing.
+    /// Whether `task` may have this outcome without a request of its owner.
     pub fn may_end_as(&self, task: &Task) -> bool {
         let state = &task.state;
         let code = state.error.as_ref().map(|error| error.code.as_str());
@@ -92,10 +92,10 @@ impl Wish {
         if has_failed("lease_lost") {
             return state.lost_leases == MAX_LOST_LEASES;
         }
-        // A lost attempt is one that flaky tasks don't have to fail.
+        // A lost attempt replaces a failure of a flaky task.
         let is_disturbed = state.lost_leases > 0;
         match &self.work {
-            // Three times hung up on.
+            // The connection was closed in all three attempts.
             Work::Effect { .. } => is_finished || has_failed("connection_failed"),
             Work::Echo { data } => is_finished && result.as_ref() == Some(data),
             Work::Sleep { .. } => is_finished,

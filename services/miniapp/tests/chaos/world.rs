@@ -1,4 +1,4 @@
-//! The platform with everything around it.
+//! The platform with its servers and proxies.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -21,47 +21,45 @@ use crate::effects::Effects;
 use crate::findings::Findings;
 use crate::topology::{APIS, Link, WORKERS, Who};
 
-/// Who submits.
+/// The login of the clients.
 const USERS: usize = 3;
-/// Short, so that what a worker leaves behind is soon taken over.
+/// Short, so that the tasks of a dead worker are soon taken over.
 const LEASE: &str = "3s";
 const GRACE: &str = "2s";
-/// More tasks at a time than usual: many of them only wait, and each that is under way when
-/// its worker goes is worth looking at.
+/// Higher than the default: many tasks only sleep, and each task on a killed worker is a test case.
 const CONCURRENCY: u16 = 64;
 
-/// Everything that takes part.
+/// All processes, servers and proxies.
 pub struct World {
     services: HashMap<Who, Mutex<Service>>,
     links: HashMap<Link, Proxy>,
     pub effects: Effects,
-    /// Whoever holds a server does something to it.
+    /// Locked while a fault affects the server.
     pub rabbit: Mutex<rabbit::Server>,
     pub postgres: Mutex<postgres::Server>,
-    /// The program and its settings, with the ways that nothing befalls.
+    /// The program with settings for direct connections, which no fault affects.
     pub program: Program,
     pub database: EngineUrl,
     pub host: EngineUrl,
     pub users: Vec<User>,
     pub findings: Findings,
-    /// How many tasks have been accepted so far.
+    /// The number of accepted tasks.
     pub accepted: AtomicUsize,
-    /// Begun when nothing is to go wrong any more.
+    /// Begun when the faults stop.
     pub calm: Shutdown,
     pub began: Instant,
 }
 
 impl World {
-    /// Starts all of it on servers of its own.
+    /// Starts everything, on new servers.
     pub async fn start(seed: u64) -> anyhow::Result<Self> {
         let management = rabbit::Options { has_management: true, ..rabbit::Options::default() };
         let (postgres, rabbit) = tokio::try_join!(
-            // Connections that lead nowhere stay open on the server's side.
+            // Cut connections stay open on the side of the server.
             postgres::Server::start(Durability::Crash, &["max_connections=600"]),
             rabbit::Server::start(management),
         )?;
-        // The virtual host that is there from the beginning: each one more takes its time with
-        // every start of the server.
+        // The default virtual host: each additional one slows down every start of the server.
         let (database, host) = (postgres.database().await?, rabbit.url("%2F"));
         let program = Program::new(env!("CARGO_BIN_EXE_miniapp"))
             .set("database.url", database.expose())
@@ -134,40 +132,39 @@ impl World {
         })
     }
 
-    /// A process, for oneself.
+    /// Locks a process.
     pub async fn service(&self, who: Who) -> MutexGuard<'_, Service> {
         self.services[&who].lock().await
     }
 
-    /// The proxy of a link.
     pub fn link(&self, link: Link) -> &Proxy {
         &self.links[&link]
     }
 
-    /// A user at an API, the clients' way.
+    /// A user at an API, through the proxy of clients.
     pub fn at(&self, user: usize, api: usize) -> User {
         let address = self.links[&Link::Api(api)].address();
         self.users[user].at(&format!("http://{address}"))
     }
 
-    /// Tells what happens, with its time and how many tasks have been accepted by then.
+    /// Prints an event with its time and the number of accepted tasks.
     pub fn note(&self, what: impl Display) {
         let (time, accepted) = (self.began.elapsed(), self.accepted.load(Ordering::Relaxed));
         println!("{:7.1} s {accepted:6}  {what}", time.as_secs_f64());
     }
 
-    /// Lets time pass, but not beyond the beginning of calm.
+    /// Sleeps until the time has passed or the faults stop.
     pub async fn pause(&self, time: Duration) {
         self.calm.token().run_until_cancelled(sleep(time)).await;
     }
 
-    /// Waits for its time; `false`: it is calm before that.
+    /// Sleeps until the time. Returns whether the faults still go on.
     pub async fn until(&self, at: Duration) -> bool {
         let waited = self.calm.token().run_until_cancelled(sleep_until(self.began + at)).await;
         waited.is_some()
     }
 
-    /// Writes what everybody has logged to files; where they are.
+    /// Writes the logs of all processes to files and returns their folder.
     pub async fn keep_logs(&self, seed: u64) -> anyhow::Result<PathBuf> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}"));
         fs::create_dir_all(&folder)?;

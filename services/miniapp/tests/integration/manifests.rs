@@ -1,6 +1,6 @@
-//! What `kustomize/` describes, rendered and looked at without a cluster: both overlays, and
-//! each component by itself on the base. Rules of our own, Kubernetes' schemas, settings that
-//! the program knows, and production as it was the last time somebody looked.
+//! The rendered manifests, without a cluster: both overlays, and each component alone on the base.
+//! They are checked against our own rules, Kubernetes' schemas, the settings of the programs, and
+//! the last reviewed production overlay.
 
 mod access;
 mod availability;
@@ -14,7 +14,7 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 
-/// The folder of the repository.
+/// The root of the repository.
 fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().expect("the repository")
@@ -25,7 +25,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Whether files that are made from others are to be made anew.
+/// Whether generated files are to be updated.
 fn is_update() -> bool {
     std::env::var_os("UPDATE_MANIFESTS").is_some()
 }

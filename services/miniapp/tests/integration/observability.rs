@@ -1,9 +1,7 @@
-//! What is in `observability/`, tried with the programs that it is for: Prometheus on a
-//! platform that runs, Jaeger, and the OpenTelemetry Collector.
+//! The configuration in `observability/`, tested with its programs: Prometheus on a running
+//! platform, Jaeger, and the OpenTelemetry Collector.
 //!
-//! Prometheus is installed like the servers of other tests. Jaeger (`MINIAPP_JAEGER`) and the
-//! collector (`MINIAPP_OTELCOL`) are used where they are found, and what isn't tried without
-//! them is said.
+//! `MINIAPP_JAEGER` and `MINIAPP_OTELCOL` name programs that are not in the `PATH`.
 
 mod collector;
 mod dashboards;

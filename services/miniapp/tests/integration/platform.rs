@@ -1,5 +1,5 @@
-//! The whole platform from its outside: the real program, started on free ports, asked
-//! over HTTP, killed, stopped, starved and lied to.
+//! The real program over HTTP: it is started, killed, stopped, starved of resources and sent
+//! invalid requests.
 
 mod database;
 mod disk;
@@ -14,3 +14,4 @@ mod support;
 mod tasks;
 mod tokens;
 mod trouble;
+mod upgrade;

@@ -1,24 +1,22 @@
-//! The services as processes of their own, on one RabbitMQ and one PostgreSQL: what they
-//! are to each other, and what they do when one of them, the broker or the database is away
-//! or otherwise than it should be.
+//! The services as separate processes on one RabbitMQ and one PostgreSQL: how they work together,
+//! and what they do when a service, the broker or the database is down or misconfigured.
 //!
-//! Users of task systems complain of some things more than of others. What shows that they
-//! don't happen here:
+//! Tests for the common complaints of users of task systems:
 //!
 //! | complaint | test |
 //! |---|---|
-//! | a task runs twice because it took long | `outages::a_task_that_takes_longer_than_a_delivery_may` |
+//! | a long task runs twice | `outages::task_outlives_consumer_timeout` |
 //! | an ack timeout ends long tasks | the same |
-//! | a worker is connected again and hears nothing | `outages::connections_closed_by_the_management_api` |
-//! | a cancel doesn't cancel | `miniapp_tasks::a_cancel_reaches_whichever_worker_runs_the_task` |
-//! | what isn't heard or doesn't listen runs on | `stopping` in the worker's tests |
-//! | tasks are running for ever | `miniapp_tasks::a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else` |
-//! | a lock is lost while the task runs, and it ends twice | the same |
+//! | a worker reconnects and receives nothing | `outages::services_reconnect_after_connections_are_closed` |
+//! | a cancel has no effect | `tasks::cancel_reaches_running_worker` |
+//! | a task that ignores its cancel runs on | `stopping` in the worker's tests |
+//! | tasks stay in the status executing | `tasks::tasks_of_dead_or_frozen_worker_run_again` |
+//! | a lock is lost while the task runs, and the task ends twice | the same |
 //! | a crash loses tasks | `loss` in the platform's tests |
-//! | a restart of the broker loses tasks | `outages::an_outage_of_half_a_minute_with_many_waiting` |
-//! | a task that kills its worker is tried for ever | `miniapp_tasks::a_task_that_takes_its_worker_with_it_fails_in_the_end` |
-//! | tasks of later take the place of those of now | `miniapp_tasks::tasks_of_later_take_no_worker` |
-//! | heartbeats are too much for the database | `database::many_leases_are_one_write` |
+//! | a restart of the broker loses tasks | `outages::broker_outage_loses_no_waiting_tasks` |
+//! | a task that kills its worker is retried forever | `tasks::task_that_kills_its_worker_fails` |
+//! | delayed tasks occupy workers | `tasks::delayed_tasks_occupy_no_worker` |
+//! | heartbeats overload the database | `database::leases_of_a_worker_are_renewed_by_one_statement` |
 
 mod clocks;
 mod database;

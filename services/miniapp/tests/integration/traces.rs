@@ -1,6 +1,5 @@
-//! What traces show of the platform: the whole way of each task, and where its time went.
-//! They are read where they are sent: from a collector of the tests' own, and from Jaeger
-//! where that is installed.
+//! Traces show every step of a task and where its time was spent. They are read from a collector
+//! in the test process, and from Jaeger.
 
 mod accounts;
 mod checks;

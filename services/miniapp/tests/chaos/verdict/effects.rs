@@ -1,4 +1,4 @@
-//! What the tasks did to the world outside.
+//! Side effects of the tasks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,17 +12,17 @@ use crate::load::Submission;
 use crate::wish::Work;
 use crate::world::World;
 
-/// What there is to tell of them.
+/// Counts for the report.
 #[derive(Default)]
 pub struct Told {
     pub rows: usize,
-    /// Done by attempts after newer ones of their tasks.
+    /// Effects of attempts after a newer attempt of the task had started.
     pub stale: usize,
-    /// Of tasks that did more than one.
+    /// Tasks with more than one effect.
     pub repeated: usize,
 }
 
-/// Checks them against the timelines of the tasks.
+/// Checks the effects against the timelines of the tasks.
 pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
     let counted = world.effects.counted();
     for strange in &counted.strange {
@@ -71,7 +71,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
     }
 }
 
-/// The fencing tokens of the attempts whose results were taken: each claim has the next.
+/// The fencing tokens of the attempts whose results were accepted. Each claim increments the token.
 fn winners(timeline: &[Event]) -> Vec<u64> {
     let mut token = 0;
     let mut winners = Vec::new();

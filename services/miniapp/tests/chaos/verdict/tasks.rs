@@ -1,4 +1,4 @@
-//! What became of the tasks.
+//! Outcomes of the tasks.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,15 +16,15 @@ use uuid::Uuid;
 use crate::load::Submission;
 use crate::world::World;
 
-/// How many timelines are read at a time.
+/// The number of timelines that are read concurrently.
 const READS: usize = 8;
-/// How far the processes' clocks may be off where the way to the database is slow.
+/// The tolerated error of the processes' clocks when the connection to the database is slow.
 const OFF: SignedDuration = SignedDuration::from_secs(1);
 
 /// Every task in the store, with its timeline.
 pub struct Stored(pub HashMap<Uuid, (Task, Vec<Event>)>);
 
-/// What there is to tell of them.
+/// Counts for the report.
 #[derive(Default)]
 pub struct Told {
     pub attempts: usize,
@@ -32,17 +32,16 @@ pub struct Told {
     pub released: usize,
     pub retried: usize,
     pub ends: HashMap<Status, usize>,
-    /// The longest time from being accepted or restarted until the outcome, and what
-    /// happened in it.
+    /// The longest time from acceptance or restart to the outcome, with its timeline.
     pub longest: (Duration, String),
-    /// Submits that were repeated for lack of an answer.
+    /// Submissions that were repeated after a timeout.
     pub repeated: u32,
-    /// Requests that arrived after their client had removed what it asked for.
+    /// Submissions that arrived after their client had deleted the task.
     pub ghosts: usize,
 }
 
 impl Stored {
-    /// Reads all of them.
+    /// Reads all tasks.
     pub async fn read(world: &World) -> Result<Self> {
         let settings = Database {
             url: world.database.clone(),
@@ -66,7 +65,7 @@ impl Stored {
     }
 }
 
-/// Checks them against what their clients know.
+/// Checks the tasks against the records of the clients.
 pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
     let mut told = Told::default();
     let mut known: HashSet<&Uuid> = HashSet::new();
@@ -94,8 +93,8 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
         if known.contains(id) {
             continue;
         }
-        // A copy of a submit may arrive late, when its client has removed the task, and
-        // with it the key.
+        // A duplicate submission may arrive after its client has deleted the task and with it the
+        // idempotency key.
         let of = submissions.iter().find(|one| one.name == task.spec.description);
         let is_ghost = of.is_some_and(|one| one.deletes.sent > 0 && one.tries > 1);
         told.ghosts += usize::from(is_ghost);
@@ -106,7 +105,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
     told
 }
 
-/// The rules that a task breaks.
+/// The rules that a task violates.
 fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'static str> {
     let Submission { wish, cancels, restarts, deletes, .. } = submission;
     let state = &task.state;
@@ -116,7 +115,7 @@ fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'
         || timeline.iter().any(|event| {
             event.kind == EventType::Canceled && event.message.as_deref() != Some(TTL_EXCEEDED)
         });
-    // A restart doesn't wait for the time that the first generation was to run at.
+    // A restart ignores the `runAt` of the first generation.
     let mut first = timeline.iter().take_while(|event| event.kind != EventType::Restarted);
     let started = first.find(|event| event.kind == EventType::Started);
     let is_in_time = |at| started.is_none_or(|started| started.at + OFF >= at);
@@ -136,7 +135,7 @@ fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }
 
-/// How many outcomes a timeline tells: ends, and the removal of what hadn't ended.
+/// The number of outcomes in a timeline: ends, and the deletion of an unfinished task.
 fn ends(timeline: &[Event]) -> usize {
     let mut open = true;
     let mut ends = 0;
@@ -178,7 +177,7 @@ impl Told {
     }
 }
 
-/// A timeline in one line: what happened, and after how many seconds.
+/// A timeline in one line: event types with their times in seconds.
 fn story(task: &Task, timeline: &[Event]) -> String {
     let events = timeline.iter().map(|event| {
         let after = event.at.duration_since(task.spec.created_at).as_secs_f64();

@@ -1,15 +1,14 @@
-//! What pods may do, and that nobody is told a secret by a manifest.
+//! Permissions of pods, and secrets.
 
 use serde_json::{Value, json};
 
 use crate::manifests::object::{list, map, text};
 use crate::manifests::rendered::{all, overlays, production};
 
-/// As the namespace asks for (Pod Security Standards: restricted), and besides a root that
-/// can't be written and no token for the API.
+/// The Pod Security Standard "restricted", a read-only root file system, and no API token.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn every_container_is_restricted() {
+fn containers_are_restricted() {
     for it in all() {
         for pod in it.pods() {
             let place = format!("{}: {} {}", it.name, pod.owner.kind(), pod.owner.name());
@@ -37,7 +36,7 @@ fn every_container_is_restricted() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn every_workload_has_an_account_of_its_own() {
+fn workloads_have_separate_service_accounts() {
     for it in all() {
         for pod in it.pods() {
             let account = text(pod.spec(), "/serviceAccountName");
@@ -49,10 +48,10 @@ fn every_workload_has_an_account_of_its_own() {
     }
 }
 
-/// Those of development are known to everybody, and are in Secrets all the same.
+/// The secrets of the development overlay are public, and in Secret objects all the same.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn no_secret_stands_in_plain_text() {
+fn secrets_are_only_in_secret_objects() {
     for it in all() {
         for object in it.objects.iter().filter(|object| object.kind() != "Secret") {
             let place = format!("{}: {} {}", it.name, object.kind(), object.name());
@@ -81,7 +80,7 @@ fn each_text(value: &Value, seen: &mut impl FnMut(&str)) {
     }
 }
 
-/// Whether a URL in `text` has one.
+/// Whether a URL in `text` has a password.
 fn has_password(text: &str) -> bool {
     text.match_indices("://").any(|(at, _)| {
         let rest = &text[at + 3..];
@@ -91,7 +90,7 @@ fn has_password(text: &str) -> bool {
 }
 
 #[test]
-fn a_password_is_found() {
+fn password_in_url_is_detected() {
     assert!(has_password("see amqp://me:secret@mq:5672/ there"));
     for innocent in ["http://auth:8005", "smtp://me@host:25", "a@b", "http://h/a:b@c"] {
         assert!(!has_password(innocent), "{innocent}");
@@ -100,7 +99,7 @@ fn a_password_is_found() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn everything_is_labelled() {
+fn objects_have_common_labels() {
     for it in overlays() {
         for object in &it.objects {
             let place = format!("{}: {} {}", it.name, object.kind(), object.name());

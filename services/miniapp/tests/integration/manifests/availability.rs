@@ -1,5 +1,4 @@
-//! That pods are ready when they say so, that drains and rollouts leave enough of them, and
-//! that nothing is cut off that was to end by itself.
+//! Probes, disruption budgets, rollouts and graceful shutdown.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ const PROBES: [&str; 3] = ["startupProbe", "readinessProbe", "livenessProbe"];
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn what_lasts_has_probes_and_asks_for_what_it_needs() {
+fn deployments_have_probes_and_resources() {
     for it in all() {
         for pod in it.pods() {
             let place = format!("{}: {} {}", it.name, pod.owner.kind(), pod.owner.name());
@@ -32,10 +31,10 @@ fn what_lasts_has_probes_and_asks_for_what_it_needs() {
     }
 }
 
-/// Only readiness asks what a process depends on: to restart it would mend none of that.
+/// Only readiness covers dependencies: a restart of the process would not repair them.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn probes_of_services_mean_what_they_are_for() {
+fn probes_use_matching_endpoints() {
     for it in all() {
         for pod in it.pods().filter(|pod| pod.is_ours() && pod.is_lasting()) {
             for container in pod.containers() {
@@ -43,7 +42,7 @@ fn probes_of_services_mean_what_they_are_for() {
                     let expected = json!({"path": path, "port": "admin"});
                     assert_eq!(container[*probe]["httpGet"], expected, "{}: {probe}", it.name);
                 }
-                // What it asks has two seconds to answer.
+                // Health checks have a timeout of two seconds.
                 assert!(container["readinessProbe"]["timeoutSeconds"].as_u64() > Some(2));
             }
         }
@@ -52,7 +51,7 @@ fn probes_of_services_mean_what_they_are_for() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn drains_end_before_the_pod_is_killed() {
+fn drain_ends_within_grace_period() {
     let drain = ServerOptions::default().drain;
     for it in all() {
         for pod in it.pods().filter(|pod| pod.is_ours() && pod.is_lasting()) {
@@ -67,7 +66,7 @@ fn drains_end_before_the_pod_is_killed() {
             } else {
                 let config = crate::manifests::settings::config_of(it, pod);
                 let worker: WorkerConfig = crate::manifests::settings::section(&config);
-                // Handing back takes five seconds, and the last words a moment.
+                // Releasing tasks takes up to five seconds, then telemetry is flushed.
                 assert!(grace >= worker.grace + Duration::from_secs(10), "{place}");
             }
         }
@@ -76,7 +75,7 @@ fn drains_end_before_the_pod_is_killed() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn a_node_can_be_drained_and_something_stays() {
+fn disruption_budgets_allow_draining_a_node() {
     for it in overlays() {
         for budget in it.of_kind("PodDisruptionBudget") {
             let place = format!("{}: {}", it.name, budget.name());
@@ -85,7 +84,7 @@ fn a_node_can_be_drained_and_something_stays() {
             let pods = it.selected(budget.at("/spec/selector"));
             let replicas = match &pods[..] {
                 [pod] => replicas(it, *pod),
-                // What an operator runs says so itself.
+                // Objects of operators contain the number of replicas.
                 [] => it
                     .named("RabbitmqCluster", budget.name())
                     .expect(&place)
@@ -115,14 +114,14 @@ fn a_node_can_be_drained_and_something_stays() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn production_has_three_of_each_service() {
+fn production_has_three_replicas() {
     let production = production();
     for pod in production.pods().filter(|pod| pod.is_ours() && pod.is_lasting()) {
         assert!(replicas(production, pod) >= 3, "{}", pod.owner.name());
     }
 }
 
-/// How many there are at least. What an autoscaler decides nobody else may.
+/// The minimum number of replicas, which only one object may set.
 fn replicas(it: &Rendered, pod: Pod<'_>) -> u64 {
     let name = pod.owner.name();
     let is_its = |object: &&Object| text(object.value(), "/spec/scaleTargetRef/name") == name;
@@ -142,10 +141,10 @@ fn replicas(it: &Rendered, pod: Pod<'_>) -> u64 {
     }
 }
 
-/// KEDA scales by the queue that there is, up to what a worker runs at a time.
+/// KEDA scales by the length of the existing queue, relative to the concurrency of a worker.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn workers_are_scaled_by_their_queue() {
+fn workers_scale_by_queue_length() {
     let config = Config::defaults_in(std::path::Path::new("/tmp")).expect("the defaults");
     let worker: WorkerConfig = crate::manifests::settings::section(&config);
     for it in all() {

@@ -1,9 +1,9 @@
-//! Which images run.
+//! Container images.
 
 use crate::manifests::object::text;
 use crate::manifests::rendered::{Rendered, all, overlays, production};
 
-/// Those of pods, and those that operators make pods of.
+/// The images of pods, and of objects from which operators create pods.
 fn images(it: &Rendered) -> Vec<&str> {
     let of_pods = it.pods().flat_map(|pod| pod.containers().collect::<Vec<_>>());
     let of_pods = of_pods.map(|container| text(container, "/image"));
@@ -16,11 +16,11 @@ fn images(it: &Rendered) -> Vec<&str> {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn every_image_says_which_version_it_is() {
+fn images_have_versions() {
     for it in all() {
         let is_overlay = it.name.starts_with("overlays/");
         for image in images(it) {
-            // An overlay says which of ours it takes.
+            // Overlays set the versions of our own images.
             if image.starts_with("miniapp/") && !is_overlay {
                 continue;
             }
@@ -34,7 +34,7 @@ fn every_image_says_which_version_it_is() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn production_takes_images_by_their_digests() {
+fn production_pins_images_by_digest() {
     let production = production();
     let images = images(production);
     assert!(images.len() > 7, "{images:?}");
@@ -48,11 +48,11 @@ fn production_takes_images_by_their_digests() {
     }
 }
 
-/// Before a release there are no images, and nobody should find out by a pod that waits for them:
-/// each object has a label then that no cluster takes.
+/// Before a release there are no images. An invalid label on each object makes the cluster reject
+/// the manifests at once, instead of leaving pods in ImagePullBackOff.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn production_is_refused_without_images_of_a_release() {
+fn production_without_release_images_is_rejected() {
     let production = production();
     let is_missing = images(production).iter().any(|image| image.ends_with(&"0".repeat(64)));
     for object in &production.objects {
@@ -61,11 +61,10 @@ fn production_is_refused_without_images_of_a_release() {
     }
 }
 
-/// The image made for development and the pods agree on ports, so the image made for
-/// production has to, too.
+/// Development images expose the ports of the pods, and production images have to as well.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn images_and_pods_have_the_same_ports() {
+fn images_expose_ports_of_pods() {
     let dockerfile = crate::manifests::read("Dockerfile");
     for it in overlays() {
         for pod in it.pods().filter(|pod| pod.is_ours() && pod.is_lasting()) {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::manifests::rendered::{Rendered, all};
 
-/// What people run.
+/// Supported versions.
 const VERSIONS: [&str; 4] = ["1.31", "1.32", "1.33", "1.34"];
 
 /// kubernetes-validate contains the schemas (pip install kubernetes-validate), kubeconform
@@ -44,7 +44,7 @@ fn is_installed(program: &str) -> bool {
     command.arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-/// The documents of objects that are no operator's: those have schemas of their own.
+/// The documents of built-in objects: the schemas do not contain those of operators.
 fn built_in(it: &Rendered) -> String {
     let documents = it.text.split("\n---\n").zip(&it.objects);
     let documents = documents.filter(|(_, object)| object.is_built_in());

@@ -1,34 +1,33 @@
-//! Objects of Kubernetes, and the pods that some of them make.
+//! Kubernetes objects and their pod templates.
 
 use serde_json::{Map, Value};
 
-/// One object.
 #[derive(Debug)]
 pub struct Object(Value);
 
-/// What an object has pods made from.
+/// The pod template of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct Pod<'o> {
     pub owner: &'o Object,
     template: &'o Value,
 }
 
-/// What is at `pointer` as a text; empty where there is none.
+/// The string at `pointer`, or an empty one.
 pub fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What is at `pointer` as a list; empty where there is none.
+/// The list at `pointer`, or an empty one.
 pub fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// What is at `pointer` as a map, if there is one.
+/// The map at `pointer`.
 pub fn map<'v>(value: &'v Value, pointer: &str) -> Option<&'v Map<String, Value>> {
     value.pointer(pointer).and_then(Value::as_object)
 }
 
-/// Whether a label selector takes an object with these labels.
+/// Whether a label selector matches these labels.
 pub fn selects(selector: &Value, labels: &Value) -> bool {
     let has = |(key, value): (&String, &Value)| labels.get(key) == Some(value);
     let plain = map(selector, "/matchLabels").is_none_or(|wanted| wanted.iter().all(has));
@@ -63,17 +62,17 @@ impl Object {
         self.at("/metadata/labels")
     }
 
-    /// The name by which it is told from the others of its kind.
+    /// The name, which is unique among the objects of a kind.
     pub fn app(&self) -> &str {
         label(self.labels(), "app.kubernetes.io/name")
     }
 
-    /// What is at `pointer`; null where there is nothing.
+    /// The value at `pointer`, or null.
     pub fn at(&self, pointer: &str) -> &Value {
         self.0.pointer(pointer).unwrap_or(&Value::Null)
     }
 
-    /// Whether it is Kubernetes' own and not an operator's.
+    /// Whether the kind belongs to Kubernetes and not to an operator.
     pub fn is_built_in(&self) -> bool {
         let version = text(&self.0, "/apiVersion");
         let group = version.split_once('/').map_or("", |(group, _)| group);
@@ -100,18 +99,18 @@ impl<'o> Pod<'o> {
         list(spec, "/initContainers").iter().chain(list(spec, "/containers"))
     }
 
-    /// The number of a port of this name.
+    /// The number of the named port.
     pub fn port(self, name: &str) -> Option<u64> {
         let mut ports = self.containers().flat_map(|container| list(container, "/ports"));
         ports.find(|port| text(port, "/name") == name)?["containerPort"].as_u64()
     }
 
-    /// Whether a program of ours runs in it.
+    /// Whether it runs one of our programs.
     pub fn is_ours(self) -> bool {
         matches!(label(self.labels(), "app.kubernetes.io/component"), "service" | "migration")
     }
 
-    /// Whether it is to run until it is told to stop.
+    /// Whether it runs until it is stopped, unlike a job.
     pub fn is_lasting(self) -> bool {
         self.owner.kind() != "Job"
     }

@@ -1,11 +1,11 @@
-//! What one object says of another is so: names, ports, selectors.
+//! References between objects: names, ports, selectors.
 
 use serde_json::Value;
 
 use crate::manifests::object::{Object, Pod, list, map, selects, text};
 use crate::manifests::rendered::{Rendered, all, overlays, production};
 
-/// Secrets that are made elsewhere: by operators, by cert-manager, by whoever keeps secrets.
+/// Secrets that operators, cert-manager and administrators create.
 const GIVEN: [&str; 7] = [
     "postgres-app",
     "postgres-ca",
@@ -18,7 +18,7 @@ const GIVEN: [&str; 7] = [
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn services_lead_to_ports_that_are_there() {
+fn services_target_existing_ports() {
     for it in all() {
         for service in it.of_kind("Service") {
             let place = format!("{}: {}", it.name, service.name());
@@ -35,7 +35,7 @@ fn services_lead_to_ports_that_are_there() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn probes_ask_ports_that_are_there() {
+fn probes_use_existing_ports() {
     for it in all() {
         for pod in it.pods() {
             for container in pod.containers() {
@@ -52,7 +52,7 @@ fn probes_ask_ports_that_are_there() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn ways_from_outside_lead_to_services() {
+fn routes_and_ingresses_target_services() {
     for it in all() {
         let mut ways = Vec::new();
         for route in it.of_kind("HTTPRoute") {
@@ -80,10 +80,10 @@ fn ways_from_outside_lead_to_services() {
     }
 }
 
-/// By names in policies, which are those of the pods that are called.
+/// Named ports in policies are those of the selected pods.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn policies_name_ports_that_are_there() {
+fn network_policies_name_existing_ports() {
     let it = production();
     let mut seen = 0;
     for policy in it.of_kind("NetworkPolicy") {
@@ -104,8 +104,7 @@ fn policies_name_ports_that_are_there() {
     assert!(seen > 5, "{seen} ports have names");
 }
 
-/// How many ports of `rule` have names; fails for one that none of `pods` knows, where they
-/// are there.
+/// Returns the number of named ports in `rule`. Panics if none of `pods` has such a port.
 fn check_ports(rule: &Value, pods: &[Pod<'_>], place: &str) -> usize {
     let names: Vec<&str> =
         list(rule, "/ports").iter().filter_map(|port| port["port"].as_str()).collect();
@@ -118,7 +117,7 @@ fn check_ports(rule: &Value, pods: &[Pod<'_>], place: &str) -> usize {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn everything_is_denied_that_no_policy_names() {
+fn network_policies_deny_by_default() {
     for it in all() {
         let mut policies = it.of_kind("NetworkPolicy").peekable();
         if policies.peek().is_none() {
@@ -136,7 +135,7 @@ fn everything_is_denied_that_no_policy_names() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn monitors_find_ports_of_services() {
+fn service_monitors_match_service_ports() {
     for it in overlays() {
         for monitor in it.of_kind("ServiceMonitor") {
             let selector = monitor.at("/spec/selector");
@@ -157,7 +156,7 @@ fn monitors_find_ports_of_services() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn what_pods_mount_and_read_is_there() {
+fn pods_reference_existing_objects() {
     for it in overlays() {
         for pod in it.pods() {
             let place = format!("{}: {}", it.name, pod.owner.name());
@@ -170,7 +169,7 @@ fn what_pods_mount_and_read_is_there() {
     }
 }
 
-/// Kinds and names of what a pod takes its files and variables from.
+/// Kinds and names of the objects that a pod takes files and variables from.
 fn mentioned(pod: Pod<'_>) -> Vec<(&'static str, &str)> {
     let mut found = Vec::new();
     for volume in list(pod.spec(), "/volumes") {
@@ -191,7 +190,7 @@ fn mentioned(pod: Pod<'_>) -> Vec<(&'static str, &str)> {
     found
 }
 
-/// As Services select: by labels alone.
+/// The pods that the plain labels of a Service select.
 fn by_labels<'r>(it: &'r Rendered, selector: &Value) -> Vec<Pod<'r>> {
     let selector = map(selector, "").expect("labels");
     it.pods()

@@ -1,4 +1,4 @@
-//! What kustomize makes of the folders.
+//! Rendering with kustomize.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::manifests::root;
 
 const RENDERERS: [&[&str]; 2] = [&["kustomize", "build"], &["kubectl", "kustomize"]];
 
-/// What became of an overlay or of a component.
+/// A rendered overlay or component.
 #[derive(Debug)]
 pub struct Rendered {
     /// The folder below `kustomize/`.
@@ -49,7 +49,7 @@ impl Rendered {
         self.objects.iter().filter_map(Object::pod)
     }
 
-    /// The pods that a label selector takes.
+    /// The pods that a label selector matches.
     pub fn selected<'s>(&'s self, selector: &'s Value) -> Vec<Pod<'s>> {
         self.pods().filter(|pod| selects(selector, pod.labels())).collect()
     }
@@ -95,12 +95,12 @@ fn render(renderer: &[&str], folder: &Path) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// A folder with nothing but the base and a component.
+/// Creates a kustomization of the base and one component.
 fn alone(scratch: &Path, component: &str) -> PathBuf {
     let folder = scratch.join(component);
     fs::create_dir_all(&folder).expect("a folder");
     let folder = folder.canonicalize().expect("a folder");
-    // Only relative paths are taken.
+    // Kustomize rejects absolute paths.
     let up = "../".repeat(folder.components().count() - 1);
     let kustomize =
         format!("{up}{}/kustomize", root().strip_prefix("/").expect("absolute").display());

@@ -1,4 +1,4 @@
-//! What pods set is what the program knows: its own reader of settings is asked.
+//! The settings of pods, read by the configuration of the programs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,19 +12,19 @@ use serde_json::Value;
 use crate::manifests::object::{Object, Pod, list, map, text};
 use crate::manifests::rendered::{Rendered, all};
 
-/// What stands in a Secret, for each variable that names a file.
+/// Example contents of the Secrets, by the variable that names the file.
 const SECRETS: [(&str, &str); 4] = [
     ("MINIAPP__DATABASE__URL_FILE", "postgresql://user:password@postgres-rw.miniapp:5432/miniapp"),
     ("MINIAPP__BROKER__URL_FILE", "amqps://user:password@rabbitmq.miniapp.svc:5671/"),
     ("MINIAPP__MAIL__URL_FILE", "smtp://user:password@mail.example.com:587"),
     ("MINIAPP__AUTH__SECRET_FILE", "at-least-32-characters-of-somebody"),
 ];
-/// What others than the settings read: the pod's own variables, and PostgreSQL's.
+/// Variables that are no settings: of the pod, and of PostgreSQL's client.
 const OTHERS: [&str; 5] = ["POD_NAME", "POD_NAMESPACE", "NODE_NAME", "PGSSLMODE", "PGSSLROOTCERT"];
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn every_setting_is_one_that_the_program_knows() {
+fn pods_set_known_settings() {
     for it in all() {
         for pod in it.pods().filter(|pod| pod.is_ours()) {
             let place = format!("{}: {}", it.name, pod.owner.name());
@@ -33,7 +33,7 @@ fn every_setting_is_one_that_the_program_knows() {
                 assert!(is_ours || OTHERS.contains(&name.as_str()), "{place} sets {name}");
             }
             let config = config_of(it, pod);
-            // The program has no variables of OpenTelemetry's but these, and wouldn't say so.
+            // Unknown variables of OpenTelemetry are ignored without a warning.
             let known = config.settings().iter().map(|setting| setting.source.to_string());
             let known: Vec<String> = known.collect();
             for name in environment(it, pod).keys().filter(|name| name.starts_with("OTEL_")) {
@@ -45,7 +45,7 @@ fn every_setting_is_one_that_the_program_knows() {
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn services_listen_where_their_pods_are_called() {
+fn listen_addresses_match_container_ports() {
     for it in all() {
         for service in [miniapp_auth::PROGRAM, miniapp_api::PROGRAM, miniapp_worker::PROGRAM] {
             let pod = it.named("Deployment", service.name).and_then(Object::pod);
@@ -75,7 +75,7 @@ pub fn section<T: Section>(config: &Config) -> T {
     config.section().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What the program makes of a pod's variables.
+/// The configuration that results from the variables of a pod.
 pub fn config_of(it: &Rendered, pod: Pod<'_>) -> Config {
     let scratch = tempfile::tempdir().expect("a directory");
     let mut environment = environment(it, pod);
@@ -93,7 +93,7 @@ pub fn config_of(it: &Rendered, pod: Pod<'_>) -> Config {
         .unwrap_or_else(|error| panic!("{}: {}: {error}", it.name, pod.owner.name()))
 }
 
-/// Variables and values, those of each `ConfigMap` first, as Kubernetes has it.
+/// The variables of a pod. As in Kubernetes, its own ones override those of a `ConfigMap`.
 fn environment(it: &Rendered, pod: Pod<'_>) -> BTreeMap<String, String> {
     let container = &pod.spec()["containers"][0];
     let mut variables = BTreeMap::new();
@@ -111,7 +111,7 @@ fn environment(it: &Rendered, pod: Pod<'_>) -> BTreeMap<String, String> {
     variables
 }
 
-/// Whether a Secret's key is put at `path`.
+/// Whether a key of a Secret is mounted at `path`.
 fn is_mounted(pod: Pod<'_>, path: &str) -> bool {
     let mounts = list(pod.spec(), "/containers/0/volumeMounts").iter();
     let mut files = mounts.flat_map(|mount| {

@@ -1,4 +1,4 @@
-//! Files that are made from others, and production as it was when somebody looked at it last.
+//! Generated files, and the reviewed production overlay.
 
 use std::fs;
 
@@ -10,9 +10,9 @@ const RULES: &str = "kustomize/components/prometheus/rules.yaml";
 const PRODUCTION: &str = "services/miniapp/tests/integration/manifests/prod.yaml";
 const STALE: &str = "UPDATE_MANIFESTS=1 ./test manifests makes it anew; then look at what changed";
 
-/// Kustomize puts no file into a resource of an operator.
+/// Kustomize can't include a file in an object of an operator, so the rules are copied.
 #[test]
-fn the_rules_for_prometheus_are_those_of_observability() {
+fn prometheus_rules_match_observability() {
     let is = read(RULES);
     let (head, _) = is.split_once("  groups:\n").expect("groups");
     let mut made = format!("{head}  groups:\n");
@@ -31,10 +31,10 @@ fn the_rules_for_prometheus_are_those_of_observability() {
     }
 }
 
-/// Whoever changes production sees in one place what becomes of it.
+/// A change of the sources shows its effect on production as a diff of one file.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
-fn production_is_as_it_was_looked_at() {
+fn production_matches_reviewed_file() {
     let production = production();
     let now = without_files(&production.text);
     if is_update() {
@@ -49,8 +49,8 @@ fn production_is_as_it_was_looked_at() {
     }
 }
 
-/// The hash in the name of a `ConfigMap` stands for what is in it, and the files that are in most
-/// are looked at where they are.
+/// Removes the contents of files in a `ConfigMap`: the hash in its name changes with them, and they
+/// are reviewed as files.
 fn without_files(text: &str) -> String {
     let mut documents: Vec<String> = text.split("\n---\n").map(str::to_owned).collect();
     for document in &mut documents {
@@ -60,7 +60,7 @@ fn without_files(text: &str) -> String {
         }
         let mut is_data = false;
         let kept = document.lines().filter(|line| {
-            // Texts have empty lines.
+            // Block scalars contain empty lines.
             if !line.starts_with(' ') && !line.is_empty() {
                 is_data = *line == "data:";
             }

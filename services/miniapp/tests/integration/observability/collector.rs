@@ -10,7 +10,7 @@ use miniapp_test_support::ports;
 use crate::observability::load::Load;
 use crate::observability::programs::{self, Program};
 
-/// With the collector that is inside Jaeger, which has all but its extensions.
+/// Jaeger contains the collector without its extensions.
 #[test]
 #[ignore = "needs Jaeger"]
 fn jaeger_accepts_pipelines_of_the_collector() {
@@ -47,7 +47,7 @@ async fn metrics_pushed_to_jaeger_have_the_scraped_names() {
         never = load.go_on() => never,
         () = compare(&load, &url) => {}
     }
-    // Away, it costs nobody anything.
+    // The platform works on without the collector.
     drop(running);
     tokio::time::timeout(Duration::from_mins(1), load.once()).await.expect("all goes on");
 }

@@ -1,4 +1,4 @@
-//! Dashboards: what Grafana expects of them, and that no panel stays empty.
+//! Dashboards match Grafana's schema, and every panel shows data.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +24,7 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Queries of a dashboard with the titles of their panels, as Grafana would ask them.
+/// The queries of a dashboard with their variables replaced, and the titles of their panels.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let variables = list(&dashboard["templating"]["list"]);
     let variables = variables.filter(|variable| variable["type"] == "query");
@@ -46,7 +46,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn dashboards_are_as_grafana_wants_them() {
+fn dashboards_match_grafana_schema() {
     let mut uids = BTreeSet::new();
     for (file, dashboard) in dashboards() {
         assert_eq!(dashboard["schemaVersion"], 39, "{file}");
@@ -88,7 +88,7 @@ fn dashboards_are_as_grafana_wants_them() {
 #[tokio::test]
 #[ignore = "needs Prometheus"]
 async fn panels_show_data_of_a_running_platform() {
-    // Nobody takes what they send, for there are numbers about that, too.
+    // Exports fail, because dashboards show the failures, too.
     let load = Load::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")]).await;
     let prometheus = Prometheus::scraping(&load.targets()).await;
     tokio::select! {
@@ -115,7 +115,7 @@ async fn look(prometheus: &Prometheus) {
             assert!(list(&values).count() > 0, "{file}: {asked}");
         }
     }
-    // What is recorded and alerted on can be asked, too.
+    // Recording rules and alerts are evaluated, too.
     eventually("all rules have been evaluated", async || {
         let groups = prometheus.ask("rules", &[]).await;
         let rules: Vec<&Value> =

@@ -46,7 +46,7 @@ async fn jaeger_starts_in_memory() {
 
 #[tokio::test]
 #[ignore = "needs Jaeger"]
-async fn jaeger_starts_on_its_disk() {
+async fn jaeger_starts_with_badger() {
     let directory = tempfile::tempdir().expect("a directory");
     let (_running, port) = start("jaeger/badger.yaml", directory.path());
     answers(port).await;

@@ -1,4 +1,4 @@
-//! A platform of separate processes, and what its users do.
+//! A platform of separate processes under load.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use miniapp_test_support::rabbit::{Options, Server as Rabbit};
 use miniapp_types::task::Status;
 use serde_json::{Value, json};
 
-/// One auth, one API and two workers on servers of their own.
+/// One auth, one API and two workers, on their own servers.
 pub struct Load {
     platform: Separate,
     user: User,
@@ -19,7 +19,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it with these settings besides.
+    /// Starts the platform with additional environment variables.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let postgres = Postgres::start(Durability::Crash, &[]).await.expect("a server");
         let rabbit = Rabbit::start(Options::default()).await.expect("a server");
@@ -37,21 +37,21 @@ impl Load {
         Self { platform, user, _postgres: postgres, _rabbit: rabbit }
     }
 
-    /// The processes, by the names of their jobs.
+    /// The admin addresses by the name of the scrape job.
     pub fn targets(&self) -> Vec<(&'static str, Vec<SocketAddr>)> {
         let admins = |services: &[Service]| services.iter().map(Service::admin).collect();
         let Separate { auth, apis, workers, .. } = &self.platform;
         vec![("auth", vec![auth.admin()]), ("api", admins(apis)), ("worker", admins(workers))]
     }
 
-    /// Does a little of everything, again and again, until this is dropped.
+    /// Repeats [`once`](Self::once) forever.
     pub async fn go_on(&self) -> ! {
         loop {
             self.once().await;
         }
     }
 
-    /// Does a little of everything.
+    /// Uses every feature once.
     pub async fn once(&self) {
         let mut user = self.user.clone();
         user.sign_in().await;
@@ -59,7 +59,7 @@ impl Load {
         self.accounts(&mut user).await;
     }
 
-    /// Tasks that end in every way, and one that is to run later.
+    /// Tasks with every outcome, and a delayed one.
     async fn tasks(&self, user: &User) {
         let submits = [
             ("echo", json!("hello"), 60, Status::Finished),
@@ -88,7 +88,7 @@ impl Load {
         Answer::to(user.api("GET", "/api/tasks")).await.expect(200);
     }
 
-    /// Sign-ins that succeed and fail, tokens that are renewed and dead, a code by mail.
+    /// Successful and failed sign-ins, refreshed and expired tokens, and a code by mail.
     async fn accounts(&self, user: &mut User) {
         let auth = self.platform.auth.url();
         let post = async |path: &str, body: Value| {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Runs a program until its own input ends, which it does with the process that holds the
-/// other side, however that ends.
+/// Runs a program until the guard's standard input is closed, which also happens when the test
+/// process dies.
 const GUARD: &str = r#"
 log=$1; shift
 "$@" >"$log" 2>&1 &
@@ -13,7 +13,7 @@ read -r _
 kill -KILL "$program"
 "#;
 
-/// The folder with what is tried.
+/// The folder with the tested files.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../observability")
 }
@@ -45,11 +45,11 @@ fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|place| place.join(name)).find(|program| program.is_file())
 }
 
-/// A program that is there.
+/// An installed program.
 pub struct Program(PathBuf);
 
 impl Program {
-    /// Runs it in the folder to its end: whether it was content, and all that it said.
+    /// Runs it in the folder. Returns whether it succeeded, and its output.
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(&self.0).args(arguments).current_dir(folder()).output();
         let output = output.expect("it runs");
@@ -57,13 +57,13 @@ impl Program {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Runs it in the folder, and it has to be content.
+    /// Runs it in the folder and panics if it fails.
     pub fn accepts(&self, arguments: &[&str]) {
         let (is_content, said) = self.run(arguments);
         assert!(is_content, "{} {}: {said}", self.0.display(), arguments.join(" "));
     }
 
-    /// Runs it in the folder until what this gives is dropped; `log` gets what it says.
+    /// Starts it in the folder. Its output goes to `log`.
     pub fn start(&self, arguments: &[&str], variables: &[(&str, String)], log: &Path) -> Running {
         let mut command = Command::new("sh");
         command.args(["-c", GUARD, "guard"]).arg(log).arg(&self.0).args(arguments);
@@ -73,7 +73,7 @@ impl Program {
     }
 }
 
-/// A program that runs until this is dropped.
+/// A running program. Dropping it kills the process.
 pub struct Running {
     guard: Child,
     log: PathBuf,

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::observability::programs::{self, Running, folder};
 
-/// Where the configuration expects each job.
+/// The targets of the jobs in the configuration.
 const PLACES: [(&str, &str); 3] =
     [("auth", "127.0.0.1:9005"), ("api", "127.0.0.1:9000"), ("worker", "127.0.0.1:9001")];
 
@@ -24,7 +24,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these targets every second.
+    /// Starts Prometheus, scraping these targets every second.
     pub async fn scraping(targets: &[(&str, Vec<SocketAddr>)]) -> Self {
         let program = programs::prometheus("prometheus");
         let files = tempfile::tempdir().expect("a directory");
@@ -59,12 +59,12 @@ impl Prometheus {
         prometheus
     }
 
-    /// What it answers on a path of its API.
+    /// The `data` of a response of its API.
     pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         self.try_ask(path, parameters).await.unwrap_or_else(|| panic!("{path} {parameters:?}"))
     }
 
-    /// The samples that a query gives now, but those that are no numbers.
+    /// The current samples of a query, without those that are not finite.
     pub async fn query(&self, query: &str) -> Vec<f64> {
         let data = self.ask("query", &[("query", query)]).await;
         let samples = data["result"].as_array().expect("a vector").iter();

@@ -1,4 +1,4 @@
-//! Rules and alerts, by Prometheus' own tool.
+//! Rules and alerts, checked by promtool.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(folder().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What follows `key:` on the lines of a file.
+/// The values of `key:` in a file.
 fn values<'t>(text: &'t str, key: &str) -> impl Iterator<Item = &'t str> {
     let key = format!("{key}: ");
     text.lines().filter_map(move |line| {
@@ -27,7 +27,7 @@ fn prometheus_accepts_configuration_and_rules() {
 }
 
 #[test]
-fn every_alert_is_tested_both_ways_and_says_what_to_do() {
+fn alerts_have_tests_and_runbooks() {
     let (alerts, tests, runbook) = (
         text("prometheus/alerts.yml"),
         text("prometheus/alerts_test.yml"),
@@ -35,7 +35,7 @@ fn every_alert_is_tested_both_ways_and_says_what_to_do() {
     );
     let alerts: BTreeSet<&str> = values(&alerts, "alert").collect();
     assert!(alerts.len() > 10, "{alerts:?}");
-    // A case is one with alerts to come, or without.
+    // A case expects the alert, or expects that it does not fire.
     let cases: Vec<&str> = tests.split("- eval_time:").skip(1).collect();
     for alert in &alerts {
         let of_it = cases.iter().filter(|case| values(case, "alertname").any(|one| one == *alert));

@@ -1,4 +1,4 @@
-//! A database server that isn't there, isn't ours or goes away.
+//! A database server that is missing, rejects the password or crashes.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::platform::support::{program, somebody};
 
 const TASKS: usize = 300;
 
-/// Waits until it has said for what `reason` it waits, alive and not ready.
+/// Waits until the platform has logged the `reason`, and is alive but not ready.
 async fn waits(platform: &Platform, reason: &str) {
     eventually("it says what is wrong", async || {
         let log = platform.log();
@@ -25,11 +25,11 @@ async fn waits(platform: &Platform, reason: &str) {
             .then_some(())
     })
     .await;
-    Answer::to(platform.ask_admin("/livez")).await.expect(200);
-    Answer::to(platform.ask_admin("/readyz")).await.expect(503);
+    Answer::to(platform.admin_request("/livez")).await.expect(200);
+    Answer::to(platform.admin_request("/readyz")).await.expect(503);
 }
 
-/// It does everything, and has said no more than it should of what was wrong before.
+/// Checks that the platform works, and has not logged the password.
 async fn works(platform: &Platform, password: &str) {
     let user = somebody(platform).await;
     let id = user.submit("echo", &json!("after all")).await.task_id;
@@ -40,7 +40,7 @@ async fn works(platform: &Platform, password: &str) {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_database_may_come_later_than_the_platform() {
+async fn platform_waits_for_database() {
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     server.crash().expect("it ran");
@@ -52,7 +52,7 @@ async fn a_database_may_come_later_than_the_platform() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_password_that_was_wrong_can_be_mended_at_the_server() {
+async fn platform_continues_after_password_is_corrected() {
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let name = url.rest().rsplit('/').next().expect("a name");
@@ -69,7 +69,7 @@ async fn a_password_that_was_wrong_can_be_mended_at_the_server() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_database_stops_when_asked_to() {
+async fn platform_without_database_stops_on_signal() {
     let platform = program().set("database.url", "postgres://a:s3cr3t@127.0.0.1:1/b").launch();
     waits(&platform, "the database b at 127.0.0.1:1").await;
     let ended = platform.stop().await;
@@ -77,7 +77,7 @@ async fn whoever_waits_for_a_database_stops_when_asked_to() {
     assert!(!ended.log.contains("s3cr3t"), "{}", ended.log);
 }
 
-/// Submits until it is accepted, as clients do: with a key that makes it one task.
+/// Submits until the task is accepted, with an idempotency key.
 async fn submit(user: &User, number: usize) -> Uuid {
     let data = json!({ "seconds": if number.is_multiple_of(3) { 0.2 } else { 0.01 } });
     let body = task("sleep", &data);
@@ -87,7 +87,7 @@ async fn submit(user: &User, number: usize) -> Uuid {
         let answer = Answer::to(request).await;
         match answer.status.as_u16() {
             200 | 201 => Some(answer.text("taskId").parse().expect("a UUID")),
-            // It is answered, and in words.
+            // A failed request still gets a problem document.
             503 => {
                 assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
                 None
@@ -100,7 +100,7 @@ async fn submit(user: &User, number: usize) -> Uuid {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
-async fn a_database_that_crashes_under_load_costs_no_task() {
+async fn database_crash_under_load_loses_no_task() {
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
     let program = program().set("database.url", url.expose()).set("worker.lease", "3s");
@@ -144,7 +144,7 @@ async fn a_database_that_crashes_under_load_costs_no_task() {
     assert!(!platform.log().contains("panicked"), "{}", platform.log());
 }
 
-/// How many tasks are stored, if the server tells.
+/// The number of stored tasks, if the server responds.
 async fn count(server: &Server, url: &miniapp_config::EngineUrl) -> Option<usize> {
     let name = url.rest().rsplit('/').next()?;
     let mut connection = server.connect(name).await.ok()?;

@@ -1,4 +1,4 @@
-//! A disk that fills up.
+//! A full disk.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use crate::platform::support::{program, somebody};
 
-/// A file system of its own, gone with the value.
+/// A mounted file system. Dropping it unmounts it.
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts memory on `path`, where this process may.
+    /// Mounts a tmpfs on `path`, if this process may.
     pub fn tmpfs(path: &Path, options: &str) -> Option<Self> {
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).output();
@@ -31,12 +31,12 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: a process that is still about to end must not keep it.
+        // Lazily, because a process that is about to exit may still use it.
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
     }
 }
 
-/// Something that keeps the platform's files from growing.
+/// A limit of the disk space of the platform.
 trait Disk {
     fn fill(&self, platform: &Platform);
     fn free(&self, platform: &Platform);
@@ -57,7 +57,7 @@ impl Disk for Full {
     }
 }
 
-/// The limit of the process to the size of its files.
+/// RLIMIT_FSIZE of the process.
 #[cfg(target_os = "linux")]
 struct Limited;
 
@@ -96,8 +96,8 @@ mod as_root {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn files_that_must_not_grow_refuse_tasks_and_lose_none() {
-    refuses_tasks_while_full(&program().deaf_to_file_limits(), &Limited).await;
+async fn file_size_limit_refuses_tasks_and_loses_none() {
+    refuses_tasks_while_full(&program().with_file_limits_as_errors(), &Limited).await;
 }
 
 async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
@@ -118,10 +118,10 @@ async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
     .await;
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
     refused.expect(503).expect_problem(Code::Unavailable);
-    // What is there can be read, so that it stays where requests go, and says how it is.
+    // Reads still work, so the platform stays ready, but degraded.
     assert_eq!(user.task(accepted[0]).await.status, Status::Finished);
     eventually("the platform says that it is degraded", async || {
-        let ready = Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+        let ready = Answer::to(platform.admin_request("/readyz")).await.expect(200);
         (ready.text("status") == "degraded").then_some(())
     })
     .await;
@@ -142,19 +142,19 @@ async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
     stored.reverse();
     assert_eq!(stored, accepted, "what was refused must leave nothing behind");
     eventually("the platform is well again", async || {
-        let ready = Answer::to(platform.ask_admin("/readyz")).await;
+        let ready = Answer::to(platform.admin_request("/readyz")).await;
         (ready.status == 200 && ready.text("status") == "ok").then_some(())
     })
     .await;
 
-    // And nothing of it is broken for good.
+    // The data survives a restart.
     let ended = platform.stop().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     let _platform = ended.program.start().await;
     assert_eq!(user.tasks().await.len(), accepted.len());
 }
 
-/// Submits a task that takes room.
+/// Submits a large task.
 async fn submit_large(user: &User) -> Answer {
     let data = Value::from("x".repeat(100 * 1024));
     user.try_submit(&task("echo", &data)).await.expect("an answer")

@@ -1,4 +1,4 @@
-//! What is logged: one line a request, each with its trace.
+//! Log lines: one per request, with its trace id.
 
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::{Answer, client};
@@ -11,7 +11,7 @@ fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_miniapp"))
 }
 
-/// The lines so far that `is_wanted`, once there are some.
+/// Waits for log lines that match `is_wanted` and returns them.
 async fn lines(platform: &Platform, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     eventually(what, async || {
         let log = platform.log();
@@ -28,13 +28,13 @@ fn assert_in_trace(line: &Value, trace: &str) {
     assert!(span.len() == 16 && span.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
 }
 
-/// Whether or not any trace is recorded.
+/// Also if the trace is not sampled.
 #[tokio::test]
-async fn every_line_of_a_request_a_task_and_a_mail_has_its_trace() {
+async fn log_lines_have_trace_ids() {
     for sampler in ["always_on", "always_off"] {
         let platform = program().set("telemetry.sampler", sampler).start().await;
         let path = format!("/api/tasks/{}", Uuid::new_v4());
-        let answer = Answer::to(platform.ask_api("GET", &path)).await.expect(401);
+        let answer = Answer::to(platform.api_request("GET", &path)).await.expect(401);
         let about = lines(&platform, "the request is told", |line| line["path"] == path).await;
         assert_eq!(about.len(), 1, "one request, one line: {about:?}");
         assert_in_trace(&about[0], answer.header("x-trace-id"));
@@ -55,8 +55,8 @@ async fn every_line_of_a_request_a_task_and_a_mail_has_its_trace() {
 }
 
 #[tokio::test]
-async fn a_mail_that_fails_is_told_in_the_trace_of_who_asked_for_it() {
-    // Nobody listens there.
+async fn failed_mail_is_logged_with_trace_of_its_request() {
+    // This port has no listener.
     let program = program().set("mail.url", "smtp://127.0.0.1:1?tls=none");
     let platform = program.set("telemetry.sampler", "always_off").start().await;
     let body = json!({ "email": "ada@example.com" });
@@ -67,10 +67,10 @@ async fn a_mail_that_fails_is_told_in_the_trace_of_who_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_fault_is_told_with_its_cause_in_the_one_line_of_its_request() {
+async fn request_line_contains_cause_of_internal_error() {
     let platform = program().start().await;
     let user = platform.sign_up("ada").await;
-    // The store says no to everything from here on.
+    // Every statement of the store fails from here on.
     let file = platform.program().data_dir().join("miniapp.db");
     let database = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
     let mut database = sqlx::ConnectOptions::connect(&database).await.expect("the file");
@@ -87,14 +87,14 @@ async fn a_fault_is_told_with_its_cause_in_the_one_line_of_its_request() {
 }
 
 #[tokio::test]
-async fn what_is_logged_can_be_changed_while_it_runs() {
+async fn log_level_can_be_changed_at_run_time() {
     let platform = program().set("log.format", "text").start().await;
     let put = async |filter: &'static str| {
         let asked = client().put(format!("{}/log-level", platform.admin())).body(filter);
         Answer::to(asked).await
     };
     let ask = async |name: &str| {
-        Answer::to(platform.ask_api("GET", &format!("/{name}"))).await.expect(404);
+        Answer::to(platform.api_request("GET", &format!("/{name}"))).await.expect(404);
     };
     ask("first").await;
     eventually("a line", async || platform.log().contains("path=/first").then_some(())).await;

@@ -1,4 +1,4 @@
-//! The process dies; no task does.
+//! A killed process loses no task.
 
 use std::collections::HashSet;
 
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::platform::support::{program_on, somebody};
 
 miniapp_test_support::on_all_engines!(
-    every_accepted_task_ends_once_though_the_process_is_killed_twice,
-    what_was_answered_before_the_kill_is_there_after_it,
+    accepted_tasks_end_once_across_two_kills,
+    responses_before_kill_are_durable,
 );
 
 const TASKS: usize = 200;
 
-/// Some take a moment, some none at all, some keep a core busy.
+/// Tasks that sleep, end at once, or use the CPU.
 fn input(number: usize) -> (&'static str, Value) {
     match number % 3 {
         0 => ("sleep", json!({ "seconds": 0.4 })),
@@ -31,7 +31,7 @@ async fn submit(user: &User, number: usize) -> Task {
     user.submit(kind, &data).await
 }
 
-async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engines: Engines) {
+async fn accepted_tasks_end_once_across_two_kills(engines: Engines) {
     let program = program_on(engines).await.set("worker.concurrency", 4).set("worker.replicas", 2);
     let mut platform = program.start().await;
     let user = somebody(&platform).await;
@@ -41,7 +41,7 @@ async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engine
     assert_eq!(submitted.len(), TASKS);
 
     for kill in 1..=2 {
-        // Some have ended, some run, some wait.
+        // Some tasks have ended, some are running and some are waiting.
         eventually(&format!("it is time for kill {kill}"), async || {
             let count = user.count_by_status().await;
             let has = |status| count.get(&status).copied().unwrap_or_default() > 0;
@@ -69,7 +69,7 @@ async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engine
         assert_eq!(story.iter().filter(is_end).count(), 1, "{task:?}: {story:?}");
         assert_eq!(story.last(), Some(&EventType::Finished), "{task:?}: {story:?}");
         let count = |kind| story.iter().filter(|event| **event == kind).count();
-        // Each start ended in an outcome, or with the process.
+        // Each attempt ended with an outcome, or with the process.
         let lost = count(EventType::LeaseLost);
         assert_eq!(count(EventType::Started), 1 + lost, "{task:?}: {story:?}");
         lost_leases += lost;
@@ -79,11 +79,11 @@ async fn every_accepted_task_ends_once_though_the_process_is_killed_twice(engine
     assert!(checked.status.success(), "{checked:?}");
 }
 
-async fn what_was_answered_before_the_kill_is_there_after_it(engines: Engines) {
+async fn responses_before_kill_are_durable(engines: Engines) {
     let mut platform = program_on(engines).await.start().await;
     let user = somebody(&platform).await;
     let mut accepted = Vec::new();
-    // Once more, and a task that ran each time would be taken for the cause.
+    // After a third kill, a task that was running each time would fail as poisonous.
     for round in 0..2 {
         let submitting = async {
             for number in 0.. {
@@ -92,7 +92,7 @@ async fn what_was_answered_before_the_kill_is_there_after_it(engines: Engines) {
                 accepted.push(answer.expect(201).text("taskId"));
             }
         };
-        // In the middle of a request, wherever that is.
+        // At a random point of a request.
         let killing = async {
             eventually("tasks come in", async || {
                 (user.tasks().await.len() > round * 10 + 5).then_some(())

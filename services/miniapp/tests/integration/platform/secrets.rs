@@ -1,4 +1,4 @@
-//! What nobody may read in a log.
+//! Secrets never appear in logs.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::Answer;
@@ -14,7 +14,7 @@ const NEW_PASSWORD: &str = "another horse, another battery";
 const WRONG_PASSWORD: &str = "an unheard-of password";
 
 #[tokio::test]
-async fn no_secret_is_ever_written() {
+async fn logs_contain_no_secrets() {
     for format in ["json", "text"] {
         let collector = Collector::start().await;
         let program = program()
@@ -27,7 +27,7 @@ async fn no_secret_is_ever_written() {
         let mut codes = Vec::new();
         let mut tokens = Vec::new();
 
-        // Everything that takes or makes a secret, well and badly used.
+        // Every endpoint that reads or creates a secret, with valid and invalid input.
         let mut user = platform.sign_up("ada").await;
         tokens.extend([user.access.clone(), user.refresh.clone()]);
         user.sign_in().await;
@@ -85,19 +85,19 @@ async fn no_secret_is_ever_written() {
                 assert!(!text.contains(secret), "{what} has {secret:?}: {}", around(text, secret));
             }
         }
-        // Codes are shown in mails, and nowhere else.
+        // Codes appear in mails only.
         for (code, text) in codes.iter().flat_map(|code| [(code, &ended.log), (code, &spans)]) {
             let words = text.split(|c: char| !c.is_ascii_alphanumeric());
             assert!(!words.clone().any(|word| word == code), "{}", around(text, code));
         }
-        // Nor is anything told of whose requests they were, or what they were about.
+        // Neither do personal data and the contents of tasks.
         for private in ["ada@example.com", "grace@example.com", "\"data\""] {
             assert!(!spans.contains(private), "{}", around(&spans, private));
         }
     }
 }
 
-/// The line with `secret`.
+/// The line that contains `secret`.
 fn around<'a>(text: &'a str, secret: &str) -> &'a str {
     text.lines().find(|line| line.contains(secret)).unwrap_or_default()
 }

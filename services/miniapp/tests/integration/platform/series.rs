@@ -1,4 +1,4 @@
-//! How many numbers there are doesn't depend on what clients do.
+//! The number of metric series does not depend on clients.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 miniapp_test_support::on_all_engines!(load_adds_counts_and_no_series);
 
-/// More than there are, and far fewer than one for each task, user or path of the load.
+/// Above the current number of series, and far below the number of tasks, users or paths in the
+/// load.
 const MOST: usize = 2500;
 
 async fn load_adds_counts_and_no_series(engines: Engines) {
@@ -21,7 +22,7 @@ async fn load_adds_counts_and_no_series(engines: Engines) {
     let mut before = 0;
     for round in 0..3 {
         use_it(&platform, round).await;
-        let metrics = Answer::to(platform.ask_admin("/metrics")).await.expect(200);
+        let metrics = Answer::to(platform.admin_request("/metrics")).await.expect(200);
         seen = String::from_utf8_lossy(&metrics.body).lines().filter_map(series).collect();
         if round > 0 {
             let added = seen.len() - before;
@@ -47,7 +48,7 @@ async fn load_adds_counts_and_no_series(engines: Engines) {
     }
 }
 
-/// A line without its number; `None` where it is a comment.
+/// A series without its value, or none for a comment.
 fn series(line: &str) -> Option<String> {
     let (series, _) = line.rsplit_once(' ')?;
     (!line.starts_with('#')).then(|| series.to_owned())
@@ -61,7 +62,7 @@ fn labels(series: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Users, tasks of every kind and fate, and what no client should send.
+/// Users, tasks of every kind and outcome, and invalid requests.
 async fn use_it(platform: &Platform, round: u32) {
     let users: Vec<User> = join_all((0..4).map(|n| {
         let login = format!("user-{round}-{n}");
@@ -99,7 +100,7 @@ async fn use_it(platform: &Platform, round: u32) {
             let odd = format!("{url}/{id}/of/nobody-{n}@example.com?n={n}");
             Answer::to(client().request(method(&format!("ODD{n}")), odd)).await.expect(404);
         }
-        let stranger = platform.ask_api("GET", &format!("/api/tasks/{id}")).bearer_auth(id);
+        let stranger = platform.api_request("GET", &format!("/api/tasks/{id}")).bearer_auth(id);
         Answer::to(stranger).await.expect(401);
         let nobody = json!({ "login": format!("nobody{n}"), "password": id });
         let refused = platform.post_auth("/sign-in", &nobody).await;

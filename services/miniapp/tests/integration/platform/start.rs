@@ -1,4 +1,4 @@
-//! What keeps the platform from starting is told in one line.
+//! A platform that can't start prints one line with the reason.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::platform::disk::Mount;
 use crate::platform::support::program;
 
-/// Runs what must not start; the line that it says.
+/// Runs the program, which has to fail, and returns its line on standard error.
 async fn refused(program: &Program) -> String {
     let Finished { status, stdout, stderr } = program.run(&[]).await;
     assert!(status.code().is_some_and(|code| code != 0), "{status} {stdout}{stderr}");
@@ -19,16 +19,16 @@ async fn refused(program: &Program) -> String {
 }
 
 #[tokio::test]
-async fn a_data_directory_belongs_to_one_process() {
+async fn data_directory_is_locked_by_one_process() {
     let platform = program().start().await;
     let data_dir = platform.program().data_dir();
     let second = program().set("data_dir", data_dir.display());
     let line = refused(&second).await;
     assert!(line.contains("another process uses"), "{line}");
     assert!(line.contains(&*data_dir.to_string_lossy()) && line.contains("MINIAPP__DATA_DIR"));
-    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    Answer::to(platform.admin_request("/readyz")).await.expect(200);
 
-    // Whatever became of the first, its files are free.
+    // A killed process releases its files.
     platform.kill().await;
     second.start().await;
 }
@@ -70,7 +70,7 @@ mod unprivileged {
 }
 
 #[tokio::test]
-async fn a_setting_that_nobody_knows_is_named_with_the_nearest_one() {
+async fn unknown_setting_is_named_with_a_suggestion() {
     let line = refused(&program().set_variable("MINIAPP__WORKER__CONCURENCY", 4)).await;
     assert!(line.contains("MINIAPP__WORKER__CONCURENCY"), "{line}");
     assert!(line.contains("did you mean MINIAPP__WORKER__CONCURRENCY?"), "{line}");
@@ -84,7 +84,7 @@ async fn a_setting_that_nobody_knows_is_named_with_the_nearest_one() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_is_named_with_its_source() {
+async fn invalid_value_is_named_with_its_source() {
     for (key, value) in [
         ("worker.lease", "soon"),
         ("worker.concurrency", "0"),
@@ -101,7 +101,7 @@ async fn a_value_that_cannot_be_is_named_with_its_source() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn used_port_is_named() {
     let platform = program().start().await;
     for key in ["api.listen", "auth.listen", "admin.listen"] {
         let taken = platform.program().setting(key).to_owned();
@@ -118,11 +118,11 @@ async fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn another_secret_keeps_everything_from_starting() {
+async fn changed_auth_secret_prevents_start() {
     let program = program().set("auth.secret", "the secret that the keys are sealed with");
     program.start().await.stop().await;
     let other = program.set("auth.secret", "a secret that comes too late for them");
-    // One line alone: nothing had begun that would have had to end.
+    // A single line shows that nothing had been started.
     let line = refused(&other).await;
     assert!(line.contains("MINIAPP__AUTH__SECRET"), "{line}");
 }

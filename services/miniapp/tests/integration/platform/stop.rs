@@ -1,4 +1,4 @@
-//! Stopping: what runs may end, what can't is handed back.
+//! Shutdown: running tasks may finish; the others are released.
 
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
@@ -9,11 +9,11 @@ use serde_json::json;
 use crate::platform::support::{program, program_on, somebody};
 
 miniapp_test_support::on_all_engines!(
-    running_tasks_end_before_the_process_does,
-    what_takes_too_long_is_handed_back_and_costs_no_attempt,
+    shutdown_waits_for_running_tasks,
+    shutdown_releases_long_tasks_without_an_attempt,
 );
 
-async fn running_tasks_end_before_the_process_does(engines: Engines) {
+async fn shutdown_waits_for_running_tasks(engines: Engines) {
     let platform = program_on(engines)
         .await
         .set("worker.concurrency", 4)
@@ -42,7 +42,7 @@ async fn running_tasks_end_before_the_process_does(engines: Engines) {
     user.until(waiting, Status::Finished).await;
 }
 
-async fn what_takes_too_long_is_handed_back_and_costs_no_attempt(engines: Engines) {
+async fn shutdown_releases_long_tasks_without_an_attempt(engines: Engines) {
     let program = program_on(engines).await.set("worker.grace", "100ms");
     let platform = program.start().await;
     let user = somebody(&platform).await;
@@ -63,7 +63,7 @@ async fn what_takes_too_long_is_handed_back_and_costs_no_attempt(engines: Engine
 }
 
 #[tokio::test]
-async fn ctrl_c_stops_an_idle_platform_without_a_fuss() {
+async fn sigint_stops_idle_platform() {
     let platform = program().start().await;
     platform.signal(Signal::INT);
     let ended = platform.ended().await;
@@ -74,17 +74,17 @@ async fn ctrl_c_stops_an_idle_platform_without_a_fuss() {
 }
 
 #[tokio::test]
-async fn workers_may_all_be_elsewhere() {
+async fn platform_runs_without_workers() {
     let platform = program().set("worker.replicas", 0).start().await;
     somebody(&platform).await;
-    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    Answer::to(platform.admin_request("/readyz")).await.expect(200);
     platform.signal(Signal::INT);
     let ended = platform.ended().await;
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
 }
 
 #[tokio::test]
-async fn ctrl_c_twice_waits_for_nothing() {
+async fn second_sigint_exits_at_once() {
     let platform = program().start().await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
@@ -94,13 +94,13 @@ async fn ctrl_c_twice_waits_for_nothing() {
         platform.log().contains("once more stops at once").then_some(())
     })
     .await;
-    let ready = platform.ask_admin("/readyz");
+    let ready = platform.admin_request("/readyz");
     assert_eq!(Answer::to(ready).await.expect(503).text("status"), "stopping");
     platform.signal(Signal::INT);
     let ended = platform.ended().await;
     assert!(ended.status.code().is_some(), "{}", ended.status);
 
-    // Its lease is nobody's any more.
+    // The lease has been released.
     let _platform = ended.program.start().await;
     eventually("it runs again", async || {
         let story = user.story(id).await;

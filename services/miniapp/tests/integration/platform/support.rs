@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Programs and users for the tests of the platform.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Weak};
@@ -6,18 +6,17 @@ use std::sync::{Arc, LazyLock, Weak};
 use miniapp_test_support::platform::{Engines, Platform, Program, User};
 use tokio::sync::Mutex;
 
-/// The program that is tested.
 pub fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_miniapp"))
 }
 
-/// The program, on `engines` of its own.
+/// The program with an empty store on `engines`.
 pub async fn program_on(engines: Engines) -> Program {
     program().on(engines).await
 }
 
-/// A platform that those tests share that only add to it. It lives as long as any of them
-/// does, and lets `http` tasks reach this machine. Who registers as `admin` is one.
+/// A platform for all tests that only add data. It lives as long as one of them uses it, and
+/// allows `http` tasks to reach this machine. The user that registers as `admin` is an admin.
 pub async fn shared() -> Arc<Platform> {
     shared_on(Engines::Embedded).await
 }
@@ -39,7 +38,7 @@ pub async fn shared_on(engines: Engines) -> Arc<Platform> {
     platform
 }
 
-/// Somebody new at a platform.
+/// Signs up a new user.
 pub async fn somebody(platform: &Platform) -> User {
     let id = uuid::Uuid::new_v4().simple().to_string();
     platform.sign_up(&format!("somebody-{}", &id[..12])).await

@@ -1,4 +1,4 @@
-//! From an address to a finished task.
+//! From registration to a finished task.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use crate::platform::support::{shared_on, somebody};
 
 miniapp_test_support::on_all_engines!(
-    an_address_becomes_an_account_and_its_tasks_of_every_kind_finish,
-    a_running_task_is_stopped_by_its_owner_and_run_again,
-    a_task_that_runs_past_its_ttl_is_stopped,
-    tasks_are_seen_by_their_owner_alone,
-    a_stream_of_events_ends_with_the_task,
-    the_same_key_gives_the_same_task,
+    new_account_runs_tasks_of_every_kind,
+    running_task_is_canceled_and_restarted,
+    task_is_canceled_after_its_ttl,
+    tasks_are_visible_to_their_owner_only,
+    event_stream_ends_with_the_task,
+    idempotency_key_returns_same_task,
 );
 
-async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish(engines: Engines) {
+async fn new_account_runs_tasks_of_every_kind(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let inputs = BTreeMap::from([
@@ -27,7 +27,7 @@ async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish(engine
         ("flaky", json!({ "failures": 1 })),
         ("hash", json!({ "rounds": 1000 })),
         ("http", json!({ "url": format!("{}/livez", platform.admin()) })),
-        // With this seed it ends before its ttl.
+        // With this seed the task ends before its ttl.
         ("simulate", json!({ "seed": 13 })),
         ("sleep", json!({ "seconds": 0.1 })),
     ]);
@@ -63,7 +63,7 @@ async fn an_address_becomes_an_account_and_its_tasks_of_every_kind_finish(engine
     }
 }
 
-async fn a_running_task_is_stopped_by_its_owner_and_run_again(engines: Engines) {
+async fn running_task_is_canceled_and_restarted(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
@@ -80,14 +80,14 @@ async fn a_running_task_is_stopped_by_its_owner_and_run_again(engines: Engines) 
     let restart = user.api("PUT", &format!("/api/tasks/{id}"));
     Answer::to(restart).await.expect_problem(Code::TaskNotFinished);
 
-    // To delete it stops it first.
+    // Deleting a running task cancels it first.
     Answer::to(user.api("DELETE", &format!("/api/tasks/{id}"))).await.expect(204);
     let gone = user.api("GET", &format!("/api/tasks/{id}"));
     Answer::to(gone).await.expect_problem(Code::TaskNotFound);
     assert!(user.tasks().await.is_empty());
 }
 
-async fn a_task_that_runs_past_its_ttl_is_stopped(engines: Engines) {
+async fn task_is_canceled_after_its_ttl(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let mut body = task("sleep", &json!({ "seconds": 600 }));
@@ -99,7 +99,7 @@ async fn a_task_that_runs_past_its_ttl_is_stopped(engines: Engines) {
     assert_eq!(message, "TTL is shorter than the execution time");
 }
 
-async fn tasks_are_seen_by_their_owner_alone(engines: Engines) {
+async fn tasks_are_visible_to_their_owner_only(engines: Engines) {
     let platform = shared_on(engines).await;
     let (owner, other) = (somebody(&platform).await, somebody(&platform).await);
     let id = owner.submit("echo", &json!(1)).await.task_id;
@@ -117,7 +117,7 @@ async fn tasks_are_seen_by_their_owner_alone(engines: Engines) {
     owner.until(id, Status::Finished).await;
 }
 
-async fn a_stream_of_events_ends_with_the_task(engines: Engines) {
+async fn event_stream_ends_with_the_task(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 0.2 })).await.task_id;
@@ -133,7 +133,7 @@ async fn a_stream_of_events_ends_with_the_task(engines: Engines) {
     assert_eq!(told, ["created", "started", "finished"], "{text}");
 }
 
-async fn the_same_key_gives_the_same_task(engines: Engines) {
+async fn idempotency_key_returns_same_task(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let submit = async |body: &Value| {
@@ -141,7 +141,7 @@ async fn the_same_key_gives_the_same_task(engines: Engines) {
         Answer::to(request).await
     };
     let body = task("echo", &json!(1));
-    // At the same time, as a client would that got no answer in time.
+    // At the same time, like a client that retries after a timeout.
     let (one, two) = tokio::join!(submit(&body), submit(&body));
     assert_eq!(one.text("taskId"), two.text("taskId"));
     assert_eq!(one.status.as_u16() + two.status.as_u16(), 201 + 200);

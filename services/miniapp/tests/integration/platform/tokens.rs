@@ -1,4 +1,4 @@
-//! Tokens, and how fast the API hears of their end.
+//! Tokens, and how fast the API rejects revoked ones.
 
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
@@ -10,26 +10,26 @@ use serde_json::json;
 use crate::platform::support::{program, program_on, shared, shared_on, somebody};
 
 miniapp_test_support::on_all_engines!(
-    a_refresh_ends_the_token_before_and_serves_once,
-    a_forgotten_password_is_replaced_and_all_sessions_end,
-    tokens_outlive_a_restart,
-    who_deletes_an_account_leaves_no_tasks_behind,
-    an_admin_is_made_on_the_database,
+    refresh_token_works_once,
+    password_reset_ends_all_sessions,
+    tokens_survive_a_restart,
+    account_deletion_removes_tasks,
+    admin_is_granted_on_the_database,
 );
 
-/// What the API comes to say to a token that is to end.
+/// Waits until the API rejects the token.
 async fn ends_with(user: &User) -> Code {
     eventually("the API refuses the token", async || said(user).await).await
 }
 
-/// What the API says to the user's token.
+/// The response of the API to the user's token.
 async fn said(user: &User) -> Option<Code> {
     let answer = Answer::to(user.api("GET", "/api/tasks")).await;
     (answer.status != 200).then(|| answer.problem().code)
 }
 
 #[tokio::test]
-async fn signing_out_ends_the_token_at_the_api_at_once() {
+async fn sign_out_revokes_token_at_once() {
     let platform = shared().await;
     let user = somebody(&platform).await;
     assert_eq!(said(&user).await, None);
@@ -42,7 +42,7 @@ async fn signing_out_ends_the_token_at_the_api_at_once() {
 }
 
 #[tokio::test]
-async fn a_new_sign_in_ends_the_session_before() {
+async fn sign_in_ends_previous_session() {
     let platform = shared().await;
     let mut user = somebody(&platform).await;
     let before = user.clone();
@@ -54,7 +54,7 @@ async fn a_new_sign_in_ends_the_session_before() {
     platform.post_auth("/refresh", &refresh).await.expect_problem(Code::TokenRevoked);
 }
 
-async fn a_refresh_ends_the_token_before_and_serves_once(engines: Engines) {
+async fn refresh_token_works_once(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let refresh = json!({ "refreshToken": user.refresh });
@@ -63,12 +63,12 @@ async fn a_refresh_ends_the_token_before_and_serves_once(engines: Engines) {
     fresh.access = tokens.text("authToken");
     assert_eq!(ends_with(&user).await, Code::TokenRevoked);
     assert_eq!(said(&fresh).await, None);
-    // Who comes with a used one may be a thief, and so may be who came before.
+    // Either user of a reused token may be a thief.
     platform.post_auth("/refresh", &refresh).await.expect(401).expect_problem(Code::TokenReused);
     assert_eq!(ends_with(&fresh).await, Code::TokenRevoked);
 }
 
-async fn a_forgotten_password_is_replaced_and_all_sessions_end(engines: Engines) {
+async fn password_reset_ends_all_sessions(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = somebody(&platform).await;
     let code = platform.code_by("/password-reset", &user.email).await;
@@ -83,13 +83,13 @@ async fn a_forgotten_password_is_replaced_and_all_sessions_end(engines: Engines)
 }
 
 #[tokio::test]
-async fn a_token_gets_old() {
+async fn access_token_expires() {
     let platform = program().set("auth.access_ttl", "1s").start().await;
     let user = somebody(&platform).await;
     assert_eq!(ends_with(&user).await, Code::TokenExpired);
 }
 
-async fn tokens_outlive_a_restart(engines: Engines) {
+async fn tokens_survive_a_restart(engines: Engines) {
     let platform = program_on(engines).await.start().await;
     let user = somebody(&platform).await;
     let gone = somebody(&platform).await;
@@ -102,7 +102,7 @@ async fn tokens_outlive_a_restart(engines: Engines) {
     assert_eq!(ends_with(&user).await, Code::TokenRevoked);
 }
 
-async fn who_deletes_an_account_leaves_no_tasks_behind(engines: Engines) {
+async fn account_deletion_removes_tasks(engines: Engines) {
     let platform =
         program_on(engines).await.set("auth.admin_email", "admin@example.com").start().await;
     let (admin, user) = (platform.sign_up("admin").await, somebody(&platform).await);
@@ -131,7 +131,7 @@ async fn who_deletes_an_account_leaves_no_tasks_behind(engines: Engines) {
     platform.post_auth("/sign-in", &sign_in).await.expect_problem(Code::CredentialsInvalid);
 }
 
-async fn an_admin_is_made_on_the_database(engines: Engines) {
+async fn admin_is_granted_on_the_database(engines: Engines) {
     let platform = program_on(engines).await.start().await;
     let mut user = platform.sign_up("grace").await;
     Answer::to(user.auth("GET", "/users")).await.expect(403).expect_problem(Code::Forbidden);

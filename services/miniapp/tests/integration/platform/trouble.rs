@@ -1,4 +1,4 @@
-//! Clients that are slow, too many, too often there or too talkative.
+//! Clients that are slow, too many, or send too much.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::platform::support::{program, shared, somebody};
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn missing_body_times_out() {
     let platform = shared().await;
     let user = somebody(&platform).await;
     for (url, path, token) in
@@ -34,20 +34,20 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_head_has_a_limit_and_an_end() {
+async fn request_head_has_size_and_time_limits() {
     let program = program().set("limits.header_timeout", "1s");
     let platform = program.start().await;
     for url in [platform.auth(), platform.api()] {
         let mut wire = Wire::to(&url).await;
         let large = "x".repeat(64 * 1024);
-        // It may be refused before it has been heard to its end.
+        // The server may reject the head before it is complete.
         let _ = wire.say(format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n")).await;
         let answer = wire.hear().await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 
         let mut wire = Wire::to(&url).await;
         wire.say("GET / HTTP/1.1\r\nhost: x\r\nx-slow").await.expect("said");
-        // Whatever it says, it doesn't wait for more.
+        // The server does not wait for the rest.
         let answer = wire.hear().await;
         assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
 
@@ -58,7 +58,7 @@ async fn a_head_has_a_limit_and_an_end() {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_back() {
+async fn rate_limit_responds_with_retry_after() {
     let platform = program().set("limits.per_ip", 5).start().await;
     let body = json!({ "login": "nobody", "password": "not this one" });
     let refused = eventually("it is too often", async || {
@@ -69,12 +69,12 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=60).contains(&seconds), "{refused:?}");
     refused.expect(429).expect_problem(Code::TooManyRequests);
-    // The other paths go on.
-    Answer::to(platform.ask_auth("GET", "/.well-known/jwks.json")).await.expect(200);
+    // Other paths have no such limit.
+    Answer::to(platform.auth_request("GET", "/.well-known/jwks.json")).await.expect(200);
 }
 
 #[tokio::test]
-async fn an_address_and_an_account_have_limits_of_their_own() {
+async fn addresses_and_accounts_have_separate_limits() {
     let platform = program().set("limits.sign_in_failures", 3).start().await;
     let user = platform.sign_up("ada").await;
     let code = json!({ "email": "grace@example.com" });
@@ -93,7 +93,7 @@ async fn an_address_and_an_account_have_limits_of_their_own() {
 }
 
 #[tokio::test]
-async fn thousands_of_idle_connections_leave_the_platform_alive() {
+async fn platform_survives_thousands_of_idle_connections() {
     const IDLE: u64 = 10_000;
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
@@ -110,8 +110,8 @@ async fn thousands_of_idle_connections_leave_the_platform_alive() {
     }
     assert!(wires.len() > usize::try_from(idle / 2).expect("small"), "{}", wires.len());
 
-    // The other listeners don't notice; here one more is turned away in words.
-    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    // Other listeners are not affected; this one rejects another connection with a response.
+    Answer::to(platform.admin_request("/readyz")).await.expect(200);
     Answer::to(user.auth("GET", "/users/me")).await.expect(200);
     let fresh = miniapp_test_support::http::client();
     let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
@@ -120,7 +120,7 @@ async fn thousands_of_idle_connections_leave_the_platform_alive() {
     {
         answer.expect(503).expect_problem(Code::Unavailable);
     }
-    // Idle ones are let go, and whoever has something to say is heard.
+    // Idle connections are closed in favour of active ones.
     let found = eventually("there is room again", async || {
         let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
         let answer = Answer::try_to(asked.timeout(Duration::from_secs(5))).await.ok()?;
@@ -130,5 +130,5 @@ async fn thousands_of_idle_connections_leave_the_platform_alive() {
     assert_eq!(found.text("taskId"), task.to_string());
     user.until(task, Status::Finished).await;
     drop(wires);
-    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    Answer::to(platform.admin_request("/readyz")).await.expect(200);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use miniapp_test_support::PATIENCE;
+use miniapp_test_support::TIMEOUT;
 use miniapp_test_support::platform::{Platform, Program};
 use tokio::time::Instant;
 
@@ -110,7 +110,7 @@ async fn run(platform: &Platform, script: &str) -> String {
         .stderr(output)
         .spawn()
         .expect("a shell");
-    let deadline = Instant::now() + 2 * PATIENCE;
+    let deadline = Instant::now() + 2 * TIMEOUT;
     let printed = || fs::read_to_string(folder.join("output")).expect("text");
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child") {

@@ -51,7 +51,7 @@ fn exists(path: &str) -> bool {
     ["", "services", "crates"].iter().any(|folder| root.join(folder).join(path).exists())
 }
 
-/// `Type::item` has to be defined in one crate, `crate::readme::Item` in the crate of that name.
+/// `Type::item` has to be defined in one crate, `crate::Item` in the crate of that name.
 #[test]
 fn named_items_are_defined() {
     let crates = crates();

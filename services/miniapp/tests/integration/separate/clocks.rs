@@ -1,4 +1,4 @@
-//! Machines whose clocks are minutes apart: the database's is the one that counts.
+//! Machines with clocks that differ by minutes. The clock of the database decides.
 #![cfg(target_os = "linux")]
 
 use futures_util::future::join_all;
@@ -15,10 +15,10 @@ const MINUTE: i64 = 60;
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn minutes_apart_leases_tokens_and_times_hold() {
+async fn leases_and_tokens_tolerate_clock_skew() {
     let broker = shared().await;
-    // Shorter than the clocks are apart: whoever went by its own would end others' leases
-    // and refuse others' tokens.
+    // Shorter than the difference of the clocks: a service that used its own clock would expire the
+    // leases and reject the tokens of others.
     let program = broker.program().set("worker.lease", "3s").set("auth.access_ttl", "2m");
     let mut platform = Separate::start(&program, 2, 2).await;
     let ahead_by = |minutes: i64| move |program: Program| program.ahead_by(minutes * MINUTE);
@@ -36,7 +36,7 @@ async fn minutes_apart_leases_tokens_and_times_hold() {
     }
 
     let everywhere = somebody(&platform).await;
-    // Longer than three leases, on both workers.
+    // Longer than three lease times, on both workers.
     let sleeps = (0..40).map(async |number| {
         let user = &everywhere[number % 2];
         user.submit("sleep", &json!({ "seconds": 9 })).await.task_id

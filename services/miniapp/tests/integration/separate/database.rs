@@ -1,4 +1,4 @@
-//! The database beneath the services is full, locked or a standby.
+//! A database without free connections, with a locked table, or in standby.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::separate::support::{
     all_wait, all_work, each_finishes_once, readiness, shared, somebody,
 };
 
-/// Submits a task that is refused, in words.
+/// Submits a task, which is rejected with a problem document.
 async fn is_refused(user: &User) {
     eventually("a task is refused", async || {
         let answer = user.try_submit(&task("echo", &json!(1))).await.expect("an answer");
@@ -31,7 +31,7 @@ async fn is_refused(user: &User) {
     .await;
 }
 
-/// Submits a task, once they are taken again.
+/// Submits a task as soon as tasks are accepted again.
 async fn is_accepted(user: &User) -> Uuid {
     eventually("a task is accepted", async || {
         let answer = user.try_submit(&task("echo", &json!(1))).await.expect("an answer");
@@ -40,7 +40,7 @@ async fn is_accepted(user: &User) -> Uuid {
     .await
 }
 
-/// Submits tasks that take some seconds, and waits until they run.
+/// Submits tasks that take some seconds, and waits until they are running.
 async fn running(user: &User, count: usize) -> Vec<Uuid> {
     let submits = (0..count).map(async |_| user.submit("sleep", &json!({ "seconds": 4 })).await);
     let tasks: Vec<Uuid> = join_all(submits).await.into_iter().map(|task| task.task_id).collect();
@@ -54,13 +54,13 @@ fn name_of(url: &EngineUrl) -> String {
     url.rest().rsplit('/').next().expect("a name").to_owned()
 }
 
-/// Takes all of the server's `connections`, also those of whoever uses `database`.
+/// Takes all `connections` of the server, including those of the services that use `database`.
 async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgConnection> {
     let mut held = vec![server.connect("postgres").await.expect("a connection")];
     let expel = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
     );
-    // One that is being made is in no view yet, so that only the count tells.
+    // A new connection is not in the view at once, so connections are counted.
     eventually("nobody else has a connection", async || {
         while let Ok(connection) = server.connect("postgres").await {
             held.push(connection);
@@ -74,7 +74,7 @@ async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgCon
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_server_out_of_connections() {
+async fn services_wait_for_database_connections() {
     const WRONG: &str = "too many clients";
     const SETTING: &str = "MINIAPP__DATABASE__URL";
     let broker = shared().await;
@@ -94,7 +94,7 @@ async fn a_server_out_of_connections() {
     let held = crowd(&server, &name_of(&url), connections).await;
     is_refused(&user).await;
     all_wait(&mut platform, SETTING, WRONG).await;
-    // Whoever starts now waits as well.
+    // A service that starts now waits as well.
     let mut late = Separate::launch(&program(), 1, 1);
     all_wait(&mut late, SETTING, WRONG).await;
 
@@ -106,7 +106,7 @@ async fn a_server_out_of_connections() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_primary_that_turns_standby_until_it_is_promoted() {
+async fn services_survive_standby_until_promotion() {
     let broker = shared().await;
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
@@ -118,7 +118,7 @@ async fn a_primary_that_turns_standby_until_it_is_promoted() {
     server.stand_by().await.expect("a standby");
     is_refused(&user).await;
     all_wait(&mut platform, "", "the database is read-only; is it a standby?").await;
-    // What is there can be read.
+    // Reads still work.
     user.task(tasks[0]).await;
 
     server.execute("postgres", "SELECT pg_promote()").await.expect("a promotion");
@@ -129,7 +129,7 @@ async fn a_primary_that_turns_standby_until_it_is_promoted() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_table_that_somebody_locks() {
+async fn services_survive_locked_table() {
     let broker = shared().await;
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
@@ -142,8 +142,8 @@ async fn a_table_that_somebody_locks() {
     let mut locking = somebody_else.begin().await.expect("a transaction");
     locking.execute("LOCK TABLE tasks IN EXCLUSIVE MODE").await.expect("a lock");
     is_refused(&user).await;
-    platform.apis[0].until_it_says("lock timeout").await;
-    // What is there can be read, so that it stays where requests go.
+    platform.apis[0].until_logged("lock timeout").await;
+    // Reads still work, so the services stay ready.
     user.task(tasks[0]).await;
     eventually("the API says that it is degraded", async || {
         let ready = readiness(&platform.apis[0]).await.expect(200);
@@ -157,10 +157,10 @@ async fn a_table_that_somebody_locks() {
     each_finishes_once(&user, &tasks).await;
 }
 
-/// However many leases a worker holds, it keeps them with one statement at a time.
+/// A worker renews all its leases with one statement.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn many_leases_are_one_write() {
+async fn leases_of_a_worker_are_renewed_by_one_statement() {
     const LEASES: usize = 32;
     const RENEWALS: usize = 3;
     const HELD: &str = "SELECT lease_until, count(*) FROM tasks WHERE status = 1 GROUP BY 1";
@@ -193,7 +193,7 @@ async fn many_leases_are_one_write() {
     })
     .await;
     let statements = renewals() - before;
-    // The first may have been before, and one may be under way.
+    // One renewal may precede the window, and one may be in progress.
     assert!((RENEWALS..=seen.len() + 1).contains(&statements), "{statements} for {seen:?}");
     for task in tasks {
         let cancel = user.api("POST", &format!("/api/tasks/{}/cancel", task.task_id));

@@ -1,4 +1,4 @@
-//! Messages that nobody here understands, or some do.
+//! Unreadable messages, and messages of another version.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::separate::support::{each_finishes_once, shared, somebody};
 
-/// Waits until all services together have said `text` so often, and insists on no more.
+/// Waits until all services together have logged `text` this often, and fails if it is more.
 async fn are_told(platform: &mut Separate, text: &str, count: usize) {
     let mut lines = || -> usize {
         platform.services().map(|service| service.log().matches(text).count()).sum()
@@ -25,7 +25,7 @@ async fn are_told(platform: &mut Separate, text: &str, count: usize) {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
+async fn unreadable_messages_are_parked() {
     let broker = shared().await;
     let mut platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
@@ -42,7 +42,7 @@ async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
     for answer in client.publish(Queue::AccountDeletions, vec![odd(b"[]")]).await {
         answer.expect("published");
     }
-    // A copy of a message about a task that never was has nothing to claim.
+    // A message about an unknown task has nothing to claim.
     let stale = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1 };
     client.publish(Queue::Tasks, vec![Message::new(Uuid::new_v4(), &stale)]).await;
 
@@ -59,20 +59,18 @@ async fn what_is_not_ours_is_parked_and_holds_up_nothing() {
     are_told(&mut platform, "parked a message that is foreign", 4).await;
 }
 
-/// While a new version is rolled out, a queue holds messages of both, and consumers of both
-/// take them. The older ones can be told from outside: what they can't read is kept for those
-/// who can, and holds up nothing.
+/// During a rollout a queue contains messages of both versions, and consumers of both receive them.
+/// Messages that the older consumers can't read are parked for the newer ones and block nothing.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn two_versions_in_one_queue() {
+async fn messages_of_two_versions_share_a_queue() {
     let broker = shared().await;
     let mut platform = Separate::start(&broker.program(), 1, 1).await;
     let user = somebody(&platform).await.remove(0);
     platform.workers[0].kill().await;
     let submits = (0..30).map(async |number| user.submit("echo", &json!(number)).await.task_id);
     let tasks = join_all(submits).await;
-    // What newer processes would have sent in place of some of them: in a version of their
-    // own, or in the same with a field more.
+    // Messages as newer processes would send them: with a new version, or with an additional field.
     let client = broker.client();
     let mut consumer = client.consume(Queue::Tasks, 30).await.expect("a consumer");
     let mut newer = HashMap::new();
@@ -109,8 +107,8 @@ async fn two_versions_in_one_queue() {
     }
     are_told(&mut platform, "of an unknown version", newer.len()).await;
 
-    // A newer process that starts looks through what is parked. This one knows the version
-    // before, so that is what it has to find there.
+    // A newer process reads the parked messages when it starts. This process knows the older version
+    // only, so the parked messages are changed to that.
     let mut parked = client.consume(Queue::Parked, 10).await.expect("a consumer");
     for _ in 0..newer.len() {
         let letter = parked.next().await.expect("a letter");

@@ -1,4 +1,4 @@
-//! The broker is away, full, silent or late; tasks wait, and go on by themselves.
+//! The broker is down, out of resources, silent or late. Tasks wait and continue on their own.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 
 use crate::separate::support::{Broker, alone, each_finishes_once, readiness, shared, somebody};
 
-/// How many tasks wait during the long outage.
+/// The number of tasks that wait during the long outage.
 const WAITING: usize = 20_000;
-/// For how long nothing has to happen.
+/// How long nothing may happen.
 const OUTAGE: Duration = Duration::from_secs(30);
-/// Within this after it all of them are with the workers. A build for debugging is several
-/// times slower at running them, on the same cores.
+/// The workers have to receive all tasks within this time after the outage. A debug build runs them
+/// several times slower on the same cores.
 const DISPATCHED: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 15 });
 
-/// Submits `count` tasks, some at a time, and how long the slowest answer took.
+/// Submits `count` tasks, some concurrently. Returns the slowest response time.
 async fn submit(user: &User, count: usize) -> Duration {
     let submitters = (0..32).map(async |submitter| {
         let mut slowest = Duration::ZERO;
@@ -46,7 +46,7 @@ async fn all_finish(user: &User, count: usize) {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn an_outage_of_half_a_minute_with_many_waiting() {
+async fn broker_outage_loses_no_waiting_tasks() {
     let broker = alone().await;
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
@@ -68,12 +68,12 @@ async fn an_outage_of_half_a_minute_with_many_waiting() {
     all_finish(&user, WAITING).await;
 }
 
-/// Whatever it is short of, the server takes no messages then.
+/// The server accepts no messages, whichever resource is exhausted.
 async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool), of: &str) {
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
     short(true).await;
-    // The first publish after the alarm brings it about that the server says so.
+    // The server reports the alarm in response to the first publish after it.
     submit(&user, 50).await;
     eventually("it is told", async || {
         let log = platform.apis[0].log();
@@ -84,7 +84,7 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
     let began = Instant::now();
     submit(&user, 50).await;
     assert!(began.elapsed() < Duration::from_secs(5), "submits wait for the broker");
-    // The server tells those alone that publish, which an API does all the time.
+    // The server notifies only connections that publish, which an API does continuously.
     eventually("the APIs say so, and may be asked all the same", async || {
         let said = join_all(platform.apis.iter().map(readiness)).await;
         let is_degraded = |said: &Answer| said.status == 200 && said.json()["status"] == "degraded";
@@ -102,7 +102,7 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_broker_short_of_memory() {
+async fn tasks_wait_while_broker_is_out_of_memory() {
     let broker = alone().await;
     let starve = async |is_short| broker.server.starve(is_short).await.expect("it obeys");
     takes_no_messages(&broker, starve, "memory").await;
@@ -110,17 +110,17 @@ async fn a_broker_short_of_memory() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_broker_short_of_disk() {
+async fn tasks_wait_while_broker_is_out_of_disk() {
     let broker = alone().await;
     let fill = async |is_short| broker.server.fill_disk(is_short).await.expect("it obeys");
     takes_no_messages(&broker, fill, "disk").await;
 }
 
-/// RabbitMQ takes a message back that nobody acknowledged for long, half an hour unless it
-/// is told otherwise, and closes the channel on which it was.
+/// RabbitMQ requeues a delivery that is not acknowledged within a timeout, half an hour by default,
+/// and closes the channel.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_task_that_takes_longer_than_a_delivery_may() {
+async fn task_outlives_consumer_timeout() {
     let broker = alone().await;
     broker.server.limit_consumers(Duration::from_secs(3)).await.expect("it obeys");
     let platform = broker.platform().await;
@@ -129,7 +129,7 @@ async fn a_task_that_takes_longer_than_a_delivery_may() {
     let long = join_all(long).await;
     let (mut short, mut number) = (Vec::new(), 0);
     eventually("the server takes messages back", async || {
-        // Whoever runs the long ones takes others all the time.
+        // The worker of the long tasks keeps receiving others.
         number += 1;
         short.push(user.submit("echo", &json!(number)).await.task_id);
         platform
@@ -151,7 +151,7 @@ async fn a_task_that_takes_longer_than_a_delivery_may() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn connections_closed_by_the_management_api() {
+async fn services_reconnect_after_connections_are_closed() {
     let broker = shared().await;
     let platform = broker.platform().await;
     let user = somebody(&platform).await.remove(0);
@@ -184,13 +184,13 @@ async fn connections_closed_by_the_management_api() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn services_that_start_before_the_broker() {
+async fn services_wait_for_broker_at_start() {
     let broker = alone().await;
     broker.server.stop().await.expect("its end");
     let mut platform = Separate::launch(&broker.program(), 2, 3);
     for service in platform.services() {
         eventually("it says that it isn't ready", async || {
-            let asked = Answer::try_to(service.ask_admin("/readyz")).await.ok()?;
+            let asked = Answer::try_to(service.admin_request("/readyz")).await.ok()?;
             (asked.status == 503).then_some(())
         })
         .await;

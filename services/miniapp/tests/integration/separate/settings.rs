@@ -1,5 +1,5 @@
-//! What is set otherwise than it is: each service says so in a line that names the setting,
-//! waits, and goes on by itself where the server is mended.
+//! Settings that do not match the server: each service logs one line that names the setting, waits,
+//! and continues when the server is corrected.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::separate::support::{all_wait, all_work, shared};
 const DATABASE: &str = "MINIAPP__DATABASE__URL";
 const BROKER: &str = "MINIAPP__BROKER__URL";
 const SECRET: &str = "s3cr3t";
-/// For how long services that wait are watched: they try a few times meanwhile.
+/// How long waiting services are observed. They retry a few times during it.
 const WATCHED: Duration = Duration::from_secs(3);
 
-/// Starts services with settings that are `wrong`, which `mend` makes right.
+/// Starts services with `wrong` settings, until `mend` corrects the server.
 async fn wait_until_mended(
     program: &Program,
     setting: &str,
@@ -37,8 +37,7 @@ async fn wait_until_mended(
     }
 }
 
-/// What is tried again and again is said once, and once more where something else was wrong
-/// in between.
+/// A repeated failure is logged once, and again after a different failure.
 fn repeats_nothing(log: &str) {
     let mut said = HashMap::new();
     for line in log.lines() {
@@ -51,7 +50,7 @@ fn repeats_nothing(log: &str) {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn another_password_of_the_database() {
+async fn wrong_database_password_is_reported() {
     let broker = shared().await;
     let server = Server::alone(&[]).await;
     let statements =
@@ -70,7 +69,7 @@ async fn another_password_of_the_database() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_database_that_is_not_there() {
+async fn missing_database_is_reported() {
     let broker = shared().await;
     let server = Server::alone(&[]).await;
     let program = broker.program().set("database.url", server.url("later").expose());
@@ -82,7 +81,7 @@ async fn a_database_that_is_not_there() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn tls_that_the_database_does_not_speak() {
+async fn missing_tls_of_database_is_reported() {
     let broker = shared().await;
     let server = Server::alone(&[]).await;
     let url = server.database().await.expect("a database");
@@ -97,7 +96,7 @@ async fn tls_that_the_database_does_not_speak() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn another_password_of_the_broker() {
+async fn wrong_broker_password_is_reported() {
     let broker = shared().await;
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
     let user = format!("app-{host}");
@@ -114,7 +113,7 @@ async fn another_password_of_the_broker() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_virtual_host_that_is_not_there() {
+async fn missing_virtual_host_is_reported() {
     let broker = shared().await;
     let program = broker.program().set("broker.url", broker.server.url("later").expose());
     wait_until_mended(&program, BROKER, "vhost later not found", async |_| {
@@ -125,10 +124,10 @@ async fn a_virtual_host_that_is_not_there() {
     .await;
 }
 
-/// No server can mend that, so the setting has to change.
+/// The server can't be corrected here, so the setting has to change.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn tls_that_the_broker_does_not_speak() {
+async fn missing_tls_of_broker_is_reported() {
     let broker = shared().await;
     let right = broker.url.expose();
     let wrong = right.replace("amqp://", "amqps://");
@@ -143,7 +142,7 @@ async fn tls_that_the_broker_does_not_speak() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_queue_that_somebody_declared_otherwise() {
+async fn queue_with_other_arguments_is_reported() {
     let broker = shared().await;
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
     let queue =

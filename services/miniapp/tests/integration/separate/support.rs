@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Servers, users and checks for the tests of separate processes.
 
 use futures_util::future::join_all;
 use miniapp_config::EngineUrl;
@@ -14,12 +14,12 @@ use uuid::Uuid;
 
 static ACCESS: RwLock<()> = RwLock::const_new(());
 
-/// A server, and the right to use it.
+/// A server, locked for shared or exclusive use.
 pub struct Broker<Access> {
     pub server: &'static Server,
-    /// A virtual host that nobody else uses.
+    /// An unused virtual host.
     pub url: EngineUrl,
-    /// A database that nobody else uses.
+    /// An unused database.
     database: EngineUrl,
     _access: Access,
 }
@@ -44,7 +44,7 @@ async fn server() -> &'static Server {
 async fn database() -> EngineUrl {
     static SERVER: OnceCell<postgres::Server> = OnceCell::const_new();
     let start = async || {
-        // Six processes a platform, and several platforms.
+        // Several platforms with six processes each.
         let settings = ["max_connections=400"];
         postgres::Server::start(Durability::Crash, &settings).await.expect("a PostgreSQL server")
     };
@@ -58,7 +58,7 @@ impl<Access> Broker<Access> {
         Self { server, url, database: database().await, _access: access }
     }
 
-    /// The settings of services that meet here.
+    /// The settings of services that use the server.
     pub fn program(&self) -> Program {
         Program::new(env!("CARGO_BIN_EXE_miniapp"))
             .set("broker.url", self.url.expose())
@@ -70,33 +70,33 @@ impl<Access> Broker<Access> {
         Separate::start(&self.program(), 2, 3).await
     }
 
-    /// A client of the same virtual host.
+    /// A client of the virtual host.
     pub fn client(&self) -> std::sync::Arc<dyn miniapp_broker::Broker> {
         miniapp_broker::open(&self.url).expect("a broker")
     }
 }
 
-/// Somebody new, as each API knows them.
+/// Signs up a user and returns a client for each API.
 pub async fn somebody(platform: &Separate) -> Vec<User> {
     let id = Uuid::new_v4().simple().to_string();
     let user = platform.sign_up(&format!("somebody-{}", &id[..12])).await;
     platform.everywhere(&user)
 }
 
-/// What a service says of itself.
+/// The readiness report of a service.
 pub async fn readiness(service: &Service) -> Answer {
-    Answer::to(service.ask_admin("/readyz")).await
+    Answer::to(service.admin_request("/readyz")).await
 }
 
-/// Waits until each service has said in a line what is `wrong` and which `setting` to look
-/// at, is alive, and doesn't say that it is ready.
+/// Waits until each service has logged what is `wrong` in a line that names the `setting`, and is
+/// alive but not ready.
 pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
     for service in platform.services() {
-        service.until_it_says(wrong).await;
+        service.until_logged(wrong).await;
         let log = service.log();
         let mut lines = log.lines().filter(|line| line.contains(wrong));
         assert!(lines.any(|line| line.contains(setting)), "which setting? {log}");
-        Answer::to(service.ask_admin("/livez")).await.expect(200);
+        Answer::to(service.admin_request("/livez")).await.expect(200);
         eventually("it says that it isn't ready", async || {
             (readiness(service).await.status == 503).then_some(())
         })
@@ -104,7 +104,7 @@ pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
     }
 }
 
-/// Waits until each service is ready, and a task has gone its way.
+/// Waits until each service is ready and a task has finished.
 pub async fn all_work(platform: &mut Separate) {
     join_all(platform.services().map(Service::until_ready)).await;
     let user = somebody(platform).await.remove(0);
@@ -116,7 +116,7 @@ pub async fn all_work(platform: &mut Separate) {
     }
 }
 
-/// Waits until the tasks have finished, and insists that each did so once.
+/// Waits until the tasks have finished, and checks that each did so once.
 pub async fn each_finishes_once(user: &User, tasks: &[Uuid]) {
     for task in tasks {
         user.until(*task, Status::Finished).await;

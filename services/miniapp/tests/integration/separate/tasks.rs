@@ -1,4 +1,4 @@
-//! Tasks on their way through all processes.
+//! Tasks across processes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::separate::support::{each_finishes_once, shared, somebody};
 
-/// Waits until the stream has told of the end of `task`.
+/// Reads the stream until the end of `task`.
 async fn ends_on(stream: &mut reqwest::Response, task: Uuid) {
     let mut heard = String::new();
     while let Some(chunk) = stream.chunk().await.expect("a stream") {
@@ -38,7 +38,7 @@ async fn stream_of(user: &User, path: &str) -> reqwest::Response {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn what_one_api_takes_any_worker_runs_and_every_api_shows() {
+async fn tasks_run_on_any_worker_and_show_at_every_api() {
     let broker = shared().await;
     let platform = broker.platform().await;
     let everywhere = somebody(&platform).await;
@@ -59,7 +59,7 @@ async fn what_one_api_takes_any_worker_runs_and_every_api_shows() {
         workers.insert(task.worker.expect("a worker"));
     }
     assert_eq!(workers.len(), platform.workers.len(), "{workers:?}");
-    // Each task by itself, at the API that didn't take it.
+    // Each task is read at the API that did not accept it.
     let task = everywhere[0].submit("echo", &json!(1)).await.task_id;
     let mut stream = stream_of(&everywhere[1], &format!("/api/tasks/{task}/events")).await;
     ends_on(&mut stream, task).await;
@@ -67,7 +67,7 @@ async fn what_one_api_takes_any_worker_runs_and_every_api_shows() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_cancel_reaches_whichever_worker_runs_the_task() {
+async fn cancel_reaches_running_worker() {
     let broker = shared().await;
     let platform = broker.platform().await;
     let everywhere = somebody(&platform).await;
@@ -78,14 +78,14 @@ async fn a_cancel_reaches_whichever_worker_runs_the_task() {
         Answer::to(cancel).await.expect(202);
         let since = Instant::now();
         everywhere[1].until(task, Status::Canceled).await;
-        // The renewal of leases would tell in five.
+        // The renewal of leases would notice it within five seconds.
         assert!(since.elapsed() < Duration::from_secs(2), "took {:?}", since.elapsed());
     }
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else() {
+async fn tasks_of_dead_or_frozen_worker_run_again() {
     let broker = shared().await;
     let program = broker.program().set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 2).await;
@@ -103,18 +103,18 @@ async fn a_worker_that_dies_or_sleeps_costs_a_lease_and_nothing_else() {
         user.until(*task, Status::Finished).await;
     }
     sleeper.signal(Signal::CONT);
-    // What it still holds is no longer its own; what comes next is.
+    // It has lost its claims, but not the messages it receives next.
     let next = (0..10).map(async |number| user.submit("echo", &json!(number)).await);
     for task in join_all(next).await {
         user.until(task.task_id, Status::Finished).await;
     }
-    // Whatever it said of them when it woke up came too late.
+    // Its outcomes for them came too late.
     each_finishes_once(&user, &tasks).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_task_that_takes_its_worker_with_it_fails_in_the_end() {
+async fn task_that_kills_its_worker_fails() {
     let broker = shared().await;
     let program = broker.program().set("worker.lease", "2s");
     let mut platform = Separate::start(&program, 1, 1).await;
@@ -128,10 +128,10 @@ async fn a_task_that_takes_its_worker_with_it_fails_in_the_end() {
             (starts == life).then_some(())
         })
         .await;
-        // As the kernel does where memory runs out.
+        // Like the kernel when memory runs out.
         platform.workers[0].kill().await;
         platform.workers[0].start_again().await;
-        // What ran beside it is soon done, and has nothing to fear from the next time.
+        // Other tasks on that worker end before it is killed again.
         if life == 1 {
             user.until(innocent, Status::Finished).await;
         }
@@ -142,7 +142,7 @@ async fn a_task_that_takes_its_worker_with_it_fails_in_the_end() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn tasks_of_later_take_no_worker() {
+async fn delayed_tasks_occupy_no_worker() {
     const LATER: usize = 500;
     let broker = shared().await;
     let program = broker.program().set("worker.concurrency", 2);
@@ -159,7 +159,7 @@ async fn tasks_of_later_take_no_worker() {
         let now = user.submit("echo", &json!(number)).await.task_id;
         user.until(now, Status::Finished).await;
     }
-    // They wait in the store, where nobody holds them.
+    // Delayed tasks wait in the store.
     assert_eq!(broker.client().depth(Queue::Tasks).await.expect("a queue"), 0);
     let count = user.count_by_status().await;
     assert_eq!(count.get(&Status::Awaiting), Some(&LATER));

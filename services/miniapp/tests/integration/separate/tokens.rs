@@ -1,5 +1,4 @@
-//! Every API knows at once whose token is good, with or without the broker, with or
-//! without auth.
+//! Every API learns at once which tokens are valid, also without the broker or auth.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +10,18 @@ use tokio::time::sleep;
 
 use crate::separate::support::{alone, shared, somebody};
 
-/// Within this every API refuses what was revoked, as long as the broker is there.
+/// Every API rejects a revoked token within this time if the broker works.
 const WITH_BROKER: Duration = Duration::from_millis(100);
-/// Within this they do without it.
+/// The same without the broker.
 const WITHOUT_BROKER: Duration = Duration::from_secs(1);
 
-/// What the API says to the user's token.
+/// The response of the API to the user's token.
 async fn said(user: &User) -> Option<Code> {
     let answer = Answer::to(user.api("GET", "/api/tasks?limit=1")).await;
     (answer.status != 200).then(|| answer.problem().code)
 }
 
-/// Signs out, and how long it takes from the answer until every API refuses the token.
+/// Signs out. Returns the time from the response until every API rejects the token.
 async fn sign_out(everywhere: &[User]) -> Duration {
     Answer::to(everywhere[0].auth("POST", "/sign-out")).await.expect(204);
     let since = Instant::now();
@@ -36,7 +35,7 @@ async fn sign_out(everywhere: &[User]) -> Duration {
     since.elapsed()
 }
 
-/// Has every API know the token and its session.
+/// Uses the token at every API.
 async fn seen(everywhere: &[User]) {
     for user in everywhere {
         assert_eq!(said(user).await, None);
@@ -45,7 +44,7 @@ async fn seen(everywhere: &[User]) {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_revocation_reaches_every_api_at_once() {
+async fn revocation_reaches_every_api_at_once() {
     let broker = shared().await;
     let platform = broker.platform().await;
     let mut everywhere = somebody(&platform).await;
@@ -57,13 +56,13 @@ async fn a_revocation_reaches_every_api_at_once() {
         everywhere = platform.everywhere(&everywhere[0]);
     }
     took.sort();
-    // The machine may be busy with other tests for a moment.
+    // Other tests may use the CPU.
     assert!(took[7] < WITH_BROKER, "{took:?}");
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn without_the_broker_a_revocation_counts_within_a_second() {
+async fn revocation_works_without_broker() {
     let broker = alone().await;
     let platform = broker.platform().await;
     let mut everywhere = somebody(&platform).await;
@@ -80,7 +79,7 @@ async fn without_the_broker_a_revocation_counts_within_a_second() {
     broker.server.resume().await.expect("its return");
     seen(&everywhere).await;
 
-    // Not closed, but silent: nobody knows that the news don't arrive.
+    // The connection stays open but silent, so no API notices that events are missing.
     broker.server.freeze().expect("a process");
     let took = sign_out(&everywhere).await;
     broker.server.thaw().expect("a process");
@@ -89,7 +88,7 @@ async fn without_the_broker_a_revocation_counts_within_a_second() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn tokens_are_checked_while_auth_is_down() {
+async fn tokens_are_verified_without_auth() {
     let broker = shared().await;
     let mut platform = broker.platform().await;
     let everywhere = somebody(&platform).await;

@@ -1,4 +1,4 @@
-//! Accounts, sessions and mail, and requests between the services.
+//! Traces of accounts, sessions and mail, and of requests between services.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::{Answer, client};
@@ -9,21 +9,21 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 
 use crate::traces::separate::program;
-use crate::traces::support::{is_told, trace_of, traced};
+use crate::traces::support::{has_attempts, trace_of, traced};
 
-/// The id of the trace that an answer belongs to.
+/// The trace id of a response.
 fn trace_id(answer: &Answer) -> String {
     answer.header("x-trace-id").to_owned()
 }
 
-/// What is told of each span below a name.
+/// Service, name and kind of the children of the span with this name.
 fn below<'t>(trace: &'t Trace, name: &str) -> Vec<(&'t str, &'t str, SpanKind)> {
     let children = trace.children(trace.only(name));
     children.map(|span| (span.service.as_str(), span.name.as_str(), span.kind)).collect()
 }
 
 #[tokio::test]
-async fn a_mail_is_in_the_trace_of_the_request_for_it() {
+async fn mail_is_in_trace_of_its_request() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let asked = json!({ "email": "ada@example.com" });
@@ -31,21 +31,21 @@ async fn a_mail_is_in_the_trace_of_the_request_for_it() {
     let is_whole =
         |trace: &Trace| trace.count("send mail") == 1 && trace.count("finish_outbox_message") == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
-    trace.expect_sound();
-    // The mail is owed from the moment when its code is made, before that is stored.
+    trace.expect_valid();
+    // The message enters the outbox when the code is created, before it is stored.
     let expected = [
         ("auth", "wait in outbox", SpanKind::Internal),
         ("auth", "issue_code", SpanKind::Client),
         ("auth", "send mail", SpanKind::Internal),
     ];
     assert_eq!(below(&trace, "POST /send-verification-code"), expected, "{trace}");
-    assert_eq!(trace.only("issue_code").says("db.system.name"), "sqlite");
+    assert_eq!(trace.only("issue_code").attribute("db.system.name"), "sqlite");
     trace.expect_in_order(&[trace.only("wait in outbox"), trace.only("send mail")]);
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_revocation_is_followed_from_auth_to_the_api() {
+async fn revocation_is_traced_from_auth_to_api() {
     let collector = Collector::start().await;
     let program = program(&collector.url()).await;
     let mut platform = Separate::start(&program, 1, 1).await;
@@ -53,7 +53,7 @@ async fn a_revocation_is_followed_from_auth_to_the_api() {
     let answer = Answer::to(user.auth("POST", "/sign-out")).await.expect(204);
     let is_whole = |trace: &Trace| trace.count("process sessions") == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
-    trace.expect_sound();
+    trace.expect_valid();
     let told = below(&trace, "publish sessions");
     let expected = [
         ("api", "wait in queue", SpanKind::Internal),
@@ -62,10 +62,10 @@ async fn a_revocation_is_followed_from_auth_to_the_api() {
     assert_eq!(told, expected, "{trace}");
     let publish = trace.only("publish sessions");
     assert_eq!((publish.service.as_str(), publish.kind), ("auth", SpanKind::Producer));
-    assert_eq!(publish.says("messaging.destination.name"), "sessions");
-    assert_eq!(publish.says("messaging.system"), "rabbitmq");
+    assert_eq!(publish.attribute("messaging.destination.name"), "sessions");
+    assert_eq!(publish.attribute("messaging.system"), "rabbitmq");
 
-    // An API that hasn't heard of the session asks.
+    // An API that does not know the session asks auth.
     user.sign_in().await;
     platform.apis[0].kill().await;
     platform.apis[0].start_again().await;
@@ -74,17 +74,17 @@ async fn a_revocation_is_followed_from_auth_to_the_api() {
         ["GET /api/tasks", "POST", "POST /validate"].iter().all(|name| trace.count(name) == 1)
     };
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
-    trace.expect_sound();
+    trace.expect_valid();
     assert_eq!(below(&trace, "POST"), [("auth", "POST /validate", SpanKind::Server)]);
     let call = trace.only("POST");
     assert_eq!((call.service.as_str(), call.kind), ("api", SpanKind::Client));
     assert_eq!(call.parent, trace.only("GET /api/tasks").id);
-    assert_eq!(call.says("url.full"), format!("{}/validate", platform.auth.url()));
-    assert_eq!(call.says("http.response.status_code"), "200");
+    assert_eq!(call.attribute("url.full"), format!("{}/validate", platform.auth.url()));
+    assert_eq!(call.attribute("http.response.status_code"), "200");
 }
 
 #[tokio::test]
-async fn what_a_task_asks_of_others_is_in_its_trace() {
+async fn http_requests_of_a_task_are_in_its_trace() {
     let collector = Collector::start().await;
     let program = traced(&collector.url()).set("worker.http_allow_private", true);
     let platform = program.start().await;
@@ -92,8 +92,8 @@ async fn what_a_task_asks_of_others_is_in_its_trace() {
     let url = format!("{}/.well-known/jwks.json?key=secret", platform.auth());
     let task = user.submit("http", &json!({ "url": url })).await;
     let task = user.until(task.task_id, Status::Finished).await;
-    let trace = collector.trace_when(trace_of(&task), |trace| is_told(trace, 1)).await;
-    trace.expect_sound();
+    let trace = collector.trace_when(trace_of(&task), |trace| has_attempts(trace, 1)).await;
+    trace.expect_valid();
     assert_eq!(below(&trace, "run http"), [("worker", "GET", SpanKind::Client)], "{trace}");
     let jwks = "GET /.well-known/jwks.json";
     assert_eq!(below(&trace, "GET"), [("auth", jwks, SpanKind::Server)], "{trace}");
@@ -101,7 +101,7 @@ async fn what_a_task_asks_of_others_is_in_its_trace() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_is_followed_to_its_tasks() {
+async fn account_deletion_is_traced_to_its_tasks() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
@@ -113,7 +113,7 @@ async fn a_deleted_account_is_followed_to_its_tasks() {
     let process = "process accounts:deleted:account-deletions";
     let is_whole = |trace: &Trace| trace.count(process) == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
-    trace.expect_sound();
+    trace.expect_valid();
     let told = below(&trace, "publish accounts:deleted");
     assert_eq!(told.last(), Some(&("api", process, SpanKind::Consumer)), "{trace}");
     assert_eq!(below(&trace, process), [("api", "remove tasks", SpanKind::Internal)], "{trace}");
@@ -121,7 +121,7 @@ async fn a_deleted_account_is_followed_to_its_tasks() {
 }
 
 #[tokio::test]
-async fn requests_about_a_task_are_linked_to_its_trace() {
+async fn requests_link_to_trace_of_task() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
@@ -136,7 +136,7 @@ async fn requests_about_a_task_are_linked_to_its_trace() {
     let trace = collector.spans_when(&parent[3..35], is_there).await;
     let request = trace.only(name);
     assert_eq!(request.parent, &parent[36..52]);
-    assert_eq!(request.says("task.id"), task.task_id.to_string());
-    let root = collector.trace_when(trace_of(&task), |trace| is_told(trace, 1)).await;
+    assert_eq!(request.attribute("task.id"), task.task_id.to_string());
+    let root = collector.trace_when(trace_of(&task), |trace| has_attempts(trace, 1)).await;
     assert_eq!(request.links, [root.only("POST /api/tasks").id.clone()]);
 }

@@ -1,30 +1,30 @@
-//! What the traces of tasks have to show, whoever kept them.
+//! Checks of task traces, for any backend.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::traces::{Span, Trace};
 use miniapp_types::task::Task;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-use crate::traces::support::{Names, Stories, is_told, trace_of};
+use crate::traces::support::{Names, Stories, has_attempts, trace_of};
 
-/// The share of the time from submit to outcome that has to be explained.
+/// The share of the time from submission to outcome that spans have to cover.
 const EXPLAINED: f64 = 0.95;
 
-/// How many attempts each of the stories takes.
+/// The number of attempts of each story.
 pub fn attempts(name: &str) -> usize {
     if name == "retried" { 3 } else { 1 }
 }
 
-/// Insists that `collector` is told each story whole and as it happened.
+/// Checks that `collector` receives each story completely.
 pub async fn expect_stories(stories: &Stories, collector: &Collector, names: Names) {
     for (name, task) in stories.all() {
-        let is_whole = |trace: &_| is_told(trace, attempts(name));
+        let is_whole = |trace: &_| has_attempts(trace, attempts(name));
         let trace = collector.trace_when(trace_of(task), is_whole).await;
         expect_story(name, stories, &trace, names);
     }
 }
 
-/// Insists on all that is known of a story's trace.
+/// Checks the trace of a story.
 #[track_caller]
 pub fn expect_story(name: &str, stories: &Stories, trace: &Trace, names: Names) {
     match name {
@@ -43,10 +43,10 @@ pub fn expect_story(name: &str, stories: &Stories, trace: &Trace, names: Names) 
     }
 }
 
-/// Insists that the trace shows the whole way of a task whose attempts ended so.
+/// Checks that the trace shows all steps of a task whose attempts had these outcomes.
 #[track_caller]
 pub fn expect_task(trace: &Trace, task: &Task, outcomes: &[&str], names: Names) {
-    trace.expect_sound();
+    trace.expect_valid();
     let request = trace.only("POST /api/tasks");
     assert!(request.parent.is_empty(), "{trace}");
     expect(request, "api", SpanKind::Server);
@@ -62,16 +62,16 @@ pub fn expect_task(trace: &Trace, task: &Task, outcomes: &[&str], names: Names) 
         ("network.protocol.version", "1.1"),
         ("task.id", id.as_str()),
     ] {
-        assert_eq!(request.says(key), value, "{key} of {request:?}");
+        assert_eq!(request.attribute(key), value, "{key} of {request:?}");
     }
-    assert!(!request.says("server.port").is_empty());
+    assert!(!request.attribute("server.port").is_empty());
 
     let commit = trace.only("INSERT tasks");
     assert_eq!((commit.parent.as_str(), commit.kind), (request.id.as_str(), SpanKind::Client));
     assert_eq!(commit.service, "api");
-    assert_eq!(commit.says("db.system.name"), names.database);
-    assert_eq!(commit.says("db.collection.name"), "tasks");
-    assert!(commit.says("db.operation.batch.size").parse::<u32>().is_ok_and(|size| size > 0));
+    assert_eq!(commit.attribute("db.system.name"), names.database);
+    assert_eq!(commit.attribute("db.collection.name"), "tasks");
+    assert!(commit.attribute("db.operation.batch.size").parse::<u32>().is_ok_and(|size| size > 0));
 
     let mut publishes: Vec<&Span> = trace.named("publish tasks:run").collect();
     publishes.sort_by_key(|publish| publish.start);
@@ -80,8 +80,8 @@ pub fn expect_task(trace: &Trace, task: &Task, outcomes: &[&str], names: Names) 
     for (number, (publish, outcome)) in publishes.iter().zip(outcomes).enumerate() {
         expect_publish(trace, publish, &id, names);
         let process = expect_attempt(trace, publish, task, names);
-        assert_eq!(process.says("task.attempt"), (number + 1).to_string());
-        assert_eq!(process.says("task.outcome"), *outcome, "{process:?}");
+        assert_eq!(process.attribute("task.attempt"), (number + 1).to_string());
+        assert_eq!(process.attribute("task.outcome"), *outcome, "{process:?}");
         assert_eq!(process.failed, *outcome == "failed", "{process:?}");
         let links: Vec<&str> = before.iter().map(|before| before.id.as_str()).collect();
         assert_eq!(process.links, links, "{trace}");
@@ -107,12 +107,12 @@ fn expect_publish(trace: &Trace, publish: &Span, task: &str, names: Names) {
         ("messaging.message.conversation_id", task),
         ("task.id", task),
     ] {
-        assert_eq!(publish.says(key), value, "{key} of {publish:?}");
+        assert_eq!(publish.attribute(key), value, "{key} of {publish:?}");
     }
-    assert!(!publish.says("messaging.message.id").is_empty());
-    let key = publish.says("messaging.rabbitmq.destination.routing_key");
+    assert!(!publish.attribute("messaging.message.id").is_empty());
+    let key = publish.attribute("messaging.rabbitmq.destination.routing_key");
     assert_eq!(key, if names.broker == "rabbitmq" { "run" } else { "" });
-    // The wait that it ended.
+    // The wait that the cancel ended.
     let outbox = trace.named("wait in outbox").find(|wait| Trace::is_same(wait.end, publish.start));
     let outbox = outbox.unwrap_or_else(|| panic!("no wait before {publish:?}: {trace}"));
     assert_eq!(outbox.parent, root.id);
@@ -132,15 +132,15 @@ fn expect_attempt<'t>(trace: &'t Trace, publish: &Span, task: &Task, names: Name
         ("messaging.operation.name", "process"),
         ("messaging.operation.type", "process"),
         ("messaging.destination.name", "tasks:run:tasks"),
-        ("messaging.message.id", publish.says("messaging.message.id")),
+        ("messaging.message.id", publish.attribute("messaging.message.id")),
         ("messaging.message.conversation_id", id.as_str()),
         ("task.id", id.as_str()),
         ("task.kind", task.kind.as_str()),
         ("task.generation", "1"),
     ] {
-        assert_eq!(process.says(key), value, "{key} of {process:?}");
+        assert_eq!(process.attribute(key), value, "{key} of {process:?}");
     }
-    let tag = process.says("messaging.rabbitmq.message.delivery_tag");
+    let tag = process.attribute("messaging.rabbitmq.message.delivery_tag");
     assert_eq!(tag.parse::<u64>().is_ok(), names.broker == "rabbitmq", "{process:?}");
 
     let run = format!("run {}", task.kind);
@@ -158,12 +158,12 @@ fn expect_attempt<'t>(trace: &'t Trace, publish: &Span, task: &Task, names: Name
     assert!(steps.iter().all(|step| step.service == "worker"), "{trace}");
     trace.expect_in_order(&steps);
     for step in [steps[1], steps[3]] {
-        assert_eq!(step.says("db.system.name"), names.database);
-        let size = step.says("db.operation.batch.size").parse::<u32>();
+        assert_eq!(step.attribute("db.system.name"), names.database);
+        let size = step.attribute("db.operation.batch.size").parse::<u32>();
         assert!(size.is_ok_and(|size| size > 0), "{step:?}");
     }
-    assert_eq!(steps[4].says("messaging.operation.type"), "settle");
-    assert_eq!(steps[2].says("task.outcome"), process.says("task.outcome"));
+    assert_eq!(steps[4].attribute("messaging.operation.type"), "settle");
+    assert_eq!(steps[2].attribute("task.outcome"), process.attribute("task.outcome"));
     process
 }
 
@@ -177,19 +177,20 @@ fn expect(span: &Span, service: &str, kind: SpanKind) {
     assert!(!span.resource["service.instance.id"].is_empty());
 }
 
-/// Insists that the trace tells of an attempt whose worker was killed, and of the one after
-/// it, which finished.
+/// Checks that the trace shows an attempt whose worker was killed, and the next one, which
+/// finished.
 #[track_caller]
 pub fn expect_lost_attempt(trace: &Trace, task: &Task) {
-    trace.expect_sound();
+    trace.expect_valid();
     let lost = trace.only("attempt lost");
     assert!(lost.failed, "{lost:?}");
-    assert_eq!(lost.says("error.type"), "lease_lost");
-    assert_eq!(lost.says("task.id"), task.task_id.to_string());
-    let finished = trace.named(PROCESS).find(|process| process.says("task.outcome") == "finished");
+    assert_eq!(lost.attribute("error.type"), "lease_lost");
+    assert_eq!(lost.attribute("task.id"), task.task_id.to_string());
+    let finished =
+        trace.named(PROCESS).find(|process| process.attribute("task.outcome") == "finished");
     let finished = finished.unwrap_or_else(|| panic!("it never finished: {trace}"));
     assert_eq!(finished.links, std::slice::from_ref(&lost.id), "{trace}");
-    assert_eq!(finished.says("task.attempt"), "2");
+    assert_eq!(finished.attribute("task.attempt"), "2");
     let request = trace.only("POST /api/tasks");
     let outcome = trace.children(finished).find(|step| step.name == "commit outcome");
     let explained = trace.explained(request.start, outcome.expect("an outcome").end);

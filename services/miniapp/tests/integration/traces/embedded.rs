@@ -1,4 +1,4 @@
-//! The platform in one process.
+//! Traces of the platform in one process.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::Answer;
@@ -6,12 +6,12 @@ use miniapp_test_support::traces::{Span, Trace};
 use serde_json::json;
 
 use crate::traces::checks::expect_stories;
-use crate::traces::support::{Names, Stories, is_told, trace_of, traced};
+use crate::traces::support::{Names, Stories, has_attempts, trace_of, traced};
 
 const NAMES: Names = Names { shared: &["miniapp"], broker: "miniapp_memory", database: "sqlite" };
 
 #[tokio::test]
-async fn each_part_of_one_process_tells_of_its_own() {
+async fn services_in_one_process_have_their_own_spans() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
@@ -22,7 +22,7 @@ async fn each_part_of_one_process_tells_of_its_own() {
 }
 
 #[tokio::test]
-async fn events_are_followed_to_those_who_watch() {
+async fn trace_includes_event_streams() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
@@ -32,20 +32,20 @@ async fn events_are_followed_to_those_who_watch() {
     assert!(String::from_utf8_lossy(&watched.body).contains("event: finished"), "{watched:?}");
     fn finished(trace: &Trace) -> Vec<&Span> {
         let published = trace.named("publish task-events");
-        published.filter(|span| span.says("event.type") == "finished").collect()
+        published.filter(|span| span.attribute("event.type") == "finished").collect()
     }
-    let is_whole = |trace: &Trace| is_told(trace, 1) && finished(trace).len() == 1;
+    let is_whole = |trace: &Trace| has_attempts(trace, 1) && finished(trace).len() == 1;
     let trace = collector.trace_when(trace_of(&task), is_whole).await;
-    trace.expect_sound();
+    trace.expect_valid();
     let published = finished(&trace)[0];
     let task_id = task.task_id.to_string();
-    assert_eq!((published.service.as_str(), published.says("task.id")), ("api", &*task_id));
+    assert_eq!((published.service.as_str(), published.attribute("task.id")), ("api", &*task_id));
     assert_eq!(published.parent, trace.only("POST /api/tasks").id);
     assert!(published.start >= trace.only("claim").end, "{trace}");
 }
 
 #[tokio::test]
-async fn what_was_told_last_is_sent_at_the_end() {
+async fn shutdown_flushes_spans() {
     let collector = Collector::start().await;
     let program = traced(&collector.url()).set("telemetry.batch_delay", "1h");
     let program = program.set_variable("OTEL_BSP_SCHEDULE_DELAY", "");
@@ -54,5 +54,5 @@ async fn what_was_told_last_is_sent_at_the_end() {
     let task = user.submit("echo", &json!(1)).await;
     user.until(task.task_id, miniapp_types::task::Status::Finished).await;
     platform.stop().await;
-    assert!(is_told(&collector.trace(trace_of(&task)), 1));
+    assert!(has_attempts(&collector.trace(trace_of(&task)), 1));
 }

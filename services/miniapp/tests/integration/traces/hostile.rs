@@ -1,4 +1,4 @@
-//! What callers may say about traces.
+//! Trace context from untrusted callers.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::{Answer, Wire};
@@ -7,15 +7,15 @@ use miniapp_test_support::traces::Trace;
 use miniapp_types::task::Status;
 use serde_json::json;
 
-use crate::traces::support::{is_told, trace_of, traced};
+use crate::traces::support::{has_attempts, trace_of, traced};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-/// What nobody is to be told.
+/// Must not appear in any span.
 const CARD: &str = "4111111111111111";
 const ZEROS: &str = "00-00000000000000000000000000000000-0000000000000000-01";
 
 #[tokio::test]
-async fn a_hostile_context_never_breaks_a_request() {
+async fn invalid_trace_context_is_ignored() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
@@ -43,10 +43,10 @@ async fn a_hostile_context_never_breaks_a_request() {
         let task = answer.text("taskId").parse().expect("a UUID");
         user.until(task, Status::Finished).await;
     }
-    // More than a head may hold is refused, and the next one is served.
+    // A head above the limit is rejected, and the next request is served.
     let mut wire = Wire::to(&platform.api()).await;
     let head = format!("GET /api/kinds HTTP/1.1\r\nhost: a\r\nbaggage: {}", "x".repeat(1 << 20));
-    // It may stop reading in the middle.
+    // The server may stop reading in the middle of the head.
     let _ = wire.say(head).await;
     let _ = wire.say("\r\n\r\n").await;
     let answer = wire.hear().await;
@@ -55,7 +55,7 @@ async fn a_hostile_context_never_breaks_a_request() {
 }
 
 #[tokio::test]
-async fn baggage_goes_on_and_only_what_is_listed_is_told() {
+async fn baggage_is_forwarded_and_listed_keys_are_recorded() {
     let collector = Collector::start().await;
     let program = traced(&collector.url()).set("telemetry.baggage_keys", "tenant,region");
     let platform = program.set("log.level", "debug").start().await;
@@ -65,24 +65,24 @@ async fn baggage_goes_on_and_only_what_is_listed_is_told() {
     let submit = submit.header("baggage", format!("tenant=a%20b;p=1,card={CARD}"));
     let answer = Answer::to(submit).await.expect(201);
     let task = user.until(answer.text("taskId").parse().expect("a UUID"), Status::Finished).await;
-    let trace = collector.spans_when(trace_of(&task), |trace| is_told(trace, 1)).await;
+    let trace = collector.spans_when(trace_of(&task), |trace| has_attempts(trace, 1)).await;
     let request = trace.only("POST /api/tasks");
-    assert_eq!(request.says("baggage.tenant"), "a b");
+    assert_eq!(request.attribute("baggage.tenant"), "a b");
     assert!(!format!("{:?}", collector.requests()).contains(CARD));
     let ended = platform.stop().await;
     assert!(!ended.log.contains(CARD), "{}", ended.log);
 }
 
 #[tokio::test]
-async fn what_is_said_is_cut() {
+async fn long_attributes_are_truncated() {
     let collector = Collector::start().await;
     let program = traced(&collector.url()).set_variable("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 100);
     let platform = program.start().await;
-    let request = platform.ask_api("GET", &format!("/{}", "p".repeat(2000)));
+    let request = platform.api_request("GET", &format!("/{}", "p".repeat(2000)));
     let answer = Answer::to(request.header("user-agent", "a".repeat(3000))).await.expect(404);
     let id = answer.header("x-trace-id");
     let trace = collector.trace_when(id, |trace: &Trace| !trace.spans.is_empty()).await;
     let request = trace.only("GET");
-    assert_eq!(request.says("user_agent.original"), "a".repeat(100));
-    assert_eq!(request.says("url.path"), format!("/{}", "p".repeat(99)));
+    assert_eq!(request.attribute("user_agent.original"), "a".repeat(100));
+    assert_eq!(request.attribute("url.path"), format!("/{}", "p".repeat(99)));
 }

@@ -1,4 +1,4 @@
-//! What the real Jaeger makes of the spans.
+//! Traces in the real Jaeger.
 
 use miniapp_test_support::eventually;
 use miniapp_test_support::jaeger::Jaeger;
@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::traces::checks::{attempts, expect_lost_attempt, expect_story};
 use crate::traces::separate::{NAMES, program};
-use crate::traces::support::{Stories, is_told, trace_of};
+use crate::traces::support::{Stories, has_attempts, trace_of};
 
-/// The trace as soon as it tells of so many attempts, by both of Jaeger's interfaces.
+/// Waits for this number of attempts and returns the trace by both of Jaeger's query APIs.
 async fn traces(jaeger: &Jaeger, id: &str, attempts: usize) -> [Trace; 2] {
     eventually(&format!("the trace {id} is whole"), async || {
         let trace = jaeger.trace(id).await;
-        (trace.is_tree() && is_told(&trace, attempts)).then_some(())
+        (trace.is_tree() && has_attempts(&trace, attempts)).then_some(())
     })
     .await;
     [jaeger.trace(id).await, jaeger.trace_of_old(id).await]
@@ -23,7 +23,7 @@ async fn traces(jaeger: &Jaeger, id: &str, attempts: usize) -> [Trace; 2] {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL, RabbitMQ and Jaeger"]
-async fn jaeger_shows_the_whole_way_and_finds_it_by_the_task() {
+async fn jaeger_shows_traces_and_finds_them_by_task() {
     let jaeger = Jaeger::start().await;
     let program = program(&jaeger.otlp()).await;
     let mut platform = Separate::start(&program.set("worker.lease", "2s"), 1, 2).await;

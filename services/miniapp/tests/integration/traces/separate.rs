@@ -1,4 +1,4 @@
-//! The services as processes of their own, on PostgreSQL and RabbitMQ.
+//! Traces across processes, with PostgreSQL and RabbitMQ.
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::platform::{Program, Separate};
@@ -8,7 +8,7 @@ use miniapp_types::task::Status;
 use serde_json::json;
 
 use crate::traces::checks::expect_stories;
-use crate::traces::support::{Names, Stories, is_told, trace_of, traced};
+use crate::traces::support::{Names, Stories, has_attempts, trace_of, traced};
 
 pub const NAMES: Names =
     Names { shared: &["api", "worker"], broker: "rabbitmq", database: "postgresql" };
@@ -22,7 +22,7 @@ pub async fn program(collector: &str) -> Program {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn one_trace_goes_through_all_processes() {
+async fn trace_spans_all_processes() {
     let collector = Collector::start().await;
     let program = program(&collector.url()).await;
     let platform = Separate::start(&program, 1, 2).await;
@@ -33,7 +33,7 @@ async fn one_trace_goes_through_all_processes() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn a_trace_survives_its_worker() {
+async fn trace_continues_after_worker_is_killed() {
     let collector = Collector::start().await;
     let program = program(&collector.url()).await;
     let program = program.set("worker.lease", "2s");
@@ -44,6 +44,6 @@ async fn a_trace_survives_its_worker() {
     platform.workers[0].kill().await;
     platform.workers[0].start_again().await;
     let task = user.until(task.task_id, Status::Finished).await;
-    let trace = collector.trace_when(trace_of(&task), |trace| is_told(trace, 1)).await;
+    let trace = collector.trace_when(trace_of(&task), |trace| has_attempts(trace, 1)).await;
     crate::traces::checks::expect_lost_attempt(&trace, &task);
 }

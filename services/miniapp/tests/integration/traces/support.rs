@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Programs that export spans, and tasks with every outcome.
 
 use jiff::SignedDuration;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
@@ -9,34 +9,34 @@ use miniapp_types::task::{Status, Task};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The program, which sends its spans to `collector` and soon.
+/// The program, exporting its spans to `collector` within 50 ms.
 pub fn traced(collector: &str) -> Program {
     sending(Program::new(env!("CARGO_BIN_EXE_miniapp")), collector)
 }
 
-/// The same program, but sending its spans.
+/// The same program, exporting its spans.
 pub fn sending(program: Program, collector: &str) -> Program {
     program
         .set_variable("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         .set_variable("OTEL_BSP_SCHEDULE_DELAY", 50)
 }
 
-/// Tasks with stories that a trace has to tell.
+/// A task per kind of history that a trace has to show.
 pub struct Stories {
-    /// One that finished at once.
+    /// Finished in the first attempt.
     pub plain: Task,
-    /// One that failed twice before.
+    /// Finished after two failures.
     pub retried: Task,
-    /// One that its owner ended while it ran.
+    /// Canceled while it was running.
     pub canceled: Task,
-    /// One that ran past its ttl.
+    /// Exceeded its ttl.
     pub expired: Task,
-    /// One that had to wait for its time.
+    /// Waited until its `runAt`.
     pub delayed: Task,
 }
 
 impl Stories {
-    /// Has them happen, all at once.
+    /// Runs all of them at the same time.
     pub async fn happen(user: &User) -> Self {
         let run_at = SystemClock.now() + SignedDuration::from_millis(1500);
         let with = |kind: &str, data: Value, change: Value| {
@@ -45,7 +45,7 @@ impl Stories {
             body.as_object_mut().expect("an object").extend(changes);
             body
         };
-        // The first one finds everything cold, which isn't what is looked at.
+        // The first task opens connections and fills caches, which is not tested here.
         let first = user.submit("echo", &json!(1)).await;
         user.until(first.task_id, Status::Finished).await;
         let canceled = submitted(user, with("sleep", json!({ "seconds": 60 }), json!({}))).await;
@@ -66,7 +66,7 @@ impl Stories {
         }
     }
 
-    /// They, by name.
+    /// The tasks by name.
     pub fn all(&self) -> [(&'static str, &Task); 5] {
         [
             ("plain", &self.plain),
@@ -83,25 +83,24 @@ async fn submitted(user: &User, body: Value) -> Uuid {
     answer.text("taskId").parse().expect("a UUID")
 }
 
-/// The trace of a task.
+/// The trace id of a task.
 pub fn trace_of(task: &Task) -> &str {
     task.trace_id.as_deref().expect("a trace")
 }
 
-/// Whether the trace tells of so many attempts up to their ends. Copies of messages make
-/// none.
-pub fn is_told(trace: &Trace, attempts: usize) -> bool {
+/// Whether the trace has this number of complete attempts. Duplicate messages do not count.
+pub fn has_attempts(trace: &Trace, attempts: usize) -> bool {
     let processes = trace.named("process tasks:run:tasks");
-    let is_attempt = |process: &&Span| process.says("task.outcome") != "stale";
+    let is_attempt = |process: &&Span| process.attribute("task.outcome") != "stale";
     let is_over =
         |process: &&Span| trace.children(process).any(|step| step.name.starts_with("ack"));
     processes.filter(is_attempt).filter(is_over).count() == attempts
 }
 
-/// How a platform names itself in its spans.
+/// Names in the spans of a platform.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// Whose the span of a commit or message is that a request of the API led to.
+    /// Services that may own the span of a commit or message that a request of the API caused.
     pub shared: &'static [&'static str],
     pub broker: &'static str,
     pub database: &'static str,

@@ -1,4 +1,4 @@
-//! Bodies that can't be accepted, sent to every endpoint that takes one.
+//! Invalid bodies at every endpoint that reads one.
 
 use miniapp_test_support::http::Answer;
 use miniapp_types::problem::Code;
@@ -12,14 +12,14 @@ fn taking_bodies() -> impl Iterator<Item = (&'static Endpoint, Sample)> {
     ENDPOINTS.iter().filter_map(|endpoint| Some((endpoint, endpoint.body?)))
 }
 
-/// The answer to a request with these bytes as its JSON.
+/// The response to a request with these bytes as its body.
 async fn sent(callers: &Callers, endpoint: &Endpoint, body: impl Into<Vec<u8>>) -> Answer {
     let request = request(callers, endpoint).header("content-type", "application/json");
     Answer::to(request.body(body.into())).await
 }
 
 #[tokio::test]
-async fn what_is_no_json_object_is_malformed() {
+async fn body_must_be_a_json_object() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     let deep = |open: &str| format!("{{\"email\":{}", open.repeat(10_000)).into_bytes();
@@ -51,7 +51,7 @@ async fn what_is_no_json_object_is_malformed() {
 }
 
 #[tokio::test]
-async fn json_that_is_more_than_is_read_is_a_fault_of_its_field() {
+async fn excessive_json_is_an_error_of_its_field() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     let closed = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
@@ -74,7 +74,7 @@ async fn json_that_is_more_than_is_read_is_a_fault_of_its_field() {
 }
 
 #[tokio::test]
-async fn another_content_type_is_not_read() {
+async fn content_type_must_be_json() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     for (endpoint, sample) in taking_bodies() {
@@ -97,7 +97,7 @@ async fn another_content_type_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_limit() {
+async fn body_size_is_limited() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     for (endpoint, sample) in taking_bodies() {
@@ -109,13 +109,13 @@ async fn a_body_has_a_limit() {
 }
 
 #[tokio::test]
-async fn every_fault_of_every_field_is_named() {
+async fn all_invalid_fields_are_reported() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     for (endpoint, sample) in taking_bodies() {
         let body = (sample.value)();
         let fields: Vec<String> = body.as_object().expect("an object").keys().cloned().collect();
-        // `data` may be anything.
+        // `data` accepts any JSON.
         let typed = || fields.iter().filter(|field| *field != "data");
         let ask = async |body: &Value| sent(&callers, endpoint, body.to_string()).await;
 
@@ -124,9 +124,9 @@ async fn every_fault_of_every_field_is_named() {
             body.as_object_mut().expect("an object").remove(field);
             let answer = ask(&body).await;
             let is_optional = sample.optional.contains(&field.as_str());
-            let is_told =
+            let has_attempts =
                 code(&answer) == Some(Code::InvalidFields) && faulty(&answer).contains(field);
-            assert_eq!(is_told, !is_optional, "without {field}: {answer:?}");
+            assert_eq!(has_attempts, !is_optional, "without {field}: {answer:?}");
         }
         for field in typed() {
             let wrong = [
@@ -150,7 +150,7 @@ async fn every_fault_of_every_field_is_named() {
                 );
                 let faulty = faulty(&answer);
                 let is_named = faulty.iter().any(|faulty| {
-                    // A list names the item.
+                    // The name of a list item contains its index.
                     faulty == field || faulty.starts_with(&format!("{field}["))
                 });
                 assert!(is_named, "{field} {text:.40}: {faulty:?}");
@@ -160,7 +160,7 @@ async fn every_fault_of_every_field_is_named() {
         assert_eq!(code(&answer), Some(Code::InvalidFields), "{answer:?}");
         assert_eq!(faulty(&answer), ["unheardOf"], "{answer:?}");
 
-        // All at once, not the first alone.
+        // All invalid fields are reported at once.
         let mut worst = json!({ "unheardOf": 1 });
         typed().for_each(|field| worst[field] = json!({}));
         let answer = ask(&worst).await;
@@ -173,7 +173,7 @@ async fn every_fault_of_every_field_is_named() {
 }
 
 #[tokio::test]
-async fn values_out_of_their_range_are_named() {
+async fn out_of_range_values_are_reported() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     let find = |path: &str| taking_bodies().find(|(endpoint, _)| endpoint.path == path);
@@ -216,7 +216,7 @@ async fn values_out_of_their_range_are_named() {
         assert_eq!(code(&answer), Some(Code::InvalidFields), "{body:.200} {answer:?}");
         let told = faulty(&answer);
         assert_eq!(told[0], field, "{body:.200}: {told:?}");
-        // A password that is refused isn't what was typed twice.
+        // A rejected password is not compared with its confirmation.
         assert!(told.len() == 1 || field == "password", "{body:.200}: {told:?}");
     }
     let large =
@@ -228,7 +228,7 @@ async fn values_out_of_their_range_are_named() {
 }
 
 #[tokio::test]
-async fn faults_of_a_query_are_named() {
+async fn invalid_query_parameters_are_reported() {
     let platform = shared().await;
     let Callers { user, admin } = Callers::at(&platform).await;
     let pages = [user.api("GET", "/api/tasks"), admin.api("GET", "/api/dead-letters")];

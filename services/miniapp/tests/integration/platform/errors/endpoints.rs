@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-/// Who serves it.
+/// The service that serves an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     Auth,
     Api,
 }
 
-/// Who may ask it.
+/// The users that may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Anybody,
@@ -17,7 +17,7 @@ pub enum Access {
     Admin,
 }
 
-/// An endpoint, and a body whose fields are fine.
+/// An endpoint and a valid body.
 #[derive(Clone, Copy, Debug)]
 pub struct Endpoint {
     pub service: Service,
@@ -27,18 +27,18 @@ pub struct Endpoint {
     pub body: Option<Sample>,
 }
 
-/// A body whose fields are fine, though what it asks for may be refused.
+/// A body with valid fields. The request itself may be rejected.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub value: fn() -> Value,
-    /// Fields that may be missing.
+    /// Optional fields.
     pub optional: &'static [&'static str],
-    /// Whether a JSON string may stand for the object.
+    /// Whether a JSON string is accepted in place of the object.
     pub may_be_bare: bool,
 }
 
 impl Endpoint {
-    /// The path, with this id where one belongs.
+    /// The path with this id.
     pub fn path_with(&self, id: &str) -> String {
         self.path.replace("{id}", id)
     }
@@ -128,7 +128,6 @@ fn submission() -> Value {
 use Access::{Admin, Anybody, User};
 use Service::{Api, Auth};
 
-/// All of them.
 pub const ENDPOINTS: &[Endpoint] = &[
     or_bare(plain(Auth, Anybody, "POST", "/send-verification-code"), address),
     takes(plain(Auth, Anybody, "POST", "/verify-email"), code, &[]),

@@ -1,4 +1,4 @@
-//! The table of errors, over every endpoint of both services.
+//! Errors at every endpoint of both services.
 
 mod bodies;
 mod endpoints;
@@ -14,7 +14,7 @@ use strum::IntoEnumIterator as _;
 use crate::platform::support::{shared, somebody};
 use endpoints::{Access, ENDPOINTS, Endpoint, Service};
 
-/// Everybody that a request can come from.
+/// A user of each kind.
 struct Callers {
     user: User,
     admin: User,
@@ -30,13 +30,13 @@ impl Callers {
         Self { user, admin }
     }
 
-    /// Who may ask this; for open endpoints anybody.
+    /// A user that may call this endpoint.
     fn for_access(&self, access: Access) -> &User {
         if access == Access::Admin { &self.admin } else { &self.user }
     }
 }
 
-/// A request of a caller who may ask it, to the endpoint's path with an id of nothing.
+/// A permitted request to the endpoint, with an id that does not exist.
 fn request(callers: &Callers, endpoint: &Endpoint) -> reqwest::RequestBuilder {
     let caller = callers.for_access(endpoint.access);
     let path = endpoint.path_with(&uuid::Uuid::new_v4().to_string());
@@ -46,9 +46,9 @@ fn request(callers: &Callers, endpoint: &Endpoint) -> reqwest::RequestBuilder {
     }
 }
 
-/// Whatever it was told, the platform is well and finds no fault with itself.
+/// Checks that the platform is ready and has logged no internal error.
 async fn is_unmoved(platform: &Platform) {
-    Answer::to(platform.ask_admin("/readyz")).await.expect(200);
+    Answer::to(platform.admin_request("/readyz")).await.expect(200);
     let log = platform.log();
     let faults: Vec<&str> = log
         .lines()
@@ -61,12 +61,12 @@ fn code(answer: &Answer) -> Option<Code> {
     answer.status.is_client_error().then(|| answer.problem().code)
 }
 
-/// The names of the fields at fault.
+/// The names of the invalid fields.
 fn faulty(answer: &Answer) -> Vec<String> {
     answer.problem().errors.into_iter().map(|error| error.field).collect()
 }
 
-/// `body` with another value of one field.
+/// `body` with another value in one field.
 fn with(body: &Value, field: &str, value: Value) -> Value {
     let mut body = body.clone();
     body[field] = value;
@@ -74,11 +74,11 @@ fn with(body: &Value, field: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_table_names_every_endpoint_that_is_described() {
+async fn endpoints_cover_the_api_description() {
     let platform = shared().await;
     for (service, request) in [
-        (Service::Auth, platform.ask_auth("GET", "/openapi.json")),
-        (Service::Api, platform.ask_api("GET", "/openapi.json")),
+        (Service::Auth, platform.auth_request("GET", "/openapi.json")),
+        (Service::Api, platform.api_request("GET", "/openapi.json")),
     ] {
         let document = Answer::to(request).await.expect(200).json();
         assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
@@ -99,11 +99,12 @@ async fn the_table_names_every_endpoint_that_is_described() {
 }
 
 #[tokio::test]
-async fn every_code_is_described() {
+async fn problem_codes_are_documented() {
     let platform = shared().await;
-    for request in
-        [platform.ask_auth("GET", "/openapi.json"), platform.ask_api("GET", "/openapi.json")]
-    {
+    for request in [
+        platform.auth_request("GET", "/openapi.json"),
+        platform.api_request("GET", "/openapi.json"),
+    ] {
         let document = Answer::to(request).await.expect(200).json();
         let described = &document["components"]["schemas"]["Code"];
         let described = described["enum"].as_array().or(described["oneOf"].as_array());

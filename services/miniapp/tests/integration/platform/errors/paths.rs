@@ -1,4 +1,4 @@
-//! Paths and methods that there aren't, and ids of nothing.
+//! Unknown paths, methods and ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::{Callers, code, is_unmoved, request};
 use crate::platform::support::shared;
 
 #[tokio::test]
-async fn an_unknown_path_is_not_found() {
+async fn unknown_path_is_not_found() {
     let platform = shared().await;
     for path in [
         "/",
@@ -28,18 +28,18 @@ async fn an_unknown_path_is_not_found() {
         "/metrics",
         "/%ff%fe",
     ] {
-        for request in [platform.ask_auth("GET", path), platform.ask_api("GET", path)] {
+        for request in [platform.auth_request("GET", path), platform.api_request("GET", path)] {
             let answer = Answer::to(request).await;
             assert_eq!(code(&answer), Some(Code::NotFound), "{answer:?}");
         }
     }
     let long = format!("/{}", "a".repeat(8000));
-    Answer::to(platform.ask_api("GET", &long)).await.expect_problem(Code::NotFound);
+    Answer::to(platform.api_request("GET", &long)).await.expect_problem(Code::NotFound);
     is_unmoved(&platform).await;
 }
 
 #[tokio::test]
-async fn another_method_is_not_allowed_and_the_right_ones_are_told() {
+async fn wrong_method_is_rejected_with_allowed_ones() {
     let platform = shared().await;
     let mut methods: BTreeMap<(String, &str), BTreeSet<&str>> = BTreeMap::new();
     for endpoint in ENDPOINTS {
@@ -65,7 +65,7 @@ async fn another_method_is_not_allowed_and_the_right_ones_are_told() {
 }
 
 #[tokio::test]
-async fn an_id_of_nothing_is_not_found() {
+async fn unknown_id_is_not_found() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.path.contains("{id}")) {

@@ -1,4 +1,4 @@
-//! Requests without a token, with a bad one, and of those who may not ask.
+//! Requests without a token, with an invalid one, and without permission.
 
 use miniapp_test_support::http::{Answer, client, method};
 use miniapp_types::problem::Code;
@@ -9,12 +9,12 @@ use super::{Callers, code, is_unmoved};
 use crate::platform::support::shared;
 
 #[tokio::test]
-async fn who_brings_no_good_token_is_told_why() {
+async fn invalid_token_is_rejected_with_reason() {
     let platform = shared().await;
     let Callers { user, .. } = Callers::at(&platform).await;
     let [head, claims, signature]: [&str; 3] =
         user.access.split('.').collect::<Vec<_>>().try_into().expect("a JWT");
-    // The first character of a part carries all of its bits.
+    // Unlike the last character, the first one of a part encodes no padding.
     let forged = |text: &str| {
         let other = if text.starts_with('A') { 'B' } else { 'A' };
         format!("{other}{}", &text[1..])
@@ -64,7 +64,7 @@ async fn who_brings_no_good_token_is_told_why() {
 }
 
 #[tokio::test]
-async fn who_may_not_ask_is_told_so() {
+async fn missing_permission_is_rejected() {
     let platform = shared().await;
     let Callers { user, .. } = Callers::at(&platform).await;
     let of_admins: Vec<&Endpoint> =
