@@ -37,7 +37,7 @@ fn named_files_exist() {
             let is_code = span.contains('/') && span.split('.').next_back() == Some("rs");
             let is_path = !span.contains(['*', '{', ' ', '<'])
                 && (is_code || FOLDERS.iter().any(|folder| span.starts_with(folder)));
-            if is_path && !exists(&span) {
+            if is_path && !exists(page, &span) {
                 missing.push(format!("{page} names {span}"));
             }
         }
@@ -45,10 +45,12 @@ fn named_files_exist() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Whether a path exists in the repository, or below `services` or `crates`.
-fn exists(path: &str) -> bool {
+/// Whether a path exists in the repository, below `services` or `crates`, or beside the page.
+fn exists(page: &str, path: &str) -> bool {
     let root = root();
-    ["", "services", "crates"].iter().any(|folder| root.join(folder).join(path).exists())
+    let beside = Path::new(page).parent().expect("a folder");
+    let folders = [Path::new(""), Path::new("services"), Path::new("crates"), beside];
+    folders.iter().any(|folder| root.join(folder).join(path).exists())
 }
 
 /// `Type::item` has to be defined in one crate, `crate::Item` in the crate of that name.
