@@ -53,8 +53,11 @@ impl Subject {
             .with_attribute("messaging.operation.type", operation_type)
             .with_attribute("messaging.destination.name", name)
             .with_optional_attribute("messaging.rabbitmq.destination.routing_key", key)
-            .with_attribute("messaging.message.id", self.id)
-            .with_optional_attribute("messaging.message.conversation_id", self.conversation)
+            .with_attribute("messaging.message.id", self.id.to_string())
+            .with_optional_attribute(
+                "messaging.message.conversation_id",
+                self.conversation.map(|id| id.to_string()),
+            )
     }
 }
 
@@ -106,7 +109,7 @@ impl PublishSpan {
         let Self { parent, id, started_at, subject, .. } = &self;
         let name = format!("publish {}", subject.destination.published());
         let span =
-            CompletedSpan::new(&name, SpanKind::Producer, parent, *started_at, now()).with_id(*id);
+            CompletedSpan::new(name, SpanKind::Producer, parent, *started_at, now()).with_id(*id);
         let span = describe(subject.describe(span, "publish", "send"));
         match result {
             Ok(()) => span,
@@ -181,14 +184,14 @@ impl ProcessSpan {
     }
 
     /// Returns a child span that ends now.
-    pub fn child(&self, name: &str, from: SystemTime) -> CompletedSpan {
+    pub fn child(&self, name: &'static str, from: SystemTime) -> CompletedSpan {
         CompletedSpan::internal(name, &self.handle(), from, now()).with_service(self.service)
     }
 
     /// Returns the span of settling the message, which ends now.
     pub fn settle_span(&self, operation: &'static str, from: SystemTime) -> CompletedSpan {
         let name = format!("{operation} {}", self.subject.destination.consumed());
-        let span = CompletedSpan::new(&name, SpanKind::Client, &self.handle(), from, now());
+        let span = CompletedSpan::new(name, SpanKind::Client, &self.handle(), from, now());
         self.with_tag(self.subject.describe(span.with_service(self.service), operation, "settle"))
     }
 
@@ -197,8 +200,7 @@ impl ProcessSpan {
     pub fn end(self, describe: impl FnOnce(CompletedSpan) -> CompletedSpan) {
         let Self { service, publish_span, delivered_at, subject, .. } = &self;
         let name = format!("process {}", subject.destination.consumed());
-        let span =
-            CompletedSpan::new(&name, SpanKind::Consumer, publish_span, *delivered_at, now());
+        let span = CompletedSpan::new(name, SpanKind::Consumer, publish_span, *delivered_at, now());
         let span =
             subject.describe(span.with_id(self.id).with_service(*service), "process", "process");
         describe(self.with_tag(span)).record();

@@ -57,7 +57,8 @@ impl ClientSpan {
         let Some(Recorded { service, parent, id, from, method, uri }) = self.recorded else {
             return;
         };
-        let span = CompletedSpan::new(&method, SpanKind::Client, &parent, from, trace::now());
+        let span =
+            CompletedSpan::new(method.clone(), SpanKind::Client, &parent, from, trace::now());
         let port = uri.port_u16().or(match uri.scheme_str() {
             Some("http") => Some(80),
             Some("https") => Some(443),
@@ -66,14 +67,14 @@ impl ClientSpan {
         let span = span
             .with_service(service)
             .with_id(id)
-            .with_attribute("http.request.method", &method)
-            .with_optional_attribute("url.full", redacted_url(&uri).as_deref())
-            .with_optional_attribute("server.address", uri.host())
+            .with_attribute("http.request.method", method)
+            .with_optional_attribute("url.full", redacted_url(&uri))
+            .with_optional_attribute("server.address", uri.host().map(ToOwned::to_owned))
             .with_optional_attribute("server.port", port.map(i64::from));
         match outcome {
             Ok(status) => {
                 let span = span.with_attribute("http.response.status_code", i64::from(status));
-                if status >= 400 { span.with_error(&status.to_string()) } else { span }
+                if status >= 400 { span.with_error(status.to_string()) } else { span }
             }
             Err(error) => span.with_error(error),
         }

@@ -79,7 +79,7 @@ async fn trace(Path(id): Path<String>) -> Result<Response, Problem> {
     let unknown = || Problem::new(Code::NotFound).detail("nothing is kept here of such a trace");
     let id = TraceId::from_hex(&id).map_err(|_| unknown())?;
     let trace = telemetry()?.spans().get(id).ok_or_else(unknown)?;
-    Ok(axum::Json(trace.to_json(id)).into_response())
+    Ok(axum::Json(trace.to_json()).into_response())
 }
 
 async fn log_filter() -> Result<String, Problem> {

@@ -152,6 +152,11 @@ fn invalid_setting_is_one_line(home: &Path) {
     let (code, said) = failed(command);
     assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
     assert!(said.contains("did you mean MINIAPP__API__LISTEN?"), "{said}");
+    let mut command = service("plain", home);
+    command.env("OTEL_TRACES_SAMPLER", "sometimes");
+    let (code, said) = failed(command);
+    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("OTEL_TRACES_SAMPLER") && said.contains("always_on"), "{said}");
 }
 
 fn used_port_is_one_line(home: &Path) {

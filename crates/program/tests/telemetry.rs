@@ -14,7 +14,7 @@ use miniapp_http::{RouterOptions, finish};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::ProgramInfo;
-use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle, Tree};
+use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle};
 use miniapp_types::trace::TraceContext;
 use opentelemetry::trace::{SpanKind, TraceId};
 use support::{get, send};
@@ -59,19 +59,17 @@ async fn a_request_leaves_a_trace() {
     let id = TraceId::from_hex(answer.header("x-trace-id")).expect("an id");
     let spans = telemetry.spans();
     let kept = spans.wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
-    let named = |name: &str| kept.spans.iter().find(|span| span.name == name).expect(name);
+    let named = |name: &str| kept.spans.iter().find(|span| span.name() == name).expect(name);
     let (request, submit, wait) = (named("GET /things/{id}"), named("submit"), named("wait"));
-    assert_eq!((submit.parent, wait.parent), (request.id, submit.id));
-    assert_eq!(request.kind, SpanKind::Server);
-    assert_eq!(wait.end, wait.start + Duration::from_millis(7));
+    assert_eq!((submit.parent_id(), wait.parent_id()), (request.id(), submit.id()));
+    assert_eq!(request.kind(), &SpanKind::Server);
+    assert_eq!(wait.end(), wait.start() + Duration::from_millis(7));
     let said = |key: &str| request.attribute(key).unwrap_or_default();
     assert_eq!(said("http.request.method"), "GET");
     assert_eq!(said("http.route"), "/things/{id}");
     assert_eq!(said("url.path"), "/things/7");
     assert_eq!(said("http.response.status_code"), "200");
     assert!(!format!("{kept:?}").contains("secret"));
-    let drawn = Tree::new(&kept, 80).to_string();
-    assert!(drawn.starts_with("GET /things/{id}") && drawn.contains("└─ wait"), "{drawn}");
 
     // The caller's trace, recorded because the caller records it.
     let request = Request::get("/panic").header("traceparent", PARENT);
@@ -81,8 +79,8 @@ async fn a_request_leaves_a_trace() {
     answer.problem();
     let id = TraceId::from_hex(&PARENT[3..35]).expect("an id");
     let kept = spans.wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
-    assert!(kept.spans[0].failed);
-    assert_eq!(kept.spans[0].parent.to_string(), &PARENT[36..52]);
+    assert!(kept.spans[0].has_failed());
+    assert_eq!(kept.spans[0].parent_id().to_string(), &PARENT[36..52]);
 
     // The caller's trace, not recorded: known by its id all the same.
     let unsampled = PARENT.replace("-01", "-00").replace("4bf9", "aaaa");
@@ -118,7 +116,7 @@ async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemet
     let id = TraceId::from_hex(sent.trace_id().expect("an id")).expect("an id");
     let kept =
         telemetry.spans().wait_until_complete(id, Duration::from_mins(1)).await.expect("kept");
-    assert_eq!(kept.spans.last().map(|span| span.kind.clone()), Some(SpanKind::Consumer));
+    assert_eq!(kept.spans.last().map(CompletedSpan::kind), Some(&SpanKind::Consumer));
     assert_eq!(trace::current_trace_id(), None);
 }
 

@@ -41,7 +41,7 @@ impl WriteSpan {
         let span = database_span(operation, &parent, started_at, system)
             .with_optional_attribute("db.operation.batch.size", i64::try_from(batch_size).ok());
         match error {
-            Some(error) => span.with_error(error),
+            Some(error) => span.with_error(error.to_owned()),
             None => span,
         }
         .record();
@@ -67,7 +67,7 @@ fn database_span(
     started_at: SystemTime,
     system: &'static str,
 ) -> CompletedSpan {
-    CompletedSpan::new(&format!("{operation} tasks"), SpanKind::Client, parent, started_at, now())
+    CompletedSpan::new(format!("{operation} tasks"), SpanKind::Client, parent, started_at, now())
         .with_attribute("db.system.name", system)
         .with_attribute("db.operation.name", operation)
         .with_attribute("db.collection.name", "tasks")
@@ -106,8 +106,8 @@ impl DispatchSpans {
                 continue;
             };
             let with_task = |span: CompletedSpan| {
-                span.with_attribute("task.id", due.id)
-                    .with_attribute("task.generation", due.generation)
+                span.with_attribute("task.id", due.id.to_string())
+                    .with_attribute("task.generation", i64::from(due.generation))
             };
             record_waits(due, clock, &span, with_task);
             span.end(result, with_task);
@@ -147,11 +147,11 @@ pub(crate) fn record_lost_attempt(task: &Task, clock: &dyn Clock) {
     let started_at = task.state.started_at.map_or(clock.now(), |at| clock.to_span_time(at));
     CompletedSpan::internal("attempt lost", &parent, started_at, clock.now())
         .with_id(attempt_span_id(task.id, task.state.claim))
-        .with_attribute("task.id", task.id)
-        .with_attribute("task.kind", &task.spec.kind)
-        .with_attribute("task.generation", task.state.generation)
-        .with_attribute("task.attempt", task.state.attempt)
-        .with_optional_attribute("task.worker", task.state.worker.as_deref())
+        .with_attribute("task.id", task.id.to_string())
+        .with_attribute("task.kind", task.spec.kind.clone())
+        .with_attribute("task.generation", i64::from(task.state.generation))
+        .with_attribute("task.attempt", i64::from(task.state.attempt))
+        .with_optional_attribute("task.worker", task.state.worker.clone())
         .with_error("lease_lost")
         .record();
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::Sampling;
+use crate::sampling::Sampling;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -40,14 +40,13 @@ impl Section for LogConfig {
     }
 }
 
-/// Sampling and export; metrics and traces.
+/// Sampling and export of traces.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TelemetryConfig {
     pub sampler: String,
     pub sampler_arg: String,
     pub otlp_endpoint: String,
     pub otlp_traces_endpoint: String,
-    pub otlp_metrics_endpoint: String,
     #[serde(deserialize_with = "optional")]
     pub otlp_protocol: Option<OtlpProtocol>,
     #[serde(deserialize_with = "optional_secret")]
@@ -59,9 +58,6 @@ pub struct TelemetryConfig {
     pub batch_delay: Duration,
     pub batch_size: u32,
     pub queue_size: u32,
-    pub metrics_exporter: MetricsExporter,
-    #[serde(deserialize_with = "duration")]
-    pub metric_interval: Duration,
     pub resource_attributes: String,
     #[serde(deserialize_with = "optional")]
     pub service_name: Option<String>,
@@ -72,20 +68,18 @@ impl Section for TelemetryConfig {
     const NAME: &'static str = "telemetry";
 
     fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
-        if let Err(error) = Sampling::of(self) {
+        if let Err(error) = Sampling::new(self) {
             validator.ensure(error.key(), false, &error.to_string())?;
         }
         for (key, url) in [
             ("otlp_endpoint", &self.otlp_endpoint),
             ("otlp_traces_endpoint", &self.otlp_traces_endpoint),
-            ("otlp_metrics_endpoint", &self.otlp_metrics_endpoint),
         ] {
             let is_valid = url.is_empty() || is_http_url(url);
             validator.ensure(key, is_valid, "must be like http://host:4317")?;
         }
         validator.range("otlp_timeout", self.otlp_timeout, MILLISECOND..=HOUR)?;
         validator.range("batch_delay", self.batch_delay, MILLISECOND..=HOUR)?;
-        validator.range("metric_interval", self.metric_interval, MILLISECOND..=24 * HOUR)?;
         validator.range("batch_size", self.batch_size, 1..=65_536)?;
         validator.range("queue_size", self.queue_size, 1..=1 << 24)?;
         validator.range("attribute_length", self.attribute_length, 1..=1 << 16)
@@ -115,11 +109,4 @@ impl FromStr for OtlpProtocol {
 pub enum OtlpCompression {
     None,
     Gzip,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MetricsExporter {
-    Otlp,
-    None,
 }

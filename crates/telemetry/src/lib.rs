@@ -1,9 +1,14 @@
-//! Logs and traces of a process.
+//! Logs, metrics and traces of a process.
+//!
+//! [`init`] starts all of them. [`metrics`] is the registry that crates add their metrics to,
+//! [`trace`] has what `tracing` does not: spans that are recorded after the fact, and trace
+//! contexts in headers and rows.
 
 pub mod config;
 mod log;
 pub mod metrics;
-pub mod otlp;
+mod otlp;
+mod resource;
 mod sampling;
 pub mod trace;
 
@@ -11,9 +16,7 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::resource::{ResourceDetector as _, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
 use tracing::{Level, Metadata, Subscriber};
@@ -22,18 +25,17 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
-use uuid::Uuid;
 
-use crate::trace::{SINK, Sink, SpanStore};
-use config::{LogConfig, LogFormat, TelemetryConfig};
-use log::{LogLayer, Style};
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
+use crate::log::Style;
+use crate::otlp::Exporter;
+use crate::resource::Resources;
+use crate::sampling::Sampling;
+use crate::trace::{RECORDER, SpanRecorder, SpanSink, SpanStore};
 use miniapp_config::Config;
-use otlp::Exporter;
-use sampling::Sampler;
-pub use sampling::{Sampling, SamplingError};
 
-/// How long the last spans may take to be sent when the process ends.
-const LAST_SPANS: Duration = Duration::from_millis(1500);
+/// How long the process waits at its end for the last spans to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// What telemetry says about a program.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,7 @@ pub struct ProgramInfo {
     pub keeps_traces: bool,
 }
 
-/// The telemetry of this process.
+/// The telemetry of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     spans: SpanStore,
@@ -55,88 +57,89 @@ pub struct Telemetry {
     exporter: Option<Exporter>,
 }
 
-/// What is logged; can be changed while the process runs.
+/// The log filter, which can be changed while the process runs.
 #[derive(Clone, Debug)]
 pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
-/// What the process has; it can only have one.
+/// A process can have only one.
 static INSTALLED: Mutex<Option<Telemetry>> = Mutex::new(None);
 
-/// Starts logs and traces. The first call of a process decides, later ones (of tests)
-/// get what is there.
+/// Starts logs and traces. Only the first call in a process has an effect; later ones, which
+/// tests make, return what is installed.
 pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> {
     let mut installed = INSTALLED.lock();
     if let Some(telemetry) = &*installed {
         return Ok(telemetry.clone());
     }
-    let spans = SpanStore::default();
     let log: LogConfig = config.section()?;
     let config: TelemetryConfig = config.section()?;
-    let identity = Identity::new(program, &config);
-    let exporter = Exporter::start(&config, move |service| identity.of(service))?;
-    let is_kept = exporter.is_none() || program.keeps_traces;
-    let store = is_kept.then(|| spans.clone());
-    let sink = Sink { service: program.service, store, exporter: exporter.clone() };
-    let sampling = Sampling::of(&config)?;
-    let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::new(sampling))
-        .with_span_processor(sink.clone())
+    let sampling = Sampling::new(&config)?;
+    let resources = Resources::new(program, &config);
+    let exporter = Exporter::start(&config, resources)?;
+    let spans = SpanStore::default();
+    let mut sinks: Vec<Box<dyn SpanSink>> = Vec::new();
+    if exporter.is_none() || program.keeps_traces {
+        sinks.push(Box::new(spans.clone()));
+    }
+    if let Some(exporter) = &exporter {
+        sinks.push(Box::new(exporter.clone()));
+    }
+    let recorder = SpanRecorder::new(program.service, sinks);
+    let provider = sampling
+        .configure(SdkTracerProvider::builder())
+        .with_span_processor(recorder.clone())
         .build();
     let filter = EnvFilter::try_new(&log.level).context("log.level")?;
     let (filter, handle) = reload::Layer::new(filter);
-    let filter = filter.and(filter_fn(is_ours_to_tell));
-    let log = LogLayer::new(style(log.format), std::io::stderr);
+    let filter = filter.and(filter_fn(is_wanted));
+    let log = log::layer(style(log.format), std::io::stderr);
     let tracer = provider.tracer("miniapp");
     tracing_subscriber::registry()
         .with(log.with_filter(filter))
         .with(span_layer(tracer))
         .try_init()
-        .context("another log is in place already")?;
-    // Set here alone, and the lock is held.
+        .context("another tracing subscriber is installed")?;
+    // Set only here, under the lock.
     if !sampling.is_off() {
-        let _ = SINK.set(sink);
+        let _ = RECORDER.set(recorder);
     }
     log_panics();
-    let log_filter = LogFilter(handle);
-    let telemetry = Telemetry { spans, log_filter, exporter };
+    let telemetry = Telemetry { spans, log_filter: LogFilter(handle), exporter };
     *installed = Some(telemetry.clone());
     Ok(telemetry)
 }
 
-/// The telemetry of this process, where it has been started.
+/// Returns the telemetry of this process, if it has been started.
 pub fn installed() -> Option<Telemetry> {
     INSTALLED.lock().clone()
 }
 
 impl Telemetry {
-    /// The latest traces.
+    /// Returns the latest traces.
     pub fn spans(&self) -> &SpanStore {
         &self.spans
     }
 
-    /// What is logged.
     pub fn log_filter(&self) -> &LogFilter {
         &self.log_filter
     }
 
-    /// Sends what hasn't been sent, unless that takes too long. To be called before the
-    /// process ends.
+    /// Sends the spans that wait, within a time limit. To be called before the process ends.
     pub fn flush(&self) {
         if let Some(exporter) = &self.exporter
-            && !exporter.flush(LAST_SPANS)
+            && !exporter.flush(FLUSH_TIMEOUT)
         {
-            tracing::warn!("the last spans could not be sent in time");
+            tracing::warn!("could not send the last spans in time");
         }
     }
 }
 
 impl LogFilter {
-    /// The filter in force.
     pub fn get(&self) -> String {
         self.0.with_current(ToString::to_string).unwrap_or_default()
     }
 
-    /// Puts `filter` in force, such as `info,miniapp_http=debug`.
+    /// Replaces the filter by one such as `info,miniapp_http=debug`.
     pub fn set(&self, filter: &str) -> anyhow::Result<()> {
         let filter = EnvFilter::builder().parse(filter.trim())?;
         self.0.reload(filter)?;
@@ -144,50 +147,8 @@ impl LogFilter {
     }
 }
 
-/// What is said about this process where something is sent to a collector.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    program: ProgramInfo,
-    /// The name for all parts, where one is set.
-    name: Option<String>,
-    /// What else is set.
-    set: Vec<(String, String)>,
-    /// Tells replicas apart.
-    instance: String,
-}
-
-impl Identity {
-    pub fn new(program: ProgramInfo, settings: &TelemetryConfig) -> Self {
-        let mut set: Vec<(String, String)> = otlp::pairs(&settings.resource_attributes).collect();
-        let named = set.extract_if(.., |(key, _)| key == otlp::SERVICE).last();
-        let name = settings.service_name.clone().or(named.map(|(_, name)| name));
-        Self { program, name, set, instance: Uuid::new_v4().to_string() }
-    }
-
-    /// What is said about `service`.
-    pub fn of(&self, service: &str) -> Vec<KeyValue> {
-        let name = self.name.clone().unwrap_or_else(|| service.to_owned());
-        let usual = [
-            ("service.namespace", "miniapp"),
-            ("service.version", self.program.version),
-            ("service.instance.id", self.instance.as_str()),
-        ];
-        let usual =
-            usual.into_iter().chain(self.program.revision.map(|it| ("vcs.ref.head.revision", it)));
-        let is_set = |key: &str| self.set.iter().any(|(set, _)| set == key);
-        let usual = usual.filter(|(key, _)| !is_set(key));
-        let usual = usual.map(|(key, value)| KeyValue::new(key, value.to_owned()));
-        let set = self.set.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-        let library = TelemetryResourceDetector.detect();
-        let library = library.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
-        let library: Vec<KeyValue> = library.collect();
-        let name = [KeyValue::new(otlp::SERVICE, name)];
-        name.into_iter().chain(usual).chain(set).chain(library).collect()
-    }
-}
-
-/// Spans as OpenTelemetry has them. They don't depend on what is logged; faults that are
-/// logged within a span become its events.
+/// Exports spans independently of the log filter. Warnings and errors that are logged within a
+/// span become its events.
 fn span_layer<S>(tracer: opentelemetry_sdk::trace::SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -201,15 +162,14 @@ where
         .with_level(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        // The current span is tracing's; nobody here asks OpenTelemetry for it.
+        // Only tracing's current span is used.
         .with_context_activation(false)
-        .with_filter(spans.or(faults).and(filter_fn(is_ours_to_tell)))
+        .with_filter(spans.or(faults).and(filter_fn(is_wanted)))
 }
 
-/// Not what RabbitMQ's client says: the broker tells of every outage once, while the client
-/// does so for each of its parts, with whole messages and, if asked for every detail,
-/// credentials.
-fn is_ours_to_tell(metadata: &Metadata<'_>) -> bool {
+/// Excludes RabbitMQ's client: it logs each outage once per component, with whole messages and,
+/// at the finest level, credentials. The broker crate logs an outage once.
+fn is_wanted(metadata: &Metadata<'_>) -> bool {
     !metadata.target().starts_with("lapin")
 }
 
@@ -225,7 +185,7 @@ fn style(format: LogFormat) -> Style {
     }
 }
 
-/// A panic is a line in the log, with its trace, like every other fault.
+/// Logs panics like other errors, with their trace.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("(no message)");

@@ -1,134 +1,143 @@
-//! Log lines: for people on a terminal, JSON elsewhere, each with its trace.
+//! Log lines: text on a terminal, JSON elsewhere, each with its trace.
 
-use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jiff::fmt::temporal::DateTimePrinter;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{SpanId, TraceContextExt as _, TraceId};
 use serde_json::{Map, Value};
 use tracing::dispatcher::WeakDispatch;
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::trace::CorrelationIds;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Text { has_colors: bool },
     Json,
 }
 
-/// Writes each event as one line. The spans around it are known by their trace alone:
-/// nothing is formatted for a span until it is asked for.
-pub(super) struct LogLayer<W> {
-    style: Style,
-    writer: W,
-    /// What this layer is a part of: the trace of a span is known elsewhere in it.
-    whole: OnceLock<WeakDispatch>,
-}
-
-impl<W> LogLayer<W> {
-    pub(super) fn new(style: Style, writer: W) -> Self {
-        Self { style, writer, whole: OnceLock::new() }
-    }
-
-    /// The nearest span that has a trace, else what the work was caused by.
-    fn ids<S: Subscriber + for<'a> LookupSpan<'a>>(&self, context: &Context<'_, S>) -> Option<Ids> {
-        self.span(context).or_else(|| {
-            let CorrelationIds { trace, span } = CorrelationIds::current()?;
-            Some(Ids { trace: trace.to_string(), span: span.to_string() })
-        })
-    }
-
-    /// The nearest span that has a trace. What is logged and what is traced are chosen
-    /// apart: the current span may be unknown to either side.
-    fn span<S: Subscriber + for<'a> LookupSpan<'a>>(
-        &self,
-        context: &Context<'_, S>,
-    ) -> Option<Ids> {
-        let whole = self.whole.get()?.upgrade()?;
-        let logged = context.lookup_current();
-        let logged = logged.iter().flat_map(SpanRef::scope).map(|span| span.id());
-        let found = whole
-            .current_span()
-            .id()
-            .cloned()
-            .into_iter()
-            .chain(logged)
-            .find_map(|id| tracing_opentelemetry::get_otel_context(&id, &whole))?;
-        let span = found.span();
-        let span = span.span_context();
-        span.is_valid()
-            .then(|| Ids { trace: span.trace_id().to_string(), span: span.span_id().to_string() })
-    }
-}
-
-impl<S, W> Layer<S> for LogLayer<W>
+/// Creates the layer that writes each event as one line.
+pub(super) fn layer<S, W>(style: Style, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: for<'a> MakeWriter<'a> + 'static,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    fn on_register_dispatch(&self, whole: &Dispatch) {
-        // A layer belongs to one subscriber, and is told so once.
-        let _ = self.whole.set(whole.downgrade());
-    }
+    let dispatch = Arc::new(OnceLock::new());
+    let format = LineFormat { style, dispatch: dispatch.clone() };
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(NoFields)
+        .event_format(format)
+        .with_writer(writer)
+        .and_then(DispatchLayer(dispatch))
+}
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        thread_local! {
-            static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+/// Formats an event with the ids of its trace and span.
+struct LineFormat {
+    style: Style,
+    dispatch: Arc<OnceLock<WeakDispatch>>,
+}
+
+impl<S, N> FormatEvent<S, N> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let ids = self.ids(context);
+        match self.style {
+            Style::Json => write_json(&mut line, event, ids)?,
+            Style::Text { has_colors } => write_text(&mut line, event, ids, has_colors)?,
         }
-        let ids = self.ids(&context);
-        LINE.with(|line| {
-            // A value whose Debug logs in turn finds the line in use, and gets its own.
-            let mut own = String::new();
-            let mut borrowed = line.try_borrow_mut();
-            let line = borrowed.as_deref_mut().unwrap_or(&mut own);
-            line.clear();
-            match self.style {
-                Style::Json => write_json(line, event, ids.as_ref()),
-                Style::Text { has_colors } => write_text(line, event, ids.as_ref(), has_colors),
-            }
-            line.push('\n');
-            // Where the log can't be written there is nobody left to tell.
-            let _ = self.writer.make_writer_for(event.metadata()).write_all(line.as_bytes());
-        });
+        writeln!(line)
     }
 }
 
-struct Ids {
-    trace: String,
-    span: String,
+impl LineFormat {
+    /// Returns the ids of the nearest span that has a trace, or else those that the work was
+    /// correlated with. The log filter may hide the current span from this layer, so it is
+    /// looked up in the whole subscriber.
+    fn ids<S, N>(&self, context: &FmtContext<'_, S, N>) -> Option<(TraceId, SpanId)>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+        N: for<'a> FormatFields<'a> + 'static,
+    {
+        let of_span = || {
+            let dispatch = self.dispatch.get()?.upgrade()?;
+            let visible = context.lookup_current();
+            let visible = visible.iter().flat_map(SpanRef::scope).map(|span| span.id());
+            let current = dispatch.current_span().id().cloned();
+            let found = current
+                .into_iter()
+                .chain(visible)
+                .find_map(|id| tracing_opentelemetry::get_otel_context(&id, &dispatch))?;
+            let span = found.span().span_context().clone();
+            span.is_valid().then(|| (span.trace_id(), span.span_id()))
+        };
+        let correlated = || CorrelationIds::current().map(|ids| (ids.trace, ids.span));
+        of_span().or_else(correlated)
+    }
 }
 
-fn write_now(line: &mut String) {
-    // Always with six digits, so that lines sort as texts.
+/// Lines don't show the fields of spans, so they are not formatted either.
+struct NoFields;
+
+impl FormatFields<'_> for NoFields {
+    fn format_fields<R: RecordFields>(&self, _: Writer<'_>, _: R) -> fmt::Result {
+        Ok(())
+    }
+}
+
+/// Remembers the subscriber that the layer is a part of.
+struct DispatchLayer(Arc<OnceLock<WeakDispatch>>);
+
+impl<S: Subscriber> Layer<S> for DispatchLayer {
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        // A layer belongs to one subscriber.
+        let _ = self.0.set(dispatch.downgrade());
+    }
+}
+
+fn write_now(line: &mut Writer<'_>) -> fmt::Result {
+    // Always six digits, so that lines sort as text.
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-    let _ = PRINTER.print_timestamp(&SystemClock.now(), line);
+    let mut now = String::with_capacity(32);
+    PRINTER.print_timestamp(&SystemClock.now(), &mut now).map_err(|_| fmt::Error)?;
+    line.write_str(&now)
 }
 
-fn write_json(line: &mut String, event: &Event<'_>, ids: Option<&Ids>) {
+fn write_json(
+    line: &mut Writer<'_>,
+    event: &Event<'_>,
+    ids: Option<(TraceId, SpanId)>,
+) -> fmt::Result {
     let metadata = event.metadata();
-    line.push_str("{\"timestamp\":\"");
-    write_now(line);
-    let _ = write!(line, "\",\"level\":\"{}\"", metadata.level());
-    let _ = write!(line, ",\"target\":{}", Value::from(metadata.target()));
-    if let Some(ids) = ids {
-        let _ = write!(line, ",\"trace_id\":\"{}\",\"span_id\":\"{}\"", ids.trace, ids.span);
+    line.write_str("{\"timestamp\":\"")?;
+    write_now(line)?;
+    write!(line, "\",\"level\":\"{}\"", metadata.level())?;
+    write!(line, ",\"target\":{}", Value::from(metadata.target()))?;
+    if let Some((trace, span)) = ids {
+        write!(line, ",\"trace_id\":\"{trace}\",\"span_id\":\"{span}\"")?;
     }
     let mut fields = JsonFields::default();
     event.record(&mut fields);
     for (name, value) in &fields.0 {
-        let _ = write!(line, ",{}:{value}", Value::from(name.as_str()));
+        write!(line, ",{}:{value}", Value::from(name.as_str()))?;
     }
-    line.push('}');
+    line.write_char('}')
 }
 
 #[derive(Default)]
@@ -136,7 +145,7 @@ struct JsonFields(Map<String, Value>);
 
 impl JsonFields {
     fn add(&mut self, field: &Field, value: impl Into<Value>) {
-        // What an event calls itself must not hide what we say about it.
+        // A field of the event must not replace one of the line.
         let name = match field.name() {
             taken @ ("timestamp" | "level" | "target" | "trace_id" | "span_id") => {
                 format!("{taken}_")
@@ -173,7 +182,12 @@ impl Visit for JsonFields {
     }
 }
 
-fn write_text(line: &mut String, event: &Event<'_>, ids: Option<&Ids>, has_colors: bool) {
+fn write_text(
+    line: &mut Writer<'_>,
+    event: &Event<'_>,
+    ids: Option<(TraceId, SpanId)>,
+    has_colors: bool,
+) -> fmt::Result {
     let metadata = event.metadata();
     let (dim, reset) = if has_colors { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     let color = match *metadata.level() {
@@ -183,18 +197,16 @@ fn write_text(line: &mut String, event: &Event<'_>, ids: Option<&Ids>, has_color
         Level::INFO => "\x1b[32m",
         _ => "\x1b[34m",
     };
-    line.push_str(dim);
-    write_now(line);
-    let _ = write!(line, "{reset} {color}{:>5}{reset} ", metadata.level());
-    let _ = write!(line, "{dim}{}:{reset}", metadata.target());
+    line.write_str(dim)?;
+    write_now(line)?;
+    write!(line, "{reset} {color}{:>5}{reset} ", metadata.level())?;
+    write!(line, "{dim}{}:{reset}", metadata.target())?;
     let mut fields = TextFields { message: String::new(), others: String::new() };
     event.record(&mut fields);
-    line.push(' ');
-    line.push_str(&fields.message);
-    if let Some(ids) = ids {
-        let _ = write!(fields.others, " trace_id={}", ids.trace);
+    if let Some((trace, _)) = ids {
+        write!(fields.others, " trace_id={trace}")?;
     }
-    let _ = write!(line, "{dim}{}{reset}", fields.others);
+    write!(line, " {}{dim}{}{reset}", fields.message, fields.others)
 }
 
 struct TextFields {
@@ -204,7 +216,7 @@ struct TextFields {
 
 impl TextFields {
     fn add(&mut self, field: &Field, value: &str) {
-        // A line stays a line, and what comes from outside can't steer the terminal.
+        // Values from outside can neither start a new line nor control the terminal.
         let value = value.chars().flat_map(|c| {
             let escaped = c.is_control().then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
@@ -259,7 +271,7 @@ mod tests {
         let writer = written.clone();
         let tracer = SdkTracerProvider::builder().build().tracer("test");
         let subscriber = tracing_subscriber::registry()
-            .with(LogLayer::new(style, move || writer.clone()))
+            .with(layer(style, move || writer.clone()))
             .with(tracing_opentelemetry::layer().with_tracer(tracer));
         tracing::subscriber::with_default(subscriber, log);
         let bytes = written.0.lock().clone();
@@ -267,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_hold_values_as_they_are_and_the_trace() {
+    fn json_line_has_typed_values_and_trace() {
         let line = logged(Style::Json, || {
             let span = tracing::info_span!("request");
             let _entered = span.enter();
@@ -286,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn text_lines_are_for_people_and_cant_be_forged() {
+    fn text_line_escapes_control_characters() {
         let line = logged(Style::Text { has_colors: false }, || {
             tracing::warn!(path = "/a\n\x1b[2Jb", "odd");
         });

@@ -22,6 +22,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use program::PROGRAM;
 pub use settings::validate;
+pub use ui::TraceTree;
 
 use cli::Cli;
 use commands::Command;

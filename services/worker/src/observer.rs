@@ -182,7 +182,7 @@ impl Drop for Observer {
             }
             match outcome {
                 Some((outcome, Some(error))) => {
-                    span.with_attribute("task.outcome", outcome).with_error(&error)
+                    span.with_attribute("task.outcome", outcome).with_error(error)
                 }
                 Some((outcome, None)) => span.with_attribute("task.outcome", outcome),
                 None => span,
@@ -240,11 +240,11 @@ impl Trace {
 
 impl AttemptAttributes {
     fn describe(self, span: CompletedSpan) -> CompletedSpan {
-        span.with_attribute("task.id", self.claim.task_id)
-            .with_attribute("task.kind", &self.kind)
-            .with_attribute("task.generation", self.generation)
-            .with_attribute("task.attempt", self.attempt)
-            .with_optional_attribute("task.worker", self.worker.as_deref())
+        span.with_attribute("task.id", self.claim.task_id.to_string())
+            .with_attribute("task.kind", self.kind)
+            .with_attribute("task.generation", i64::from(self.generation))
+            .with_attribute("task.attempt", i64::from(self.attempt))
+            .with_optional_attribute("task.worker", self.worker)
     }
 }
 

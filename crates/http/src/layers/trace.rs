@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::header::{HOST, USER_AGENT};
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Version};
-use miniapp_telemetry::otlp::SERVICE;
+use miniapp_telemetry::trace::SERVICE;
 use miniapp_telemetry::trace::{self, RequestScope};
 use opentelemetry::trace::{Status, TraceContextExt as _, TraceId};
 use opentelemetry::{Context, KeyValue};

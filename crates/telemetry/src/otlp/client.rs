@@ -1,4 +1,4 @@
-//! Speaking with a collector, by gRPC or by HTTP.
+//! Requests to a collector, over gRPC or HTTP.
 
 use std::error::Error as _;
 use std::io::Write as _;
@@ -11,7 +11,8 @@ use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
-use prost::Message;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
@@ -23,100 +24,94 @@ use crate::config::{OtlpCompression, OtlpProtocol};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("miniapp/", env!("CARGO_PKG_VERSION")));
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A collector didn't take what it was sent.
+/// The collector did not accept a request.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Refused {
+pub(super) struct ExportError {
     message: String,
-    pub why: Why,
+    pub retry: Retry,
 }
 
-/// Whether there is a use in sending the same again.
+/// Whether the same request may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// It may be taken later.
-    NotNow,
-    /// No such signal is taken there.
-    NoSuchSignal,
-    /// This isn't taken.
+pub(super) enum Retry {
+    Later,
     Never,
 }
 
 /// A connection to a collector.
-pub(crate) enum Client {
+pub(super) enum Client {
     Grpc { grpc: Box<Grpc<Channel>>, method: PathAndQuery, metadata: MetadataMap },
-    Http { http: reqwest::Client, url: String, headers: HeaderMap, is_packed: bool },
+    Http { http: reqwest::Client, url: String, headers: HeaderMap, compresses: bool },
 }
 
 impl Client {
-    /// Connects when something is sent. Has to be called within a runtime.
+    /// Creates a client that connects with the first request. Must be called in a runtime.
     pub fn new(target: &Target) -> anyhow::Result<Self> {
-        let is_packed = target.compression == OtlpCompression::Gzip;
+        let compresses = target.compression == OtlpCompression::Gzip;
         let mut headers = target.headers.clone();
         match target.protocol {
             OtlpProtocol::Grpc => {
                 let mut endpoint = Endpoint::from_shared(target.url.clone())?
                     .user_agent(AGENT)?
-                    .connect_timeout(CONNECT)
+                    .connect_timeout(CONNECT_TIMEOUT)
                     .timeout(target.timeout);
                 if target.url.starts_with("https") {
                     endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
                 }
                 let mut grpc = Grpc::new(endpoint.connect_lazy());
-                if is_packed {
+                if compresses {
                     grpc = grpc.send_compressed(CompressionEncoding::Gzip);
                 }
                 let metadata = MetadataMap::from_headers(headers);
-                let method = target.signal.method();
+                let method = super::target::TRACES_METHOD;
                 Ok(Self::Grpc { grpc: Box::new(grpc), method, metadata })
             }
             OtlpProtocol::Http => {
                 headers.insert(CONTENT_TYPE, PROTOBUF);
                 headers.insert(USER_AGENT, AGENT);
-                if is_packed {
+                if compresses {
                     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 }
                 let http = reqwest::Client::builder()
-                    .connect_timeout(CONNECT)
+                    .connect_timeout(CONNECT_TIMEOUT)
                     .timeout(target.timeout)
                     .redirect(reqwest::redirect::Policy::none())
                     .build()
-                    .context("can't make a client of the collector")?;
-                Ok(Self::Http { http, url: target.url.clone(), headers, is_packed })
+                    .context("can't create the HTTP client")?;
+                Ok(Self::Http { http, url: target.url.clone(), headers, compresses })
             }
         }
     }
 
-    /// Sends a request; answers how many of its parts the collector left out.
-    pub async fn send(&mut self, request: Bytes) -> Result<u64, Refused> {
-        let answer = match self {
+    /// Sends an encoded request. Returns how many spans the collector rejected.
+    pub async fn send(&mut self, request: Bytes) -> Result<u64, ExportError> {
+        let response = match self {
             Self::Grpc { grpc, method, metadata } => {
                 send_grpc(grpc, method.clone(), metadata, request).await?
             }
-            Self::Http { http, url, headers, is_packed } => {
-                let body = if *is_packed { packed(&request) } else { request };
-                let asking = http.post(&*url).headers(headers.clone()).body(body);
-                let answer = asking.send().await.map_err(unreachable)?;
-                let status = answer.status();
+            Self::Http { http, url, headers, compresses } => {
+                let body = if *compresses { compress(&request) } else { request };
+                let sent = http.post(&*url).headers(headers.clone()).body(body);
+                let response = sent.send().await.map_err(unreachable)?;
+                let status = response.status();
                 if !status.is_success() {
-                    let why = match status.as_u16() {
-                        429 | 502 | 503 | 504 => Why::NotNow,
-                        404 => Why::NoSuchSignal,
-                        _ => Why::Never,
+                    let retry = match status.as_u16() {
+                        429 | 502 | 503 | 504 => Retry::Later,
+                        _ => Retry::Never,
                     };
                     let message = format!("the collector answered {status}");
-                    return Err(Refused { message, why });
+                    return Err(ExportError { message, retry });
                 }
-                answer.bytes().await.map_err(unreachable)?
+                response.bytes().await.map_err(unreachable)?
             }
         };
-        // What isn't readable says nothing of what was left out.
-        let answer = ExportResponse::decode(answer).unwrap_or_default();
-        let left_out = answer.partial_success.map_or(0, |partial| partial.rejected);
-        Ok(u64::try_from(left_out).unwrap_or(0))
+        // An unreadable response counts as success.
+        let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
+        let rejected = response.partial_success.map_or(0, |partial| partial.rejected_spans);
+        Ok(u64::try_from(rejected).unwrap_or(0))
     }
 }
 
@@ -125,42 +120,41 @@ async fn send_grpc(
     method: PathAndQuery,
     metadata: &MetadataMap,
     request: Bytes,
-) -> Result<Bytes, Refused> {
+) -> Result<Bytes, ExportError> {
     grpc.ready().await.map_err(|error| {
         let message = format!("the collector can't be reached: {}", root_cause(&error));
-        Refused { message, why: Why::NotNow }
+        ExportError { message, retry: Retry::Later }
     })?;
     let mut request = Request::new(request);
     *request.metadata_mut() = metadata.clone();
-    let answer = grpc.unary(request, method, Plain).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| {
-        // What a collector says may repeat what it was sent: credentials, for one.
+    let response = grpc.unary(request, method, Encoded).await;
+    response.map(tonic::Response::into_inner).map_err(|status| {
+        // The status message may repeat parts of the request, such as credentials.
         let message = match status.source() {
             Some(cause) => format!("the collector can't be reached: {}", root_cause(cause)),
             None => format!("the collector answered {:?}", status.code()),
         };
-        let why = match status.code() {
+        let retry = match status.code() {
             Code::Cancelled
             | Code::DeadlineExceeded
             | Code::ResourceExhausted
             | Code::Aborted
             | Code::OutOfRange
             | Code::Unavailable
-            | Code::DataLoss => Why::NotNow,
-            Code::Unimplemented => Why::NoSuchSignal,
-            _ => Why::Never,
+            | Code::DataLoss => Retry::Later,
+            _ => Retry::Never,
         };
-        Refused { message, why }
+        ExportError { message, retry }
     })
 }
 
-fn unreachable(error: reqwest::Error) -> Refused {
+fn unreachable(error: reqwest::Error) -> ExportError {
     let error = error.without_url();
     let message = format!("the collector can't be reached: {}", root_cause(&error));
-    Refused { message, why: Why::NotNow }
+    ExportError { message, retry: Retry::Later }
 }
 
-/// The last of the causes, which is what went wrong.
+/// Returns the innermost error, which is the informative one.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -169,30 +163,17 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-fn packed(request: &[u8]) -> Bytes {
+fn compress(request: &[u8]) -> Bytes {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory can't fail.
+    // Writing to memory does not fail.
     let _ = gzip.write_all(request);
     gzip.finish().unwrap_or_default().into()
 }
 
-/// What a collector answers.
-#[derive(Clone, PartialEq, Message)]
-struct ExportResponse {
-    #[prost(message, optional, tag = "1")]
-    partial_success: Option<PartialSuccess>,
-}
+/// Passes messages through that are encoded already: a request is encoded once for all attempts.
+struct Encoded;
 
-#[derive(Clone, PartialEq, Message)]
-struct PartialSuccess {
-    #[prost(int64, tag = "1")]
-    rejected: i64,
-}
-
-/// Messages that are bytes already.
-struct Plain;
-
-impl Codec for Plain {
+impl Codec for Encoded {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -207,7 +188,7 @@ impl Codec for Plain {
     }
 }
 
-impl Encoder for Plain {
+impl Encoder for Encoded {
     type Item = Bytes;
     type Error = Status;
 
@@ -217,7 +198,7 @@ impl Encoder for Plain {
     }
 }
 
-impl Decoder for Plain {
+impl Decoder for Encoded {
     type Item = Bytes;
     type Error = Status;
 

@@ -1,179 +1,197 @@
-//! Where spans wait to be sent, as the bytes that will be.
+//! The bounded queue between the code that records spans and the thread that sends them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use opentelemetry::{KeyValue, Value};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
-use super::encode;
+use crate::trace::CompletedSpan;
 
-/// How many bytes may wait, however few the spans are.
-const CAPACITY: usize = 16 << 20;
-/// How many bytes are sent together: collectors refuse messages from 4 MiB on.
-const TOGETHER: usize = 2 << 20;
+/// Upper bound of the memory that waiting spans take, however few they are.
+const MAX_QUEUED_BYTES: usize = 16 << 20;
+/// Upper bound of a batch. Collectors refuse messages of more than 4 MiB.
+const MAX_BATCH_BYTES: usize = 2 << 20;
 
-/// Spans that are sent together.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub count: usize,
-    /// The spans of each service.
-    pub spans: BTreeMap<String, Vec<u8>>,
-    bytes: usize,
+/// Creates a queue of at most `capacity` spans, which are sent in batches of `batch_size`.
+pub(super) fn new(capacity: usize, batch_size: usize) -> (Sender, Receiver) {
+    let (sender, receiver) = mpsc::channel(capacity);
+    let shared = Arc::new(Shared {
+        bytes: AtomicUsize::new(0),
+        batch_size: batch_size.min(capacity),
+        filled: Notify::new(),
+    });
+    (Sender { sender, shared: shared.clone() }, Receiver { receiver, shared, next: None })
 }
 
-/// A bounded queue that never makes anybody wait.
 #[derive(Debug)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Notify,
-    /// How many spans may wait.
-    capacity: usize,
-    /// How many are sent together.
-    together: usize,
+struct Shared {
+    /// The estimated size of all waiting spans.
+    bytes: AtomicUsize,
+    batch_size: usize,
+    /// Notified when there is enough for a batch.
+    filled: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    full: VecDeque<Batch>,
-    open: Batch,
-    /// An empty one, with the room of one that was sent.
-    spare: Option<Batch>,
-    count: usize,
-    bytes: usize,
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    sender: mpsc::Sender<CompletedSpan>,
+    shared: Arc<Shared>,
 }
 
-impl Queue {
-    pub fn new(capacity: usize, together: usize) -> Self {
-        let together = together.min(capacity);
-        Self { waiting: Mutex::default(), changed: Notify::new(), capacity, together }
-    }
-
-    /// Adds a span, whose fields are `span`; `false` if there is no room.
-    pub fn put(&self, service: &str, span: &[u8]) -> bool {
-        let mut waiting = self.waiting.lock();
-        if waiting.count >= self.capacity || waiting.bytes + span.len() > CAPACITY {
+impl Sender {
+    /// Adds a span without waiting. Returns false if the queue is full.
+    pub fn try_send(&self, span: CompletedSpan) -> bool {
+        let size = size_of_span(&span);
+        if self.shared.bytes.fetch_add(size, Relaxed) + size > MAX_QUEUED_BYTES
+            || self.sender.try_send(span).is_err()
+        {
+            self.shared.bytes.fetch_sub(size, Relaxed);
             return false;
         }
-        waiting.count += 1;
-        waiting.bytes += span.len();
-        let open = &mut waiting.open;
-        open.count += 1;
-        open.bytes += span.len();
-        if !open.spans.contains_key(service) {
-            open.spans.insert(service.to_owned(), Vec::new());
-        }
-        if let Some(spans) = open.spans.get_mut(service) {
-            encode::field(spans, span);
-        }
-        let is_full = open.count >= self.together || open.bytes >= TOGETHER;
-        let is_first = open.count == 1;
-        if is_full {
-            let full = waiting.close();
-            waiting.full.push_back(full);
-        }
-        drop(waiting);
-        if is_full || is_first {
-            self.changed.notify_one();
+        let waiting = self.sender.max_capacity() - self.sender.capacity();
+        // The receiver has taken one already.
+        if waiting + 1 >= self.shared.batch_size {
+            self.shared.filled.notify_one();
         }
         true
     }
+}
 
-    /// Waits until there is something. One at a time may wait.
-    pub async fn begun(&self) {
-        self.until(|waiting| waiting.count > 0).await;
-    }
+#[derive(Debug)]
+pub(super) struct Receiver {
+    receiver: mpsc::Receiver<CompletedSpan>,
+    shared: Arc<Shared>,
+    /// A span that was received and is in no batch yet.
+    next: Option<CompletedSpan>,
+}
 
-    /// Waits until there is as much as is sent together.
-    pub async fn filled(&self) {
-        self.until(|waiting| !waiting.full.is_empty()).await;
-    }
-
-    async fn until(&self, is_so: impl Fn(&Waiting) -> bool) {
-        while !is_so(&self.waiting.lock()) {
-            self.changed.notified().await;
+impl Receiver {
+    /// Waits for a first span, and then for `delay` or until a batch is full. Returns false if
+    /// all senders are gone. Cancel safe.
+    pub async fn ready(&mut self, delay: Duration) -> bool {
+        if self.next.is_none() {
+            self.next = self.receiver.recv().await;
         }
-    }
-
-    /// What waits for the longest time.
-    pub fn take(&self) -> Option<Batch> {
-        let mut waiting = self.waiting.lock();
-        if waiting.count == 0 {
-            return None;
+        if self.next.is_some() && self.receiver.len() + 1 < self.shared.batch_size {
+            let _ = timeout(delay, self.shared.filled.notified()).await;
         }
-        let batch = waiting.full.pop_front().unwrap_or_else(|| waiting.close());
-        waiting.count -= batch.count;
-        waiting.bytes -= batch.bytes;
-        Some(batch)
+        self.next.is_some()
     }
 
-    /// Takes back the memory of a batch that isn't needed any more: to grow anew costs more
-    /// than what is written there.
-    pub fn reuse(&self, mut batch: Batch) {
-        batch.spans.values_mut().for_each(Vec::clear);
-        (batch.count, batch.bytes) = (0, 0);
-        self.waiting.lock().spare = Some(batch);
+    /// Returns the oldest spans, at most a batch of them.
+    pub fn take_batch(&mut self) -> Vec<CompletedSpan> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < self.shared.batch_size {
+            let Some(span) = self.next.take().or_else(|| self.receiver.try_recv().ok()) else {
+                break;
+            };
+            let size = size_of_span(&span);
+            if bytes > 0 && bytes + size > MAX_BATCH_BYTES {
+                self.next = Some(span);
+                break;
+            }
+            bytes += size;
+            batch.push(span);
+        }
+        self.shared.bytes.fetch_sub(bytes, Relaxed);
+        batch
     }
 }
 
-impl Waiting {
-    /// Ends the batch that spans are added to, and begins the next one.
-    fn close(&mut self) -> Batch {
-        std::mem::replace(&mut self.open, self.spare.take().unwrap_or_default())
+/// Estimates the memory of a span. The estimate is above what the span takes when sent.
+fn size_of_span(span: &CompletedSpan) -> usize {
+    let data = &span.data;
+    let mut size = size_of_val(&**data) + data.name.len() + size_of_attributes(&data.attributes);
+    for event in data.events.iter() {
+        size += size_of_val(event) + event.name.len() + size_of_attributes(&event.attributes);
     }
+    for link in data.links.iter() {
+        size += size_of_val(link) + size_of_attributes(&link.attributes);
+    }
+    size
+}
+
+fn size_of_attributes(attributes: &[KeyValue]) -> usize {
+    let heap = attributes.iter().map(|attribute| match &attribute.value {
+        Value::String(text) => text.as_str().len(),
+        Value::Array(_) => attribute.value.as_str().len(),
+        _ => 0,
+    });
+    size_of_val(attributes) + heap.sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use futures_util::FutureExt as _;
+    use opentelemetry::trace::SpanContext;
 
     use super::*;
+    use crate::trace::SpanHandle;
 
-    #[test]
-    fn spans_are_taken_in_their_order_and_together() {
-        let queue = Queue::new(100, 3);
-        assert!(queue.take().is_none() && queue.begun().now_or_never().is_none());
-        assert!(queue.put("api", b"1"));
-        assert!(queue.begun().now_or_never().is_some());
-        assert!(queue.filled().now_or_never().is_none());
-        for span in [b"2", b"3", b"4"] {
-            assert!(queue.put("worker", span));
+    const DELAY: Duration = Duration::from_hours(1);
+
+    fn span(name: &'static str) -> CompletedSpan {
+        let parent = SpanHandle::new(SpanContext::empty_context(), None);
+        CompletedSpan::internal(name, &parent, SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH)
+    }
+
+    fn names(batch: &[CompletedSpan]) -> Vec<&str> {
+        batch.iter().map(CompletedSpan::name).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_keep_order_and_size() {
+        let (sender, mut receiver) = new(100, 3);
+        assert!(receiver.take_batch().is_empty());
+        assert!(receiver.ready(DELAY).now_or_never().is_none());
+        assert!(sender.try_send(span("1")));
+        assert!(receiver.ready(DELAY).now_or_never().is_none(), "waits for others");
+        for name in ["2", "3", "4"] {
+            assert!(sender.try_send(span(name)));
         }
-        assert!(queue.filled().now_or_never().is_some());
-        let first = queue.take().expect("a batch");
-        assert_eq!(first.count, 3);
-        assert_eq!(first.spans["api"], b"\x12\x011");
-        assert_eq!(first.spans["worker"], b"\x12\x012\x12\x013");
-        assert_eq!(queue.take().map(|batch| batch.count), Some(1));
-        assert!(queue.take().is_none());
+        assert_eq!(receiver.ready(DELAY).now_or_never(), Some(true));
+        assert_eq!(names(&receiver.take_batch()), ["1", "2", "3"]);
+        assert!(receiver.ready(Duration::from_millis(5)).await, "waits for the delay at most");
+        assert_eq!(names(&receiver.take_batch()), ["4"]);
+        assert!(receiver.take_batch().is_empty());
+        drop(sender);
+        assert!(!receiver.ready(DELAY).await);
+    }
+
+    #[tokio::test]
+    async fn full_batch_ends_the_wait() {
+        let (sender, mut receiver) = new(100, 2);
+        assert!(sender.try_send(span("1")));
+        let sending = async {
+            tokio::task::yield_now().await;
+            assert!(sender.try_send(span("2")) && sender.try_send(span("3")));
+        };
+        let (is_ready, ()) = tokio::join!(receiver.ready(DELAY), sending);
+        assert!(is_ready);
     }
 
     #[test]
-    fn what_is_used_again_is_empty() {
-        let queue = Queue::new(100, 2);
-        for number in 0..6_u8 {
-            assert!(queue.put("api", &[number]));
-            if number % 2 == 1 {
-                let batch = queue.take().expect("a batch");
-                assert_eq!(batch.count, 2);
-                let expected = [0x12, 1, number - 1, 0x12, 1, number];
-                assert_eq!(batch.spans["api"], expected);
-                queue.reuse(batch);
-                assert!(queue.take().is_none());
-            }
-        }
+    fn full_queue_rejects_spans() {
+        let (sender, mut receiver) = new(5, 2);
+        let accepted = (0..9).filter(|_| sender.try_send(span("x"))).count();
+        assert_eq!(accepted, 5);
+        assert_eq!(receiver.take_batch().len(), 2);
+        assert!(sender.try_send(span("x")));
     }
 
     #[test]
-    fn a_full_queue_takes_no_more() {
-        let queue = Queue::new(5, 2);
-        let taken = (0..9).filter(|_| queue.put("api", b"x")).count();
-        assert_eq!(taken, 5);
-        assert_eq!(queue.take().map(|batch| batch.count), Some(2));
-        assert!(queue.put("api", b"x"));
-        let large = vec![0; 1 << 20];
-        let queue = Queue::new(1000, 1000);
-        let taken = (0..100).filter(|_| queue.put("api", &large)).count();
-        assert_eq!(taken, CAPACITY >> 20);
-        assert_eq!(queue.take().map(|batch| batch.count), Some(TOGETHER >> 20));
+    fn large_spans_fill_queue_and_batch_sooner() {
+        let large = "x".repeat(1 << 20);
+        let (sender, mut receiver) = new(1000, 1000);
+        let span = || span("x").with_attribute("large", large.clone());
+        let accepted = (0..100).filter(|_| sender.try_send(span())).count();
+        assert_eq!(accepted, (MAX_QUEUED_BYTES >> 20) - 1);
+        assert_eq!(receiver.take_batch().len(), 1);
+        assert!(sender.try_send(span()));
     }
 }

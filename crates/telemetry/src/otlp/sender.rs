@@ -1,142 +1,160 @@
-//! Sending what waits, for as long as the process lives.
+//! Sends spans in batches for as long as the process lives.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::Sender as Done;
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::KeyValue;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use opentelemetry_proto::transform::common::tonic::Attributes;
+use prost::Message as _;
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::client::{Client, Refused, Why};
-use super::queue::{Batch, Queue};
-use super::{SCOPE, encode, lost};
+use super::client::{Client, ExportError, Retry};
+use super::dropped::{self, Reason};
+use super::{SCOPE, limits, queue};
+use crate::resource::Resources;
+use crate::trace::CompletedSpan;
 
-/// How often a batch is tried before it is dropped.
-const TRIES: u32 = 4;
-/// How long to wait before the second time; twice as long before each further one.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How often lost spans are told of.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+const MAX_ATTEMPTS: u32 = 4;
+/// The delay before the second attempt. It doubles for each further one.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Dropped spans are logged at most this often.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Someone waits until all is sent, or lost.
+/// A caller that waits until all spans are sent or dropped.
 pub(super) type Flush = Done<()>;
 
-/// What sends.
 pub(super) struct Sender {
-    pub queue: Arc<Queue>,
+    pub queue: queue::Receiver,
     pub client: Client,
     pub flushes: mpsc::UnboundedReceiver<Flush>,
-    /// How long the first span of a batch may wait for the others.
+    /// How long the first span of a batch waits for others.
     pub delay: Duration,
-    /// What is said about each service, as it is sent.
-    pub resources: BTreeMap<String, Vec<u8>>,
-    pub resource: Box<dyn Fn(&str) -> Vec<u8> + Send>,
+    pub resources: Resources,
+    /// The longest text of a span, in characters.
+    pub max_length: usize,
     pub drop_reporter: DropReporter,
-    /// Where requests are written.
-    pub buffer: Vec<u8>,
 }
 
 impl Sender {
-    /// Sends until nobody can put anything into the queue.
+    /// Sends until the exporter is dropped.
     pub async fn run(mut self) {
         loop {
-            let queue = self.queue.clone();
-            let ready = async {
-                queue.begun().await;
-                let _ = timeout(self.delay, queue.filled()).await;
-            };
             tokio::select! {
-                () = ready => self.send_all(None).await,
-                flush = self.flushes.recv() => match flush {
-                    Some(done) => self.send_all(Some(done)).await,
-                    None => return,
-                },
+                is_open = self.queue.ready(self.delay) => {
+                    if !is_open {
+                        return;
+                    }
+                    self.send_all(None).await;
+                }
+                Some(flush) = self.flushes.recv() => self.send_all(Some(flush)).await,
             }
         }
     }
 
-    /// Sends all there is. Who `waits` for that has no time for further tries.
-    async fn send_all(&mut self, mut waits: Option<Flush>) {
-        while let Some(batch) = self.queue.take() {
-            let request = self.request(&batch);
-            let count = batch.count;
-            self.queue.reuse(batch);
-            let mut tries = 0;
-            let refused = loop {
-                tries += 1;
+    /// Sends all that is queued. While a caller waits for that, nothing is retried.
+    async fn send_all(&mut self, mut flush: Option<Flush>) {
+        loop {
+            let batch = self.queue.take_batch();
+            if batch.is_empty() {
+                break;
+            }
+            let count = batch.len() as u64;
+            let request = self.encode(batch);
+            let mut attempts = 0;
+            let failure = loop {
+                attempts += 1;
                 match self.client.send(request.clone()).await {
                     Ok(0) => break None,
-                    Ok(left_out) => {
-                        lost::count("refused", left_out);
-                        break Some("the collector left out some".to_owned());
+                    Ok(rejected) => {
+                        dropped::count(Reason::Refused, rejected);
+                        break Some("the collector rejected some".to_owned());
                     }
-                    Err(Refused { why: Why::NotNow, .. }) if waits.is_none() && tries < TRIES => {
-                        waits = self.pause(tries).await;
+                    Err(ExportError { retry: Retry::Later, .. })
+                        if flush.is_none() && attempts < MAX_ATTEMPTS =>
+                    {
+                        flush = self.pause(attempts).await;
                     }
-                    Err(refused) => {
-                        let is_away = refused.why == Why::NotNow;
-                        let reason = if is_away { "unreachable" } else { "refused" };
-                        lost::count(reason, count as u64);
-                        break Some(refused.to_string());
+                    Err(error) => {
+                        let is_away = error.retry == Retry::Later;
+                        let reason = if is_away { Reason::Unreachable } else { Reason::Refused };
+                        dropped::count(reason, count);
+                        break Some(error.to_string());
                     }
                 }
             };
-            self.drop_reporter.tell(refused);
-            // Nobody else holds it once it is sent.
-            self.buffer = request.try_into_mut().map(Vec::from).unwrap_or_default();
+            self.drop_reporter.report(failure);
         }
-        if let Some(waits) = waits {
-            // It may have lost its patience.
-            let _ = waits.send(());
+        if let Some(flush) = flush {
+            // The caller may have stopped waiting.
+            let _ = flush.send(());
         }
     }
 
-    fn request(&mut self, batch: &Batch) -> Bytes {
-        let mut request = std::mem::take(&mut self.buffer);
-        request.clear();
-        request.reserve(batch.spans.values().map(|spans| spans.len() + 1024).sum());
-        for (service, spans) in &batch.spans {
-            if !spans.is_empty() {
-                let resource = self
-                    .resources
-                    .entry(service.clone())
-                    .or_insert_with(|| (self.resource)(service));
-                encode::resource_spans(&mut request, resource, SCOPE, spans);
+    /// Encodes one request with the spans of each service under its resource.
+    fn encode(&self, batch: Vec<CompletedSpan>) -> Bytes {
+        let mut by_service: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for span in batch {
+            let CompletedSpan { service, data } = span;
+            let service = service.unwrap_or_default();
+            let mut span = Span::from(*data);
+            limits::truncate(&mut span, self.max_length);
+            if let Some(spans) = by_service.get_mut(&*service) {
+                spans.push(span);
+            } else {
+                by_service.insert(service.into_owned(), vec![span]);
             }
         }
-        request.into()
+        let resource_spans = by_service.into_iter().map(|(service, spans)| {
+            let scope = InstrumentationScope { name: SCOPE.to_owned(), ..Default::default() };
+            let scope_spans = ScopeSpans { scope: Some(scope), spans, ..Default::default() };
+            let attributes: Vec<KeyValue> = self.resources.of(&service);
+            let attributes = Attributes::from(attributes).0;
+            ResourceSpans {
+                resource: Some(Resource { attributes, ..Default::default() }),
+                scope_spans: vec![scope_spans],
+                ..Default::default()
+            }
+        });
+        let request = ExportTraceServiceRequest { resource_spans: resource_spans.collect() };
+        request.encode_to_vec().into()
     }
 
-    /// Waits before another try, unless someone comes who waits for all to be sent.
-    async fn pause(&mut self, tries: u32) -> Option<Flush> {
-        let pause = PAUSE * 2_u32.pow(tries - 1);
-        let pause = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-        timeout(pause, self.flushes.recv()).await.ok().flatten()
+    /// Waits before another attempt, or until a caller asks for a flush.
+    async fn pause(&mut self, attempts: u32) -> Option<Flush> {
+        let delay = RETRY_DELAY * 2_u32.pow(attempts - 1);
+        let delay = delay.mul_f64(rand::rng().random_range(0.5..=1.0));
+        timeout(delay, self.flushes.recv()).await.ok().flatten()
     }
 }
 
-/// Tells of lost spans, once in a while.
+/// Logs dropped spans, at a limited rate.
 #[derive(Debug, Default)]
 pub(super) struct DropReporter {
-    told: Option<(Instant, u64)>,
+    /// When it last logged, and how many spans had been dropped by then.
+    reported: Option<(Instant, u64)>,
 }
 
 impl DropReporter {
-    /// Spans may have been lost, by what `refused` says or because there was no room.
-    fn tell(&mut self, refused: Option<String>) {
-        let lost = lost::so_far();
-        let (is_time, told) = match self.told {
-            Some((at, told)) => (at.elapsed() >= TELL_EVERY, told),
+    /// Logs if spans were dropped since the last report. Without a `failure` the queue was
+    /// full.
+    fn report(&mut self, failure: Option<String>) {
+        let total = dropped::total();
+        let (is_due, reported) = match self.reported {
+            Some((at, reported)) => (at.elapsed() >= REPORT_INTERVAL, reported),
             None => (true, 0),
         };
-        if lost > told && is_time {
-            let reason =
-                refused.unwrap_or_else(|| "they come faster than they are sent".to_owned());
-            tracing::warn!(lost = lost - told, reason, "spans were not taken by the collector");
-            self.told = Some((Instant::now(), lost));
+        if total > reported && is_due {
+            let reason = failure.unwrap_or_else(|| "the queue was full".to_owned());
+            tracing::warn!(dropped = total - reported, reason, "dropped spans");
+            self.reported = Some((Instant::now(), total));
         }
     }
 }

@@ -1,14 +1,16 @@
-//! The trace that the running code belongs to, and how it travels on.
+//! Traces: the current trace, spans recorded after the fact, and how a trace travels.
 
+mod clock;
 mod completed;
 mod correlated;
+mod handle;
+mod ids;
 mod json;
 mod propagation;
+mod request;
 mod sink;
 mod store;
-mod tree;
 
-use std::cell::Cell;
 use std::fmt::Display;
 
 use miniapp_types::trace::TraceContext;
@@ -17,115 +19,69 @@ use opentelemetry::trace::{TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-pub(crate) use completed::sibling_context;
-pub use completed::{
-    AttributeValue, CompletedSpan, PendingSpan, SpanClock, SpanHandle, child_context,
-    derived_span_id, new_span_id, now,
-};
+pub use clock::{SpanClock, now};
+pub use completed::CompletedSpan;
 pub use correlated::{Correlated, CorrelationIds, in_trace};
+pub use handle::{PendingSpan, SpanHandle};
+pub use ids::{derived_span_id, new_span_id};
 pub use opentelemetry::trace::{SpanId, SpanKind};
 pub(crate) use propagation::span_context;
 pub use propagation::{BAGGAGE, extract, extract_from, inject};
-pub use propagation::{baggage_item, context_from_headers, push_hex};
-pub(crate) use sink::{SINK, Sink};
-pub use store::{EndedSpan, SpanStore, Trace};
-pub use tree::Tree;
+pub use propagation::{baggage_item, child_context, context_from_headers, push_hex};
+pub use request::RequestScope;
+pub(crate) use sink::{RECORDER, SpanRecorder, SpanSink};
+pub use store::{SpanStore, Trace};
 
-thread_local! {
-    /// The trace of the request that this thread is working on, set around each poll:
-    /// answers carry it even where no span is recorded.
-    static REQUEST: Cell<Request> = const { Cell::new(Request::NONE) };
-}
+/// The attribute with the service that a span belongs to. It is exported as a part of the
+/// resource.
+pub const SERVICE: &str = "service.name";
 
-/// The id of the trace that the running code belongs to.
+/// Returns the id of the current trace.
 pub fn current_trace_id() -> Option<TraceId> {
-    let request = REQUEST.get();
-    if request.trace != TraceId::INVALID {
-        return Some(request.trace);
-    }
-    let id = Span::current().context().span().span_context().trace_id();
-    (id != TraceId::INVALID).then_some(id)
+    request::trace_id().or_else(|| {
+        let id = Span::current().context().span().span_context().trace_id();
+        (id != TraceId::INVALID).then_some(id)
+    })
 }
 
-/// The context of the current span, to be sent or stored with what it causes.
+/// Returns the context of the current span, to be sent or stored with what it causes.
 pub fn current_context() -> TraceContext {
     propagation::to_headers(&Span::current().context())
 }
 
-/// Makes `span` a child of what `parent` names. To be called before the span is entered.
+/// Makes `span` a child of the span in `parent`. Must be called before `span` is entered.
 pub fn set_parent(span: &Span, parent: &TraceContext) {
     if let Some(context) = propagation::from_headers(parent) {
         set_parent_context(span, context);
     }
 }
 
-/// Links `span` to what `other` names: an attempt before, for example.
+/// Makes `span` a child of the remote span in `parent`.
+pub fn set_parent_context(span: &Span, parent: Context) {
+    // Fails only if no spans are recorded at all.
+    let _ = span.set_parent(parent);
+}
+
+/// Links `span` to the span in `other`, such as a previous attempt.
 pub fn add_link(span: &Span, other: &TraceContext) {
     if let Some(context) = propagation::from_headers(other) {
         span.add_link(context.span().span_context().clone());
     }
 }
 
-/// Whether what `context` names is being recorded.
+/// Returns whether the trace of `context` is recorded.
 pub fn is_sampled(context: &TraceContext) -> bool {
     propagation::is_sampled(context)
 }
 
-/// Says of the current span, if it is recorded, that it is about `value`, as `key` names it,
-/// and has to do with what `context` names, where that is in another trace.
+/// Sets an attribute of the current span, if it is recorded, and links it to the span in
+/// `context`, if that belongs to another trace.
 pub fn link_current_span(key: &'static str, value: impl Display, context: &TraceContext) {
-    let Some(parent) = SpanHandle::current() else { return };
+    let Some(current) = SpanHandle::current() else { return };
     let span = Span::current();
     span.set_attribute(key, value.to_string());
     let other = propagation::span_context(context);
-    if let Some(other) = other.filter(|other| other.trace_id() != parent.trace_id()) {
+    if let Some(other) = other.filter(|other| other.trace_id() != current.trace_id()) {
         span.add_link(other);
-    }
-}
-
-/// Makes `span` a child of the remote span in `parent`.
-pub fn set_parent_context(span: &Span, parent: Context) {
-    // It fails where no spans are recorded at all, and there is nothing to do then.
-    let _ = span.set_parent(parent);
-}
-
-/// The trace of a request.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    trace: TraceId,
-    is_recorded: bool,
-    service: Option<&'static str>,
-}
-
-impl Request {
-    const NONE: Self = Self { trace: TraceId::INVALID, is_recorded: false, service: None };
-}
-
-/// Whether the running code works on a request whose trace isn't recorded, which is known
-/// without looking for spans.
-fn is_unrecorded() -> bool {
-    let request = REQUEST.get();
-    request.trace != TraceId::INVALID && !request.is_recorded
-}
-
-/// Whose request the running code works on.
-fn request_service() -> Option<&'static str> {
-    REQUEST.get().service
-}
-
-/// The work of one request: sets its trace for as long as it lives.
-#[derive(Debug)]
-pub struct RequestScope(Request);
-
-impl RequestScope {
-    /// Sets the trace of the current thread until the guard is dropped.
-    pub fn enter(trace: TraceId, is_recorded: bool, service: Option<&'static str>) -> Self {
-        Self(REQUEST.replace(Request { trace, is_recorded, service }))
-    }
-}
-
-impl Drop for RequestScope {
-    fn drop(&mut self) {
-        REQUEST.set(self.0);
     }
 }

@@ -79,8 +79,8 @@ pub(crate) fn span_context(headers: &TraceContext) -> Option<SpanContext> {
     Some(SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default()))
 }
 
-/// The same for another span of the trace.
-pub(super) fn with_span_id(headers: &TraceContext, id: SpanId) -> TraceContext {
+/// Returns `headers` with the id of another span of the trace.
+pub fn child_context(headers: &TraceContext, id: SpanId) -> TraceContext {
     let span = headers.traceparent.as_deref().and_then(parse);
     let traceparent = span.map(|(trace_id, _, flags)| {
         written(&SpanContext::new(trace_id, id, flags, false, TraceState::NONE))
@@ -257,12 +257,12 @@ mod tests {
             tracestate: Some("a=1".into()),
             baggage: Some("k=v".into()),
         };
-        let below = with_span_id(&context, SpanId::from(0xab));
+        let below = child_context(&context, SpanId::from(0xab));
         let expected = PARENT.replace("00f067aa0ba902b7", "00000000000000ab");
         assert_eq!(below.traceparent.as_deref(), Some(expected.as_str()));
         assert_eq!((below.tracestate, below.baggage), (context.tracestate, context.baggage));
         assert_eq!(
-            with_span_id(&TraceContext::default(), SpanId::from(1)),
+            child_context(&TraceContext::default(), SpanId::from(1)),
             TraceContext::default()
         );
     }

@@ -1,7 +1,8 @@
-//! Where spans go that are over.
+//! The way of completed spans to those who keep or export them.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -9,73 +10,60 @@ use opentelemetry::trace::{Span as _, TraceId};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-use super::{CompletedSpan, EndedSpan, SpanStore};
-use crate::otlp::{self, Exporter};
+use super::CompletedSpan;
 
-/// Takes the spans of this process; set when telemetry starts.
-pub(crate) static SINK: OnceLock<Sink> = OnceLock::new();
+/// The recorder of this process. Set when telemetry starts and something is sampled.
+pub(crate) static RECORDER: OnceLock<SpanRecorder> = OnceLock::new();
 
-/// Keeps spans in the process, sends them to a collector, or both.
+/// Receives completed spans. Called on the path of requests, so it must not block.
+pub(crate) trait SpanSink: Debug + Send + Sync {
+    fn accept(&self, span: CompletedSpan);
+
+    /// A span of `trace` has begun that [`Self::end`] ends, after it was accepted.
+    fn begin(&self, _trace: TraceId) {}
+
+    fn end(&self, _trace: TraceId) {}
+}
+
+/// Passes the spans of the SDK, and those that are recorded after the fact, to the sinks.
 #[derive(Clone, Debug)]
-pub(crate) struct Sink {
-    /// Whose spans they are that don't say so themselves.
-    pub service: &'static str,
-    pub store: Option<SpanStore>,
-    pub exporter: Option<Exporter>,
+pub(crate) struct SpanRecorder {
+    /// The service of spans that name none.
+    service: &'static str,
+    sinks: Arc<[Box<dyn SpanSink>]>,
 }
 
-impl Sink {
-    /// Takes a span of OpenTelemetry's.
-    fn take(&self, span: SpanData) {
-        let service = service_of(&span).unwrap_or(Cow::Borrowed(self.service));
-        if let Some(exporter) = &self.exporter {
-            exporter.put(&service, &span);
-        }
-        if let Some(store) = &self.store {
-            store.add(span.span_context.trace_id(), EndedSpan::new(service, span));
-        }
+impl SpanRecorder {
+    pub fn new(service: &'static str, sinks: Vec<Box<dyn SpanSink>>) -> Self {
+        Self { service, sinks: sinks.into() }
     }
 
-    /// Takes a span that is over.
-    pub fn export_completed(&self, span: &CompletedSpan) {
-        let service = span.service.unwrap_or(self.service);
-        if let Some(exporter) = &self.exporter {
-            exporter.enqueue_completed(service, span);
+    pub fn record(&self, mut span: CompletedSpan) {
+        span.service.get_or_insert(Cow::Borrowed(self.service));
+        let Some((last, others)) = self.sinks.split_last() else { return };
+        for sink in others {
+            sink.accept(span.clone());
         }
-        if let Some(store) = &self.store {
-            store.add(span.parent.trace_id(), EndedSpan::of(service, span));
-        }
+        last.accept(span);
     }
 
-    /// Something of a trace has begun.
     pub fn begin(&self, trace: TraceId) {
-        if let Some(store) = &self.store {
-            store.begin(trace);
-        }
+        self.sinks.iter().for_each(|sink| sink.begin(trace));
     }
 
-    /// What has begun is over.
     pub fn end(&self, trace: TraceId) {
-        if let Some(store) = &self.store {
-            store.end(trace);
-        }
+        self.sinks.iter().for_each(|sink| sink.end(trace));
     }
 }
 
-/// The service that a span says it belongs to.
-fn service_of(span: &SpanData) -> Option<Cow<'static, str>> {
-    let said = span.attributes.iter().rev().find(|said| said.key.as_str() == otlp::SERVICE)?;
-    Some(Cow::Owned(said.value.as_str().into_owned()))
-}
-
-impl SpanProcessor for Sink {
+impl SpanProcessor for SpanRecorder {
     fn on_start(&self, span: &mut Span, _: &Context) {
         self.begin(span.span_context().trace_id());
     }
 
     fn on_end(&self, span: SpanData) {
         let trace = span.span_context.trace_id();
-        self.take(span);
+        self.record(span.into());
         self.end(trace);
     }
 

@@ -1,73 +1,34 @@
 //! The latest traces, kept in the process.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceId};
-use opentelemetry::{KeyValue, Value};
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Told;
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry::trace::TraceId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{CompletedSpan, sibling_context};
+use super::{CompletedSpan, SpanSink};
 
-/// How many traces are kept, and spans of one.
-const TRACES: usize = 512;
-const SPANS: usize = 256;
+const MAX_TRACES: usize = 512;
+const MAX_SPANS_PER_TRACE: usize = 256;
 
-/// A span that is over.
-#[derive(Clone, Debug)]
-pub struct EndedSpan {
-    /// Whose it was.
-    pub service: Cow<'static, str>,
-    /// Its id.
-    pub id: SpanId,
-    /// Its parent's; invalid for the first of a trace.
-    pub parent: SpanId,
-    /// What it was.
-    pub name: String,
-    /// Its role: server, producer, consumer, ...
-    pub kind: SpanKind,
-    /// When it began.
-    pub start: SystemTime,
-    /// When it ended.
-    pub end: SystemTime,
-    /// Whether it failed.
-    pub failed: bool,
-    /// What was said about it.
-    pub attributes: Vec<KeyValue>,
-    /// Other spans that it has to do with.
-    pub links: Vec<SpanContext>,
-}
-
-impl EndedSpan {
-    /// What was said about it under `key`, as a text.
-    pub fn attribute(&self, key: &str) -> Option<String> {
-        let found = self.attributes.iter().find(|attribute| attribute.key.as_str() == key);
-        found.map(|attribute| attribute.value.as_str().into_owned())
-    }
-}
-
-/// What is known about a trace so far.
+/// The completed spans of a trace, in the order of their ends.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// Its ended spans in the order of their end.
-    pub spans: Vec<EndedSpan>,
-    /// Spans that were left out because there were too many.
+    pub spans: Vec<CompletedSpan>,
+    /// Spans that were dropped because there were too many.
     pub dropped: usize,
 }
 
-/// The ended spans of the latest traces. Cheap to clone.
+/// The completed spans of the latest traces. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct SpanStore(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     kept: Mutex<Kept>,
-    ended: Notify,
+    completed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -79,56 +40,55 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Entry {
     trace: Trace,
-    open: usize,
+    pending: usize,
 }
 
 impl SpanStore {
-    /// What is known about a trace now.
+    /// Returns the spans of a trace so far.
     pub fn get(&self, id: TraceId) -> Option<Trace> {
         self.0.kept.lock().traces.get(&id).map(|entry| entry.trace.clone())
     }
 
-    /// The trace as soon as none of its spans is open, or as it is after `patience`.
-    pub async fn wait_until_complete(&self, id: TraceId, patience: Duration) -> Option<Trace> {
-        let settled = async {
+    /// Waits until the trace has no pending span, for `timeout` at most, and returns it.
+    pub async fn wait_until_complete(&self, id: TraceId, timeout: Duration) -> Option<Trace> {
+        let complete = async {
             loop {
-                let ended = self.0.ended.notified();
-                tokio::pin!(ended);
-                ended.as_mut().enable();
-                if self.0.kept.lock().traces.get(&id).is_none_or(|entry| entry.open == 0) {
+                let completed = self.0.completed.notified();
+                tokio::pin!(completed);
+                completed.as_mut().enable();
+                if self.0.kept.lock().traces.get(&id).is_none_or(|entry| entry.pending == 0) {
                     return;
                 }
-                ended.await;
+                completed.await;
             }
         };
-        let _ = tokio::time::timeout(patience, settled).await;
+        let _ = tokio::time::timeout(timeout, complete).await;
         self.get(id)
     }
+}
 
-    /// A span has begun that will [end](Self::end).
-    pub(super) fn begin(&self, id: TraceId) {
-        self.0.kept.lock().entry(id).open += 1;
-    }
-
-    /// What has begun is over. What there is to say about it is said before.
-    pub(super) fn end(&self, id: TraceId) {
+impl SpanSink for SpanStore {
+    fn accept(&self, span: CompletedSpan) {
         let mut kept = self.0.kept.lock();
-        let entry = kept.entry(id);
-        entry.open = entry.open.saturating_sub(1);
-        if entry.open == 0 {
-            drop(kept);
-            self.0.ended.notify_waiters();
-        }
-    }
-
-    /// Keeps a span.
-    pub(super) fn add(&self, id: TraceId, span: EndedSpan) {
-        let mut kept = self.0.kept.lock();
-        let trace = &mut kept.entry(id).trace;
-        if trace.spans.len() < SPANS {
+        let trace = &mut kept.entry(span.trace_id()).trace;
+        if trace.spans.len() < MAX_SPANS_PER_TRACE {
             trace.spans.push(span);
         } else {
             trace.dropped += 1;
+        }
+    }
+
+    fn begin(&self, id: TraceId) {
+        self.0.kept.lock().entry(id).pending += 1;
+    }
+
+    fn end(&self, id: TraceId) {
+        let mut kept = self.0.kept.lock();
+        let entry = kept.entry(id);
+        entry.pending = entry.pending.saturating_sub(1);
+        if entry.pending == 0 {
+            drop(kept);
+            self.0.completed.notify_waiters();
         }
     }
 }
@@ -136,7 +96,7 @@ impl SpanStore {
 impl Kept {
     fn entry(&mut self, id: TraceId) -> &mut Entry {
         if !self.traces.contains_key(&id) {
-            if self.oldest_first.len() == TRACES
+            if self.oldest_first.len() == MAX_TRACES
                 && let Some(oldest) = self.oldest_first.pop_front()
             {
                 self.traces.remove(&oldest);
@@ -147,71 +107,23 @@ impl Kept {
     }
 }
 
-impl EndedSpan {
-    pub(super) fn of(service: &'static str, span: &CompletedSpan) -> Self {
-        let told = span.fields.read();
-        let said = told.attributes.into_iter().map(|said| {
-            let value = match said.value.and_then(|value| value.value) {
-                Some(Told::StringValue(text)) => text.into(),
-                Some(Told::IntValue(number)) => Value::I64(number),
-                // A span that is over says nothing else.
-                _ => Value::from(""),
-            };
-            KeyValue::new(said.key, value)
-        });
-        let links = told.links.iter().filter_map(|link| {
-            let id = SpanId::from_bytes(link.span_id.as_slice().try_into().ok()?);
-            Some(sibling_context(&span.parent, id))
-        });
-        Self {
-            service: service.into(),
-            id: span.id,
-            parent: span.parent.span_id(),
-            name: told.name,
-            kind: span.kind.clone(),
-            start: span.from,
-            end: span.to,
-            failed: span.has_failed,
-            attributes: said.collect(),
-            links: links.collect(),
-        }
-    }
-
-    pub(super) fn new(service: Cow<'static, str>, span: SpanData) -> Self {
-        Self {
-            service,
-            id: span.span_context.span_id(),
-            parent: span.parent_span_id,
-            name: span.name.into_owned(),
-            kind: span.span_kind,
-            start: span.start_time,
-            end: span.end_time,
-            failed: matches!(span.status, Status::Error { .. }),
-            attributes: span.attributes,
-            links: span.links.links.into_iter().map(|link| link.span_context).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use opentelemetry::trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _};
     use opentelemetry_sdk::trace::SdkTracerProvider;
 
     use super::*;
-    use crate::otlp::{Fields, Limits};
-    use crate::trace::AttributeValue;
-    use crate::trace::sink::Sink;
+    use crate::trace::SpanRecorder;
 
     fn provider() -> (SpanStore, SdkTracerProvider) {
         let store = SpanStore::default();
-        let sink = Sink { service: "api", store: Some(store.clone()), exporter: None };
-        let provider = SdkTracerProvider::builder().with_span_processor(sink).build();
+        let recorder = SpanRecorder::new("api", vec![Box::new(store.clone())]);
+        let provider = SdkTracerProvider::builder().with_span_processor(recorder).build();
         (store, provider)
     }
 
     #[tokio::test]
-    async fn a_trace_is_settled_when_its_last_span_ended() {
+    async fn trace_is_complete_when_its_last_span_has_ended() {
         let (store, provider) = provider();
         let mut span = provider.tracer("test").start("work");
         let id = span.span_context().trace_id();
@@ -223,41 +135,11 @@ mod tests {
         assert!(!waiting.is_finished());
         span.end();
         let trace = waiting.await.expect("no panic").expect("kept");
-        assert_eq!(trace.spans[0].name, "work");
-    }
-
-    #[test]
-    fn a_span_that_is_over_is_kept_with_all_that_it_says() {
-        let (_, provider) = provider();
-        let parent = provider.tracer("test").start("cause").span_context().clone();
-        let mut fields = Fields::new("wait", Limits::NONE);
-        fields.say("queue", AttributeValue::Text("tasks"));
-        fields.say("attempt", AttributeValue::Number(-3));
-        fields.link(&sibling_context(&parent, SpanId::from(5)));
-        let (from, id) = (SystemTime::UNIX_EPOCH, SpanId::from(6));
-        let to = from + Duration::from_secs(1);
-        let kind = SpanKind::Client;
-        let past = CompletedSpan {
-            service: None,
-            parent: parent.clone(),
-            id,
-            kind,
-            from,
-            to,
-            has_failed: true,
-            fields,
-        };
-        let kept = EndedSpan::of("worker", &past);
-        assert_eq!((kept.service.as_ref(), kept.name.as_str()), ("worker", "wait"));
-        assert_eq!((kept.id, kept.parent), (id, parent.span_id()));
-        assert_eq!((kept.start, kept.end, kept.failed), (from, to, true));
-        assert_eq!(kept.attribute("queue").as_deref(), Some("tasks"));
-        assert_eq!(kept.attribute("attempt").as_deref(), Some("-3"));
-        assert_eq!(kept.links, [sibling_context(&parent, SpanId::from(5))]);
+        assert_eq!(trace.spans[0].name(), "work");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends() {
+    async fn wait_until_complete_times_out() {
         let (store, provider) = provider();
         let span = provider.tracer("test").start("work");
         let id = span.span_context().trace_id();
@@ -266,24 +148,24 @@ mod tests {
     }
 
     #[test]
-    fn traces_and_spans_are_bounded() {
+    fn store_bounds_traces_and_spans() {
         let (store, provider) = provider();
         let tracer = provider.tracer("test");
         let first = tracer.start("first").span_context().trace_id();
         assert!(store.get(first).is_some());
-        for _ in 0..TRACES {
+        for _ in 0..MAX_TRACES {
             tracer.start("more").end();
         }
         assert!(store.get(first).is_none());
-        assert_eq!(store.0.kept.lock().traces.len(), TRACES);
+        assert_eq!(store.0.kept.lock().traces.len(), MAX_TRACES);
 
         let root = tracer.start("root");
         let id = root.span_context().trace_id();
         let context = opentelemetry::Context::new().with_span(root);
-        for _ in 0..SPANS + 3 {
+        for _ in 0..MAX_SPANS_PER_TRACE + 3 {
             tracer.start_with_context("child", &context).end();
         }
         let trace = store.get(id).expect("kept");
-        assert_eq!((trace.spans.len(), trace.dropped), (SPANS, 3));
+        assert_eq!((trace.spans.len(), trace.dropped), (MAX_SPANS_PER_TRACE, 3));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use miniapp_broker::{Broker, Message, Received, Topic};
 use miniapp_runtime::retry::RetryLogger;
-use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
+use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, SpanKind, now};
 use miniapp_types::message::{EventHead, EventTrace, RawTaskEvents};
 use miniapp_types::trace::TraceContext;
 use parking_lot::RwLock;
@@ -145,11 +145,14 @@ fn record_delivery(head: &EventHead, trace: &EventTrace) {
     // The clocks of two machines may disagree.
     let committed_at = SystemTime::from(trace.committed_at).min(now);
     let kind: &'static str = head.kind.into();
-    CompletedSpan::internal("publish task-events", &task, committed_at, now)
+    CompletedSpan::new("publish task-events", SpanKind::Producer, &task, committed_at, now)
         .with_service(PROGRAM.name)
+        .with_attribute("messaging.operation.name", "publish")
+        .with_attribute("messaging.operation.type", "send")
+        .with_attribute("messaging.destination.name", "task-events")
         .with_attribute("event.type", kind)
-        .with_attribute("task.id", head.task_id)
-        .with_attribute("event.id", head.id)
+        .with_attribute("task.id", head.task_id.to_string())
+        .with_attribute("event.id", head.id.to_string())
         .record();
 }
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use miniapp_config::Config;
 use miniapp_program::AdminConfig;
-use miniapp_telemetry::trace::{Trace, Tree};
+use miniapp_telemetry::trace::{CompletedSpan, Trace};
 use miniapp_types::task::Task;
-use opentelemetry::trace::TraceId;
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ use crate::platform::reachable;
 use crate::program::PROGRAM;
 use crate::settings::JaegerConfig;
 use crate::ui::format::count;
-use crate::ui::{Tone, status_line};
+use crate::ui::{Tone, TraceTree, status_line};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,13 +46,12 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let trace = find(trace_id, jaeger.as_deref(), &config).await?;
     let link = jaeger.map(|jaeger| format!("{jaeger}/trace/{trace_id}"));
     if ui.json {
-        let id = TraceId::from_hex(trace_id).context("the trace id is invalid")?;
         return Ok(
-            ui.json(&json!({ "traceId": trace_id, "trace": trace.to_json(id), "link": link }))?
+            ui.json(&json!({ "traceId": trace_id, "trace": trace.to_json(), "link": link }))?
         );
     }
     ui.line(title(context, &task, &trace))?;
-    let tree = Tree::new(&trace, ui.width()).colored(ui.palette.is_on());
+    let tree = TraceTree::new(&trace, ui.width()).colored(ui.palette.is_on());
     ui.line(tree.to_string().trim_end())?;
     if let Some(link) = link {
         ui.line(format_args!("{} {link}", ui.palette.paint(Tone::Dim, "In Jaeger:")))?;
@@ -63,7 +61,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 
 fn title(context: &Context, task: &Task, trace: &Trace) -> String {
     let palette = context.ui.palette;
-    let services: BTreeSet<&str> = trace.spans.iter().map(|span| &*span.service).collect();
+    let services: BTreeSet<&str> = trace.spans.iter().map(CompletedSpan::service).collect();
     let status = status_line(palette, task.status, task.status_message.as_deref());
     let services = services.into_iter().collect::<Vec<_>>().join(", ");
     let spans = count(trace.spans.len(), "span");

@@ -12,11 +12,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use miniapp_client::Client;
 use miniapp_telemetry::Telemetry;
-use miniapp_telemetry::trace::Tree;
 use miniapp_types::task::{Event, Status, Task};
 use opentelemetry::trace::TraceId;
 
 use crate::platform::Platform;
+use crate::ui::TraceTree;
 use crate::ui::Ui;
 use crate::ui::format::between;
 use crate::why;
@@ -104,7 +104,7 @@ impl Demo<'_> {
         let id = id.context("the task has no trace")?;
         let trace = self.telemetry.spans().wait_until_complete(id, TRACE_TIMEOUT).await;
         let trace = trace.context("the trace was not recorded")?;
-        let tree = Tree::new(&trace, self.ui.width().saturating_sub(2));
+        let tree = TraceTree::new(&trace, self.ui.width().saturating_sub(2));
         for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
             self.console.print(format_args!("  {line}"))?;
         }

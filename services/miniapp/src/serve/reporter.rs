@@ -7,7 +7,6 @@ use miniapp_broker::{Received, Subscription, Topic};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Task;
 use miniapp_telemetry::Telemetry;
-use miniapp_telemetry::trace::Tree;
 use miniapp_types::message::RawTaskEvents;
 use miniapp_types::task::EventType;
 use opentelemetry::trace::TraceId;
@@ -20,7 +19,7 @@ use super::curl;
 use super::throttle::Throttle;
 use crate::platform::{Addresses, Platform};
 use crate::ui::format::{between, count, grouped, truncate};
-use crate::ui::{Tone, Ui, status_line};
+use crate::ui::{Tone, TraceTree, Ui, status_line};
 
 /// A trace is shown without spans that take longer than this to arrive.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -182,7 +181,7 @@ impl Reporter<'_> {
             None => None,
         };
         if let Some(trace) = trace {
-            let tree = Tree::new(&trace, self.ui.width().saturating_sub(2));
+            let tree = TraceTree::new(&trace, self.ui.width().saturating_sub(2));
             for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
                 self.line(format_args!("  {line}"));
             }

@@ -6,6 +6,7 @@ mod palette;
 pub mod prompt;
 mod table;
 mod task;
+mod trace_tree;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -16,6 +17,7 @@ pub use bar::TaskBar;
 pub use palette::{Palette, Tone};
 pub use table::Table;
 pub use task::{event_line, status_line, status_tone, task_details, task_table};
+pub use trace_tree::TraceTree;
 
 /// The format of the output.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use miniapp_telemetry::trace::{Trace, Tree};
+use miniapp::TraceTree;
+use miniapp_telemetry::trace::Trace;
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::{Answer, client};
 use miniapp_test_support::platform::Program;
@@ -40,11 +41,11 @@ async fn picture_shows_a_real_trace() {
     let trace = eventually("the last span is kept", async || {
         let answer = Answer::to(client().get(&url)).await.expect(200);
         let trace = Trace::from_json(&answer.json());
-        let acks = trace.spans.iter().filter(|span| span.name.starts_with("ack")).count();
+        let acks = trace.spans.iter().filter(|span| span.name().starts_with("ack")).count();
         (acks == 2).then_some(trace)
     })
     .await;
-    let picture = picture(&Tree::new(&trace, WIDTH).to_string());
+    let picture = picture(&TraceTree::new(&trace, WIDTH).to_string());
     // A new picture of the same spans would differ in its durations only.
     let is_current = names(&read(PICTURE)) == names(&picture);
     if is_update() && !is_current {

@@ -1,7 +1,7 @@
 //! Running tasks.
 
 use miniapp_broker::{Message, Queue};
-use miniapp_telemetry::trace::EndedSpan;
+use miniapp_telemetry::trace::CompletedSpan;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::EventType::{Created, Failed, Finished, Progress, Retrying, Started};
 use miniapp_types::task::Status;
@@ -178,14 +178,14 @@ async fn attempt_span_is_a_child_of_the_process_span() {
         let trace = telemetry.spans().get(trace_id);
         trace.map(|trace| trace.spans).unwrap_or_default()
     };
-    let processed = |span: &EndedSpan| span.name == "process tasks:run:tasks";
+    let processed = |span: &CompletedSpan| span.name() == "process tasks:run:tasks";
     platform.until("the spans ended", async || spans().await.iter().any(processed)).await;
     let spans = spans().await;
     let process = spans.iter().find(|span| processed(span)).expect("was there");
-    assert_eq!(process.kind, SpanKind::Consumer);
-    let attempt = spans.iter().find(|span| span.name == "run flaky").expect("ended before");
-    assert_eq!(attempt.parent, process.id);
-    assert!(attempt.failed);
+    assert_eq!(process.kind(), &SpanKind::Consumer);
+    let attempt = spans.iter().find(|span| span.name() == "run flaky").expect("ended before");
+    assert_eq!(attempt.parent_id(), process.id());
+    assert!(attempt.has_failed());
     let has = |key: &str, value: &str| attempt.attribute(key).as_deref() == Some(value);
     assert!(has("task.id", &id.to_string()) && has("task.attempt", "1"));
     assert!(has("task.outcome", "failed") && has("error.type", "flaky"));

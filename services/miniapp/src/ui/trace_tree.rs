@@ -1,16 +1,14 @@
-//! A trace drawn for a terminal.
+//! Draws a trace for a terminal.
 
 use std::fmt::{self, Display, Write as _};
 use std::time::{Duration, SystemTime};
 
-use opentelemetry::trace::SpanId;
+use miniapp_telemetry::trace::{CompletedSpan, SpanId, Trace};
 
-use super::store::{EndedSpan, Trace};
-
-/// A trace as a tree of its spans, each with its service where there are several, its
-/// duration, and a bar that shows when it ran.
+/// A trace as a tree of spans, each with its duration and a bar that shows when it ran. Services
+/// are shown if there are several.
 #[derive(Debug)]
-pub struct Tree<'a> {
+pub struct TraceTree<'a> {
     trace: &'a Trace,
     width: usize,
     colored: bool,
@@ -28,7 +26,7 @@ const CYAN: &str = "\u{1b}[36m";
 const RED: &str = "\u{1b}[31m";
 const PLAIN: &str = "\u{1b}[0m";
 
-impl<'a> Tree<'a> {
+impl<'a> TraceTree<'a> {
     /// Draws `trace` in lines of about `width` characters.
     pub fn new(trace: &'a Trace, width: usize) -> Self {
         Self { trace, width: width.clamp(60, 160), colored: false }
@@ -43,38 +41,40 @@ impl<'a> Tree<'a> {
 
 struct Line<'a> {
     label: String,
-    span: &'a EndedSpan,
+    span: &'a CompletedSpan,
 }
 
-impl Display for Tree<'_> {
+impl Display for TraceTree<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spans = &self.trace.spans;
-        let (Some(start), Some(end)) =
-            (spans.iter().map(|span| span.start).min(), spans.iter().map(|span| span.end).max())
-        else {
+        let (Some(start), Some(end)) = (
+            spans.iter().map(|span| span.start()).min(),
+            spans.iter().map(|span| span.end()).max(),
+        ) else {
             return Ok(());
         };
         let mut lines = Vec::with_capacity(spans.len());
-        let known = |id: SpanId| spans.iter().any(|span| span.id == id);
-        for root in in_order(spans, |span| !known(span.parent)) {
-            lines.push(Line { label: root.name.clone(), span: root });
+        let known = |id: SpanId| spans.iter().any(|span| span.id() == id);
+        for root in in_order(spans, |span| !known(span.parent_id())) {
+            lines.push(Line { label: root.name().to_owned(), span: root });
             self.descend(root, "", &mut lines);
         }
         let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let label_width = label_width.min(self.width / 2);
         let services = services_width(spans);
-        let mark_width = if spans.iter().any(|span| span.failed) { FAILED.len() } else { 0 };
+        let mark_width = if spans.iter().any(|span| span.has_failed()) { FAILED.len() } else { 0 };
         let taken = label_width + services + DURATION + GAPS + mark_width;
         let bar_width = self.width.saturating_sub(taken).max(SHORTEST_BAR);
         for line in &lines {
             let label = shortened(&line.label, label_width);
-            let took = duration(line.span.end.duration_since(line.span.start).unwrap_or_default());
+            let took =
+                duration(line.span.end().duration_since(line.span.start()).unwrap_or_default());
             let bar = bar(start, end, line.span, bar_width);
-            let (color, mark) = if line.span.failed { (RED, FAILED) } else { (CYAN, "") };
+            let (color, mark) = if line.span.has_failed() { (RED, FAILED) } else { (CYAN, "") };
             let (color, plain) = if self.colored { (color, PLAIN) } else { ("", "") };
             write!(f, "{label:label_width$} ")?;
             if services > 0 {
-                write!(f, "{:services$}", line.span.service)?;
+                write!(f, "{:services$}", line.span.service())?;
             }
             writeln!(f, "{took:>DURATION$}  {color}{bar}{mark}{plain}")?;
         }
@@ -85,31 +85,34 @@ impl Display for Tree<'_> {
     }
 }
 
-impl Tree<'_> {
-    fn descend<'a>(&'a self, parent: &EndedSpan, indent: &str, lines: &mut Vec<Line<'a>>) {
-        let children = in_order(&self.trace.spans, |span| span.parent == parent.id);
+impl TraceTree<'_> {
+    fn descend<'a>(&'a self, parent: &CompletedSpan, indent: &str, lines: &mut Vec<Line<'a>>) {
+        let children = in_order(&self.trace.spans, |span| span.parent_id() == parent.id());
         let last = children.len().saturating_sub(1);
         for (position, child) in children.into_iter().enumerate() {
             let (branch, below) =
                 if position == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            lines.push(Line { label: format!("{indent}{branch}{}", child.name), span: child });
+            lines.push(Line { label: format!("{indent}{branch}{}", child.name()), span: child });
             self.descend(child, &format!("{indent}{below}"), lines);
         }
     }
 }
 
 /// The room for the names of services; none where there is one alone.
-fn services_width(spans: &[EndedSpan]) -> usize {
+fn services_width(spans: &[CompletedSpan]) -> usize {
     let Some(first) = spans.first() else { return 0 };
-    if spans.iter().all(|span| span.service == first.service) {
+    if spans.iter().all(|span| span.service() == first.service()) {
         return 0;
     }
-    spans.iter().map(|span| span.service.chars().count() + 1).max().unwrap_or(0)
+    spans.iter().map(|span| span.service().chars().count() + 1).max().unwrap_or(0)
 }
 
-fn in_order(spans: &[EndedSpan], belongs: impl Fn(&EndedSpan) -> bool) -> Vec<&EndedSpan> {
-    let mut chosen: Vec<&EndedSpan> = spans.iter().filter(|span| belongs(span)).collect();
-    chosen.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+fn in_order(
+    spans: &[CompletedSpan],
+    belongs: impl Fn(&CompletedSpan) -> bool,
+) -> Vec<&CompletedSpan> {
+    let mut chosen: Vec<&CompletedSpan> = spans.iter().filter(|span| belongs(span)).collect();
+    chosen.sort_by_key(|span| (span.start(), std::cmp::Reverse(span.end())));
     chosen
 }
 
@@ -136,7 +139,7 @@ fn duration(took: Duration) -> String {
     text
 }
 
-fn bar(start: SystemTime, end: SystemTime, span: &EndedSpan, width: usize) -> String {
+fn bar(start: SystemTime, end: SystemTime, span: &CompletedSpan, width: usize) -> String {
     let nanoseconds =
         |from: SystemTime, to: SystemTime| to.duration_since(from).unwrap_or_default().as_nanos();
     let whole = nanoseconds(start, end).max(1);
@@ -144,47 +147,47 @@ fn bar(start: SystemTime, end: SystemTime, span: &EndedSpan, width: usize) -> St
         let column = nanoseconds(start, at) * width as u128 / whole;
         usize::try_from(column).unwrap_or(width).min(width)
     };
-    let from = column(span.start).min(width - 1);
+    let from = column(span.start()).min(width - 1);
     // What is too short to be drawn is drawn as one character.
-    let to = column(span.end).max(from + 1);
+    let to = column(span.end()).max(from + 1);
     format!("{}{}", " ".repeat(from), "━".repeat(to - from))
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::SpanKind;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn span(id: u64, parent: u64, name: &str, from: u64, to: u64) -> EndedSpan {
-        EndedSpan {
-            service: "api".into(),
-            id: id.into(),
-            parent: parent.into(),
-            name: name.to_owned(),
-            kind: SpanKind::Internal,
-            start: SystemTime::UNIX_EPOCH + Duration::from_micros(from),
-            end: SystemTime::UNIX_EPOCH + Duration::from_micros(to),
-            failed: false,
-            attributes: Vec::new(),
-            links: Vec::new(),
-        }
+    /// The resource of one span, which runs between two times in microseconds.
+    fn span(service: &str, id: u64, parent: u64, name: &str, from: u64, to: u64) -> Value {
+        let span = json!({
+            "traceId": format!("{:032x}", 7),
+            "spanId": format!("{id:016x}"),
+            "parentSpanId": format!("{parent:016x}"),
+            "name": name,
+            "startTimeUnixNano": (from * 1000).to_string(),
+            "endTimeUnixNano": (to * 1000).to_string(),
+        });
+        let service = json!({ "key": "service.name", "value": { "stringValue": service } });
+        json!({ "resource": { "attributes": [service] }, "scopeSpans": [{ "spans": [span] }] })
+    }
+
+    fn trace(spans: impl Into<Vec<Value>>) -> Trace {
+        Trace::from_json(&json!({ "resourceSpans": spans.into() }))
     }
 
     #[test]
-    fn a_tree_shows_who_caused_what_and_when() {
-        let mut failed = span(4, 3, "attempt", 5_500, 9_000);
-        failed.failed = true;
-        let trace = Trace {
-            spans: vec![
-                span(2, 1, "insert", 1_000, 2_500),
-                span(1, 99, "POST /api/tasks", 0, 3_000),
-                failed,
-                span(3, 1, "wait in queue", 3_000, 10_000),
-            ],
-            dropped: 0,
-        };
-        let drawn = Tree::new(&trace, 60).to_string();
+    fn tree_shows_causes_and_times() {
+        let mut failed = span("api", 4, 3, "attempt", 5_500, 9_000);
+        failed["scopeSpans"][0]["spans"][0]["status"] = json!({ "code": 2 });
+        let trace = trace([
+            span("api", 2, 1, "insert", 1_000, 2_500),
+            span("api", 1, 99, "POST /api/tasks", 0, 3_000),
+            failed,
+            span("api", 3, 1, "wait in queue", 3_000, 10_000),
+        ]);
+        let drawn = TraceTree::new(&trace, 60).to_string();
         let expected = "\
 POST /api/tasks     3.0 ms  ━━━━━━━
 ├─ insert           1.5 ms    ━━━━
@@ -192,7 +195,7 @@ POST /api/tasks     3.0 ms  ━━━━━━━
    └─ attempt       3.5 ms               ━━━━━━━━━ failed
 ";
         assert_eq!(drawn, expected);
-        let colored = Tree::new(&trace, 60).colored(true).to_string();
+        let colored = TraceTree::new(&trace, 60).colored(true).to_string();
         let failed = colored.lines().last().expect("four lines");
         assert!(
             failed.contains("  \u{1b}[31m ") && failed.ends_with("━ failed\u{1b}[0m"),
@@ -201,24 +204,24 @@ POST /api/tasks     3.0 ms  ━━━━━━━
     }
 
     #[test]
-    fn several_services_are_told_apart() {
-        let mut process = span(2, 1, "process tasks:run", 2_000, 10_000);
-        process.service = "worker".into();
-        let trace =
-            Trace { spans: vec![span(1, 0, "POST /api/tasks", 0, 3_000), process], dropped: 0 };
+    fn services_are_distinguished() {
+        let trace = trace([
+            span("api", 1, 0, "POST /api/tasks", 0, 3_000),
+            span("worker", 2, 1, "process tasks:run", 2_000, 10_000),
+        ]);
         let expected = "\
 POST /api/tasks      api       3.0 ms  ━━━━━━
 └─ process tasks:run worker    8.0 ms      ━━━━━━━━━━━━━━━━━
 ";
-        assert_eq!(Tree::new(&trace, 60).to_string(), expected);
+        assert_eq!(TraceTree::new(&trace, 60).to_string(), expected);
     }
 
     #[test]
-    fn odd_traces_are_drawn_too() {
-        assert_eq!(Tree::new(&Trace::default(), 60).to_string(), "");
+    fn unusual_traces_are_drawn() {
+        assert_eq!(TraceTree::new(&Trace::default(), 60).to_string(), "");
         let long = "x".repeat(200);
-        let trace = Trace { spans: vec![span(1, 0, &long, 5, 5)], dropped: 7 };
-        let drawn = Tree::new(&trace, 0).to_string();
+        let trace = Trace { dropped: 7, ..trace([span("api", 1, 0, &long, 5, 5)]) };
+        let drawn = TraceTree::new(&trace, 0).to_string();
         assert!(
             drawn.contains('…') && drawn.contains("0 µs") && drawn.contains("7 more"),
             "{drawn}"
