@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::sampling::Sampling;
+use crate::sampling::{Sampling, SamplingError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -64,11 +64,25 @@ pub struct TelemetryConfig {
     pub attribute_length: u32,
 }
 
+impl TelemetryConfig {
+    /// Returns which traces are recorded. By default these are all if they are exported, so that
+    /// each can be found; otherwise a few are enough to look at.
+    pub(crate) fn sampling(&self) -> Result<Sampling, SamplingError> {
+        let is_exported = !self.otlp_endpoint.is_empty() || !self.otlp_traces_endpoint.is_empty();
+        let sampler = match self.sampler.as_str() {
+            "" if is_exported => "parentbased_always_on",
+            "" => "parentbased_ratelimited",
+            named => named,
+        };
+        Sampling::parse(sampler, &self.sampler_arg)
+    }
+}
+
 impl Section for TelemetryConfig {
     const NAME: &'static str = "telemetry";
 
     fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
-        if let Err(error) = Sampling::new(self) {
+        if let Err(error) = self.sampling() {
             validator.ensure(error.key(), false, &error.to_string())?;
         }
         for (key, url) in [

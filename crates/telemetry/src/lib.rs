@@ -30,8 +30,7 @@ use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 use crate::log::Style;
 use crate::otlp::Exporter;
 use crate::resource::Resources;
-use crate::sampling::Sampling;
-use crate::trace::{RECORDER, SpanRecorder, SpanSink, SpanStore};
+use crate::trace::{self, SpanRecorder, SpanSink, SpanStore};
 use miniapp_config::Config;
 
 /// How long the process waits at its end for the last spans to be sent.
@@ -73,7 +72,7 @@ pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> 
     }
     let log: LogConfig = config.section()?;
     let config: TelemetryConfig = config.section()?;
-    let sampling = Sampling::new(&config)?;
+    let sampling = config.sampling()?;
     let resources = Resources::new(program, &config);
     let exporter = Exporter::start(&config, resources)?;
     let spans = SpanStore::default();
@@ -101,7 +100,7 @@ pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> 
         .context("another tracing subscriber is installed")?;
     // Set only here, under the lock.
     if !sampling.is_off() {
-        let _ = RECORDER.set(recorder);
+        trace::install(recorder);
     }
     log_panics();
     let telemetry = Telemetry { spans, log_filter: LogFilter(handle), exporter };

@@ -10,8 +10,6 @@ use opentelemetry_sdk::trace::{
 };
 use parking_lot::Mutex;
 
-use crate::config::TelemetryConfig;
-
 const DEFAULT_RATE: u32 = 20;
 
 /// Which new traces are recorded, and whether a caller's decision is followed.
@@ -55,26 +53,13 @@ impl SamplingError {
 }
 
 impl Sampling {
-    /// Reads `settings`. By default all traces are recorded if they are exported, so that each
-    /// can be found; otherwise a few are enough to look at.
-    pub fn new(settings: &TelemetryConfig) -> Result<Self, SamplingError> {
-        let is_exported =
-            !settings.otlp_endpoint.is_empty() || !settings.otlp_traces_endpoint.is_empty();
-        let sampler = match settings.sampler.as_str() {
-            "" if is_exported => "parentbased_always_on",
-            "" => "parentbased_ratelimited",
-            named => named,
-        };
-        Self::parse(sampler, &settings.sampler_arg)
-    }
-
     /// Returns whether nothing is recorded, whatever callers decide.
     pub fn is_off(self) -> bool {
         self.root == Root::AlwaysOff && !self.is_parent_based
     }
 
     /// Parses OpenTelemetry's names, and `ratelimited`.
-    fn parse(sampler: &str, argument: &str) -> Result<Self, SamplingError> {
+    pub fn parse(sampler: &str, argument: &str) -> Result<Self, SamplingError> {
         let (root, is_parent_based) = match sampler.strip_prefix("parentbased_") {
             Some(root) => (root, true),
             None => (sampler, false),

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::attempt::Attempt;
-use crate::kinds::KindError;
+use crate::kind_error::KindError;
 
 /// The context of an attempt. Cheap to clone.
 #[derive(Clone, Debug)]

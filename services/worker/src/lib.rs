@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 mod context;
 mod heartbeat;
+mod kind_error;
 pub mod kinds;
 mod leases;
 mod metrics;

@@ -8,7 +8,6 @@ use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use super::handle::{SpanHandle, sibling_context};
-use super::sink::RECORDER;
 use super::{SERVICE, new_span_id};
 
 /// Most spans have no more attributes.
@@ -115,13 +114,6 @@ impl CompletedSpan {
     pub fn with_error(mut self, error: impl Into<Value>) -> Self {
         self.data.status = Status::error("");
         self.with_attribute("error.type", error)
-    }
-
-    /// Passes the span to the local store and the exporter.
-    pub fn record(self) {
-        if let Some(recorder) = RECORDER.get() {
-            recorder.record(self);
-        }
     }
 
     /// Returns the service's name; empty if the span names none.

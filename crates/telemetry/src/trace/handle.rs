@@ -1,13 +1,25 @@
 //! References to recorded spans, as parents of others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use miniapp_types::trace::TraceContext;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceId};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::sink::RECORDER;
 use super::{propagation, request};
+
+/// Whether this process records spans at all.
+static IS_RECORDING: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn set_recording() {
+    IS_RECORDING.store(true, Ordering::Relaxed);
+}
+
+fn is_recording() -> bool {
+    IS_RECORDING.load(Ordering::Relaxed)
+}
 
 /// A recorded span, as the parent of others.
 #[derive(Clone, Debug)]
@@ -26,7 +38,7 @@ impl SpanHandle {
     /// Returns the span in `context`, or `None` if its trace is not recorded. That check is
     /// cheap.
     pub fn from_context(context: &TraceContext) -> Option<Self> {
-        if !propagation::is_sampled(context) || RECORDER.get().is_none() {
+        if !propagation::is_sampled(context) || !is_recording() {
             return None;
         }
         Some(Self { context: propagation::span_context(context)?, service: None })
@@ -38,7 +50,7 @@ impl SpanHandle {
             return None;
         }
         let span = Span::current();
-        if span.is_none() || RECORDER.get().is_none() {
+        if span.is_none() || !is_recording() {
             return None;
         }
         let context = span.context();
@@ -68,27 +80,6 @@ impl SpanHandle {
     pub fn set_as_parent_of(&self, span: &Span) {
         let parent = Context::new().with_remote_span_context(self.context.clone());
         super::set_parent_context(span, parent);
-    }
-
-    /// Keeps the trace incomplete in the local store until the guard is dropped.
-    pub fn pending_span(&self) -> PendingSpan {
-        let trace = self.trace_id();
-        if let Some(recorder) = RECORDER.get() {
-            recorder.begin(trace);
-        }
-        PendingSpan(trace)
-    }
-}
-
-/// Guard: an operation is in progress, and its span will follow.
-#[derive(Debug)]
-pub struct PendingSpan(TraceId);
-
-impl Drop for PendingSpan {
-    fn drop(&mut self) {
-        if let Some(recorder) = RECORDER.get() {
-            recorder.end(self.0);
-        }
     }
 }
 

@@ -22,14 +22,15 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub use clock::{SpanClock, now};
 pub use completed::CompletedSpan;
 pub use correlated::{Correlated, CorrelationIds, in_trace};
-pub use handle::{PendingSpan, SpanHandle};
+pub use handle::SpanHandle;
 pub use ids::{derived_span_id, new_span_id};
 pub use opentelemetry::trace::{SpanId, SpanKind};
 pub(crate) use propagation::span_context;
 pub use propagation::{BAGGAGE, extract, extract_from, inject};
 pub use propagation::{baggage_item, child_context, context_from_headers, push_hex};
 pub use request::RequestScope;
-pub(crate) use sink::{RECORDER, SpanRecorder, SpanSink};
+pub use sink::PendingSpan;
+pub(crate) use sink::{SpanRecorder, SpanSink, install};
 pub use store::{SpanStore, Trace};
 
 /// The attribute with the service that a span belongs to. It is exported as a part of the

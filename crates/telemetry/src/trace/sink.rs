@@ -11,9 +11,48 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
 use super::CompletedSpan;
+use super::handle::{self, SpanHandle};
 
-/// The recorder of this process. Set when telemetry starts and something is sampled.
-pub(crate) static RECORDER: OnceLock<SpanRecorder> = OnceLock::new();
+static RECORDER: OnceLock<SpanRecorder> = OnceLock::new();
+
+/// Makes `recorder` the one of this process, when telemetry starts and something is sampled.
+pub(crate) fn install(recorder: SpanRecorder) {
+    if RECORDER.set(recorder).is_ok() {
+        handle::set_recording();
+    }
+}
+
+impl CompletedSpan {
+    /// Passes the span to the local store and the exporter.
+    pub fn record(self) {
+        if let Some(recorder) = RECORDER.get() {
+            recorder.record(self);
+        }
+    }
+}
+
+impl SpanHandle {
+    /// Keeps the trace incomplete in the local store until the guard is dropped.
+    pub fn pending_span(&self) -> PendingSpan {
+        let trace = self.trace_id();
+        if let Some(recorder) = RECORDER.get() {
+            recorder.begin(trace);
+        }
+        PendingSpan(trace)
+    }
+}
+
+/// Guard: an operation is in progress, and its span will follow.
+#[derive(Debug)]
+pub struct PendingSpan(TraceId);
+
+impl Drop for PendingSpan {
+    fn drop(&mut self) {
+        if let Some(recorder) = RECORDER.get() {
+            recorder.end(self.0);
+        }
+    }
+}
 
 /// Receives completed spans. Called on the path of requests, so it must not block.
 pub(crate) trait SpanSink: Debug + Send + Sync {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -14,8 +14,6 @@ pub type Segments = Vec<String>;
 /// A module that is not compiled for tests only.
 #[derive(Debug, Default)]
 pub struct Module {
-    /// The file that contains it.
-    pub file: PathBuf,
     /// Names of its items, except modules and imports.
     pub items: Vec<String>,
     /// Imports by the name that they bind.
@@ -49,16 +47,16 @@ fn read_file(file: &Path, folder: &Path, path: &[String], modules: &mut Modules)
         fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let syntax =
         syn::parse_file(&code).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    read_items(&syntax.items, file, folder, path, modules);
+    read_items(&syntax.items, folder, path, modules);
 }
 
-fn read_items(items: &[Item], file: &Path, folder: &Path, path: &[String], modules: &mut Modules) {
-    let mut module = Module { file: file.to_owned(), ..Module::default() };
+fn read_items(items: &[Item], folder: &Path, path: &[String], modules: &mut Modules) {
+    let mut module = Module::default();
     for item in items {
         match item {
             Item::Mod(child) => {
                 if !is_test(&child.attrs) {
-                    read_module(child, file, folder, path, modules);
+                    read_module(child, folder, path, modules);
                 }
             }
             Item::Use(import) => {
@@ -77,18 +75,12 @@ fn read_items(items: &[Item], file: &Path, folder: &Path, path: &[String], modul
     modules.insert(path.to_vec(), module);
 }
 
-fn read_module(
-    child: &ItemMod,
-    file: &Path,
-    folder: &Path,
-    path: &[String],
-    modules: &mut Modules,
-) {
+fn read_module(child: &ItemMod, folder: &Path, path: &[String], modules: &mut Modules) {
     let name = child.ident.to_string();
     let path = [path, std::slice::from_ref(&name)].concat();
     let folder_of_child = folder.join(&name);
     if let Some((_, items)) = &child.content {
-        return read_items(items, file, &folder_of_child, &path, modules);
+        return read_items(items, &folder_of_child, &path, modules);
     }
     let candidates = [folder.join(format!("{name}.rs")), folder_of_child.join("mod.rs")];
     // A module with `#[path]` is generated or shared, and has no imports of this crate.

@@ -47,7 +47,6 @@ pub mod http;
 pub mod simulate;
 pub mod sleep;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,6 +56,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
 pub use crate::context::Context;
+pub use crate::kind_error::KindError;
 pub use miniapp_types::task::Kind as Description;
 
 /// A kind of task.
@@ -71,47 +71,6 @@ pub trait Kind: Send + Sync + 'static {
 
 /// The result of an attempt in JSON, or the error that ended it.
 pub type KindResult = Result<Box<RawValue>, KindError>;
-
-/// Why an attempt has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KindError {
-    /// Another attempt may succeed.
-    #[error("{code}: {message}")]
-    Retryable {
-        /// A stable `snake_case` name.
-        code: Cow<'static, str>,
-        /// A description for people.
-        message: String,
-    },
-    /// Another attempt would fail as well.
-    #[error("{code}: {message}")]
-    Permanent {
-        /// A stable `snake_case` name.
-        code: Cow<'static, str>,
-        /// A description for people.
-        message: String,
-    },
-    /// The attempt was stopped.
-    #[error("stopped")]
-    Stopped,
-}
-
-impl KindError {
-    /// Creates an error that another attempt may not have.
-    pub fn retryable(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::Retryable { code: code.into(), message: message.into() }
-    }
-
-    /// Creates an error that every attempt would have.
-    pub fn permanent(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self::Permanent { code: code.into(), message: message.into() }
-    }
-
-    /// Creates the permanent error for data that the kind does not accept.
-    pub fn invalid_data(message: impl Into<String>) -> Self {
-        Self::permanent("invalid_data", message)
-    }
-}
 
 /// Parses the data of a task. Fails with the code `invalid_data`.
 pub fn parse_data<T: DeserializeOwned>(data: &RawValue) -> Result<T, KindError> {
