@@ -30,7 +30,7 @@ use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 use crate::log::Style;
 use crate::otlp::Exporter;
 use crate::resource::Resources;
-use crate::trace::{self, SpanRecorder, SpanSink, SpanStore};
+use crate::trace::{SpanRecorder, SpanSink, SpanStore};
 use miniapp_config::Config;
 
 /// How long the process waits at its end for the last spans to be sent.
