@@ -1,4 +1,4 @@
-//! The listener for those who run the platform, on a port of its own.
+//! The admin listener: health, metrics, log filter and traces, on a separate port.
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -22,32 +22,32 @@ struct Process {
     shutdown: Shutdown,
 }
 
-/// Serves `/livez`, `/readyz`, `/metrics`, `/log-level` and `/traces/{id}`. Being asked to stop makes
-/// the process unready; the listener itself lives until all is to be dropped, or until
-/// its future is.
+/// Serves `/livez`, `/readyz`, `/metrics`, `/log-level` and `/traces/{id}`. Once shutdown begins,
+/// `/readyz` reports the process as unready. The listener itself runs until shutdown is aborted or
+/// the future is dropped.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
     shutdown: Shutdown,
 ) -> std::io::Result<()> {
-    let until = Shutdown::new();
+    // Probes and metrics are served while the program drains, hence a separate shutdown.
+    let server_shutdown = Shutdown::new();
     let options = ServerOptions { connections: 256, ..ServerOptions::default() };
     let router = router(health, shutdown.clone());
-    let serving = miniapp_http::serve(listener, router, options, until.clone());
+    let serving = miniapp_http::serve(listener, router, options, server_shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served,
-        () = shutdown.aborted() => until.abort(),
+        () = shutdown.aborted() => server_shutdown.abort(),
     }
     serving.await
 }
 
-/// What [`serve`] serves.
 pub fn router(health: Health, shutdown: Shutdown) -> Router {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(numbers))
+        .route("/metrics", get(encode_metrics))
         .route("/log-level", get(log_filter).put(set_log_filter))
         .route("/traces/{id}", get(trace))
         .with_state(Process { health, shutdown });
@@ -61,20 +61,20 @@ async fn ready(State(process): State<Process>) -> Response {
         report.status = Status::Stopping;
     }
     let status = match report.status {
-        // In part is better than not at all, and elsewhere it would be the same.
+        // A degraded process still serves requests, and other replicas are likely degraded too.
         Status::Ok | Status::Degraded => StatusCode::OK,
         Status::Failing | Status::Starting | Status::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, axum::Json(report)).into_response()
 }
 
-async fn numbers(headers: HeaderMap) -> Result<Response, Problem> {
+async fn encode_metrics(headers: HeaderMap) -> Result<Response, Problem> {
     let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
-    let written = metrics::encode(format).await.map_err(Problem::internal)?;
-    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], written).into_response())
+    let text = metrics::encode(format).await.map_err(Problem::internal)?;
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response())
 }
 
-/// What this process has kept of a trace, as OTLP writes it in JSON.
+/// Returns the spans of a trace that this process has kept, as OTLP/JSON.
 async fn trace(Path(id): Path<String>) -> Result<Response, Problem> {
     let unknown = || Problem::new(Code::NotFound).detail("nothing is kept here of such a trace");
     let id = TraceId::from_hex(&id).map_err(|_| unknown())?;
@@ -89,13 +89,13 @@ async fn log_filter() -> Result<String, Problem> {
 async fn set_log_filter(request: Request) -> Result<String, Problem> {
     let log = telemetry()?;
     let body = miniapp_http::read_body(request).await?;
-    let no_filter =
+    let invalid =
         Problem::new(Code::MalformedBody).detail("a filter is like info,miniapp_http=debug");
     let filter = std::str::from_utf8(&body).ok().filter(|filter| !filter.trim().is_empty());
     if filter.is_none_or(|filter| log.log_filter().set(filter).is_err()) {
-        return Err(no_filter);
+        return Err(invalid);
     }
-    tracing::info!(filter = log.log_filter().get(), "what is logged has been changed");
+    tracing::info!(filter = log.log_filter().get(), "changed the log filter");
     Ok(log.log_filter().get() + "\n")
 }
 

@@ -1,4 +1,4 @@
-//! How every program of the platform starts and ends.
+//! Starts and stops a program.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -20,30 +20,26 @@ use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::metrics;
 use miniapp_telemetry::{self as telemetry, Telemetry};
 
-/// Work that ignores a request to stop at once is left behind after this.
-const LEFT_BEHIND: Duration = Duration::from_secs(1);
-/// How long a thread waits for blocking work. What it allocated goes back to the system when
-/// it ends, and passwords take 19 MiB each.
-const IDLE_THREAD: Duration = Duration::from_secs(1);
-const FAILURE: u8 = 1;
-const USAGE: u8 = 2;
+/// How long work may take to stop after shutdown is aborted. Then the process exits without it.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long an idle blocking thread is kept. A thread that hashed a password holds up to 19 MiB
+/// until it ends.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
+const EXIT_FAILURE: u8 = 1;
+const EXIT_USAGE: u8 = 2;
 
-/// What a program has at hand when it begins.
+/// What `run` passes to the program.
 #[derive(Clone, Debug)]
 pub struct AppContext {
-    /// What is set.
     pub config: Arc<Config>,
-    /// When to stop.
     pub shutdown: Shutdown,
-    /// Where to add checks; `/readyz` asks them.
+    /// The checks that `/readyz` runs. The program adds its own.
     pub health: Health,
-    /// Where the admin listener came to be.
+    /// The address that the admin listener is bound to.
     pub admin: SocketAddr,
-    /// Logs and traces.
     pub telemetry: Telemetry,
 }
 
-/// The arguments of a service.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The configuration file; every setting can also be given as an environment
@@ -52,9 +48,9 @@ struct Arguments {
     config: Option<PathBuf>,
 }
 
-/// Runs a service from its arguments to its exit code: configuration, logs, traces,
-/// signals, the admin listener, then `serve`. A wrong value in a section that the program
-/// reads is a usage error.
+/// Runs a program from its arguments to its exit code: loads the configuration, starts telemetry,
+/// signal handling and the admin listener, then runs `serve`. An invalid value in a section that
+/// the program reads is a usage error.
 pub fn run<F>(program: Program, serve: impl FnOnce(AppContext) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
@@ -74,16 +70,16 @@ where
     });
     let config = match config {
         Ok(config) => config,
-        Err(error) => return refuse(&error, USAGE),
+        Err(error) => return exit_with(&error, EXIT_USAGE),
     };
     match run_with(program, config, serve) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&format_args!("{error:#}"), FAILURE),
+        Err(error) => exit_with(&format_args!("{error:#}"), EXIT_FAILURE),
     }
 }
 
-/// As [`run`], for a program that has read its arguments and configuration itself, and
-/// says itself what went wrong.
+/// Like [`run`], for a program that reads its arguments and configuration itself and reports its
+/// own errors.
 pub fn run_with<F>(
     program: Program,
     config: Config,
@@ -94,69 +90,73 @@ where
 {
     let admin: AdminConfig = config.section()?;
     let (runtime, telemetry) = prepare(program, &config)?;
-    let flushed = Flushed(telemetry);
+    let guard = FlushGuard(telemetry);
     let served = runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().context("can't listen to signals")?;
+        let shutdown = Shutdown::on_signals().context("can't listen for signals")?;
         let listen = admin.address(program.admin_port);
         let listener = self::listen(listen, "admin.listen").await?;
         let health = Health::starting();
-        let address = listener.local_addr().context("can't tell where the admin listener is")?;
+        let address =
+            listener.local_addr().context("can't read the address of the admin listener")?;
         let admin = tokio::spawn(admin::serve(listener, health.clone(), shutdown.clone()));
         let context = AppContext {
             config: Arc::new(config),
             shutdown: shutdown.clone(),
             health,
             admin: address,
-            telemetry: flushed.0.clone(),
+            telemetry: guard.0.clone(),
         };
         let served = tokio::select! {
             served = serve(context) => served,
-            () = left_behind(&shutdown) => Err(anyhow::anyhow!("stopped at once, as asked")),
+            () = abort_timeout(&shutdown) => {
+                Err(anyhow::anyhow!("stopped without waiting for running work"))
+            }
         };
         admin.abort();
         served
     });
-    runtime.shutdown_timeout(LEFT_BEHIND);
-    drop(flushed);
+    runtime.shutdown_timeout(ABORT_TIMEOUT);
+    drop(guard);
     served
 }
 
-/// Sends what hasn't been sent, however the program ends: by a panic, too.
-struct Flushed(Telemetry);
+/// Flushes telemetry when dropped, so also after a panic.
+struct FlushGuard(Telemetry);
 
-impl Drop for Flushed {
+impl Drop for FlushGuard {
     fn drop(&mut self) {
         self.0.flush();
     }
 }
 
-/// Listens where a service is to be found; `key` is the setting that says so.
+/// Listens on `address`. `key` is the setting of the address, for the error message.
 pub async fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     let variable = variable_of(key);
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("can't listen on {address} ({key}, {variable})"))
 }
 
-async fn left_behind(shutdown: &Shutdown) {
+async fn abort_timeout(shutdown: &Shutdown) {
     shutdown.aborted().await;
-    tokio::time::sleep(LEFT_BEHIND).await;
+    tokio::time::sleep(ABORT_TIMEOUT).await;
 }
 
 fn prepare(program: Program, config: &Config) -> anyhow::Result<(Runtime, Telemetry)> {
     let telemetry = telemetry::init(program.info(), config)?;
     metrics::register_build_info(program.info());
-    // Whoever came first has chosen; there is only this one in the program.
+    // Fails if a provider is installed already. The workspace uses only this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_keep_alive(IDLE_THREAD)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .build()
         .context("can't start the runtime")?;
     Ok((runtime, telemetry))
 }
 
-/// The soft limit is there for programs that use `select`; each connection needs one.
+/// Raises the soft limit of open files to the hard limit: each connection needs a descriptor. The
+/// soft limit exists only for programs that use `select`.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -168,8 +168,8 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn refuse(error: &dyn Display, code: u8) -> ExitCode {
-    // Sources may bring their own lines; people and scripts read one.
+fn exit_with(error: &dyn Display, code: u8) -> ExitCode {
+    // Sources may contain line breaks; the message is one line.
     let text = error.to_string();
     let text: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     eprintln!("error: {}", text.join(" "));

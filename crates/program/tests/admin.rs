@@ -1,4 +1,4 @@
-//! The listener for those who run the platform.
+//! The admin listener.
 
 #[path = "../../http/tests/integration/support.rs"]
 #[expect(dead_code, reason = "this test uses a part of it")]
@@ -14,14 +14,14 @@ use support::{get, send, within};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn ready_means_that_everything_answers() {
-    let works = Arc::new(AtomicBool::new(false));
+async fn readyz_reports_failing_checks_and_shutdown() {
+    let is_available = Arc::new(AtomicBool::new(false));
     let health = Health::new();
     health.add("database", {
-        let works = works.clone();
+        let is_available = is_available.clone();
         move || {
-            let works = works.load(Ordering::SeqCst);
-            async move { if works { Ok(()) } else { anyhow::bail!("password=s3cr3t") } }
+            let is_available = is_available.load(Ordering::SeqCst);
+            async move { if is_available { Ok(()) } else { anyhow::bail!("password=s3cr3t") } }
         }
     });
     let answer =
@@ -29,7 +29,7 @@ async fn ready_means_that_everything_answers() {
     assert_eq!(answer.status, 503);
     let expected = r#"{"status":"failing","checks":[{"name":"database","status":"failing"}]}"#;
     assert_eq!(String::from_utf8_lossy(&answer.body), expected);
-    works.store(true, Ordering::SeqCst);
+    is_available.store(true, Ordering::SeqCst);
     let health = Health::new();
     health.add("database", || async { Ok(()) });
     let shutdown = Shutdown::new();
@@ -42,7 +42,7 @@ async fn ready_means_that_everything_answers() {
 }
 
 #[tokio::test]
-async fn ready_in_part_is_ready_and_says_so() {
+async fn readyz_accepts_degraded_checks_without_details() {
     let health = Health::new();
     health.add("database", || async { Ok(Condition::Degraded("password=s3cr3t".to_owned())) });
     let answer =
@@ -53,7 +53,7 @@ async fn ready_in_part_is_ready_and_says_so() {
 }
 
 #[tokio::test]
-async fn numbers_are_for_prometheus() {
+async fn metrics_use_prometheus_text_and_known_routes() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
     send(&router, get("/livez")).await;
     let answer = send(&router, get("/metrics")).await;
@@ -69,26 +69,26 @@ async fn numbers_are_for_prometheus() {
 }
 
 #[tokio::test]
-async fn who_reads_open_metrics_gets_them() {
+async fn metrics_use_open_metrics_if_accepted() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
-    let mut asked = get("/metrics");
+    let mut request = get("/metrics");
     let accept = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    asked.headers_mut().insert("accept", HeaderValue::from_static(accept));
-    let answer = send(&router, asked).await;
+    request.headers_mut().insert("accept", HeaderValue::from_static(accept));
+    let answer = send(&router, request).await;
     assert_eq!((answer.header("content-type"), answer.header("vary")), (accept, "accept"));
     assert!(answer.body.ends_with(b"# EOF\n"));
 }
 
 #[tokio::test]
-async fn the_listener_lives_until_all_is_dropped() {
+async fn listener_runs_until_shutdown_is_aborted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let shutdown = Shutdown::new();
     let served =
         tokio::spawn(miniapp_program::admin::serve(listener, Health::new(), shutdown.clone()));
     shutdown.begin();
-    within(tokio::net::TcpStream::connect(address)).await.expect("still there");
+    within(tokio::net::TcpStream::connect(address)).await.expect("still listening");
     assert!(!served.is_finished());
     shutdown.abort();
-    within(served).await.expect("no panic").expect("no fault");
+    within(served).await.expect("no panic").expect("no error");
 }

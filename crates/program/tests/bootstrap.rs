@@ -1,5 +1,5 @@
-//! A program from its arguments to its exit code, with real signals. The test starts itself as
-//! the program, so it has its own `main`.
+//! A program from its arguments to its exit code, with real signals. The test binary starts itself
+//! as the program, so it has its own `main`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -10,7 +10,7 @@ use miniapp_config::{Section, check};
 use miniapp_program::Program;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A program as release builds make it.
+/// With a revision, as in release builds.
 const PROGRAM: Program = Program {
     name: "example",
     about: "An example",
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok("stubborn") => miniapp_program::run(PROGRAM, |context| async move {
             println!("ready");
             context.shutdown.begun().await;
-            println!("asked");
+            println!("stopping");
             std::future::pending().await
         }),
         Ok("failing") => {
@@ -90,7 +90,7 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("sent");
 }
 
-/// The exit code and what was said on stderr.
+/// Runs a command that fails, and returns its exit code and stderr.
 fn failed(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().expect("run");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
@@ -103,12 +103,7 @@ fn help_and_version_are_printed(home: &Path) {
     let output = service("plain", home).arg("--version").output().expect("run");
     assert_eq!(
         output.stdout,
-        format!(
-            "example {} ({REVISION})
-",
-            env!("CARGO_PKG_VERSION")
-        )
-        .as_bytes()
+        format!("example {} ({REVISION})\n", env!("CARGO_PKG_VERSION")).as_bytes()
     );
     let mut command = service("plain", home);
     command.arg("--nonsense");
@@ -126,7 +121,7 @@ fn signal_stops_program(home: &Path) {
         assert!(child.wait().expect("ended").success());
         let mut log = String::new();
         child.stderr.take().expect("piped").read_to_string(&mut log).expect("text");
-        assert!(log.lines().all(|line| line.starts_with('{')), "JSON, no terminal: {log}");
+        assert!(log.lines().all(|line| line.starts_with('{')), "not JSON: {log}");
         assert!(log.contains("\"message\":\"stopping"), "{log}");
     }
 }
@@ -136,27 +131,27 @@ fn second_signal_exits_at_once(home: &Path) {
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     assert_eq!(lines.next().expect("a line").expect("text"), "ready");
     signal(&child, Signal::TERM);
-    assert_eq!(lines.next().expect("a line").expect("text"), "asked");
+    assert_eq!(lines.next().expect("a line").expect("text"), "stopping");
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().expect("ended").code(), Some(1));
 }
 
 fn failure_is_one_line(home: &Path) {
-    let (code, said) = failed(service("failing", home));
-    assert_eq!((code, said.as_str()), (Some(1), "error: the disk is full\n"));
+    let (code, stderr) = failed(service("failing", home));
+    assert_eq!((code, stderr.as_str()), (Some(1), "error: the disk is full\n"));
 }
 
 fn invalid_setting_is_one_line(home: &Path) {
     let mut command = service("plain", home);
     command.env("MINIAPP__API__LISEN", "x");
-    let (code, said) = failed(command);
-    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
-    assert!(said.contains("did you mean MINIAPP__API__LISTEN?"), "{said}");
+    let (code, stderr) = failed(command);
+    assert_eq!((code, stderr.lines().count()), (Some(2), 1), "{stderr}");
+    assert!(stderr.contains("did you mean MINIAPP__API__LISTEN?"), "{stderr}");
     let mut command = service("plain", home);
     command.env("OTEL_TRACES_SAMPLER", "sometimes");
-    let (code, said) = failed(command);
-    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
-    assert!(said.contains("OTEL_TRACES_SAMPLER") && said.contains("always_on"), "{said}");
+    let (code, stderr) = failed(command);
+    assert_eq!((code, stderr.lines().count()), (Some(2), 1), "{stderr}");
+    assert!(stderr.contains("OTEL_TRACES_SAMPLER") && stderr.contains("always_on"), "{stderr}");
 }
 
 fn used_port_is_one_line(home: &Path) {
@@ -164,7 +159,7 @@ fn used_port_is_one_line(home: &Path) {
     let address = taken.local_addr().expect("an address").to_string();
     let mut command = service("plain", home);
     command.env("MINIAPP__ADMIN__LISTEN", &address);
-    let (code, said) = failed(command);
-    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
-    assert!(said.contains(&address) && said.contains("MINIAPP__ADMIN__LISTEN"), "{said}");
+    let (code, stderr) = failed(command);
+    assert_eq!((code, stderr.lines().count()), (Some(1), 1), "{stderr}");
+    assert!(stderr.contains(&address) && stderr.contains("MINIAPP__ADMIN__LISTEN"), "{stderr}");
 }

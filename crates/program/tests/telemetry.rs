@@ -1,4 +1,4 @@
-//! Telemetry as a process has it: one test, because a process has one.
+//! Telemetry of a process. There is one test because a process has one telemetry.
 
 #[path = "../../http/tests/integration/support.rs"]
 #[expect(dead_code, reason = "this test uses a part of it")]
@@ -40,18 +40,18 @@ async fn handler() -> String {
 }
 
 #[tokio::test]
-async fn a_request_leaves_a_trace() {
+async fn spans_of_requests_and_messages_are_recorded() {
     let directory = tempfile::tempdir().expect("a directory");
     let config = Config::defaults_in(directory.path()).expect("valid").with("log.level", "warn");
-    let telemetry = miniapp_telemetry::init(INFO, &config).expect("the first");
-    miniapp_telemetry::init(INFO, &config).expect("the same again");
+    let telemetry = miniapp_telemetry::init(INFO, &config).expect("first call");
+    miniapp_telemetry::init(INFO, &config).expect("second call");
 
     let router = Router::new()
         .route("/things/{id}", on_get(handler))
         .route("/panic", on_get(async || -> () { panic!("on purpose") }));
     let router = finish(router, &RouterOptions::default());
 
-    // A new trace, recorded.
+    // A new trace is recorded.
     let answer = send(&router, get("/things/7?secret=1")).await;
     let parent = String::from_utf8(answer.body.clone()).expect("text");
     assert_eq!(&parent[3..35], answer.header("x-trace-id"));
@@ -64,14 +64,14 @@ async fn a_request_leaves_a_trace() {
     assert_eq!((submit.parent_id(), wait.parent_id()), (request.id(), submit.id()));
     assert_eq!(request.kind(), &SpanKind::Server);
     assert_eq!(wait.end(), wait.start() + Duration::from_millis(7));
-    let said = |key: &str| request.attribute(key).unwrap_or_default();
-    assert_eq!(said("http.request.method"), "GET");
-    assert_eq!(said("http.route"), "/things/{id}");
-    assert_eq!(said("url.path"), "/things/7");
-    assert_eq!(said("http.response.status_code"), "200");
+    let attribute = |key: &str| request.attribute(key).unwrap_or_default();
+    assert_eq!(attribute("http.request.method"), "GET");
+    assert_eq!(attribute("http.route"), "/things/{id}");
+    assert_eq!(attribute("url.path"), "/things/7");
+    assert_eq!(attribute("http.response.status_code"), "200");
     assert!(!format!("{kept:?}").contains("secret"));
 
-    // The caller's trace, recorded because the caller records it.
+    // The caller's trace is recorded because the caller samples it.
     let request = Request::get("/panic").header("traceparent", PARENT);
     let request = request.body(axum::body::Body::empty()).expect("a request");
     let answer = send(&router, request).await;
@@ -82,7 +82,7 @@ async fn a_request_leaves_a_trace() {
     assert!(kept.spans[0].has_failed());
     assert_eq!(kept.spans[0].parent_id().to_string(), &PARENT[36..52]);
 
-    // The caller's trace, not recorded: known by its id all the same.
+    // The caller's trace is not recorded, but responses have its id.
     let unsampled = PARENT.replace("-01", "-00").replace("4bf9", "aaaa");
     let mut request = get("/things/7");
     let value = HeaderValue::from_str(&unsampled).expect("a value");
@@ -93,11 +93,11 @@ async fn a_request_leaves_a_trace() {
     let id = TraceId::from_hex(&unsampled[3..35]).expect("an id");
     assert!(spans.get(id).is_none());
 
-    a_message_goes_on_with_its_trace(&telemetry).await;
-    what_is_logged_can_be_changed().await;
+    message_continues_its_trace(&telemetry).await;
+    log_filter_can_be_changed().await;
 }
 
-async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemetry) {
+async fn message_continues_its_trace(telemetry: &miniapp_telemetry::Telemetry) {
     let sent = TraceContext {
         traceparent: Some(PARENT.replace("4bf9", "bbbb").into()),
         tracestate: Some("a=1".into()),
@@ -120,7 +120,7 @@ async fn a_message_goes_on_with_its_trace(telemetry: &miniapp_telemetry::Telemet
     assert_eq!(trace::current_trace_id(), None);
 }
 
-async fn what_is_logged_can_be_changed() {
+async fn log_filter_can_be_changed() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
     assert_eq!(send(&router, get("/log-level")).await.body, b"warn\n");
     let put = |filter: &'static str| {

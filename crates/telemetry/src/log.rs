@@ -101,7 +101,7 @@ impl FormatFields<'_> for NoFields {
     }
 }
 
-/// Remembers the subscriber that the layer is a part of.
+/// Stores a reference to the subscriber that the layer belongs to.
 struct DispatchLayer(Arc<OnceLock<WeakDispatch>>);
 
 impl<S: Subscriber> Layer<S> for DispatchLayer {

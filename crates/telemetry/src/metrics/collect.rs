@@ -1,31 +1,30 @@
-//! Numbers that somebody has to be asked for, such as a store.
+//! Gauges whose values have to be fetched, such as those of a database.
 
 use std::fmt::{self, Debug};
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-/// How long an answer is good for, however many read the metrics.
-const FRESH: Duration = Duration::from_secs(5);
-/// Who takes longer isn't waited for: the other numbers are of use too.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Values are fetched again only after this time, however many clients read the metrics.
+const MAX_AGE: Duration = Duration::from_secs(5);
+/// A slow collector must not delay the other metrics for longer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-type Answer = Pin<Box<dyn Future<Output = ()> + Send>>;
+static COLLECTORS: Mutex<Vec<Weak<Collector>>> = Mutex::new(Vec::new());
 
-static ASKED: Mutex<Vec<Weak<Question>>> = Mutex::new(Vec::new());
-
-struct Question {
-    ask: Box<dyn Fn() -> Answer + Send + Sync>,
-    /// Held while asking, so that whoever comes meanwhile gets the same answer.
-    asked_at: tokio::sync::Mutex<Option<Instant>>,
+struct Collector {
+    collect: Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Locked while collecting, so that concurrent readers share the result.
+    collected_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// As long as this lives, its numbers are asked for.
-pub struct CollectorGuard(#[expect(dead_code, reason = "its end is what counts")] Arc<Question>);
+/// Guard: the collector runs until this is dropped.
+pub struct CollectorGuard(
+    #[expect(dead_code, reason = "keeps the collector alive")] Arc<Collector>,
+);
 
 impl Debug for CollectorGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,37 +32,37 @@ impl Debug for CollectorGuard {
     }
 }
 
-/// Has `ask` set some gauges whenever the metrics are read, every few seconds at most. Where
-/// there is no answer it has to take them away: old numbers would pass for new ones.
+/// Registers a function that sets gauges when the metrics are read, at most every few seconds.
+/// If it cannot fetch a value, it must remove the gauge, so that no stale value is reported.
 pub fn register_collector<F>(collect: impl Fn() -> F + Send + Sync + 'static) -> CollectorGuard
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let ask = Box::new(move || -> Answer { Box::pin(collect()) });
-    let question = Arc::new(Question { ask, asked_at: tokio::sync::Mutex::default() });
-    ASKED.lock().push(Arc::downgrade(&question));
-    CollectorGuard(question)
+    let collect = Box::new(move || -> BoxFuture<'static, ()> { Box::pin(collect()) });
+    let collector = Arc::new(Collector { collect, collected_at: tokio::sync::Mutex::default() });
+    COLLECTORS.lock().push(Arc::downgrade(&collector));
+    CollectorGuard(collector)
 }
 
-/// Asks for everything that is too old.
+/// Runs all collectors whose values are too old.
 pub(super) async fn refresh() {
-    let questions: Vec<Arc<Question>> = {
-        let mut asked = ASKED.lock();
-        asked.retain(|question| question.strong_count() > 0);
-        asked.iter().filter_map(Weak::upgrade).collect()
+    let collectors: Vec<Arc<Collector>> = {
+        let mut collectors = COLLECTORS.lock();
+        collectors.retain(|collector| collector.strong_count() > 0);
+        collectors.iter().filter_map(Weak::upgrade).collect()
     };
-    join_all(questions.iter().map(|question| question.refresh())).await;
+    join_all(collectors.iter().map(|collector| collector.refresh())).await;
 }
 
-impl Question {
+impl Collector {
     async fn refresh(&self) {
-        let mut asked_at = self.asked_at.lock().await;
-        if asked_at.is_some_and(|at| at.elapsed() < FRESH) {
+        let mut collected_at = self.collected_at.lock().await;
+        if collected_at.is_some_and(|at| at.elapsed() < MAX_AGE) {
             return;
         }
-        if timeout(PATIENCE, (self.ask)()).await.is_err() {
-            tracing::debug!("some numbers could not be had in time");
+        if timeout(TIMEOUT, (self.collect)()).await.is_err() {
+            tracing::debug!("timed out while collecting metrics");
         }
-        *asked_at = Some(Instant::now());
+        *collected_at = Some(Instant::now());
     }
 }

@@ -1,4 +1,4 @@
-//! Examples of what was measured, by their traces.
+//! Exemplars: references from measured values to traces.
 
 use std::fmt::{self, Write as _};
 
@@ -10,8 +10,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::trace;
 
-/// The span that something was measured in. There are exemplars of recorded traces alone:
-/// others can't be looked up.
+/// The span in which a value was measured. Only recorded spans become exemplars, since others
+/// cannot be looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exemplar {
     pub(super) trace: TraceId,
@@ -19,13 +19,13 @@ pub struct Exemplar {
 }
 
 impl Exemplar {
-    /// The span that `context` names, if it is recorded.
+    /// Returns the exemplar for the span in `context`, if it is recorded.
     pub fn from_span_context(context: &SpanContext) -> Option<Self> {
         let is_recorded = context.is_valid() && context.is_sampled();
         is_recorded.then(|| Self { trace: context.trace_id(), span: context.span_id() })
     }
 
-    /// `span`, if it is recorded.
+    /// Returns the exemplar for `span`, if it is recorded.
     pub fn from_span(span: &Span) -> Option<Self> {
         if span.is_none() {
             return None;
@@ -33,7 +33,7 @@ impl Exemplar {
         Self::from_span_context(span.context().span().span_context())
     }
 
-    /// The span that is named in a message or a row, if it is recorded.
+    /// Returns the exemplar for the span in the context of a message or row, if it is recorded.
     pub fn from_trace_context(context: &TraceContext) -> Option<Self> {
         if !trace::is_sampled(context) {
             return None;

@@ -1,4 +1,4 @@
-//! How long things take.
+//! Histograms of durations.
 
 use std::fmt::{self, Debug};
 use std::time::{Duration, SystemTime};
@@ -9,21 +9,21 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use super::{Exemplar, Labels};
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 
-/// Bounds for what a request waits for: from a tenth of a millisecond, where embedded
-/// engines answer, to ten seconds.
+/// Bucket bounds for requests and their operations: from 0.1 milliseconds, which embedded
+/// engines need, to ten seconds.
 pub const SHORT_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0,
 ];
-/// Bounds for the work of tasks: from a millisecond to an hour.
+/// Bucket bounds for tasks: from a millisecond to an hour.
 pub const LONG_BUCKETS: &[f64] =
     &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// Spans of time that are counted by their length.
+/// A histogram of durations in seconds.
 #[derive(Clone, Debug)]
 pub struct Histogram(pub(super) HistogramWithExemplars<Exemplar>);
 
-/// A [`Histogram`] for each set of labels.
+/// A family of [`Histogram`]s, one per set of labels.
 #[derive(Clone)]
 pub struct Histograms<L>(pub(super) Family<L, HistogramWithExemplars<Exemplar>, Bounds>);
 
@@ -41,9 +41,8 @@ impl Histogram {
         Self(Bounds(bounds).new_metric())
     }
 
-    /// Counts something that took so long.
-    pub fn observe(&self, took: Duration, exemplar: Option<Exemplar>) {
-        observe(&self.0, took, exemplar);
+    pub fn observe(&self, duration: Duration, exemplar: Option<Exemplar>) {
+        observe(&self.0, duration, exemplar);
     }
 }
 
@@ -52,12 +51,11 @@ impl<L: Labels> Histograms<L> {
         Self(Family::new_with_constructor(Bounds(bounds)))
     }
 
-    /// Counts something that took so long.
-    pub fn observe(&self, labels: &L, took: Duration, exemplar: Option<Exemplar>) {
-        observe(&self.0.get_or_create(labels), took, exemplar);
+    pub fn observe(&self, labels: &L, duration: Duration, exemplar: Option<Exemplar>) {
+        observe(&self.0.get_or_create(labels), duration, exemplar);
     }
 
-    /// The histogram of `labels`, for those who know early what they will measure.
+    /// Returns the histogram of `labels`. Observing with it needs no further lookup.
     pub fn with(&self, labels: &L) -> Histogram {
         Histogram(self.0.get_or_create_owned(labels))
     }
@@ -71,9 +69,9 @@ impl<L: Debug> Debug for Histograms<L> {
 
 fn observe(
     histogram: &HistogramWithExemplars<Exemplar>,
-    took: Duration,
+    duration: Duration,
     exemplar: Option<Exemplar>,
 ) {
     let at = exemplar.is_some().then(|| SystemTime::from(SystemClock.now()));
-    histogram.observe(took.as_secs_f64(), exemplar, at);
+    histogram.observe(duration.as_secs_f64(), exemplar, at);
 }

@@ -1,13 +1,12 @@
-//! Numbers about this process, in one registry that everyone adds to.
+//! Metrics of this process, in one registry.
 //!
-//! Each crate defines its metrics once, in a module of its own, by the functions here.
-//! The admin listener shows all of them on `/metrics`. Names are
-//! Prometheus' and, where OpenTelemetry has a convention, its own in Prometheus' spelling;
-//! what is ours alone begins with `miniapp_`.
+//! Each crate defines its own metrics with the functions here. The admin listener serves all of
+//! them at `/metrics`. Names follow OpenTelemetry's semantic conventions in Prometheus' spelling;
+//! names of metrics that only this platform has start with `miniapp_`.
 //!
-//! Every label has few values, known when the code is written or the process starts: no
-//! ids, no addresses, nothing that clients make up. What a single case looks like is told
-//! by its trace, to which the [`Exemplar`]s of a histogram lead.
+//! Every label has few values, which are known when the code is written or the process starts:
+//! no ids, no addresses, no input of clients. Single cases are found in traces, which the
+//! [`Exemplar`]s of histograms refer to.
 
 mod collect;
 mod exemplar;
@@ -33,7 +32,6 @@ pub use prometheus_client::metrics::gauge::Gauge;
 
 use crate::ProgramInfo;
 
-/// A number that isn't whole.
 pub type FloatGauge = Gauge<f64, std::sync::atomic::AtomicU64>;
 
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
@@ -42,25 +40,25 @@ static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| {
     RwLock::new(registry)
 });
 
-/// What tells the metrics of a family apart: a struct that derives [`EncodeLabelSet`].
+/// The labels of a metric family: a struct that derives [`EncodeLabelSet`].
 pub trait Labels: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 
 impl<L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static> Labels for L {}
 
-/// How `/metrics` can be written.
+/// A text format of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus' text of old, which everybody reads.
+    /// The classic text format, which every client reads.
     Prometheus,
-    /// The text of OpenMetrics, which has exemplars.
+    /// The OpenMetrics text format, which has exemplars.
     OpenMetrics,
 }
 
 impl Format {
-    /// What a reader understands best by its `Accept` header.
+    /// Selects the format for an `Accept` header.
     pub fn accepted(accept: Option<&str>) -> Self {
         let mut types = accept.unwrap_or_default().split(',').map(str::trim);
-        // Who names it at all prefers it, in every client that there is.
+        // Weights are ignored: clients that list OpenMetrics prefer it.
         if types.any(|one| one.starts_with("application/openmetrics-text")) {
             Self::OpenMetrics
         } else {
@@ -68,7 +66,6 @@ impl Format {
         }
     }
 
-    /// The content type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => prometheus_text::CONTENT_TYPE,
@@ -77,87 +74,82 @@ impl Format {
     }
 }
 
-/// All numbers as text. What has to be asked for is asked first.
+/// Runs the collectors, then encodes all metrics.
 pub async fn encode(format: Format) -> Result<String, fmt::Error> {
     collect::refresh().await;
     encode_cached(format)
 }
 
-/// All numbers as text, those that have to be asked for as they were when somebody last asked.
+/// Encodes all metrics, with the values that collectors set last.
 pub fn encode_cached(format: Format) -> Result<String, fmt::Error> {
-    let mut written = String::with_capacity(64 * 1024);
+    let mut output = String::with_capacity(64 * 1024);
     let registry = REGISTRY.read();
     match format {
-        Format::Prometheus => prometheus_text::encode(&mut written, &registry)?,
-        Format::OpenMetrics => text::encode(&mut written, &registry)?,
+        Format::Prometheus => prometheus_text::encode(&mut output, &registry)?,
+        Format::OpenMetrics => text::encode(&mut output, &registry)?,
     }
-    Ok(written)
+    Ok(output)
 }
 
-/// Says which program this is. To be called once.
+/// Registers `miniapp_build_info`. Must be called at most once.
 pub fn register_build_info(program: ProgramInfo) {
     let info = [
         ("service", program.service),
         ("version", program.version),
         ("revision", program.revision.unwrap_or_default()),
     ];
-    register("miniapp_build", "Which program this is", Info::new(info));
+    register("miniapp_build", "Service, version and revision of this program", Info::new(info));
 }
 
-/// A number that only grows. `name` is without the `_total` that is shown behind it, `help`
-/// without a full stop.
+/// Registers a counter. `name` excludes the suffix `_total`, `help` the full stop.
 pub fn counter(name: &str, help: &str) -> Counter {
-    shared(name, help, Counter::default())
+    registered(name, help, Counter::default())
 }
 
-/// Numbers that only grow, one for each set of labels. Those of `known` are there from the
-/// start: where a number appears with its first count, nobody sees it grow.
+/// Registers a family of counters. Those with `known` labels start at 0: Prometheus sees no
+/// increase if a counter first appears with the value 1.
 pub fn counters<L: Labels>(
     name: &str,
     help: &str,
     known: impl IntoIterator<Item = L>,
 ) -> Family<L, Counter> {
-    let counters = shared(name, help, Family::default());
+    let counters = registered(name, help, Family::default());
     for labels in known {
         drop(counters.get_or_create(&labels));
     }
     counters
 }
 
-/// A number that comes and goes.
 pub fn gauge(name: &str, help: &str) -> Gauge {
-    shared(name, help, Gauge::default())
+    registered(name, help, Gauge::default())
 }
 
-/// Numbers that come and go, one for each set of labels.
 pub fn gauges<L: Labels>(name: &str, help: &str) -> Family<L, Gauge> {
-    shared(name, help, Family::default())
+    registered(name, help, Family::default())
 }
 
-/// Spans of time that come and go, one for each set of labels. `name` is without the
-/// `_seconds` that is shown behind it.
+/// Registers a family of gauges in seconds. `name` excludes the suffix `_seconds`.
 pub fn duration_gauges<L: Labels>(name: &str, help: &str) -> Family<L, FloatGauge> {
-    let ages = Family::default();
-    REGISTRY.write().register_with_unit(name, help, Unit::Seconds, ages.clone());
-    ages
+    let gauges = Family::default();
+    REGISTRY.write().register_with_unit(name, help, Unit::Seconds, gauges.clone());
+    gauges
 }
 
-/// How long something takes, by its labels. `name` is without the `_seconds` that is shown
-/// behind it.
+/// Registers a family of histograms in seconds. `name` excludes the suffix `_seconds`.
 pub fn histograms<L: Labels>(name: &str, help: &str, bounds: &'static [f64]) -> Histograms<L> {
     let histograms = Histograms::new(bounds);
     REGISTRY.write().register_with_unit(name, help, Unit::Seconds, histograms.0.clone());
     histograms
 }
 
-/// How long something takes. `name` is without the `_seconds` that is shown behind it.
+/// Registers a histogram in seconds. `name` excludes the suffix `_seconds`.
 pub fn histogram(name: &str, help: &str, bounds: &'static [f64]) -> Histogram {
     let histogram = Histogram::new(bounds);
     REGISTRY.write().register_with_unit(name, help, Unit::Seconds, histogram.0.clone());
     histogram
 }
 
-fn shared<M: Metric + Clone>(name: &str, help: &str, metric: M) -> M {
+fn registered<M: Metric + Clone>(name: &str, help: &str, metric: M) -> M {
     register(name, help, metric.clone());
     metric
 }

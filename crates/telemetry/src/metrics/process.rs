@@ -1,4 +1,4 @@
-//! What the system and the runtime know about this process.
+//! Metrics of this process from the operating system and the runtime.
 
 use std::fmt;
 use std::fs;
@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 
-/// Asked whenever somebody looks.
+/// Reads its values each time the metrics are encoded.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     started_at: f64,
 }
 
@@ -34,22 +34,26 @@ impl Collector for Process {
             Some(value) => add(name, help, &ConstGauge::new(value)),
             None => Ok(()),
         };
-        gauge("process_start_time_seconds", "When it started, since 1970.", Some(self.started_at))?;
-        gauge("process_resident_memory_bytes", "Memory in use.", resident_memory())?;
+        gauge(
+            "process_start_time_seconds",
+            "Start time, in seconds since 1970.",
+            Some(self.started_at),
+        )?;
+        gauge("process_resident_memory_bytes", "Resident memory.", resident_memory())?;
         gauge("process_open_fds", "Open file descriptors.", open_descriptors())?;
-        gauge("process_max_fds", "How many of them there may be.", most_descriptors())?;
+        gauge("process_max_fds", "Limit of open file descriptors.", max_descriptors())?;
         if let Ok(runtime) = Handle::try_current() {
             let runtime = runtime.metrics();
             let count = |count: usize| Some(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-            gauge("tokio_workers", "Threads that run the code.", count(runtime.num_workers()))?;
-            gauge("tokio_tasks", "Futures under way.", count(runtime.num_alive_tasks()))?;
+            gauge("tokio_workers", "Worker threads of the runtime.", count(runtime.num_workers()))?;
+            gauge("tokio_tasks", "Tasks alive in the runtime.", count(runtime.num_alive_tasks()))?;
             let waiting = count(runtime.global_queue_depth());
-            gauge("tokio_global_queue_tasks", "Futures that wait for a thread.", waiting)?;
+            gauge("tokio_global_queue_tasks", "Tasks in the runtime's global queue.", waiting)?;
         }
         match processor_time() {
             Some(seconds) => {
                 let spent = ConstCounter::new(seconds);
-                add("process_cpu_seconds", "Processor time taken.", &spent)
+                add("process_cpu_seconds", "Processor time used.", &spent)
             }
             None => Ok(()),
         }
@@ -65,21 +69,21 @@ fn resident_memory() -> Option<f64> {
 
 fn open_descriptors() -> Option<f64> {
     let count = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The one that counts them is open too.
+    // Reading the folder opens one descriptor.
     Some(f64::from(u32::try_from(count).ok()?.saturating_sub(1)))
 }
 
-fn most_descriptors() -> Option<f64> {
-    let most = getrlimit(Resource::Nofile).current?;
-    Some(f64::from(u32::try_from(most).unwrap_or(u32::MAX)))
+fn max_descriptors() -> Option<f64> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    Some(f64::from(u32::try_from(limit).unwrap_or(u32::MAX)))
 }
 
-/// Seconds that the process has spent on processors, in its own code and the kernel's.
+/// Returns the processor time of the process in seconds, in user and kernel mode.
 fn processor_time() -> Option<f64> {
-    /// What Linux shows times in, whatever its own clock does.
+    /// The unit of times in `/proc` on Linux, whatever the kernel's tick rate.
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field, the program's name, may hold spaces; it ends with the last bracket.
+    // The second field, the name in parentheses, may contain spaces.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)

@@ -15,7 +15,7 @@ fn span(flags: TraceFlags) -> SpanContext {
 }
 
 #[tokio::test]
-async fn both_formats_say_the_same_and_one_has_exemplars() {
+async fn formats_agree_and_open_metrics_has_exemplars() {
     let times = histograms("metrics_test_duration", "How long tests take", &[0.1, 1.0]);
     let red = Color { color: "red" };
     times.observe(
@@ -52,14 +52,14 @@ async fn both_formats_say_the_same_and_one_has_exemplars() {
     );
     assert!(open.contains(&with_exemplar), "{open}");
     assert_eq!(open.matches("metrics_test_duration_seconds_bucket").count(), 3);
-    let ours = open.lines().filter(|line| line.starts_with("metrics_test_"));
-    let examples = ours.filter(|line| line.contains("trace_id")).count();
-    assert_eq!(examples, 1, "what isn't recorded is no example");
+    let lines = open.lines().filter(|line| line.starts_with("metrics_test_"));
+    let exemplars = lines.filter(|line| line.contains("trace_id")).count();
+    assert_eq!(exemplars, 1, "only recorded spans are exemplars");
     assert!(open.ends_with("# EOF\n"));
 }
 
 #[tokio::test]
-async fn the_process_is_described() {
+async fn process_metrics_are_encoded() {
     let written = encode(Format::Prometheus).await.expect("written");
     for name in [
         "process_start_time_seconds",
@@ -76,29 +76,29 @@ async fn the_process_is_described() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_to_be_asked_is_asked_now_and_then_and_never_waited_for_long() {
-    let answers = counter("metrics_test_answers", "Answers");
-    let asking = register_collector({
-        let answers = answers.clone();
+async fn collectors_run_at_most_every_five_seconds_and_time_out() {
+    let runs = counter("metrics_test_runs", "Runs");
+    let guard = register_collector({
+        let runs = runs.clone();
         move || {
-            answers.inc();
+            runs.inc();
             async {}
         }
     });
-    let _silent = register_collector(std::future::pending);
-    for (seconds, asked) in [(0, 1), (1, 1), (6, 2)] {
+    let _hanging = register_collector(std::future::pending);
+    for (seconds, expected) in [(0, 1), (1, 1), (6, 2)] {
         tokio::time::advance(Duration::from_secs(seconds)).await;
         encode(Format::Prometheus).await.expect("written");
-        assert_eq!(answers.get(), asked);
+        assert_eq!(runs.get(), expected);
     }
-    drop(asking);
+    drop(guard);
     tokio::time::advance(Duration::from_secs(9)).await;
     encode(Format::Prometheus).await.expect("written");
-    assert_eq!(answers.get(), 2, "nobody is left to be asked");
+    assert_eq!(runs.get(), 2, "a dropped collector does not run");
 }
 
 #[test]
-fn readers_get_the_format_that_they_ask_for() {
+fn accept_header_selects_the_format() {
     let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1";
     assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
     for other in [None, Some("*/*"), Some("text/plain;version=0.0.4"), Some("text/html, */*")] {

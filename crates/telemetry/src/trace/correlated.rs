@@ -1,4 +1,4 @@
-//! Work that belongs to a trace, whether or not that is recorded.
+//! Correlates work with a trace, whether or not the trace is recorded.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -10,11 +10,11 @@ use opentelemetry::trace::{SpanId, TraceId};
 use super::propagation;
 
 thread_local! {
-    /// What the work that this thread is on was caused by, set around each poll.
-    static CAUSE: Cell<Option<CorrelationIds>> = const { Cell::new(None) };
+    /// Set around each poll.
+    static CURRENT: Cell<Option<CorrelationIds>> = const { Cell::new(None) };
 }
 
-/// Ids of a trace, and of the span that caused something in it.
+/// The ids of a trace and of the span that caused an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CorrelationIds {
     pub(crate) trace: TraceId,
@@ -22,26 +22,26 @@ pub struct CorrelationIds {
 }
 
 impl CorrelationIds {
-    /// What a message or a row names.
+    /// Reads the ids of the context in a message or row.
     pub fn from_context(context: &TraceContext) -> Option<Self> {
         let (trace, span, _) = propagation::parse(context.traceparent.as_deref()?)?;
         Some(Self { trace, span })
     }
 
-    /// What the running code was caused by, where [`in_trace`] says so.
+    /// Returns the ids that the running code was correlated with by [`in_trace`].
     pub(crate) fn current() -> Option<Self> {
-        CAUSE.get()
+        CURRENT.get()
     }
 }
 
-/// Does `work` in the trace of its cause: what it logs can be found by that, also where no
-/// span is recorded.
+/// Correlates `work` with a trace: its log lines have the ids of `cause`, even if no span is
+/// recorded.
 pub fn in_trace<F: Future>(cause: Option<CorrelationIds>, work: F) -> Correlated<F> {
     Correlated { work, cause }
 }
 
 pin_project_lite::pin_project! {
-    /// See [`in_trace`].
+    /// The future that [`in_trace`] returns.
     #[derive(Debug)]
     pub struct Correlated<F> {
         #[pin]
@@ -55,16 +55,16 @@ impl<F: Future> Future for Correlated<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let _entered = Entered(CAUSE.replace(*this.cause));
+        let _restore = Restore(CURRENT.replace(*this.cause));
         this.work.poll(context)
     }
 }
 
-/// Puts back what was before, also after a panic.
-struct Entered(Option<CorrelationIds>);
+/// Restores the previous ids when dropped, even after a panic.
+struct Restore(Option<CorrelationIds>);
 
-impl Drop for Entered {
+impl Drop for Restore {
     fn drop(&mut self) {
-        CAUSE.set(self.0);
+        CURRENT.set(self.0);
     }
 }

@@ -1,4 +1,5 @@
-//! W3C Trace Context and Baggage, in headers and in stored rows.
+//! W3C Trace Context and Baggage, in headers and in stored rows. ADR 0013 explains why this does
+//! not use the propagators of `opentelemetry_sdk`.
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -13,24 +14,23 @@ use percent_encoding::percent_decode_str;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// The header with what a caller says about itself.
 pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
-/// What the standards ask everyone to be able to pass on; more is dropped.
-const LONGEST_TRACESTATE: usize = 512;
-const LONGEST_BAGGAGE: usize = 8192;
+/// The lengths up to which the standards ask for propagation. Longer values are dropped.
+const MAX_TRACESTATE: usize = 512;
+const MAX_BAGGAGE: usize = 8192;
 
-/// A caller's baggage, carried through this process as it came.
+/// The baggage of a caller, propagated unchanged.
 #[derive(Debug)]
 struct Baggage(Arc<str>);
 
-/// The trace context of a request.
+/// Reads the trace context of a request.
 pub fn extract(headers: &HeaderMap) -> TraceContext {
     extract_from(|name| headers.get(name)?.to_str().ok())
 }
 
-/// The trace context that `field` gives by the names of its parts, for what has headers of
-/// another kind. What isn't well-formed is left out, and so is what is too long.
+/// Reads a trace context from headers of any kind; `field` returns the value of a header. Malformed
+/// and oversized values are dropped. Without a valid `traceparent` the context is empty.
 pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext {
     let field = |name: &HeaderName| field(name.as_str());
     let Some(traceparent) = field(&TRACEPARENT).filter(|text| parse(text).is_some()) else {
@@ -39,9 +39,9 @@ pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext
     TraceContext {
         traceparent: Some(traceparent.into()),
         tracestate: field(&TRACESTATE)
-            .filter(|state| state.len() <= LONGEST_TRACESTATE)
+            .filter(|state| state.len() <= MAX_TRACESTATE)
             .map(Into::into),
-        baggage: field(&BAGGAGE).filter(|items| items.len() <= LONGEST_BAGGAGE).map(Into::into),
+        baggage: field(&BAGGAGE).filter(|items| items.len() <= MAX_BAGGAGE).map(Into::into),
     }
 }
 
@@ -59,7 +59,7 @@ pub fn inject(context: &TraceContext, headers: &mut HeaderMap) {
     }
 }
 
-/// The context that a request's headers name, if they name one.
+/// Reads the context of a request's caller, if there is a valid one.
 pub fn context_from_headers(headers: &HeaderMap) -> Option<Context> {
     headers.contains_key(&TRACEPARENT).then(|| from_headers(&extract(headers))).flatten()
 }
@@ -72,23 +72,23 @@ pub(super) fn from_headers(headers: &TraceContext) -> Option<Context> {
     })
 }
 
-/// The span that `headers` name, as one elsewhere.
+/// Returns the span in `headers` as a remote span.
 pub(crate) fn span_context(headers: &TraceContext) -> Option<SpanContext> {
     let (trace_id, span_id, flags) = parse(headers.traceparent.as_deref()?)?;
     let state = headers.tracestate.as_deref().and_then(|state| TraceState::from_str(state).ok());
     Some(SpanContext::new(trace_id, span_id, flags, true, state.unwrap_or_default()))
 }
 
-/// Returns `headers` with the id of another span of the trace.
+/// Returns the context of the span `id` of the same trace. All else in `headers` is kept.
 pub fn child_context(headers: &TraceContext, id: SpanId) -> TraceContext {
     let span = headers.traceparent.as_deref().and_then(parse);
     let traceparent = span.map(|(trace_id, _, flags)| {
-        written(&SpanContext::new(trace_id, id, flags, false, TraceState::NONE))
+        format_traceparent(&SpanContext::new(trace_id, id, flags, false, TraceState::NONE))
     });
     TraceContext { traceparent, ..headers.clone() }
 }
 
-/// What `key` stands for in `baggage`, percent-encoding undone.
+/// Returns the percent-decoded value of `key` in `baggage`.
 pub fn baggage_item(baggage: &str, key: &str) -> Option<String> {
     let items = baggage.split(',').filter_map(|item| item.split(';').next()?.split_once('='));
     let (_, value) = items.into_iter().find(|(name, _)| name.trim() == key)?;
@@ -103,7 +103,7 @@ pub(super) fn to_headers(context: &Context) -> TraceContext {
     }
     let state = span.trace_state().header();
     TraceContext {
-        traceparent: Some(written(span)),
+        traceparent: Some(format_traceparent(span)),
         tracestate: (!state.is_empty()).then(|| state.into()),
         baggage: context.get::<Baggage>().map(|baggage| (&*baggage.0).into()),
     }
@@ -111,29 +111,29 @@ pub(super) fn to_headers(context: &Context) -> TraceContext {
 
 pub(super) fn is_sampled(context: &TraceContext) -> bool {
     let flags = context.traceparent.as_deref().and_then(|parent| parent.as_bytes().get(53..55));
-    flags.and_then(hexadecimal::<1>).is_some_and(|[flags]| flags & 1 == 1)
+    flags.and_then(decode_hex::<1>).is_some_and(|[flags]| flags & 1 == 1)
 }
 
-/// Reads `version-traceid-spanid-flags`, and of later versions what we know of them.
+/// Parses `version-traceid-spanid-flags`. Of later versions, only these parts are read.
 pub(super) fn parse(traceparent: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let text = traceparent.as_bytes();
-    let [version] = hexadecimal(text.get(0..2)?)?;
-    let is_whole = match version {
+    let [version] = decode_hex(text.get(0..2)?)?;
+    let has_valid_length = match version {
         0 => text.len() == 55,
         0xff => false,
         _ => text.len() == 55 || text.get(55) == Some(&b'-'),
     };
-    if !is_whole || [2, 35, 52].iter().any(|dash| text[*dash] != b'-') {
+    if !has_valid_length || [2, 35, 52].iter().any(|dash| text[*dash] != b'-') {
         return None;
     }
-    let trace_id = TraceId::from_bytes(hexadecimal(&text[3..35])?);
-    let span_id = SpanId::from_bytes(hexadecimal(&text[36..52])?);
-    let [flags] = hexadecimal(&text[53..55])?;
+    let trace_id = TraceId::from_bytes(decode_hex(&text[3..35])?);
+    let span_id = SpanId::from_bytes(decode_hex(&text[36..52])?);
+    let [flags] = decode_hex(&text[53..55])?;
     let is_valid = trace_id != TraceId::INVALID && span_id != SpanId::INVALID;
     is_valid.then(|| (trace_id, span_id, TraceFlags::new(flags) & TraceFlags::SAMPLED))
 }
 
-fn written(span: &SpanContext) -> Box<str> {
+fn format_traceparent(span: &SpanContext) -> Box<str> {
     let mut text = String::with_capacity(55);
     text.push_str("00-");
     push_hex(&mut text, &span.trace_id().to_bytes());
@@ -143,7 +143,7 @@ fn written(span: &SpanContext) -> Box<str> {
     text.into_boxed_str()
 }
 
-/// Appends the digits of `bytes`; on the path of every request, so without formatting.
+/// Appends `bytes` in hexadecimal. Every request does this, so it avoids the cost of `write!`.
 pub fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
@@ -152,8 +152,8 @@ pub fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Lower-case digits alone, as the standard has it.
-fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+/// Decodes lower-case hexadecimal digits. The standard forbids others.
+fn decode_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_travels_unchanged() {
+    fn extract_and_inject_keep_all_headers() {
         let given = headers(&[
             ("traceparent", PARENT),
             ("tracestate", "a=1,b=2"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_parents_are_left_out() {
+    fn extract_drops_malformed_traceparents() {
         let zeros = "00000000000000000000000000000000";
         let bad = [
             String::new(),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_are_read_as_far_as_they_are_known() {
+    fn parse_accepts_later_versions_and_clears_unknown_flags() {
         let later = PARENT.replace("00-4", "01-4");
         assert!(parse(&later).is_some());
         assert!(parse(&format!("{later}-more")).is_some());
@@ -235,8 +235,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_malformed_is_not_passed_on() {
-        let long = format!("a={}", "x".repeat(LONGEST_BAGGAGE));
+    fn oversized_and_malformed_values_are_dropped() {
+        let long = format!("a={}", "x".repeat(MAX_BAGGAGE));
         let given =
             headers(&[("traceparent", PARENT), ("tracestate", &long[..600]), ("baggage", &long)]);
         let context = extract(&given);
@@ -246,21 +246,21 @@ mod tests {
             tracestate: Some("no state".into()),
             baggage: None,
         };
-        let carried = to_headers(&from_headers(&malformed).expect("the parent is fine"));
+        let carried = to_headers(&from_headers(&malformed).expect("a valid parent"));
         assert_eq!(carried.tracestate, None);
     }
 
     #[test]
-    fn another_span_of_a_trace_takes_everything_else_along() {
+    fn child_context_replaces_only_the_span_id() {
         let context = TraceContext {
             traceparent: Some(PARENT.into()),
             tracestate: Some("a=1".into()),
             baggage: Some("k=v".into()),
         };
-        let below = child_context(&context, SpanId::from(0xab));
+        let child = child_context(&context, SpanId::from(0xab));
         let expected = PARENT.replace("00f067aa0ba902b7", "00000000000000ab");
-        assert_eq!(below.traceparent.as_deref(), Some(expected.as_str()));
-        assert_eq!((below.tracestate, below.baggage), (context.tracestate, context.baggage));
+        assert_eq!(child.traceparent.as_deref(), Some(expected.as_str()));
+        assert_eq!((child.tracestate, child.baggage), (context.tracestate, context.baggage));
         assert_eq!(
             child_context(&TraceContext::default(), SpanId::from(1)),
             TraceContext::default()
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn baggage_is_read_by_its_keys() {
+    fn baggage_item_returns_the_decoded_value_of_a_key() {
         let baggage = "user = x%20y;secret=1, k=v,,=,nothing, user=2";
         assert_eq!(baggage_item(baggage, "user").as_deref(), Some("x y"));
         assert_eq!(baggage_item(baggage, "k").as_deref(), Some("v"));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_isnt_recorded_is_known_by_its_flags() {
+    fn is_sampled_reads_the_flags() {
         let context = |parent: &str| TraceContext {
             traceparent: Some(parent.into()),
             ..TraceContext::default()

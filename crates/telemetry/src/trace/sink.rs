@@ -1,4 +1,4 @@
-//! The way of completed spans to those who keep or export them.
+//! Passes completed spans to the local store and the exporter.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
