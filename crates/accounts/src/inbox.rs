@@ -30,7 +30,7 @@ impl InboxMailer {
 impl Mailer for InboxMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let inbox_mail = InboxMail { at: self.clock.now(), mail: mail.clone() };
-        if self.store.add_inbox_mail(&inbox_mail).await.map_err(temporary)? {
+        if self.store.add_inbox_mail(&inbox_mail).await.map_err(|error| temporary(&error))? {
             // Fails without watchers.
             let _ = self.watchers.send(inbox_mail);
         }
@@ -38,10 +38,10 @@ impl Mailer for InboxMailer {
     }
 
     async fn ping(&self) -> Result<(), MailError> {
-        self.store.ping().await.map_err(temporary)
+        self.store.ping().await.map_err(|error| temporary(&error))
     }
 }
 
-fn temporary(error: StoreError) -> MailError {
+fn temporary(error: &StoreError) -> MailError {
     MailError::Temporary(error.to_string())
 }

@@ -8,8 +8,6 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::{GeneralSecurityProfile as _, MixedScript as _, skeleton};
 
-/// Shortest login, in characters.
-
 /// A login with the forms that must be unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {

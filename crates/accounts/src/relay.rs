@@ -124,7 +124,7 @@ impl Relay {
         let now = self.clock.now();
         match self.store.reopen_outbox_messages(OutboxKind::AccountDeleted, now).await {
             Ok(count) if count > 0 => {
-                tracing::info!(count, "republishing recent account deletions")
+                tracing::info!(count, "republishing recent account deletions");
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "failed to republish recent account deletions"),

@@ -202,13 +202,13 @@ impl ProcessSpan {
         let name = format!("process {}", subject.destination.consumed());
         let span = CompletedSpan::new(name, SpanKind::Consumer, publish_span, *delivered_at, now());
         let span =
-            subject.describe(span.with_id(self.id).with_service(*service), "process", "process");
+            subject.describe(span.with_id(self.id).with_service(service), "process", "process");
         describe(self.with_tag(span)).record();
         if let Some(published_at) = self.published_at {
             // The clocks of two machines may disagree.
             let from = published_at.min(*delivered_at);
             CompletedSpan::internal("wait in queue", publish_span, from, *delivered_at)
-                .with_service(*service)
+                .with_service(service)
                 .with_attribute("messaging.destination.name", subject.destination.consumed())
                 .record();
         }

@@ -38,12 +38,12 @@ mod tests {
 
     use super::*;
 
-    fn url() -> Box<Url> {
-        Box::new(Url::parse("http://127.0.0.1:8000").expect("a URL"))
+    fn url() -> Url {
+        Url::parse("http://127.0.0.1:8000").expect("a URL")
     }
 
     fn refused() -> Error {
-        Error::ConnectionRefused(url())
+        Error::ConnectionRefused(Box::new(url()))
     }
 
     #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn retry_returns_permanent_errors_at_once() {
         let start = tokio::time::Instant::now();
-        let result = retry::<(), _>(|| async { Err(Error::NotSignedIn(url())) }).await;
+        let result = retry::<(), _>(|| async { Err(Error::NotSignedIn(Box::new(url()))) }).await;
         assert!(matches!(result, Err(Error::NotSignedIn(_))));
         assert!(start.elapsed().is_zero());
     }

@@ -23,7 +23,7 @@ impl<'a> Validator<'a> {
         if holds { Ok(()) } else { Err(self.invalid(key, message)) }
     }
 
-    pub fn range<T: PartialOrd + Debug>(
+    pub fn range<T: Copy + PartialOrd + Debug>(
         &self,
         key: &str,
         value: T,

@@ -1,4 +1,4 @@
-//! PoolMetrics about connections.
+//! Metrics of connections.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -227,9 +227,9 @@ fn token_length_is_limited() {
         let more = "x".repeat((length - token.len()) / 4 * 3);
         signed(&header().to_string(), &with(&json!(claims()), "more", json!(more)), 1)
     };
-    const MAX_TOKEN: usize = *miniapp_types::limits::TOKEN.end();
-    let (fits, exceeds) = (of_length(MAX_TOKEN), of_length(MAX_TOKEN + 4));
-    assert!(fits.len() <= MAX_TOKEN && exceeds.len() > MAX_TOKEN);
+    let max = *miniapp_types::limits::TOKEN.end();
+    let (fits, exceeds) = (of_length(max), of_length(max + 4));
+    assert!(fits.len() <= max && exceeds.len() > max);
     assert_eq!(keys(&[1]).verify(&fits, at(100)), Ok(claims()));
     assert_all_invalid([exceeds]);
 }

@@ -153,9 +153,18 @@ impl Accounts {
             events: events.clone(),
             wake: wake.clone(),
         });
-        let codes = Codes::new(&secret);
-        let inner =
-            Inner { store, clock, settings, hasher, codes, keys, codec, events, relay, wake };
+        let inner = Inner {
+            store,
+            clock,
+            settings,
+            hasher,
+            codes: Codes::new(&secret),
+            keys,
+            codec,
+            events,
+            relay,
+            wake,
+        };
         Ok(Self(Arc::new(inner)))
     }
 

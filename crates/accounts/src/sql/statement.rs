@@ -37,11 +37,11 @@ impl<'v> Statement<'v> {
         self
     }
 
-    pub fn for_postgres<'q>(&'q self) -> Query<'q, Postgres, PgArguments> {
+    pub fn for_postgres(&self) -> Query<'_, Postgres, PgArguments> {
         self.bind_to(sqlx::query(self.text))
     }
 
-    pub fn for_sqlite<'q>(&'q self) -> Query<'q, Sqlite, SqliteArguments> {
+    pub fn for_sqlite(&self) -> Query<'_, Sqlite, SqliteArguments> {
         self.bind_to(sqlx::query(self.text))
     }
 

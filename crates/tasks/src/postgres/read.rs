@@ -61,9 +61,8 @@ pub(super) async fn list(database: &Database, filter: &Filter) -> Result<Vec<Tas
 /// before the values are read.
 fn list_text(filter: &Filter) -> String {
     let part = match filter.status {
-        None => "",
         // Exactly the waiting tasks have a `ready_at`.
-        Some(Status::Awaiting) => "",
+        None | Some(Status::Awaiting) => "",
         // Few at any time, so all of them are read.
         Some(Status::Executing) => " AND status = 1",
         Some(Status::Finished) => " AND status = 2",

@@ -213,10 +213,10 @@ async fn statements_do_not_scan_a_large_table() {
 
     // Sessions report their counts when they end. Scans of the small table are fine.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    const ROWS_READ: &str = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'tasks'";
+    let rows_read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'tasks'";
     let mut connection = server.connect(&name).await.expect("a connection");
     let rows: i64 =
-        sqlx::query_scalar(ROWS_READ).fetch_one(&mut connection).await.expect("a count");
+        sqlx::query_scalar(rows_read).fetch_one(&mut connection).await.expect("a count");
     assert!(rows < 20_000, "sequential scans read {rows} rows");
 }
 

@@ -17,13 +17,13 @@ const MAX_BATCH_BYTES: usize = 2 << 20;
 
 /// Creates a queue of at most `capacity` spans, which are sent in batches of `batch_size`.
 pub(super) fn new(capacity: usize, batch_size: usize) -> (Sender, Receiver) {
-    let (sender, receiver) = mpsc::channel(capacity);
+    let (sender, spans) = mpsc::channel(capacity);
     let shared = Arc::new(Shared {
         bytes: AtomicUsize::new(0),
         batch_size: batch_size.min(capacity),
         filled: Notify::new(),
     });
-    (Sender { sender, shared: shared.clone() }, Receiver { receiver, shared, next: None })
+    (Sender { sender, shared: shared.clone() }, Receiver { spans, shared, next: None })
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Sender {
 
 #[derive(Debug)]
 pub(super) struct Receiver {
-    receiver: mpsc::Receiver<CompletedSpan>,
+    spans: mpsc::Receiver<CompletedSpan>,
     shared: Arc<Shared>,
     /// A span that was received and is in no batch yet.
     next: Option<CompletedSpan>,
@@ -73,9 +73,9 @@ impl Receiver {
     /// all senders are gone. Cancel safe.
     pub async fn ready(&mut self, delay: Duration) -> bool {
         if self.next.is_none() {
-            self.next = self.receiver.recv().await;
+            self.next = self.spans.recv().await;
         }
-        if self.next.is_some() && self.receiver.len() + 1 < self.shared.batch_size {
+        if self.next.is_some() && self.spans.len() + 1 < self.shared.batch_size {
             let _ = timeout(delay, self.shared.filled.notified()).await;
         }
         self.next.is_some()
@@ -85,7 +85,7 @@ impl Receiver {
     pub fn take_batch(&mut self) -> Vec<CompletedSpan> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < self.shared.batch_size {
-            let Some(span) = self.next.take().or_else(|| self.receiver.try_recv().ok()) else {
+            let Some(span) = self.next.take().or_else(|| self.spans.try_recv().ok()) else {
                 break;
             };
             let size = size_of_span(&span);

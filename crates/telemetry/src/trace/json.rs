@@ -59,8 +59,8 @@ impl Trace {
         let mut spans = Vec::new();
         for of_resource in data.resource_spans {
             let attributes = of_resource.resource.map(|resource| resource.attributes);
-            let service = attributes.into_iter().flatten().filter_map(attribute_from_proto);
-            let service = service.filter(|named| named.key.as_str() == SERVICE).last();
+            let mut service = attributes.into_iter().flatten().filter_map(attribute_from_proto);
+            let service = service.rfind(|named| named.key.as_str() == SERVICE);
             let service = service.map(|named| named.value.as_str().into_owned());
             for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 let Some(data) = span_from_proto(span) else { continue };

@@ -15,9 +15,8 @@ pub fn uses(modules: &Modules) -> Uses {
     for (path, module) in modules {
         let imports = module.imports.values().filter(|import| !import.is_public);
         let targets = imports.map(|import| &import.target).chain(&module.paths);
-        let used: BTreeSet<Segments> =
-            targets.filter_map(|target| resolve(modules, path, target, 0)).collect();
-        uses.insert(path.clone(), used);
+        let targets = targets.filter_map(|target| resolve(modules, path, target, 0));
+        uses.insert(path.clone(), targets.collect());
     }
     uses
 }

@@ -51,12 +51,14 @@ impl Ui {
     }
 
     /// Returns the width of the terminal.
+    #[expect(clippy::unused_self, reason = "the terminal belongs to the interface")]
     pub fn width(self) -> usize {
         let size = console::Term::stdout().size_checked();
         size.map_or(100, |(_, columns)| usize::from(columns))
     }
 
     /// Prints a line to standard output. Fails if its reader has closed it.
+    #[expect(clippy::unused_self, reason = "the stream belongs to the interface")]
     pub fn line(self, text: impl std::fmt::Display) -> io::Result<()> {
         writeln!(io::stdout(), "{text}")
     }

@@ -48,8 +48,8 @@ impl Display for TraceTree<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let spans = &self.trace.spans;
         let (Some(start), Some(end)) = (
-            spans.iter().map(|span| span.start()).min(),
-            spans.iter().map(|span| span.end()).max(),
+            spans.iter().map(CompletedSpan::start).min(),
+            spans.iter().map(CompletedSpan::end).max(),
         ) else {
             return Ok(());
         };
@@ -62,7 +62,7 @@ impl Display for TraceTree<'_> {
         let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
         let label_width = label_width.min(self.width / 2);
         let services = services_width(spans);
-        let mark_width = if spans.iter().any(|span| span.has_failed()) { FAILED.len() } else { 0 };
+        let mark_width = if spans.iter().any(CompletedSpan::has_failed) { FAILED.len() } else { 0 };
         let taken = label_width + services + DURATION + GAPS + mark_width;
         let bar_width = self.width.saturating_sub(taken).max(SHORTEST_BAR);
         for line in &lines {

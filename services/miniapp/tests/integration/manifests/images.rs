@@ -49,7 +49,7 @@ fn production_pins_images_by_digest() {
 }
 
 /// Before a release there are no images. An invalid label on each object makes the cluster reject
-/// the manifests at once, instead of leaving pods in ImagePullBackOff.
+/// the manifests at once, instead of leaving pods in `ImagePullBackOff`.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
 fn production_without_release_images_is_rejected() {

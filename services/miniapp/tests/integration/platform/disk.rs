@@ -57,7 +57,7 @@ impl Disk for Full {
     }
 }
 
-/// RLIMIT_FSIZE of the process.
+/// `RLIMIT_FSIZE` of the process.
 #[cfg(target_os = "linux")]
 struct Limited;
 

@@ -30,10 +30,6 @@ async fn trace_includes_event_streams() {
     let watched = user.api("GET", &format!("/api/tasks/{}/events", task.task_id));
     let watched = Answer::to(watched.header("accept", "text/event-stream")).await.expect(200);
     assert!(String::from_utf8_lossy(&watched.body).contains("event: finished"), "{watched:?}");
-    fn finished(trace: &Trace) -> Vec<&Span> {
-        let published = trace.named("publish task-events");
-        published.filter(|span| span.attribute("event.type") == "finished").collect()
-    }
     let is_whole = |trace: &Trace| has_attempts(trace, 1) && finished(trace).len() == 1;
     let trace = collector.trace_when(trace_of(&task), is_whole).await;
     trace.expect_valid();
@@ -55,4 +51,9 @@ async fn shutdown_flushes_spans() {
     user.until(task.task_id, miniapp_types::task::Status::Finished).await;
     platform.stop().await;
     assert!(has_attempts(&collector.trace(trace_of(&task)), 1));
+}
+
+fn finished(trace: &Trace) -> Vec<&Span> {
+    let published = trace.named("publish task-events");
+    published.filter(|span| span.attribute("event.type") == "finished").collect()
 }
