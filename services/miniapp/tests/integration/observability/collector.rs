@@ -31,7 +31,7 @@ fn otelcol_accepts_configuration() {
 /// collector.
 #[tokio::test]
 #[ignore = "needs Jaeger, PostgreSQL and RabbitMQ"]
-async fn collector_counts_the_spans_of_each_service() {
+async fn jaeger_as_collector_counts_the_spans_of_each_service() {
     let collector = programs::jaeger();
     let directory = tempfile::tempdir().expect("a directory");
     let [grpc, shown] = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
