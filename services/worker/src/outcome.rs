@@ -85,7 +85,7 @@ impl Outcome {
             Ok(Err(KindError::Retryable { code, message })) => Self::Retry(error(&code, &message)),
             Ok(Err(KindError::Permanent { code, message })) => Self::Failed(error(&code, &message)),
             Ok(Err(KindError::Stopped)) => {
-                Self::Retry(error("stopped", "It stopped without being told to"))
+                Self::Retry(error("stopped", "The kind stopped without a request"))
             }
             Err(panic) => {
                 let message = format!("The kind's code panicked: {}", panic_message(&*panic));

@@ -296,7 +296,7 @@ impl State {
             Status::Executing => {
                 let mut next = self.next();
                 next.cancel_requested = true;
-                next.message = Some("Its owner asked for the end".into());
+                next.message = Some("Cancel requested by its owner".into());
                 Ok(next.with_event(EventType::CancelRequested))
             }
             Status::Finished | Status::Canceled | Status::Failed => Err(Refusal::AlreadyFinished),

@@ -40,14 +40,14 @@ pub struct Submission {
     pub ids: BTreeSet<Uuid>,
     /// The number of submissions.
     pub tries: u32,
-    pub cancels: Asked,
-    pub restarts: Asked,
-    pub deletes: Asked,
+    pub cancels: Requests,
+    pub restarts: Requests,
+    pub deletes: Requests,
 }
 
 /// A requested change.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Requests {
     /// The maximum number of effective requests.
     pub sent: u32,
     /// The minimum number of effective requests.
@@ -155,9 +155,9 @@ impl<'w> Client<'w> {
             wish,
             ids,
             tries,
-            cancels: Asked::default(),
-            restarts: Asked::default(),
-            deletes: Asked::default(),
+            cancels: Requests::default(),
+            restarts: Requests::default(),
+            deletes: Requests::default(),
         })
     }
 
@@ -186,7 +186,7 @@ impl<'w> Client<'w> {
             return;
         }
         let path = format!("/api/tasks/{id}");
-        let (asked, method, path, done, refused) = match self.dice.random_range(0..10) {
+        let (requests, method, path, done, refused) = match self.dice.random_range(0..10) {
             0..5 => (&mut mine.cancels, "POST", format!("{path}/cancel"), 202, 409),
             5..8 => (&mut mine.restarts, "PUT", path, 200, 409),
             // A repeated deletion finds no task.
@@ -194,8 +194,8 @@ impl<'w> Client<'w> {
         };
         let (tries, answer) = self.insist(|user| user.api(method, &path)).await;
         let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
-        asked.sent += tries - u32::from(status == refused);
-        asked.confirmed += u32::from(status == done);
+        requests.sent += tries - u32::from(status == refused);
+        requests.confirmed += u32::from(status == done);
         let Some(answer) = answer else { return };
         let is_sensible = status == done || (status == refused && (status == 409 || tries > 1));
         self.world.findings.hold(is_sensible, "a change is done or refused for a reason", || {

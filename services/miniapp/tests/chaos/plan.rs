@@ -262,8 +262,8 @@ fn a_seed_plans_the_same_each_time_and_leaves_out_nothing() {
     let cards: usize = DECK.iter().map(|(_, times)| times).sum();
     let plan = |seed| Plan::new(seed).take(cards).collect::<Vec<_>>();
     for seed in 0..100 {
-        let told = |plan: &[Strike]| format!("{plan:?}");
-        assert_eq!(told(&plan(seed)), told(&plan(seed)));
+        let described = |plan: &[Strike]| format!("{plan:?}");
+        assert_eq!(described(&plan(seed)), described(&plan(seed)));
         let names: std::collections::HashSet<_> =
             plan(seed).iter().map(|strike| strike.fault.name()).collect();
         assert_eq!(names.len(), DECK.len(), "seed {seed}: {names:?}");

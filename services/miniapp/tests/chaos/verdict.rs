@@ -26,8 +26,8 @@ const MEMORY: f64 = 80.0;
 /// Counts for the report.
 #[derive(Default)]
 pub struct Summary {
-    pub tasks: tasks::Told,
-    pub effects: effects::Told,
+    pub tasks: tasks::Counts,
+    pub effects: effects::Counts,
     pub memory: Vec<(Who, f64)>,
 }
 
@@ -54,7 +54,7 @@ async fn processes_are_well(world: &World) {
     for who in Who::all() {
         let mut service = world.service(who).await;
         if let Some(status) = service.has_ended() {
-            world.findings.add("nobody ends without being told to", format!("{who}: {status}"));
+            world.findings.add("processes exit only on request", format!("{who}: {status}"));
             continue;
         }
         let mut said = String::new();
@@ -105,8 +105,8 @@ async fn queues_are_empty(world: &World) {
     let url = format!("http://127.0.0.1:{port}/api/queues/{host}");
     let mut left = HashMap::new();
     let is_empty = settles(SETTLE, async || {
-        let asked = client().get(&url).basic_auth("guest", Some("guest"));
-        let queues = Answer::try_to(asked).await.ok()?.json();
+        let request = client().get(&url).basic_auth("guest", Some("guest"));
+        let queues = Answer::try_to(request).await.ok()?.json();
         let queues = queues.as_array().filter(|queues| !queues.is_empty())?.iter();
         let count = |queue: &serde_json::Value| {
             Some((queue["name"].as_str()?.to_owned(), queue["messages"].as_u64()?))
@@ -134,8 +134,8 @@ async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
         let service = world.service(who).await;
         let mut megabytes = f64::INFINITY;
         settles(CALM_DOWN, async || {
-            let told = Answer::try_to(service.admin_request("/metrics")).await.ok()?;
-            let text = String::from_utf8_lossy(&told.body).into_owned();
+            let response = Answer::try_to(service.admin_request("/metrics")).await.ok()?;
+            let text = String::from_utf8_lossy(&response.body).into_owned();
             let mut lines = text.lines();
             let bytes = lines.find_map(|it| it.strip_prefix("process_resident_memory_bytes "))?;
             megabytes = bytes.parse::<f64>().ok()? / 1e6;

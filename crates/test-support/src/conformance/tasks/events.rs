@@ -13,20 +13,20 @@ use super::{
 const MANY: u32 = 10_000;
 
 /// Returns the events of `tasks`, ordered by id.
-async fn told<'t>(
+async fn events_of<'t>(
     engine: &dyn Engine,
     tasks: impl IntoIterator<Item = &'t Task>,
 ) -> Result<Vec<Event>> {
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     for task in tasks {
-        told.extend(engine.timeline(task.id).await?.context("no timeline")?);
+        events.extend(engine.timeline(task.id).await?.context("no timeline")?);
     }
-    told.sort_by_key(|event| event.id);
-    Ok(told)
+    events.sort_by_key(|event| event.id);
+    Ok(events)
 }
 
 /// From every position, all later events are returned.
-async fn is_told(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result<()> {
+async fn check_pages(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result<()> {
     ensure!(engine.events_after(owner, Uuid::nil(), MANY).await? == expected, "not all");
     for (index, event) in expected.iter().enumerate() {
         let found = engine.events_after(owner, event.id, MANY).await?;
@@ -44,9 +44,9 @@ pub async fn events_after_returns_oldest_first([engine, _]: Processes) -> Result
     let first = apply(&*engine, &first, claim(&first), 3).await?;
     let first = apply(&*engine, &first, fail(&first, Some(60)), 4).await?;
     apply(&*engine, &second, progress(&second, "a quarter"), 5).await?;
-    let expected = told(&*engine, [&first, &second]).await?;
+    let expected = events_of(&*engine, [&first, &second]).await?;
     ensure!(expected.len() == 6);
-    is_told(&*engine, owner, &expected).await?;
+    check_pages(&*engine, owner, &expected).await?;
     ensure!(engine.events_after(Uuid::new_v4(), Uuid::nil(), MANY).await?.is_empty());
     Ok(())
 }
@@ -58,7 +58,7 @@ pub async fn events_after_returns_pages([engine, _]: Processes) -> Result<()> {
         tasks.push(add_finished(&*engine, owner, seconds).await?);
         tasks.push(add_claimed(&*engine, owner, seconds).await?);
     }
-    let expected = told(&*engine, &tasks).await?;
+    let expected = events_of(&*engine, &tasks).await?;
     let (mut found, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let page = engine.events_after(owner, after, 7).await?;
@@ -90,9 +90,9 @@ pub async fn events_after_returns_final_events([engine, _]: Processes) -> Result
     }
     // Deleted some time after its end.
     tasks[0] = apply(&*engine, &tasks[0], Command::Delete, 100).await?;
-    let expected = told(&*engine, &tasks).await?;
+    let expected = events_of(&*engine, &tasks).await?;
     ensure!(expected.len() == 6 * 3 + 1);
-    is_told(&*engine, owner, &expected).await
+    check_pages(&*engine, owner, &expected).await
 }
 
 pub async fn events_after_includes_events_before_a_restart([engine, _]: Processes) -> Result<()> {
@@ -100,10 +100,10 @@ pub async fn events_after_includes_events_before_a_restart([engine, _]: Processe
     let mut task = add_finished(&*engine, owner, 0).await?;
     for seconds in [10, 20] {
         task = apply(&*engine, &task, Command::Restart, seconds).await?;
-        is_told(&*engine, owner, &told(&*engine, [&task]).await?).await?;
+        check_pages(&*engine, owner, &events_of(&*engine, [&task]).await?).await?;
         task = apply(&*engine, &task, claim(&task), seconds + 1).await?;
         task = apply(&*engine, &task, fail(&task, None), seconds + 2).await?;
-        is_told(&*engine, owner, &told(&*engine, [&task]).await?).await?;
+        check_pages(&*engine, owner, &events_of(&*engine, [&task]).await?).await?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ pub async fn events_after_returns_all_events_of_one_instant([engine, _]: Process
     for _ in 0..10 {
         tasks.push(add_finished(&*engine, owner, 5).await?);
     }
-    is_told(&*engine, owner, &told(&*engine, &tasks).await?).await
+    check_pages(&*engine, owner, &events_of(&*engine, &tasks).await?).await
 }
 
 /// Stores a finished task with hundreds of long events.
@@ -143,16 +143,16 @@ async fn add_long(engine: &dyn Engine, owner: Uuid) -> Result<Task> {
 pub async fn events_after_returns_a_very_long_timeline([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let task = add_long(&*engine, owner).await?;
-    let expected = told(&*engine, [&task]).await?;
+    let expected = events_of(&*engine, [&task]).await?;
     ensure!(expected.len() == 303);
     ensure!(expected.last().is_some_and(|event| event.kind == EventType::Finished));
-    is_told(&*engine, owner, &expected).await
+    check_pages(&*engine, owner, &expected).await
 }
 
 pub async fn concurrent_readers_get_long_timelines([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
     let tasks = [add_long(&*engine, owner).await?, add_long(&*engine, owner).await?];
-    let expected = told(&*engine, &tasks).await?;
+    let expected = events_of(&*engine, &tasks).await?;
     let mut readers = JoinSet::new();
     for _ in 0..20 {
         let engine = engine.clone();

@@ -177,9 +177,9 @@ pub async fn ids_by_owner_returns_the_owners_tasks([engine, _]: Processes) -> Re
     store_all(&*engine, &tasks).await?;
     add(&*engine, Uuid::new_v4(), 0).await?;
     let gone = apply(&*engine, &tasks[7], Command::Delete, 1).await?;
-    let told: HashSet<Uuid> = engine.ids_by_owner(owner, 1000).await?.into_iter().collect();
+    let listed: HashSet<Uuid> = engine.ids_by_owner(owner, 1000).await?.into_iter().collect();
     let expected: HashSet<Uuid> = ids(&tasks).into_iter().filter(|id| *id != gone.id).collect();
-    ensure!(told == expected);
+    ensure!(listed == expected);
     ensure!(engine.ids_by_owner(owner, 10).await?.len() == 10);
     ensure!(engine.ids_by_owner(Uuid::new_v4(), 10).await?.is_empty());
     Ok(())

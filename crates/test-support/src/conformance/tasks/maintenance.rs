@@ -135,8 +135,8 @@ pub async fn stats_count_finished_tasks_of_the_last_minute([engine, _]: Processe
     let task = add(&*engine, owner, 50).await?;
     apply(&*engine, &task, Command::Cancel, 50).await?;
     for (now, count) in [(50, 3), (80, 2), (100, 1), (200, 0)] {
-        let told = engine.stats(Some(owner), at(now)).await?.finished_per_minute;
-        ensure!(told == count, "{told} in the minute before {now}");
+        let finished = engine.stats(Some(owner), at(now)).await?.finished_per_minute;
+        ensure!(finished == count, "{finished} in the minute before {now}");
     }
     ensure!(engine.stats(None, at(100)).await?.finished_per_minute == 2);
     // A deletion does not change the end of a task.

@@ -107,7 +107,7 @@ pub async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
             }
             answers => bail!("answered {answers:?}"),
         };
-        ensure!(winner == other, "the loser was told of another task");
+        ensure!(winner == other, "the loser got another task");
     }
     Ok(())
 }

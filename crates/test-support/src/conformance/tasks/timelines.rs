@@ -18,12 +18,12 @@ async fn note(
     engine: &dyn Engine,
     task: &mut Task,
     change: Change,
-    told: &mut Vec<Event>,
+    recorded: &mut Vec<Event>,
 ) -> Result<()> {
     let written = engine.write(&[], std::slice::from_ref(&change)).await?;
     ensure!(written.changes == [true], "a change was not stored");
     *task = change.task;
-    told.extend(change.events);
+    recorded.extend(change.events);
     Ok(())
 }
 
@@ -31,7 +31,7 @@ pub async fn timeline_returns_all_events_in_order([engine, other]: Processes) ->
     let mut task = new_task(Uuid::new_v4(), 0)?;
     let accepted = insert(&task, None);
     engine.write(std::slice::from_ref(&accepted), &[]).await?;
-    let mut told = vec![accepted.event];
+    let mut recorded = vec![accepted.event];
     let steps: [fn(&Task) -> Result<Command>; 7] = [
         |task| Ok(claim(task)),
         |task| Ok(progress(task, "two\nlines, \"quoted\" \u{1F980}")),
@@ -43,10 +43,10 @@ pub async fn timeline_returns_all_events_in_order([engine, other]: Processes) ->
     ];
     for (seconds, command) in (1..).zip(steps) {
         let change = change(&task, command(&task)?, seconds)?;
-        note(&*engine, &mut task, change, &mut told).await?;
+        note(&*engine, &mut task, change, &mut recorded).await?;
         for engine in [&engine, &other] {
             let found = timeline(&**engine, task.id).await?;
-            ensure!(found == told, "found\n  {found:?}\nwhere there should be\n  {told:?}");
+            ensure!(found == recorded, "found\n  {found:?}\nwhere there should be\n  {recorded:?}");
         }
     }
     Ok(())
@@ -58,7 +58,7 @@ pub async fn timeline_of_a_missing_task_is_none([engine, _]: Processes) -> Resul
 }
 
 /// Adds kilobytes of events per change until they exceed what a row may contain.
-async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Result<()> {
+async fn grow(engine: &dyn Engine, task: &mut Task, recorded: &mut Vec<Event>) -> Result<()> {
     for round in 0..150 {
         let mut events = Vec::new();
         let from_version = task.state.version;
@@ -69,7 +69,7 @@ async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Re
             events.extend(step.events);
         }
         let combined = Change { task: task.clone(), from_version, events };
-        note(engine, task, combined, told).await?;
+        note(engine, task, combined, recorded).await?;
     }
     Ok(())
 }
@@ -77,20 +77,20 @@ async fn grow(engine: &dyn Engine, task: &mut Task, told: &mut Vec<Event>) -> Re
 pub async fn very_long_timeline_is_complete([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let neighbour = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
-    let mut told = timeline(&*engine, task.id).await?;
-    grow(&*engine, &mut task, &mut told).await?;
+    let mut recorded = timeline(&*engine, task.id).await?;
+    grow(&*engine, &mut task, &mut recorded).await?;
     for engine in [&engine, &other] {
         let found = timeline(&**engine, task.id).await?;
-        ensure!(found.len() == told.len(), "{} events of {}", found.len(), told.len());
-        ensure!(found == told, "the events are not the same or not in order");
+        ensure!(found.len() == recorded.len(), "{} events of {}", found.len(), recorded.len());
+        ensure!(found == recorded, "the events are not the same or not in order");
     }
     // The last events, deletion included.
     for command in [finish(&task)?, Command::Restart, Command::Delete] {
         let change = change(&task, command, 200)?;
-        note(&*engine, &mut task, change, &mut told).await?;
+        note(&*engine, &mut task, change, &mut recorded).await?;
         is_stored(&*engine, &task).await?;
     }
-    ensure!(timeline(&*engine, task.id).await? == told, "the end is not in order");
+    ensure!(timeline(&*engine, task.id).await? == recorded, "the end is not in order");
     ensure!(timeline(&*engine, neighbour.id).await?.len() == 2, "a neighbour got some");
     Ok(())
 }
@@ -99,7 +99,7 @@ pub async fn very_long_timeline_is_complete([engine, other]: Processes) -> Resul
 pub async fn reads_of_a_growing_timeline_have_no_gaps([engine, other]: Processes) -> Result<()> {
     let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
     let id = task.id;
-    let mut told = timeline(&*engine, id).await?;
+    let mut recorded = timeline(&*engine, id).await?;
     let reader = tokio::spawn(async move {
         let mut known = Vec::new();
         while !known.last().is_some_and(|event: &Event| event.status.is_terminal()) {
@@ -109,9 +109,9 @@ pub async fn reads_of_a_growing_timeline_have_no_gaps([engine, other]: Processes
         }
         Ok(known)
     });
-    grow(&*engine, &mut task, &mut told).await?;
+    grow(&*engine, &mut task, &mut recorded).await?;
     let change = change(&task, finish(&task)?, 200)?;
-    note(&*engine, &mut task, change, &mut told).await?;
-    ensure!(reader.await?? == told, "a hole in the whole");
+    note(&*engine, &mut task, change, &mut recorded).await?;
+    ensure!(reader.await?? == recorded, "a hole in the whole");
     Ok(())
 }

@@ -93,7 +93,7 @@ pub async fn one_write_applies_several_changes_of_a_task([engine, _]: Processes)
     ensure!(written.changes == [true]);
     is_stored(&*engine, &combined.task).await?;
     let timeline = engine.timeline(task.id).await?.context("no timeline")?;
-    ensure!(timeline.ends_with(&combined.events), "told {timeline:?}");
+    ensure!(timeline.ends_with(&combined.events), "the timeline is {timeline:?}");
     Ok(())
 }
 

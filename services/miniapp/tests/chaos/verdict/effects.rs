@@ -14,7 +14,7 @@ use crate::world::World;
 
 /// Counts for the report.
 #[derive(Default)]
-pub struct Told {
+pub struct Counts {
     pub rows: usize,
     /// Effects of attempts after a newer attempt of the task had started.
     pub stale: usize,
@@ -23,7 +23,7 @@ pub struct Told {
 }
 
 /// Checks the effects against the timelines of the tasks.
-pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
+pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Counts {
     let counted = world.effects.counted();
     for strange in &counted.strange {
         world.findings.add("an effect names its attempt", strange);
@@ -36,8 +36,8 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
     let mut by_task: HashMap<Uuid, usize> = HashMap::new();
     for (&(id, token), row) in &counted.rows {
         *by_task.entry(id).or_default() += 1;
-        let told = || format!("attempt {id}-{token} {} times", row.times);
-        world.findings.hold(row.times == 1, "an attempt begins once", told);
+        let detail = || format!("attempt {id}-{token} {} times", row.times);
+        world.findings.hold(row.times == 1, "an attempt begins once", detail);
         let claims = stored.0.get(&id).map_or(0, |(task, _)| task.state.claim);
         let is_claimed = (1..=claims).contains(&token);
         world.findings.hold(is_claimed, "who has an effect has a claim", || {
@@ -64,7 +64,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
             });
         }
     }
-    Told {
+    Counts {
         rows: counted.rows.len(),
         stale: counted.rows.values().filter(|row: &&Row| row.is_stale).count(),
         repeated: by_task.values().filter(|count| **count > 1).count(),

@@ -26,7 +26,7 @@ pub struct Stored(pub HashMap<Uuid, (Task, Vec<Event>)>);
 
 /// Counts for the report.
 #[derive(Default)]
-pub struct Told {
+pub struct Counts {
     pub attempts: usize,
     pub lost: usize,
     pub released: usize,
@@ -66,11 +66,11 @@ impl Stored {
 }
 
 /// Checks the tasks against the records of the clients.
-pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told {
-    let mut told = Told::default();
+pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Counts {
+    let mut counts = Counts::default();
     let mut known: HashSet<&Uuid> = HashSet::new();
     for submission in submissions {
-        told.repeated += submission.tries - 1;
+        counts.repeated += submission.tries - 1;
         known.extend(&submission.ids);
         let is_one = submission.ids.len() == 1;
         world.findings.hold(is_one, "a key stands for one task", || format!("{submission:?}"));
@@ -84,7 +84,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
                         let how = format!("{submission:?}: {events:?}, {state:?}");
                         world.findings.add(broken, how);
                     }
-                    told.add(task, timeline);
+                    counts.add(task, timeline);
                 }
             }
         }
@@ -97,12 +97,12 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Told
         // idempotency key.
         let of = submissions.iter().find(|one| one.name == task.spec.description);
         let is_ghost = of.is_some_and(|one| one.deletes.sent > 0 && one.tries > 1);
-        told.ghosts += usize::from(is_ghost);
+        counts.ghosts += usize::from(is_ghost);
         world.findings.hold(is_ghost, "nobody has a task that wasn't accepted", || {
             format!("{} as {of:?}: {:?}", task.spec.description, task.state)
         });
     }
-    told
+    counts
 }
 
 /// The rules that a task violates.
@@ -153,7 +153,7 @@ fn ends(timeline: &[Event]) -> usize {
     ends
 }
 
-impl Told {
+impl Counts {
     fn add(&mut self, task: &Task, timeline: &[Event]) {
         let mut since = task.spec.created_at;
         for event in timeline {

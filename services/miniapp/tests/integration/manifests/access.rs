@@ -64,7 +64,7 @@ fn secrets_are_only_in_secret_objects() {
                 let name = text(variable, "/name");
                 let sounds = ["PASS", "SECRET", "TOKEN"].iter().any(|word| name.contains(word));
                 let is_hidden = name.ends_with("_FILE") || variable["value"].is_null();
-                assert!(!sounds || is_hidden, "{}: {name} is told", it.name);
+                assert!(!sounds || is_hidden, "{}: {name} is readable", it.name);
             }
         }
     }

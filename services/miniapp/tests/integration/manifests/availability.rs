@@ -22,8 +22,8 @@ fn deployments_have_probes_and_resources() {
             for container in pod.containers() {
                 let amount = |pointer: &str| bytes(text(&container["resources"], pointer));
                 assert!(!text(&container["resources"], "/requests/cpu").is_empty(), "{place}");
-                let (asked, most) = (amount("/requests/memory"), amount("/limits/memory"));
-                assert!(asked > 0 && asked <= most, "{place}: {asked} to {most}");
+                let (requested, most) = (amount("/requests/memory"), amount("/limits/memory"));
+                assert!(requested > 0 && requested <= most, "{place}: {requested} to {most}");
                 let probes = PROBES.iter().filter(|probe| container.get(**probe).is_some());
                 assert_eq!(probes.count(), if pod.is_lasting() { 3 } else { 0 }, "{place}");
             }

@@ -40,8 +40,8 @@ fn probes_use_existing_ports() {
         for pod in it.pods() {
             for container in pod.containers() {
                 for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-                    let asked = ["httpGet", "tcpSocket"].map(|how| &container[probe][how]["port"]);
-                    for name in asked.into_iter().filter_map(Value::as_str) {
+                    let ports = ["httpGet", "tcpSocket"].map(|how| &container[probe][how]["port"]);
+                    for name in ports.into_iter().filter_map(Value::as_str) {
                         assert!(pod.port(name).is_some(), "{}: {probe} of {name}", it.name);
                     }
                 }

@@ -74,8 +74,8 @@ fn dashboards_match_grafana_schema() {
             assert!(known.contains(&kind), "{file}: {title}");
             let mut references = BTreeSet::new();
             assert!(list(&panel["targets"]).count() > 0, "{file}: {title}");
-            for asked in list(&panel["targets"]).chain([panel]) {
-                assert_eq!(asked["datasource"]["uid"], "${datasource}", "{file}: {title}");
+            for query in list(&panel["targets"]).chain([panel]) {
+                assert_eq!(query["datasource"]["uid"], "${datasource}", "{file}: {title}");
             }
             for target in list(&panel["targets"]) {
                 assert!(references.insert(target["refId"].as_str()), "{file}: {title}");
@@ -107,12 +107,12 @@ async fn look(prometheus: &Prometheus) {
             .await;
         }
         for variable in list(&dashboard["templating"]["list"]) {
-            let Some(asked) = variable["query"]["query"].as_str() else { continue };
-            let inner = asked.trim_start_matches("label_values(").trim_end_matches(')');
+            let Some(query) = variable["query"]["query"].as_str() else { continue };
+            let inner = query.trim_start_matches("label_values(").trim_end_matches(')');
             let (metric, label) = inner.split_once(", ").expect("a metric and a label");
             let path = format!("label/{label}/values");
             let values = prometheus.ask(&path, &[("match[]", metric)]).await;
-            assert!(list(&values).count() > 0, "{file}: {asked}");
+            assert!(list(&values).count() > 0, "{file}: {query}");
         }
     }
     // Recording rules and alerts are evaluated, too.

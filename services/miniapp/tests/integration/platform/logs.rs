@@ -35,7 +35,7 @@ async fn log_lines_have_trace_ids() {
         let platform = program().set("telemetry.sampler", sampler).start().await;
         let path = format!("/api/tasks/{}", Uuid::new_v4());
         let answer = Answer::to(platform.api_request("GET", &path)).await.expect(401);
-        let about = lines(&platform, "the request is told", |line| line["path"] == path).await;
+        let about = lines(&platform, "the request is logged", |line| line["path"] == path).await;
         assert_eq!(about.len(), 1, "one request, one line: {about:?}");
         assert_in_trace(&about[0], answer.header("x-trace-id"));
         assert_eq!(about[0]["level"], "INFO");
@@ -49,7 +49,7 @@ async fn log_lines_have_trace_ids() {
         let failed = |line: &Value| {
             line["message"] == "attempt failed" && line["task.id"].as_str() == Some(&id)
         };
-        let about = lines(&platform, "the failure is told", failed).await;
+        let about = lines(&platform, "the failure is logged", failed).await;
         assert_in_trace(&about[0], task.trace_id.as_deref().expect("a trace"));
     }
 }
@@ -60,10 +60,10 @@ async fn failed_mail_is_logged_with_trace_of_its_request() {
     let program = program().set("mail.url", "smtp://127.0.0.1:1?tls=none");
     let platform = program.set("telemetry.sampler", "always_off").start().await;
     let body = json!({ "email": "ada@example.com" });
-    let asked = platform.post_auth("/send-verification-code", &body).await.expect(202);
+    let response = platform.post_auth("/send-verification-code", &body).await.expect(202);
     let again = |line: &Value| line["message"] == "outbox message failed; retrying";
-    let about = lines(&platform, "the failure is told", again).await;
-    assert_in_trace(&about[0], asked.header("x-trace-id"));
+    let about = lines(&platform, "the failure is logged", again).await;
+    assert_in_trace(&about[0], response.header("x-trace-id"));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn request_line_contains_cause_of_internal_error() {
     sqlx::Executor::execute(&mut database, drop).await.expect("renamed");
     let answer = Answer::to(user.api("GET", "/api/kinds")).await;
     assert!(answer.status.is_server_error(), "{answer:?}");
-    let about = lines(&platform, "it is told", |line| line["path"] == "/api/kinds").await;
+    let about = lines(&platform, "it is logged", |line| line["path"] == "/api/kinds").await;
     let [line] = about.as_slice() else { panic!("one request, one line: {about:?}") };
     assert_in_trace(line, answer.header("x-trace-id"));
     assert!(["WARN", "ERROR"].contains(&line["level"].as_str().unwrap_or_default()), "{line}");
@@ -90,8 +90,8 @@ async fn request_line_contains_cause_of_internal_error() {
 async fn log_level_can_be_changed_at_run_time() {
     let platform = program().set("log.format", "text").start().await;
     let put = async |filter: &'static str| {
-        let asked = client().put(format!("{}/log-level", platform.admin())).body(filter);
-        Answer::to(asked).await
+        let request = client().put(format!("{}/log-level", platform.admin())).body(filter);
+        Answer::to(request).await
     };
     let ask = async |name: &str| {
         Answer::to(platform.api_request("GET", &format!("/{name}"))).await.expect(404);

@@ -111,8 +111,8 @@ async fn used_port_is_named() {
 
         let Finished { status, stdout, stderr } = program.run(&["serve", "--json"]).await;
         assert_eq!((status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
-        let told: Value = serde_json::from_str(&stderr).expect("JSON");
-        let error = told["error"].as_str().expect("an error");
+        let output: Value = serde_json::from_str(&stderr).expect("JSON");
+        let error = output["error"].as_str().expect("an error");
         assert!(error.contains(&taken) && error.contains(key), "{error}");
     }
 }

@@ -91,7 +91,7 @@ async fn second_sigint_exits_at_once() {
     user.until(id, Status::Executing).await;
     platform.signal(Signal::INT);
     eventually("it has heard the first", async || {
-        platform.log().contains("once more stops at once").then_some(())
+        platform.log().contains("a second signal aborts").then_some(())
     })
     .await;
     let ready = platform.admin_request("/readyz");

@@ -124,13 +124,13 @@ async fn event_stream_ends_with_the_task(engines: Engines) {
     let stream = user.api("GET", &format!("/api/tasks/{id}/events"));
     let stream = Answer::to(stream.header("accept", "text/event-stream")).await.expect(200);
     let text = String::from_utf8_lossy(&stream.body).into_owned();
-    let told: Vec<String> = text
+    let events: Vec<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("data:"))
         .filter_map(|data| serde_json::from_str::<Value>(data).ok())
         .filter_map(|event| Some(event.get("type")?.as_str()?.to_owned()))
         .collect();
-    assert_eq!(told, ["created", "started", "finished"], "{text}");
+    assert_eq!(events, ["created", "started", "finished"], "{text}");
 }
 
 async fn idempotency_key_returns_same_task(engines: Engines) {

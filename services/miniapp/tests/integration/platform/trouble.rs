@@ -114,16 +114,16 @@ async fn platform_survives_thousands_of_idle_connections() {
     Answer::to(platform.admin_request("/readyz")).await.expect(200);
     Answer::to(user.auth("GET", "/users/me")).await.expect(200);
     let fresh = miniapp_test_support::http::client();
-    let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
-    if let Ok(answer) = Answer::try_to(asked).await
+    let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+    if let Ok(answer) = Answer::try_to(request).await
         && answer.status != 200
     {
         answer.expect(503).expect_problem(Code::Unavailable);
     }
     // Idle connections are closed in favour of active ones.
     let found = eventually("there is room again", async || {
-        let asked = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
-        let answer = Answer::try_to(asked.timeout(Duration::from_secs(5))).await.ok()?;
+        let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+        let answer = Answer::try_to(request.timeout(Duration::from_secs(5))).await.ok()?;
         (answer.status == 200).then_some(answer)
     })
     .await;

@@ -27,12 +27,14 @@ async fn leases_and_tokens_tolerate_clock_skew() {
     platform.apis[1].replace(ahead_by(11)).await;
     platform.workers[0].replace(ahead_by(-13)).await;
     platform.workers[1].replace(ahead_by(17)).await;
-    let told = ["ahead of", "behind", "ahead of", "behind", "ahead of"];
-    for ((service, direction), minutes) in platform.services().zip(told).zip([5, 7, 11, 13, 17]) {
+    let directions = ["ahead of", "behind", "ahead of", "behind", "ahead of"];
+    for ((service, direction), minutes) in
+        platform.services().zip(directions).zip([5, 7, 11, 13, 17])
+    {
         let (log, seconds) = (service.log(), format!(":{}", minutes * MINUTE));
-        let told = format!("clock is {direction} the database's");
-        let mut lines = log.lines().filter(|line| line.contains(&told));
-        assert!(lines.any(|line| line.contains(&seconds)), "{told} by {minutes} min: {log}");
+        let message = format!("clock is {direction} the database's");
+        let mut lines = log.lines().filter(|line| line.contains(&message));
+        assert!(lines.any(|line| line.contains(&seconds)), "{message} by {minutes} min: {log}");
     }
 
     let everywhere = somebody(&platform).await;

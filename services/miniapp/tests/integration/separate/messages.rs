@@ -19,7 +19,7 @@ async fn are_told(platform: &mut Separate, text: &str, count: usize) {
     let mut lines = || -> usize {
         platform.services().map(|service| service.log().matches(text).count()).sum()
     };
-    eventually(&format!("{text:?} is told"), async || (lines() >= count).then_some(())).await;
+    eventually(&format!("{text:?} is logged"), async || (lines() >= count).then_some(())).await;
     assert_eq!(lines(), count, "one line each");
 }
 

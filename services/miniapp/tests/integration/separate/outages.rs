@@ -24,9 +24,9 @@ async fn submit(user: &User, count: usize) -> Duration {
     let submitters = (0..32).map(async |submitter| {
         let mut slowest = Duration::ZERO;
         for number in (submitter..count).step_by(32) {
-            let asked = Instant::now();
+            let started = Instant::now();
             user.submit("echo", &json!(number)).await;
-            slowest = slowest.max(asked.elapsed());
+            slowest = slowest.max(started.elapsed());
         }
         slowest
     });
@@ -75,17 +75,17 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
     short(true).await;
     // The server reports the alarm in response to the first publish after it.
     submit(&user, 50).await;
-    eventually("it is told", async || {
+    eventually("it is logged", async || {
         let log = platform.apis[0].log();
-        let mut told = log.lines().filter(|line| line.contains("blocked publishing"));
-        told.any(|line| line.contains(of)).then_some(())
+        let mut lines = log.lines().filter(|line| line.contains("blocked publishing"));
+        lines.any(|line| line.contains(of)).then_some(())
     })
     .await;
     let began = Instant::now();
     submit(&user, 50).await;
     assert!(began.elapsed() < Duration::from_secs(5), "submits wait for the broker");
     // The server notifies only connections that publish, which an API does continuously.
-    eventually("the APIs say so, and may be asked all the same", async || {
+    eventually("the APIs report it and still answer", async || {
         let said = join_all(platform.apis.iter().map(readiness)).await;
         let is_degraded = |said: &Answer| said.status == 200 && said.json()["status"] == "degraded";
         said.iter().all(is_degraded).then_some(())
@@ -158,8 +158,8 @@ async fn services_reconnect_after_connections_are_closed() {
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
     let api = format!("http://127.0.0.1:{}/api", broker.server.management_port());
     let list = async || {
-        let asked = client().get(format!("{api}/vhosts/{host}/connections"));
-        let list = Answer::to(asked.basic_auth("guest", Some("guest"))).await.expect(200).json();
+        let request = client().get(format!("{api}/vhosts/{host}/connections"));
+        let list = Answer::to(request.basic_auth("guest", Some("guest"))).await.expect(200).json();
         list.as_array().expect("a list").clone()
     };
     let mut count = 0;
@@ -190,8 +190,8 @@ async fn services_wait_for_broker_at_start() {
     let mut platform = Separate::launch(&broker.program(), 2, 3);
     for service in platform.services() {
         eventually("it says that it isn't ready", async || {
-            let asked = Answer::try_to(service.admin_request("/readyz")).await.ok()?;
-            (asked.status == 503).then_some(())
+            let response = Answer::try_to(service.admin_request("/readyz")).await.ok()?;
+            (response.status == 503).then_some(())
         })
         .await;
     }

@@ -30,8 +30,8 @@ async fn ends_on(stream: &mut reqwest::Response, task: Uuid) {
 }
 
 async fn stream_of(user: &User, path: &str) -> reqwest::Response {
-    let asked = user.api("GET", path).header("accept", "text/event-stream");
-    let stream = asked.send().await.expect("an answer");
+    let request = user.api("GET", path).header("accept", "text/event-stream");
+    let stream = request.send().await.expect("an answer");
     assert_eq!(stream.status(), 200);
     stream
 }

@@ -26,8 +26,8 @@ fn below<'t>(trace: &'t Trace, name: &str) -> Vec<(&'t str, &'t str, SpanKind)> 
 async fn mail_is_in_trace_of_its_request() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
-    let asked = json!({ "email": "ada@example.com" });
-    let answer = platform.post_auth("/send-verification-code", &asked).await.expect(202);
+    let body = json!({ "email": "ada@example.com" });
+    let answer = platform.post_auth("/send-verification-code", &body).await.expect(202);
     let is_whole =
         |trace: &Trace| trace.count("send mail") == 1 && trace.count("finish_outbox_message") == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
@@ -54,12 +54,12 @@ async fn revocation_is_traced_from_auth_to_api() {
     let is_whole = |trace: &Trace| trace.count("process sessions") == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
     trace.expect_valid();
-    let told = below(&trace, "publish sessions");
+    let published = below(&trace, "publish sessions");
     let expected = [
         ("api", "wait in queue", SpanKind::Internal),
         ("api", "process sessions", SpanKind::Consumer),
     ];
-    assert_eq!(told, expected, "{trace}");
+    assert_eq!(published, expected, "{trace}");
     let publish = trace.only("publish sessions");
     assert_eq!((publish.service.as_str(), publish.kind), ("auth", SpanKind::Producer));
     assert_eq!(publish.attribute("messaging.destination.name"), "sessions");
@@ -114,8 +114,8 @@ async fn account_deletion_is_traced_to_its_tasks() {
     let is_whole = |trace: &Trace| trace.count(process) == 1;
     let trace = collector.trace_when(&trace_id(&answer), is_whole).await;
     trace.expect_valid();
-    let told = below(&trace, "publish accounts:deleted");
-    assert_eq!(told.last(), Some(&("api", process, SpanKind::Consumer)), "{trace}");
+    let published = below(&trace, "publish accounts:deleted");
+    assert_eq!(published.last(), Some(&("api", process, SpanKind::Consumer)), "{trace}");
     assert_eq!(below(&trace, process), [("api", "remove tasks", SpanKind::Internal)], "{trace}");
     assert_eq!(trace.children(trace.only("remove tasks")).count(), 1, "{trace}");
 }

@@ -145,7 +145,7 @@ fn expect_attempt<'t>(trace: &'t Trace, publish: &Span, task: &Task, names: Name
 
     let run = format!("run {}", task.kind);
     let steps: Vec<&Span> = trace.children(process).collect();
-    let told: Vec<(&str, SpanKind)> =
+    let published: Vec<(&str, SpanKind)> =
         steps.iter().map(|step| (step.name.as_str(), step.kind)).collect();
     let expected = [
         ("wait for slot", SpanKind::Internal),
@@ -154,7 +154,7 @@ fn expect_attempt<'t>(trace: &'t Trace, publish: &Span, task: &Task, names: Name
         ("commit outcome", SpanKind::Client),
         ("ack tasks:run:tasks", SpanKind::Client),
     ];
-    assert_eq!(told, expected, "{trace}");
+    assert_eq!(published, expected, "{trace}");
     assert!(steps.iter().all(|step| step.service == "worker"), "{trace}");
     trace.expect_in_order(&steps);
     for step in [steps[1], steps[3]] {

@@ -164,9 +164,12 @@ async fn all_invalid_fields_are_reported() {
         let mut worst = json!({ "unheardOf": 1 });
         typed().for_each(|field| worst[field] = json!({}));
         let answer = ask(&worst).await;
-        let told = faulty(&answer);
+        let reported = faulty(&answer);
         for field in typed().map(String::as_str).chain(["unheardOf"]) {
-            assert!(told.iter().any(|told| told == field), "{field} isn't in {told:?}: {answer:?}");
+            assert!(
+                reported.iter().any(|reported| reported == field),
+                "{field} isn't in {reported:?}: {answer:?}"
+            );
         }
     }
     is_unmoved(&platform).await;
@@ -214,10 +217,10 @@ async fn out_of_range_values_are_reported() {
         let body = with(&(sample.value)(), field, value);
         let answer = sent(&callers, endpoint, body.to_string()).await;
         assert_eq!(code(&answer), Some(Code::InvalidFields), "{body:.200} {answer:?}");
-        let told = faulty(&answer);
-        assert_eq!(told[0], field, "{body:.200}: {told:?}");
+        let reported = faulty(&answer);
+        assert_eq!(reported[0], field, "{body:.200}: {reported:?}");
         // A rejected password is not compared with its confirmation.
-        assert!(told.len() == 1 || field == "password", "{body:.200}: {told:?}");
+        assert!(reported.len() == 1 || field == "password", "{body:.200}: {reported:?}");
     }
     let large =
         with(&json!({ "description": "d", "ttl": 1 }), "data", json!("x".repeat(256 * 1024)));
@@ -248,11 +251,11 @@ async fn invalid_query_parameters_are_reported() {
             let request = miniapp_test_support::http::client().get(format!("{url}?{query}"));
             let answer = Answer::to(request.bearer_auth(&admin.access)).await;
             assert_eq!(code(&answer), Some(Code::InvalidFields), "{answer:?}");
-            let mut told = faulty(&answer);
-            told.sort();
+            let mut reported = faulty(&answer);
+            reported.sort();
             let mut fields = fields;
             fields.sort_unstable();
-            assert_eq!(told, fields, "{answer:?}");
+            assert_eq!(reported, fields, "{answer:?}");
         }
     }
     let answer = Answer::to(user.api("GET", "/api/tasks?status=Nowhere")).await;

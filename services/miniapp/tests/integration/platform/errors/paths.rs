@@ -57,9 +57,9 @@ async fn wrong_method_is_rejected_with_allowed_ones() {
             }
             let answer = Answer::to(client().request(method(name), format!("{url}{path}"))).await;
             assert_eq!(code(&answer), Some(Code::MethodNotAllowed), "{answer:?}");
-            let told: BTreeSet<&str> = answer.header("allow").split(',').map(str::trim).collect();
-            assert!(told.is_superset(&allowed), "{answer:?}");
-            assert!(!told.contains(name), "{answer:?}");
+            let allow: BTreeSet<&str> = answer.header("allow").split(',').map(str::trim).collect();
+            assert!(allow.is_superset(&allowed), "{answer:?}");
+            assert!(!allow.contains(name), "{answer:?}");
         }
     }
 }
