@@ -51,7 +51,11 @@ impl Layers {
 
     /// Reads the value at `path`, a section or a key.
     pub(crate) fn extract<T: DeserializeOwned>(&self, path: &str) -> Result<T, ConfigError> {
-        self.figment.extract_inner(path).map_err(|error| {
+        let extracted = match self.figment.find_value(path) {
+            Ok(value) => value.deserialize(),
+            Err(error) => Err(error),
+        };
+        extracted.map_err(|error| {
             // The elements of a list have no keys of their own.
             let names = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
             let names = std::iter::once(path).chain(names.map(String::as_str));
