@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::TIMEOUT;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 /// The number of chunks in flight per direction of a connection.
@@ -43,6 +46,10 @@ struct Faults {
     accepted: u64,
     delay: Range<Duration>,
     stalled: Option<Direction>,
+    /// Responses after so many of a connection are held back.
+    silent_after: Option<u64>,
+    /// A response has been held back since the last [`Proxy::silence_after`].
+    is_silent: bool,
     /// Connections with smaller numbers forward nothing.
     lost_below: u64,
     /// Connections with smaller numbers are reset.
@@ -76,11 +83,35 @@ impl Proxy {
         self.faults.send_modify(|faults| faults.stalled = Some(direction));
     }
 
-    /// Ends [`delay`](Self::delay) and [`stall`](Self::stall). Held data is delivered.
+    /// Silences the server after the first `steps` responses of each connection: it still
+    /// receives everything, but what it sends is held back. New connections are silenced at the
+    /// same step, open ones that are past it at once.
+    ///
+    /// A response is all that the server sends until the client sends again. A greeting is one,
+    /// too. With 0 steps, the server only accepts connections.
+    pub fn silence_after(&self, steps: u64) {
+        self.faults.send_modify(|faults| {
+            faults.silent_after = Some(steps);
+            faults.is_silent = false;
+        });
+    }
+
+    /// Waits until a response is held back by [`silence_after`](Self::silence_after), so that a
+    /// test cannot pass because its step is never reached.
+    pub async fn until_silent(&self) {
+        let mut faults = self.faults.subscribe();
+        let silenced = timeout(TIMEOUT, faults.wait_for(|faults| faults.is_silent)).await;
+        let steps = self.faults.borrow().silent_after;
+        assert!(silenced.is_ok(), "timed out waiting for a response after step {steps:?}");
+    }
+
+    /// Ends [`delay`](Self::delay), [`stall`](Self::stall) and
+    /// [`silence_after`](Self::silence_after). Held data is delivered.
     pub fn heal(&self) {
         self.faults.send_modify(|faults| {
             faults.delay = Range::default();
             faults.stalled = None;
+            faults.silent_after = None;
         });
     }
 
@@ -115,6 +146,11 @@ impl Faults {
         let is_stalled = self.stalled.is_some_and(|stalled| stalled.covers(direction));
         number >= self.lost_below && !is_stalled
     }
+
+    /// Whether the response number `step` of a connection, counted from 1, is held back.
+    fn silences(&self, step: u64) -> bool {
+        self.silent_after.is_some_and(|steps| step > steps)
+    }
 }
 
 async fn accept(listener: TcpListener, target: String, seed: u64, faults: watch::Sender<Faults>) {
@@ -122,7 +158,7 @@ async fn accept(listener: TcpListener, target: String, seed: u64, faults: watch:
     while let Ok((client, _)) = listener.accept().await {
         let number = faults.borrow().accepted;
         faults.send_modify(|faults| faults.accepted += 1);
-        let connection = Connection { number, faults: faults.subscribe() };
+        let connection = Connection { number, faults: faults.clone(), steps: Arc::default() };
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(number));
         tokio::spawn(forward(client, target.clone(), connection, rng));
     }
@@ -132,25 +168,51 @@ async fn accept(listener: TcpListener, target: String, seed: u64, faults: watch:
 #[derive(Clone)]
 struct Connection {
     number: u64,
-    faults: watch::Receiver<Faults>,
+    faults: watch::Sender<Faults>,
+    steps: Arc<Steps>,
+}
+
+/// How far the protocol of a connection has come.
+#[derive(Default)]
+struct Steps {
+    responses: AtomicU64,
+    /// The server has sent something since the client did.
+    is_responding: AtomicBool,
+}
+
+impl Steps {
+    /// Notes that data passes in `direction`. Returns the number of responses so far, with the
+    /// current one.
+    fn pass(&self, direction: Direction) -> u64 {
+        let is_response = direction == Direction::ToClient;
+        let was_response = self.is_responding.swap(is_response, Ordering::SeqCst);
+        let begins = u64::from(is_response && !was_response);
+        self.responses.fetch_add(begins, Ordering::SeqCst) + begins
+    }
 }
 
 impl Connection {
     /// Waits until data is delivered in `direction`.
-    async fn wait_deliverable(&mut self, direction: Direction) {
+    async fn wait_deliverable(&self, direction: Direction) {
         let number = self.number;
         let delivers = |faults: &Faults| faults.delivers(number, direction);
-        if self.faults.wait_for(delivers).await.is_err() {
-            // The proxy was dropped; `wait_cut` ends the connection.
-            std::future::pending::<()>().await;
+        // The sender is alive, so there is no error. `wait_cut` ends the connection.
+        let _ = self.faults.subscribe().wait_for(delivers).await;
+    }
+
+    /// Waits until the server is not silent any more at response number `step`.
+    async fn wait_audible(&self, step: u64) {
+        let mut faults = self.faults.subscribe();
+        if faults.borrow_and_update().silences(step) {
+            self.faults.send_modify(|faults| faults.is_silent = true);
+            let _ = faults.wait_for(|faults| !faults.silences(step)).await;
         }
     }
 
     /// Waits until the connection has to be reset.
-    async fn wait_cut(&mut self) {
+    async fn wait_cut(&self) {
         let number = self.number;
-        // An error means that the proxy was dropped.
-        let _ = self.faults.wait_for(|faults| number < faults.cut_below).await;
+        let _ = self.faults.subscribe().wait_for(|faults| number < faults.cut_below).await;
     }
 
     fn is_lost(&self) -> bool {
@@ -162,11 +224,11 @@ impl Connection {
 async fn forward(
     mut client: TcpStream,
     target: Arc<str>,
-    mut connection: Connection,
+    connection: Connection,
     mut rng: Xoshiro256PlusPlus,
 ) {
     let mut server = None;
-    let mut end = connection.clone();
+    let end = connection.clone();
     let forwarded = async {
         connection.wait_deliverable(Direction::ToServer).await;
         let server = server.insert(TcpStream::connect(&*target).await?);
@@ -200,7 +262,7 @@ async fn forward(
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut connection: Connection,
+    connection: Connection,
     direction: Direction,
     mut rng: Xoshiro256PlusPlus,
 ) -> io::Result<()> {
@@ -223,6 +285,10 @@ async fn pump(
         while let Some((arrives_at, chunk)) = in_flight.recv().await {
             sleep_until(arrives_at).await;
             connection.wait_deliverable(direction).await;
+            let step = connection.steps.pass(direction);
+            if direction == Direction::ToClient {
+                connection.wait_audible(step).await;
+            }
             to.write_all(&chunk).await?;
         }
         connection.wait_deliverable(direction).await;

@@ -114,6 +114,34 @@ async fn stalled_data_arrives_after_healing() {
 }
 
 #[tokio::test]
+async fn server_falls_silent_after_a_step_of_each_connection() {
+    let proxy = echo().await;
+    let mut open = connect(&proxy).await;
+    for _ in 0..3 {
+        assert!(echoes(&mut open).await);
+    }
+    proxy.silence_after(2);
+    let mut new = connect(&proxy).await;
+    for _ in 0..2 {
+        assert!(echoes(&mut new).await);
+    }
+    assert!(timeout(SILENCE, proxy.until_silent()).await.is_err());
+    for stream in [&mut new, &mut open] {
+        send(stream, "later").await;
+        proxy.until_silent().await;
+        assert!(is_silent(stream).await);
+    }
+    proxy.heal();
+    for stream in [&mut new, &mut open] {
+        assert_eq!(receive(stream).await.expect("it"), "later");
+        assert!(echoes(stream).await);
+    }
+    proxy.silence_after(0);
+    send(&mut connect(&proxy).await, "hello?").await;
+    proxy.until_silent().await;
+}
+
+#[tokio::test]
 async fn lost_connection_stays_silent() {
     let proxy = echo().await;
     let mut lost = connect(&proxy).await;
