@@ -3,7 +3,7 @@
 //! [`Accounts`] is the service. It uses three ports: a [`Store`], a [`Mailer`](mail::Mailer)
 //! and a [`Broker`](miniapp_broker::Broker). Rules that change several rows are
 //! [`operations`], written once for all databases. Mails and messages commit in an outbox
-//! together with their cause and are delivered by the [`Relay`]. [`upkeep`] rotates keys and
+//! together with their cause and are delivered by the [`Relay`]. [`maintenance`] rotates keys and
 //! deletes expired rows.
 //!
 //! To verify tokens only, use [`miniapp_token`] with the published keys.
@@ -18,6 +18,7 @@ mod inbox;
 pub mod keys;
 mod login;
 pub mod mail;
+pub mod maintenance;
 mod metrics;
 pub mod open;
 pub mod operations;
@@ -31,7 +32,6 @@ mod service;
 pub mod session;
 mod sql;
 pub mod store;
-pub mod upkeep;
 
 pub use audit::Caller;
 pub use config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::stored::micros;
+use crate::column_values::micros;
 
 /// An invariant and the SQL condition that a violating task matches.
 pub(crate) struct Invariant {

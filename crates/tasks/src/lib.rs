@@ -12,7 +12,7 @@
 //! lease to the queue, publishes task events and purges old tasks.
 
 mod batcher;
-mod columns;
+mod column_values;
 mod config;
 pub mod domain;
 pub mod engine;
@@ -26,10 +26,10 @@ mod metrics;
 mod open;
 pub mod postgres;
 mod relay;
+mod row;
 mod runtime;
 mod spans;
 pub mod sqlite;
-mod stored;
 mod tasks;
 mod timeline;
 mod writer;

@@ -1,6 +1,5 @@
 //! Servers, faults, platforms and conformance suites that tests of several crates share.
 
-pub mod audit;
 pub mod certificate;
 pub mod collector;
 pub mod conformance;
@@ -15,6 +14,7 @@ mod scratch;
 pub mod smtp;
 mod store;
 pub mod task;
+pub mod timeline_checks;
 pub mod traces;
 mod wait;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use miniapp_accounts::mail::Mailer;
-use miniapp_accounts::{Accounts, Dependencies, Store, open_mailer, open_store, upkeep};
+use miniapp_accounts::{Accounts, Dependencies, Store, maintenance, open_mailer, open_store};
 use miniapp_broker::BrokerConfig;
 use miniapp_config::{Config, Database};
 use miniapp_http::{IpRateLimit, RouterOptions, ServerOptions};
@@ -114,7 +114,7 @@ pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Rou
 fn spawn_background(accounts: &Accounts, until: &Shutdown) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn(accounts.relay().run(until.clone()));
-    background.spawn(upkeep::run(accounts.clone(), until.clone()));
+    background.spawn(maintenance::run(accounts.clone(), until.clone()));
     background
 }
 

@@ -12,10 +12,10 @@ mod claimed;
 mod config;
 mod consumer;
 mod context;
-mod heartbeat;
 mod kind_error;
 pub mod kinds;
-mod leases;
+mod lease_renewal;
+mod liveness;
 mod metrics;
 mod name;
 mod observer;
@@ -87,10 +87,10 @@ pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Sh
     let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
     let background = async {
         tokio::join!(
-            leases::run(&runner, &renew),
+            lease_renewal::run(&runner, &renew),
             cancellations::run(&runner, broker.as_ref(), &renew),
             progress::run(&runner),
-            heartbeat::run(&runner, config.concurrency),
+            liveness::run(&runner, config.concurrency),
         )
     };
     tokio::select! {

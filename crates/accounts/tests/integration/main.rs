@@ -1,7 +1,7 @@
 //! Tests of the accounts service and its stores.
 
-mod alike;
 mod conformance;
+mod enumeration;
 mod outbox;
 mod replicas;
 mod smtp;

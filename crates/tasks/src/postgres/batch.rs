@@ -15,8 +15,8 @@ use sqlx::postgres::{PgHasArrayType, PgTypeInfo};
 use uuid::Uuid;
 
 use super::values::{small, text};
+use crate::column_values::{micros, signed, status_code};
 use crate::engine::{Change, Insert};
-use crate::stored::{micros, signed, status_code};
 use crate::timeline;
 
 /// The composite type `new_task`; the field order matters.

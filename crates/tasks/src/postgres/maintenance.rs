@@ -5,9 +5,9 @@ use miniapp_postgres::Database;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::columns::Columns;
+use crate::column_values::{micros, signed, unsigned};
 use crate::engine::{DueTask, StoreError, TakeDue};
-use crate::stored::{micros, signed, unsigned};
+use crate::row::Columns;
 
 pub(super) async fn expired_leases(
     database: &Database,

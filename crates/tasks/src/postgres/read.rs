@@ -14,11 +14,11 @@ use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::values::text;
-use crate::columns::Columns;
+use crate::column_values::{micros, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::stored::{columns, micros, unsigned};
+use crate::row::{Columns, columns};
 use crate::timeline;
 
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {

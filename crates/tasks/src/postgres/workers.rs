@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
 use super::values::text;
+use crate::column_values::micros;
 use crate::engine::StoreError;
-use crate::stored::micros;
 
 pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), StoreError> {
     const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES ($1, $2, $3) \

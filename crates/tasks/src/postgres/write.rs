@@ -8,12 +8,12 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::batch::Batch;
-use crate::columns::Columns;
+use crate::column_values::{micros, signed, unsigned};
 use crate::domain::Task;
 use crate::engine::{
     Change, Claim, IdempotencyKey, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome,
 };
-use crate::stored::{columns, micros, signed, unsigned};
+use crate::row::{Columns, columns};
 
 /// Maximum number of attempts to resolve idempotency keys that are taken and released
 /// concurrently.

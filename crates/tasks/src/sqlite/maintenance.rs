@@ -1,16 +1,13 @@
-//! Statements of the background loops and of workers' reports.
+//! Statements of the background loops.
 
 use jiff::{SignedDuration, Timestamp};
-use miniapp_types::task::{Kind, Worker};
 use miniapp_types::trace::TraceContext;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
+use crate::column_values::{micros, signed, time, unsigned};
 use crate::engine::{DueTask, StoreError, TakeDue};
-use crate::stored::{micros, signed, time, unsigned};
 
 pub(super) async fn expired_leases(
     pool: &SqlitePool,
@@ -209,64 +206,7 @@ pub(super) async fn purge(
     Ok(purged)
 }
 
-pub(super) async fn report_worker(
-    connection: &mut SqliteConnection,
-    worker: &Worker,
-) -> Result<(), StoreError> {
-    const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES (?, ?, ?) \
-         ON CONFLICT (name) DO UPDATE SET last_seen_at = excluded.last_seen_at, report = excluded.report";
-    let seen = micros(worker.last_seen_at);
-    let query = sqlx::query(REPORT).bind(&worker.name).bind(seen).bind(json(worker)?);
-    connection.execute(query).await?;
-    Ok(())
-}
-
-pub(super) async fn forget_worker(
-    connection: &mut SqliteConnection,
-    name: &str,
-) -> Result<(), StoreError> {
-    connection.execute(sqlx::query("DELETE FROM workers WHERE name = ?").bind(name)).await?;
-    Ok(())
-}
-
-pub(super) async fn workers(
-    pool: &SqlitePool,
-    since: Timestamp,
-) -> Result<Vec<Worker>, StoreError> {
-    const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= ? ORDER BY name";
-    let reports: Vec<String> = sqlx::query_scalar(LIVE).bind(micros(since)).fetch_all(pool).await?;
-    reports.iter().map(|report| parsed(report)).collect()
-}
-
-pub(super) async fn announce_kinds(
-    connection: &mut SqliteConnection,
-    kinds: &[Kind],
-) -> Result<(), StoreError> {
-    const ANNOUNCE: &str = "INSERT INTO task_kinds (name, description) VALUES (?, ?) \
-         ON CONFLICT (name) DO UPDATE SET description = excluded.description";
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for kind in kinds {
-        transaction.execute(sqlx::query(ANNOUNCE).bind(&kind.name).bind(json(kind)?)).await?;
-    }
-    Ok(transaction.commit().await?)
-}
-
-pub(super) async fn kinds(pool: &SqlitePool) -> Result<Vec<Kind>, StoreError> {
-    let kinds: Vec<String> = sqlx::query_scalar("SELECT description FROM task_kinds ORDER BY name")
-        .fetch_all(pool)
-        .await?;
-    kinds.iter().map(|kind| parsed(kind)).collect()
-}
-
 pub(super) async fn ping(pool: &SqlitePool) -> Result<(), StoreError> {
     sqlx::query("SELECT 1 FROM tasks LIMIT 1").fetch_optional(pool).await?;
     Ok(())
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
-}
-
-fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
 }

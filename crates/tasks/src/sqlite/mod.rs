@@ -3,6 +3,7 @@
 mod maintenance;
 mod multi_row;
 mod read;
+mod workers;
 mod write;
 
 use async_trait::async_trait;
@@ -158,23 +159,23 @@ impl Engine for SqliteEngine {
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        maintenance::report_worker(&mut *self.writer.lock().await?, worker).await
+        workers::report(&mut *self.writer.lock().await?, worker).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
-        maintenance::forget_worker(&mut *self.writer.lock().await?, name).await
+        workers::forget(&mut *self.writer.lock().await?, name).await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
-        maintenance::workers(&self.readers, since).await
+        workers::live(&self.readers, since).await
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
-        maintenance::announce_kinds(&mut *self.writer.lock().await?, kinds).await
+        workers::announce_kinds(&mut *self.writer.lock().await?, kinds).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
-        maintenance::kinds(&self.readers).await
+        workers::kinds(&self.readers).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {

@@ -8,11 +8,11 @@ use miniapp_types::task::{ByStatus, Event, Stats, Status};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
 use uuid::Uuid;
 
-use crate::columns::Columns;
+use crate::column_values::{self, micros, time, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::stored::{self, columns, micros, time, unsigned};
+use crate::row::{Columns, columns};
 use crate::timeline;
 
 pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
@@ -241,7 +241,7 @@ pub(super) async fn check_invariants(
 }
 
 fn count_of(counts: &mut ByStatus, code: i16) -> Result<&mut u64, StoreError> {
-    Ok(match stored::status(code)? {
+    Ok(match column_values::status(code)? {
         Status::Awaiting => &mut counts.awaiting,
         Status::Executing => &mut counts.executing,
         Status::Finished => &mut counts.finished,

@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 use sqlx::{Connection, Executor, Row, SqliteConnection};
 
 use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
-use crate::columns::Columns;
+use crate::column_values::{micros, signed, status_code, unsigned};
 use crate::domain::Task;
 use crate::engine::{Change, Claim, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome};
-use crate::stored::{columns, micros, signed, status_code, unsigned};
+use crate::row::{Columns, columns};
 use crate::timeline;
 
 static INSERT: MultiRowStatement = MultiRowStatement::new(

@@ -3,10 +3,10 @@
 pub mod account;
 pub mod codes;
 pub mod keys;
+pub mod maintenance;
 pub mod outbox;
 pub mod passwords;
 pub mod sessions;
-pub mod upkeep;
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ macro_rules! account_store_tests {
                 outbox_message_round_trips,
                 inbox_mail_is_stored_once,
             }
-            upkeep {
+            maintenance {
                 ping_succeeds,
                 audit_log_is_paginated,
                 purge_removes_only_expired_rows,

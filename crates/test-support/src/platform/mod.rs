@@ -1,11 +1,11 @@
 //! The platform as users run it: the real program in one process, or a process per service.
 
+#[cfg(target_os = "linux")]
+mod clock_skew;
 mod engines;
 mod process;
 mod program;
 mod separate;
-#[cfg(target_os = "linux")]
-mod skew;
 mod user;
 
 use std::process::ExitStatus;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::Platform;
 #[cfg(target_os = "linux")]
-use super::skew;
+use super::clock_skew;
 use crate::ports;
 
 /// Names the trusted certificates on systems without a usual place for them.
@@ -80,8 +80,9 @@ impl Program {
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn ahead_by(self, seconds: i64) -> Self {
-        let library = skew::library(self.home());
-        self.set_variable("LD_PRELOAD", library.display()).set_variable(skew::SECONDS, seconds)
+        let library = clock_skew::library(self.home());
+        self.set_variable("LD_PRELOAD", library.display())
+            .set_variable(clock_skew::SECONDS, seconds)
     }
 
     /// Starts the platform and waits until it is ready.

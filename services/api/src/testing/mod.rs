@@ -57,7 +57,7 @@ pub(crate) struct Platform {
     pub clock: Arc<ManualClock>,
     router: Router,
     files: TempDir,
-    upkeep: Shutdown,
+    maintenance: Shutdown,
     _background: JoinSet<()>,
 }
 
@@ -80,8 +80,18 @@ impl Platform {
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();
         let background = service::spawn_background(&api, &port);
-        let upkeep = stop;
-        Self { api, tasks, broker, auth, clock, router, files, upkeep, _background: background }
+        let maintenance = stop;
+        Self {
+            api,
+            tasks,
+            broker,
+            auth,
+            clock,
+            router,
+            files,
+            maintenance,
+            _background: background,
+        }
     }
 
     pub fn request(&self, method: Method, path: &str) -> TestRequest {
@@ -165,7 +175,7 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
-        self.upkeep.begin();
+        self.maintenance.begin();
     }
 }
 

@@ -12,19 +12,19 @@ use miniapp_test_support::http::{Answer, client};
 use miniapp_test_support::platform::Signal;
 use tokio::time::timeout;
 
+use crate::environment::Environment;
 use crate::plan::{Fault, Plan, Strike};
 use crate::topology::Who;
-use crate::world::World;
 
 /// The grace period of a process between SIGTERM and SIGKILL.
 const STOP: Duration = Duration::from_secs(10);
 
 /// Injects faults until calm begins, then repairs everything. Returns the number of faults by name.
-pub async fn run(world: &World, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
+pub async fn run(environment: &Environment, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
     let mut struck = BTreeMap::new();
     let mut under_way = FuturesUnordered::new();
     for strike in Plan::new(seed) {
-        let mut turn = pin!(world.until(strike.at));
+        let mut turn = pin!(environment.until(strike.at));
         let has_come = loop {
             tokio::select! {
                 biased;
@@ -36,8 +36,8 @@ pub async fn run(world: &World, seed: u64) -> Result<BTreeMap<&'static str, usiz
             break;
         }
         *struck.entry(strike.fault.name()).or_default() += 1;
-        world.note(strike);
-        let done = self::strike(world, strike);
+        environment.note(strike);
+        let done = self::strike(environment, strike);
         under_way.push(async move { done.await.with_context(|| strike.to_string()) });
     }
     while let Some(ended) = under_way.next().await {
@@ -46,68 +46,68 @@ pub async fn run(world: &World, seed: u64) -> Result<BTreeMap<&'static str, usiz
     Ok(struck)
 }
 
-async fn strike(world: &World, strike: Strike) -> Result<()> {
+async fn strike(environment: &Environment, strike: Strike) -> Result<()> {
     let Strike { fault, lasts, .. } = strike;
     match fault {
-        Fault::Kill(who) => away(world, who, Signal::KILL, lasts).await,
-        Fault::Stop(who) => away(world, who, Signal::TERM, lasts).await,
+        Fault::Kill(who) => away(environment, who, Signal::KILL, lasts).await,
+        Fault::Stop(who) => away(environment, who, Signal::TERM, lasts).await,
         Fault::Freeze(who) => {
-            let service = world.service(who).await;
+            let service = environment.service(who).await;
             service.signal(Signal::STOP);
-            world.pause(lasts).await;
+            environment.pause(lasts).await;
             service.signal(Signal::CONT);
         }
         Fault::StopRabbit => {
-            let rabbit = world.rabbit.lock().await;
+            let rabbit = environment.rabbit.lock().await;
             rabbit.stop().await?;
-            world.pause(lasts).await;
+            environment.pause(lasts).await;
             rabbit.resume().await?;
         }
         Fault::KillRabbit => {
-            let rabbit = world.rabbit.lock().await;
+            let rabbit = environment.rabbit.lock().await;
             rabbit.crash().await?;
-            world.pause(lasts).await;
+            environment.pause(lasts).await;
             rabbit.resume().await?;
         }
         Fault::FreezeRabbit => {
-            let rabbit = world.rabbit.lock().await;
+            let rabbit = environment.rabbit.lock().await;
             rabbit.freeze()?;
-            world.pause(lasts).await;
+            environment.pause(lasts).await;
             rabbit.thaw()?;
         }
-        Fault::CloseConnections => close_connections(world).await?,
-        Fault::RestartPostgres => world.postgres.lock().await.restart().await?,
+        Fault::CloseConnections => close_connections(environment).await?,
+        Fault::RestartPostgres => environment.postgres.lock().await.restart().await?,
         Fault::Delay(link, most) => {
-            world.link(link).delay(Duration::ZERO..Duration::from_millis(most));
-            world.pause(lasts).await;
-            world.link(link).heal();
+            environment.link(link).delay(Duration::ZERO..Duration::from_millis(most));
+            environment.pause(lasts).await;
+            environment.link(link).heal();
         }
         Fault::Stall(link, direction) => {
-            world.link(link).stall(direction);
-            world.pause(lasts).await;
-            world.link(link).heal();
+            environment.link(link).stall(direction);
+            environment.pause(lasts).await;
+            environment.link(link).heal();
         }
-        Fault::Cut(link) => world.link(link).cut(),
-        Fault::Lose(link) => world.link(link).lose(),
+        Fault::Cut(link) => environment.link(link).cut(),
+        Fault::Lose(link) => environment.link(link).lose(),
     }
     Ok(())
 }
 
 /// Ends a process by a signal and starts it again after a while.
-async fn away(world: &World, who: Who, signal: Signal, time: Duration) {
-    let mut service = world.service(who).await;
+async fn away(environment: &Environment, who: Who, signal: Signal, time: Duration) {
+    let mut service = environment.service(who).await;
     service.signal(signal);
     if timeout(STOP, service.ended()).await.is_err() {
-        world.note(format_args!("{who} takes too long to stop, and is killed"));
+        environment.note(format_args!("{who} takes too long to stop, and is killed"));
         service.kill().await;
     }
-    world.pause(time).await;
+    environment.pause(time).await;
     service.launch_again();
 }
 
 /// Closes every connection to the broker by the management API.
-async fn close_connections(world: &World) -> Result<()> {
-    let rabbit = world.rabbit.lock().await;
+async fn close_connections(environment: &Environment) -> Result<()> {
+    let rabbit = environment.rabbit.lock().await;
     let api = format!("http://127.0.0.1:{}/api/connections", rabbit.management_port());
     let operator = |request: reqwest::RequestBuilder| {
         request.basic_auth("guest", Some("guest")).header("x-reason", "by an operator")

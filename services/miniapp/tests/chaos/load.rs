@@ -16,9 +16,9 @@ use reqwest::RequestBuilder;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use crate::environment::Environment;
+use crate::request::TaskRequest;
 use crate::topology::APIS;
-use crate::wish::Wish;
-use crate::world::World;
 
 /// The number of clients.
 const CLIENTS: usize = 64;
@@ -35,7 +35,7 @@ pub struct Submission {
     pub owner: Uuid,
     /// The client's name of the task, which is the idempotency key as well.
     pub name: String,
-    pub wish: Wish,
+    pub request: TaskRequest,
     /// The ids in the responses.
     pub ids: BTreeSet<Uuid>,
     /// The number of submissions.
@@ -62,18 +62,18 @@ impl Submission {
 }
 
 /// Submits `count` tasks and returns the records of the clients.
-pub async fn run(world: &Arc<World>, seed: u64, count: usize) -> Vec<Submission> {
+pub async fn run(environment: &Arc<Environment>, seed: u64, count: usize) -> Vec<Submission> {
     let clients = (0..CLIENTS).map(|number| {
-        let world = world.clone();
+        let environment = environment.clone();
         let share = count / CLIENTS + usize::from(number < count % CLIENTS);
-        tokio::spawn(async move { Client::new(&world, seed, number).run(share).await })
+        tokio::spawn(async move { Client::new(&environment, seed, number).run(share).await })
     });
     let known = join_all(clients).await;
     known.into_iter().flat_map(|known| known.expect("no panic of a client")).collect()
 }
 
 struct Client<'w> {
-    world: &'w World,
+    environment: &'w Environment,
     number: usize,
     /// The user as a client of each API.
     user: Vec<User>,
@@ -81,12 +81,12 @@ struct Client<'w> {
 }
 
 impl<'w> Client<'w> {
-    fn new(world: &'w World, seed: u64, number: usize) -> Self {
-        let user = number % world.users.len();
+    fn new(environment: &'w Environment, seed: u64, number: usize) -> Self {
+        let user = number % environment.users.len();
         Self {
-            world,
+            environment,
             number,
-            user: (0..APIS).map(|api| world.at(user, api)).collect(),
+            user: (0..APIS).map(|api| environment.at(user, api)).collect(),
             dice: Xoshiro256PlusPlus::seed_from_u64(seed ^ (number as u64 + 1)),
         }
     }
@@ -96,7 +96,7 @@ impl<'w> Client<'w> {
         let pace = Duration::from_secs(1) * u32::try_from(CLIENTS).unwrap_or(1) / PER_SECOND;
         for number in 0..count {
             let turn = pace * u32::try_from(number).unwrap_or(u32::MAX);
-            tokio::time::sleep_until(self.world.began + turn).await;
+            tokio::time::sleep_until(self.environment.began + turn).await;
             let name = format!("client {}, task {number}", self.number + 1);
             mine.extend(self.submit(name).await);
             if !mine.is_empty() && self.dice.random_range(0..100) < 12 {
@@ -125,25 +125,26 @@ impl<'w> Client<'w> {
             }
             sleep(Duration::from_millis(self.dice.random_range(50..500))).await;
         }
-        self.world
+        self.environment
             .findings
             .add("every request is answered in the end", format_args!("{tries} tries"));
         (tries, None)
     }
 
     async fn submit(&mut self, name: String) -> Option<Submission> {
-        let wish = Wish::draw(&mut self.dice, &self.world.effects.url(), SystemClock.now());
-        let body = wish.body(&name);
+        let request =
+            TaskRequest::draw(&mut self.dice, &self.environment.effects.url(), SystemClock.now());
+        let body = request.body(&name);
         let key = name.replace(' ', "-");
-        let request = |user: &User| {
+        let submit = |user: &User| {
             user.api("POST", "/api/tasks").header("idempotency-key", &key).json(&body)
         };
-        let (mut tries, answer) = self.insist(request).await;
+        let (mut tries, answer) = self.insist(submit).await;
         let mut ids = BTreeSet::from([self.accepted(&answer?, tries == 1)?]);
-        self.world.accepted.fetch_add(1, Ordering::Relaxed);
+        self.environment.accepted.fetch_add(1, Ordering::Relaxed);
         if self.dice.random_range(0..20) == 0 {
             tries += 1;
-            let again = self.ask(request).await;
+            let again = self.ask(submit).await;
             ids.extend(again.and_then(|again| self.accepted(&again, false)));
         }
         for id in &ids {
@@ -152,7 +153,7 @@ impl<'w> Client<'w> {
         Some(Submission {
             owner: self.user[0].id,
             name,
-            wish,
+            request,
             ids,
             tries,
             cancels: Requests::default(),
@@ -166,7 +167,9 @@ impl<'w> Client<'w> {
         let task: Option<Task> = serde_json::from_slice(&answer.body).ok();
         let is_accepted = answer.status == 201 || (answer.status == 200 && !is_first);
         let task = task.filter(|_| is_accepted);
-        self.world.findings.hold(task.is_some(), "a submit is accepted", || format!("{answer:?}"));
+        self.environment
+            .findings
+            .hold(task.is_some(), "a submit is accepted", || format!("{answer:?}"));
         task.map(|task| task.task_id)
     }
 
@@ -177,7 +180,9 @@ impl<'w> Client<'w> {
         }
         let found = self.ask(|user| user.api("GET", &format!("/api/tasks/{id}"))).await;
         let is_there = found.as_ref().is_none_or(|answer| answer.status == 200);
-        self.world.findings.hold(is_there, "what was accepted is there", || format!("{found:?}"));
+        self.environment
+            .findings
+            .hold(is_there, "what was accepted is there", || format!("{found:?}"));
     }
 
     async fn change(&mut self, mine: &mut Submission) {
@@ -198,9 +203,11 @@ impl<'w> Client<'w> {
         requests.confirmed += u32::from(status == done);
         let Some(answer) = answer else { return };
         let is_sensible = status == done || (status == refused && (status == 409 || tries > 1));
-        self.world.findings.hold(is_sensible, "a change is done or refused for a reason", || {
-            format!("{answer:?} after {tries} tries")
-        });
+        self.environment.findings.hold(
+            is_sensible,
+            "a change is done or refused for a reason",
+            || format!("{answer:?} after {tries} tries"),
+        );
     }
 }
 

@@ -11,23 +11,23 @@
 //! `MINIAPP_CHAOS_TASKS` is the number of tasks and `MINIAPP_CHAOS_SEEDS` the number of random
 //! seeds; `MINIAPP_TEST_SEED` repeats one. Without them the test takes about a minute.
 
+mod checks;
 mod effects;
+mod environment;
 mod faults;
 mod findings;
 mod load;
 mod plan;
+mod request;
 mod topology;
-mod verdict;
-mod wish;
-mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::verdict::Summary;
-use crate::world::World;
+use crate::checks::Summary;
+use crate::environment::Environment;
 
 /// The default number of tasks, which take about a minute.
 const TASKS: u64 = 3000;
@@ -35,23 +35,23 @@ const TASKS: u64 = 3000;
 /// Runs a seed. Fails if a rule is violated.
 async fn play(seed: u64, count: usize) -> anyhow::Result<()> {
     println!("seed {seed}: ./test chaos --tasks {count} --seed {seed} plays it again");
-    let world = Arc::new(World::start(seed).await?);
+    let environment = Arc::new(Environment::start(seed).await?);
     let load = async {
-        let submissions = load::run(&world, seed, count).await;
-        world.note("all is submitted; calm");
-        world.calm.begin();
+        let submissions = load::run(&environment, seed, count).await;
+        environment.note("all is submitted; calm");
+        environment.calm.begin();
         submissions
     };
-    let (submissions, struck) = tokio::join!(load, faults::run(&world, seed));
+    let (submissions, struck) = tokio::join!(load, faults::run(&environment, seed));
     let struck = struck.context("a fault that can't be made good for")?;
-    let summary = verdict::run(&world, &submissions).await?;
-    world.note("all is looked at");
+    let summary = checks::run(&environment, &submissions).await?;
+    environment.note("all is looked at");
     tell(submissions.len(), &struck, &summary);
-    if world.findings.is_empty() {
+    if environment.findings.is_empty() {
         return Ok(());
     }
-    print!("{}", world.findings);
-    let logs = world.keep_logs(seed).await?;
+    print!("{}", environment.findings);
+    let logs = environment.keep_logs(seed).await?;
     anyhow::bail!("seed {seed} breaks rules, see above; the logs are in {}", logs.display())
 }
 

@@ -4,14 +4,14 @@
 mod database;
 mod disk;
 mod errors;
+mod kills;
 mod logs;
-mod loss;
+mod metric_series;
 mod secrets;
-mod series;
+mod slow_clients;
 mod start;
 mod stop;
 mod support;
 mod tasks;
 mod tokens;
-mod trouble;
 mod upgrade;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use miniapp_tasks::{Claimed, Error, NewTask, Refusal, Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -50,7 +50,7 @@ async fn concurrent_submits_return_their_own_tasks() {
     for (number, (task, stored)) in submitted.iter().zip(join_all(reads).await).enumerate() {
         assert_eq!(task.spec.description, format!("task {number}"));
         assert_eq!(stored.spec.data.get(), number.to_string());
-        audit::check(&stored, &timeline(&tasks, task).await, 0);
+        timeline_checks::check(&stored, &timeline(&tasks, task).await, 0);
     }
 }
 
@@ -99,7 +99,7 @@ async fn concurrent_claims_and_outcomes_get_their_own_results() {
         assert_eq!(task.state.status, expected);
         let result = task.state.result.as_deref().map(|result| result.get().to_owned());
         assert_eq!(result, (number % 5 == 4).then(|| number.to_string()));
-        audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
+        timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
     }
 }
 
@@ -182,7 +182,7 @@ async fn commands_for_one_task_share_a_batch() {
     assert_eq!(restarted.expect("ended").state.generation, 2);
     assert!(matches!(finished, Err(Error::Refused(Refusal::Stale))));
     assert_eq!(canceled.expect("waiting").state.status, Status::Canceled);
-    audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
+    timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 
 /// The task is too large for the cache.
@@ -212,7 +212,7 @@ async fn uncached_task_behaves_like_others() {
     assert_eq!(stored.state.result.as_deref().map(RawValue::get), Some(data.get()));
     let timeline = timeline(&tasks, &task).await;
     assert_eq!(timeline.len(), 103);
-    audit::check(&stored, &timeline, 0);
+    timeline_checks::check(&stored, &timeline, 0);
 }
 
 #[tokio::test]
@@ -227,5 +227,5 @@ async fn canceled_caller_does_not_affect_its_batch() {
     tokio::task::yield_now().await;
     impatient.abort();
     tasks.finish(held, raw("1")).await.expect("held");
-    audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
+    timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }

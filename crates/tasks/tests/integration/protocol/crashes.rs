@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claimed, Error, Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -130,7 +130,7 @@ fn accepted_tasks_end_once_despite_repeated_crashes() {
         eventually("the end of all tasks", have_ended).await;
         for task in &accepted {
             let task = get(&tasks, task).await;
-            audit::check(&task, &timeline(&tasks, &task).await, 0);
+            timeline_checks::check(&task, &timeline(&tasks, &task).await, 0);
             assert_ne!(task.state.status, Status::Canceled);
         }
     }));

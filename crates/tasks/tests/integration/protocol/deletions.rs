@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_tasks::{Error, Filter, NewTask};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
 
@@ -84,7 +84,7 @@ async fn delete_all_removes_every_task_of_an_owner() {
     let engine = world.engine().await;
     for task in &all {
         let stored = engine.load(&[task.id]).await.expect("a store").pop().expect("kept a while");
-        audit::check(&stored, &timeline(&tasks, task).await, 0);
+        timeline_checks::check(&stored, &timeline(&tasks, task).await, 0);
         assert!(stored.state.deleted);
     }
     assert_eq!(kinds(&tasks, &kept).await, [EventType::Created]);

@@ -10,7 +10,7 @@ use miniapp_broker::{Broker, Queue};
 use miniapp_runtime::clock::Clock as _;
 use miniapp_runtime::health::Condition;
 use miniapp_tasks::{Claimed, Error, Filter, NewTask, Refusal, Runtime, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ async fn failed_submit_can_be_retried() {
         assert_eq!(submitted.is_new, count == 0);
         assert_eq!(tasks.condition().await.expect("a store"), Condition::Healthy);
         assert_eq!(tasks.list(&mine).await.expect("a store").len(), 1);
-        audit::check(&submitted.task, &timeline(&tasks, &submitted.task).await, 0);
+        timeline_checks::check(&submitted.task, &timeline(&tasks, &submitted.task).await, 0);
     }
 }
 
@@ -118,7 +118,11 @@ async fn claim_with_a_lost_response_expires() {
     let (held, _) = try_claim(&process.tasks, &message).await.expect("claimable");
     process.tasks.finish(held, raw("1")).await.expect("held");
     delivery.ack().await;
-    audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 0);
+    timeline_checks::check(
+        &get(&process.tasks, &task).await,
+        &timeline(&process.tasks, &task).await,
+        0,
+    );
 }
 
 /// A worker that retries recovers its claim.
@@ -142,7 +146,7 @@ async fn claim_with_a_lost_response_is_recovered() {
     assert!(taken.expect("a store").is_none(), "it is of another life");
     tasks.finish(held, raw("1")).await.expect("held");
     assert!(recover().await.is_none(), "it has ended");
-    audit::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
+    timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
 
 /// All requests of the batch fail, and none is applied partially.
@@ -165,7 +169,7 @@ async fn failed_batch_fails_every_request() {
             let task = get(&tasks, task).await;
             let counted = finish.is_ok() || fault == Fault::After;
             assert_eq!(task.state.status == Status::Finished, counted);
-            audit::check(&task, &timeline(&tasks, &task).await, 0);
+            timeline_checks::check(&task, &timeline(&tasks, &task).await, 0);
         }
         let again = join_all(held.iter().map(|held| tasks.finish(*held, raw("1")))).await;
         let counted = again.iter().filter(|finish| finish.is_ok()).count();
@@ -220,7 +224,11 @@ async fn background_loops_survive_a_store_outage() {
     let depth = async || world.broker.depth(Queue::Tasks).await.expect("a broker");
     eventually("an empty queue", async || depth().await == 0).await;
     for task in [&running, &waiting] {
-        audit::check(&get(&process.tasks, task).await, &timeline(&process.tasks, task).await, 0);
+        timeline_checks::check(
+            &get(&process.tasks, task).await,
+            &timeline(&process.tasks, task).await,
+            0,
+        );
     }
 }
 

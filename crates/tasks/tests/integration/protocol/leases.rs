@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use miniapp_tasks::domain::MAX_LOST_LEASES;
 use miniapp_tasks::{Claim, Error, Refusal, RenewedLease, Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -62,7 +62,7 @@ async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     refuses_everything(&worker.tasks, old).await;
     let task = get(&worker.tasks, &task).await;
     assert_eq!(task.state.result.as_deref().map(RawValue::get), Some("2"));
-    audit::check(&task, &timeline(&worker.tasks, &task).await, 0);
+    timeline_checks::check(&task, &timeline(&worker.tasks, &task).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn renewed_lease_does_not_expire() {
     assert!(kinds(&process.tasks, &abandoned).await.contains(&EventType::LeaseLost));
     process.tasks.finish(held, raw("1")).await.expect("held");
     let task = get(&process.tasks, &task).await;
-    audit::check(&task, &timeline(&process.tasks, &task).await, renewals);
+    timeline_checks::check(&task, &timeline(&process.tasks, &task).await, renewals);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,11 @@ async fn concurrent_renewal_and_outcome_succeed() {
             tokio::join!(worker.renew(&claims, LEASE), worker.finish(held, raw("1")));
         let renewals = renewed.expect("a store").len() as u64;
         assert_eq!(finished.expect("held").task.state.status, Status::Finished);
-        audit::check(&get(&worker, &task).await, &timeline(&worker, &task).await, renewals);
+        timeline_checks::check(
+            &get(&worker, &task).await,
+            &timeline(&worker, &task).await,
+            renewals,
+        );
     }
 }
 
@@ -124,7 +128,7 @@ async fn task_fails_after_too_many_lost_leases() {
     }
     assert_eq!(task.state.status, Status::Failed);
     assert_eq!(task.state.error.as_ref().map(|error| &*error.code), Some("lease_lost"));
-    audit::check(&task, &timeline(tasks, &task).await, 0);
+    timeline_checks::check(&task, &timeline(tasks, &task).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +142,11 @@ async fn cancel_request_survives_a_lost_lease() {
     assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: true }]);
     world.clock.advance(TOO_LONG);
     becomes(&process.tasks, &task, EventType::Canceled).await;
-    audit::check(&get(&process.tasks, &task).await, &timeline(&process.tasks, &task).await, 1);
+    timeline_checks::check(
+        &get(&process.tasks, &task).await,
+        &timeline(&process.tasks, &task).await,
+        1,
+    );
 }
 
 /// Releases and retries do not count as lost leases.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_tasks::{Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ async fn run_all(world: &World, process: &Process, tasks: &[Task]) {
 
 async fn check_all(tasks: &Tasks, all: &[Task]) {
     for task in all {
-        audit::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
+        timeline_checks::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
     }
 }
 

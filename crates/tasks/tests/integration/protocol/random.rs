@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Filter, Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -126,7 +126,7 @@ async fn check(stage: &Stage) {
     for task in &stored {
         assert!(task.state.status.is_terminal(), "{task:?}");
         let renewals = notes.renewals.lock().get(&task.id).copied().unwrap_or(0);
-        audit::check(task, &timeline(tasks, task).await, renewals);
+        timeline_checks::check(task, &timeline(tasks, task).await, renewals);
     }
     check_events(&stage.world, &stored).await;
     for (key, (answers, fresh)) in notes.keyed.lock().iter() {

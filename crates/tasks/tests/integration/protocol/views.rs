@@ -1,7 +1,7 @@
 //! The cache of a process may be stale, because other processes change tasks, too.
 
 use miniapp_tasks::{Error, Refusal, Task, Tasks};
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::protocol::support::{
 };
 
 async fn check(tasks: &Tasks, task: &Task) {
-    audit::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
+    timeline_checks::check(&get(tasks, task).await, &timeline(tasks, task).await, 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::Task;
-use miniapp_test_support::{Row, audit};
+use miniapp_test_support::{Row, timeline_checks};
 use miniapp_types::task::{EventType, Status};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -96,7 +96,7 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     let holds = |holds: bool, rule: &str| {
         if holds { Ok(()) } else { Err(format!("{rule}: {after:#?}\nbefore: {before:#?}")) }
     };
-    if let Err(fault) = audit::find_fault(task, events, *renewals) {
+    if let Err(fault) = timeline_checks::find_fault(task, events, *renewals) {
         return holds(false, &format!("a timeline tells a legal process, but {fault}"));
     }
     let awaits = state.status == Status::Awaiting;

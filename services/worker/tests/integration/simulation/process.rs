@@ -130,8 +130,8 @@ impl Process {
         let runtime = Runtime::new(store, clock.clone(), broker.clone(), RETENTION);
         let tasks = runtime.tasks().clone();
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
-        let upkeep = tokio::spawn(runtime.run_until(drained.clone()));
-        handle.parts.lock().push(upkeep.abort_handle());
+        let maintenance = tokio::spawn(runtime.run_until(drained.clone()));
+        handle.parts.lock().push(maintenance.abort_handle());
         let main: JoinHandle<()> = match role {
             Role::Api => {
                 let shutdown = shutdown.clone();
@@ -162,7 +162,7 @@ impl Process {
             // Tasks are aborted only when the process has died.
             let _ = main.await;
             drained.begin();
-            let _ = upkeep.await;
+            let _ = maintenance.await;
         });
         Self { role, handle, tasks, shutdown, running }
     }

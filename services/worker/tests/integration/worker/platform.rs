@@ -32,7 +32,7 @@ pub struct Platform {
     pub gate: Gate,
     pub config: WorkerConfig,
     clock: Arc<dyn Clock>,
-    upkeep: Shutdown,
+    maintenance: Shutdown,
     files: TempDir,
 }
 
@@ -55,13 +55,13 @@ impl Platform {
         let files = tempfile::tempdir().expect("a directory");
         let broker = Arc::new(MemoryBroker::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let upkeep = Shutdown::new();
-        let tasks = open(&files, &broker, &clock, &upkeep).await;
+        let maintenance = Shutdown::new();
+        let tasks = open(&files, &broker, &clock, &maintenance).await;
         let defaults = Config::defaults_in(files.path()).expect("the defaults");
         let mut config: WorkerConfig = defaults.section().expect("a section");
         config.lease = Duration::from_millis(1500);
         config.concurrency = 4;
-        Self { tasks, broker, gate: Gate::new(), config, clock, upkeep, files }
+        Self { tasks, broker, gate: Gate::new(), config, clock, maintenance, files }
     }
 
     /// Starts a worker.
@@ -196,7 +196,7 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
-        self.upkeep.abort();
+        self.maintenance.abort();
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const SOURCE: &str = include_str!("skew.c");
+const SOURCE: &str = include_str!("clock_skew.c");
 /// The offset of the time of day.
 pub(super) const SECONDS: &str = "SKEW_SECONDS";
 

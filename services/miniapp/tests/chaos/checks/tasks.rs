@@ -9,12 +9,12 @@ use jiff::SignedDuration;
 use miniapp_config::{Database, Synchronous};
 use miniapp_tasks::Task;
 use miniapp_tasks::domain::TTL_EXCEEDED;
-use miniapp_test_support::audit;
+use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{Event, EventType, Status};
 use uuid::Uuid;
 
+use crate::environment::Environment;
 use crate::load::Submission;
-use crate::world::World;
 
 /// The number of timelines that are read concurrently.
 const READS: usize = 8;
@@ -42,15 +42,15 @@ pub struct Counts {
 
 impl Stored {
     /// Reads all tasks.
-    pub async fn read(world: &World) -> Result<Self> {
+    pub async fn read(environment: &Environment) -> Result<Self> {
         let settings = Database {
-            url: world.database.clone(),
+            url: environment.database.clone(),
             synchronous: Synchronous::Full,
             connections: u32::try_from(READS)?,
         };
         let engine = miniapp_tasks::open_engine(&settings).await?;
-        let (_, name) = world.database.rest().rsplit_once('/').context("a database")?;
-        let mut connection = world.postgres.lock().await.connect(name).await?;
+        let (_, name) = environment.database.rest().rsplit_once('/').context("a database")?;
+        let mut connection = environment.postgres.lock().await.connect(name).await?;
         let ids: Vec<Uuid> =
             sqlx::query_scalar("SELECT id FROM tasks").fetch_all(&mut connection).await?;
         let mut tasks = Vec::with_capacity(ids.len());
@@ -66,23 +66,27 @@ impl Stored {
 }
 
 /// Checks the tasks against the records of the clients.
-pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Counts {
+pub fn check(environment: &Environment, submissions: &[Submission], stored: &Stored) -> Counts {
     let mut counts = Counts::default();
     let mut known: HashSet<&Uuid> = HashSet::new();
     for submission in submissions {
         counts.repeated += submission.tries - 1;
         known.extend(&submission.ids);
         let is_one = submission.ids.len() == 1;
-        world.findings.hold(is_one, "a key stands for one task", || format!("{submission:?}"));
+        environment
+            .findings
+            .hold(is_one, "a key stands for one task", || format!("{submission:?}"));
         for id in &submission.ids {
             match stored.0.get(id) {
-                None => world.findings.add("no accepted task is lost", format!("{submission:?}")),
+                None => {
+                    environment.findings.add("no accepted task is lost", format!("{submission:?}"))
+                }
                 Some((task, timeline)) => {
                     for broken in broken_by(submission, task, timeline) {
                         let events: Vec<_> = timeline.iter().map(|event| event.kind).collect();
                         let state = &task.state;
                         let how = format!("{submission:?}: {events:?}, {state:?}");
-                        world.findings.add(broken, how);
+                        environment.findings.add(broken, how);
                     }
                     counts.add(task, timeline);
                 }
@@ -98,7 +102,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Coun
         let of = submissions.iter().find(|one| one.name == task.spec.description);
         let is_ghost = of.is_some_and(|one| one.deletes.sent > 0 && one.tries > 1);
         counts.ghosts += usize::from(is_ghost);
-        world.findings.hold(is_ghost, "nobody has a task that wasn't accepted", || {
+        environment.findings.hold(is_ghost, "nobody has a task that wasn't accepted", || {
             format!("{} as {of:?}: {:?}", task.spec.description, task.state)
         });
     }
@@ -107,7 +111,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Coun
 
 /// The rules that a task violates.
 fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'static str> {
-    let Submission { wish, cancels, restarts, deletes, .. } = submission;
+    let Submission { request, cancels, restarts, deletes, .. } = submission;
     let state = &task.state;
     let count = |kind| timeline.iter().filter(|event| event.kind == kind).count();
     let renewals = state.version.saturating_sub(timeline.len() as u64);
@@ -122,15 +126,18 @@ fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'
     let generations = 1 + restarts.confirmed..=1 + restarts.sent;
     let rules = [
         (task.owner == submission.owner, "a task is its client's own"),
-        (audit::find_fault(task, timeline, renewals).is_ok(), "a timeline tells a legal life"),
+        (
+            timeline_checks::find_fault(task, timeline, renewals).is_ok(),
+            "a timeline tells a legal life",
+        ),
         (ends(timeline) == state.generation as usize, "a generation has one outcome"),
         (state.status.is_terminal(), "every accepted task ends, and no lease is left"),
         (!state.deleted || deletes.sent > 0, "nothing is removed but by its owner"),
         (state.deleted || deletes.confirmed == 0, "what was removed is gone"),
         (generations.contains(&state.generation), "a restart counts once"),
         (!is_canceled || cancels.sent > 0, "nothing is canceled but by its owner"),
-        (wish.run_at.is_none_or(is_in_time), "nothing starts before its time"),
-        (!submission.is_untouched() || wish.may_end_as(task), "a task ends as its work has it"),
+        (request.run_at.is_none_or(is_in_time), "nothing starts before its time"),
+        (!submission.is_untouched() || request.may_end_as(task), "a task ends as its work has it"),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }

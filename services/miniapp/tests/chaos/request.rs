@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 3;
 
 /// A requested task.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct TaskRequest {
     pub work: Work,
     /// The `runAt` of the task.
     pub run_at: Option<Timestamp>,
@@ -44,7 +44,7 @@ pub enum Work {
     },
 }
 
-impl Wish {
+impl TaskRequest {
     /// Draws a random task. The effects server is at `url`.
     pub fn draw(dice: &mut Xoshiro256PlusPlus, url: &str, now: Timestamp) -> Self {
         let work = match dice.random_range(0..100) {

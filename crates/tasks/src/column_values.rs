@@ -6,18 +6,6 @@ use serde_json::value::RawValue;
 
 use crate::engine::StoreError;
 
-/// The columns of a task, in the order in which [`Columns`](crate::columns::Columns) reads
-/// them.
-macro_rules! columns {
-    () => {
-        "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
-         tracestate, baggage, status, message, progress, result, error_code, error_message, \
-         attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, \
-         run_at, started_at, finished_at, ready_at, cancel_requested, deleted"
-    };
-}
-pub(crate) use columns;
-
 /// Converts a time to microseconds since 1970, its column value.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()

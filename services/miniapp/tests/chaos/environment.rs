@@ -30,7 +30,7 @@ const GRACE: &str = "2s";
 const CONCURRENCY: u16 = 64;
 
 /// All processes, servers and proxies.
-pub struct World {
+pub struct Environment {
     services: HashMap<Who, Mutex<Service>>,
     links: HashMap<Link, Proxy>,
     pub effects: Effects,
@@ -50,7 +50,7 @@ pub struct World {
     pub began: Instant,
 }
 
-impl World {
+impl Environment {
     /// Starts everything, on new servers.
     pub async fn start(seed: u64) -> anyhow::Result<Self> {
         let management = rabbit::Options { has_management: true, ..rabbit::Options::default() };

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::tasks::Stored;
 use crate::effects::Row;
+use crate::environment::Environment;
 use crate::load::Submission;
-use crate::wish::Work;
-use crate::world::World;
+use crate::request::Work;
 
 /// Counts for the report.
 #[derive(Default)]
@@ -23,24 +23,24 @@ pub struct Counts {
 }
 
 /// Checks the effects against the timelines of the tasks.
-pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Counts {
-    let counted = world.effects.counted();
+pub fn check(environment: &Environment, submissions: &[Submission], stored: &Stored) -> Counts {
+    let counted = environment.effects.counted();
     for strange in &counted.strange {
-        world.findings.add("an effect names its attempt", strange);
+        environment.findings.add("an effect names its attempt", strange);
     }
     let wanted: HashSet<Uuid> = submissions
         .iter()
-        .filter(|submission| matches!(submission.wish.work, Work::Effect { .. }))
+        .filter(|submission| matches!(submission.request.work, Work::Effect { .. }))
         .flat_map(|submission| submission.ids.iter().copied())
         .collect();
     let mut by_task: HashMap<Uuid, usize> = HashMap::new();
     for (&(id, token), row) in &counted.rows {
         *by_task.entry(id).or_default() += 1;
         let detail = || format!("attempt {id}-{token} {} times", row.times);
-        world.findings.hold(row.times == 1, "an attempt begins once", detail);
+        environment.findings.hold(row.times == 1, "an attempt begins once", detail);
         let claims = stored.0.get(&id).map_or(0, |(task, _)| task.state.claim);
         let is_claimed = (1..=claims).contains(&token);
-        world.findings.hold(is_claimed, "who has an effect has a claim", || {
+        environment.findings.hold(is_claimed, "who has an effect has a claim", || {
             format!("attempt {id}-{token}, the newest claim is {claims}")
         });
     }
@@ -49,7 +49,7 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Coun
         for winner in winners(timeline) {
             let row = counted.rows.get(&(id, winner));
             let is_fenced = row.is_some_and(|row| !row.is_stale);
-            world.findings.hold(
+            environment.findings.hold(
                 is_fenced,
                 "an outcome is of the newest attempt, and its effect is there",
                 || format!("attempt {id}-{winner}: {:?}", row.map(|row| (row.times, row.is_stale))),
@@ -59,9 +59,11 @@ pub fn check(world: &World, submissions: &[Submission], stored: &Stored) -> Coun
             let result = task.state.result.as_ref().map_or("", |result| result.get());
             let result: Value = serde_json::from_str(result).unwrap_or_default();
             let is_winners = result["body"] == format!("{id}-{}", task.state.claim);
-            world.findings.hold(is_winners, "a result is of the claim that holds the task", || {
-                format!("{id} at claim {}: {result}", task.state.claim)
-            });
+            environment.findings.hold(
+                is_winners,
+                "a result is of the claim that holds the task",
+                || format!("{id} at claim {}: {result}", task.state.claim),
+            );
         }
     }
     Counts {

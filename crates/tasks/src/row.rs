@@ -8,9 +8,20 @@ use miniapp_types::trace::TraceContext;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
 
+use crate::column_values::{raw, status, time, unsigned};
 use crate::domain::{Spec, State, Task};
 use crate::engine::StoreError;
-use crate::stored::{raw, status, time, unsigned};
+
+/// The columns of a task, in the order in which [`Columns::task`] reads them.
+macro_rules! columns {
+    () => {
+        "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
+         tracestate, baggage, status, message, progress, result, error_code, error_message, \
+         attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, \
+         run_at, started_at, finished_at, ready_at, cancel_requested, deleted"
+    };
+}
+pub(crate) use columns;
 
 /// A type that can be decoded from a column.
 pub(crate) trait Value<'r, D: Database>: Decode<'r, D> + Type<D> {}
@@ -62,7 +73,7 @@ where
         })
     }
 
-    /// Reads a task from a row of [`columns!`](crate::stored::columns).
+    /// Reads a task from a row of [`columns!`].
     pub fn task(mut self) -> Result<Task, StoreError> {
         let id = self.read()?;
         let owner = self.read()?;

@@ -11,9 +11,9 @@ use miniapp_broker::Queue;
 use miniapp_test_support::http::{Answer, client};
 use sqlx::Row as _;
 
+use crate::environment::Environment;
 use crate::load::{Submission, settles};
 use crate::topology::Who;
-use crate::world::World;
 
 /// How long tasks may take to end. Lost messages and dead connections are detected within a minute.
 const SETTLE: Duration = Duration::from_mins(2);
@@ -32,29 +32,29 @@ pub struct Summary {
 }
 
 /// Waits until all tasks have ended, and checks the final state.
-pub async fn run(world: &World, submissions: &[Submission]) -> Result<Summary> {
-    processes_are_well(world).await;
-    world.note("everybody is ready");
-    nothing_goes_on(world).await?;
-    world.note("every task has ended");
-    queues_are_empty(world).await;
-    world.note("queues are empty");
-    let memory = memory_is_back(world).await;
-    the_program_finds_nothing(world).await;
-    let stored = tasks::Stored::read(world).await?;
+pub async fn run(environment: &Environment, submissions: &[Submission]) -> Result<Summary> {
+    processes_are_well(environment).await;
+    environment.note("everybody is ready");
+    nothing_goes_on(environment).await?;
+    environment.note("every task has ended");
+    queues_are_empty(environment).await;
+    environment.note("queues are empty");
+    let memory = memory_is_back(environment).await;
+    the_program_finds_nothing(environment).await;
+    let stored = tasks::Stored::read(environment).await?;
     Ok(Summary {
         memory,
-        tasks: tasks::check(world, submissions, &stored),
-        effects: effects::check(world, submissions, &stored),
+        tasks: tasks::check(environment, submissions, &stored),
+        effects: effects::check(environment, submissions, &stored),
     })
 }
 
 /// Every process is running and ready.
-async fn processes_are_well(world: &World) {
+async fn processes_are_well(environment: &Environment) {
     for who in Who::all() {
-        let mut service = world.service(who).await;
+        let mut service = environment.service(who).await;
         if let Some(status) = service.has_ended() {
-            world.findings.add("processes exit only on request", format!("{who}: {status}"));
+            environment.findings.add("processes exit only on request", format!("{who}: {status}"));
             continue;
         }
         let mut said = String::new();
@@ -66,22 +66,22 @@ async fn processes_are_well(world: &World) {
             said.contains(r#""status":"ok""#).then_some(())
         });
         let is_well = is_well.await.is_some();
-        world.findings.hold(is_well, "everybody is ready again", || format!("{who}: {said}"));
+        environment.findings.hold(is_well, "everybody is ready again", || format!("{who}: {said}"));
         let log = service.log();
         let panicked = log.lines().find(|line| line.contains("panicked at"));
-        world.findings.hold(panicked.is_none(), "nobody panics", || {
+        environment.findings.hold(panicked.is_none(), "nobody panics", || {
             format!("{who}: {}", panicked.unwrap_or_default())
         });
     }
 }
 
 /// No task is waiting or executing, and no lease is left.
-async fn nothing_goes_on(world: &World) -> Result<()> {
+async fn nothing_goes_on(environment: &Environment) -> Result<()> {
     const OPEN: &str = "SELECT count(*) FILTER (WHERE status = 0), \
          count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE lease_until IS NOT NULL) \
          FROM tasks";
-    let (_, name) = world.database.rest().rsplit_once('/').context("a database")?;
-    let mut connection = world.postgres.lock().await.connect(name).await?;
+    let (_, name) = environment.database.rest().rsplit_once('/').context("a database")?;
+    let mut connection = environment.postgres.lock().await.connect(name).await?;
     let mut left = (0, 0, 0);
     settles(SETTLE, async || {
         let row = sqlx::query(OPEN).fetch_one(&mut connection).await.ok()?;
@@ -90,7 +90,7 @@ async fn nothing_goes_on(world: &World) -> Result<()> {
     })
     .await;
     let (waiting, running, leases) = left;
-    world.findings.hold(
+    environment.findings.hold(
         left == (0, 0, 0),
         "every accepted task ends, and no lease is left",
         || format!("{waiting} wait, {running} run, {leases} leases"),
@@ -99,9 +99,9 @@ async fn nothing_goes_on(world: &World) -> Result<()> {
 }
 
 /// No message is left, neither ready nor unacknowledged.
-async fn queues_are_empty(world: &World) {
-    let (_, host) = world.host.rest().rsplit_once('/').unwrap_or_default();
-    let port = world.rabbit.lock().await.management_port();
+async fn queues_are_empty(environment: &Environment) {
+    let (_, host) = environment.host.rest().rsplit_once('/').unwrap_or_default();
+    let port = environment.rabbit.lock().await.management_port();
     let url = format!("http://127.0.0.1:{port}/api/queues/{host}");
     let mut left = HashMap::new();
     let is_empty = settles(SETTLE, async || {
@@ -116,22 +116,22 @@ async fn queues_are_empty(world: &World) {
         left.is_empty().then_some(())
     });
     let is_empty = is_empty.await.is_some();
-    world.findings.hold(is_empty, "queues are empty", || format!("{left:?}"));
+    environment.findings.hold(is_empty, "queues are empty", || format!("{left:?}"));
     // The statistics of the management API may be some seconds old.
-    let Ok(broker) = miniapp_broker::open(&world.host) else { return };
+    let Ok(broker) = miniapp_broker::open(&environment.host) else { return };
     for queue in [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked] {
         let depth = broker.depth(queue).await;
-        world
+        environment
             .findings
             .hold(matches!(depth, Ok(0)), "queues are empty", || format!("{queue:?}: {depth:?}"));
     }
 }
 
 /// Memory is released after the load.
-async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
+async fn memory_is_back(environment: &Environment) -> Vec<(Who, f64)> {
     let mut all = Vec::new();
     for who in Who::all() {
-        let service = world.service(who).await;
+        let service = environment.service(who).await;
         let mut megabytes = f64::INFINITY;
         settles(CALM_DOWN, async || {
             let response = Answer::try_to(service.admin_request("/metrics")).await.ok()?;
@@ -142,7 +142,7 @@ async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
             (megabytes < MEMORY).then_some(())
         })
         .await;
-        world.findings.hold(megabytes < MEMORY, "memory is back", || {
+        environment.findings.hold(megabytes < MEMORY, "memory is back", || {
             format!("{who} holds {megabytes:.0} MB")
         });
         all.push((who, megabytes));
@@ -151,9 +151,9 @@ async fn memory_is_back(world: &World) -> Vec<(Who, f64)> {
 }
 
 /// `miniapp check` finds no violated rule.
-async fn the_program_finds_nothing(world: &World) {
-    let checked = world.program.run(&["check"]).await;
-    world.findings.hold(checked.status.success(), "`miniapp check` finds nothing", || {
+async fn the_program_finds_nothing(environment: &Environment) {
+    let checked = environment.program.run(&["check"]).await;
+    environment.findings.hold(checked.status.success(), "`miniapp check` finds nothing", || {
         format!("{}{}", checked.stdout, checked.stderr)
     });
 }
