@@ -8,9 +8,9 @@ use tokio::sync::RwLock;
 use tokio::time::Instant;
 
 /// How long a known kind is cached.
-const MAX_AGE: Duration = Duration::from_secs(5);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(5);
 /// How long an unknown kind is cached: a new worker may just have announced it.
-const MAX_AGE_UNKNOWN: Duration = Duration::from_millis(250);
+pub(crate) const MAX_AGE_UNKNOWN: Duration = Duration::from_millis(250);
 
 /// A cache of the names of the announced kinds.
 #[derive(Debug, Default)]

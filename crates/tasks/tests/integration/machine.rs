@@ -154,8 +154,6 @@ fn check(state: &State, max_attempts: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
-
     #[test]
     fn every_legal_move_is_taken_and_every_illegal_one_refused(
         max_attempts in 1_u32..4,

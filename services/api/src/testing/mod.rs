@@ -48,6 +48,13 @@ pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> b
     tokio::time::timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| panic!("timed out: {what}"));
 }
 
+/// Advances the timers by `duration` without waiting. The manual clock stays the same.
+pub(crate) async fn skip(duration: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(duration).await;
+    tokio::time::resume();
+}
+
 /// The service with its dependencies.
 pub(crate) struct Platform {
     pub api: Api,

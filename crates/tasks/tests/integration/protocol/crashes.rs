@@ -21,7 +21,7 @@ use crate::protocol::support::{
 };
 
 /// Maximum number of tasks that a client submits per run.
-const SUBMITS: usize = 60;
+const SUBMITS: usize = 40;
 
 /// What the clients and workers of all runs observed.
 #[derive(Default)]
@@ -109,7 +109,7 @@ fn accepted_tasks_end_once_despite_repeated_crashes() {
     for _ in 0..6 {
         let runtime =
             Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let until = known.outcomes.load(Ordering::SeqCst) + rng.random_range(1..150);
+        let until = known.outcomes.load(Ordering::SeqCst) + rng.random_range(1..100);
         runtime.block_on(live(&world, &known, &mut rng, 4, async |_| {
             let has_happened = async || known.outcomes.load(Ordering::SeqCst) >= until;
             eventually("outcomes", has_happened).await;

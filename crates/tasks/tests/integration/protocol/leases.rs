@@ -38,13 +38,13 @@ async fn becomes(tasks: &Tasks, task: &Task, kind: EventType) {
     eventually(&format!("{kind}"), is_so).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     let world = World::new();
     let (worker, other) = (world.process().await, world.process().await);
     let mut consumer = world.consume(10).await;
     let (task, old) = submit_claimed(&worker.tasks, Uuid::new_v4()).await;
-    world.clock.advance(TOO_LONG);
+    world.skip(TOO_LONG).await;
     becomes(&other.tasks, &task, EventType::LeaseLost).await;
     refuses_everything(&worker.tasks, old).await;
 
@@ -65,7 +65,7 @@ async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     timeline_checks::check(&task, &timeline(&worker.tasks, &task).await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn renewed_lease_does_not_expire() {
     let world = World::new();
     let process = world.process().await;
@@ -77,12 +77,10 @@ async fn renewed_lease_does_not_expire() {
         let task_lost = submit_claimed(&process.tasks, Uuid::new_v4()).await.0;
         let mut reaped = false;
         while !reaped {
-            world.clock.advance(Duration::from_secs(5));
+            world.skip(Duration::from_secs(5)).await;
             let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
             assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: false }]);
             renewals += 1;
-            // The clock advances only as fast as the lease is renewed.
-            tokio::time::sleep(Duration::from_millis(20)).await;
             reaped = kinds(&process.tasks, &task_lost).await.contains(&EventType::LeaseLost);
         }
     }
@@ -111,14 +109,14 @@ async fn concurrent_renewal_and_outcome_succeed() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn task_fails_after_too_many_lost_leases() {
     let world = World::new();
     let process = world.process().await;
     let tasks = &process.tasks;
     let (mut task, _) = submit_claimed(tasks, Uuid::new_v4()).await;
     for lost in 1..=MAX_LOST_LEASES {
-        world.clock.advance(TOO_LONG);
+        world.skip(TOO_LONG).await;
         let is_so = async || get(tasks, &task).await.state.lost_leases == lost;
         eventually("a lost lease", is_so).await;
         task = get(tasks, &task).await;
@@ -131,7 +129,7 @@ async fn task_fails_after_too_many_lost_leases() {
     timeline_checks::check(&task, &timeline(tasks, &task).await, 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn cancel_request_survives_a_lost_lease() {
     let world = World::new();
     let process = world.process().await;
@@ -140,7 +138,7 @@ async fn cancel_request_survives_a_lost_lease() {
     process.tasks.cancel(owner, task.id).await.expect("running");
     let renewed = process.tasks.renew(&[held], LEASE).await.expect("a store");
     assert_eq!(renewed, [RenewedLease { claim: held, cancel_requested: true }]);
-    world.clock.advance(TOO_LONG);
+    world.skip(TOO_LONG).await;
     becomes(&process.tasks, &task, EventType::Canceled).await;
     timeline_checks::check(
         &get(&process.tasks, &task).await,

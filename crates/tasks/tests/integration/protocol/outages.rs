@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use miniapp_broker::Delivery;
 use miniapp_tasks::{Task, Tasks};
 use miniapp_test_support::timeline_checks;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::protocol::support::{Process, World, get, next, raw, submit, timeline, try_claim};
@@ -16,14 +18,30 @@ use crate::protocol::support::{Process, World, get, next, raw, submit, timeline,
 async fn run_all(world: &World, process: &Process, tasks: &[Task]) {
     let mut consumer = world.consume(64).await;
     let mut missing: HashSet<Uuid> = tasks.iter().map(|task| task.id).collect();
+    let mut running = JoinSet::new();
     while !missing.is_empty() {
-        let (message, delivery) = next(&mut *consumer).await;
-        if let Some((claim, task)) = try_claim(&process.tasks, &message).await {
-            assert!(missing.remove(&task.id), "run twice");
-            process.tasks.finish(claim, raw("1")).await.expect("held");
+        tokio::select! {
+            (message, delivery) = next(&mut *consumer) => {
+                running.spawn(run(process.tasks.clone(), message, delivery));
+            }
+            Some(run) = running.join_next() => {
+                if let Some(id) = run.expect("no panic") {
+                    assert!(missing.remove(&id), "task {id} ran twice");
+                }
+            }
         }
-        delivery.ack().await;
     }
+}
+
+/// Claims and finishes the task of a message. Returns `None` for a duplicate.
+async fn run(tasks: Tasks, message: TaskReady, delivery: Delivery) -> Option<Uuid> {
+    let claimed = try_claim(&tasks, &message).await;
+    let id = claimed.as_ref().map(|(_, task)| task.id);
+    if let Some((claim, _)) = claimed {
+        tasks.finish(claim, raw("1")).await.expect("a held claim");
+    }
+    delivery.ack().await;
+    id
 }
 
 async fn check_all(tasks: &Tasks, all: &[Task]) {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use miniapp_types::task::EventType::{Created, Finished, Started};
 use miniapp_types::task::Status;
 use serde_json::json;
-use sqlx::Connection as _;
 
 use crate::worker::platform::Platform;
 
@@ -44,13 +43,13 @@ async fn outcome_is_committed_after_a_store_outage() {
     let id = platform.submit("gate", json!(null)).await;
     platform.gate.until(|counts| counts.begun == 1).await;
 
-    // Longer than the lock timeout of the store, so that the first commit fails.
-    let lock = platform.lock_store().await;
+    platform.break_store().await;
     platform.gate.open(1);
     platform.gate.until(|counts| counts.ended == 1).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    // Enough for several commits, which fail.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(platform.task(id).await.state.status, Status::Executing);
-    lock.close().await.expect("freed");
+    platform.repair_store().await;
 
     assert_eq!(platform.ended(id).await.state.status, Status::Finished);
     assert_eq!(platform.event_types(id).await, [Created, Started, Finished]);
@@ -59,14 +58,14 @@ async fn outcome_is_committed_after_a_store_outage() {
 #[tokio::test]
 async fn attempt_stops_when_its_lease_cannot_be_renewed() {
     let mut platform = Platform::start().await;
-    platform.config.lease = Duration::from_secs(2);
+    platform.config.lease = Duration::from_secs(1);
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
     platform.gate.until(|counts| counts.begun == 1).await;
 
-    let lock = platform.lock_store().await;
+    platform.break_store().await;
     platform.gate.until(|counts| counts.stopped == 1).await;
-    lock.close().await.expect("freed");
+    platform.repair_store().await;
 
     platform.gate.open(1);
     let task = platform.ended(id).await;

@@ -15,7 +15,7 @@ use miniapp_worker::{Dependencies, WorkerConfig};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -173,12 +173,23 @@ impl Platform {
         self.until(&format!("{count} messages are in {queue:?}"), is_so).await;
     }
 
-    /// Blocks other writers until the connection is closed.
-    pub async fn lock_store(&self) -> SqliteConnection {
+    /// Makes every change of a task fail.
+    pub async fn break_store(&self) {
+        self.execute(
+            "CREATE TRIGGER outage BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'outage'); END",
+        )
+        .await;
+    }
+
+    /// Ends the outage.
+    pub async fn repair_store(&self) {
+        self.execute("DROP TRIGGER outage").await;
+    }
+
+    async fn execute(&self, statement: &'static str) {
         let file = SqliteConnectOptions::new().filename(self.files.path().join("tasks.db"));
-        let mut other = file.connect().await.expect("a connection");
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("a lock");
-        other
+        let mut connection = file.connect().await.expect("a connection");
+        sqlx::query(statement).execute(&mut connection).await.expect("a valid statement");
     }
 
     pub async fn until(&self, what: &str, reached: impl AsyncFn() -> bool) {

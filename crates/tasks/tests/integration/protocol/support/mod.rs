@@ -48,6 +48,14 @@ impl World {
         }
     }
 
+    /// Advances the clock and all timers without waiting. Needs a test with a single thread.
+    pub async fn skip(&self, duration: Duration) {
+        self.clock.advance(duration);
+        tokio::time::pause();
+        tokio::time::advance(duration).await;
+        tokio::time::resume();
+    }
+
     /// Opens another engine on the store.
     pub async fn engine(&self) -> Arc<dyn Engine> {
         let url = format!("sqlite://{}", self.directory.path().join("tasks.db").display());
