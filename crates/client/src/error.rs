@@ -119,13 +119,8 @@ mod tests {
             message: (*message).to_owned(),
         };
         let problem = Problem {
-            kind: format!("urn:miniapp:problem:{code}"),
-            title: code.title().to_owned(),
-            status: code.status(),
-            detail: None,
-            code,
-            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             errors: errors.iter().map(error).collect(),
+            ..Problem::new(code, "4bf92f3577b34da6a3ce929d0e0e4736")
         };
         Error::Problem { problem: Box::new(problem), retry_after: None }
     }

@@ -129,14 +129,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let challenge = self.challenge();
         let Parts { code, status, detail, errors, headers, cause } = *self.0;
+        let trace_id = trace::current_trace_id().map(|id| id.to_string()).unwrap_or_default();
         let document = problem::Problem {
-            kind: format!("urn:miniapp:problem:{code}"),
-            title: code.title().to_owned(),
             status: status.as_u16(),
             detail: detail.map(Cow::into_owned),
-            code,
-            trace_id: trace::current_trace_id().map(|id| id.to_string()).unwrap_or_default(),
             errors,
+            ..problem::Problem::new(code, trace_id)
         };
         // Strings and numbers always serialize.
         let body = serde_json::to_vec(&document).unwrap_or_default();

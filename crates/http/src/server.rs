@@ -164,17 +164,11 @@ async fn reject(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 fn too_many_connections() -> String {
-    let code = Code::Unavailable;
     // No request has been read, but every problem has a trace id.
     let trace_id = TraceId::from(rand::random::<u128>()).to_string();
     let document = problem::Problem {
-        kind: format!("urn:miniapp:problem:{code}"),
-        title: code.title().to_owned(),
-        status: code.status(),
         detail: Some("too many connections".to_owned()),
-        code,
-        trace_id: trace_id.clone(),
-        errors: Vec::new(),
+        ..problem::Problem::new(Code::Unavailable, &trace_id)
     };
     let body = serde_json::to_string(&document).unwrap_or_default();
     let length = body.len();

@@ -177,3 +177,18 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
+
+impl Problem {
+    /// Creates a problem with the type, title and status of its code.
+    pub fn new(code: Code, trace_id: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:miniapp:problem:{code}"),
+            title: code.title().to_owned(),
+            status: code.status(),
+            detail: None,
+            code,
+            trace_id: trace_id.into(),
+            errors: Vec::new(),
+        }
+    }
+}

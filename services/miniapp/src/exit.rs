@@ -135,15 +135,7 @@ mod tests {
     use super::*;
 
     fn problem(code: Code, retry_after: Option<Duration>) -> ClientError {
-        let problem = Problem {
-            kind: format!("urn:miniapp:problem:{code}"),
-            title: code.title().to_owned(),
-            status: code.status(),
-            detail: None,
-            code,
-            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-            errors: Vec::new(),
-        };
+        let problem = Problem::new(code, "4bf92f3577b34da6a3ce929d0e0e4736");
         ClientError::Problem { problem: Box::new(problem), retry_after }
     }
 
