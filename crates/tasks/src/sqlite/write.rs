@@ -38,8 +38,8 @@ static START: MultiRowStatement = MultiRowStatement::new(
 );
 
 static END: MultiRowStatement = MultiRowStatement::new(
-    "WITH new (id, from_version, version, status, message, progress, result, error_code, \
-     error_message, lost_leases, finished_at, changed_at, lines) AS (VALUES ",
+    "WITH new (id, from_version, status, message, progress, result, error_code, error_message, \
+     version, lost_leases, finished_at, changed_at, lines) AS (VALUES ",
     13,
     ") UPDATE tasks SET status = new.status, message = new.message, progress = new.progress, \
      result = new.result, error_code = new.error_code, error_message = new.error_message, \
@@ -211,18 +211,24 @@ fn bind_start<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q>
         .bind(timeline::encode(&change.events))
 }
 
-fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
+/// Binds the columns that [`END`] and [`CHANGE`] begin with.
+fn bind_outcome<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
     let Task { id, state, .. } = &change.task;
     statement
         .bind(id)
         .bind(signed(change.from_version))
-        .bind(signed(state.version))
         .bind(status_code(state.status))
         .bind(state.message.as_deref())
         .bind(state.progress)
         .bind(state.result.as_deref().map(RawValue::get))
         .bind(state.error.as_ref().map(|error| error.code.as_str()))
         .bind(state.error.as_ref().map(|error| error.message.as_str()))
+}
+
+fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
+    let state = &change.task.state;
+    bind_outcome(statement, change)
+        .bind(signed(state.version))
         .bind(state.lost_leases)
         .bind(state.finished_at.map(micros))
         .bind(micros(state.changed_at))
@@ -230,16 +236,8 @@ fn bind_end<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
 }
 
 fn bind_change<'q>(statement: Statement<'q>, change: &'q Change) -> Statement<'q> {
-    let Task { id, state, .. } = &change.task;
-    statement
-        .bind(id)
-        .bind(signed(change.from_version))
-        .bind(status_code(state.status))
-        .bind(state.message.as_deref())
-        .bind(state.progress)
-        .bind(state.result.as_deref().map(RawValue::get))
-        .bind(state.error.as_ref().map(|error| error.code.as_str()))
-        .bind(state.error.as_ref().map(|error| error.message.as_str()))
+    let state = &change.task.state;
+    bind_outcome(statement, change)
         .bind(state.attempt)
         .bind(state.generation)
         .bind(signed(state.version))
