@@ -65,7 +65,11 @@ pub fn finish(router: Router, options: &RouterOptions) -> Router {
 
 /// Adds what happens around every request.
 pub(crate) fn with_layers(router: Router, options: &RouterOptions) -> Router {
-    let trace = TraceLayer { service: options.service, baggage_keys: options.baggage_keys.clone() };
+    let trace = TraceLayer {
+        service: options.service,
+        baggage_keys: options.baggage_keys.clone(),
+        has_spans: options.request_log == RequestLog::Normal,
+    };
     // The first is the outermost. As one layer they need one box per route.
     router.layer((
         Extension(options.body),

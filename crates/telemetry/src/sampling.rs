@@ -1,5 +1,6 @@
 //! Which traces are recorded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub(crate) enum SamplingError {
     Sampler,
     #[error("must be a number from 0 to 1 for traceidratio")]
     Ratio,
-    #[error("must be a whole number of traces a second for ratelimited")]
+    #[error("must be a whole number of traces per second for ratelimited")]
     Rate,
 }
 
@@ -100,30 +101,51 @@ impl Sampling {
     }
 }
 
-/// Records a number of new traces per second. Spans follow their parent in this process, so
-/// that a trace is recorded as a whole.
+/// Records a number of new traces per second of each operation, so that frequent requests such as
+/// polling do not displace rare ones. Spans follow their parent in this process, so that a trace is
+/// recorded as a whole.
 #[derive(Clone, Debug)]
 struct RateLimited {
     limit: u32,
-    /// When the current second began, and how many traces it has had.
-    window: Arc<Mutex<Option<(Instant, u32)>>>,
+    /// By operation.
+    windows: Arc<Mutex<HashMap<String, Window>>>,
+}
+
+/// When the current second began, and how many traces it has had.
+#[derive(Debug)]
+struct Window {
+    start: Instant,
+    count: u32,
 }
 
 impl RateLimited {
     fn new(limit: u32) -> Self {
-        Self { limit, window: Arc::default() }
+        Self { limit, windows: Arc::default() }
     }
 
-    fn allows_one(&self) -> bool {
+    fn allows_one(&self, operation: String) -> bool {
         let now = Instant::now();
-        let mut window = self.window.lock();
-        let (start, count) = window.get_or_insert((now, 0));
-        if now.duration_since(*start) >= Duration::from_secs(1) {
-            (*start, *count) = (now, 0);
+        let mut windows = self.windows.lock();
+        let window = windows.entry(operation).or_insert(Window { start: now, count: 0 });
+        if now.duration_since(window.start) >= Duration::from_secs(1) {
+            *window = Window { start: now, count: 0 };
         }
-        *count = count.saturating_add(1);
-        *count <= self.limit
+        window.count = window.count.saturating_add(1);
+        window.count <= self.limit
     }
+}
+
+/// Returns the name of a span with the method and route of its request. Callers can't make these
+/// up, so there are few different ones.
+fn operation(name: &str, attributes: &[KeyValue]) -> String {
+    let mut operation = name.to_owned();
+    for attribute in attributes {
+        if matches!(attribute.key.as_str(), "http.request.method" | "http.route") {
+            operation.push(' ');
+            operation.push_str(&attribute.value.as_str());
+        }
+    }
+    operation
 }
 
 impl ShouldSample for RateLimited {
@@ -131,16 +153,16 @@ impl ShouldSample for RateLimited {
         &self,
         parent: Option<&Context>,
         _: TraceId,
-        _: &str,
+        name: &str,
         _: &SpanKind,
-        _: &[KeyValue],
+        attributes: &[KeyValue],
         _: &[Link],
     ) -> SamplingResult {
         let parent = parent.map(|context| context.span().span_context().clone());
         let parent = parent.filter(opentelemetry::trace::SpanContext::is_valid);
         let is_sampled = match &parent {
             Some(parent) if !parent.is_remote() => parent.is_sampled(),
-            _ => self.allows_one(),
+            _ => self.allows_one(operation(name, attributes)),
         };
         SamplingResult {
             decision: if is_sampled {
@@ -221,6 +243,21 @@ mod tests {
         let two = tracer("ratelimited", "2");
         let count = (0..100).filter(|_| samples(&two, None, ID)).count();
         assert!((2..=4).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn rate_is_limited_for_each_operation() {
+        let tracer = tracer("parentbased_ratelimited", "2");
+        let is_sampled = |method: &'static str, route: &'static str| {
+            let attributes =
+                [KeyValue::new("http.request.method", method), KeyValue::new("http.route", route)];
+            let span = tracer.span_builder("request").with_attributes(attributes).start(&tracer);
+            span.span_context().is_sampled()
+        };
+        let polls = (0..100).filter(|_| is_sampled("GET", "/tasks")).count();
+        assert!((2..=4).contains(&polls), "{polls}");
+        assert!(is_sampled("POST", "/tasks"));
+        assert!(is_sampled("GET", "/kinds"));
     }
 
     #[test]

@@ -16,13 +16,13 @@ use super::method::known_method;
 use crate::client::Peer;
 use crate::problem::Cause;
 
-/// How requests are logged.
+/// How requests are logged and traced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequestLog {
-    /// At INFO, at WARN or ERROR if the service failed.
+    /// Logged at INFO, at WARN or ERROR if the service failed; with spans.
     #[default]
     Normal,
-    /// At DEBUG: for probes.
+    /// Logged at DEBUG; without spans, which would displace those of users. For probes.
     Quiet,
 }
 

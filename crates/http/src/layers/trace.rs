@@ -34,6 +34,8 @@ pub(crate) struct TraceLayer {
     pub service: Option<&'static str>,
     /// The keys of baggage that become attributes.
     pub baggage_keys: Arc<[String]>,
+    /// Whether requests have spans.
+    pub has_spans: bool,
 }
 
 impl<S> Layer<S> for TraceLayer {
@@ -64,7 +66,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Traced<S::Future> {
         let service = self.layer.service;
-        let (span, recorded, trace_id) = start_span(&request);
+        let (span, recorded, trace_id) = self.layer.start_span(&request);
         if let Some(context) = &recorded {
             describe_request(context, &request);
             self.layer.describe_caller(context, &request);
@@ -79,6 +81,36 @@ where
 }
 
 impl TraceLayer {
+    /// Starts the span of a request, in the trace of its caller if there is one. Returns its
+    /// context if it is recorded.
+    fn start_span(&self, request: &Request) -> (Span, Option<Context>, TraceId) {
+        let span = if self.has_spans {
+            // What the sampler needs. The rest is set later, and only if the span is recorded.
+            tracing::info_span!(
+                "request",
+                otel.kind = "server",
+                http.request.method = known_method(request.method()),
+                http.route = route(request),
+            )
+        } else {
+            Span::none()
+        };
+        let parent = trace::context_from_headers(request.headers());
+        let parent_trace = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
+        if let Some(parent) = parent {
+            trace::set_parent_context(&span, parent);
+        }
+        let context = span.context();
+        let identity = context.span().span_context().clone();
+        if self.has_spans && identity.is_valid() {
+            (span, identity.is_sampled().then_some(context), identity.trace_id())
+        } else {
+            // The response has a trace id even without telemetry.
+            let id = parent_trace.unwrap_or_else(|| TraceId::from(rand::random::<u128>()));
+            (span, None, id)
+        }
+    }
+
     fn describe_caller(&self, context: &Context, request: &Request) {
         let span = context.span();
         if let Some(service) = self.service {
@@ -96,33 +128,12 @@ impl TraceLayer {
     }
 }
 
-/// Starts the span of a request, in the trace of its caller if there is one. Returns its
-/// context if it is recorded.
-fn start_span(request: &Request) -> (Span, Option<Context>, TraceId) {
-    // Name and attributes are set later, and only if the span is recorded.
-    let span = tracing::info_span!("request", otel.kind = "server");
-    let parent = trace::context_from_headers(request.headers());
-    let parent_trace = parent.as_ref().map(|parent| parent.span().span_context().trace_id());
-    if let Some(parent) = parent {
-        trace::set_parent_context(&span, parent);
-    }
-    let context = span.context();
-    let identity = context.span().span_context().clone();
-    if identity.is_valid() {
-        (span, identity.is_sampled().then_some(context), identity.trace_id())
-    } else {
-        // The response has a trace id even without telemetry.
-        let id = parent_trace.unwrap_or_else(|| TraceId::from(rand::random::<u128>()));
-        (span, None, id)
-    }
-}
-
 /// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>, without the query, which
 /// may hold secrets.
 fn describe_request(context: &Context, request: &Request) {
     let method = known_method(request.method());
     let uri = request.uri();
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let route = route(request);
     let peer = request.extensions().get::<Peer>();
     let version = match request.version() {
         Version::HTTP_10 => "1.0",
@@ -134,14 +145,12 @@ fn describe_request(context: &Context, request: &Request) {
     let host = host.and_then(|host| host.parse::<Authority>().ok());
     let port = host.as_ref().and_then(Authority::port_u16);
     let attributes = [
-        Some(KeyValue::new("http.request.method", method)),
         Some(KeyValue::new("url.scheme", "http")),
         Some(KeyValue::new("url.path", uri.path().to_owned())),
         Some(KeyValue::new("network.protocol.version", version)),
         host.map(|host| KeyValue::new("server.address", host.host().to_owned())),
         port.map(|port| KeyValue::new("server.port", i64::from(port))),
         header(USER_AGENT).map(|agent| KeyValue::new("user_agent.original", agent.to_owned())),
-        route.map(|route| KeyValue::new("http.route", route.to_owned())),
         peer.map(|Peer(peer)| KeyValue::new("client.address", peer.ip().to_string())),
     ];
     let span = context.span();
@@ -150,6 +159,10 @@ fn describe_request(context: &Context, request: &Request) {
         Some(route) => span.update_name(format!("{method} {route}")),
         None => span.update_name(method),
     }
+}
+
+fn route(request: &Request) -> Option<&str> {
+    request.extensions().get::<MatchedPath>().map(MatchedPath::as_str)
 }
 
 fn describe_response(context: &Context, response: &Response) {
