@@ -1,9 +1,5 @@
 //! Telemetry of a process. There is one test because a process has one telemetry.
 
-#[path = "../../http/tests/integration/support.rs"]
-#[expect(dead_code, reason = "this test uses a part of it")]
-mod support;
-
 use std::time::Duration;
 
 use axum::Router;
@@ -15,9 +11,9 @@ use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::ProgramInfo;
 use miniapp_telemetry::trace::{self, CompletedSpan, SpanHandle};
+use miniapp_test_support::http::{Answer, get};
 use miniapp_types::trace::TraceContext;
 use opentelemetry::trace::{SpanKind, TraceId};
-use support::{get, send};
 use tracing::Instrument as _;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -52,8 +48,8 @@ async fn spans_of_requests_and_messages_are_recorded() {
     let router = finish(router, &RouterOptions::default());
 
     // A new trace is recorded.
-    let answer = send(&router, get("/things/7?secret=1")).await;
-    let parent = String::from_utf8(answer.body.clone()).expect("text");
+    let answer = Answer::from_router(&router, get("/things/7?secret=1")).await;
+    let parent = String::from_utf8(answer.body.to_vec()).expect("text");
     assert_eq!(&parent[3..35], answer.header("x-trace-id"));
     assert!(parent.ends_with("-01"), "{parent}");
     let id = TraceId::from_hex(answer.header("x-trace-id")).expect("an id");
@@ -74,7 +70,7 @@ async fn spans_of_requests_and_messages_are_recorded() {
     // The caller's trace is recorded because the caller samples it.
     let request = Request::get("/panic").header("traceparent", PARENT);
     let request = request.body(axum::body::Body::empty()).expect("a request");
-    let answer = send(&router, request).await;
+    let answer = Answer::from_router(&router, request).await;
     assert_eq!((answer.status.as_u16(), answer.header("x-trace-id")), (500, &PARENT[3..35]));
     answer.problem();
     let id = TraceId::from_hex(&PARENT[3..35]).expect("an id");
@@ -87,8 +83,8 @@ async fn spans_of_requests_and_messages_are_recorded() {
     let mut request = get("/things/7");
     let value = HeaderValue::from_str(&unsampled).expect("a value");
     request.headers_mut().insert("traceparent", value);
-    let answer = send(&router, request).await;
-    let parent = String::from_utf8(answer.body.clone()).expect("text");
+    let answer = Answer::from_router(&router, request).await;
+    let parent = String::from_utf8(answer.body.to_vec()).expect("text");
     assert_eq!((&parent[3..35], &parent[53..]), (&unsampled[3..35], "00"));
     let id = TraceId::from_hex(&unsampled[3..35]).expect("an id");
     assert!(spans.get(id).is_none());
@@ -122,12 +118,15 @@ async fn message_continues_its_trace(telemetry: &miniapp_telemetry::Telemetry) {
 
 async fn log_filter_can_be_changed() {
     let router = miniapp_program::admin::router(Health::new(), Shutdown::new());
-    assert_eq!(send(&router, get("/log-level")).await.body, b"warn\n");
+    assert_eq!(Answer::from_router(&router, get("/log-level")).await.body[..], b"warn\n"[..]);
     let put = |filter: &'static str| {
         Request::put("/log-level").body(axum::body::Body::from(filter)).expect("a request")
     };
-    assert_eq!(send(&router, put("off,miniapp_http=error")).await.status, 200);
-    assert_eq!(send(&router, get("/log-level")).await.body, b"miniapp_http=error,off\n");
-    assert_eq!(send(&router, put("info,=")).await.status, 400);
-    assert_eq!(send(&router, put("warn")).await.body, b"warn\n");
+    assert_eq!(Answer::from_router(&router, put("off,miniapp_http=error")).await.status, 200);
+    assert_eq!(
+        Answer::from_router(&router, get("/log-level")).await.body[..],
+        b"miniapp_http=error,off\n"[..]
+    );
+    assert_eq!(Answer::from_router(&router, put("info,=")).await.status, 400);
+    assert_eq!(Answer::from_router(&router, put("warn")).await.body[..], b"warn\n"[..]);
 }

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use miniapp_types::problem::{Code, Problem};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
 use crate::TIMEOUT;
 
@@ -38,7 +43,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-#[expect(clippy::return_self_not_must_use, reason = "to insist is often all there is to do")]
+#[expect(clippy::return_self_not_must_use, reason = "many callers only check the status")]
 impl Answer {
     pub async fn to(request: RequestBuilder) -> Self {
         Self::try_to(request).await.expect("an answer")
@@ -52,6 +57,14 @@ impl Answer {
         let response = client.execute(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok(Self { request: line, status, headers, body: response.bytes().await? })
+    }
+
+    /// Sends a request to a router without a server.
+    pub async fn from_router(router: &Router, request: Request<Body>) -> Self {
+        let line = format!("{} {}", request.method(), request.uri());
+        let (parts, body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
+        let body = body.collect().await.expect("a complete body").to_bytes();
+        Self { request: line, status: parts.status, headers: parts.headers, body }
     }
 
     /// Panics unless the response has this status.
@@ -80,6 +93,12 @@ impl Answer {
         problem
     }
 
+    /// Returns the code of a problem document.
+    #[track_caller]
+    pub fn code(&self) -> String {
+        self.problem().code.to_string()
+    }
+
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
@@ -105,6 +124,11 @@ impl fmt::Debug for Answer {
     }
 }
 
+/// A `GET` request for a router.
+pub fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).expect("a valid path")
+}
+
 /// A method by its name.
 pub fn method(name: &str) -> Method {
     name.parse().expect("a method")
@@ -126,17 +150,17 @@ impl Wire {
     }
 
     /// Sends bytes.
-    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.0.write_all(bytes.as_ref()).await
     }
 
     /// Reads until the server closes or resets the connection.
-    pub async fn hear(&mut self) -> String {
-        let mut heard = Vec::new();
-        let reading = self.0.read_to_end(&mut heard);
+    pub async fn read_to_end(&mut self) -> String {
+        let mut received = Vec::new();
+        let reading = self.0.read_to_end(&mut received);
         // A reset ends it as well; the bytes before it have been read.
         let _ = tokio::time::timeout(TIMEOUT, reading).await.expect("the connection ends");
-        String::from_utf8_lossy(&heard).into_owned()
+        String::from_utf8_lossy(&received).into_owned()
     }
 
     /// Whether the connection is open, without waiting.

@@ -9,10 +9,11 @@ use http::{Method, Request, StatusCode};
 use miniapp_http::{
     Body, BodyLimits, Client, Id, IpRateLimit, Problem, Query, RouterOptions, docs, finish,
 };
+use miniapp_test_support::http::{Answer, get};
 use miniapp_types::problem::Code;
 use utoipa::openapi::OpenApi;
 
-use crate::support::{Answered, Note, get, send};
+use crate::support::Note;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
 
@@ -50,12 +51,12 @@ fn router() -> Router {
     finish(routes(), &RouterOptions { body, ..RouterOptions::default() })
 }
 
-async fn post_note(content_type: &str, body: impl Into<HttpBody>) -> Answered {
+async fn post_note(content_type: &str, body: impl Into<HttpBody>) -> Answer {
     let request = Request::post("/notes").header("content-type", content_type);
-    send(&router(), request.body(body.into()).expect("a request")).await
+    Answer::from_router(&router(), request.body(body.into()).expect("a request")).await
 }
 
-async fn post_json(body: impl Into<HttpBody>) -> Answered {
+async fn post_json(body: impl Into<HttpBody>) -> Answer {
     post_note("application/json", body).await
 }
 
@@ -70,7 +71,7 @@ async fn responses_have_trace_id_and_security_headers() {
         ("/late-panic", 500),
         ("/fault", 500),
     ] {
-        let answer = send(&router(), get(path)).await;
+        let answer = Answer::from_router(&router(), get(path)).await;
         assert_eq!(answer.status, status, "{path}");
         let id = answer.header("x-trace-id");
         assert_eq!(id.len(), 32, "{path}");
@@ -89,11 +90,11 @@ async fn responses_have_trace_id_and_security_headers() {
 
 #[tokio::test]
 async fn unknown_path_or_method_is_a_problem() {
-    assert_eq!(send(&router(), get("/nowhere")).await.code(), "not_found");
-    let answer = send(&router(), get("/notes")).await;
+    assert_eq!(Answer::from_router(&router(), get("/nowhere")).await.code(), "not_found");
+    let answer = Answer::from_router(&router(), get("/notes")).await;
     assert_eq!((answer.code().as_str(), answer.header("allow")), ("method_not_allowed", "POST"));
     let made_up = Request::builder().method("BREW").uri("/who").body(HttpBody::empty());
-    let answer = send(&router(), made_up.expect("a request")).await;
+    let answer = Answer::from_router(&router(), made_up.expect("a request")).await;
     assert_eq!(
         (answer.code().as_str(), answer.header("allow")),
         ("method_not_allowed", "GET,HEAD")
@@ -106,7 +107,7 @@ async fn trace_of_caller_is_continued_if_valid() {
         let mut request = get("/nowhere");
         let parent = http::HeaderValue::from_bytes(parent).expect("a value");
         request.headers_mut().insert("traceparent", parent);
-        let answer = send(&router(), request).await;
+        let answer = Answer::from_router(&router(), request).await;
         answer.problem();
         answer.header("x-trace-id").to_owned()
     };
@@ -151,14 +152,15 @@ async fn body_is_read_or_rejected() {
 
 #[tokio::test]
 async fn all_errors_of_a_body_or_query_are_reported() {
-    let fields = |answer: &Answered| -> Vec<String> {
-        let problem = answer.problem();
+    let fields = |answer: &Answer| -> Vec<String> {
+        answer.problem();
+        let problem = answer.json();
         let errors = problem["errors"].as_array().expect("a list");
         errors.iter().map(|error| error["field"].as_str().expect("a name").to_owned()).collect()
     };
     let answer = post_json(r#"{"count":0,"text":7,"x":1}"#).await;
     assert_eq!(fields(&answer), ["count", "text", "x"]);
-    let answer = send(&router(), get("/search?count=99&text=toolong&x=1&x=2")).await;
+    let answer = Answer::from_router(&router(), get("/search?count=99&text=toolong&x=1&x=2")).await;
     assert_eq!(answer.code(), "invalid_fields");
     assert_eq!(fields(&answer), ["x", "count", "text", "x"]);
 }
@@ -183,11 +185,11 @@ async fn body_times_out() {
 #[tokio::test]
 async fn invalid_id_is_not_found() {
     let id = "01900000-0000-7000-8000-000000000001";
-    let answer = send(&router(), get(&format!("/notes/{id}"))).await;
+    let answer = Answer::from_router(&router(), get(&format!("/notes/{id}"))).await;
     assert_eq!(answer.body, id.as_bytes());
     for path in ["/notes/7", "/notes/%ff", "/notes/%00", "/notes/01900000000070008000000000000001"]
     {
-        let answer = send(&router(), get(path)).await;
+        let answer = Answer::from_router(&router(), get(path)).await;
         assert_eq!(
             (answer.status.as_u16(), answer.code().as_str()),
             (404, "task_not_found"),
@@ -207,12 +209,12 @@ async fn cors_allows_configured_origins_only() {
             .body(HttpBody::empty())
             .expect("a request")
     };
-    let answer = send(&router(), preflight()).await;
+    let answer = Answer::from_router(&router(), preflight()).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.header("access-control-allow-origin"), "");
     let cors_origins = vec!["https://app.example".to_owned()];
     let options = RouterOptions { cors_origins, ..RouterOptions::default() };
-    let answer = send(&finish(routes(), &options), preflight()).await;
+    let answer = Answer::from_router(&finish(routes(), &options), preflight()).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
     assert!(answer.header("access-control-allow-methods").contains("POST"));
@@ -222,7 +224,7 @@ async fn cors_allows_configured_origins_only() {
     let mut request = get("/nowhere");
     let origin = http::HeaderValue::from_static("https://app.example");
     request.headers_mut().insert("origin", origin);
-    let answer = send(&finish(routes(), &options), request).await;
+    let answer = Answer::from_router(&finish(routes(), &options), request).await;
     answer.problem();
     let exposed: Vec<&str> = answer.header("access-control-expose-headers").split(',').collect();
     for name in ["allow", "etag", "location", "retry-after", "www-authenticate", "x-trace-id"] {
@@ -234,23 +236,23 @@ async fn cors_allows_configured_origins_only() {
 async fn docs_use_no_other_host() {
     let documented = docs(&OpenApi::default()).expect("JSON");
     let router = finish(documented, &RouterOptions::default());
-    let answer = send(&router, get("/openapi.json")).await;
+    let answer = Answer::from_router(&router, get("/openapi.json")).await;
     assert!(answer.json()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
-    let answer = send(&router, get("/docs")).await;
+    let answer = Answer::from_router(&router, get("/docs")).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (308, "/docs/"));
-    let page = send(&router, get("/docs/")).await;
+    let page = Answer::from_router(&router, get("/docs/")).await;
     assert!(page.header("content-type").starts_with("text/html"));
     assert!(page.header("content-security-policy").contains("script-src 'self'"));
-    let html = String::from_utf8(page.body).expect("text");
+    let html = String::from_utf8(page.body.to_vec()).expect("text");
     assert!(html.contains("swagger-ui") && !html.contains("://"), "{html}");
-    let answer = send(&router, get("/docs/swagger-initializer.js")).await;
+    let answer = Answer::from_router(&router, get("/docs/swagger-initializer.js")).await;
     let script = String::from_utf8_lossy(&answer.body);
     assert!(script.contains("/openapi.json"));
     assert!(script.contains(r#""validatorUrl": "none""#), "no validator of another host: {script}");
     for path in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"] {
-        assert_eq!(send(&router, get(path)).await.status, StatusCode::OK, "{path}");
+        assert_eq!(Answer::from_router(&router, get(path)).await.status, StatusCode::OK, "{path}");
     }
-    assert_eq!(send(&router, get("/docs/nowhere.js")).await.code(), "not_found");
+    assert_eq!(Answer::from_router(&router, get("/docs/nowhere.js")).await.code(), "not_found");
 }
 
 #[tokio::test]
@@ -263,7 +265,7 @@ async fn rate_limit_rejects_frequent_requests() {
     let from = async |address: [u8; 4]| {
         let mut request = get("/");
         request.extensions_mut().insert(miniapp_http::Peer((address, 1).into()));
-        send(&router, request).await
+        Answer::from_router(&router, request).await
     };
     assert_eq!(from([192, 0, 2, 1]).await.status, 200);
     assert_eq!(from([192, 0, 2, 1]).await.status, 200);
@@ -280,8 +282,8 @@ async fn client_is_the_peer_of_the_connection() {
     request.extensions_mut().insert(miniapp_http::Peer(peer));
     request.headers_mut().insert("user-agent", http::HeaderValue::from_static("curl/8"));
     request.headers_mut().insert("x-forwarded-for", http::HeaderValue::from_static("10.0.0.1"));
-    let answer = send(&router(), request).await;
-    let shown = String::from_utf8(answer.body).expect("text");
+    let answer = Answer::from_router(&router(), request).await;
+    let shown = String::from_utf8(answer.body.to_vec()).expect("text");
     assert_eq!(shown, r#"Client { address: Some(192.0.2.1), user_agent: Some("curl/8") }"#);
 }
 
@@ -298,6 +300,6 @@ async fn client_is_named_by_a_trusted_proxy() {
         request.extensions_mut().insert(miniapp_http::Peer(peer.parse().expect("an address")));
         let forwarded = http::HeaderValue::from_static("10.9.9.9, 192.0.2.1");
         request.headers_mut().insert("x-forwarded-for", forwarded);
-        assert_eq!(send(&router, request).await.body, expected.as_bytes());
+        assert_eq!(Answer::from_router(&router, request).await.body, expected.as_bytes());
     }
 }

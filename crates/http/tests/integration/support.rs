@@ -4,17 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use http::{HeaderMap, Request, StatusCode};
-use http_body_util::BodyExt as _;
 use miniapp_http::{RouterOptions, ServerOptions, finish, serve};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::fields::{Fields, FromFields};
-use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tower::ServiceExt as _;
 
 /// A body with a number and an optional text.
 #[derive(Debug)]
@@ -28,48 +23,6 @@ impl FromFields for Note {
         let _ = fields.optional(|fields| fields.text("text", 1..=5), "text");
         Some(Self { count: count? })
     }
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-pub struct Answered {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-}
-
-impl Answered {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
-    }
-
-    /// A problem that is what every problem is.
-    pub fn problem(&self) -> Value {
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        let problem = self.json();
-        assert_eq!(problem["status"], self.status.as_u16());
-        assert_eq!(problem["traceId"], self.header("x-trace-id"));
-        problem
-    }
-
-    pub fn code(&self) -> String {
-        self.problem()["code"].as_str().expect("a code").to_owned()
-    }
-}
-
-/// Sends a request to a router without a server.
-pub async fn send(router: &Router, request: Request<Body>) -> Answered {
-    let (parts, body) = router.clone().oneshot(request).await.expect("infallible").into_parts();
-    let body = body.collect().await.expect("a body").to_bytes().to_vec();
-    Answered { status: parts.status, headers: parts.headers, body }
-}
-
-pub fn get(path: &str) -> Request<Body> {
-    Request::get(path).body(Body::empty()).expect("a request")
 }
 
 /// A server on a free port.

@@ -200,12 +200,13 @@ fn failed_attempts_are_retried_up_to_the_maximum() {
     let retry_in = Some(SignedDuration::from_secs(3));
     let claim = claimed(&mut task);
     let fail = Command::Fail { claim, error: error(), retry_in };
-    let step = task.apply(fail, at(1)).expect("held");
+    let step = task.apply(fail, at(1)).expect("a held claim");
     assert_eq!((step.event, step.state.status), (Some(EventType::Retrying), Status::Awaiting));
     assert_eq!((step.state.ready_at, step.state.run_at), (Some(at(4)), Some(at(4))));
     task.state = step.state;
     let claim = claimed(&mut task);
-    let step = task.apply(Command::Fail { claim, error: error(), retry_in }, at(9)).expect("held");
+    let step =
+        task.apply(Command::Fail { claim, error: error(), retry_in }, at(9)).expect("a held claim");
     assert_eq!((step.state.status, step.state.attempt), (Status::Failed, 2));
 }
 
@@ -226,7 +227,7 @@ fn third_lost_lease_fails_the_task_and_lost_leases_cost_no_attempt() {
 fn released_attempt_is_not_counted() {
     let mut task = task(1);
     let claim = claimed(&mut task);
-    let step = task.apply(Command::Release { claim }, at(1)).expect("held");
+    let step = task.apply(Command::Release { claim }, at(1)).expect("a held claim");
     assert_eq!((step.state.status, step.state.attempt), (Status::Awaiting, 0));
 }
 
@@ -237,17 +238,17 @@ fn cancel_takes_precedence_over_retry_but_not_over_result() {
     task.state = task.apply(Command::Cancel, at(1)).expect("running").state;
     let retry_in = Some(SignedDuration::from_secs(1));
     let failed = task.apply(Command::Fail { claim, error: error(), retry_in }, at(2));
-    assert_eq!(failed.expect("held").state.status, Status::Canceled);
+    assert_eq!(failed.expect("a held claim").state.status, Status::Canceled);
     let result = Arc::from(RawValue::from_string("2".into()).expect("JSON"));
     let finished = task.apply(Command::Finish { claim, result }, at(2));
-    assert_eq!(finished.expect("held").state.status, Status::Finished);
+    assert_eq!(finished.expect("a held claim").state.status, Status::Finished);
 }
 
 #[test]
 fn ttl_has_its_own_message() {
     let mut task = task(3);
     let claim = claimed(&mut task);
-    let step = task.apply(Command::ExceedTtl { claim }, at(61)).expect("held");
+    let step = task.apply(Command::ExceedTtl { claim }, at(61)).expect("a held claim");
     assert_eq!(step.state.message.as_deref(), Some(TTL_EXCEEDED));
     assert_eq!(step.state.status, Status::Canceled);
 }
@@ -258,7 +259,7 @@ fn restart_resets_the_state_but_not_the_token() {
     let claim = claimed(&mut task);
     task.state = task
         .apply(Command::Fail { claim, error: error(), retry_in: None }, at(1))
-        .expect("held")
+        .expect("a held claim")
         .state;
     let state = task.apply(Command::Restart, at(2)).expect("ended").state;
     assert_eq!((state.generation, state.attempt, state.claim), (2, 0, 1));
@@ -272,12 +273,12 @@ fn slow_clock_does_not_reorder_events() {
     let claim = claimed(&mut task);
     let fast = at(10);
     let progress = Command::Progress { claim, progress: 0.5, message: None };
-    let step = task.apply(progress.clone(), fast).expect("held");
+    let step = task.apply(progress.clone(), fast).expect("a held claim");
     assert_eq!((step.at, step.state.changed_at), (fast, fast));
     task.state = step.state;
-    let step = task.apply(progress.clone(), at(6)).expect("held");
+    let step = task.apply(progress.clone(), at(6)).expect("a held claim");
     assert!(step.at > fast && step.state.changed_at == step.at, "{step:?}");
     // A clock that was corrected is followed.
-    let step = task.apply(progress, at(1)).expect("held");
+    let step = task.apply(progress, at(1)).expect("a held claim");
     assert_eq!(step.at, at(1));
 }

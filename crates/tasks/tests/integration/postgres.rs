@@ -259,7 +259,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
             }
             2 => drop(tasks.cancel(owner, task.id).await.expect("canceled")),
             3 => tasks.delete(owner, task.id).await.expect("removed"),
-            4 => engine.mark_dispatched(&[(task.id, version)], clock.now()).await.expect("noted"),
+            4 => engine.mark_dispatched(&[(task.id, version)], clock.now()).await.expect("check"),
             _ => {}
         }
     }

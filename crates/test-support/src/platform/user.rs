@@ -102,7 +102,7 @@ impl User {
     }
 
     /// The types of the events of a task.
-    pub async fn story(&self, id: Uuid) -> Vec<EventType> {
+    pub async fn event_types(&self, id: Uuid) -> Vec<EventType> {
         self.timeline(id).await.into_iter().map(|event| event.kind).collect()
     }
 

@@ -106,7 +106,7 @@ impl Environment {
 
         let mut users = Vec::new();
         for number in 0..USERS {
-            users.push(platform.sign_up(&format!("somebody-{number}")).await);
+            users.push(platform.sign_up(&format!("user-{number}")).await);
         }
         let Separate { auth, apis, workers, .. } = platform;
         for (number, api) in apis.iter().enumerate() {

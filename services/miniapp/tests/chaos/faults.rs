@@ -13,7 +13,7 @@ use miniapp_test_support::platform::Signal;
 use tokio::time::timeout;
 
 use crate::environment::Environment;
-use crate::plan::{Fault, Plan, Strike};
+use crate::plan::{Fault, Plan, PlannedFault};
 use crate::topology::Who;
 
 /// The grace period of a process between SIGTERM and SIGKILL.
@@ -21,10 +21,10 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Injects faults until calm begins, then repairs everything. Returns the number of faults by name.
 pub async fn run(environment: &Environment, seed: u64) -> Result<BTreeMap<&'static str, usize>> {
-    let mut struck = BTreeMap::new();
+    let mut injected = BTreeMap::new();
     let mut under_way = FuturesUnordered::new();
-    for strike in Plan::new(seed) {
-        let mut turn = pin!(environment.until(strike.at));
+    for planned in Plan::new(seed) {
+        let mut turn = pin!(environment.until(planned.at));
         let has_come = loop {
             tokio::select! {
                 biased;
@@ -35,22 +35,22 @@ pub async fn run(environment: &Environment, seed: u64) -> Result<BTreeMap<&'stat
         if !has_come {
             break;
         }
-        *struck.entry(strike.fault.name()).or_default() += 1;
-        environment.note(strike);
-        let done = self::strike(environment, strike);
-        under_way.push(async move { done.await.with_context(|| strike.to_string()) });
+        *injected.entry(planned.fault.name()).or_default() += 1;
+        environment.note(planned);
+        let done = inject(environment, planned);
+        under_way.push(async move { done.await.with_context(|| planned.to_string()) });
     }
     while let Some(ended) = under_way.next().await {
         ended?;
     }
-    Ok(struck)
+    Ok(injected)
 }
 
-async fn strike(environment: &Environment, strike: Strike) -> Result<()> {
-    let Strike { fault, lasts, .. } = strike;
+async fn inject(environment: &Environment, planned: PlannedFault) -> Result<()> {
+    let PlannedFault { fault, lasts, .. } = planned;
     match fault {
-        Fault::Kill(who) => away(environment, who, Signal::KILL, lasts).await,
-        Fault::Stop(who) => away(environment, who, Signal::TERM, lasts).await,
+        Fault::Kill(who) => end_and_restart(environment, who, Signal::KILL, lasts).await,
+        Fault::Stop(who) => end_and_restart(environment, who, Signal::TERM, lasts).await,
         Fault::Freeze(who) => {
             let service = environment.service(who).await;
             service.signal(Signal::STOP);
@@ -94,7 +94,7 @@ async fn strike(environment: &Environment, strike: Strike) -> Result<()> {
 }
 
 /// Ends a process by a signal and starts it again after a while.
-async fn away(environment: &Environment, who: Who, signal: Signal, time: Duration) {
+async fn end_and_restart(environment: &Environment, who: Who, signal: Signal, time: Duration) {
     let mut service = environment.service(who).await;
     service.signal(signal);
     if timeout(STOP, service.ended()).await.is_err() {

@@ -24,7 +24,7 @@ impl Findings {
     }
 
     /// Records a violation unless `holds`.
-    pub fn hold(&self, holds: bool, rule: &'static str, how: impl FnOnce() -> String) {
+    pub fn check(&self, holds: bool, rule: &'static str, how: impl FnOnce() -> String) {
         if !holds {
             self.add(rule, how());
         }
@@ -38,7 +38,7 @@ impl Findings {
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (rule, (count, examples)) in self.0.lock().iter() {
-            writeln!(f, "BROKEN {count} times: {rule}")?;
+            writeln!(f, "VIOLATED {count} times: {rule}")?;
             for example in examples {
                 writeln!(f, "    {example}")?;
             }

@@ -56,7 +56,7 @@ pub struct Requests {
 
 impl Submission {
     /// Whether the client has requested no change.
-    pub fn is_untouched(&self) -> bool {
+    pub fn has_no_changes(&self) -> bool {
         self.cancels.sent + self.restarts.sent + self.deletes.sent == 0
     }
 }
@@ -108,26 +108,29 @@ impl<'w> Client<'w> {
     }
 
     /// The response of one of the APIs, unless it is a temporary failure.
-    async fn ask(&mut self, request: impl Fn(&User) -> RequestBuilder) -> Option<Answer> {
+    async fn send(&mut self, request: impl Fn(&User) -> RequestBuilder) -> Option<Answer> {
         let api = self.dice.random_range(0..APIS);
         let answer = Answer::try_to(request(&self.user[api]).timeout(ANSWER)).await.ok()?;
         (answer.status != 503).then_some(answer)
     }
 
     /// Retries until there is a response. Returns the number of requests, too.
-    async fn insist(&mut self, request: impl Fn(&User) -> RequestBuilder) -> (u32, Option<Answer>) {
+    async fn send_until_answered(
+        &mut self,
+        request: impl Fn(&User) -> RequestBuilder,
+    ) -> (u32, Option<Answer>) {
         let until = Instant::now() + TIMEOUT;
         let mut tries = 0;
         while Instant::now() < until {
             tries += 1;
-            if let Some(answer) = self.ask(&request).await {
+            if let Some(answer) = self.send(&request).await {
                 return (tries, Some(answer));
             }
             sleep(Duration::from_millis(self.dice.random_range(50..500))).await;
         }
         self.environment
             .findings
-            .add("every request is answered in the end", format_args!("{tries} tries"));
+            .add("every request is answered after retries", format_args!("{tries} tries"));
         (tries, None)
     }
 
@@ -139,16 +142,16 @@ impl<'w> Client<'w> {
         let submit = |user: &User| {
             user.api("POST", "/api/tasks").header("idempotency-key", &key).json(&body)
         };
-        let (mut tries, answer) = self.insist(submit).await;
+        let (mut tries, answer) = self.send_until_answered(submit).await;
         let mut ids = BTreeSet::from([self.accepted(&answer?, tries == 1)?]);
         self.environment.accepted.fetch_add(1, Ordering::Relaxed);
         if self.dice.random_range(0..20) == 0 {
             tries += 1;
-            let again = self.ask(submit).await;
+            let again = self.send(submit).await;
             ids.extend(again.and_then(|again| self.accepted(&again, false)));
         }
         for id in &ids {
-            self.is_there(*id).await;
+            self.expect_visible(*id).await;
         }
         Some(Submission {
             owner: self.user[0].id,
@@ -169,20 +172,22 @@ impl<'w> Client<'w> {
         let task = task.filter(|_| is_accepted);
         self.environment
             .findings
-            .hold(task.is_some(), "a submit is accepted", || format!("{answer:?}"));
+            .check(task.is_some(), "a submit is accepted", || format!("{answer:?}"));
         task.map(|task| task.task_id)
     }
 
     /// An accepted task is visible at every API. Checked for a sample.
-    async fn is_there(&mut self, id: Uuid) {
+    async fn expect_visible(&mut self, id: Uuid) {
         if self.dice.random_range(0..20) > 0 {
             return;
         }
-        let found = self.ask(|user| user.api("GET", &format!("/api/tasks/{id}"))).await;
-        let is_there = found.as_ref().is_none_or(|answer| answer.status == 200);
-        self.environment
-            .findings
-            .hold(is_there, "what was accepted is there", || format!("{found:?}"));
+        let found = self.send(|user| user.api("GET", &format!("/api/tasks/{id}"))).await;
+        let expect_visible = found.as_ref().is_none_or(|answer| answer.status == 200);
+        self.environment.findings.check(
+            expect_visible,
+            "an accepted task is visible at every API",
+            || format!("{found:?}"),
+        );
     }
 
     async fn change(&mut self, mine: &mut Submission) {
@@ -197,29 +202,29 @@ impl<'w> Client<'w> {
             // A repeated deletion finds no task.
             _ => (&mut mine.deletes, "DELETE", path, 204, 404),
         };
-        let (tries, answer) = self.insist(|user| user.api(method, &path)).await;
+        let (tries, answer) = self.send_until_answered(|user| user.api(method, &path)).await;
         let status = answer.as_ref().map_or(0, |answer| answer.status.as_u16());
         requests.sent += tries - u32::from(status == refused);
         requests.confirmed += u32::from(status == done);
         let Some(answer) = answer else { return };
         let is_sensible = status == done || (status == refused && (status == 409 || tries > 1));
-        self.environment.findings.hold(
+        self.environment.findings.check(
             is_sensible,
-            "a change is done or refused for a reason",
+            "a change succeeds or is refused for a valid reason",
             || format!("{answer:?} after {tries} tries"),
         );
     }
 }
 
 /// Waits for a condition that must become true after the faults have stopped.
-pub async fn settles<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let asking = async {
+pub async fn poll_until<T>(limit: Duration, mut send: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let polling = async {
         loop {
-            if let Some(answer) = ask().await {
+            if let Some(answer) = send().await {
                 return answer;
             }
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(limit, asking).await.ok()
+    timeout(limit, polling).await.ok()
 }

@@ -33,33 +33,33 @@ use crate::environment::Environment;
 const TASKS: u64 = 3000;
 
 /// Runs a seed. Fails if a rule is violated.
-async fn play(seed: u64, count: usize) -> anyhow::Result<()> {
-    println!("seed {seed}: ./test chaos --tasks {count} --seed {seed} plays it again");
+async fn run_seed(seed: u64, count: usize) -> anyhow::Result<()> {
+    println!("seed {seed}: ./test chaos --tasks {count} --seed {seed} repeats it");
     let environment = Arc::new(Environment::start(seed).await?);
     let load = async {
         let submissions = load::run(&environment, seed, count).await;
-        environment.note("all is submitted; calm");
+        environment.note("all tasks are submitted; no more faults");
         environment.calm.begin();
         submissions
     };
-    let (submissions, struck) = tokio::join!(load, faults::run(&environment, seed));
-    let struck = struck.context("a fault that can't be made good for")?;
+    let (submissions, injected) = tokio::join!(load, faults::run(&environment, seed));
+    let injected = injected.context("cannot repair a fault")?;
     let summary = checks::run(&environment, &submissions).await?;
-    environment.note("all is looked at");
-    tell(submissions.len(), &struck, &summary);
+    environment.note("all checks are done");
+    print_summary(submissions.len(), &injected, &summary);
     if environment.findings.is_empty() {
         return Ok(());
     }
     print!("{}", environment.findings);
     let logs = environment.keep_logs(seed).await?;
-    anyhow::bail!("seed {seed} breaks rules, see above; the logs are in {}", logs.display())
+    anyhow::bail!("seed {seed} violates rules, see above; the logs are in {}", logs.display())
 }
 
-fn tell(count: usize, struck: &BTreeMap<&str, usize>, summary: &Summary) {
+fn print_summary(count: usize, injected: &BTreeMap<&str, usize>, summary: &Summary) {
     let Summary { tasks, effects, memory, .. } = summary;
     let faults: Vec<String> =
-        struck.iter().map(|(what, count)| format!("{what} {count}")).collect();
-    println!("{} faults: {}", struck.values().sum::<usize>(), faults.join(", "));
+        injected.iter().map(|(what, count)| format!("{what} {count}")).collect();
+    println!("{} faults: {}", injected.values().sum::<usize>(), faults.join(", "));
     println!(
         "{count} tasks accepted, {} submits repeated, {} ghosts: {:?}",
         tasks.repeated, tasks.ghosts, tasks.ends
@@ -100,13 +100,13 @@ async fn accepted_tasks_end_once_despite_faults() {
     };
     let mut broken = Vec::new();
     for seed in seeds {
-        match play(seed, count).await {
-            Ok(()) => println!("seed {seed} is well\n"),
+        match run_seed(seed, count).await {
+            Ok(()) => println!("seed {seed} passed\n"),
             Err(error) => {
-                println!("seed {seed} is NOT well: {error:#}\n");
+                println!("seed {seed} FAILED: {error:#}\n");
                 broken.push(seed);
             }
         }
     }
-    assert!(broken.is_empty(), "not well: {broken:?}");
+    assert!(broken.is_empty(), "failed seeds: {broken:?}");
 }

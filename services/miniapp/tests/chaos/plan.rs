@@ -42,7 +42,7 @@ pub enum Fault {
 
 /// A scheduled fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Strike {
+pub struct PlannedFault {
     /// The time since the start of the test.
     pub at: Duration,
     pub fault: Fault,
@@ -147,9 +147,9 @@ impl Plan {
 }
 
 impl Iterator for Plan {
-    type Item = Strike;
+    type Item = PlannedFault;
 
-    fn next(&mut self) -> Option<Strike> {
+    fn next(&mut self) -> Option<PlannedFault> {
         let fault = self.draw();
         let target = fault.target();
         let lasts = fault
@@ -166,7 +166,7 @@ impl Iterator for Plan {
         let at = self.at;
         self.busy.retain(|_, until| *until > at);
         self.busy.insert(target, at + lasts + fault.recovery());
-        Some(Strike { at, fault, lasts })
+        Some(PlannedFault { at, fault, lasts })
     }
 }
 
@@ -228,7 +228,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Strike {
+impl fmt::Display for PlannedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.fault {
             Fault::Kill(who) => write!(f, "{who} is killed"),
@@ -262,10 +262,10 @@ fn a_seed_plans_the_same_each_time_and_leaves_out_nothing() {
     let cards: usize = DECK.iter().map(|(_, times)| times).sum();
     let plan = |seed| Plan::new(seed).take(cards).collect::<Vec<_>>();
     for seed in 0..100 {
-        let described = |plan: &[Strike]| format!("{plan:?}");
+        let described = |plan: &[PlannedFault]| format!("{plan:?}");
         assert_eq!(described(&plan(seed)), described(&plan(seed)));
         let names: std::collections::HashSet<_> =
-            plan(seed).iter().map(|strike| strike.fault.name()).collect();
+            plan(seed).iter().map(|planned| planned.fault.name()).collect();
         assert_eq!(names.len(), DECK.len(), "seed {seed}: {names:?}");
     }
 }

@@ -26,8 +26,8 @@ pub enum Link {
 
 impl Link {
     pub fn all() -> Vec<Self> {
-        let everybody = || Who::all().into_iter();
-        let servers = everybody().map(Self::Postgres).chain(everybody().map(Self::Rabbit));
+        let all = || Who::all().into_iter();
+        let servers = all().map(Self::Postgres).chain(all().map(Self::Rabbit));
         servers.chain((0..APIS).flat_map(|api| [Self::Auth(api), Self::Api(api)])).collect()
     }
 }

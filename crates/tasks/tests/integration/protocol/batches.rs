@@ -88,7 +88,7 @@ async fn concurrent_claims_and_outcomes_get_their_own_results() {
         }
     });
     for (number, outcome) in at_once(outcomes).await.into_iter().enumerate() {
-        let task = outcome.expect("held").task;
+        let task = outcome.expect("a held claim").task;
         assert_eq!(task.id, submitted[number].id);
         let expected = match number % 5 {
             0 => Status::Failed,
@@ -178,7 +178,7 @@ async fn commands_for_one_task_share_a_batch() {
         tasks.finish(claim, raw("1")),
         tasks.cancel(owner, task.id),
     );
-    assert_eq!(confirmed.expect("held").task.state.status, Status::Canceled);
+    assert_eq!(confirmed.expect("a held claim").task.state.status, Status::Canceled);
     assert_eq!(restarted.expect("ended").state.generation, 2);
     assert!(matches!(finished, Err(Error::Refused(Refusal::Stale))));
     assert_eq!(canceled.expect("waiting").state.status, Status::Canceled);
@@ -200,13 +200,13 @@ async fn uncached_task_behaves_like_others() {
         let tasks = tasks.clone();
         progress.spawn(async move {
             let message = Some(format!("step {number}"));
-            tasks.progress(held, 0.5, message).await.expect("held");
+            tasks.progress(held, 0.5, message).await.expect("a held claim");
         });
     }
     while let Some(done) = progress.join_next().await {
         done.expect("no panic");
     }
-    let task = tasks.finish(held, data.clone()).await.expect("held").task;
+    let task = tasks.finish(held, data.clone()).await.expect("a held claim").task;
     let stored = get(&tasks, &task).await;
     assert_eq!(stored.spec.data.get(), data.get());
     assert_eq!(stored.state.result.as_deref().map(RawValue::get), Some(data.get()));
@@ -226,6 +226,6 @@ async fn canceled_caller_does_not_affect_its_batch() {
     });
     tokio::task::yield_now().await;
     impatient.abort();
-    tasks.finish(held, raw("1")).await.expect("held");
+    tasks.finish(held, raw("1")).await.expect("a held claim");
     timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }

@@ -29,17 +29,17 @@ struct Known {
     accepted: Mutex<Vec<Task>>,
     outcomes: AtomicUsize,
     /// Unexpected errors. A dying process may see that its store is gone.
-    surprises: Mutex<Vec<Error>>,
+    unexpected: Mutex<Vec<Error>>,
 }
 
 impl Known {
     /// Returns a result unless its process is dying.
-    fn noted<T>(&self, answer: Result<T, Error>) -> Option<T> {
+    fn check<T>(&self, answer: Result<T, Error>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
             Err(Error::Store(_)) => None,
             Err(other) => {
-                self.surprises.lock().push(other);
+                self.unexpected.lock().push(other);
                 None
             }
         }
@@ -52,17 +52,17 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
     while let Some(delivery) = consumer.next().await {
         let message = delivery.message.decode().expect("a message about a task");
         let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
-        let Some(claimed) = known.noted(claimed.map_err(Error::Store)) else { return };
+        let Some(claimed) = known.check(claimed.map_err(Error::Store)) else { return };
         if let Some(Claimed { claim, task, .. }) = claimed {
             if rng.random_bool(0.3) {
-                known.noted(tasks.progress(claim, 0.5, None).await);
+                known.check(tasks.progress(claim, 0.5, None).await);
             }
             let outcome = match rng.random_range(0..10) {
                 0 => tasks.fail(claim, error()).await,
                 1 => tasks.retry(claim, task.state.attempt, error(), 0.0).await,
                 _ => tasks.finish(claim, raw("1")).await,
             };
-            if known.noted(outcome).is_none() {
+            if known.check(outcome).is_none() {
                 return;
             }
             known.outcomes.fetch_add(1, Ordering::SeqCst);
@@ -73,7 +73,7 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
 
 async fn submit_on(tasks: Tasks, known: Arc<Known>) {
     for _ in 0..SUBMITS {
-        let accepted = known.noted(tasks.submit(new_task(Uuid::new_v4())).await);
+        let accepted = known.check(tasks.submit(new_task(Uuid::new_v4())).await);
         known.accepted.lock().extend(accepted.map(|accepted| accepted.task));
     }
 }
@@ -134,7 +134,7 @@ fn accepted_tasks_end_once_despite_repeated_crashes() {
             assert_ne!(task.state.status, Status::Canceled);
         }
     }));
-    let surprises = known.surprises.lock();
-    assert!(surprises.is_empty(), "{surprises:?}");
+    let unexpected = known.unexpected.lock();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
     assert!(accepted.len() > 100, "{} tasks are too few", accepted.len());
 }

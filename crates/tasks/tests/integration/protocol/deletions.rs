@@ -72,7 +72,7 @@ async fn delete_all_removes_every_task_of_an_owner() {
     for (number, task) in all.iter_mut().enumerate().take(300) {
         let held = claim(&tasks, task).await;
         if number < 200 {
-            *task = tasks.finish(held, raw("1")).await.expect("held").task;
+            *task = tasks.finish(held, raw("1")).await.expect("a held claim").task;
         }
     }
     // Twice, as when the event of a deleted account is delivered twice.

@@ -38,7 +38,7 @@ async fn message_carries_the_trace_of_its_task() {
     assert_eq!(delivery.message.conversation, Some(task.id));
     assert_eq!(delivery.message.trace, trace);
     let (held, _) = try_claim(&process.tasks, &message).await.expect("claimable");
-    process.tasks.finish(held, raw("1")).await.expect("held");
+    process.tasks.finish(held, raw("1")).await.expect("a held claim");
     delivery.ack().await;
 
     // The restart belongs to the same trace.
@@ -68,7 +68,7 @@ async fn delayed_task_is_dispatched_on_time() {
     let delayed = submit_for(&process.tasks, world.after(60)).await;
     let (retried, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     // The sixth failure: a delay of half a minute.
-    let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("held").task;
+    let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("a held claim").task;
     assert_eq!(retried_at.state.ready_at, Some(world.after(32)));
     let (message, delivery) = next(&mut *consumer).await;
     assert_eq!(id(&message), retried.id, "the first attempt's");
@@ -90,7 +90,7 @@ async fn delayed_task_is_dispatched_on_time() {
         assert_eq!(message, ready(expected));
         delivery.ack().await;
         let held = claim(&process.tasks, expected).await;
-        process.tasks.finish(held, raw("1")).await.expect("held");
+        process.tasks.finish(held, raw("1")).await.expect("a held claim");
     }
 }
 

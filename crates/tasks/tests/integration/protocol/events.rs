@@ -12,7 +12,7 @@ use miniapp_types::task::Event;
 use uuid::Uuid;
 
 use crate::protocol::support::{
-    Fault, Faulty, World, claim, error, hear, submit, submit_claimed, timeline, within,
+    Fault, Faulty, World, claim, error, next_message, submit, submit_claimed, timeline, within,
 };
 
 /// Runs a task through all transitions, with more rounds for a greater `number`.
@@ -20,8 +20,8 @@ async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
     let mut task = submit(tasks, owner).await;
     for round in 0..number % 4 {
         let held = claim(tasks, &task).await;
-        tasks.progress(held, 0.5, Some(format!("round {round}"))).await.expect("held");
-        task = tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
+        tasks.progress(held, 0.5, Some(format!("round {round}"))).await.expect("a held claim");
+        task = tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
     }
     if number.is_multiple_of(2) {
         tasks.cancel(owner, task.id).await.ok();
@@ -50,7 +50,7 @@ async fn events_are_published_in_task_order() {
     let mut missing: usize = expected.values().map(|(_, events)| events.len()).sum();
     let mut published: HashMap<Uuid, (Uuid, Vec<Event>)> = HashMap::new();
     while missing > 0 {
-        let TaskEvents::V1 { events } = hear(&mut *subscription).await;
+        let TaskEvents::V1 { events } = next_message(&mut *subscription).await;
         assert!(!events.is_empty(), "a gap where none can be");
         missing -= events.len();
         for OwnedEvent { user_id, event, .. } in events {
@@ -126,7 +126,7 @@ async fn dropped_events_are_published_as_a_gap() {
     let (_, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     world.broker.pause();
     for _ in 0..4500 {
-        process.tasks.progress(held, 0.5, None).await.expect("held");
+        process.tasks.progress(held, 0.5, None).await.expect("a held claim");
     }
     world.broker.resume();
     expect_gap(&mut *subscription).await;

@@ -66,7 +66,9 @@ async fn failed_changes_can_be_retried() {
         is_unavailable(&tasks.finish(held, raw("1")).await);
         let again = tasks.finish(held, raw("1")).await;
         match fault {
-            Fault::Before => assert_eq!(again.expect("held").task.state.status, Status::Finished),
+            Fault::Before => {
+                assert_eq!(again.expect("a held claim").task.state.status, Status::Finished)
+            }
             // The first call was committed.
             Fault::After => assert!(matches!(again, Err(Error::Refused(Refusal::Stale)))),
         }
@@ -116,7 +118,7 @@ async fn claim_with_a_lost_response_expires() {
     world.clock.advance(Duration::from_secs(16));
     let (message, delivery) = next(&mut *consumer).await;
     let (held, _) = try_claim(&process.tasks, &message).await.expect("claimable");
-    process.tasks.finish(held, raw("1")).await.expect("held");
+    process.tasks.finish(held, raw("1")).await.expect("a held claim");
     delivery.ack().await;
     timeline_checks::check(
         &get(&process.tasks, &task).await,
@@ -144,7 +146,7 @@ async fn claim_with_a_lost_response_is_recovered() {
     let next_life = world.clock.now();
     let taken = tasks.recover_lost_claim(&ready(&task), "worker", next_life).await;
     assert!(taken.expect("a store").is_none(), "it is of another life");
-    tasks.finish(held, raw("1")).await.expect("held");
+    tasks.finish(held, raw("1")).await.expect("a held claim");
     assert!(recover().await.is_none(), "it has ended");
     timeline_checks::check(&get(&tasks, &task).await, &timeline(&tasks, &task).await, 0);
 }
@@ -200,7 +202,7 @@ async fn background_loops_survive_a_store_outage() {
     let owner = Uuid::new_v4();
     let (running, _) = submit_claimed(&process.tasks, owner).await;
     let (waiting, held) = submit_claimed(&process.tasks, owner).await;
-    let retried = process.tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
+    let retried = process.tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
     engine.is_away(true);
     is_unavailable(&process.tasks.submit(new_task(owner)).await);
     is_unavailable(&process.tasks.cancel(owner, running.id).await);
@@ -220,7 +222,7 @@ async fn background_loops_survive_a_store_outage() {
         let (message, delivery) = next(&mut *consumer).await;
         if let Some((held, task)) = try_claim(&process.tasks, &message).await {
             missing.retain(|id| *id != task.id);
-            process.tasks.finish(held, raw("1")).await.expect("held");
+            process.tasks.finish(held, raw("1")).await.expect("a held claim");
         }
         delivery.ack().await;
     }

@@ -58,7 +58,7 @@ async fn expired_lease_admits_another_worker_and_fences_the_old_one() {
     };
     assert!(held.token > old.token);
     refuses_everything(&worker.tasks, old).await;
-    other.tasks.finish(held, raw("2")).await.expect("held");
+    other.tasks.finish(held, raw("2")).await.expect("a held claim");
     refuses_everything(&worker.tasks, old).await;
     let task = get(&worker.tasks, &task).await;
     assert_eq!(task.state.result.as_deref().map(RawValue::get), Some("2"));
@@ -85,7 +85,7 @@ async fn renewed_lease_does_not_expire() {
         }
     }
     assert!(kinds(&process.tasks, &abandoned).await.contains(&EventType::LeaseLost));
-    process.tasks.finish(held, raw("1")).await.expect("held");
+    process.tasks.finish(held, raw("1")).await.expect("a held claim");
     let task = get(&process.tasks, &task).await;
     timeline_checks::check(&task, &timeline(&process.tasks, &task).await, renewals);
 }
@@ -100,7 +100,7 @@ async fn concurrent_renewal_and_outcome_succeed() {
         let (renewed, finished) =
             tokio::join!(worker.renew(&claims, LEASE), worker.finish(held, raw("1")));
         let renewals = renewed.expect("a store").len() as u64;
-        assert_eq!(finished.expect("held").task.state.status, Status::Finished);
+        assert_eq!(finished.expect("a held claim").task.state.status, Status::Finished);
         timeline_checks::check(
             &get(&worker, &task).await,
             &timeline(&worker, &task).await,
@@ -156,10 +156,10 @@ async fn release_does_not_count_attempts() {
     let mut task = tasks.submit(new).await.expect("accepted").task;
     for _ in 0..10 {
         let held = claim(&tasks, &task).await;
-        task = tasks.release(held).await.expect("held").task;
+        task = tasks.release(held).await.expect("a held claim").task;
         assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
     }
     let held = claim(&tasks, &task).await;
-    let task = tasks.retry(held, 1, error(), 0.5).await.expect("held").task;
+    let task = tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
     assert_eq!(task.state.status, Status::Failed, "its only attempt was spent");
 }

@@ -146,7 +146,7 @@ async fn redelivered_messages_after_an_outage_are_harmless() {
     }
     world.broker.pause();
     for (claim, delivery) in running {
-        process.tasks.finish(claim, raw("1")).await.expect("held");
+        process.tasks.finish(claim, raw("1")).await.expect("a held claim");
         delivery.ack().await;
     }
     world.broker.resume();

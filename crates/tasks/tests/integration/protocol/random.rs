@@ -43,7 +43,7 @@ struct Stage {
 }
 
 /// Advances the clock and interrupts the broker.
-async fn weather(stage: Arc<Stage>, mut rng: SmallRng) {
+async fn inject_outages(stage: Arc<Stage>, mut rng: SmallRng) {
     while !stage.calm.has_begun() {
         match rng.random_range(0..10) {
             0 => stage.world.broker.pause(),
@@ -86,7 +86,7 @@ async fn guarantees_hold_under_random_operations() {
     for number in 0..4 {
         others.spawn(workers::run(stage.clone(), number, rng()));
     }
-    others.spawn(weather(stage.clone(), rng()));
+    others.spawn(inject_outages(stage.clone(), rng()));
     let over =
         async { while clients.join_next().await.transpose().expect("no panic").is_some() {} };
     within("the clients", over).await;

@@ -21,8 +21,8 @@ async fn changes_build_on_those_of_other_processes() {
     let mut task = submit(&one, owner).await;
     for _ in 0..5 {
         let held = claim(&other, &task).await;
-        one.progress(held, 0.5, None).await.expect("held");
-        other.progress(held, 0.6, None).await.expect("held");
+        one.progress(held, 0.5, None).await.expect("a held claim");
+        other.progress(held, 0.6, None).await.expect("a held claim");
         one.cancel(owner, task.id).await.expect("running");
         other.confirm_cancel(held).await.expect("canceled");
         task = one.restart(owner, task.id).await.expect("ended");
@@ -60,7 +60,7 @@ async fn refusal_that_depends_on_a_change_waits_for_it() {
     let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
     let owner = Uuid::new_v4();
     let (task, old) = submit_claimed(&one, owner).await;
-    let released = other.release(old).await.expect("held").task;
+    let released = other.release(old).await.expect("a held claim").task;
     let held = claim(&other, &released).await;
 
     let (late, canceled) = tokio::join!(one.finish(old, raw("1")), one.cancel(owner, task.id));
@@ -86,7 +86,7 @@ async fn reload_of_a_task_does_not_hide_it_from_its_batch() {
         tasks.cancel(owner, task.id),
     );
     assert!(copy.is_none(), "claimed twice");
-    progress.expect("held");
+    progress.expect("a held claim");
     canceled.expect("running");
     check(&tasks, &task).await;
 }
@@ -101,7 +101,7 @@ async fn stale_messages_claim_nothing() {
     let mut newest = task;
     for _ in 0..3 {
         let held = claim(&one, &newest).await;
-        let released = other.release(held).await.expect("held").task;
+        let released = other.release(held).await.expect("a held claim").task;
         messages.push(ready(&released));
         let canceled = one.cancel(owner, released.id).await.expect("waiting");
         newest = other.restart(owner, canceled.id).await.expect("ended");
@@ -121,14 +121,14 @@ async fn stale_messages_claim_nothing() {
 async fn tasks_of_other_owners_are_not_found() {
     let world = World::new();
     let (tasks, _runtime) = world.idle().await;
-    let (owner, stranger) = (Uuid::new_v4(), Uuid::new_v4());
+    let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
     let task = submit(&tasks, owner).await;
-    assert!(tasks.get(stranger, task.id).await.expect("a store").is_none());
-    assert!(tasks.timeline(stranger, task.id).await.expect("a store").is_none());
+    assert!(tasks.get(other, task.id).await.expect("a store").is_none());
+    assert!(tasks.timeline(other, task.id).await.expect("a store").is_none());
     for _ in 0..2 {
-        assert!(matches!(tasks.cancel(stranger, task.id).await, Err(Error::NotFound)));
-        assert!(matches!(tasks.delete(stranger, task.id).await, Err(Error::NotFound)));
-        assert!(matches!(tasks.restart(stranger, task.id).await, Err(Error::NotFound)));
+        assert!(matches!(tasks.cancel(other, task.id).await, Err(Error::NotFound)));
+        assert!(matches!(tasks.delete(other, task.id).await, Err(Error::NotFound)));
+        assert!(matches!(tasks.restart(other, task.id).await, Err(Error::NotFound)));
     }
     assert_eq!(kinds(&tasks, &task).await, [EventType::Created]);
     // An admin requeues anybody's, but only what failed.
@@ -136,6 +136,6 @@ async fn tasks_of_other_owners_are_not_found() {
     let canceled = tasks.requeue(task.id).await;
     assert!(matches!(canceled, Err(Error::Refused(Refusal::NotFailed))), "{canceled:?}");
     let (task, claim) = submit_claimed(&tasks, owner).await;
-    tasks.fail(claim, error()).await.expect("held");
+    tasks.fail(claim, error()).await.expect("a held claim");
     assert_eq!(tasks.requeue(task.id).await.expect("failed").state.generation, 2);
 }

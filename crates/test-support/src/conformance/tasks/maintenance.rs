@@ -49,7 +49,7 @@ pub async fn stats_count_by_status([engine, _]: Processes) -> Result<()> {
         oldest_wait_seconds: 0.0,
         finished_per_minute: 0,
     };
-    ensure!(nobody == nothing, "somebody else's: {nobody:?}");
+    ensure!(nobody == nothing, "an account without tasks has {nobody:?}");
     Ok(())
 }
 

@@ -82,7 +82,7 @@ pub async fn one_writer_wins_each_task_of_a_batch(store: Processes) -> Result<()
             is_stored(&*store[0], &change.task).await?;
         }
     }
-    ensure!(decided.len() == tasks.len(), "nobody won {} tasks", tasks.len() - decided.len());
+    ensure!(decided.len() == tasks.len(), "{} tasks have no winner", tasks.len() - decided.len());
     Ok(())
 }
 

@@ -37,10 +37,10 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
     for (&(id, token), row) in &counted.rows {
         *by_task.entry(id).or_default() += 1;
         let detail = || format!("attempt {id}-{token} {} times", row.times);
-        environment.findings.hold(row.times == 1, "an attempt begins once", detail);
+        environment.findings.check(row.times == 1, "an attempt begins once", detail);
         let claims = stored.0.get(&id).map_or(0, |(task, _)| task.state.claim);
         let is_claimed = (1..=claims).contains(&token);
-        environment.findings.hold(is_claimed, "who has an effect has a claim", || {
+        environment.findings.check(is_claimed, "who has an effect has a claim", || {
             format!("attempt {id}-{token}, the newest claim is {claims}")
         });
     }
@@ -49,7 +49,7 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         for winner in winners(timeline) {
             let row = counted.rows.get(&(id, winner));
             let is_fenced = row.is_some_and(|row| !row.is_stale);
-            environment.findings.hold(
+            environment.findings.check(
                 is_fenced,
                 "an outcome is of the newest attempt, and its effect is there",
                 || format!("attempt {id}-{winner}: {:?}", row.map(|row| (row.times, row.is_stale))),
@@ -59,7 +59,7 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
             let result = task.state.result.as_ref().map_or("", |result| result.get());
             let result: Value = serde_json::from_str(result).unwrap_or_default();
             let is_winners = result["body"] == format!("{id}-{}", task.state.claim);
-            environment.findings.hold(
+            environment.findings.check(
                 is_winners,
                 "a result is of the claim that holds the task",
                 || format!("{id} at claim {}: {result}", task.state.claim),

@@ -75,14 +75,14 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         let is_one = submission.ids.len() == 1;
         environment
             .findings
-            .hold(is_one, "a key stands for one task", || format!("{submission:?}"));
+            .check(is_one, "a key stands for one task", || format!("{submission:?}"));
         for id in &submission.ids {
             match stored.0.get(id) {
                 None => {
                     environment.findings.add("no accepted task is lost", format!("{submission:?}"))
                 }
                 Some((task, timeline)) => {
-                    for broken in broken_by(submission, task, timeline) {
+                    for broken in violated_rules(submission, task, timeline) {
                         let events: Vec<_> = timeline.iter().map(|event| event.kind).collect();
                         let state = &task.state;
                         let how = format!("{submission:?}: {events:?}, {state:?}");
@@ -102,7 +102,7 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         let of = submissions.iter().find(|one| one.name == task.spec.description);
         let is_ghost = of.is_some_and(|one| one.deletes.sent > 0 && one.tries > 1);
         counts.ghosts += usize::from(is_ghost);
-        environment.findings.hold(is_ghost, "nobody has a task that wasn't accepted", || {
+        environment.findings.check(is_ghost, "every stored task was accepted", || {
             format!("{} as {of:?}: {:?}", task.spec.description, task.state)
         });
     }
@@ -110,7 +110,7 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
 }
 
 /// The rules that a task violates.
-fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'static str> {
+fn violated_rules(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'static str> {
     let Submission { request, cancels, restarts, deletes, .. } = submission;
     let state = &task.state;
     let count = |kind| timeline.iter().filter(|event| event.kind == kind).count();
@@ -125,19 +125,19 @@ fn broken_by(submission: &Submission, task: &Task, timeline: &[Event]) -> Vec<&'
     let is_in_time = |at| started.is_none_or(|started| started.at + OFF >= at);
     let generations = 1 + restarts.confirmed..=1 + restarts.sent;
     let rules = [
-        (task.owner == submission.owner, "a task is its client's own"),
-        (
-            timeline_checks::find_fault(task, timeline, renewals).is_ok(),
-            "a timeline tells a legal life",
-        ),
+        (task.owner == submission.owner, "a task belongs to its client"),
+        (timeline_checks::find_fault(task, timeline, renewals).is_ok(), "a timeline is valid"),
         (ends(timeline) == state.generation as usize, "a generation has one outcome"),
         (state.status.is_terminal(), "every accepted task ends, and no lease is left"),
-        (!state.deleted || deletes.sent > 0, "nothing is removed but by its owner"),
-        (state.deleted || deletes.confirmed == 0, "what was removed is gone"),
-        (generations.contains(&state.generation), "a restart counts once"),
-        (!is_canceled || cancels.sent > 0, "nothing is canceled but by its owner"),
-        (request.run_at.is_none_or(is_in_time), "nothing starts before its time"),
-        (!submission.is_untouched() || request.may_end_as(task), "a task ends as its work has it"),
+        (!state.deleted || deletes.sent > 0, "only its owner deletes a task"),
+        (state.deleted || deletes.confirmed == 0, "a deleted task is gone"),
+        (generations.contains(&state.generation), "a restart creates one generation"),
+        (!is_canceled || cancels.sent > 0, "only its owner cancels a task"),
+        (request.run_at.is_none_or(is_in_time), "no task starts before its time"),
+        (
+            !submission.has_no_changes() || request.may_end_as(task),
+            "a task has an outcome that its work allows",
+        ),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }
@@ -174,7 +174,7 @@ impl Counts {
                     let took = event.at.duration_since(since);
                     let took = Duration::try_from(took).unwrap_or_default();
                     if took > self.longest.0 {
-                        self.longest = (took, story(task, timeline));
+                        self.longest = (took, format_timeline(task, timeline));
                     }
                 }
                 _ => {}
@@ -185,7 +185,7 @@ impl Counts {
 }
 
 /// A timeline in one line: event types with their times in seconds.
-fn story(task: &Task, timeline: &[Event]) -> String {
+fn format_timeline(task: &Task, timeline: &[Event]) -> String {
     let events = timeline.iter().map(|event| {
         let after = event.at.duration_since(task.spec.created_at).as_secs_f64();
         format!("{} {after:.1}", event.kind)

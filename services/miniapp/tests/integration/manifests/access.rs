@@ -92,8 +92,8 @@ fn has_password(text: &str) -> bool {
 #[test]
 fn password_in_url_is_detected() {
     assert!(has_password("see amqp://me:secret@mq:5672/ there"));
-    for innocent in ["http://auth:8005", "smtp://me@host:25", "a@b", "http://h/a:b@c"] {
-        assert!(!has_password(innocent), "{innocent}");
+    for url in ["http://auth:8005", "smtp://me@host:25", "a@b", "http://h/a:b@c"] {
+        assert!(!has_password(url), "{url}");
     }
 }
 

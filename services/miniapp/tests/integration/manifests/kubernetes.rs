@@ -32,10 +32,10 @@ fn objects_match_kubernetes_schemas() {
             _ => command.args(["--quiet", "--strict", "--kubernetes-version", version]),
         };
         let output = command.args(&files).output().expect("it ran a moment ago");
-        let said =
+        let printed =
             [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
-        let said = said.join("\n");
-        assert!(output.status.success(), "{version}: {said}");
+        let printed = printed.join("\n");
+        assert!(output.status.success(), "{version}: {printed}");
     }
 }
 

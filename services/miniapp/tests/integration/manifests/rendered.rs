@@ -89,9 +89,9 @@ fn is_installed(program: &str) -> bool {
 fn render(renderer: &[&str], folder: &Path) -> String {
     let output = Command::new(renderer[0]).args(&renderer[1..]).arg(folder).output();
     let output = output.expect("it ran a moment ago");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", folder.display());
-    assert!(said.is_empty(), "{} warns: {said}", folder.display());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", folder.display());
+    assert!(stderr.is_empty(), "{} warns: {stderr}", folder.display());
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 

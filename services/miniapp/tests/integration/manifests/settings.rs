@@ -17,7 +17,7 @@ const SECRETS: [(&str, &str); 4] = [
     ("MINIAPP__DATABASE__URL_FILE", "postgresql://user:password@postgres-rw.miniapp:5432/miniapp"),
     ("MINIAPP__BROKER__URL_FILE", "amqps://user:password@rabbitmq.miniapp.svc:5671/"),
     ("MINIAPP__MAIL__URL_FILE", "smtp://user:password@mail.example.com:587"),
-    ("MINIAPP__AUTH__SECRET_FILE", "at-least-32-characters-of-somebody"),
+    ("MINIAPP__AUTH__SECRET_FILE", "at-least-32-characters-of-new_user"),
 ];
 /// Variables that are no settings: of the pod, and of PostgreSQL's client.
 const OTHERS: [&str; 5] = ["POD_NAME", "POD_NAMESPACE", "NODE_NAME", "PGSSLMODE", "PGSSLROOTCERT"];
@@ -63,7 +63,7 @@ fn listen_addresses_match_container_ports() {
                 let port = address.map(|address| u64::from(address.port()));
                 assert_eq!(pod.port(name), port, "{}: {name} of {}", it.name, service.name);
                 let is_open = address.is_none_or(|address| address.ip().is_unspecified());
-                assert!(is_open, "{}: nobody reaches {address:?}", it.name);
+                assert!(is_open, "{}: {address:?} is unreachable", it.name);
             }
             let auth: AuthServerConfig = section(&config);
             assert_eq!(auth.url, "http://auth:8005", "{}", it.name);

@@ -14,9 +14,12 @@ use crate::observability::programs::{self, Program};
 #[ignore = "needs Jaeger"]
 fn jaeger_accepts_pipelines_of_the_collector() {
     let jaeger = programs::jaeger();
-    jaeger.accepts(&["validate", "--config", "collector/config.yaml"]);
-    let (is_content, said) = jaeger.run(&["validate", "--config", "collector/health.yaml"]);
-    assert!(!is_content && said.contains("health_check"), "the tool can say no: {said}");
+    jaeger.expect_success(&["validate", "--config", "collector/config.yaml"]);
+    let (has_succeeded, output) = jaeger.run(&["validate", "--config", "collector/health.yaml"]);
+    assert!(
+        !has_succeeded && output.contains("health_check"),
+        "an invalid file is accepted: {output}"
+    );
 }
 
 #[test]
@@ -24,7 +27,7 @@ fn jaeger_accepts_pipelines_of_the_collector() {
 fn otelcol_accepts_configuration() {
     let collector = programs::collector();
     let files = ["--config", "collector/config.yaml", "--config", "collector/health.yaml"];
-    collector.accepts(&[&["validate"], &files[..]].concat());
+    collector.expect_success(&[&["validate"], &files[..]].concat());
 }
 
 /// The metrics of dashboards and rules that the collector derives from spans. Jaeger contains the

@@ -9,7 +9,7 @@ use crate::observability::programs::{self, Running};
 /// Starts Jaeger with one of its configurations. Returns its query port, too.
 fn start(file: &str, directory: &std::path::Path) -> (Running, u16) {
     let jaeger = programs::jaeger();
-    jaeger.accepts(&["validate", "--config", file]);
+    jaeger.expect_success(&["validate", "--config", file]);
     let ports = [
         "QUERY_PORT",
         "QUERY_GRPC_PORT",

@@ -53,14 +53,14 @@ impl Program {
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = Command::new(&self.0).args(arguments).current_dir(folder()).output();
         let output = output.expect("it runs");
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&printed).into_owned())
     }
 
     /// Runs it in the folder and panics if it fails.
-    pub fn accepts(&self, arguments: &[&str]) {
-        let (is_content, said) = self.run(arguments);
-        assert!(is_content, "{} {}: {said}", self.0.display(), arguments.join(" "));
+    pub fn expect_success(&self, arguments: &[&str]) {
+        let (has_succeeded, output) = self.run(arguments);
+        assert!(has_succeeded, "{} {}: {output}", self.0.display(), arguments.join(" "));
     }
 
     /// Starts it in the folder. Its output goes to `log`.
@@ -84,8 +84,8 @@ impl Drop for Running {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
         if std::thread::panicking() {
-            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-            eprintln!("---- {} ----\n{said}", self.log.display());
+            let output = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("---- {} ----\n{output}", self.log.display());
         }
     }
 }

@@ -21,9 +21,9 @@ fn values<'t>(text: &'t str, key: &str) -> impl Iterator<Item = &'t str> {
 #[ignore = "needs Prometheus"]
 fn prometheus_accepts_configuration_and_rules() {
     let promtool = prometheus("promtool");
-    promtool.accepts(&["check", "config", "prometheus/prometheus.yml"]);
-    promtool.accepts(&["check", "rules", "prometheus/rules.yml", "prometheus/alerts.yml"]);
-    promtool.accepts(&["test", "rules", "prometheus/alerts_test.yml"]);
+    promtool.expect_success(&["check", "config", "prometheus/prometheus.yml"]);
+    promtool.expect_success(&["check", "rules", "prometheus/rules.yml", "prometheus/alerts.yml"]);
+    promtool.expect_success(&["test", "rules", "prometheus/alerts_test.yml"]);
 }
 
 #[test]

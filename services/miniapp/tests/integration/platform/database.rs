@@ -11,7 +11,7 @@ use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::platform::support::{program, somebody};
+use crate::platform::support::{new_user, program};
 
 const TASKS: usize = 300;
 
@@ -31,7 +31,7 @@ async fn waits(platform: &Platform, reason: &str) {
 
 /// Checks that the platform works, and has not logged the password.
 async fn works(platform: &Platform, password: &str) {
-    let user = somebody(platform).await;
+    let user = new_user(platform).await;
     let id = user.submit("echo", &json!("after all")).await.task_id;
     user.until(id, Status::Finished).await;
     let output = platform.output();
@@ -105,7 +105,7 @@ async fn database_crash_under_load_loses_no_task() {
     let url = server.database().await.expect("a database");
     let program = program().set("database.url", url.expose()).set("worker.lease", "3s");
     let platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
 
     let submits = async {
         let mut accepted = Vec::new();
@@ -137,9 +137,9 @@ async fn database_crash_under_load_loses_no_task() {
     let tasks = user.tasks().await;
     assert_eq!(tasks.iter().map(|task| task.task_id).collect::<HashSet<_>>(), accepted);
     for task in &tasks {
-        let story = user.story(task.task_id).await;
-        let ends = story.iter().filter(|event| **event == EventType::Finished).count();
-        assert_eq!((ends, story.last()), (1, Some(&EventType::Finished)), "{task:?}: {story:?}");
+        let types = user.event_types(task.task_id).await;
+        let ends = types.iter().filter(|event| **event == EventType::Finished).count();
+        assert_eq!((ends, types.last()), (1, Some(&EventType::Finished)), "{task:?}: {types:?}");
     }
     assert!(!platform.log().contains("panicked"), "{}", platform.log());
 }

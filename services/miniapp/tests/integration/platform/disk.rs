@@ -14,7 +14,7 @@ use miniapp_types::task::Status;
 use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
-use crate::platform::support::{program, somebody};
+use crate::platform::support::{new_user, program};
 
 /// A mounted file system. Dropping it unmounts it.
 pub struct Mount(PathBuf);
@@ -102,7 +102,7 @@ async fn file_size_limit_refuses_tasks_and_loses_none() {
 
 async fn refuses_tasks_while_full(program: &Program, disk: &dyn Disk) {
     let platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let mut accepted = vec![user.submit("echo", &json!("before")).await.task_id];
     user.until(accepted[0], Status::Finished).await;
 

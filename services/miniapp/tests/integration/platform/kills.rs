@@ -8,7 +8,7 @@ use miniapp_test_support::platform::{Engines, User, task};
 use miniapp_types::task::{EventType, Status, Task};
 use serde_json::{Value, json};
 
-use crate::platform::support::{program_on, somebody};
+use crate::platform::support::{new_user, program_on};
 
 miniapp_test_support::on_all_engines!(
     accepted_tasks_end_once_across_two_kills,
@@ -34,7 +34,7 @@ async fn submit(user: &User, number: usize) -> Task {
 async fn accepted_tasks_end_once_across_two_kills(engines: Engines) {
     let program = program_on(engines).await.set("worker.concurrency", 4).set("worker.replicas", 2);
     let mut platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let submits = (0..TASKS).map(|number| submit(&user, number));
     let submitted: HashSet<_> =
         join_all(submits).await.into_iter().map(|task| task.task_id).collect();
@@ -62,16 +62,16 @@ async fn accepted_tasks_end_once_across_two_kills(engines: Engines) {
     assert_eq!(tasks.iter().map(|task| task.task_id).collect::<HashSet<_>>(), submitted);
     let mut lost_leases = 0;
     for task in &tasks {
-        let story = user.story(task.task_id).await;
+        let types = user.event_types(task.task_id).await;
         let is_end = |event: &&EventType| {
             matches!(event, EventType::Finished | EventType::Canceled | EventType::Failed)
         };
-        assert_eq!(story.iter().filter(is_end).count(), 1, "{task:?}: {story:?}");
-        assert_eq!(story.last(), Some(&EventType::Finished), "{task:?}: {story:?}");
-        let count = |kind| story.iter().filter(|event| **event == kind).count();
+        assert_eq!(types.iter().filter(is_end).count(), 1, "{task:?}: {types:?}");
+        assert_eq!(types.last(), Some(&EventType::Finished), "{task:?}: {types:?}");
+        let count = |kind| types.iter().filter(|event| **event == kind).count();
         // Each attempt ended with an outcome, or with the process.
         let lost = count(EventType::LeaseLost);
-        assert_eq!(count(EventType::Started), 1 + lost, "{task:?}: {story:?}");
+        assert_eq!(count(EventType::Started), 1 + lost, "{task:?}: {types:?}");
         lost_leases += lost;
     }
     assert!(lost_leases > 0, "nothing was running when the process was killed");
@@ -81,7 +81,7 @@ async fn accepted_tasks_end_once_across_two_kills(engines: Engines) {
 
 async fn responses_before_kill_are_durable(engines: Engines) {
     let mut platform = program_on(engines).await.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let mut accepted = Vec::new();
     // After a third kill, a task that was running each time would fail as poisonous.
     for round in 0..2 {

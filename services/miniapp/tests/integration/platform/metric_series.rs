@@ -43,7 +43,7 @@ async fn load_adds_counts_and_no_series(engines: Engines) {
             || value.contains('@')
             || value.len() > 60
             || value.split(|c: char| !c.is_ascii_hexdigit()).any(|part| part.len() >= 8)
-            || value.contains("nobody");
+            || value.contains("unknown_login");
         assert!(is_known_number || !looks_made_up, "{name}={value}");
     }
 }
@@ -97,13 +97,14 @@ async fn use_it(platform: &Platform, round: u32) {
     for n in 0..20 {
         let id = Uuid::new_v4();
         for url in [platform.api(), platform.auth(), platform.admin()] {
-            let odd = format!("{url}/{id}/of/nobody-{n}@example.com?n={n}");
+            let odd = format!("{url}/{id}/of/unknown_login-{n}@example.com?n={n}");
             Answer::to(client().request(method(&format!("ODD{n}")), odd)).await.expect(404);
         }
-        let stranger = platform.api_request("GET", &format!("/api/tasks/{id}")).bearer_auth(id);
-        Answer::to(stranger).await.expect(401);
-        let nobody = json!({ "login": format!("nobody{n}"), "password": id });
-        let refused = platform.post_auth("/sign-in", &nobody).await;
+        let unauthenticated =
+            platform.api_request("GET", &format!("/api/tasks/{id}")).bearer_auth(id);
+        Answer::to(unauthenticated).await.expect(401);
+        let unknown_login = json!({ "login": format!("unknown_login{n}"), "password": id });
+        let refused = platform.post_auth("/sign-in", &unknown_login).await;
         assert!([401, 429].contains(&refused.status.as_u16()), "{}", refused.status);
     }
 }

@@ -10,12 +10,12 @@ use miniapp_types::task::Status;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::platform::support::{program, shared, somebody};
+use crate::platform::support::{new_user, program, shared};
 
 #[tokio::test]
 async fn missing_body_times_out() {
     let platform = shared().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     for (url, path, token) in
         [(platform.auth(), "/sign-in", None), (platform.api(), "/api/tasks", Some(&user.access))]
     {
@@ -26,8 +26,8 @@ async fn missing_body_times_out() {
              content-length: 100\r\n\r\n{{\"login\":",
             token.unwrap_or_default()
         );
-        wire.say(head).await.expect("said");
-        let answer = wire.hear().await;
+        wire.send(head).await.expect("sent");
+        let answer = wire.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.contains("\"code\":\"request_timeout\""), "{answer}");
     }
@@ -41,19 +41,19 @@ async fn request_head_has_size_and_time_limits() {
         let mut wire = Wire::to(&url).await;
         let large = "x".repeat(64 * 1024);
         // The server may reject the head before it is complete.
-        let _ = wire.say(format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n")).await;
-        let answer = wire.hear().await;
+        let _ = wire.send(format!("GET / HTTP/1.1\r\nhost: x\r\nx-large: {large}\r\n\r\n")).await;
+        let answer = wire.read_to_end().await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 
         let mut wire = Wire::to(&url).await;
-        wire.say("GET / HTTP/1.1\r\nhost: x\r\nx-slow").await.expect("said");
+        wire.send("GET / HTTP/1.1\r\nhost: x\r\nx-slow").await.expect("sent");
         // The server does not wait for the rest.
-        let answer = wire.hear().await;
+        let answer = wire.read_to_end().await;
         assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
 
         let mut wire = Wire::to(&url).await;
-        wire.say("nonsense\r\n\r\n").await.expect("said");
-        assert!(wire.hear().await.starts_with("HTTP/1.1 400 "));
+        wire.send("nonsense\r\n\r\n").await.expect("sent");
+        assert!(wire.read_to_end().await.starts_with("HTTP/1.1 400 "));
     }
 }
 
@@ -101,7 +101,7 @@ async fn platform_survives_thousands_of_idle_connections() {
     let idle = files.current.map_or(IDLE, |limit| IDLE.min(limit.saturating_sub(500)));
 
     let platform = program().set("limits.header_timeout", "5s").start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let task = user.submit("sleep", &json!({ "seconds": 0.5 })).await.task_id;
     let api = platform.api();
     let mut wires = Vec::new();

@@ -6,7 +6,7 @@ use miniapp_test_support::platform::{Engines, Signal};
 use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 
-use crate::platform::support::{program, program_on, somebody};
+use crate::platform::support::{new_user, program, program_on};
 
 miniapp_test_support::on_all_engines!(
     shutdown_waits_for_running_tasks,
@@ -20,7 +20,7 @@ async fn shutdown_waits_for_running_tasks(engines: Engines) {
         .set("worker.replicas", 1)
         .start()
         .await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let mut running = Vec::new();
     for _ in 0..4 {
         running.push(user.submit("sleep", &json!({ "seconds": 1.5 })).await.task_id);
@@ -36,8 +36,8 @@ async fn shutdown_waits_for_running_tasks(engines: Engines) {
     for id in running {
         let task = user.task(id).await;
         assert_eq!((task.status, task.attempt), (Status::Finished, 1), "{task:?}");
-        let story = user.story(id).await;
-        assert_eq!(story.len(), 3 + progress(&story), "{story:?}");
+        let types = user.event_types(id).await;
+        assert_eq!(types.len(), 3 + progress(&types), "{types:?}");
     }
     user.until(waiting, Status::Finished).await;
 }
@@ -45,7 +45,7 @@ async fn shutdown_waits_for_running_tasks(engines: Engines) {
 async fn shutdown_releases_long_tasks_without_an_attempt(engines: Engines) {
     let program = program_on(engines).await.set("worker.grace", "100ms");
     let platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
     user.until(id, Status::Executing).await;
     let ended = platform.stop().await;
@@ -54,10 +54,10 @@ async fn shutdown_releases_long_tasks_without_an_attempt(engines: Engines) {
     let _platform = ended.program.start().await;
     let task = user.until(id, Status::Executing).await;
     assert_eq!(task.attempt, 1, "{task:?}");
-    let story = user.story(id).await;
+    let types = user.event_types(id).await;
     let begin = [EventType::Created, EventType::Started, EventType::Released, EventType::Started];
-    let story: Vec<_> = story.into_iter().filter(|event| *event != EventType::Progress).collect();
-    assert_eq!(story, begin);
+    let types: Vec<_> = types.into_iter().filter(|event| *event != EventType::Progress).collect();
+    assert_eq!(types, begin);
     Answer::to(user.api("POST", &format!("/api/tasks/{id}/cancel"))).await.expect(202);
     user.until(id, Status::Canceled).await;
 }
@@ -76,7 +76,7 @@ async fn sigint_stops_idle_platform() {
 #[tokio::test]
 async fn platform_runs_without_workers() {
     let platform = program().set("worker.replicas", 0).start().await;
-    somebody(&platform).await;
+    new_user(&platform).await;
     Answer::to(platform.admin_request("/readyz")).await.expect(200);
     platform.signal(Signal::INT);
     let ended = platform.ended().await;
@@ -86,11 +86,11 @@ async fn platform_runs_without_workers() {
 #[tokio::test]
 async fn second_sigint_exits_at_once() {
     let platform = program().start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
     user.until(id, Status::Executing).await;
     platform.signal(Signal::INT);
-    eventually("it has heard the first", async || {
+    eventually("the first signal is handled", async || {
         platform.log().contains("a second signal aborts").then_some(())
     })
     .await;
@@ -103,13 +103,13 @@ async fn second_sigint_exits_at_once() {
     // The lease has been released.
     let _platform = ended.program.start().await;
     eventually("it runs again", async || {
-        let story = user.story(id).await;
-        let starts = story.iter().filter(|event| **event == EventType::Started).count();
+        let types = user.event_types(id).await;
+        let starts = types.iter().filter(|event| **event == EventType::Started).count();
         (starts == 2).then_some(())
     })
     .await;
 }
 
-fn progress(story: &[EventType]) -> usize {
-    story.iter().filter(|event| **event == EventType::Progress).count()
+fn progress(types: &[EventType]) -> usize {
+    types.iter().filter(|event| **event == EventType::Progress).count()
 }

@@ -39,7 +39,7 @@ pub async fn shared_on(engines: Engines) -> Arc<Platform> {
 }
 
 /// Signs up a new user.
-pub async fn somebody(platform: &Platform) -> User {
+pub async fn new_user(platform: &Platform) -> User {
     let id = uuid::Uuid::new_v4().simple().to_string();
-    platform.sign_up(&format!("somebody-{}", &id[..12])).await
+    platform.sign_up(&format!("user-{}", &id[..12])).await
 }

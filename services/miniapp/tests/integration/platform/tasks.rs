@@ -8,7 +8,7 @@ use miniapp_types::problem::Code;
 use miniapp_types::task::{EventType, Kinds, Status, Task};
 use serde_json::{Value, json};
 
-use crate::platform::support::{shared_on, somebody};
+use crate::platform::support::{new_user, shared_on};
 
 miniapp_test_support::on_all_engines!(
     new_account_runs_tasks_of_every_kind,
@@ -21,7 +21,7 @@ miniapp_test_support::on_all_engines!(
 
 async fn new_account_runs_tasks_of_every_kind(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let inputs = BTreeMap::from([
         ("echo", json!({ "hello": ["world", 1.5, null] })),
         ("flaky", json!({ "failures": 1 })),
@@ -58,14 +58,14 @@ async fn new_account_runs_tasks_of_every_kind(engines: Engines) {
             }
             _ => assert!(result.is_object(), "{result}"),
         }
-        let story = user.story(task.task_id).await;
-        assert_eq!((story[0], story.last()), (EventType::Created, Some(&EventType::Finished)));
+        let types = user.event_types(task.task_id).await;
+        assert_eq!((types[0], types.last()), (EventType::Created, Some(&EventType::Finished)));
     }
 }
 
 async fn running_task_is_canceled_and_restarted(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
     user.until(id, Status::Executing).await;
     Answer::to(user.api("POST", &format!("/api/tasks/{id}/cancel"))).await.expect(202);
@@ -89,7 +89,7 @@ async fn running_task_is_canceled_and_restarted(engines: Engines) {
 
 async fn task_is_canceled_after_its_ttl(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let mut body = task("sleep", &json!({ "seconds": 600 }));
     body["ttl"] = json!(1);
     let answer = user.try_submit(&body).await.expect("an answer").expect(201);
@@ -101,7 +101,7 @@ async fn task_is_canceled_after_its_ttl(engines: Engines) {
 
 async fn tasks_are_visible_to_their_owner_only(engines: Engines) {
     let platform = shared_on(engines).await;
-    let (owner, other) = (somebody(&platform).await, somebody(&platform).await);
+    let (owner, other) = (new_user(&platform).await, new_user(&platform).await);
     let id = owner.submit("echo", &json!(1)).await.task_id;
     let path = format!("/api/tasks/{id}");
     for (method, path) in [
@@ -119,7 +119,7 @@ async fn tasks_are_visible_to_their_owner_only(engines: Engines) {
 
 async fn event_stream_ends_with_the_task(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let id = user.submit("sleep", &json!({ "seconds": 0.2 })).await.task_id;
     let stream = user.api("GET", &format!("/api/tasks/{id}/events"));
     let stream = Answer::to(stream.header("accept", "text/event-stream")).await.expect(200);
@@ -135,7 +135,7 @@ async fn event_stream_ends_with_the_task(engines: Engines) {
 
 async fn idempotency_key_returns_same_task(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let submit = async |body: &Value| {
         let request = user.api("POST", "/api/tasks").header("idempotency-key", "once").json(body);
         Answer::to(request).await

@@ -7,7 +7,7 @@ use miniapp_types::problem::Code;
 use miniapp_types::task::Status;
 use serde_json::json;
 
-use crate::platform::support::{program, program_on, shared, shared_on, somebody};
+use crate::platform::support::{new_user, program, program_on, shared, shared_on};
 
 miniapp_test_support::on_all_engines!(
     refresh_token_works_once,
@@ -18,12 +18,12 @@ miniapp_test_support::on_all_engines!(
 );
 
 /// Waits until the API rejects the token.
-async fn ends_with(user: &User) -> Code {
-    eventually("the API refuses the token", async || said(user).await).await
+async fn wait_for_rejection(user: &User) -> Code {
+    eventually("the API refuses the token", async || rejection_code(user).await).await
 }
 
 /// The response of the API to the user's token.
-async fn said(user: &User) -> Option<Code> {
+async fn rejection_code(user: &User) -> Option<Code> {
     let answer = Answer::to(user.api("GET", "/api/tasks")).await;
     (answer.status != 200).then(|| answer.problem().code)
 }
@@ -31,10 +31,10 @@ async fn said(user: &User) -> Option<Code> {
 #[tokio::test]
 async fn sign_out_revokes_token_at_once() {
     let platform = shared().await;
-    let user = somebody(&platform).await;
-    assert_eq!(said(&user).await, None);
+    let user = new_user(&platform).await;
+    assert_eq!(rejection_code(&user).await, None);
     Answer::to(user.auth("POST", "/sign-out")).await.expect(204);
-    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
     let refused = Answer::to(user.api("GET", "/api/tasks")).await;
     assert_eq!(refused.header("www-authenticate"), "Bearer error=\"invalid_token\"");
     refused.expect(401).expect_problem(Code::TokenRevoked);
@@ -44,38 +44,38 @@ async fn sign_out_revokes_token_at_once() {
 #[tokio::test]
 async fn sign_in_ends_previous_session() {
     let platform = shared().await;
-    let mut user = somebody(&platform).await;
+    let mut user = new_user(&platform).await;
     let before = user.clone();
-    assert_eq!(said(&before).await, None);
+    assert_eq!(rejection_code(&before).await, None);
     user.sign_in().await;
-    assert_eq!(ends_with(&before).await, Code::TokenRevoked);
-    assert_eq!(said(&user).await, None);
+    assert_eq!(wait_for_rejection(&before).await, Code::TokenRevoked);
+    assert_eq!(rejection_code(&user).await, None);
     let refresh = json!({ "refreshToken": before.refresh });
     platform.post_auth("/refresh", &refresh).await.expect_problem(Code::TokenRevoked);
 }
 
 async fn refresh_token_works_once(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let refresh = json!({ "refreshToken": user.refresh });
     let tokens = platform.post_auth("/refresh", &refresh).await.expect(200);
     let mut fresh = user.clone();
     fresh.access = tokens.text("authToken");
-    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
-    assert_eq!(said(&fresh).await, None);
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
+    assert_eq!(rejection_code(&fresh).await, None);
     // Either user of a reused token may be a thief.
     platform.post_auth("/refresh", &refresh).await.expect(401).expect_problem(Code::TokenReused);
-    assert_eq!(ends_with(&fresh).await, Code::TokenRevoked);
+    assert_eq!(wait_for_rejection(&fresh).await, Code::TokenRevoked);
 }
 
 async fn password_reset_ends_all_sessions(engines: Engines) {
     let platform = shared_on(engines).await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let code = platform.code_by("/password-reset", &user.email).await;
     let new = "another horse, another battery";
     let body = json!({ "email": user.email, "code": code, "newPassword": new });
     platform.post_auth("/password-reset/confirm", &body).await.expect(204);
-    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
     let sign_in = |password| json!({ "login": user.login, "password": password });
     let refused = platform.post_auth("/sign-in", &sign_in(PASSWORD)).await;
     refused.expect(401).expect_problem(Code::CredentialsInvalid);
@@ -85,27 +85,27 @@ async fn password_reset_ends_all_sessions(engines: Engines) {
 #[tokio::test]
 async fn access_token_expires() {
     let platform = program().set("auth.access_ttl", "1s").start().await;
-    let user = somebody(&platform).await;
-    assert_eq!(ends_with(&user).await, Code::TokenExpired);
+    let user = new_user(&platform).await;
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenExpired);
 }
 
 async fn tokens_survive_a_restart(engines: Engines) {
     let platform = program_on(engines).await.start().await;
-    let user = somebody(&platform).await;
-    let gone = somebody(&platform).await;
+    let user = new_user(&platform).await;
+    let gone = new_user(&platform).await;
     Answer::to(gone.auth("POST", "/sign-out")).await.expect(204);
     let platform = platform.kill().await.start().await;
-    assert_eq!(said(&user).await, None);
-    assert_eq!(ends_with(&gone).await, Code::TokenRevoked);
+    assert_eq!(rejection_code(&user).await, None);
+    assert_eq!(wait_for_rejection(&gone).await, Code::TokenRevoked);
     let refresh = json!({ "refreshToken": user.refresh });
     platform.post_auth("/refresh", &refresh).await.expect(200);
-    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
 }
 
 async fn account_deletion_removes_tasks(engines: Engines) {
     let platform =
         program_on(engines).await.set("auth.admin_email", "admin@example.com").start().await;
-    let (admin, user) = (platform.sign_up("admin").await, somebody(&platform).await);
+    let (admin, user) = (platform.sign_up("admin").await, new_user(&platform).await);
     let counted = async || {
         let stats = Answer::to(admin.api("GET", "/api/stats")).await.expect(200).json();
         let counts = stats["byStatus"].as_object().expect("counts").values();
@@ -119,7 +119,7 @@ async fn account_deletion_removes_tasks(engines: Engines) {
     assert_eq!(counted().await, 11);
 
     Answer::to(user.auth("DELETE", "/users/me")).await.expect(204);
-    assert_eq!(ends_with(&user).await, Code::TokenRevoked);
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
     eventually("all tasks are gone", async || (counted().await == 0).then_some(())).await;
     eventually("nothing runs any more", async || {
         let workers = Answer::to(admin.api("GET", "/api/workers")).await.expect(200).json();

@@ -69,9 +69,7 @@ async fn commands_of_the_tutorial_work() {
 
 async fn run_page(index: usize) {
     let (page, expected) = EXPECTED[index];
-    // A script sends more requests per second than the default sampler records.
-    let program = Program::new(env!("CARGO_BIN_EXE_miniapp")).set("telemetry.sampler", "always_on");
-    let platform = program.start().await;
+    let platform = Program::new(env!("CARGO_BIN_EXE_miniapp")).start().await;
     let blocks = blocks(&read(page), "sh");
     assert_eq!(blocks[0], "cargo run\n", "the first command of {page}");
     let mut script = PRELUDE.to_owned();

@@ -29,9 +29,7 @@ const STYLE: &str = "\
 
 #[tokio::test]
 async fn picture_shows_a_real_trace() {
-    // Every request is recorded, however many it takes to see the end of the task.
-    let program = Program::new(env!("CARGO_BIN_EXE_miniapp")).set("telemetry.sampler", "always_on");
-    let platform = program.start().await;
+    let platform = Program::new(env!("CARGO_BIN_EXE_miniapp")).start().await;
     let user = platform.sign_up("ada").await;
     let first = user.submit("echo", &json!(1)).await;
     user.until(first.task_id, Status::Finished).await;

@@ -9,7 +9,7 @@ use miniapp_test_support::platform::{Program, Separate, task};
 use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 
-use crate::separate::support::{all_work, each_finishes_once, shared, somebody};
+use crate::separate::support::{expect_all_working, expect_finished_once, new_user, shared};
 
 const MINUTE: i64 = 60;
 
@@ -37,7 +37,7 @@ async fn leases_and_tokens_tolerate_clock_skew() {
         assert!(lines.any(|line| line.contains(&seconds)), "{message} by {minutes} min: {log}");
     }
 
-    let everywhere = somebody(&platform).await;
+    let everywhere = new_user(&platform).await;
     // Longer than three lease times, on both workers.
     let sleeps = (0..40).map(async |number| {
         let user = &everywhere[number % 2];
@@ -54,7 +54,7 @@ async fn leases_and_tokens_tolerate_clock_skew() {
     let began_after = later.execution_started_at.expect("a start").duration_since(began);
     assert!((6..30).contains(&began_after.as_secs()), "{began_after} after");
 
-    each_finishes_once(&everywhere[1], &tasks).await;
+    expect_finished_once(&everywhere[1], &tasks).await;
     for task in &tasks {
         let timeline = everywhere[0].timeline(*task).await;
         let lost = timeline.iter().any(|event| event.kind == EventType::LeaseLost);
@@ -67,5 +67,5 @@ async fn leases_and_tokens_tolerate_clock_skew() {
     for user in &everywhere {
         Answer::to(user.api("GET", "/api/stats")).await.expect(200);
     }
-    all_work(&mut platform).await;
+    expect_all_working(&mut platform).await;
 }

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use crate::separate::support::{
-    all_wait, all_work, each_finishes_once, readiness, shared, somebody,
+    expect_all_unready, expect_all_working, expect_finished_once, new_user, readiness, shared,
 };
 
 /// Submits a task, which is rejected with a problem document.
@@ -61,11 +61,11 @@ async fn crowd(server: &Server, database: &str, connections: usize) -> Vec<PgCon
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
     );
     // A new connection is not in the view at once, so connections are counted.
-    eventually("nobody else has a connection", async || {
+    eventually("all other connections are closed", async || {
         while let Ok(connection) = server.connect("postgres").await {
             held.push(connection);
         }
-        held[0].execute(AssertSqlSafe(expel.clone())).await.expect("it obeys");
+        held[0].execute(AssertSqlSafe(expel.clone())).await.expect("the command succeeds");
         (held.len() == connections).then_some(())
     })
     .await;
@@ -88,20 +88,20 @@ async fn services_wait_for_database_connections() {
         program.set("auth.secret", "one for all who use this database").set("worker.lease", "3s")
     };
     let mut platform = Separate::start(&program(), 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let tasks = running(&user, 5).await;
 
     let held = crowd(&server, &name_of(&url), connections).await;
     is_refused(&user).await;
-    all_wait(&mut platform, SETTING, WRONG).await;
+    expect_all_unready(&mut platform, SETTING, WRONG).await;
     // A service that starts now waits as well.
     let mut late = Separate::launch(&program(), 1, 1);
-    all_wait(&mut late, SETTING, WRONG).await;
+    expect_all_unready(&mut late, SETTING, WRONG).await;
 
     drop(held);
-    all_work(&mut platform).await;
-    all_work(&mut late).await;
-    each_finishes_once(&user, &tasks).await;
+    expect_all_working(&mut platform).await;
+    expect_all_working(&mut late).await;
+    expect_finished_once(&user, &tasks).await;
 }
 
 #[tokio::test]
@@ -112,19 +112,19 @@ async fn services_survive_standby_until_promotion() {
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 2).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let mut tasks = running(&user, 5).await;
 
     server.stand_by().await.expect("a standby");
     is_refused(&user).await;
-    all_wait(&mut platform, "", "the database is read-only; is it a standby?").await;
+    expect_all_unready(&mut platform, "", "the database is read-only; is it a standby?").await;
     // Reads still work.
     user.task(tasks[0]).await;
 
     server.execute("postgres", "SELECT pg_promote()").await.expect("a promotion");
     tasks.push(is_accepted(&user).await);
-    all_work(&mut platform).await;
-    each_finishes_once(&user, &tasks).await;
+    expect_all_working(&mut platform).await;
+    expect_finished_once(&user, &tasks).await;
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn services_survive_locked_table() {
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let mut tasks = running(&user, 5).await;
 
     let mut somebody_else = server.connect(&name_of(&url)).await.expect("a connection");
@@ -153,8 +153,8 @@ async fn services_survive_locked_table() {
 
     locking.rollback().await.expect("its end");
     tasks.push(is_accepted(&user).await);
-    all_work(&mut platform).await;
-    each_finishes_once(&user, &tasks).await;
+    expect_all_working(&mut platform).await;
+    expect_finished_once(&user, &tasks).await;
 }
 
 /// A worker renews all its leases with one statement.
@@ -169,7 +169,7 @@ async fn leases_of_a_worker_are_renewed_by_one_statement() {
     let url = server.database().await.expect("a database");
     let program = broker.program().set("database.url", url.expose()).set("worker.lease", "3s");
     let platform = Separate::start(&program, 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let sleep = json!({ "seconds": 50 });
     let tasks = join_all((0..LEASES).map(|_| user.submit("sleep", &sleep))).await;
     for task in &tasks {

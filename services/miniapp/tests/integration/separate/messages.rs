@@ -12,10 +12,10 @@ use miniapp_types::task::Status;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::separate::support::{each_finishes_once, shared, somebody};
+use crate::separate::support::{expect_finished_once, new_user, shared};
 
 /// Waits until all services together have logged `text` this often, and fails if it is more.
-async fn are_told(platform: &mut Separate, text: &str, count: usize) {
+async fn expect_log_lines(platform: &mut Separate, text: &str, count: usize) {
     let mut lines = || -> usize {
         platform.services().map(|service| service.log().matches(text).count()).sum()
     };
@@ -28,18 +28,22 @@ async fn are_told(platform: &mut Separate, text: &str, count: usize) {
 async fn unreadable_messages_are_parked() {
     let broker = shared().await;
     let mut platform = broker.platform().await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let client = broker.client();
-    let odd = |body: &'static [u8]| Message {
+    let with_body = |body: &'static [u8]| Message {
         body: Bytes::from_static(body),
         ..Message::new(Uuid::new_v4(), &())
     };
-    let strangers = vec![odd(b"<order/>"), odd(br#"{"v":"2","task":"of tomorrow"}"#), odd(b"")];
-    let count = strangers.len() as u64;
-    for answer in client.publish(Queue::Tasks, strangers).await {
+    let foreign = vec![
+        with_body(b"<order/>"),
+        with_body(br#"{"v":"2","task":"of tomorrow"}"#),
+        with_body(b""),
+    ];
+    let count = foreign.len() as u64;
+    for answer in client.publish(Queue::Tasks, foreign).await {
         answer.expect("published");
     }
-    for answer in client.publish(Queue::AccountDeletions, vec![odd(b"[]")]).await {
+    for answer in client.publish(Queue::AccountDeletions, vec![with_body(b"[]")]).await {
         answer.expect("published");
     }
     // A message about an unknown task has nothing to claim.
@@ -56,7 +60,7 @@ async fn unreadable_messages_are_parked() {
         let empty = async || client.depth(queue).await.ok().filter(|depth| *depth == 0);
         eventually("the queue is empty", empty).await;
     }
-    are_told(&mut platform, "parked a message that is foreign", 4).await;
+    expect_log_lines(&mut platform, "parked a message that is foreign", 4).await;
 }
 
 /// During a rollout a queue contains messages of both versions, and consumers of both receive them.
@@ -66,7 +70,7 @@ async fn unreadable_messages_are_parked() {
 async fn messages_of_two_versions_share_a_queue() {
     let broker = shared().await;
     let mut platform = Separate::start(&broker.program(), 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     platform.workers[0].kill().await;
     let submits = (0..30).map(async |number| user.submit("echo", &json!(number)).await.task_id);
     let tasks = join_all(submits).await;
@@ -101,25 +105,25 @@ async fn messages_of_two_versions_share_a_queue() {
     let (waiting, readable): (Vec<Uuid>, Vec<Uuid>) = tasks
         .iter()
         .partition(|task| newer.values().any(|message| message.conversation == Some(**task)));
-    each_finishes_once(&user, &readable).await;
+    expect_finished_once(&user, &readable).await;
     for task in &waiting {
         assert_eq!(user.task(*task).await.status, Status::Awaiting);
     }
-    are_told(&mut platform, "of an unknown version", newer.len()).await;
+    expect_log_lines(&mut platform, "of an unknown version", newer.len()).await;
 
     // A newer process reads the parked messages when it starts. This process knows the older version
     // only, so the parked messages are changed to that.
     let mut parked = client.consume(Queue::Parked, 10).await.expect("a consumer");
     for _ in 0..newer.len() {
-        let letter = parked.next().await.expect("a letter");
-        let older = newer[&letter.message.id].clone();
+        let message = parked.next().await.expect("a parked message");
+        let older = newer[&message.message.id].clone();
         for answer in client.publish(Queue::Parked, vec![older]).await {
             answer.expect("published");
         }
-        letter.ack().await;
+        message.ack().await;
     }
     drop(parked);
     platform.workers[0].kill().await;
     platform.workers[0].start_again().await;
-    each_finishes_once(&user, &waiting).await;
+    expect_finished_once(&user, &waiting).await;
 }

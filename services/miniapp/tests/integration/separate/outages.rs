@@ -9,7 +9,7 @@ use miniapp_test_support::platform::{Separate, User};
 use miniapp_types::task::{EventType, Status};
 use serde_json::{Value, json};
 
-use crate::separate::support::{Broker, alone, each_finishes_once, readiness, shared, somebody};
+use crate::separate::support::{Broker, alone, expect_finished_once, new_user, readiness, shared};
 
 /// The number of tasks that wait during the long outage.
 const WAITING: usize = 20_000;
@@ -49,7 +49,7 @@ async fn all_finish(user: &User, count: usize) {
 async fn broker_outage_loses_no_waiting_tasks() {
     let broker = alone().await;
     let platform = broker.platform().await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     broker.server.stop().await.expect("its end");
     let began = Instant::now();
     let slowest = submit(&user, WAITING).await;
@@ -68,10 +68,10 @@ async fn broker_outage_loses_no_waiting_tasks() {
     all_finish(&user, WAITING).await;
 }
 
-/// The server accepts no messages, whichever resource is exhausted.
+/// The server expect_success no messages, whichever resource is exhausted.
 async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool), of: &str) {
     let platform = broker.platform().await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     short(true).await;
     // The server reports the alarm in response to the first publish after it.
     submit(&user, 50).await;
@@ -86,16 +86,17 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
     assert!(began.elapsed() < Duration::from_secs(5), "submits wait for the broker");
     // The server notifies only connections that publish, which an API does continuously.
     eventually("the APIs report it and still answer", async || {
-        let said = join_all(platform.apis.iter().map(readiness)).await;
-        let is_degraded = |said: &Answer| said.status == 200 && said.json()["status"] == "degraded";
-        said.iter().all(is_degraded).then_some(())
+        let reports = join_all(platform.apis.iter().map(readiness)).await;
+        let is_degraded =
+            |reports: &Answer| reports.status == 200 && reports.json()["status"] == "degraded";
+        reports.iter().all(is_degraded).then_some(())
     })
     .await;
     short(false).await;
     all_finish(&user, 100).await;
     eventually("the APIs are well again", async || {
-        let said = join_all(platform.apis.iter().map(readiness)).await;
-        said.iter().all(|said| said.json()["status"] == "ok").then_some(())
+        let reports = join_all(platform.apis.iter().map(readiness)).await;
+        reports.iter().all(|reports| reports.json()["status"] == "ok").then_some(())
     })
     .await;
 }
@@ -104,7 +105,8 @@ async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool
 #[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn tasks_wait_while_broker_is_out_of_memory() {
     let broker = alone().await;
-    let starve = async |is_short| broker.server.starve(is_short).await.expect("it obeys");
+    let starve =
+        async |is_short| broker.server.starve(is_short).await.expect("the command succeeds");
     takes_no_messages(&broker, starve, "memory").await;
 }
 
@@ -112,7 +114,8 @@ async fn tasks_wait_while_broker_is_out_of_memory() {
 #[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn tasks_wait_while_broker_is_out_of_disk() {
     let broker = alone().await;
-    let fill = async |is_short| broker.server.fill_disk(is_short).await.expect("it obeys");
+    let fill =
+        async |is_short| broker.server.fill_disk(is_short).await.expect("the command succeeds");
     takes_no_messages(&broker, fill, "disk").await;
 }
 
@@ -122,9 +125,9 @@ async fn tasks_wait_while_broker_is_out_of_disk() {
 #[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn task_outlives_consumer_timeout() {
     let broker = alone().await;
-    broker.server.limit_consumers(Duration::from_secs(3)).await.expect("it obeys");
+    broker.server.limit_consumers(Duration::from_secs(3)).await.expect("the command succeeds");
     let platform = broker.platform().await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let long = (0..5).map(async |_| user.submit("sleep", &json!({ "seconds": 15 })).await.task_id);
     let long = join_all(long).await;
     let (mut short, mut number) = (Vec::new(), 0);
@@ -139,14 +142,14 @@ async fn task_outlives_consumer_timeout() {
             .then_some(())
     })
     .await;
-    each_finishes_once(&user, &short).await;
-    each_finishes_once(&user, &long).await;
+    expect_finished_once(&user, &short).await;
+    expect_finished_once(&user, &long).await;
     for task in long {
-        let story = user.story(task).await;
-        let starts = story.iter().filter(|event| **event == EventType::Started).count();
-        assert_eq!(starts, 1, "nothing runs twice because of it: {story:?}");
+        let types = user.event_types(task).await;
+        let starts = types.iter().filter(|event| **event == EventType::Started).count();
+        assert_eq!(starts, 1, "a task ran twice: {types:?}");
     }
-    broker.server.limit_consumers(Duration::from_mins(30)).await.expect("it obeys");
+    broker.server.limit_consumers(Duration::from_mins(30)).await.expect("the command succeeds");
 }
 
 #[tokio::test]
@@ -154,7 +157,7 @@ async fn task_outlives_consumer_timeout() {
 async fn services_reconnect_after_connections_are_closed() {
     let broker = shared().await;
     let platform = broker.platform().await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
     let api = format!("http://127.0.0.1:{}/api", broker.server.management_port());
     let list = async || {
@@ -189,7 +192,7 @@ async fn services_wait_for_broker_at_start() {
     broker.server.stop().await.expect("its end");
     let mut platform = Separate::launch(&broker.program(), 2, 3);
     for service in platform.services() {
-        eventually("it says that it isn't ready", async || {
+        eventually("the service is unready", async || {
             let response = Answer::try_to(service.admin_request("/readyz")).await.ok()?;
             (response.status == 503).then_some(())
         })
@@ -200,7 +203,7 @@ async fn services_wait_for_broker_at_start() {
         service.until_ready().await;
         assert_eq!(readiness(service).await.json()["status"], "ok");
     }
-    let user = somebody(&platform).await.remove(1);
+    let user = new_user(&platform).await.remove(1);
     let task = user.submit("echo", &json!(1)).await;
     user.until(task.task_id, Status::Finished).await;
 }

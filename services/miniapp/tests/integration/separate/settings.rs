@@ -10,7 +10,7 @@ use miniapp_test_support::platform::{Program, Separate};
 use miniapp_test_support::postgres::Server;
 use serde_json::{Value, json};
 
-use crate::separate::support::{all_wait, all_work, shared};
+use crate::separate::support::{expect_all_unready, expect_all_working, shared};
 
 const DATABASE: &str = "MINIAPP__DATABASE__URL";
 const BROKER: &str = "MINIAPP__BROKER__URL";
@@ -26,11 +26,11 @@ async fn wait_until_mended(
     mend: impl AsyncFnOnce(&mut Separate),
 ) {
     let mut platform = Separate::launch(program, 1, 1);
-    all_wait(&mut platform, setting, wrong).await;
+    expect_all_unready(&mut platform, setting, wrong).await;
     tokio::time::sleep(WATCHED).await;
     platform.services().for_each(|service| repeats_nothing(&service.log()));
     mend(&mut platform).await;
-    all_work(&mut platform).await;
+    expect_all_working(&mut platform).await;
     for service in platform.services() {
         let log = service.log();
         assert!(!log.contains(SECRET), "{log}");
@@ -39,13 +39,13 @@ async fn wait_until_mended(
 
 /// A repeated failure is logged once, and again after a different failure.
 fn repeats_nothing(log: &str) {
-    let mut said = HashMap::new();
+    let mut counts = HashMap::new();
     for line in log.lines() {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         line.as_object_mut().expect("fields").remove("timestamp");
-        *said.entry(line.to_string()).or_insert(0) += 1;
+        *counts.entry(line.to_string()).or_insert(0) += 1;
     }
-    assert!(said.values().all(|times| *times <= 2), "{said:?}");
+    assert!(counts.values().all(|times| *times <= 2), "{counts:?}");
 }
 
 #[tokio::test]
@@ -56,13 +56,13 @@ async fn wrong_database_password_is_reported() {
     let statements =
         ["CREATE ROLE app LOGIN PASSWORD 'the old one'", "CREATE DATABASE d OWNER app"];
     for statement in statements {
-        server.execute("postgres", statement).await.expect("it obeys");
+        server.execute("postgres", statement).await.expect("the command succeeds");
     }
     let url = format!("postgres://app:{SECRET}@127.0.0.1:{}/d", server.port());
     let program = broker.program().set("database.url", url);
     wait_until_mended(&program, DATABASE, "password authentication failed", async |_| {
         let password = format!("ALTER ROLE app PASSWORD '{SECRET}'");
-        server.execute("postgres", &password).await.expect("it obeys");
+        server.execute("postgres", &password).await.expect("the command succeeds");
     })
     .await;
 }
@@ -74,7 +74,7 @@ async fn missing_database_is_reported() {
     let server = Server::alone(&[]).await;
     let program = broker.program().set("database.url", server.url("later").expose());
     wait_until_mended(&program, DATABASE, "does not exist", async |_| {
-        server.execute("postgres", "CREATE DATABASE later").await.expect("it obeys");
+        server.execute("postgres", "CREATE DATABASE later").await.expect("the command succeeds");
     })
     .await;
 }
@@ -89,7 +89,7 @@ async fn missing_tls_of_database_is_reported() {
     let program = broker.program().set("database.url", url);
     wait_until_mended(&program, DATABASE, "TLS", async |_| {
         let certificate = Certificate::for_localhost().expect("a certificate");
-        server.want_tls(&certificate).await.expect("it obeys");
+        server.want_tls(&certificate).await.expect("the command succeeds");
     })
     .await;
 }
@@ -100,13 +100,13 @@ async fn wrong_broker_password_is_reported() {
     let broker = shared().await;
     let (_, host) = broker.url.rest().rsplit_once('/').expect("a virtual host");
     let user = format!("app-{host}");
-    broker.server.ctl(&["add_user", &user, "the old one"]).await.expect("it obeys");
+    broker.server.ctl(&["add_user", &user, "the old one"]).await.expect("the command succeeds");
     let may = ["set_permissions", "-p", host, &user, ".*", ".*", ".*"];
-    broker.server.ctl(&may).await.expect("it obeys");
+    broker.server.ctl(&may).await.expect("the command succeeds");
     let url = format!("amqp://{user}:{SECRET}@localhost:{}/{host}", broker.server.port());
     let program = broker.program().set("broker.url", url);
     wait_until_mended(&program, BROKER, "ACCESS_REFUSED", async |_| {
-        broker.server.ctl(&["change_password", &user, SECRET]).await.expect("it obeys");
+        broker.server.ctl(&["change_password", &user, SECRET]).await.expect("the command succeeds");
     })
     .await;
 }
@@ -117,9 +117,9 @@ async fn missing_virtual_host_is_reported() {
     let broker = shared().await;
     let program = broker.program().set("broker.url", broker.server.url("later").expose());
     wait_until_mended(&program, BROKER, "vhost later not found", async |_| {
-        broker.server.ctl(&["add_vhost", "later"]).await.expect("it obeys");
+        broker.server.ctl(&["add_vhost", "later"]).await.expect("the command succeeds");
         let may = ["set_permissions", "-p", "later", "guest", ".*", ".*", ".*"];
-        broker.server.ctl(&may).await.expect("it obeys");
+        broker.server.ctl(&may).await.expect("the command succeeds");
     })
     .await;
 }

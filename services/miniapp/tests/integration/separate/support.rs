@@ -77,9 +77,9 @@ impl<Access> Broker<Access> {
 }
 
 /// Signs up a user and returns a client for each API.
-pub async fn somebody(platform: &Separate) -> Vec<User> {
+pub async fn new_user(platform: &Separate) -> Vec<User> {
     let id = Uuid::new_v4().simple().to_string();
-    let user = platform.sign_up(&format!("somebody-{}", &id[..12])).await;
+    let user = platform.sign_up(&format!("user-{}", &id[..12])).await;
     platform.everywhere(&user)
 }
 
@@ -90,14 +90,17 @@ pub async fn readiness(service: &Service) -> Answer {
 
 /// Waits until each service has logged what is `wrong` in a line that names the `setting`, and is
 /// alive but not ready.
-pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
+pub async fn expect_all_unready(platform: &mut Separate, setting: &str, wrong: &str) {
     for service in platform.services() {
         service.until_logged(wrong).await;
         let log = service.log();
         let mut lines = log.lines().filter(|line| line.contains(wrong));
-        assert!(lines.any(|line| line.contains(setting)), "which setting? {log}");
+        assert!(
+            lines.any(|line| line.contains(setting)),
+            "the line does not name {setting}: {log}"
+        );
         Answer::to(service.admin_request("/livez")).await.expect(200);
-        eventually("it says that it isn't ready", async || {
+        eventually("the service is unready", async || {
             (readiness(service).await.status == 503).then_some(())
         })
         .await;
@@ -105,9 +108,9 @@ pub async fn all_wait(platform: &mut Separate, setting: &str, wrong: &str) {
 }
 
 /// Waits until each service is ready and a task has finished.
-pub async fn all_work(platform: &mut Separate) {
+pub async fn expect_all_working(platform: &mut Separate) {
     join_all(platform.services().map(Service::until_ready)).await;
-    let user = somebody(platform).await.remove(0);
+    let user = new_user(platform).await.remove(0);
     let task = user.submit("echo", &json!("after all")).await;
     user.until(task.task_id, Status::Finished).await;
     for service in platform.services() {
@@ -117,13 +120,13 @@ pub async fn all_work(platform: &mut Separate) {
 }
 
 /// Waits until the tasks have finished, and checks that each did so once.
-pub async fn each_finishes_once(user: &User, tasks: &[Uuid]) {
+pub async fn expect_finished_once(user: &User, tasks: &[Uuid]) {
     for task in tasks {
         user.until(*task, Status::Finished).await;
     }
     for task in tasks {
-        let story = user.story(*task).await;
-        let ends = story.iter().filter(|event| **event == EventType::Finished).count();
-        assert_eq!((ends, story.last()), (1, Some(&EventType::Finished)), "{story:?}");
+        let types = user.event_types(*task).await;
+        let ends = types.iter().filter(|event| **event == EventType::Finished).count();
+        assert_eq!((ends, types.last()), (1, Some(&EventType::Finished)), "{types:?}");
     }
 }

@@ -14,19 +14,19 @@ use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::separate::support::{each_finishes_once, shared, somebody};
+use crate::separate::support::{expect_finished_once, new_user, shared};
 
 /// Reads the stream until the end of `task`.
 async fn ends_on(stream: &mut reqwest::Response, task: Uuid) {
-    let mut heard = String::new();
+    let mut received = String::new();
     while let Some(chunk) = stream.chunk().await.expect("a stream") {
-        heard.push_str(&String::from_utf8_lossy(&chunk));
-        let mut events = heard.split("\n\n");
+        received.push_str(&String::from_utf8_lossy(&chunk));
+        let mut events = received.split("\n\n");
         if events.any(|event| event.contains(&task.to_string()) && event.contains("Finished")) {
             return;
         }
     }
-    panic!("the stream ended: {heard}");
+    panic!("the stream ended: {received}");
 }
 
 async fn stream_of(user: &User, path: &str) -> reqwest::Response {
@@ -41,7 +41,7 @@ async fn stream_of(user: &User, path: &str) -> reqwest::Response {
 async fn tasks_run_on_any_worker_and_show_at_every_api() {
     let broker = shared().await;
     let platform = broker.platform().await;
-    let everywhere = somebody(&platform).await;
+    let everywhere = new_user(&platform).await;
     let mut streams = join_all(everywhere.iter().map(|user| stream_of(user, "/api/events"))).await;
 
     let submits = (0..90).map(|number| {
@@ -70,7 +70,7 @@ async fn tasks_run_on_any_worker_and_show_at_every_api() {
 async fn cancel_reaches_running_worker() {
     let broker = shared().await;
     let platform = broker.platform().await;
-    let everywhere = somebody(&platform).await;
+    let everywhere = new_user(&platform).await;
     for _ in 0..6 {
         let task = everywhere[0].submit("sleep", &json!({ "seconds": 50 })).await.task_id;
         everywhere[0].until(task, Status::Executing).await;
@@ -89,7 +89,7 @@ async fn tasks_of_dead_or_frozen_worker_run_again() {
     let broker = shared().await;
     let program = broker.program().set("worker.lease", "3s");
     let mut platform = Separate::start(&program, 1, 2).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let sleeps = (0..20).map(async |_| user.submit("sleep", &json!({ "seconds": 2 })).await);
     let tasks: Vec<Uuid> = join_all(sleeps).await.into_iter().map(|task| task.task_id).collect();
     for task in &tasks {
@@ -109,7 +109,7 @@ async fn tasks_of_dead_or_frozen_worker_run_again() {
         user.until(task.task_id, Status::Finished).await;
     }
     // Its outcomes for them came too late.
-    each_finishes_once(&user, &tasks).await;
+    expect_finished_once(&user, &tasks).await;
 }
 
 #[tokio::test]
@@ -118,12 +118,12 @@ async fn task_that_kills_its_worker_fails() {
     let broker = shared().await;
     let program = broker.program().set("worker.lease", "2s");
     let mut platform = Separate::start(&program, 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let poison = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
-    let innocent = user.submit("sleep", &json!({ "seconds": 5 })).await.task_id;
+    let other = user.submit("sleep", &json!({ "seconds": 5 })).await.task_id;
     for life in 1..=3 {
         eventually("the task runs", async || {
-            let starts = user.story(poison).await;
+            let starts = user.event_types(poison).await;
             let starts = starts.iter().filter(|event| **event == EventType::Started).count();
             (starts == life).then_some(())
         })
@@ -133,7 +133,7 @@ async fn task_that_kills_its_worker_fails() {
         platform.workers[0].start_again().await;
         // Other tasks on that worker end before it is killed again.
         if life == 1 {
-            user.until(innocent, Status::Finished).await;
+            user.until(other, Status::Finished).await;
         }
     }
     let failed = user.until(poison, Status::Failed).await;
@@ -147,7 +147,7 @@ async fn delayed_tasks_occupy_no_worker() {
     let broker = shared().await;
     let program = broker.program().set("worker.concurrency", 2);
     let platform = Separate::start(&program, 1, 1).await;
-    let user = somebody(&platform).await.remove(0);
+    let user = new_user(&platform).await.remove(0);
     let later = SystemClock.now() + SignedDuration::from_hours(1);
     let submits = (0..LATER).map(async |number| {
         let mut body = task("echo", &json!(number));

@@ -5,38 +5,38 @@ use miniapp_test_support::traces::{Span, Trace};
 use miniapp_types::task::Task;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-use crate::traces::support::{Names, Stories, has_attempts, trace_of};
+use crate::traces::support::{Names, TracedTasks, has_attempts, trace_of};
 
 /// The share of the time from submission to outcome that spans have to cover.
 const EXPLAINED: f64 = 0.95;
 
-/// The number of attempts of each story.
+/// The number of attempts of each trace.
 pub fn attempts(name: &str) -> usize {
     if name == "retried" { 3 } else { 1 }
 }
 
-/// Checks that `collector` receives each story completely.
-pub async fn expect_stories(stories: &Stories, collector: &Collector, names: Names) {
-    for (name, task) in stories.all() {
+/// Checks that `collector` receives each trace completely.
+pub async fn expect_traces(tasks: &TracedTasks, collector: &Collector, names: Names) {
+    for (name, task) in tasks.all() {
         let is_whole = |trace: &_| has_attempts(trace, attempts(name));
         let trace = collector.trace_when(trace_of(task), is_whole).await;
-        expect_story(name, stories, &trace, names);
+        expect_trace(name, tasks, &trace, names);
     }
 }
 
-/// Checks the trace of a story.
+/// Checks the trace of a trace.
 #[track_caller]
-pub fn expect_story(name: &str, stories: &Stories, trace: &Trace, names: Names) {
+pub fn expect_trace(name: &str, tasks: &TracedTasks, trace: &Trace, names: Names) {
     match name {
-        "plain" => expect_task(trace, &stories.plain, &["finished"], names),
+        "plain" => expect_task(trace, &tasks.plain, &["finished"], names),
         "retried" => {
-            expect_task(trace, &stories.retried, &["failed", "failed", "finished"], names);
+            expect_task(trace, &tasks.retried, &["failed", "failed", "finished"], names);
             assert_eq!(trace.count("wait for retry"), 2, "{trace}");
         }
-        "canceled" => expect_task(trace, &stories.canceled, &["canceled"], names),
-        "expired" => expect_task(trace, &stories.expired, &["expired"], names),
+        "canceled" => expect_task(trace, &tasks.canceled, &["canceled"], names),
+        "expired" => expect_task(trace, &tasks.expired, &["expired"], names),
         _ => {
-            expect_task(trace, &stories.delayed, &["finished"], names);
+            expect_task(trace, &tasks.delayed, &["finished"], names);
             let wait = trace.only("wait until due");
             assert!(wait.end - wait.start > 1_000_000_000, "{trace}");
         }

@@ -2,11 +2,13 @@
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::Answer;
+use miniapp_test_support::platform::Program;
 use miniapp_test_support::traces::{Span, Trace};
+use miniapp_types::task::Status;
 use serde_json::json;
 
-use crate::traces::checks::expect_stories;
-use crate::traces::support::{Names, Stories, has_attempts, trace_of, traced};
+use crate::traces::checks::expect_traces;
+use crate::traces::support::{Names, TracedTasks, has_attempts, trace_of, traced};
 
 const NAMES: Names = Names { shared: &["miniapp"], broker: "miniapp_memory", database: "sqlite" };
 
@@ -15,8 +17,8 @@ async fn services_in_one_process_have_their_own_spans() {
     let collector = Collector::start().await;
     let platform = traced(&collector.url()).start().await;
     let user = platform.sign_up("ada").await;
-    let stories = Stories::happen(&user).await;
-    expect_stories(&stories, &collector, NAMES).await;
+    let tasks = TracedTasks::run(&user).await;
+    expect_traces(&tasks, &collector, NAMES).await;
     let ended = platform.stop().await;
     assert!(ended.status.success(), "{}", ended.log);
 }
@@ -40,6 +42,26 @@ async fn trace_includes_event_streams() {
     assert!(published.start >= trace.only("claim").end, "{trace}");
 }
 
+/// With the default settings: other requests, of users and of monitoring, do not displace the trace
+/// of a task.
+#[tokio::test]
+async fn task_is_traced_despite_many_other_requests() {
+    let platform = Program::new(env!("CARGO_BIN_EXE_miniapp")).start().await;
+    let user = platform.sign_up("ada").await;
+    for _ in 0..40 {
+        Answer::to(user.api("GET", "/api/tasks")).await.expect(200);
+    }
+    let task = user.submit("echo", &json!(1)).await;
+    user.until(task.task_id, Status::Finished).await;
+    for _ in 0..600 {
+        Answer::to(platform.admin_request("/livez")).await.expect(200);
+    }
+    let trace = Answer::to(platform.admin_request(&format!("/traces/{}", trace_of(&task)))).await;
+    let trace = miniapp_telemetry::trace::Trace::from_json(&trace.expect(200).json());
+    assert!(trace.spans.iter().any(|span| span.name() == "POST /api/tasks"), "{trace:?}");
+    assert!(trace.spans.iter().any(|span| span.name() == "run echo"), "{trace:?}");
+}
+
 #[tokio::test]
 async fn shutdown_flushes_spans() {
     let collector = Collector::start().await;
@@ -48,7 +70,7 @@ async fn shutdown_flushes_spans() {
     let platform = program.start().await;
     let user = platform.sign_up("ada").await;
     let task = user.submit("echo", &json!(1)).await;
-    user.until(task.task_id, miniapp_types::task::Status::Finished).await;
+    user.until(task.task_id, Status::Finished).await;
     platform.stop().await;
     assert!(has_attempts(&collector.trace(trace_of(&task)), 1));
 }

@@ -7,9 +7,9 @@ use miniapp_test_support::traces::Trace;
 use miniapp_types::task::Status;
 use serde_json::json;
 
-use crate::traces::checks::{attempts, expect_lost_attempt, expect_story};
+use crate::traces::checks::{attempts, expect_lost_attempt, expect_trace};
 use crate::traces::separate::{NAMES, program};
-use crate::traces::support::{Stories, has_attempts, trace_of};
+use crate::traces::support::{TracedTasks, has_attempts, trace_of};
 
 /// Waits for this number of attempts and returns the trace by both of Jaeger's query APIs.
 async fn traces(jaeger: &Jaeger, id: &str, attempts: usize) -> [Trace; 2] {
@@ -28,11 +28,11 @@ async fn jaeger_shows_traces_and_finds_them_by_task() {
     let program = program(&jaeger.otlp()).await;
     let mut platform = Separate::start(&program.set("worker.lease", "2s"), 1, 2).await;
     let user = platform.sign_up("ada").await;
-    let stories = Stories::happen(&user).await;
-    for (name, task) in stories.all() {
+    let tasks = TracedTasks::run(&user).await;
+    for (name, task) in tasks.all() {
         let id = task.task_id.to_string();
         for trace in traces(&jaeger, trace_of(task), attempts(name)).await {
-            expect_story(name, &stories, &trace, NAMES);
+            expect_trace(name, &tasks, &trace, NAMES);
         }
         for service in ["api", "worker"] {
             let found = jaeger.search(service, "task.id", &id).await;

@@ -7,8 +7,8 @@ use miniapp_test_support::rabbit::Server as Rabbit;
 use miniapp_types::task::Status;
 use serde_json::json;
 
-use crate::traces::checks::expect_stories;
-use crate::traces::support::{Names, Stories, has_attempts, trace_of, traced};
+use crate::traces::checks::expect_traces;
+use crate::traces::support::{Names, TracedTasks, has_attempts, trace_of, traced};
 
 pub const NAMES: Names =
     Names { shared: &["api", "worker"], broker: "rabbitmq", database: "postgresql" };
@@ -27,8 +27,8 @@ async fn trace_spans_all_processes() {
     let program = program(&collector.url()).await;
     let platform = Separate::start(&program, 1, 2).await;
     let user = platform.sign_up("ada").await;
-    let stories = Stories::happen(&user).await;
-    expect_stories(&stories, &collector, NAMES).await;
+    let tasks = TracedTasks::run(&user).await;
+    expect_traces(&tasks, &collector, NAMES).await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ pub fn sending(program: Program, collector: &str) -> Program {
 }
 
 /// A task per kind of history that a trace has to show.
-pub struct Stories {
+pub struct TracedTasks {
     /// Finished in the first attempt.
     pub plain: Task,
     /// Finished after two failures.
@@ -35,9 +35,9 @@ pub struct Stories {
     pub delayed: Task,
 }
 
-impl Stories {
+impl TracedTasks {
     /// Runs all of them at the same time.
-    pub async fn happen(user: &User) -> Self {
+    pub async fn run(user: &User) -> Self {
         let run_at = SystemClock.now() + SignedDuration::from_millis(1500);
         let with = |kind: &str, data: Value, change: Value| {
             let mut body = task(kind, &data);

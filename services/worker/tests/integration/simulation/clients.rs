@@ -47,7 +47,7 @@ pub async fn run(world: Arc<World>, number: usize) {
 }
 
 /// Calls one of the API processes. `None`: no response, the result is unknown.
-async fn ask<T, F>(world: &World, ask: impl FnOnce(Tasks) -> F) -> Option<T>
+async fn call<T, F>(world: &World, call: impl FnOnce(Tasks) -> F) -> Option<T>
 where
     F: Future<Output = T>,
 {
@@ -64,7 +64,7 @@ where
     tokio::select! {
         biased;
         () = process.died() => None,
-        answer = ask(tasks) => Some(answer),
+        answer = call(tasks) => Some(answer),
         () = sleep(RESPONSE_TIMEOUT) => None,
     }
 }
@@ -95,7 +95,7 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTa
     };
     loop {
         let new = new.clone();
-        match ask(world, |tasks| async move { tasks.submit(new).await }).await {
+        match call(world, |tasks| async move { tasks.submit(new).await }).await {
             Some(Ok(submitted)) => {
                 let task = submitted.task;
                 world.invariants.accept(&task, key.as_deref());
@@ -118,7 +118,7 @@ async fn change(world: &World, owner: Uuid, mine: &OwnTask, unsure: &mut HashSet
     let had_ended = has_ended(world, id);
     let answer: Option<Result<(), Error>> = match world.draw(0..10) {
         0..5 => {
-            let answer = ask(world, |tasks| async move { tasks.cancel(owner, id).await }).await;
+            let answer = call(world, |tasks| async move { tasks.cancel(owner, id).await }).await;
             if let Some(Ok(Task { state, .. })) = &answer
                 && !state.status.is_terminal()
                 && !state.cancel_requested
@@ -128,12 +128,12 @@ async fn change(world: &World, owner: Uuid, mine: &OwnTask, unsure: &mut HashSet
             answer.map(|answer| answer.map(drop))
         }
         5..9 => {
-            let answer = ask(world, |tasks| async move { tasks.restart(owner, id).await }).await;
+            let answer = call(world, |tasks| async move { tasks.restart(owner, id).await }).await;
             answer.map(|answer| answer.map(drop))
         }
         // A deletion frees the key for another task.
         _ if key.is_some() => return,
-        _ => ask(world, |tasks| async move { tasks.delete(owner, id).await }).await,
+        _ => call(world, |tasks| async move { tasks.delete(owner, id).await }).await,
     };
     if answer.is_none() {
         unsure.insert(id);

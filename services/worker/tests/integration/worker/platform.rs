@@ -200,7 +200,7 @@ impl Platform {
         };
         assert!(
             tokio::time::timeout(TIMEOUT, polling).await.is_ok(),
-            "waited in vain until {what}"
+            "timed out waiting until {what}"
         );
     }
 }

@@ -110,7 +110,7 @@ impl Process {
 
 pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     let waited = tokio::time::timeout(LIMIT, wait).await;
-    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    waited.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 /// Polls until `is_so` returns `true`.
@@ -194,7 +194,9 @@ pub async fn next(consumer: &mut dyn Consumer) -> (TaskReady, Delivery) {
 }
 
 /// Returns the next message of a topic and fails after a gap.
-pub async fn hear<T: serde::de::DeserializeOwned>(subscription: &mut dyn Subscription) -> T {
+pub async fn next_message<T: serde::de::DeserializeOwned>(
+    subscription: &mut dyn Subscription,
+) -> T {
     match within("a message", subscription.next()).await {
         Some(Received::Message(message)) => message.decode().expect("a message of the topic"),
         other => panic!("{other:?} instead of a message"),

@@ -8,7 +8,7 @@ use super::endpoints::{ENDPOINTS, Endpoint, Sample};
 use super::{Callers, code, faulty, is_unmoved, request, with};
 use crate::platform::support::shared;
 
-fn taking_bodies() -> impl Iterator<Item = (&'static Endpoint, Sample)> {
+fn endpoints_with_body() -> impl Iterator<Item = (&'static Endpoint, Sample)> {
     ENDPOINTS.iter().filter_map(|endpoint| Some((endpoint, endpoint.body?)))
 }
 
@@ -37,7 +37,7 @@ async fn body_must_be_a_json_object() {
         ("deep arrays", deep("[")),
         ("deep objects", deep("{\"a\":")),
     ];
-    for (endpoint, sample) in taking_bodies() {
+    for (endpoint, sample) in endpoints_with_body() {
         for (what, body) in &bodies {
             let answer = sent(&callers, endpoint, body.clone()).await;
             assert_eq!(code(&answer), Some(Code::MalformedBody), "{what}: {answer:?}");
@@ -45,7 +45,7 @@ async fn body_must_be_a_json_object() {
         }
         let bare = sent(&callers, endpoint, b"\"text\"".to_vec()).await;
         let is_malformed = code(&bare) == Some(Code::MalformedBody);
-        assert_eq!(is_malformed, !sample.may_be_bare, "{bare:?}");
+        assert_eq!(is_malformed, !sample.may_be_missing, "{bare:?}");
     }
     is_unmoved(&platform).await;
 }
@@ -55,7 +55,7 @@ async fn excessive_json_is_an_error_of_its_field() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
     let closed = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    for (endpoint, sample) in taking_bodies() {
+    for (endpoint, sample) in endpoints_with_body() {
         let fields = (sample.value)();
         for field in fields.as_object().expect("an object").keys() {
             for value in ["1e999", r#""\ud800""#, &closed] {
@@ -77,7 +77,7 @@ async fn excessive_json_is_an_error_of_its_field() {
 async fn content_type_must_be_json() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
-    for (endpoint, sample) in taking_bodies() {
+    for (endpoint, sample) in endpoints_with_body() {
         let body = (sample.value)().to_string();
         for content_type in [
             None,
@@ -100,7 +100,7 @@ async fn content_type_must_be_json() {
 async fn body_size_is_limited() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
-    for (endpoint, sample) in taking_bodies() {
+    for (endpoint, sample) in endpoints_with_body() {
         let mut body = (sample.value)().to_string();
         body.push_str(&" ".repeat((1 << 20) + 1 - body.len()));
         let answer = sent(&callers, endpoint, body.into_bytes()).await;
@@ -112,10 +112,10 @@ async fn body_size_is_limited() {
 async fn all_invalid_fields_are_reported() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
-    for (endpoint, sample) in taking_bodies() {
+    for (endpoint, sample) in endpoints_with_body() {
         let body = (sample.value)();
         let fields: Vec<String> = body.as_object().expect("an object").keys().cloned().collect();
-        // `data` accepts any JSON.
+        // `data` expect_success any JSON.
         let typed = || fields.iter().filter(|field| *field != "data");
         let ask = async |body: &Value| sent(&callers, endpoint, body.to_string()).await;
 
@@ -179,7 +179,7 @@ async fn all_invalid_fields_are_reported() {
 async fn out_of_range_values_are_reported() {
     let platform = shared().await;
     let callers = Callers::at(&platform).await;
-    let find = |path: &str| taking_bodies().find(|(endpoint, _)| endpoint.path == path);
+    let find = |path: &str| endpoints_with_body().find(|(endpoint, _)| endpoint.path == path);
     let cases = [
         ("/send-verification-code", "email", json!("ada@example.com\r\nBcc: eve@example.com")),
         ("/send-verification-code", "email", json!("ada@example.com\u{2028}")),

@@ -12,7 +12,7 @@ pub enum Service {
 /// The users that may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    Anybody,
+    Public,
     User,
     Admin,
 }
@@ -34,7 +34,7 @@ pub struct Sample {
     /// Optional fields.
     pub optional: &'static [&'static str],
     /// Whether a JSON string is accepted in place of the object.
-    pub may_be_bare: bool,
+    pub may_be_missing: bool,
 }
 
 impl Endpoint {
@@ -53,16 +53,16 @@ const fn plain(
     Endpoint { service, method, path, access, body: None }
 }
 
-const fn takes(
+const fn with_body(
     endpoint: Endpoint,
     value: fn() -> Value,
     optional: &'static [&'static str],
 ) -> Endpoint {
-    Endpoint { body: Some(Sample { value, optional, may_be_bare: false }), ..endpoint }
+    Endpoint { body: Some(Sample { value, optional, may_be_missing: false }), ..endpoint }
 }
 
-const fn or_bare(endpoint: Endpoint, value: fn() -> Value) -> Endpoint {
-    Endpoint { body: Some(Sample { value, optional: &[], may_be_bare: true }), ..endpoint }
+const fn or_missing_body(endpoint: Endpoint, value: fn() -> Value) -> Endpoint {
+    Endpoint { body: Some(Sample { value, optional: &[], may_be_missing: true }), ..endpoint }
 }
 
 fn address() -> Value {
@@ -125,34 +125,42 @@ fn submission() -> Value {
     })
 }
 
-use Access::{Admin, Anybody, User};
+use Access::{Admin, Public, User};
 use Service::{Api, Auth};
 
 pub const ENDPOINTS: &[Endpoint] = &[
-    or_bare(plain(Auth, Anybody, "POST", "/send-verification-code"), address),
-    takes(plain(Auth, Anybody, "POST", "/verify-email"), code, &[]),
-    takes(
-        plain(Auth, Anybody, "POST", "/register"),
+    or_missing_body(plain(Auth, Public, "POST", "/send-verification-code"), address),
+    with_body(plain(Auth, Public, "POST", "/verify-email"), code, &[]),
+    with_body(
+        plain(Auth, Public, "POST", "/register"),
         registration,
         &["passwordConfirm", "birthDate", "phoneNumber"],
     ),
-    takes(plain(Auth, Anybody, "POST", "/sign-in"), password, &[]),
-    takes(plain(Auth, Anybody, "POST", "/refresh"), refresh, &[]),
-    or_bare(plain(Auth, Anybody, "POST", "/validate"), token),
-    or_bare(plain(Auth, Anybody, "POST", "/password-reset"), address),
-    takes(plain(Auth, Anybody, "POST", "/password-reset/confirm"), reset, &[]),
-    plain(Auth, Anybody, "GET", "/.well-known/jwks.json"),
+    with_body(plain(Auth, Public, "POST", "/sign-in"), password, &[]),
+    with_body(plain(Auth, Public, "POST", "/refresh"), refresh, &[]),
+    or_missing_body(plain(Auth, Public, "POST", "/validate"), token),
+    or_missing_body(plain(Auth, Public, "POST", "/password-reset"), address),
+    with_body(plain(Auth, Public, "POST", "/password-reset/confirm"), reset, &[]),
+    plain(Auth, Public, "GET", "/.well-known/jwks.json"),
     plain(Auth, User, "POST", "/sign-out"),
     plain(Auth, User, "GET", "/users/me"),
-    takes(plain(Auth, User, "PUT", "/users/me"), account, &["login", "birthDate", "phoneNumber"]),
+    with_body(
+        plain(Auth, User, "PUT", "/users/me"),
+        account,
+        &["login", "birthDate", "phoneNumber"],
+    ),
     plain(Auth, User, "DELETE", "/users/me"),
-    takes(plain(Auth, User, "POST", "/users/me/password"), passwords, &[]),
+    with_body(plain(Auth, User, "POST", "/users/me/password"), passwords, &[]),
     plain(Auth, User, "GET", "/sessions"),
     plain(Auth, User, "DELETE", "/sessions/{id}"),
     plain(Auth, Admin, "GET", "/users"),
-    takes(plain(Auth, Admin, "PUT", "/users/{id}/roles"), roles, &[]),
+    with_body(plain(Auth, Admin, "PUT", "/users/{id}/roles"), roles, &[]),
     plain(Auth, Admin, "GET", "/audit"),
-    takes(plain(Api, User, "POST", "/api/tasks"), submission, &["kind", "maxAttempts", "runAt"]),
+    with_body(
+        plain(Api, User, "POST", "/api/tasks"),
+        submission,
+        &["kind", "maxAttempts", "runAt"],
+    ),
     plain(Api, User, "GET", "/api/tasks"),
     plain(Api, User, "GET", "/api/tasks/{id}"),
     plain(Api, User, "PUT", "/api/tasks/{id}"),

@@ -11,7 +11,7 @@ use miniapp_types::problem::Code;
 use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
 
-use crate::platform::support::{shared, somebody};
+use crate::platform::support::{new_user, shared};
 use endpoints::{Access, ENDPOINTS, Endpoint, Service};
 
 /// A user of each kind.
@@ -22,8 +22,8 @@ struct Callers {
 
 impl Callers {
     async fn at(platform: &Platform) -> Self {
-        let user = somebody(platform).await;
-        let mut admin = somebody(platform).await;
+        let user = new_user(platform).await;
+        let mut admin = new_user(platform).await;
         let granted = platform.program().run(&["admin", "grant", &admin.login]).await;
         assert!(granted.status.success(), "{granted:?}");
         admin.sign_in().await;

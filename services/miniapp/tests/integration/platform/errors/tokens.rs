@@ -32,7 +32,7 @@ async fn invalid_token_is_rejected_with_reason() {
         format!("Bearer {}", user.refresh),
         format!("Bearer {}", "x".repeat(20_000)),
     ];
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.access != Access::Anybody) {
+    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.access != Access::Public) {
         let ask = async |token: Option<HeaderValue>| {
             let url = match endpoint.service {
                 Service::Auth => platform.auth(),

@@ -15,9 +15,9 @@ pub struct BrokerPort(pub Arc<ProcessHandle>);
 
 impl BrokerPort {
     /// Calls the broker. Faults may occur before and after the call.
-    async fn ask<T>(
+    async fn call<T>(
         &self,
-        ask: impl Future<Output = Result<T, BrokerError>> + Send,
+        call: impl Future<Output = Result<T, BrokerError>> + Send,
     ) -> Result<T, BrokerError> {
         let world = &self.0.world;
         world.step();
@@ -25,7 +25,7 @@ impl BrokerPort {
         if world.fault(10) {
             return Err(silent());
         }
-        let answer = ask.await;
+        let answer = call.await;
         self.0.step().await;
         if world.fault(10) { Err(silent()) } else { answer }
     }
@@ -61,7 +61,7 @@ impl Broker for BrokerPort {
     }
 
     async fn consume(&self, queue: Queue, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
-        let inner = self.ask(self.0.world.broker.consume(queue, prefetch)).await?;
+        let inner = self.call(self.0.world.broker.consume(queue, prefetch)).await?;
         let process = self.0.clone();
         Ok(Box::new(SimulatedConsumer {
             process,
@@ -73,20 +73,20 @@ impl Broker for BrokerPort {
     }
 
     async fn broadcast(&self, topic: Topic, message: Message) -> Result<(), BrokerError> {
-        self.ask(self.0.world.broker.broadcast(topic, message)).await
+        self.call(self.0.world.broker.broadcast(topic, message)).await
     }
 
     async fn subscribe(&self, topic: Topic) -> Result<Box<dyn Subscription>, BrokerError> {
-        let inner = self.ask(self.0.world.broker.subscribe(topic)).await?;
+        let inner = self.call(self.0.world.broker.subscribe(topic)).await?;
         Ok(Box::new(SimulatedSubscription { process: self.0.clone(), topic, inner }))
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        self.ask(self.0.world.broker.depth(queue)).await
+        self.call(self.0.world.broker.depth(queue)).await
     }
 
     async fn ping(&self) -> Result<(), BrokerError> {
-        self.ask(self.0.world.broker.ping()).await
+        self.call(self.0.world.broker.ping()).await
     }
 
     fn is_durable(&self) -> bool {

@@ -22,9 +22,9 @@ pub struct StorePort(pub Arc<ProcessHandle>);
 
 impl StorePort {
     /// Calls the store. Faults may occur before and after the call.
-    async fn ask<T>(
+    async fn call<T>(
         &self,
-        ask: impl Future<Output = Result<T, StoreError>> + Send,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let world = &self.0.world;
         world.step();
@@ -32,7 +32,7 @@ impl StorePort {
         if world.fault(10) || *world.store_away_until.lock() > Instant::now() {
             return Err(away());
         }
-        let answer = ask.await;
+        let answer = call.await;
         self.0.step().await;
         if world.fault(10) { Err(away()) } else { answer }
     }
@@ -44,7 +44,7 @@ impl StorePort {
         change: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let world = &self.0.world;
-        self.ask(async {
+        self.call(async {
             let before: Vec<_> = ids.iter().map(|id| world.store.row(*id)).collect();
             let answer = change.await;
             for (id, before) in ids.iter().zip(before) {
@@ -87,7 +87,7 @@ fn away() -> StoreError {
 #[async_trait]
 impl Engine for StorePort {
     async fn load(&self, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
-        self.ask(self.0.world.store.load(ids)).await
+        self.call(self.0.world.store.load(ids)).await
     }
 
     async fn write(
@@ -101,11 +101,11 @@ impl Engine for StorePort {
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError> {
-        self.ask(self.0.world.store.list(filter)).await
+        self.call(self.0.world.store.list(filter)).await
     }
 
     async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        self.ask(self.0.world.store.timeline(id)).await
+        self.call(self.0.world.store.timeline(id)).await
     }
 
     async fn events_after(
@@ -114,7 +114,7 @@ impl Engine for StorePort {
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.ask(self.0.world.store.events_after(owner, after, limit)).await
+        self.call(self.0.world.store.events_after(owner, after, limit)).await
     }
 
     async fn renew(
@@ -127,11 +127,11 @@ impl Engine for StorePort {
     }
 
     async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.ask(self.0.world.store.expired_leases(now, limit)).await
+        self.call(self.0.world.store.expired_leases(now, limit)).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
-        self.ask(self.0.world.store.take_due(take)).await
+        self.call(self.0.world.store.take_due(take)).await
     }
 
     async fn mark_dispatched(
@@ -139,15 +139,15 @@ impl Engine for StorePort {
         tasks: &[(Uuid, u64)],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.mark_dispatched(tasks, now)).await
+        self.call(self.0.world.store.mark_dispatched(tasks, now)).await
     }
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.ask(self.0.world.store.redispatch(before, now)).await
+        self.call(self.0.world.store.redispatch(before, now)).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.ask(self.0.world.store.ids_by_owner(owner, limit)).await
+        self.call(self.0.world.store.ids_by_owner(owner, limit)).await
     }
 
     async fn purge(
@@ -156,11 +156,11 @@ impl Engine for StorePort {
         removed: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        self.ask(self.0.world.store.purge(ended, removed, limit)).await
+        self.call(self.0.world.store.purge(ended, removed, limit)).await
     }
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
-        self.ask(self.0.world.store.stats(owner, now)).await
+        self.call(self.0.world.store.stats(owner, now)).await
     }
 
     async fn backlog(
@@ -169,34 +169,34 @@ impl Engine for StorePort {
         visibility_deadline: Timestamp,
         most: u32,
     ) -> Result<Backlog, StoreError> {
-        self.ask(self.0.world.store.backlog(now, visibility_deadline, most)).await
+        self.call(self.0.world.store.backlog(now, visibility_deadline, most)).await
     }
 
     async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.report_worker(worker)).await
+        self.call(self.0.world.store.report_worker(worker)).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.forget_worker(name)).await
+        self.call(self.0.world.store.forget_worker(name)).await
     }
 
     async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
-        self.ask(self.0.world.store.workers(since)).await
+        self.call(self.0.world.store.workers(since)).await
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.announce_kinds(kinds)).await
+        self.call(self.0.world.store.announce_kinds(kinds)).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
-        self.ask(self.0.world.store.kinds()).await
+        self.call(self.0.world.store.kinds()).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
-        self.ask(self.0.world.store.check_invariants(now)).await
+        self.call(self.0.world.store.check_invariants(now)).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(self.0.world.store.ping()).await
+        self.call(self.0.world.store.ping()).await
     }
 }
