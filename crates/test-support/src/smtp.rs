@@ -54,18 +54,32 @@ impl Default for Options {
 pub enum Stage {
     /// After the connection.
     Connect,
+    /// After `EHLO`.
+    Hello,
+    /// After `STARTTLS`.
+    StartTls,
+    /// After each step of `AUTH LOGIN` but the last.
+    Prompt,
+    /// After the password.
+    Auth,
     /// After `MAIL`.
     Sender,
     /// After `RCPT`.
     Recipient,
+    /// After `DATA`.
+    Data,
     /// After the complete mail.
     Content,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The server replies with this line.
+    /// The server replies with this line, and does not do what the command says.
     Reply(&'static str),
+    /// The server sends these bytes instead of its reply, and does what the command says.
+    Bytes(&'static [u8]),
+    /// The server sends these bytes until it is disconnected.
+    Endless(&'static [u8]),
     /// The server stops replying.
     Hang,
     /// The server disconnects. It keeps a complete mail.
@@ -87,6 +101,7 @@ struct State {
     mails: Mutex<Vec<ReceivedMail>>,
     connections: AtomicUsize,
     auth_attempts: AtomicUsize,
+    open_connections: AtomicUsize,
 }
 
 impl Server {
@@ -106,6 +121,7 @@ impl Server {
             mails: Mutex::default(),
             connections: AtomicUsize::new(0),
             auth_attempts: AtomicUsize::new(0),
+            open_connections: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
@@ -144,6 +160,11 @@ impl Server {
     pub fn auth_attempts(&self) -> usize {
         self.state.auth_attempts.load(Ordering::SeqCst)
     }
+
+    /// Returns the number of connections that neither side has closed.
+    pub fn open_connections(&self) -> usize {
+        self.state.open_connections.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Server {
@@ -164,8 +185,12 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((stream, _)) = listener.accept().await {
         state.connections.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(&state);
-        // Disconnecting clients are expected.
-        sessions.spawn(async move { session::serve(stream, &state).await.ok() });
+        sessions.spawn(async move {
+            state.open_connections.fetch_add(1, Ordering::SeqCst);
+            // Disconnecting clients are expected.
+            let _ = session::serve(stream, &state).await;
+            state.open_connections.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 }
 

@@ -1,5 +1,7 @@
 //! Mail through a real SMTP server, decoded as its recipient sees it.
 
+mod replies;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -64,11 +64,19 @@ impl Session<'_> {
         self.stream.flush().await
     }
 
-    /// Replies with `line`, or with the fault at this stage. Returns whether it was `line`.
+    /// Replies with `line`, or with the fault at this stage. Returns whether the command was
+    /// accepted.
     async fn reply_at(&mut self, stage: Stage, line: &str) -> Result<bool> {
         match self.state.fault(stage) {
             None => self.reply(line).await.map(|()| true),
             Some(Fault::Reply(fault)) => self.reply(fault).await.map(|()| false),
+            Some(Fault::Bytes(bytes)) => {
+                self.stream.write_all(bytes).await?;
+                self.stream.flush().await.map(|()| true)
+            }
+            Some(Fault::Endless(bytes)) => loop {
+                self.stream.write_all(bytes).await?;
+            },
             Some(Fault::Hang) => pending().await,
             Some(Fault::HangUp) => Err(Error::other("a planned disconnect")),
         }
@@ -86,16 +94,16 @@ impl Session<'_> {
         if options.smtputf8 {
             lines.push("SMTPUTF8".to_owned());
         }
-        let last = lines.len() - 1;
-        for (index, line) in lines.iter().enumerate() {
-            let dash = if index == last { ' ' } else { '-' };
-            self.reply(&format!("250{dash}{line}")).await?;
-        }
+        let lines: Vec<String> = lines.iter().map(|line| format!("250-{line}")).collect();
+        let reply = format!("{}\r\n250 HELP", lines.join("\r\n"));
+        self.reply_at(Stage::Hello, &reply).await?;
         Ok(())
     }
 
     async fn start_tls(mut self) -> Result<Self> {
-        self.reply("220 ready").await?;
+        if !self.reply_at(Stage::StartTls, "220 ready").await? {
+            return Ok(self);
+        }
         let stream = self.state.tls.accept(self.stream.into_inner()).await?;
         let envelope = Envelope { is_encrypted: true, ..Envelope::default() };
         let stream: Box<dyn Stream> = Box::new(stream);
@@ -117,14 +125,15 @@ impl Session<'_> {
         };
         if (user.as_str(), password.as_str()) == (USER, PASSWORD) {
             self.envelope.user = Some(user);
-            self.reply("235 authenticated").await
+            self.reply_at(Stage::Auth, "235 authenticated").await?;
+            Ok(())
         } else {
             self.reply(&format!("535 5.7.8 {user} rejected with password {password}")).await
         }
     }
 
     async fn prompt(&mut self, what: &str) -> Result<String> {
-        self.reply(&format!("334 {}", BASE64_STANDARD.encode(what))).await?;
+        self.reply_at(Stage::Prompt, &format!("334 {}", BASE64_STANDARD.encode(what))).await?;
         decoded(&self.line().await?.unwrap_or_default())
     }
 
@@ -150,7 +159,9 @@ impl Session<'_> {
         if self.envelope.recipients.is_empty() {
             return self.reply("503 no recipients").await;
         }
-        self.reply("354 send the mail").await?;
+        if !self.reply_at(Stage::Data, "354 send the mail").await? {
+            return Ok(());
+        }
         let mut raw = String::new();
         loop {
             let line = self.line().await?.ok_or_else(|| Error::other("an incomplete mail"))?;
@@ -160,7 +171,8 @@ impl Session<'_> {
             raw.push_str(line.strip_prefix('.').unwrap_or(&line));
             raw.push_str("\r\n");
         }
-        if !matches!(self.state.fault(Stage::Content), Some(Fault::Reply(_) | Fault::Hang)) {
+        if matches!(self.state.fault(Stage::Content), None | Some(Fault::Bytes(_) | Fault::HangUp))
+        {
             let mail = ReceivedMail::read(self.envelope.clone(), raw);
             self.state.mails.lock().push(mail.ok_or_else(|| Error::other("not a mail"))?);
         }

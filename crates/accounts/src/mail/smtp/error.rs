@@ -3,16 +3,14 @@
 
 use std::io;
 
-use lettre::transport::smtp::Error;
-use lettre::transport::smtp::client::Tls;
-
-use super::server::Server;
+use super::reply::CommandError;
+use super::server::{Server, Tls};
 use crate::mail::MailError;
 
 /// Longer replies of the server are truncated.
 const MAX_REPLY_LENGTH: usize = 200;
 /// Replies about missing credentials or TLS, which have nothing to do with the mail.
-const AUTHENTICATION_REQUIRED: [&str; 2] = ["530", "538"];
+const AUTHENTICATION_REQUIRED: [u16; 2] = [530, 538];
 
 /// The command that the server rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl SmtpError {
     }
 
     pub fn connect_timeout(server: &Server) -> Self {
-        let hint = if matches!(server.tls, Tls::Wrapper(_)) {
+        let hint = if matches!(server.tls, Tls::Implicit(_)) {
             ""
         } else {
             "; a port with implicit TLS requires smtps://"
@@ -80,7 +78,7 @@ impl SmtpError {
     }
 
     /// A failed connection, or a missing greeting.
-    pub fn connect(server: &Server, error: &Error) -> Self {
+    pub fn connect(server: &Server, error: &CommandError) -> Self {
         if is_tls_error(error) {
             return Self::tls(server, error);
         }
@@ -88,9 +86,9 @@ impl SmtpError {
     }
 
     /// A failed TLS handshake.
-    pub fn tls(server: &Server, error: &Error) -> Self {
+    pub fn tls(server: &Server, error: &CommandError) -> Self {
         let text = match &server.tls {
-            Tls::Wrapper(_) => format!(
+            Tls::Implicit(_) => format!(
                 "TLS with {server} failed; smtps:// requires a port with implicit TLS and a \
                  trusted certificate: {}",
                 reply_text(error)
@@ -101,27 +99,31 @@ impl SmtpError {
     }
 
     /// Rejected credentials.
-    pub fn auth(server: &Server, error: &Error) -> Self {
+    pub fn auth(server: &Server, error: &CommandError) -> Self {
         // The text of the reply may repeat the credentials.
-        let status = error.status().map(|code| code.to_string());
-        if error.is_permanent() {
-            let status = status.unwrap_or_default();
-            return Self::needing_intervention(format!(
-                "{server} rejected the user and password of mail.url ({status})"
-            ));
+        match error {
+            CommandError::Rejected(reply) if reply.class() == 5 => Self::needing_intervention(
+                format!("{server} rejected the user and password of mail.url ({})", reply.code),
+            ),
+            CommandError::Rejected(reply) => {
+                Self::temporary(format!("authentication with {server} failed: {}", reply.code))
+            }
+            _ => Self::temporary(format!(
+                "authentication with {server} failed: {}",
+                reply_text(error)
+            )),
         }
-        if error.is_client() {
-            return Self::needing_intervention(format!(
-                "{server} offers no supported authentication mechanism (PLAIN, LOGIN)"
-            ));
-        }
-        let reply = status.unwrap_or_else(|| reply_text(error));
-        Self::temporary(format!("authentication with {server} failed: {reply}"))
+    }
+
+    pub fn auth_unsupported(server: &Server) -> Self {
+        Self::needing_intervention(format!(
+            "{server} offers no supported authentication mechanism (PLAIN, LOGIN)"
+        ))
     }
 
     /// A rejected mail, or a lost connection.
-    pub fn delivery(server: &Server, stage: Stage, error: &Error) -> Self {
-        let Some(status) = error.status() else {
+    pub fn delivery(server: &Server, stage: Stage, error: &CommandError) -> Self {
+        let CommandError::Rejected(reply) = error else {
             return Self::temporary(format!(
                 "the connection to {server} failed: {}",
                 reply_text(error)
@@ -133,9 +135,9 @@ impl SmtpError {
             Stage::Content => "the mail",
         };
         let text = format!("{server} rejected {what}: {}", reply_text(error));
-        let is_configuration = stage == Stage::Sender
-            || AUTHENTICATION_REQUIRED.contains(&status.to_string().as_str());
-        if error.is_permanent() && !is_configuration {
+        let is_configuration =
+            stage == Stage::Sender || AUTHENTICATION_REQUIRED.contains(&reply.code);
+        if reply.class() == 5 && !is_configuration {
             Self::permanent(text)
         } else {
             Self::temporary(text)
@@ -161,26 +163,18 @@ impl From<SmtpError> for MailError {
 }
 
 /// The server's reply or the underlying error, in one line.
-fn reply_text(error: &Error) -> String {
-    let mut text = innermost(error).to_string();
-    if let Some(status) = error.status() {
-        text = format!("{status} {text}");
-    }
+fn reply_text(error: &CommandError) -> String {
+    let text = match error {
+        CommandError::Rejected(reply) => format!("{} {}", reply.code, reply.lines.join(" ")),
+        CommandError::Protocol(text) => (*text).to_owned(),
+        CommandError::Io(error) => error.to_string(),
+    };
     let redacted = |word| if str::contains(word, '@') { "[address]" } else { word };
     let text = text.split_whitespace().map(redacted).collect::<Vec<_>>().join(" ");
     text.chars().filter(|c| !c.is_control()).take(MAX_REPLY_LENGTH).collect()
 }
 
-fn innermost(error: &Error) -> &(dyn std::error::Error + 'static) {
-    let mut inner: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner
-}
-
 /// TLS errors are reported as invalid data.
-fn is_tls_error(error: &Error) -> bool {
-    let inner = innermost(error).downcast_ref::<io::Error>();
-    inner.is_some_and(|inner| inner.kind() == io::ErrorKind::InvalidData)
+fn is_tls_error(error: &CommandError) -> bool {
+    matches!(error, CommandError::Io(error) if error.kind() == io::ErrorKind::InvalidData)
 }

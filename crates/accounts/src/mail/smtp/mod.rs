@@ -1,9 +1,12 @@
 //! `smtp://` and `smtps://`: mail through a mail server.
 
+mod connection;
 mod error;
 mod message;
 mod pool;
+mod reply;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

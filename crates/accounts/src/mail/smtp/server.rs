@@ -4,12 +4,14 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use anyhow::{Context as _, bail, ensure};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{SUBMISSION_PORT, SUBMISSIONS_PORT};
 use miniapp_config::EngineUrl;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
+
+use super::tls::TlsSettings;
+
+const SUBMISSION_PORT: u16 = 587;
+const SUBMISSIONS_PORT: u16 = 465;
 
 /// A mail server. Its `Display` omits the credentials.
 pub(super) struct Server {
@@ -17,6 +19,22 @@ pub(super) struct Server {
     pub port: u16,
     pub tls: Tls,
     pub credentials: Option<Credentials>,
+}
+
+/// When TLS starts.
+pub(super) enum Tls {
+    Never,
+    /// With STARTTLS, if the server offers it.
+    Opportunistic(TlsSettings),
+    /// With STARTTLS.
+    Required(TlsSettings),
+    /// With the connection.
+    Implicit(TlsSettings),
+}
+
+pub(super) struct Credentials {
+    pub user: String,
+    pub password: String,
 }
 
 impl Server {
@@ -45,16 +63,16 @@ impl Server {
             }
         }
         let default = if credentials.is_some() { "required" } else { "opportunistic" };
-        let parameters = || tls_parameters(&host, authority.as_deref());
+        let settings = || TlsSettings::new(&host, authority.as_deref());
         let tls = match (read.scheme(), policy.as_deref().unwrap_or(default)) {
-            ("smtps", _) => Tls::Wrapper(parameters()?),
-            (_, "required") => Tls::Required(parameters()?),
-            (_, "opportunistic") => Tls::Opportunistic(parameters()?),
-            (_, "none") => Tls::None,
+            ("smtps", _) => Tls::Implicit(settings()?),
+            (_, "required") => Tls::Required(settings()?),
+            (_, "opportunistic") => Tls::Opportunistic(settings()?),
+            (_, "none") => Tls::Never,
             _ => bail!("tls in {url} must be required, opportunistic or none"),
         };
         let default_port =
-            if matches!(tls, Tls::Wrapper(_)) { SUBMISSIONS_PORT } else { SUBMISSION_PORT };
+            if matches!(tls, Tls::Implicit(_)) { SUBMISSIONS_PORT } else { SUBMISSION_PORT };
         Ok(Self { port: read.port().unwrap_or(default_port), host, tls, credentials })
     }
 }
@@ -70,28 +88,14 @@ impl fmt::Display for Server {
 }
 
 fn credentials(url: &Url) -> anyhow::Result<Option<Credentials>> {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into);
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(String::from);
     match (url.username(), url.password()) {
         ("", None) => Ok(None),
         ("", Some(_)) | (_, None) => bail!("user and password go together"),
         (user, Some(password)) => {
-            let (user, password): (String, String) = (decoded(user)?, decoded(password)?);
-            Ok(Some(Credentials::new(user, password)))
+            Ok(Some(Credentials { user: decoded(user)?, password: decoded(password)? }))
         }
     }
-}
-
-fn tls_parameters(host: &str, authority: Option<&str>) -> anyhow::Result<TlsParameters> {
-    let mut parameters = TlsParameters::builder(host.to_owned());
-    if let Some(file) = authority {
-        let pem = std::fs::read(file);
-        let pem = pem.with_context(|| format!("can't read {file}, the cacertfile"))?;
-        let certificate = Certificate::from_pem(&pem);
-        let certificate =
-            certificate.with_context(|| format!("{file}, the cacertfile, is not a certificate"))?;
-        parameters = parameters.add_root_certificate(certificate);
-    }
-    parameters.build().context("can't set up TLS")
 }
 
 #[cfg(test)]
@@ -102,8 +106,13 @@ mod tests {
         Server::parse(&EngineUrl::new(url))
     }
 
-    fn tls_of(url: &str) -> String {
-        format!("{:?}", parse(url).expect("a server").tls)
+    fn tls_of(url: &str) -> &'static str {
+        match parse(url).expect("a server").tls {
+            Tls::Never => "never",
+            Tls::Opportunistic(_) => "opportunistic",
+            Tls::Required(_) => "required",
+            Tls::Implicit(_) => "implicit",
+        }
     }
 
     #[test]
@@ -121,18 +130,21 @@ mod tests {
 
     #[test]
     fn password_requires_tls_by_default() {
-        assert_eq!(tls_of("smtp://host"), "Opportunistic");
-        assert_eq!(tls_of("smtp://me:secret@host"), "Required");
-        assert_eq!(tls_of("smtp://me:secret@host?tls=none"), "None");
-        assert_eq!(tls_of("smtp://host?tls=required"), "Required");
-        assert_eq!(tls_of("smtps://me:secret@host"), "Wrapper");
+        assert_eq!(tls_of("smtp://host"), "opportunistic");
+        assert_eq!(tls_of("smtp://me:secret@host"), "required");
+        assert_eq!(tls_of("smtp://me:secret@host?tls=none"), "never");
+        assert_eq!(tls_of("smtp://host?tls=required"), "required");
+        assert_eq!(tls_of("smtps://me:secret@host"), "implicit");
     }
 
     #[test]
     fn credentials_are_percent_decoded() {
         let server = parse("smtp://ada%40example.com:p%2F%40ss@host").expect("a server");
-        let expected = Credentials::new("ada@example.com".to_owned(), "p/@ss".to_owned());
-        assert!(server.credentials == Some(expected));
+        let credentials = server.credentials.expect("credentials");
+        assert_eq!(
+            (credentials.user.as_str(), &*credentials.password),
+            ("ada@example.com", "p/@ss")
+        );
     }
 
     #[test]
