@@ -1,7 +1,8 @@
 //! The server's address, from the configured URL.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::net::Ipv6Addr;
+use std::ops::RangeInclusive;
 
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -12,9 +13,15 @@ use crate::BrokerError;
 /// Default heartbeat interval in seconds. A peer that misses two heartbeats is considered
 /// gone; shorter intervals cause false alarms on a busy machine.
 const HEARTBEAT: u16 = 5;
+/// A lost server is noticed after two intervals and a half, which must be less than 30 seconds.
+const HEARTBEATS: RangeInclusive<u16> = 1..=10;
 /// Default frame size in bytes. lapin buffers 32 frames in each direction; the server's
 /// default would make that 8 MiB per connection.
 const FRAME_MAX: u32 = 32 * 1024;
+/// RabbitMQ requires 8 KiB.
+const FRAME_SIZES: RangeInclusive<u32> = 8 * 1024..=1024 * 1024;
+/// Each concurrent publish and each consumer uses a channel.
+const CHANNELS: RangeInclusive<u16> = 64..=u16::MAX;
 
 /// A server, a virtual host and credentials. `Display` omits the credentials.
 #[derive(Clone)]
@@ -28,7 +35,8 @@ impl Address {
     /// `guest:guest`, `localhost`, the scheme's port and the vhost `/`.
     ///
     /// Supports RabbitMQ's query parameters `heartbeat` (seconds), `frame_max` (bytes),
-    /// `auth_mechanism`, and `cacertfile` for private certificate authorities.
+    /// `channel_max`, `auth_mechanism`, and `cacertfile` for private certificate authorities.
+    /// Values that would disable heartbeats, or that RabbitMQ rejects, are replaced.
     pub fn parse(url: &EngineUrl) -> Result<Self, BrokerError> {
         // The parser's message is dropped: it may contain the password.
         let mut uri: AMQPUri = url.expose().parse().map_err(|_| {
@@ -40,8 +48,11 @@ impl Address {
         if uri.vhost.is_empty() {
             "/".clone_into(&mut uri.vhost);
         }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
+        let query = &mut uri.query;
+        query.heartbeat = Some(usable("heartbeat", query.heartbeat, HEARTBEAT, HEARTBEATS));
+        query.frame_max = Some(usable("frame_max", query.frame_max, FRAME_MAX, FRAME_SIZES));
+        query.channel_max =
+            query.channel_max.map(|max| usable("channel_max", Some(max), 0, CHANNELS));
         let cert_chain = match parameter(url, "cacertfile") {
             None => None,
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
@@ -54,6 +65,22 @@ impl Address {
     pub fn is_tls(&self) -> bool {
         self.uri.scheme == AMQPScheme::AMQPS
     }
+}
+
+/// Returns the value to use for a parameter of the URL. 0, which means no limit, is the default.
+fn usable<T: Copy + Default + Ord + Display>(
+    parameter: &str,
+    given: Option<T>,
+    default: T,
+    range: RangeInclusive<T>,
+) -> T {
+    let Some(given) = given else { return default };
+    let used =
+        if given == T::default() { default } else { given.clamp(*range.start(), *range.end()) };
+    if used != given {
+        tracing::warn!(parameter, %given, %used, "replaced an unsuitable value in broker.url");
+    }
+    used
 }
 
 impl fmt::Display for Address {
@@ -121,14 +148,32 @@ mod tests {
 
     #[test]
     fn parse_reads_every_part() {
-        let address = parse("amqps://me:p%40ss@mq.example:5999/a%2Fb?heartbeat=30").unwrap();
+        let address = parse("amqps://me:p%40ss@mq.example:5999/a%2Fb?heartbeat=9").unwrap();
         assert_eq!(address.to_string(), "mq.example:5999");
         assert_eq!(address.uri.vhost, "a/b");
         assert_eq!(address.uri.authority.userinfo.password, "p@ss");
-        assert_eq!(address.uri.query.heartbeat, Some(30));
+        assert_eq!(address.uri.query.heartbeat, Some(9));
         assert!(address.is_tls());
         assert_eq!(parse("amqps://mq/").unwrap().to_string(), "mq:5671");
         assert_eq!(parse("amqp://mq/").unwrap().uri.vhost, "/");
+    }
+
+    #[test]
+    fn unsuitable_parameters_are_replaced() {
+        let query = |query: &str| parse(&format!("amqp://mq/?{query}")).unwrap().uri.query;
+        for (given, used) in [(0, HEARTBEAT), (1, 1), (10, 10), (11, 10), (600, 10), (65535, 10)] {
+            assert_eq!(query(&format!("heartbeat={given}")).heartbeat, Some(used), "{given}");
+        }
+        for (given, used) in [(0, FRAME_MAX), (1, 8192), (131_072, 131_072), (u32::MAX, 1 << 20)] {
+            assert_eq!(query(&format!("frame_max={given}")).frame_max, Some(used), "{given}");
+        }
+        for (given, used) in [(0, 0), (1, 64), (100, 100)] {
+            assert_eq!(query(&format!("channel_max={given}")).channel_max, Some(used), "{given}");
+        }
+        assert_eq!(query("").channel_max, None);
+        for invalid in ["heartbeat=70000", "heartbeat=-1", "heartbeat=", "frame_max=1k"] {
+            assert!(parse(&format!("amqp://mq/?{invalid}")).is_err(), "{invalid}");
+        }
     }
 
     #[test]

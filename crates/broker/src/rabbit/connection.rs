@@ -71,7 +71,11 @@ impl LiveConnection {
         };
         timeout(HANDSHAKE_TIMEOUT, declaring)
             .await
-            .map_err(|_| ConnectionError::transient(format!("{} doesn't respond", self.address)))?
+            .map_err(|_| {
+                // lapin would wait for the server to confirm the end of the connection.
+                self.abort();
+                ConnectionError::transient(format!("{} doesn't respond", self.address))
+            })?
             .map_err(|error| ConnectionError::from_declare(&self.address, &error))
     }
 

@@ -8,6 +8,7 @@ use lapin::Channel;
 use lapin::message::Delivery as Raw;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
+use miniapp_runtime::retry::RetryLogger;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -194,7 +195,8 @@ impl ConsumerTask {
     async fn cancel(&mut self, consumer: &mut ChannelConsumer) {
         let tag = consumer.deliveries.tag();
         // Fails if the channel is already closed.
-        let _ = consumer.channel.basic_cancel(tag, BasicCancelOptions::default()).await;
+        let canceling = consumer.channel.basic_cancel(tag, BasicCancelOptions::default());
+        let _ = timeout(REQUEST_TIMEOUT, canceling).await;
         while let Some(Some(Ok(raw))) = consumer.deliveries.next().now_or_never() {
             self.pass_on(consumer, raw);
         }
@@ -203,16 +205,24 @@ impl ConsumerTask {
 
     /// Resubscribes. Returns `None` when the runtime shuts down.
     async fn reopen(&self, delay: &mut ReconnectDelay) -> Option<ChannelConsumer> {
+        let mut log = RetryLogger::new("resubscribing to RabbitMQ");
         loop {
             sleep(delay.next()).await;
             let live = self.supervisor.wait_connected().await.ok()?;
             let opening = async {
                 // The queue itself may have been deleted.
-                live.declare().await.ok()?;
-                ChannelConsumer::open(live, self.queue, self.prefetch).await.ok()
+                live.declare().await.map_err(|error| error.text)?;
+                ChannelConsumer::open(live, self.queue, self.prefetch)
+                    .await
+                    .map_err(|error| describe(&error))
             };
-            if let Ok(Some(consumer)) = timeout(REQUEST_TIMEOUT, opening).await {
-                return Some(consumer);
+            let opened = timeout(REQUEST_TIMEOUT, opening).await;
+            match opened.unwrap_or_else(|_| Err(timed_out().to_string())) {
+                Ok(opened) => {
+                    log.recovered();
+                    return Some(opened);
+                }
+                Err(reason) => log.failed(&reason),
             }
         }
     }

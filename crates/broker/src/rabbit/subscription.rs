@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use lapin::message::Delivery as Raw;
 use lapin::options::BasicConsumeOptions;
 use lapin::types::{FieldTable, ShortString};
+use miniapp_runtime::retry::RetryLogger;
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast};
@@ -147,16 +148,22 @@ impl ListenerTask {
 
     /// Resubscribes. Returns `None` when the runtime shuts down.
     async fn reopen(&self, delay: &mut ReconnectDelay) -> Option<TopicQueue> {
+        let mut log = RetryLogger::new("resubscribing to RabbitMQ");
         loop {
             sleep(delay.next()).await;
             let live = self.supervisor.wait_connected().await.ok()?;
             let opening = async {
                 // The exchange itself may have been deleted.
-                live.declare().await.ok()?;
-                TopicQueue::open(live, self.topic).await.ok()
+                live.declare().await.map_err(|error| error.text)?;
+                TopicQueue::open(live, self.topic).await.map_err(|error| describe(&error))
             };
-            if let Ok(Some(ear)) = timeout(REQUEST_TIMEOUT, opening).await {
-                return Some(ear);
+            let opened = timeout(REQUEST_TIMEOUT, opening).await;
+            match opened.unwrap_or_else(|_| Err(timed_out().to_string())) {
+                Ok(opened) => {
+                    log.recovered();
+                    return Some(opened);
+                }
+                Err(reason) => log.failed(&reason),
             }
         }
     }

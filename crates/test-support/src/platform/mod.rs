@@ -32,8 +32,8 @@ pub struct Platform {
 }
 
 impl Platform {
-    fn launch(program: &Program) -> Self {
-        Self { program: program.clone(), process: Process::start(program) }
+    fn launch(program: &Program, arguments: &[&str]) -> Self {
+        Self { program: program.clone(), process: Process::start(program, arguments) }
     }
 
     pub async fn ready(mut self) -> Self {

@@ -23,9 +23,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub fn start(program: &Program) -> Self {
+    pub fn start(program: &Program, arguments: &[&str]) -> Self {
         let name = program.binary().file_name().unwrap_or_default();
-        let mut child = program.spawn(&[]);
+        let mut child = program.spawn(arguments);
         Self {
             name: name.to_string_lossy().into_owned(),
             stdout: Captured::from(child.stdout.take()),

@@ -92,7 +92,12 @@ impl Program {
 
     /// Starts the platform without waiting until it is [ready](Platform::ready).
     pub fn launch(&self) -> Platform {
-        Platform::launch(self)
+        self.launch_with(&[])
+    }
+
+    /// Like [`launch`](Self::launch), with arguments.
+    pub fn launch_with(&self, arguments: &[&str]) -> Platform {
+        Platform::launch(self, arguments)
     }
 
     /// Another program in the same folder, with the same home and settings.

@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use miniapp_config::{Config, Setting, Source};
 use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
@@ -44,8 +43,6 @@ async fn serve(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Resul
     let Some((platform, running)) = started.await.transpose()? else { return Ok(()) };
     tokio::select! {
         result = running.wait() => result,
-        result = serve::report(ui, &platform, &telemetry, &shutdown) => {
-            result.context("cannot report events of the platform")
-        }
+        never = serve::report(ui, &platform, &telemetry, &shutdown) => match never {},
     }
 }

@@ -1,9 +1,11 @@
 //! Reports mail and ended tasks on the console.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use miniapp_accounts::mail::InboxMail;
 use miniapp_broker::{Received, Subscription, Topic};
+use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Task;
 use miniapp_telemetry::Telemetry;
@@ -12,7 +14,7 @@ use miniapp_types::task::EventType;
 use opentelemetry::trace::TraceId;
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
 use super::curl;
@@ -26,21 +28,25 @@ const TRACE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the number of skipped tasks is reported.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Prints where the platform listens, then each mail and, unless the output is JSON, each
-/// ended task. Returns only on an error.
+/// Prints where the platform listens once the broker is available, each mail and, unless the
+/// output is JSON, each ended task. Runs until it is dropped.
 pub async fn report(
     ui: Ui,
     platform: &Platform,
     telemetry: &Telemetry,
     shutdown: &Shutdown,
-) -> anyhow::Result<()> {
+) -> Infallible {
     let reporter = Reporter { ui, platform, telemetry };
-    reporter.welcome();
-    // Scripts can watch tasks through the API.
-    let events =
-        if ui.json { None } else { Some(platform.broker.subscribe(Topic::TaskEvents).await?) };
-    tokio::try_join!(reporter.mails(), reporter.tasks(events), reporter.shutdown(shutdown))?;
-    Ok(())
+    let tasks = async {
+        reporter.wait_for_broker().await;
+        reporter.welcome();
+        // Scripts can watch tasks through the API.
+        if !ui.json {
+            reporter.tasks().await;
+        }
+    };
+    let (.., never) = tokio::join!(tasks, reporter.mails(), reporter.shutdown(shutdown));
+    never
 }
 
 struct Reporter<'a> {
@@ -91,7 +97,7 @@ impl Reporter<'_> {
         self.line("Press Ctrl-C to stop.\n");
     }
 
-    async fn shutdown(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn shutdown(&self, shutdown: &Shutdown) -> Infallible {
         shutdown.begun().await;
         if self.ui.json {
             self.line(json!({"event": "stopping"}));
@@ -101,7 +107,7 @@ impl Reporter<'_> {
         std::future::pending().await
     }
 
-    async fn mails(&self) -> anyhow::Result<()> {
+    async fn mails(&self) {
         let mut mails = self.platform.mails.subscribe();
         loop {
             match mails.recv().await {
@@ -109,8 +115,7 @@ impl Reporter<'_> {
                 Err(RecvError::Lagged(missed)) => {
                     self.line(format_args!("... and {missed} more mails; see `miniapp mail`"));
                 }
-                // The other reports continue.
-                Err(RecvError::Closed) => std::future::pending().await,
+                Err(RecvError::Closed) => return,
             }
         }
     }
@@ -142,8 +147,31 @@ impl Reporter<'_> {
         }
     }
 
-    async fn tasks(&self, events: Option<Box<dyn Subscription>>) -> anyhow::Result<()> {
-        let Some(mut events) = events else { return std::future::pending().await };
+    /// Waits until the broker is available: until then no task runs.
+    async fn wait_for_broker(&self) {
+        let mut retry = Retry::new("connecting to the broker", rand::random());
+        while let Err(error) = self.platform.broker.ping().await {
+            sleep(retry.failed(&error)).await;
+        }
+        retry.recovered();
+    }
+
+    /// Subscribes to the events of tasks, with retries.
+    async fn subscribe(&self) -> Box<dyn Subscription> {
+        let mut retry = Retry::new("subscribing to task events", rand::random());
+        loop {
+            match self.platform.broker.subscribe(Topic::TaskEvents).await {
+                Ok(events) => {
+                    retry.recovered();
+                    return events;
+                }
+                Err(error) => sleep(retry.failed(&error)).await,
+            }
+        }
+    }
+
+    async fn tasks(&self) {
+        let mut events = self.subscribe().await;
         let mut throttle = Throttle::new(Instant::now());
         let mut summary = interval(SUMMARY_INTERVAL);
         summary.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,7 +186,7 @@ impl Reporter<'_> {
                         }
                     }
                     Some(Received::Gap | Received::Probe(_)) => {}
-                    None => return std::future::pending().await,
+                    None => return,
                 },
                 _ = summary.tick() => match throttle.take_skipped() {
                     0 => {}

@@ -5,10 +5,16 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Finished, Program};
+use miniapp_test_support::proxy::{Direction, Proxy};
+use miniapp_test_support::{eventually, ports, rabbit};
 use serde_json::Value;
 
 use crate::platform::disk::Mount;
 use crate::platform::support::program;
+
+/// The output with and without `--json`.
+const OUTPUTS: [(&[&str], &str); 2] =
+    [(&[], "MiniApp is running."), (&["serve", "--json"], r#""event":"listening""#)];
 
 /// Runs the program, which has to fail, and returns its line on standard error.
 async fn refused(program: &Program) -> String {
@@ -125,4 +131,47 @@ async fn changed_auth_secret_prevents_start() {
     // A single line shows that nothing had been started.
     let line = refused(&other).await;
     assert!(line.contains("MINIAPP__AUTH__SECRET"), "{line}");
+}
+
+#[tokio::test]
+async fn missing_broker_is_waited_for() {
+    for (arguments, up) in OUTPUTS {
+        let url = format!("amqp://guest:guest@127.0.0.1:{}", ports::free());
+        let platform = program().set("broker.url", url).launch_with(arguments);
+        let logged = async || {
+            let log = platform.log();
+            (log.contains("can't connect to 127.0.0.1") && log.contains("refused")).then_some(())
+        };
+        eventually("the outage is logged", logged).await;
+        let answer = eventually("it serves requests", async || {
+            Answer::try_to(platform.admin_request("/readyz")).await.ok()
+        });
+        assert_eq!(answer.await.status, 503);
+        // Longer than a retry.
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        assert!(!platform.shown().contains(up), "{}", platform.output());
+        let ended = platform.stop().await;
+        assert!(ended.status.success(), "{arguments:?}: {}", ended.status);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs RabbitMQ"]
+async fn platform_is_up_once_its_broker_responds() {
+    let server = rabbit::Server::shared().await;
+    for (arguments, up) in OUTPUTS {
+        let url = server.host().await.expect("a virtual host");
+        let at = format!("localhost:{}", server.port());
+        let proxy = Proxy::to(&at, 1).await.expect("a proxy");
+        proxy.stall(Direction::Both);
+        let url = url.expose().replace(&at, &proxy.address().to_string());
+        let platform = program().set("broker.url", url).launch_with(arguments);
+        let logged = async || platform.log().contains("didn't answer in time").then_some(());
+        eventually("the outage is logged", logged).await;
+        assert!(!platform.shown().contains(up), "{}", platform.output());
+        proxy.heal();
+        eventually("it is up", async || platform.shown().contains(up).then_some(())).await;
+        let platform = platform.ready().await;
+        assert!(platform.stop().await.status.success());
+    }
 }
