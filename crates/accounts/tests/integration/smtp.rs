@@ -250,6 +250,45 @@ async fn timeout_affects_one_mail_only() {
 }
 
 #[tokio::test]
+async fn silent_server_delays_a_mail_by_the_timeout() {
+    let options =
+        Options { encryption: Encryption::StartTls, mechanisms: "LOGIN", ..Options::default() };
+    let stages = [
+        Stage::Connect,
+        Stage::Hello,
+        Stage::StartTls,
+        Stage::Prompt,
+        Stage::Auth,
+        Stage::Sender,
+        Stage::Recipient,
+        Stage::Data,
+        Stage::Content,
+    ];
+    join_all(stages.map(async |stage| {
+        let server = server(options.clone()).await;
+        server.fail(stage, Fault::Hang);
+        let url = url("smtp", server.address(), CREDENTIALS, &trusting(&server));
+        let sender = Sender::to(&url).await;
+        let began = std::time::Instant::now();
+        let reason = sender.temporary_failure().await;
+        assert!(reason.contains("timed out"), "{stage:?}: {reason}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{stage:?}: {:?}", began.elapsed());
+        server.recover();
+        sender.send().await.expect("sent");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn silent_tls_handshake_delays_a_mail_by_the_timeout() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let sender = Sender::to(&url("smtps", address, CREDENTIALS, "")).await;
+    let (reason, ping) = tokio::join!(sender.temporary_failure(), sender.mailer.ping());
+    assert!(reason.contains("timed out") && ping.is_err(), "{reason}");
+}
+
+#[tokio::test]
 async fn lost_reply_resends_mail_with_same_message_id() {
     let server = simple_server().await;
     let sender = Sender::plain(&server).await;

@@ -12,7 +12,7 @@ use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 
 use super::address::Address;
 use super::error::{ConnectionError, describe};
@@ -44,7 +44,8 @@ impl LiveConnection {
     /// Connects and declares the topology.
     pub async fn open(address: &Address, purpose: &str) -> Result<Self, ConnectionError> {
         let socket = Socket::default();
-        let opened = timeout(HANDSHAKE_TIMEOUT, connect(address, purpose, socket.clone())).await;
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let opened = timeout_at(deadline, connect(address, purpose, socket.clone())).await;
         let connection = opened
             .map_err(|_| {
                 // lapin would wait for as long as the server keeps the socket open.
@@ -59,17 +60,21 @@ impl LiveConnection {
             blocked: watch::Sender::new(None),
             address: address.clone(),
         };
-        live.declare().await?;
+        live.declare_until(deadline).await?;
         Ok(live)
     }
 
     /// Declares the topology. Harmless if it exists.
     pub async fn declare(&self) -> Result<(), ConnectionError> {
+        self.declare_until(Instant::now() + HANDSHAKE_TIMEOUT).await
+    }
+
+    async fn declare_until(&self, deadline: Instant) -> Result<(), ConnectionError> {
         let declaring = async {
             let channel = self.connection.create_channel().await?;
             topology::declare(&channel).await
         };
-        timeout(HANDSHAKE_TIMEOUT, declaring)
+        timeout_at(deadline, declaring)
             .await
             .map_err(|_| {
                 // lapin would wait for the server to confirm the end of the connection.

@@ -4,6 +4,7 @@ mod conformance;
 mod errors;
 mod outages;
 mod queues;
+mod silence;
 
 use lapin::{Channel, Connection, ConnectionProperties};
 use miniapp_broker::{Broker, BrokerError, Consumer, Delivery, Message, Queue, RabbitBroker};

@@ -95,7 +95,7 @@ impl Service {
         let program = listens("admin.listen", program);
         // The other services need the address of auth.
         let program = if listen == "api.listen" { listens(listen, program) } else { program };
-        Self { process: Process::start(&program), program, listen, logged: String::new() }
+        Self { process: Process::start(&program, &[]), program, listen, logged: String::new() }
     }
 
     pub async fn until_ready(&mut self) {
@@ -162,6 +162,6 @@ impl Service {
     /// Starts it again on the same address without waiting.
     pub fn launch_again(&mut self) {
         self.logged.push_str(&self.process.log());
-        self.process = Process::start(&self.program);
+        self.process = Process::start(&self.program, &[]);
     }
 }

@@ -8,9 +8,7 @@ use miniapp_broker::{
 };
 use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
-use miniapp_test_support::proxy::Proxy;
 use miniapp_test_support::rabbit::Server;
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::rabbit::{
@@ -128,32 +126,6 @@ async fn clients_survive_a_frozen_server() {
     server.thaw().unwrap();
     client.expect_recovery().await;
     drop(held);
-}
-
-/// Whatever the URL says, a consumer notices within 30 seconds that its server is gone.
-#[tokio::test]
-#[ignore = "needs RabbitMQ"]
-async fn consumer_notices_a_silent_server() {
-    let (server, _access) = shared().await;
-    let check = async |query: &str| {
-        let direct = server.host().await.unwrap();
-        let proxy = Proxy::to(format!("127.0.0.1:{}", server.port()), 1).await.unwrap();
-        let port = format!(":{}/", server.port());
-        assert!(direct.expose().contains(&port), "{}", direct.expose());
-        let proxied = direct.expose().replace(&port, &format!(":{}/", proxy.address().port()));
-        let broker = open(&EngineUrl::new(format!("{proxied}{query}")));
-        let mut consumer = broker.consume(Queue::Tasks, 10).await.unwrap();
-        proxy.lose();
-        let began = Instant::now();
-        let sent = message(7);
-        publish(&open(&direct), vec![sent.clone()]).await.unwrap();
-        let delivery = timeout(Duration::from_secs(30), consumer.next()).await;
-        let delivery = delivery.unwrap_or_else(|_| panic!("{query}: not noticed")).unwrap();
-        assert_eq!(delivery.message.id, sent.id);
-        println!("{query}: noticed after {:?}", began.elapsed());
-        delivery.ack().await;
-    };
-    tokio::join!(check(""), check("?heartbeat=0"), check("?heartbeat=600"));
 }
 
 #[tokio::test]
