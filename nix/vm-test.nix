@@ -61,9 +61,11 @@
             "curl --silent --fail http://127.0.0.1:8025/api/v1/message/latest"
             " | jq --raw-output .Text | grep --only-matching --extended-regexp '[0-9]{6}'"
         ).split()[0]
-        request(f"{AUTH}/verify-email", body={"email": "ada@example.com", "code": code})
+        proof = request(f"{AUTH}/verify-email", body={"email": "ada@example.com", "code": code})
         account = {"login": "ada", "password": "seven quiet lanterns"}
-        request(f"{AUTH}/register", body={"email": "ada@example.com", **account})
+        token = proof["registrationToken"]
+        registration = {"email": "ada@example.com", "registrationToken": token, **account}
+        request(f"{AUTH}/register", body=registration)
         token = request(f"{AUTH}/sign-in", body=account)["authToken"]
 
     with subtest("a task runs"):

@@ -32,6 +32,7 @@ mod service;
 pub mod session;
 mod sql;
 pub mod store;
+mod token_hash;
 
 pub use audit::Caller;
 pub use config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
@@ -40,7 +41,8 @@ pub use error::Error;
 pub use login::Login;
 pub use open::{open_mailer, open_store};
 pub use relay::Relay;
-pub use service::{Accounts, Dependencies, GrantError, OpenError, grant_admin};
+pub use service::{Accounts, Dependencies, GrantError, OpenError, VERIFICATION_TTL, grant_admin};
 pub use session::Identity;
 pub use sql::{PostgresStore, SqliteStore};
 pub use store::{Store, StoreError};
+pub use token_hash::TokenHash;

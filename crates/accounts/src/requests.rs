@@ -11,6 +11,7 @@ use crate::login::Login;
 use crate::operations::AccountChanges;
 use crate::password::Password;
 
+const TOKEN_FIELD: &str = "registrationToken";
 const EARLIEST_BIRTH: Date = date(1900, 1, 1);
 /// Longer input is rejected as malformed, shorter input as a wrong code.
 const MAX_CODE: usize = 64;
@@ -50,6 +51,8 @@ impl FromFields for Verification {
 #[derive(Clone, Debug)]
 pub struct Registration {
     pub email: Email,
+    /// The token of the verification. It may also come in a cookie.
+    pub token: Option<Secret>,
     pub login: Login,
     pub password: Password,
     pub birth_date: Option<Date>,
@@ -59,6 +62,7 @@ pub struct Registration {
 impl FromFields for Registration {
     fn read(fields: &mut Fields) -> Option<Self> {
         let email = Email::read(fields, "email");
+        let token = fields.optional(|f| f.text(TOKEN_FIELD, limits::TOKEN), TOKEN_FIELD);
         let login = Login::read(fields, "login");
         let typed = fields.peek_text("password");
         let names: Vec<&str> =
@@ -73,7 +77,14 @@ impl FromFields for Registration {
         }
         let birth_date = fields.optional(read_birth_date, "birthDate");
         let phone_number = fields.optional(read_phone_number, "phoneNumber");
-        Some(Self { email: email?, login: login?, password: password?, birth_date, phone_number })
+        Some(Self {
+            email: email?,
+            token: token.map(Secret::new),
+            login: login?,
+            password: password?,
+            birth_date,
+            phone_number,
+        })
     }
 }
 
@@ -190,6 +201,8 @@ mod tests {
         let cases = [
             ("email", json!("ada@example.com\r\nBcc: x@y.z")),
             ("email", json!(null)),
+            ("registrationToken", json!("")),
+            ("registrationToken", json!(7)),
             ("login", json!("a b")),
             ("login", json!("\u{430}lice")),
             ("login", json!("ad")),

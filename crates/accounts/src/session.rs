@@ -1,39 +1,21 @@
-//! Sessions and their refresh tokens.
+//! Sessions.
 
 use jiff::Timestamp;
-use miniapp_types::account::{self, Account, Secret};
-use ring::digest::{SHA256, digest};
+use miniapp_types::account::{self, Account};
 use uuid::Uuid;
 
 use crate::audit::Caller;
-use crate::secret;
+use crate::token_hash::TokenHash;
 
 /// The epoch of a new session.
 pub const FIRST_EPOCH: u32 = 1;
-
-/// The stored form of a refresh token. The token has 256 random bits, so a plain hash is
-/// enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RefreshHash(pub [u8; 32]);
-
-impl RefreshHash {
-    pub fn of(token: &Secret) -> Self {
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.expose().as_bytes()).as_ref());
-        Self(hash)
-    }
-}
-
-pub(crate) fn new_refresh_token() -> anyhow::Result<Secret> {
-    secret::random_token().map(Secret::new)
-}
 
 /// A session to be opened.
 #[derive(Clone, Debug)]
 pub struct NewSession {
     pub id: Uuid,
     pub account: Uuid,
-    pub refresh: RefreshHash,
+    pub refresh: TokenHash,
     pub now: Timestamp,
     /// When the session expires unless it is refreshed.
     pub expires_at: Timestamp,

@@ -16,13 +16,14 @@ impl Client {
         self.post("send-verification-code", &SendCode { email: email.to_owned() }).await
     }
 
-    /// Confirms an e-mail address with the code that was sent to it.
+    /// Confirms an e-mail address with the code that was sent to it. The result carries the token
+    /// that [`register`](Self::register) needs.
     pub async fn verify_email(&self, email: &str, code: &str) -> Result<EmailVerified, Error> {
         let body = VerifyEmail { email: email.to_owned(), code: Secret::new(code) };
         self.post("verify-email", &body).await
     }
 
-    /// Creates an account for a confirmed e-mail address.
+    /// Creates an account for an e-mail address that this client confirmed.
     pub async fn register(&self, account: &Register) -> Result<Account, Error> {
         self.post("register", account).await
     }

@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod error;
 mod openapi;
+mod registration_cookie;
 mod routes;
 mod service;
 mod token;

@@ -143,17 +143,24 @@ impl App {
         self.mail_to(address).await.code().expect("a code").to_owned()
     }
 
-    pub async fn verify(&self, address: &str) {
+    /// Verifies an address and returns the token for its registration.
+    pub async fn verify(&self, address: &str) -> String {
         let body = json!({"email": address, "code": self.code_for(address).await});
         let verified = self.post("/verify-email", body).await;
         assert_eq!(verified.status, 200, "{verified:?}");
+        verified.json()["registrationToken"].as_str().expect("a token").to_owned()
     }
 
     /// Registers a login with the address `LOGIN@example.com`.
     pub async fn register(&self, login: &str) -> Value {
         let email = format!("{}@example.com", login.to_lowercase());
-        self.verify(&email).await;
-        let body = json!({"login": login, "email": email, "password": PASSWORD});
+        let token = self.verify(&email).await;
+        let body = json!({
+            "login": login,
+            "email": email,
+            "password": PASSWORD,
+            "registrationToken": token,
+        });
         let made = self.post("/register", body).await;
         assert_eq!(made.status, 201, "{made:?}");
         made.json()

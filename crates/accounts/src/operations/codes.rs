@@ -8,6 +8,7 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::outbox::OutboxRow;
 use crate::store::{CodeUsage, NewCode, Operation, Outcome, Transaction, TxResult};
+use crate::token_hash::TokenHash;
 
 /// Sends a code to an address, within its cooldown and limit.
 #[derive(Clone, Debug)]
@@ -91,6 +92,8 @@ impl Operation for IssueCode {
 pub struct VerifyEmail {
     pub email: Email,
     pub code: Mac,
+    /// The token that a registration with the address must present.
+    pub token: TokenHash,
     pub verified_until: Timestamp,
     pub audit: AuditEntry,
 }
@@ -105,7 +108,7 @@ impl Operation for VerifyEmail {
         if !tx.consume_code(&self.email, Purpose::Verification, &self.code).await? {
             return Ok(Outcome::Rollback(false));
         }
-        tx.upsert_verified_email(&self.email, self.verified_until).await?;
+        tx.upsert_verified_email(&self.email, &self.token, self.verified_until).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(true))
     }

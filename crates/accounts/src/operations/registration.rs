@@ -9,10 +9,13 @@ use crate::email::Email;
 use crate::login::Login;
 use crate::password::PasswordHash;
 use crate::store::{Operation, Outcome, Transaction, TxResult};
+use crate::token_hash::TokenHash;
 
 /// Creates an account for a verified address.
 #[derive(Clone, Debug)]
 pub struct RegisterAccount {
+    /// The token of the verification. It shows that the same client verified the address.
+    pub token: TokenHash,
     pub account: Account,
     pub email: Email,
     pub login: Login,
@@ -24,6 +27,7 @@ pub struct RegisterAccount {
 pub enum RegisterOutcome {
     /// The account exists, and the verification of its address is consumed.
     Registered(Account),
+    /// The address is not verified, or with another token.
     EmailNotVerified,
     /// Another account has the login or a confusable one.
     LoginTaken,
@@ -37,7 +41,7 @@ impl Operation for RegisterAccount {
     const NAME: &'static str = "register";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<RegisterOutcome>> {
-        if !tx.consume_verified_email(&self.email, self.account.created_at).await? {
+        if !tx.consume_verified_email(&self.email, &self.token, self.account.created_at).await? {
             return Ok(Outcome::Rollback(RegisterOutcome::EmailNotVerified));
         }
         if tx.email_owner(&self.email).await?.is_some() {

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::audit::AuditEntry;
 use crate::password::PasswordHash;
-use crate::session::{NewSession, RefreshHash, Session};
+use crate::session::{NewSession, Session};
 use crate::store::{FailureKey, Operation, Outcome, Transaction, TxResult};
+use crate::token_hash::TokenHash;
 
 /// Opens a session and clears failed sign-ins. Ends the oldest sessions above the limit, and
 /// returns their ids. Returns `None` if `password` is no longer the current one.
@@ -42,8 +43,8 @@ impl Operation for OpenSession {
 /// before ends its session.
 #[derive(Clone, Debug)]
 pub struct RotateSession {
-    pub used: RefreshHash,
-    pub next: RefreshHash,
+    pub used: TokenHash,
+    pub next: TokenHash,
     pub now: Timestamp,
     pub expires_at: Timestamp,
     /// The entry for a successful rotation, without its account.

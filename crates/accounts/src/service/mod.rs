@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
+pub use registration::VERIFICATION_TTL;
 pub(crate) use sign_in::FAILURE_WINDOW;
 
 use crate::audit::{Action, AuditEntry, Caller};

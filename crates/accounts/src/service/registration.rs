@@ -16,9 +16,10 @@ use crate::error::Error;
 use crate::mail::MailTemplate;
 use crate::operations::{RegisterAccount, RegisterOutcome, VerifyEmail};
 use crate::requests::{Registration, Verification};
+use crate::token_hash::{TokenHash, new_token};
 
 /// How long an address stays verified until it is registered.
-const VERIFICATION_TTL: Duration = Duration::from_hours(1);
+pub const VERIFICATION_TTL: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Accounts {
@@ -39,7 +40,7 @@ impl Accounts {
         self.issue(Purpose::Verification, action, email, registered, unregistered, caller).await
     }
 
-    /// Verifies an address for one registration.
+    /// Verifies an address for one registration by the same client.
     pub async fn verify_email(
         &self,
         verification: Verification,
@@ -51,25 +52,28 @@ impl Accounts {
             let code = self.check_code(Purpose::Verification, &email, &code).await?;
             let verified_until = self.0.clock.now() + VERIFICATION_TTL;
             let address = email.to_string();
-            let verify = VerifyEmail { email, code, verified_until, audit: entry.clone() };
+            let registration_token = new_token()?;
+            let token = TokenHash::of(&registration_token);
+            let verify = VerifyEmail { email, code, token, verified_until, audit: entry.clone() };
             if !self.0.store.transact(&verify).await? {
                 return Err(Code::CodeInvalid.into());
             }
-            Ok(EmailVerified { email: address, verified_until })
+            Ok(EmailVerified { email: address, verified_until, registration_token })
         };
         let verified = verified.await;
         self.audit_rejection(entry, verified).await
     }
 
-    /// Creates an account for a verified address.
+    /// Creates an account for an address that the same client verified.
     pub async fn register(
         &self,
         registration: Registration,
         caller: &Caller,
     ) -> Result<Account, Error> {
         let entry = self.audit_entry(Action::Register, caller);
-        let Registration { email, login, password, birth_date, phone_number } = registration;
+        let Registration { email, token, login, password, birth_date, phone_number } = registration;
         let registered = async {
+            let token = TokenHash::of(&token.ok_or(Code::EmailNotVerified)?);
             let now = self.0.clock.now();
             self.check_birth_date(birth_date)?;
             let password = self.0.hasher.acquire().await?.hash(&password).await?;
@@ -87,7 +91,7 @@ impl Accounts {
                 created_at: now,
             };
             let register =
-                RegisterAccount { account, email, login, password, audit: entry.clone() };
+                RegisterAccount { token, account, email, login, password, audit: entry.clone() };
             match self.0.store.transact(&register).await? {
                 RegisterOutcome::Registered(account) => Ok(account),
                 RegisterOutcome::EmailNotVerified => Err(Code::EmailNotVerified.into()),

@@ -18,8 +18,9 @@ use crate::login;
 use crate::metrics;
 use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
 use crate::password::{HasherPermit, Password, PasswordHash};
-use crate::session::{FIRST_EPOCH, Identity, NewSession, RefreshHash, new_refresh_token};
+use crate::session::{FIRST_EPOCH, Identity, NewSession};
 use crate::store::{Credentials, FailureKey, Identifier};
+use crate::token_hash::{TokenHash, new_token};
 
 /// How long failed sign-ins count.
 pub(crate) const FAILURE_WINDOW: Duration = Duration::from_mins(15);
@@ -85,10 +86,10 @@ impl Accounts {
     async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let entry = self.audit_entry(Action::Refresh, caller);
         let now = self.0.clock.now();
-        let next = new_refresh_token()?;
+        let next = new_token()?;
         let rotate = RotateSession {
-            used: RefreshHash::of(token),
-            next: RefreshHash::of(&next),
+            used: TokenHash::of(token),
+            next: TokenHash::of(&next),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
             audit: entry.clone(),
@@ -160,11 +161,11 @@ impl Accounts {
         caller: Caller,
     ) -> Result<Tokens, Error> {
         let now = self.0.clock.now();
-        let refresh = new_refresh_token()?;
+        let refresh = new_token()?;
         let session = NewSession {
             id: clock::id_at(now),
             account: account.user_id,
-            refresh: RefreshHash::of(&refresh),
+            refresh: TokenHash::of(&refresh),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
             caller,

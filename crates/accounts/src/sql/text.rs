@@ -56,10 +56,11 @@ statements! {
         RETURNING mac";
     CONSUME_CODE = "UPDATE codes SET mac = NULL \
         WHERE email = $1 AND purpose = $2 AND mac = $3 RETURNING email";
-    UPSERT_VERIFIED_EMAIL = "INSERT INTO verified_emails (email, expires_at) VALUES ($1, $2) \
-        ON CONFLICT (email) DO UPDATE SET expires_at = excluded.expires_at";
-    CONSUME_VERIFIED_EMAIL =
-        "DELETE FROM verified_emails WHERE email = $1 AND expires_at > $2 RETURNING email";
+    UPSERT_VERIFIED_EMAIL = "INSERT INTO verified_emails (email, token, expires_at) \
+        VALUES ($1, $2, $3) \
+        ON CONFLICT (email) DO UPDATE SET token = excluded.token, expires_at = excluded.expires_at";
+    CONSUME_VERIFIED_EMAIL = "DELETE FROM verified_emails \
+        WHERE email = $1 AND token = $2 AND expires_at > $3 RETURNING email";
 
     // Sessions and refresh tokens
     INSERT_SESSION = "INSERT INTO sessions \

@@ -16,8 +16,9 @@ use crate::email::Email;
 use crate::login::Login;
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
-use crate::session::{FIRST_EPOCH, NewSession, RefreshHash, Session};
+use crate::session::{FIRST_EPOCH, NewSession, Session};
 use crate::store::{CodeUsage, FailureKey, NewCode, Transaction, TxResult};
+use crate::token_hash::TokenHash;
 
 #[async_trait]
 impl<C: Connection> Transaction for C {
@@ -142,14 +143,25 @@ impl<C: Connection> Transaction for C {
         Ok(!self.run(statement).await?.is_empty())
     }
 
-    async fn upsert_verified_email(&mut self, email: &Email, until: Timestamp) -> TxResult<()> {
+    async fn upsert_verified_email(
+        &mut self,
+        email: &Email,
+        token: &TokenHash,
+        until: Timestamp,
+    ) -> TxResult<()> {
         let statement = Statement::new(text::UPSERT_VERIFIED_EMAIL);
-        self.run(statement.bind(email.as_str()).bind(until)).await.map(drop)
+        self.run(statement.bind(email.as_str()).bind(&token.0).bind(until)).await.map(drop)
     }
 
-    async fn consume_verified_email(&mut self, email: &Email, now: Timestamp) -> TxResult<bool> {
+    async fn consume_verified_email(
+        &mut self,
+        email: &Email,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> TxResult<bool> {
         let statement = Statement::new(text::CONSUME_VERIFIED_EMAIL);
-        Ok(!self.run(statement.bind(email.as_str()).bind(now)).await?.is_empty())
+        let statement = statement.bind(email.as_str()).bind(&token.0).bind(now);
+        Ok(!self.run(statement).await?.is_empty())
     }
 
     async fn insert_session(
@@ -213,8 +225,8 @@ impl<C: Connection> Transaction for C {
 
     async fn rotate_refresh_token(
         &mut self,
-        used: &RefreshHash,
-        next: &RefreshHash,
+        used: &TokenHash,
+        next: &TokenHash,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> TxResult<Option<Session>> {
@@ -225,7 +237,7 @@ impl<C: Connection> Transaction for C {
 
     async fn insert_spent_token(
         &mut self,
-        used: &RefreshHash,
+        used: &TokenHash,
         session: Uuid,
         expires_at: Timestamp,
     ) -> TxResult<()> {
@@ -233,12 +245,12 @@ impl<C: Connection> Transaction for C {
         self.run(statement.bind(&used.0).bind(session).bind(expires_at)).await.map(drop)
     }
 
-    async fn spent_token_session(&mut self, used: &RefreshHash) -> TxResult<Option<Uuid>> {
+    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Uuid>> {
         let rows = self.run(Statement::new(text::SPENT_TOKEN_SESSION).bind(&used.0)).await?;
         Ok(first(&rows, |mut row| row.read())?)
     }
 
-    async fn session_end(&mut self, refresh: &RefreshHash) -> TxResult<Option<Option<Timestamp>>> {
+    async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>> {
         let rows = self.run(Statement::new(text::SESSION_END).bind(&refresh.0)).await?;
         Ok(first(&rows, |mut row| row.optional_time())?)
     }

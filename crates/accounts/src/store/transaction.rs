@@ -13,7 +13,8 @@ use crate::email::Email;
 use crate::login::Login;
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
-use crate::session::{NewSession, RefreshHash, Session};
+use crate::session::{NewSession, Session};
+use crate::token_hash::TokenHash;
 
 /// An open transaction. Each function is one statement.
 #[async_trait]
@@ -71,10 +72,21 @@ pub trait Transaction: Send {
     async fn consume_code(&mut self, email: &Email, purpose: Purpose, code: &Mac)
     -> TxResult<bool>;
 
-    async fn upsert_verified_email(&mut self, email: &Email, until: Timestamp) -> TxResult<()>;
+    async fn upsert_verified_email(
+        &mut self,
+        email: &Email,
+        token: &TokenHash,
+        until: Timestamp,
+    ) -> TxResult<()>;
 
-    /// Deletes the verification of an address. Returns false if there is none that is valid.
-    async fn consume_verified_email(&mut self, email: &Email, now: Timestamp) -> TxResult<bool>;
+    /// Deletes the verification of an address. Returns false if there is none that is valid and
+    /// has this token.
+    async fn consume_verified_email(
+        &mut self,
+        email: &Email,
+        token: &TokenHash,
+        now: Timestamp,
+    ) -> TxResult<bool>;
 
     /// Inserts a session if `password` is the account's current one. Returns whether it is.
     async fn insert_session(&mut self, new: &NewSession, password: &PasswordHash)
@@ -114,24 +126,24 @@ pub trait Transaction: Send {
     /// session.
     async fn rotate_refresh_token(
         &mut self,
-        used: &RefreshHash,
-        next: &RefreshHash,
+        used: &TokenHash,
+        next: &TokenHash,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> TxResult<Option<Session>>;
 
     async fn insert_spent_token(
         &mut self,
-        used: &RefreshHash,
+        used: &TokenHash,
         session: Uuid,
         expires_at: Timestamp,
     ) -> TxResult<()>;
 
     /// Returns the session of a refresh token that was used before.
-    async fn spent_token_session(&mut self, used: &RefreshHash) -> TxResult<Option<Uuid>>;
+    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Uuid>>;
 
     /// Returns when the session of a current refresh token ended, if it did.
-    async fn session_end(&mut self, refresh: &RefreshHash) -> TxResult<Option<Option<Timestamp>>>;
+    async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>>;
 
     async fn insert_failure(&mut self, key: &FailureKey, at: Timestamp) -> TxResult<()>;
 

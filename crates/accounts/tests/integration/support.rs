@@ -128,8 +128,13 @@ impl Platform {
         let code = Secret::new(mail.code().expect("a code"));
         let email = Email::parse(&address).expect("an address");
         let verification = Verification { email, code };
-        self.accounts.verify_email(verification, &caller()).await.expect("verified");
-        let body = json!({"email": address, "login": login, "password": PASSWORD});
+        let verified = self.accounts.verify_email(verification, &caller()).await.expect("verified");
+        let body = json!({
+            "email": address,
+            "login": login,
+            "password": PASSWORD,
+            "registrationToken": verified.registration_token.expose(),
+        });
         let registration = Registration::from_body(body).expect("a valid body");
         self.accounts.register(registration, &caller()).await.expect("registered")
     }

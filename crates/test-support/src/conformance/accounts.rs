@@ -20,9 +20,9 @@ use miniapp_accounts::operations::{
 };
 use miniapp_accounts::outbox::{OutboxKind, OutboxRow};
 use miniapp_accounts::password::PasswordHash;
-use miniapp_accounts::session::{NewSession, RefreshHash};
+use miniapp_accounts::session::NewSession;
 use miniapp_accounts::store::{FailureKey, Identifier};
-use miniapp_accounts::{Email, Login, Store};
+use miniapp_accounts::{Email, Login, Store, TokenHash};
 use miniapp_runtime::clock;
 use miniapp_types::account::{Account, Role, Secret};
 use miniapp_types::trace::TraceContext;
@@ -49,6 +49,7 @@ macro_rules! account_store_tests {
             account {
                 registered_account_is_found_by_id_login_and_email,
                 verification_allows_one_registration,
+                registration_needs_token_of_verification,
                 verification_expires,
                 rejected_registration_changes_nothing,
                 confusable_login_is_taken,
@@ -161,11 +162,17 @@ async fn verify(store: &dyn Store, address: &str, seconds: u64) -> Result<()> {
     Ok(())
 }
 
+/// The token of every verification of an address.
+fn registration_token(address: &str) -> TokenHash {
+    TokenHash::of(&Secret::new(address))
+}
+
 /// A verification that is valid for an hour.
 fn verification(address: &str, code: Mac, seconds: u64) -> Result<VerifyEmail> {
     Ok(VerifyEmail {
         email: email(address)?,
         code,
+        token: registration_token(address),
         verified_until: at(seconds + 3600),
         audit: entry(Action::VerifyEmail, seconds),
     })
@@ -183,6 +190,7 @@ fn new_account(name: &str, address: &str, seconds: u64) -> Result<RegisterAccoun
         created_at: at(seconds),
     };
     Ok(RegisterAccount {
+        token: registration_token(address),
         account,
         email,
         login: login(name)?,
@@ -206,8 +214,8 @@ async fn password_of(store: &dyn Store, account: &Account) -> Result<PasswordHas
     Ok(store.credentials(&of).await?.context("no credentials")?.password)
 }
 
-fn refresh(text: &str) -> RefreshHash {
-    RefreshHash::of(&Secret::new(text))
+fn refresh(text: &str) -> TokenHash {
+    TokenHash::of(&Secret::new(text))
 }
 
 fn new_session(account: &Account, token: &str, seconds: u64, limit: u32) -> NewSession {

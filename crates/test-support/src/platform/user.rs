@@ -38,8 +38,13 @@ impl User {
             Answer::to(client().post(format!("{auth}{path}")).json(&body)).await
         };
         let code = code(&email).await;
-        post("/verify-email", json!({ "email": email, "code": code })).await.expect(200);
-        let body = json!({ "email": email, "login": login, "password": PASSWORD });
+        let verified = post("/verify-email", json!({ "email": email, "code": code })).await;
+        let body = json!({
+            "email": email,
+            "login": login,
+            "password": PASSWORD,
+            "registrationToken": verified.expect(200).text("registrationToken"),
+        });
         let account = post("/register", body).await.expect(201);
         let mut user = Self {
             login: login.to_owned(),

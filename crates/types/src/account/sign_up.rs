@@ -46,6 +46,9 @@ pub struct EmailVerified {
     pub email: String,
     /// The verification is valid until then, for one registration.
     pub verified_until: Timestamp,
+    /// Registers the address. The response also sets it as the cookie `registration`.
+    #[schema(value_type = String)]
+    pub registration_token: Secret,
 }
 
 /// The body of `POST /register`.
@@ -55,6 +58,10 @@ pub struct Register {
     /// A verified address.
     #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
+    /// The token of the verification. Clients that store cookies may omit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub registration_token: Option<Secret>,
     /// Letters, digits, `.`, `_` and `-` of one script. No other account may
     /// have it in another case or one that looks the same.
     #[schema(example = "ada")]

@@ -89,9 +89,10 @@ impl EmbeddedPlatform {
         client.send_code(&email).await?;
         let code = tokio::time::timeout(TIMEOUT, self.next_code()).await;
         let code = code.ok().flatten().context("no mail with a code arrived")?;
-        client.verify_email(&email, &code).await?;
+        let verified = client.verify_email(&email, &code).await?;
         let account = Register {
             email,
+            registration_token: Some(verified.registration_token),
             login: "bench".to_owned(),
             password: password.clone(),
             password_confirm: None,

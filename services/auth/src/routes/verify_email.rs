@@ -9,6 +9,7 @@ use miniapp_types::account::{EmailVerified, VerifyEmail};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
+use crate::registration_cookie::SetRegistrationCookie;
 use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
@@ -16,21 +17,29 @@ pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests]
 /// Verify an address
 ///
 /// A code is valid for ten minutes and five attempts. A verified address allows one
-/// registration.
+/// registration, by the client that has the token. The token is also set as the cookie
+/// `registration`.
 #[utoipa::path(
     post,
     path = "/verify-email",
     tag = "sign-up",
     security(()),
     request_body = VerifyEmail,
-    responses((status = 200, description = "The address is verified", body = EmailVerified))
+    responses((
+        status = 200,
+        description = "The address is verified",
+        body = EmailVerified,
+        headers(("Set-Cookie" = String, description = "The token, for `POST /register`"))
+    ))
 )]
 pub(super) async fn verify_email(
     State(accounts): State<Accounts>,
     ClientInfo(caller): ClientInfo,
     Body(verification): Body<Verification>,
-) -> Result<Json<EmailVerified>, ApiError> {
-    Ok(Json(accounts.verify_email(verification, &caller).await?))
+) -> Result<(SetRegistrationCookie, Json<EmailVerified>), ApiError> {
+    let verified = accounts.verify_email(verification, &caller).await?;
+    let cookie = SetRegistrationCookie::new(&verified.registration_token);
+    Ok((cookie, Json(verified)))
 }
 
 #[cfg(test)]
@@ -48,8 +57,13 @@ mod tests {
         let app = App::new().await;
         let code = app.code_for(ADDRESS).await;
         let body = json!({"email": "ADA@example.com", "code": format!(" {code} ")});
-        let expected = json!({"email": ADDRESS, "verifiedUntil": "2030-01-01T01:00:00Z"});
-        app.post("/verify-email", body.clone()).await.is(200, expected);
+        let verified = app.post("/verify-email", body.clone()).await;
+        let expected = json!({
+            "email": ADDRESS,
+            "verifiedUntil": "2030-01-01T01:00:00Z",
+            "registrationToken": verified.json()["registrationToken"],
+        });
+        verified.is(200, expected);
         app.post("/verify-email", body).await.is_problem(400, "code_invalid");
     }
 

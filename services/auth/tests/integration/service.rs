@@ -135,8 +135,14 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     let email = "ada@example.com";
     service.json("/send-verification-code", json!({ "email": email })).await;
     let code = service.mail().await.mail.code().expect("a code").to_owned();
-    service.json("/verify-email", json!({"email": email, "code": code})).await;
-    let account = json!({"email": email, "login": "ada", "password": PASSWORD});
+    let verified = service.json("/verify-email", json!({"email": email, "code": code})).await;
+    let registration = verified["registrationToken"].clone();
+    let account = json!({
+        "email": email,
+        "login": "ada",
+        "password": PASSWORD,
+        "registrationToken": registration,
+    });
     service.json("/register", account).await;
     let wrong = "an entirely wrong password";
     let rejected = service.post("/sign-in", json!({"login": "ada", "password": wrong})).await;
@@ -155,8 +161,10 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     let docs: Bytes = docs.await.expect("a response").bytes().await.expect("a body");
     assert!(!docs.is_empty());
 
+    let registration_token = &registration;
     let tokens = [&first, &second].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
-    let tokens = tokens.iter().flatten().filter_map(|token| token.as_str()).map(str::to_owned);
+    let tokens = tokens.iter().flatten().chain([&registration_token]);
+    let tokens = tokens.filter_map(|token| token.as_str()).map(str::to_owned);
     let texts = [PASSWORD, wrong, new].map(str::to_owned);
     // Six digits may be a part of another number, so a code needs a character before it.
     let codes = [code, reset]

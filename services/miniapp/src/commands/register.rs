@@ -35,8 +35,8 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let sent = client.send_code(&email).await?;
     let valid_for = duration(SignedDuration::from_secs(sent.expires_in.try_into()?));
     ui.note(format_args!("A code was sent to {email}. It is valid for {valid_for}."));
-    verify_email(ui, &client, &email).await?;
-    let (login, password) = create_account(ui, &client, &email).await?;
+    let token = verify_email(ui, &client, &email).await?;
+    let (login, password) = create_account(ui, &client, &email, &token).await?;
     let session = client.sign_in(&login, password).await?;
     report(context, client.api_url(), &session)
 }
@@ -44,25 +44,31 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 /// The server's default limit for wrong codes.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Prompts for the code until it is right: starting again would need another mail.
-async fn verify_email(ui: Ui, client: &Client, email: &str) -> anyhow::Result<()> {
+/// Prompts for the code until it is right: starting again would need another mail. Returns the
+/// token for the registration.
+async fn verify_email(ui: Ui, client: &Client, email: &str) -> anyhow::Result<Secret> {
     for _ in 1..MAX_ATTEMPTS {
         match client.verify_email(email, &prompt("Code").await?).await {
-            Ok(_) => return Ok(()),
+            Ok(verified) => return Ok(verified.registration_token),
             Err(error) => warn_if(ui, error, &[Code::CodeInvalid, Code::InvalidFields])?,
         }
     }
-    client.verify_email(email, &prompt("Code").await?).await?;
-    Ok(())
+    Ok(client.verify_email(email, &prompt("Code").await?).await?.registration_token)
 }
 
 /// Prompts for login and password until they are accepted.
-async fn create_account(ui: Ui, client: &Client, email: &str) -> anyhow::Result<(String, Secret)> {
+async fn create_account(
+    ui: Ui,
+    client: &Client,
+    email: &str,
+    token: &Secret,
+) -> anyhow::Result<(String, Secret)> {
     loop {
         let login = prompt("Login (3 to 100 letters, digits, ., _ or -)").await?;
         let password = prompt_new_password(ui).await?;
         let account = Register {
             email: email.to_owned(),
+            registration_token: Some(token.clone()),
             login: login.clone(),
             password: password.clone(),
             password_confirm: None,

@@ -26,12 +26,13 @@ pub async fn sign_up(console: Console, platform: &Platform) -> anyhow::Result<Cl
     let mail = tokio::time::timeout(MAIL_TIMEOUT, mails.recv()).await.context("no mail arrived")?;
     let InboxMail { mail, .. } = mail?;
     let code = mail.code().context("the mail has no code")?;
-    client.verify_email(EMAIL, code).await?;
+    let verified = client.verify_email(EMAIL, code).await?;
     console
         .print(format_args!("  POST /verify-email            confirms it with the code {code}"))?;
     let password = Secret::new(PASSWORD);
     let account = Register {
         email: EMAIL.to_owned(),
+        registration_token: Some(verified.registration_token),
         login: LOGIN.to_owned(),
         password: password.clone(),
         password_confirm: None,

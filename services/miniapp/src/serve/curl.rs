@@ -23,21 +23,30 @@ pub fn use_code(at: &Addresses, mail: &Mail, code: &str) -> Vec<String> {
     let (email, login) = (&mail.to, login(&mail.to));
     let sign_in =
         post(&format!("{auth}/sign-in"), None, &body(&[("login", login), ("password", PASSWORD)]));
+    let verify =
+        post(&format!("{auth}/verify-email"), None, &body(&[("email", email), ("code", code)]));
+    let register = post(
+        &format!("{auth}/register"),
+        Some("Cookie: registration=$PROOF"),
+        &body(&[("email", email), ("login", login), ("password", PASSWORD)]),
+    );
     vec![
-        post(&format!("{auth}/verify-email"), None, &body(&[("email", email), ("code", code)])),
-        post(
-            &format!("{auth}/register"),
-            None,
-            &body(&[("email", email), ("login", login), ("password", PASSWORD)]),
-        ),
-        format!(r#"TOKEN=$({sign_in} | sed 's/.*"authToken":"\([^"]*\)".*/\1/')"#),
+        // It shows that the client that registers the address has verified it.
+        format!("PROOF=$({verify} | {})", extract("registrationToken")),
+        register,
+        format!("TOKEN=$({sign_in} | {})", extract("authToken")),
         post(
             &format!("{api}/api/tasks"),
-            Some("$TOKEN"),
+            Some("Authorization: Bearer $TOKEN"),
             r#"{"description":"Say it back","kind":"echo","data":{"hello":"world"},"ttl":30}"#,
         ),
         format!(r#"curl -sw '\n' {api}/api/tasks -H "Authorization: Bearer $TOKEN""#),
     ]
+}
+
+/// Returns the command that reads a field of a JSON object.
+fn extract(field: &str) -> String {
+    format!(r#"sed 's/.*"{field}":"\([^"]*\)".*/\1/'"#)
 }
 
 /// Formats a JSON object with its fields in the given order.
@@ -54,11 +63,11 @@ fn login(email: &str) -> &str {
     if is_valid { name } else { "ada" }
 }
 
-fn post(url: &str, token: Option<&str>, body: &str) -> String {
-    let token = token.map(|token| format!(r#" -H "Authorization: Bearer {token}""#));
+fn post(url: &str, header: Option<&str>, body: &str) -> String {
+    let header = header.map(|header| format!(r#" -H "{header}""#));
     format!(
         r"curl -sw '\n' {url}{} -H 'Content-Type: application/json' -d '{}'",
-        token.unwrap_or_default(),
+        header.unwrap_or_default(),
         body.replace('\'', r"'\''"),
     )
 }
@@ -84,9 +93,10 @@ mod tests {
         let lines = use_code(&addresses(), &mail, "123456");
         assert_eq!(
             lines[0],
-            r#"curl -sw '\n' http://127.0.0.1:8005/verify-email -H 'Content-Type: application/json' -d '{"email":"o'\''neil@example.com","code":"123456"}'"#
+            r#"PROOF=$(curl -sw '\n' http://127.0.0.1:8005/verify-email -H 'Content-Type: application/json' -d '{"email":"o'\''neil@example.com","code":"123456"}' | sed 's/.*"registrationToken":"\([^"]*\)".*/\1/')"#
         );
         assert!(lines[1].contains(r#""login":"ada""#), "{}", lines[1]);
+        assert!(lines[1].contains(r#" -H "Cookie: registration=$PROOF" "#), "{}", lines[1]);
         assert!(lines[2].starts_with("TOKEN=$(curl -s"), "{}", lines[2]);
     }
 

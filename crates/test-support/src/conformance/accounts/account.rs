@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jiff::civil::date;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
+use miniapp_accounts::code::Purpose;
 use miniapp_accounts::operations::{
     AccountChanges, DeleteAccount, RegisterOutcome, SetRoles, UpdateAccount, UpdateOutcome,
 };
@@ -14,7 +15,10 @@ use miniapp_accounts::store::Identifier;
 use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
-use super::{at, email, entry, epoch, login, new_account, open, outbox_row, register, verify};
+use super::{
+    at, email, entry, epoch, issue, login, new_account, open, outbox_row, register,
+    registration_token, verification, verify,
+};
 
 pub async fn registered_account_is_found_by_id_login_and_email(
     store: Arc<dyn Store>,
@@ -60,6 +64,31 @@ pub async fn verification_allows_one_registration(store: Arc<dyn Store>) -> Resu
     verify(&*store, "ada@example.com", 60).await?;
     let taken = store.transact(&new_account("bob", "ada@example.com", 61)?).await?;
     ensure!(taken == RegisterOutcome::EmailTaken, "{taken:?}");
+    Ok(())
+}
+
+pub async fn registration_needs_token_of_verification(store: Arc<dyn Store>) -> Result<()> {
+    verify(&*store, "ada@example.com", 0).await?;
+    let mut foreign = new_account("eve", "ada@example.com", 1)?;
+    for token in ["bob@example.com", ""] {
+        foreign.token = registration_token(token);
+        let rejected = store.transact(&foreign).await?;
+        ensure!(rejected == RegisterOutcome::EmailNotVerified, "{rejected:?}");
+    }
+    // A second verification of the address replaces the token of the first.
+    verify(&*store, "ada@example.com", 60).await?;
+    let mut again = issue("ada@example.com", Purpose::Verification, 120, [8; 32])?;
+    again.unregistered.code = Some([8; 32]);
+    store.transact(&again).await?;
+    let mut second = verification("ada@example.com", [8; 32], 121)?;
+    second.token = registration_token("second");
+    ensure!(store.transact(&second).await?, "not verified");
+    let first = store.transact(&new_account("ada", "ada@example.com", 122)?).await?;
+    ensure!(first == RegisterOutcome::EmailNotVerified, "{first:?} with a replaced token");
+    let mut new = new_account("ada", "ada@example.com", 123)?;
+    new.token = registration_token("second");
+    let registered = store.transact(&new).await?;
+    ensure!(matches!(registered, RegisterOutcome::Registered(_)), "{registered:?}");
     Ok(())
 }
 

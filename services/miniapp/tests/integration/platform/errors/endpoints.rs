@@ -76,6 +76,7 @@ fn code() -> Value {
 fn registration() -> Value {
     json!({
         "email": "nobody@example.com",
+        "registrationToken": "x",
         "login": "nobody",
         "password": "correct horse battery",
         "passwordConfirm": "correct horse battery",
@@ -134,7 +135,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     with_body(
         plain(Auth, Public, "POST", "/register"),
         registration,
-        &["passwordConfirm", "birthDate", "phoneNumber"],
+        &["registrationToken", "passwordConfirm", "birthDate", "phoneNumber"],
     ),
     with_body(plain(Auth, Public, "POST", "/sign-in"), password, &[]),
     with_body(plain(Auth, Public, "POST", "/refresh"), refresh, &[]),
