@@ -63,6 +63,8 @@ pub struct Identity {
     /// The account's current state.
     pub account: Account,
     pub session: Uuid,
+    /// The epoch of the token in its session.
+    pub epoch: u32,
     /// When the token expires, in seconds since 1970.
     pub expires: i64,
 }

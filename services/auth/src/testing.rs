@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request};
 use miniapp_accounts::mail::{InboxMail, Mail};
@@ -17,7 +18,7 @@ use miniapp_types::message::SessionChanged;
 use miniapp_types::problem::Problem;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -98,6 +99,37 @@ impl App {
         }
         let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
         self.send_request(request.body(body).expect("a request")).await
+    }
+
+    /// Sends a request whose body arrives only after `delay`, which starts when the service waits
+    /// for the body.
+    pub async fn send_delayed(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: &Value,
+        delay: impl Future<Output = ()>,
+    ) -> TestResponse {
+        let ((waiting, waits), (arrive, arrived)) = (oneshot::channel(), oneshot::channel());
+        let bytes = body.to_string();
+        let body = Body::from_stream(stream::once(async move {
+            waiting.send(()).expect("a running test");
+            arrived.await.map(|()| bytes)
+        }));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        let response = self.send_request(request.expect("a request"));
+        let delay = async {
+            waits.await.expect("a service that waits for the body");
+            delay.await;
+            arrive.send(()).expect("a service that waits for the body");
+        };
+        tokio::join!(response, delay).0
     }
 
     pub async fn post(&self, path: &str, body: Value) -> TestResponse {

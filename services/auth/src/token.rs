@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
 use miniapp_accounts::{Accounts, Caller, Identity};
 use miniapp_http::{Client, Problem, bearer};
@@ -17,6 +17,33 @@ pub(crate) struct AuthenticatedUser(pub Identity);
 impl AuthenticatedUser {
     pub fn is_admin(&self) -> bool {
         self.0.account.roles.contains(&Role::Admin)
+    }
+}
+
+/// The owner of a token that is valid after the body has arrived, and the body.
+///
+/// The body may take as long as the client likes, and the token may be revoked meanwhile. So an
+/// endpoint with a token and a body extracts both with this type.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthenticatedBody<B> {
+    pub user: AuthenticatedUser,
+    pub body: B,
+}
+
+impl<B> FromRequest<Accounts> for AuthenticatedBody<B>
+where
+    B: FromRequest<Accounts> + Send,
+    ApiError: From<B::Rejection>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, accounts: &Accounts) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        AuthenticatedUser::from_request_parts(&mut parts, accounts).await?;
+        let request = Request::from_parts(parts.clone(), body);
+        let body = B::from_request(request, accounts).await?;
+        let user = AuthenticatedUser::from_request_parts(&mut parts, accounts).await?;
+        Ok(Self { user, body })
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Transaction`](crate::store::Transaction), so that it is written once for all databases.
 
 mod accounts;
+mod authorized;
 mod codes;
 mod failures;
 mod passwords;
@@ -11,6 +12,7 @@ mod registration;
 mod sessions;
 
 pub use accounts::{AccountChanges, DeleteAccount, SetRoles, UpdateAccount, UpdateOutcome};
+pub use authorized::Authorized;
 pub use codes::{CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
 pub use failures::RecordFailure;
 pub use passwords::{ChangePassword, ResetPassword};

@@ -32,11 +32,11 @@ impl Accounts {
         let entry = self.audit_entry(Action::UpdateAccount, caller).about(&owner.account);
         let account = owner.account.user_id;
         let update = UpdateAccount { account, changes, audit: entry.clone() };
-        let updated = match self.0.store.transact(&update).await? {
-            UpdateOutcome::Updated(account) => Ok(account),
-            UpdateOutcome::LoginTaken => Err(Code::LoginTaken.into()),
-            // It was deleted since the token was checked.
-            UpdateOutcome::NotFound => Err(Code::TokenRevoked.into()),
+        let updated = match self.transact_as(owner, None, update).await {
+            Ok(UpdateOutcome::Updated(account)) => Ok(account),
+            Ok(UpdateOutcome::LoginTaken) => Err(Code::LoginTaken.into()),
+            Ok(UpdateOutcome::NotFound) => Err(Code::TokenRevoked.into()),
+            Err(error) => Err(error),
         };
         self.audit_rejection(entry, updated).await
     }
@@ -75,10 +75,10 @@ impl Accounts {
                 notice: self.mail(&email, &MailTemplate::PasswordChanged)?,
                 audit: entry.clone(),
             };
-            let this = self.clone();
+            let (this, owner) = (self.clone(), owner.clone());
             let change = async move {
                 // `None`: a concurrent request changed it, so the old password is wrong now.
-                let ended = this.0.store.transact(&change).await?;
+                let ended = this.transact_as(&owner, None, change).await?;
                 this.publish_ended(ended.ok_or(Code::PasswordWrong)?).await;
                 Ok(())
             };
@@ -111,10 +111,9 @@ impl Accounts {
         let audit = self.audit_entry(Action::DeleteAccount, caller).about(&owner.account);
         let event = self.0.codec.encode(&OutboxMessage::AccountDeleted { account }, now)?;
         let delete = DeleteAccount { account, now, event, audit };
-        let this = self.clone();
+        let (this, owner) = (self.clone(), owner.clone());
         let delete = async move {
-            let ended = this.0.store.transact(&delete).await?;
-            // `None`: a concurrent request deleted it, and publishes the events.
+            let ended = this.transact_as(&owner, None, delete).await?;
             this.publish_ended(ended.unwrap_or_default()).await;
             Ok(())
         };

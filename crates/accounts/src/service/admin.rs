@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::operations::SetRoles;
 use crate::outbox::{OutboxCodec, OutboxMessage};
 use crate::secret::{PlatformSecret, SecretError};
-use crate::session::Session;
+use crate::session::{Identity, Session};
 use crate::store::{Store, StoreError};
 
 impl Accounts {
@@ -30,6 +30,7 @@ impl Accounts {
     /// one with the new roles.
     pub async fn set_roles(
         &self,
+        admin: &Identity,
         id: Uuid,
         roles: &[Role],
         caller: &Caller,
@@ -39,9 +40,9 @@ impl Accounts {
         let event = OutboxMessage::SessionsChanged { account: id };
         let event = self.0.codec.encode(&event, self.0.clock.now())?;
         let set_roles = SetRoles { account: id, roles: roles.to_vec(), event, audit };
-        let this = self.clone();
+        let (this, admin) = (self.clone(), admin.clone());
         let change = async move {
-            let changed = this.0.store.transact(&set_roles).await?;
+            let changed = this.transact_as(&admin, Some(Role::Admin), set_roles).await?;
             // Not left to the outbox, where it would wait behind mails: that is for the case
             // that this process crashes first.
             let sessions = this.0.store.sessions(id).await.unwrap_or_default();

@@ -17,7 +17,7 @@ use miniapp_broker::Broker;
 use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::Clock;
 use miniapp_telemetry::metrics::CollectorGuard;
-use miniapp_types::account::Jwks;
+use miniapp_types::account::{Jwks, Role};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
 use tokio::sync::Notify;
@@ -36,11 +36,13 @@ use crate::event_publisher::EventPublisher;
 use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
 use crate::metrics;
+use crate::operations::Authorized;
 use crate::outbox::OutboxCodec;
 use crate::password::PasswordHasher;
 use crate::relay::Relay;
 use crate::secret::{PlatformSecret, SecretError};
-use crate::store::{Store, StoreError, TracedStore};
+use crate::session::Identity;
+use crate::store::{Operation, Store, StoreError, TracedStore};
 
 #[derive(Clone)]
 pub struct Dependencies {
@@ -203,6 +205,17 @@ impl Accounts {
     /// See [`SigningKeys::maintain`].
     pub async fn maintain_keys(&self) -> Result<(), KeyError> {
         self.0.keys.maintain().await
+    }
+
+    /// Runs an operation in a transaction that first checks the caller's token, session and role.
+    async fn transact_as<O: Operation + Send>(
+        &self,
+        actor: &Identity,
+        role: Option<Role>,
+        operation: O,
+    ) -> Result<O::Output, Error> {
+        let (actor, now) = (actor.clone(), self.0.clock.now());
+        Ok(self.0.store.transact(&Authorized { actor, role, now, operation }).await??)
     }
 
     fn audit_entry(&self, action: Action, caller: &Caller) -> AuditEntry {

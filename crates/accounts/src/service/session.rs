@@ -13,9 +13,11 @@ use crate::session::Identity;
 impl Accounts {
     /// Ends the session of the token.
     pub async fn sign_out(&self, owner: &Identity, caller: &Caller) -> Result<(), Error> {
-        // The session may have ended since the token was checked.
-        self.end(owner, owner.session, Action::SignOut, caller).await?;
-        Ok(())
+        match self.end(owner, owner.session, Action::SignOut, caller).await {
+            // It has ended since the token was checked.
+            Err(Error::Rejected(Code::TokenRevoked)) => Ok(()),
+            ended => ended.map(drop),
+        }
     }
 
     /// Ends one of the caller's sessions.
@@ -42,7 +44,7 @@ impl Accounts {
 
     /// Returns who an access token belongs to.
     pub async fn introspect(&self, token: &str) -> Result<TokenInfo, Error> {
-        let Identity { account, session, expires } = self.authenticate(token).await?;
+        let Identity { account, session, expires, .. } = self.authenticate(token).await?;
         Ok(TokenInfo {
             active: true,
             sub: account.user_id,
@@ -62,9 +64,10 @@ impl Accounts {
     ) -> Result<bool, Error> {
         let audit = self.audit_entry(action, caller).about(&owner.account);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
-        let this = self.clone();
+        let end = EndSession { account, session, now, audit };
+        let (this, owner) = (self.clone(), owner.clone());
         let end = async move {
-            let ended = this.0.store.transact(&EndSession { account, session, now, audit }).await?;
+            let ended = this.transact_as(&owner, None, end).await?;
             if ended {
                 this.0.events.session_ended([session]).await;
             }

@@ -18,7 +18,7 @@ use crate::login;
 use crate::metrics;
 use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
 use crate::password::{HasherPermit, Password, PasswordHash};
-use crate::session::{FIRST_EPOCH, Identity, NewSession};
+use crate::session::{FIRST_EPOCH, Identity, NewSession, Session};
 use crate::store::{Credentials, FailureKey, Identifier};
 use crate::token_hash::{TokenHash, new_token};
 
@@ -119,7 +119,8 @@ impl Accounts {
             Some((session, account))
                 if session.epoch == claims.epoch && session.account == claims.sub =>
             {
-                Ok(Identity { account, session: session.id, expires: claims.exp })
+                let Session { id, epoch, .. } = session;
+                Ok(Identity { account, session: id, epoch, expires: claims.exp })
             }
             _ => Err(Code::TokenRevoked.into()),
         }

@@ -27,6 +27,11 @@ impl<C: Connection> Transaction for C {
         Ok(first(&rows, |mut row| row.account())?)
     }
 
+    async fn session(&mut self, id: Uuid) -> TxResult<Option<(Session, Account)>> {
+        let rows = self.run(Statement::new(text::SESSION).bind(id)).await?;
+        Ok(first(&rows, |mut row| Ok((row.session()?, row.account()?)))?)
+    }
+
     async fn insert_account(
         &mut self,
         account: &Account,

@@ -1,6 +1,7 @@
 //! Conformance of a [`Store`] of accounts.
 
 pub mod account;
+pub mod authorization;
 pub mod codes;
 pub mod keys;
 pub mod maintenance;
@@ -59,6 +60,11 @@ macro_rules! account_store_tests {
                 changed_login_becomes_available,
                 role_change_invalidates_access_tokens,
                 deleted_account_is_gone,
+            }
+            authorization {
+                operation_needs_current_token_of_active_session,
+                operation_needs_role_when_it_runs,
+                operation_of_deleted_account_is_rejected,
             }
             passwords {
                 password_change_ends_other_sessions,

@@ -21,7 +21,7 @@ use super::response;
 use super::submission::{DEFAULT_KIND, Submission};
 use crate::error::task_problem;
 use crate::state::Api;
-use crate::token::AuthUser;
+use crate::token::AuthenticatedBody;
 
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
@@ -60,8 +60,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 )]
 pub(super) async fn submit(
     State(api): State<Api>,
-    AuthUser(principal): AuthUser,
-    submission: Submission,
+    AuthenticatedBody { principal, body: submission }: AuthenticatedBody<Submission>,
 ) -> Result<Response, Problem> {
     let is_known = api.kinds.allow(submission.kind(), &api.tasks).await;
     let (task, key) = submission.validate(is_known)?;

@@ -1,9 +1,10 @@
 //! Errors that every endpoint handles alike.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::testing::documentation::{Operation, document, operations};
@@ -28,7 +29,7 @@ async fn invalid_tokens_are_rejected_everywhere() {
     let platform = Platform::start().await;
     let (ended, expired) = (platform.auth.sign_in(), platform.auth.sign_in());
     platform.auth.sign_out(&ended).await;
-    platform.clock.advance(std::time::Duration::from_secs(901));
+    platform.clock.advance(Duration::from_secs(901));
     let forged = Token { text: "a.b.c".into(), ..ended.clone() };
     for operation in operations() {
         let path = operation.1.replace("{id}", "no-uuid");
@@ -48,6 +49,48 @@ async fn invalid_tokens_are_rejected_everywhere() {
     for operation in operations() {
         let answer = send(&platform, &operation, "no-uuid", &unseen).await;
         check(&operation, &answer, 503, "unavailable");
+    }
+}
+
+/// A valid body of each operation that takes one.
+fn delayed_body((method, path): &Operation) -> Value {
+    match (method.as_str(), path.as_str()) {
+        ("POST", "/api/tasks") => json!({"description": "d", "data": 1, "ttl": 5}),
+        _ => panic!("{method} {path} needs a body for the test of delayed bodies"),
+    }
+}
+
+/// Authorization is evaluated when the effect happens, not when the header arrives.
+#[tokio::test]
+async fn token_that_ends_before_the_body_arrives_is_rejected() {
+    let platform = Platform::start().await;
+    let takes_body = |(method, path): &Operation| {
+        !document()["paths"][path][method.as_str().to_lowercase()]["requestBody"].is_null()
+    };
+    for operation in operations().iter().filter(|operation| takes_body(operation)) {
+        let body = delayed_body(operation);
+        for (end, code) in [
+            ("sign out", "token_revoked"),
+            ("refresh", "token_revoked"),
+            ("expire", "token_expired"),
+        ] {
+            let token = platform.auth.sign_in_as_admin();
+            let delay = async {
+                match end {
+                    // Also what the deletion of an account does to its sessions.
+                    "sign out" => platform.auth.sign_out(&token).await,
+                    // Also what a removed role does to the tokens.
+                    "refresh" => drop(platform.auth.refresh(&token).await),
+                    _ => platform.clock.advance(Duration::from_secs(901)),
+                }
+            };
+            let path = operation.1.replace("{id}", "no-uuid");
+            let request = platform.request(operation.0.clone(), &path).token(&token);
+            let answer = request.send_delayed(&body, delay).await;
+            check(operation, &answer, 401, code);
+            let stats = platform.tasks.stats(Some(token.user)).await.expect("a store");
+            assert_eq!(stats.queue_depth, 0, "{operation:?} after {end}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use jiff::SignedDuration;
@@ -24,6 +25,7 @@ use miniapp_types::task::{Kind, TaskError};
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 use uuid::Uuid;
@@ -222,6 +224,23 @@ impl TestRequest {
         let answer = Answer::read(response).await;
         documentation::assert_documented(&method, &path, &answer);
         answer
+    }
+
+    /// Sends the request with a JSON body that arrives only after `delay`, which starts when the
+    /// service waits for the body.
+    pub async fn send_delayed(self, body: &Value, delay: impl Future<Output = ()>) -> Answer {
+        let ((waiting, waits), (arrive, arrived)) = (oneshot::channel(), oneshot::channel());
+        let bytes = body.to_string();
+        let body = Body::from_stream(stream::once(async move {
+            waiting.send(()).expect("a running test");
+            arrived.await.map(|()| bytes)
+        }));
+        let delay = async {
+            waits.await.expect("a service that waits for the body");
+            delay.await;
+            arrive.send(()).expect("a service that waits for the body");
+        };
+        tokio::join!(self.body("application/json", body).send(), delay).0
     }
 
     /// Opens a stream of events.

@@ -38,7 +38,7 @@ use self::keys::Keys;
 use self::metrics::Source;
 use self::sessions::{SessionState, Sessions, TokenStatus};
 
-pub use self::auth_user::AuthUser;
+pub use self::auth_user::{AuthUser, AuthenticatedBody};
 pub use self::error::VerifyError;
 pub use self::principal::Principal;
 

@@ -9,7 +9,7 @@ use miniapp_types::problem::Code;
 
 use crate::body::ValidatedBody;
 use crate::error::ApiError;
-use crate::token::{AuthenticatedUser, ClientInfo};
+use crate::token::{AuthenticatedBody, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequests];
 
@@ -25,11 +25,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::PasswordWrong, Code::TooManyRequest
 )]
 pub(super) async fn change_password(
     State(accounts): State<Accounts>,
-    AuthenticatedUser(owner): AuthenticatedUser,
     ClientInfo(caller): ClientInfo,
-    ValidatedBody(passwords): ValidatedBody<NewPassword>,
+    request: AuthenticatedBody<ValidatedBody<NewPassword>>,
 ) -> Result<StatusCode, ApiError> {
-    accounts.change_password(&owner, passwords, &caller).await?;
+    let AuthenticatedBody { user, body: ValidatedBody(passwords) } = request;
+    accounts.change_password(&user.0, passwords, &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -8,7 +8,7 @@ use miniapp_types::account::{Account, SetRoles};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
-use crate::token::{AuthenticatedUser, ClientInfo};
+use crate::token::{AuthenticatedBody, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
 
@@ -26,14 +26,14 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
 )]
 pub(super) async fn set_roles(
     State(accounts): State<Accounts>,
-    bearer: AuthenticatedUser,
     ClientInfo(caller): ClientInfo,
     id: Id,
-    Body(body): Body<SetRoles>,
+    request: AuthenticatedBody<Body<SetRoles>>,
 ) -> Result<Json<Account>, ApiError> {
-    require_admin(bearer.is_admin())?;
+    let AuthenticatedBody { user, body: Body(SetRoles { roles }) } = request;
+    require_admin(user.is_admin())?;
     let id = id.or(Code::UserNotFound)?;
-    Ok(Json(accounts.set_roles(id, &body.roles, &caller).await?))
+    Ok(Json(accounts.set_roles(&user.0, id, &roles, &caller).await?))
 }
 
 #[cfg(test)]

@@ -164,6 +164,70 @@ async fn invalid_tokens_are_rejected_with_reason() {
     }
 }
 
+/// Authorization is evaluated when the effect happens, not when the header arrives.
+#[tokio::test]
+async fn token_that_ends_before_the_body_arrives_is_rejected() {
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.requires_token) {
+        let Endpoint { method, path, body: Some(body), .. } = endpoint else { continue };
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        let root = app.register("root").await;
+        let target = app.register("ada").await;
+        let id = |account: &Value| account["userId"].as_str().expect("an id").to_owned();
+        let path = path.replace("01900000-0000-7000-8000-000000000001", &id(&target));
+        let own_roles = format!("/users/{}/roles", id(&root));
+        // Each ends the access token, and leaves the account for the next case.
+        for (end, code) in [
+            ("sign out", "token_revoked"),
+            ("refresh", "token_revoked"),
+            ("expire", "token_expired"),
+            ("demote", "token_revoked"),
+            ("delete", "token_revoked"),
+        ] {
+            let session = app.sign_in("root").await;
+            let token = &session.access;
+            let delay = async {
+                let status = match end {
+                    "sign out" => app.send("POST", "/sign-out", Some(token), None).await.status,
+                    "refresh" => {
+                        app.post("/refresh", json!({"refreshToken": session.refresh})).await.status
+                    }
+                    "expire" => {
+                        app.clock.advance(Duration::from_mins(15));
+                        200
+                    }
+                    "demote" => app.put(&own_roles, token, json!({"roles": ["user"]})).await.status,
+                    _ => app.send("DELETE", "/users/me", Some(token), None).await.status,
+                };
+                assert!(status < 300, "{end}: {status}");
+            };
+            let response = app.send_delayed(method, &path, token, body, delay).await;
+            response.is_problem(401, code);
+        }
+        // Also not after a new sign-in, and nothing was changed.
+        assert_eq!(target, app.get("/users/me", &app.sign_in("ada").await.access).await.json());
+    }
+}
+
+/// A demoted admin does not become an admin again with a request that was on its way.
+#[tokio::test]
+async fn demoted_admin_cannot_complete_a_delayed_promotion() {
+    let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+    app.register("root").await;
+    let ada = app.register("ada").await;
+    let roles = format!("/users/{}/roles", ada["userId"].as_str().expect("an id"));
+    let root = app.sign_in("root").await.access;
+    app.put(&roles, &root, json!({"roles": ["user", "admin"]})).await;
+    let token = app.sign_in("ada").await.access;
+    let promotion = json!({"roles": ["user", "admin"]});
+    let demotion = async {
+        assert_eq!(app.put(&roles, &root, json!({"roles": ["user"]})).await.status, 200);
+    };
+    let response = app.send_delayed("PUT", &roles, &token, &promotion, demotion).await;
+    response.is_problem(401, "token_revoked");
+    let token = app.sign_in("ada").await.access;
+    assert_eq!(app.get("/users/me", &token).await.json()["roles"], json!(["user"]));
+}
+
 #[tokio::test]
 async fn unknown_paths_and_methods_are_rejected() {
     let app = App::new().await;

@@ -9,7 +9,7 @@ use miniapp_types::account::{Account, UpdateAccount};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
-use crate::token::{AuthenticatedUser, ClientInfo};
+use crate::token::{AuthenticatedBody, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
 
@@ -26,11 +26,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::LoginTaken];
 )]
 pub(super) async fn update_account(
     State(accounts): State<Accounts>,
-    AuthenticatedUser(owner): AuthenticatedUser,
     ClientInfo(caller): ClientInfo,
-    Body(changes): Body<AccountChanges>,
+    request: AuthenticatedBody<Body<AccountChanges>>,
 ) -> Result<Json<Account>, ApiError> {
-    Ok(Json(accounts.update(&owner, changes, &caller).await?))
+    let AuthenticatedBody { user, body: Body(changes) } = request;
+    Ok(Json(accounts.update(&user.0, changes, &caller).await?))
 }
 
 #[cfg(test)]
