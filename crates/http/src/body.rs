@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
 use miniapp_types::body::JsonBody;
-use miniapp_types::fields::FromFields;
+use miniapp_types::fields::{Fields, FromFields};
 use miniapp_types::problem::Code;
 
 use crate::problem::Problem;
@@ -40,14 +40,33 @@ impl<S: Send + Sync, T: FromFields> FromRequest<S> for Body<T> {
     }
 }
 
-/// Reads a JSON body without reading its fields.
+/// Extracts no body, or an empty object. Rejects anything else with 422.
+#[derive(Clone, Copy, Debug)]
+pub struct EmptyBody;
+
+impl<S: Send + Sync> FromRequest<S> for EmptyBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = read_body(request).await?;
+        if body.is_empty() {
+            return Ok(Self);
+        }
+        match JsonBody::parse(without_byte_order_mark(&body)) {
+            Ok(JsonBody::Object(object)) => Ok(Fields::new(object).finish(Some(Self))?),
+            _ => Err(Problem::invalid_field("", "must be no body or {}")),
+        }
+    }
+}
+
+/// Reads a JSON body without reading its fields. A byte order mark is skipped.
 pub async fn read_json(request: Request) -> Result<JsonBody, Problem> {
     if !request.headers().get(CONTENT_TYPE).is_some_and(is_json) {
         return Err(Problem::new(Code::UnsupportedMediaType));
     }
     let body = read_body(request).await?;
     // The message of the error may quote the body, which may hold secrets.
-    serde_json::from_slice(&body).map_err(|error| {
+    JsonBody::parse(without_byte_order_mark(&body)).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let detail = if error.is_eof() {
             "the body ends too early".to_owned()
@@ -58,8 +77,12 @@ pub async fn read_json(request: Request) -> Result<JsonBody, Problem> {
     })
 }
 
-/// Reads a whole body within the limits of its router.
+/// Reads a whole body within the limits of its router. Rejects it with 415 if it is compressed.
 pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    if !has_identity_encoding(request.headers()) {
+        let problem = Problem::new(Code::UnsupportedMediaType).detail("a body can't be compressed");
+        return Err(problem.header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+    }
     let limits = request.extensions().get::<BodyLimits>().copied().unwrap_or_default();
     if declared_length(request.headers()).is_some_and(|length| length > limits.size as u64) {
         return Err(too_large(limits.size));
@@ -104,6 +127,18 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
+}
+
+fn has_identity_encoding(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| {
+        matches!(coding.trim_ascii().to_ascii_lowercase().as_slice(), b"" | b"identity")
+    })
+}
+
 /// Whether it is `application/json` or `application/*+json` in UTF-8.
 fn is_json(content_type: &HeaderValue) -> bool {
     let Ok(text) = content_type.to_str() else { return false };
@@ -135,6 +170,23 @@ mod tests {
         }
         for name in ["", "text/plain", "application/jsonp", "application/json; charset=latin1"] {
             assert!(!is_json(&HeaderValue::from_static(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_identity_is_no_encoding() {
+        let has_identity = |values: &[&'static str]| {
+            let values =
+                values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_static(value)));
+            has_identity_encoding(&values.collect())
+        };
+        for values in
+            [&[][..], &["identity"], &["Identity, identity"], &["identity", "identity"], &[""]]
+        {
+            assert!(has_identity(values), "{values:?}");
+        }
+        for values in [&["gzip"][..], &["identity, br"], &["identity", "gzip"], &["x"]] {
+            assert!(!has_identity(values), "{values:?}");
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use axum::{Extension, Router};
-use http::header::{ALLOW, ETAG, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Method};
 use miniapp_config::{Config, ConfigError};
 use miniapp_types::problem::Code;
@@ -94,7 +96,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     let accepted = ["authorization", "content-type", "idempotency-key", "last-event-id"];
     let accepted = accepted.map(HeaderName::from_static).into_iter();
     let accepted =
-        accepted.chain([http::header::IF_NONE_MATCH, HeaderName::from_static("traceparent")]);
+        accepted.chain([IF_MATCH, IF_NONE_MATCH, HeaderName::from_static("traceparent")]);
     CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods(AllowMethods::list([Method::GET, Method::POST, Method::PUT, Method::DELETE]))

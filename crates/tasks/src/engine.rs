@@ -5,10 +5,14 @@
 //! of two concurrent processes succeeds. The timeline is stored with the task: a change and
 //! its events are one write to one row.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{Event, Kind, Stats, Status, Worker};
 use miniapp_types::trace::TraceContext;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Task;
@@ -39,8 +43,17 @@ pub struct Insert {
 pub struct IdempotencyKey {
     /// The value of the header.
     pub key: String,
-    /// SHA-256 of the request body.
+    /// SHA-256 of the request, which is stored.
     pub digest: [u8; 32],
+    /// What the previous release stored for the same request, if that differs.
+    pub previous_digest: Option<[u8; 32]>,
+}
+
+impl IdempotencyKey {
+    /// Whether `stored` is a digest of the same request.
+    pub(crate) fn matches(&self, stored: Option<[u8; 32]>) -> bool {
+        stored == Some(self.digest) || (stored.is_some() && stored == self.previous_digest)
+    }
 }
 
 /// A change of a task, with its events.
@@ -167,6 +180,16 @@ pub struct TakeDue {
     pub limit: u32,
 }
 
+/// What a worker reports about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    #[serde(flatten)]
+    pub worker: Worker,
+    /// The JSON Schemas of the data of its kinds; empty in reports of the previous release.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, Value>,
+}
+
 /// A database that stores tasks.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -248,13 +271,13 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Result<Backlog, StoreError>;
 
     /// Stores a worker's latest report.
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError>;
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError>;
 
     /// Deletes a worker's report.
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError>;
 
     /// Returns the workers that reported since `since`, by name.
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError>;
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError>;
 
     /// Stores descriptions of kinds.
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError>;

@@ -12,6 +12,9 @@ pub enum Error {
     /// The idempotency key was used before with a different body.
     #[error("the idempotency key was used with another body")]
     KeyReused,
+    /// The task has another version than the caller expects.
+    #[error("the task has another version")]
+    VersionConflict,
     /// The task's state does not allow the change.
     #[error(transparent)]
     Refused(Refusal),
@@ -25,6 +28,7 @@ impl Error {
         match self {
             Self::NotFound => "not_found",
             Self::KeyReused => "key_reused",
+            Self::VersionConflict => "version_conflict",
             Self::Refused(_) => "refused",
             Self::Store(_) => "store",
         }

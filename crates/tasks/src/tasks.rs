@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::batcher::{BatchHandler, Batcher};
 use crate::domain::{Command, Spec, Task};
-use crate::engine::{Claim, Engine, Filter, IdempotencyKey, StoreError};
+use crate::engine::{Claim, Engine, Filter, IdempotencyKey, StoreError, WorkerReport};
 use crate::error::Error;
 use crate::spans::{WriteSpan, traced_read};
 use crate::writer::{Applied, LastWriteError, Write, Writer};
@@ -140,12 +140,24 @@ impl Tasks {
 
     /// Cancels a waiting task, or requests the running attempt to stop.
     pub async fn cancel(&self, owner: Uuid, id: Uuid) -> Result<Task, Error> {
-        self.apply(Some(owner), id, Command::Cancel).await.map(|applied| applied.task)
+        self.change(owner, id, None, Command::Cancel).await
     }
 
     /// Restarts a task in a final state as a new generation.
     pub async fn restart(&self, owner: Uuid, id: Uuid) -> Result<Task, Error> {
-        self.apply(Some(owner), id, Command::Restart).await.map(|applied| applied.task)
+        self.change(owner, id, None, Command::Restart).await
+    }
+
+    /// Applies a command of the owner, only if the task has one of `versions`.
+    pub async fn change(
+        &self,
+        owner: Uuid,
+        id: Uuid,
+        versions: Option<Vec<u64>>,
+        command: Command,
+    ) -> Result<Task, Error> {
+        let write = Write::Apply { id, owner: Some(owner), versions, command };
+        self.write(write).await.map(|applied| applied.task)
     }
 
     /// Restarts a failed task of any owner.
@@ -155,7 +167,7 @@ impl Tasks {
 
     /// Deletes a task; a running attempt is stopped.
     pub async fn delete(&self, owner: Uuid, id: Uuid) -> Result<(), Error> {
-        self.apply(Some(owner), id, Command::Delete).await.map(drop)
+        self.change(owner, id, None, Command::Delete).await.map(drop)
     }
 
     /// Deletes all tasks of an owner.
@@ -181,8 +193,8 @@ impl Tasks {
     }
 
     /// Stores a worker's report. The worker counts as live for [`WORKER_TIMEOUT`].
-    pub async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        self.engine.report_worker(worker).await
+    pub async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        self.engine.report_worker(report).await
     }
 
     /// Removes the report of a worker that stops.
@@ -192,6 +204,12 @@ impl Tasks {
 
     /// Returns the live workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        let reports = self.worker_reports().await?;
+        Ok(reports.into_iter().map(|report| report.worker).collect())
+    }
+
+    /// Returns the reports of the live workers.
+    pub async fn worker_reports(&self) -> Result<Vec<WorkerReport>, StoreError> {
         let since = self.clock.now().saturating_sub(WORKER_TIMEOUT).unwrap_or(Timestamp::MIN);
         self.engine.workers(since).await
     }
@@ -240,7 +258,7 @@ impl Tasks {
         id: Uuid,
         command: Command,
     ) -> Result<Applied, Error> {
-        self.write(Write::Apply { id, owner, command }).await
+        self.write(Write::Apply { id, owner, versions: None, command }).await
     }
 
     async fn read(&self, id: Uuid) -> Result<Option<Task>, StoreError> {

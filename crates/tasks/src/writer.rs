@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock::Clock;
+use miniapp_types::json::canonical;
 use miniapp_types::message::OwnedEvent;
 use miniapp_types::task::{Event, EventType};
 use parking_lot::Mutex;
@@ -82,12 +83,12 @@ impl Writer {
         let mut batch = Batch::new(now);
         let mut reread = Vec::new();
         for index in pending.drain(..) {
-            let (id, owner, command) = match &requests[index] {
+            let (id, owner, versions, command) = match &requests[index] {
                 Write::Submit(task, key) => {
                     batch.submit(index, task, key.as_ref());
                     continue;
                 }
-                Write::Apply { id, owner, command } => (id, owner, command),
+                Write::Apply { id, owner, versions, command } => (id, owner, versions, command),
             };
             let current = batch.changed(id).or_else(|| loaded.get(id));
             let is_cached = current.is_none();
@@ -97,7 +98,13 @@ impl Writer {
                 batch.respond(index, id, Err(Error::NotFound));
                 continue;
             };
-            match task.apply(command.clone(), now) {
+            let is_expected =
+                versions.as_ref().is_none_or(|versions| versions.contains(&task.state.version));
+            // A refusal takes precedence over a wrong version (RFC 9110, section 13.2.1).
+            let applied = task.apply(command.clone(), now).map_err(Error::from);
+            let applied = applied
+                .and_then(|it| if is_expected { Ok(it) } else { Err(Error::VersionConflict) });
+            match applied {
                 Ok(Transition { at, state, event: Some(event) }) => {
                     if event == EventType::Started {
                         COUNTERS.claimed(task, at);
@@ -112,7 +119,7 @@ impl Writer {
                     let task = task.clone();
                     batch.respond(index, id, Ok(Applied::unchanged(task)));
                 }
-                Err(refusal) => batch.respond(index, id, Err(refusal.into())),
+                Err(error) => batch.respond(index, id, Err(error)),
             }
         }
         for &index in &reread {
@@ -121,7 +128,7 @@ impl Writer {
             }
         }
         *pending = reread;
-        self.commit(batch, pending, responses).await
+        self.commit(batch, requests, pending, responses).await
     }
 
     /// Loads the tasks of `pending` requests that are not cached.
@@ -149,6 +156,7 @@ impl Writer {
     async fn commit(
         &mut self,
         batch: Batch,
+        requests: &[Write],
         pending: &mut Vec<usize>,
         responses: &mut [Option<Response>],
     ) -> Result<(), StoreError> {
@@ -188,33 +196,31 @@ impl Writer {
         let mut committed = CommittedEvents::default();
         let outcomes = inserts.into_iter().zip(insert_requests).zip(written.inserts);
         for (position, ((insert, request), outcome)) in outcomes.enumerate() {
-            let digest = insert.key.map(|key| key.digest);
             let (task, first_digest) = match outcome {
                 InsertOutcome::New => {
                     self.notify(&mut committed, &insert.task, vec![insert.event], committed_at);
                     self.cache.insert(&insert.task);
-                    (insert.task, None)
+                    (insert.task, insert.key.map(|key| key.digest))
                 }
-                InsertOutcome::DuplicateKey { task, digest } => (*task, Some(digest)),
+                InsertOutcome::DuplicateKey { task, digest } => {
+                    responses[request] = Some(duplicate(&requests[request], &task, Some(digest)));
+                    (*task, Some(digest))
+                }
             };
-            for (request, other) in duplicates.remove(&position).unwrap_or_default() {
-                let is_same = first_digest.or(digest) == Some(other);
-                responses[request] = Some(duplicate(task.clone(), is_same));
+            for request in duplicates.remove(&position).unwrap_or_default() {
+                responses[request] = Some(duplicate(&requests[request], &task, first_digest));
             }
-            responses[request] = Some(match first_digest {
-                None => Ok(Applied::changed(task)),
-                Some(_) => duplicate(task, first_digest == digest),
-            });
+            responses[request].get_or_insert_with(|| Ok(Applied::changed(task)));
         }
-        for ((change, requests), stored) in
+        for ((change, change_responses), stored) in
             changes.into_iter().zip(change_responses).zip(written.changes)
         {
             if !stored {
                 self.cache.remove(&change.task.id);
-                pending.extend(requests.into_iter().map(|(request, _)| request));
+                pending.extend(change_responses.into_iter().map(|(request, _)| request));
                 continue;
             }
-            for (request, response) in requests {
+            for (request, response) in change_responses {
                 responses[request] = Some(response);
             }
             self.notify(&mut committed, &change.task, change.events, committed_at);
@@ -265,9 +271,18 @@ impl Writer {
     }
 }
 
-/// The response to a submit whose idempotency key is known.
-fn duplicate(task: Task, is_same_body: bool) -> Response {
-    if is_same_body { Ok(Applied::unchanged(task)) } else { Err(Error::KeyReused) }
+/// Returns the response to a submit whose idempotency key belongs to `first`.
+fn duplicate(request: &Write, first: &Task, first_digest: Option<[u8; 32]>) -> Response {
+    let is_same = matches!(request, Write::Submit(task, Some(key))
+        if key.matches(first_digest) && has_same_data(task, first));
+    if is_same { Ok(Applied::unchanged(first.clone())) } else { Err(Error::KeyReused) }
+}
+
+/// Digests of the previous release do not distinguish all numbers, so the data is compared.
+fn has_same_data(task: &Task, first: &Task) -> bool {
+    let (one, other) = (&task.spec.data, &first.spec.data);
+    one.get() == other.get()
+        || canonical(one).is_some_and(|form| canonical(other).as_deref() == Some(&form))
 }
 
 impl BatchHandler<Write, Response> for Writer {

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::Task;
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InsertOutcome, InvariantReport, TakeDue, WriteOutcome,
+    Backlog, Change, DueTask, Insert, InsertOutcome, InvariantReport, TakeDue, WorkerReport,
+    WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError};
-use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status, Worker};
+use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ struct Tables {
     rows: BTreeMap<Uuid, Row>,
     /// By owner and idempotency key: the task and the body digest.
     keys: HashMap<(Uuid, String), (Uuid, [u8; 32])>,
-    workers: BTreeMap<String, Worker>,
+    workers: BTreeMap<String, WorkerReport>,
     kinds: BTreeMap<String, Kind>,
 }
 
@@ -339,7 +340,7 @@ impl Engine for MemoryStore {
             tables.rows.remove(id);
             tables.keys.retain(|_, (task, _)| task != id);
         }
-        tables.workers.retain(|_, worker| worker.last_seen_at > removed);
+        tables.workers.retain(|_, report| report.worker.last_seen_at > removed);
         Ok(old.len() as u64)
     }
 
@@ -356,8 +357,8 @@ impl Engine for MemoryStore {
         Ok(self.0.lock().backlog(now, most))
     }
 
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        self.0.lock().workers.insert(worker.name.clone(), worker.clone());
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        self.0.lock().workers.insert(report.worker.name.clone(), report.clone());
         Ok(())
     }
 
@@ -366,9 +367,14 @@ impl Engine for MemoryStore {
         Ok(())
     }
 
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError> {
         let tables = self.0.lock();
-        Ok(tables.workers.values().filter(|worker| worker.last_seen_at >= since).cloned().collect())
+        Ok(tables
+            .workers
+            .values()
+            .filter(|report| report.worker.last_seen_at >= since)
+            .cloned()
+            .collect())
     }
 
     async fn announce_kinds(&self, kinds: &[Kind]) -> Result<(), StoreError> {

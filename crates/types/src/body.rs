@@ -5,18 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value};
+use serde_json::{Error, Value};
+
+use crate::json::{Node, check_text, decoded};
 
 /// A JSON body.
 #[derive(Clone, Debug)]
 pub enum JsonBody {
     Object(Object),
-    /// A bare string.
-    Text(String),
+    /// A bare string, in quotes.
+    Text(Box<RawValue>),
     /// Anything else.
     Other,
 }
@@ -27,13 +27,30 @@ pub struct Object {
     pub fields: BTreeMap<String, Box<RawValue>>,
     /// Names that occur more than once.
     pub duplicates: Vec<String>,
+    /// Why names cannot be read.
+    pub unreadable: Vec<String>,
 }
 
 impl JsonBody {
+    /// Reads a body, which must be one JSON value.
+    pub fn parse(json: &[u8]) -> Result<Self, Error> {
+        let raw: &RawValue = serde_json::from_slice(json)?;
+        Ok(match Node::read(raw)? {
+            Node::Object(members) => Self::Object(Object::new(members)),
+            Node::Text(_) => Self::Text(raw.to_owned()),
+            Node::Literal(_) | Node::Number(_) | Node::List(_) => Self::Other,
+        })
+    }
+
+    /// Returns the JSON in a field.
+    pub fn raw(&self, name: &str) -> Option<&RawValue> {
+        let Self::Object(object) = self else { return None };
+        object.fields.get(name).map(AsRef::as_ref)
+    }
+
     /// Returns the string in a field, if it is one.
     pub fn text(&self, name: &str) -> Option<String> {
-        let Self::Object(object) = self else { return None };
-        serde_json::from_str(object.fields.get(name)?.get()).ok()
+        decoded(self.raw(name)?.get())
     }
 
     /// Turns a bare string into an object with the string in `field`.
@@ -41,81 +58,44 @@ impl JsonBody {
     pub fn wrap_bare_text(self, field: &str) -> Self {
         match self {
             Self::Text(text) => {
-                Value::Object(Map::from_iter([(field.to_owned(), text.into())])).into()
+                let fields = BTreeMap::from([(field.to_owned(), text)]);
+                Self::Object(Object { fields, ..Object::default() })
             }
             body => body,
         }
     }
 }
 
-impl From<Value> for JsonBody {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Object(object) => {
-                // A value always serializes.
-                let written = |(name, value)| Some((name, to_raw_value(&value).ok()?));
-                let fields = object.into_iter().filter_map(written).collect();
-                Self::Object(Object { fields, duplicates: Vec::new() })
-            }
-            Value::String(text) => Self::Text(text),
-            _ => Self::Other,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for JsonBody {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BodyVisitor)
-    }
-}
-
-struct BodyVisitor;
-
-impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = JsonBody;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonBody, A::Error> {
-        let mut object = Object::default();
-        while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-            match object.fields.entry(name) {
-                Entry::Vacant(place) => _ = place.insert(value),
+impl Object {
+    fn new(members: Vec<(&RawValue, &RawValue)>) -> Self {
+        let mut object = Self::default();
+        for (name, value) in members {
+            let Some(decoded) = decoded(name.get()) else {
+                object.unreadable.extend(check_text(name.get()));
+                continue;
+            };
+            match object.fields.entry(decoded) {
+                Entry::Vacant(place) => _ = place.insert(value.to_owned()),
                 Entry::Occupied(first) => object.duplicates.push(first.key().clone()),
             }
         }
-        Ok(JsonBody::Object(object))
+        object
     }
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JsonBody, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(JsonBody::Other)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<JsonBody, E> {
-        Ok(JsonBody::Text(text.to_owned()))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<JsonBody, E> {
-        Ok(JsonBody::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<JsonBody, E> {
-        Ok(JsonBody::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<JsonBody, E> {
-        Ok(JsonBody::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<JsonBody, E> {
-        Ok(JsonBody::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<JsonBody, E> {
-        Ok(JsonBody::Other)
+impl From<Value> for JsonBody {
+    fn from(value: Value) -> Self {
+        // A value always serializes.
+        let written = |value: &Value| to_raw_value(value).ok();
+        match value {
+            Value::Object(object) => {
+                let written = |(name, value)| Some((name, written(&value)?));
+                let fields = object.into_iter().filter_map(written).collect();
+                Self::Object(Object { fields, ..Object::default() })
+            }
+            text @ Value::String(_) => written(&text).map_or(Self::Other, Self::Text),
+            _ => Self::Other,
+        }
     }
 }
 
@@ -147,14 +127,24 @@ mod tests {
     #[test]
     fn any_json_is_a_body() {
         for text in ["[1, [2]]", "1", "-1", "1.5", "true", "null"] {
-            let body = serde_json::from_str(text).expect("JSON");
+            let body = JsonBody::parse(text.as_bytes()).expect("JSON");
             assert!(matches!(body, JsonBody::Other), "{text}");
         }
-        let body = serde_json::from_str("\"a\\n\"").expect("JSON");
-        assert!(matches!(body, JsonBody::Text(text) if text == "a\n"));
+        let body = JsonBody::parse(b" \"a\\n\" ").expect("JSON");
+        assert!(matches!(body, JsonBody::Text(text) if text.get() == "\"a\\n\""));
         for text in ["", "{", "{\"a\":}", "[1", "{} {}", "{\"a\":01}", "{1:1}"] {
-            assert!(serde_json::from_str::<JsonBody>(text).is_err(), "{text}");
+            assert!(JsonBody::parse(text.as_bytes()).is_err(), "{text}");
         }
+        assert!(JsonBody::parse(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn names_are_compared_after_decoding() {
+        let body = JsonBody::parse(br#"{"a":1,"\u0061":2,"\ud83d":3,"b":4}"#).expect("JSON");
+        let JsonBody::Object(object) = body else { panic!("an object") };
+        assert_eq!(object.fields.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(object.duplicates, ["a"]);
+        assert_eq!(object.unreadable, ["contains \\ud83d, half of a surrogate pair"]);
     }
 
     #[test]

@@ -14,7 +14,9 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::body::{JsonBody, Object, compact};
+use crate::json::{self, Decimal};
 use crate::problem::FieldError;
+use crate::time::parse_timestamp;
 
 /// The number of unknown or duplicate fields that are reported.
 const MAX_REPORTED_NAMES: usize = 20;
@@ -105,24 +107,28 @@ impl Field {
         }
     }
 
-    fn number(&self) -> Option<f64> {
-        let text = match self {
-            Self::Json(raw) => raw.get(),
-            Self::Text(text) => text,
-        };
-        // Excludes what Rust parses and JSON does not allow, such as "inf".
-        let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-        if is_number { text.parse().ok() } else { None }
+    /// Returns a whole number of any notation in JSON, and of plain digits in a query.
+    fn integer(&self) -> Option<u32> {
+        match self {
+            Self::Json(raw) => u32::try_from(Decimal::parse(raw.get())?.to_integer()?).ok(),
+            Self::Text(text) => {
+                let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+                if is_plain { text.parse().ok() } else { None }
+            }
+        }
     }
 }
 
 impl Fields {
     pub fn new(object: Object) -> Self {
-        let Object { fields, duplicates } = object;
+        let Object { fields, duplicates, unreadable } = object;
         let unread = fields.into_iter().map(|(name, raw)| (name, Field::Json(raw))).collect();
         let mut fields = Self { unread, errors: Vec::new() };
         for name in duplicates.iter().take(MAX_REPORTED_NAMES) {
             fields.reject_duplicate(name);
+        }
+        for message in unreadable.iter().take(MAX_REPORTED_NAMES) {
+            fields.reject("", format_args!("has a name that {message}"));
         }
         fields
     }
@@ -177,32 +183,23 @@ impl Fields {
     /// Reads a required whole number in `range`. The notation does not matter: 5, 5.0 and 5e0
     /// are the same number.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
-        let Some(number) = self.present(name)?.number() else {
-            self.reject(name, "must be a whole number");
-            return None;
-        };
         let (min, max) = (*range.start(), *range.end());
-        if number.fract() != 0.0 || !(f64::from(min)..=f64::from(max)).contains(&number) {
+        let number = self.present(name)?.integer().filter(|number| range.contains(number));
+        if number.is_none() {
             self.reject(name, format_args!("must be a whole number from {min} to {max}"));
-            return None;
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is whole and in the range of the type"
-        )]
-        let number = number as u32;
-        Some(number)
+        number
     }
 
     /// Reads a required RFC 3339 time.
     pub fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
-        self.parsed(name, "must be an RFC 3339 time such as 2030-01-31T12:00:00Z")
+        let message = "must be an RFC 3339 time such as 2030-01-31T12:00:00Z";
+        self.parsed(name, parse_timestamp, message)
     }
 
     /// Reads a required calendar date.
     pub fn date(&mut self, name: &str) -> Option<Date> {
-        self.parsed(name, "must be a date such as 1990-01-31")
+        self.parsed(name, |text| text.parse().ok(), "must be a date such as 1990-01-31")
     }
 
     /// Reads a required list of strings.
@@ -227,12 +224,15 @@ impl Fields {
             self.reject(name, "is required");
             return None;
         };
-        if field.value().is_none() {
-            self.reject_unparsable(name);
-            return None;
-        }
         match field {
-            Field::Json(raw) => Some(compact(raw)),
+            Field::Json(raw) => {
+                let errors = json::check(name, &raw);
+                if errors.is_empty() {
+                    return Some(compact(raw));
+                }
+                self.errors.extend(errors);
+                None
+            }
             Field::Text(text) => to_raw_value(&text).ok(),
         }
     }
@@ -274,9 +274,10 @@ impl Fields {
     }
 
     fn required(&mut self, name: &str) -> Option<Value> {
-        let value = self.present(name)?.value();
+        let field = self.present(name)?;
+        let value = field.value();
         if value.is_none() {
-            self.reject_unparsable(name);
+            self.reject_unparsable(name, &field);
         }
         value
     }
@@ -294,13 +295,26 @@ impl Fields {
         self.reject(&shortened(name), "is given more than once");
     }
 
-    fn reject_unparsable(&mut self, name: &str) {
-        self.reject(name, "can't be read: it is nested too deeply, or holds a number too large");
+    /// Records why the parser has rejected a field.
+    fn reject_unparsable(&mut self, name: &str, field: &Field) {
+        let errors = match field {
+            Field::Json(raw) => json::check(name, raw),
+            Field::Text(_) => Vec::new(),
+        };
+        if errors.is_empty() {
+            self.reject(name, "can't be read");
+        }
+        self.errors.extend(errors);
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, name: &str, otherwise: &str) -> Option<T> {
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        otherwise: &str,
+    ) -> Option<T> {
         let value = self.required(name)?;
-        let parsed = value.as_str().and_then(|text| text.parse().ok());
+        let parsed = value.as_str().and_then(parse);
         if parsed.is_none() {
             self.reject(name, otherwise);
         }

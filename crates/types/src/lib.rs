@@ -6,9 +6,11 @@
 pub mod account;
 pub mod body;
 pub mod fields;
+pub mod json;
 pub mod limits;
 pub mod message;
 pub mod page;
 pub mod problem;
 pub mod task;
+mod time;
 pub mod trace;

@@ -70,6 +70,8 @@ pub enum Code {
     TaskNotFinished,
     /// The task has ended and can't be canceled.
     TaskAlreadyFinished,
+    /// The task has another version than `If-Match` demands.
+    VersionConflict,
     /// No such path.
     NotFound,
     /// The path exists but not with this method.
@@ -101,6 +103,7 @@ impl Code {
             | Self::EmailTaken
             | Self::TaskNotFinished
             | Self::TaskAlreadyFinished => 409,
+            Self::VersionConflict => 412,
             Self::BodyTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::InvalidFields | Self::IdempotencyKeyReused => 422,
@@ -137,6 +140,7 @@ impl Code {
             Self::TaskNotFound => "No such task",
             Self::TaskNotFinished => "The task has not ended yet",
             Self::TaskAlreadyFinished => "The task has already ended",
+            Self::VersionConflict => "The task has changed",
             Self::NotFound => "No such page",
             Self::MethodNotAllowed => "The method is not allowed here",
             Self::TooManyRequests => "Too many requests",

@@ -26,6 +26,7 @@ use crate::limits;
     strum::EnumString,
     strum::IntoStaticStr,
 )]
+#[strum(ascii_case_insensitive)]
 pub enum Status {
     /// Accepted; waits for a worker or for `runAt`.
     Awaiting,

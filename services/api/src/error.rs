@@ -9,6 +9,7 @@ pub(crate) fn task_problem(error: Error) -> Problem {
     match error {
         Error::NotFound => Problem::new(Code::TaskNotFound),
         Error::KeyReused => Problem::new(Code::IdempotencyKeyReused),
+        Error::VersionConflict => Problem::new(Code::VersionConflict),
         Error::Refused(refusal) => match refusal {
             // A task that has not failed is not a dead letter.
             Refusal::Deleted | Refusal::NotFailed => Problem::new(Code::TaskNotFound),

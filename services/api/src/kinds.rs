@@ -1,51 +1,116 @@
-//! The kinds that workers have announced.
+//! The kinds that workers have announced, and the schemas of their data.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
+use miniapp_tasks::engine::WorkerReport;
 use miniapp_tasks::{StoreError, Tasks};
+use miniapp_types::problem::FieldError;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::RwLock;
 use tokio::time::Instant;
 
-/// How long a known kind is cached.
-pub(crate) const MAX_AGE: Duration = Duration::from_secs(5);
-/// How long an unknown kind is cached: a new worker may just have announced it.
-pub(crate) const MAX_AGE_UNKNOWN: Duration = Duration::from_millis(250);
+use crate::schema::DataSchema;
 
-/// A cache of the names of the announced kinds.
+/// The maximum age of what accepts a task.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(5);
+/// The maximum age of what rejects one: a new worker may just have announced its kinds.
+pub(crate) const MAX_AGE_REJECTING: Duration = Duration::from_millis(250);
+
+/// A cache of the announced kinds.
 #[derive(Debug, Default)]
 pub struct KnownKinds(RwLock<Option<Snapshot>>);
 
 #[derive(Debug)]
 struct Snapshot {
-    names: HashSet<String>,
+    /// With the schema on which all live workers agree.
+    kinds: HashMap<String, Option<Arc<DataSchema>>>,
     at: Instant,
 }
 
-impl Snapshot {
-    fn allows(&self, name: &str) -> bool {
-        self.names.is_empty() || self.names.contains(name)
-    }
-
-    fn is_fresh_for(&self, name: &str) -> bool {
-        let max_age = if self.allows(name) { MAX_AGE } else { MAX_AGE_UNKNOWN };
-        self.at.elapsed() < max_age
+impl KnownKinds {
+    /// Returns why no worker can run a task of this kind with this data. Until the first
+    /// worker has announced its kinds, every kind is accepted.
+    pub(crate) async fn check(
+        &self,
+        kind: &str,
+        data: Option<&RawValue>,
+        tasks: &Tasks,
+    ) -> Result<Vec<FieldError>, StoreError> {
+        if let Some(errors) = self.0.read().await.as_ref().and_then(|it| it.check(kind, data)) {
+            return Ok(errors);
+        }
+        let mut latest = self.0.write().await;
+        if let Some(errors) = latest.as_ref().and_then(|it| it.check(kind, data)) {
+            return Ok(errors);
+        }
+        let snapshot = Snapshot::load(tasks, latest.take()).await?;
+        let errors = snapshot.errors(kind, data);
+        *latest = Some(snapshot);
+        Ok(errors)
     }
 }
 
-impl KnownKinds {
-    /// Returns whether tasks of the kind `name` are accepted. Until the first worker has
-    /// announced its kinds, every kind is.
-    pub(crate) async fn allow(&self, name: &str, tasks: &Tasks) -> Result<bool, StoreError> {
-        if let Some(snapshot) = self.0.read().await.as_ref().filter(|it| it.is_fresh_for(name)) {
-            return Ok(snapshot.allows(name));
-        }
-        let mut latest = self.0.write().await;
-        if let Some(snapshot) = latest.as_ref().filter(|it| it.is_fresh_for(name)) {
-            return Ok(snapshot.allows(name));
-        }
-        let names = tasks.kinds().await?.into_iter().map(|kind| kind.name).collect();
-        let snapshot = latest.insert(Snapshot { names, at: Instant::now() });
-        Ok(snapshot.allows(name))
+impl Snapshot {
+    /// `previous` saves compiling its schemas again.
+    async fn load(tasks: &Tasks, previous: Option<Self>) -> Result<Self, StoreError> {
+        let names = tasks.kinds().await?.into_iter().map(|kind| kind.name);
+        let mut schemas = agreed(tasks.worker_reports().await?);
+        let mut compiled = previous.map(|previous| previous.kinds).unwrap_or_default();
+        let kinds = names.map(|name| {
+            let schema = schemas.remove(&name).flatten().and_then(|schema| {
+                let before = compiled.remove(&name).flatten();
+                let same = before.filter(|before| *before.document() == schema);
+                same.or_else(|| DataSchema::new(&name, schema).map(Arc::new))
+            });
+            (name, schema)
+        });
+        Ok(Self { kinds: kinds.collect(), at: Instant::now() })
     }
+
+    /// Returns the errors unless the snapshot is too old.
+    fn check(&self, kind: &str, data: Option<&RawValue>) -> Option<Vec<FieldError>> {
+        let errors = self.errors(kind, data);
+        let max_age = if errors.is_empty() { MAX_AGE } else { MAX_AGE_REJECTING };
+        (self.at.elapsed() < max_age).then_some(errors)
+    }
+
+    fn errors(&self, kind: &str, data: Option<&RawValue>) -> Vec<FieldError> {
+        match self.kinds.get(kind) {
+            None if self.kinds.is_empty() => Vec::new(),
+            None => {
+                let message = "is none that a worker can run".to_owned();
+                vec![FieldError { field: "kind".to_owned(), message }]
+            }
+            Some(schema) => match (schema, data) {
+                (Some(schema), Some(data)) => schema.errors(data),
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+/// Returns the schema of each kind; `None` if live workers differ, as during a rollout, or if
+/// one does not report its schemas.
+fn agreed(reports: Vec<WorkerReport>) -> HashMap<String, Option<Value>> {
+    let mut agreed = HashMap::new();
+    for WorkerReport { worker, mut schemas } in reports {
+        for kind in worker.kinds {
+            let schema = schemas.remove(&kind);
+            match agreed.entry(kind) {
+                Entry::Vacant(first) => {
+                    first.insert(schema);
+                }
+                Entry::Occupied(mut other) => {
+                    if *other.get() != schema {
+                        other.insert(None);
+                    }
+                }
+            }
+        }
+    }
+    agreed
 }

@@ -12,6 +12,7 @@ mod kinds;
 mod live;
 mod openapi;
 mod routes;
+mod schema;
 mod service;
 mod state;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use miniapp_tasks::engine::WorkerReport;
 use miniapp_types::task::Worker;
 use tokio::time::sleep;
 
@@ -35,8 +36,10 @@ pub(crate) async fn run(runner: &Runner, capacity: u16) {
     }
 }
 
-fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> Worker {
-    Worker {
+fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> WorkerReport {
+    let catalog = runner.kinds.catalog().into_iter();
+    let schemas = catalog.map(|kind| (kind.name, kind.data_schema)).collect();
+    let worker = Worker {
         name: runner.name.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kinds: runner.kinds.names(),
@@ -44,5 +47,6 @@ fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> Worker {
         capacity: capacity.into(),
         started_at,
         last_seen_at: runner.clock.now(),
-    }
+    };
+    WorkerReport { worker, schemas }
 }

@@ -14,14 +14,14 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
-use miniapp_types::task::{Event, Kind, Stats, Worker};
+use miniapp_types::task::{Event, Kind, Stats};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
-    StoreError, TakeDue, WriteOutcome,
+    StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct PostgresEngine {
@@ -134,15 +134,15 @@ impl Engine for PostgresEngine {
         read::backlog(&self.database, now, visibility_deadline, limit).await
     }
 
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        workers::report(&self.database, worker).await
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        workers::report(&self.database, report).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
         workers::forget(&self.database, name).await
     }
 
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError> {
         workers::live(&self.database, since).await
     }
 

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use miniapp_postgres::Database;
-use miniapp_types::task::{Kind, Worker};
+use miniapp_types::task::Kind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
 use super::values::text;
 use crate::column_values::micros;
-use crate::engine::StoreError;
+use crate::engine::{StoreError, WorkerReport};
 
-pub(super) async fn report(database: &Database, worker: &Worker) -> Result<(), StoreError> {
+pub(super) async fn report(database: &Database, report: &WorkerReport) -> Result<(), StoreError> {
     const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE \
          SET last_seen_at = excluded.last_seen_at, report = excluded.report";
-    let (seen, report) = (micros(worker.last_seen_at), json(worker)?);
-    let statement = || sqlx::query(REPORT).bind(text(&worker.name)).bind(seen).bind(&report);
+    let (seen, encoded) = (micros(report.worker.last_seen_at), json(report)?);
+    let statement =
+        || sqlx::query(REPORT).bind(text(&report.worker.name)).bind(seen).bind(&encoded);
     database.fetch_all(statement).await?;
     Ok(())
 }
@@ -29,7 +30,10 @@ pub(super) async fn forget(database: &Database, name: &str) -> Result<(), StoreE
     Ok(())
 }
 
-pub(super) async fn live(database: &Database, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+pub(super) async fn live(
+    database: &Database,
+    since: Timestamp,
+) -> Result<Vec<WorkerReport>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= $1 ORDER BY name";
     let rows = database.fetch_all(|| sqlx::query(LIVE).bind(micros(since))).await?;
     rows.iter().map(|row| parsed(row.try_get(0)?)).collect()

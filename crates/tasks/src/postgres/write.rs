@@ -10,9 +10,7 @@ use uuid::Uuid;
 use super::batch::Batch;
 use crate::column_values::{micros, signed, unsigned};
 use crate::domain::Task;
-use crate::engine::{
-    Change, Claim, IdempotencyKey, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome,
-};
+use crate::engine::{Change, Claim, Insert, InsertOutcome, RenewedLease, StoreError, WriteOutcome};
 use crate::row::{Columns, columns};
 
 /// Maximum number of attempts to resolve idempotency keys that are taken and released
@@ -133,14 +131,15 @@ async fn resolve(
 /// A stored task that holds an idempotency key.
 struct KeyHolder {
     task: Task,
-    key: IdempotencyKey,
+    key: String,
+    digest: [u8; 32],
 }
 
 impl KeyHolder {
     /// Returns the outcome of `insert` if it has this key.
     fn outcome_of(&self, insert: &Insert) -> Option<InsertOutcome> {
         let has_key = insert.task.owner == self.task.owner
-            && insert.key.as_ref().is_some_and(|key| key.key == self.key.key);
+            && insert.key.as_ref().is_some_and(|key| key.key == self.key);
         if !has_key {
             return None;
         }
@@ -149,7 +148,7 @@ impl KeyHolder {
             return Some(InsertOutcome::New);
         }
         let task = Box::new(self.task.clone());
-        Some(InsertOutcome::DuplicateKey { task, digest: self.key.digest })
+        Some(InsertOutcome::DuplicateKey { task, digest: self.digest })
     }
 }
 
@@ -175,8 +174,8 @@ async fn key_holders(
             let digest = digest.try_into();
             let digest =
                 digest.map_err(|_| StoreError::Internal("a digest of the wrong length".into()))?;
-            let key = IdempotencyKey { key: row.try_get("idempotency_key")?, digest };
-            Ok(KeyHolder { task: Columns::new(row).task()?, key })
+            let key = row.try_get("idempotency_key")?;
+            Ok(KeyHolder { task: Columns::new(row).task()?, key, digest })
         })
         .collect()
 }

@@ -9,7 +9,7 @@ mod write;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_sqlite::{DatabaseError, WriteLock};
-use miniapp_types::task::{Event, Kind, Stats, Worker};
+use miniapp_types::task::{Event, Kind, Stats};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
-    StoreError, TakeDue, WriteOutcome,
+    StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct SqliteEngine {
@@ -158,15 +158,15 @@ impl Engine for SqliteEngine {
         read::backlog(&self.readers, now, visibility_deadline, limit).await
     }
 
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        workers::report(&mut *self.writer.lock().await?, worker).await
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        workers::report(&mut *self.writer.lock().await?, report).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
         workers::forget(&mut *self.writer.lock().await?, name).await
     }
 
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError> {
         workers::live(&self.readers, since).await
     }
 

@@ -1,22 +1,23 @@
 //! Reports of workers and descriptions of kinds.
 
 use jiff::Timestamp;
-use miniapp_types::task::{Kind, Worker};
+use miniapp_types::task::Kind;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, SqliteConnection, SqlitePool};
 
 use crate::column_values::micros;
-use crate::engine::StoreError;
+use crate::engine::{StoreError, WorkerReport};
 
 pub(super) async fn report(
     connection: &mut SqliteConnection,
-    worker: &Worker,
+    report: &WorkerReport,
 ) -> Result<(), StoreError> {
     const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES (?, ?, ?) \
          ON CONFLICT (name) DO UPDATE SET last_seen_at = excluded.last_seen_at, report = excluded.report";
+    let WorkerReport { worker, .. } = report;
     let seen = micros(worker.last_seen_at);
-    let query = sqlx::query(REPORT).bind(&worker.name).bind(seen).bind(json(worker)?);
+    let query = sqlx::query(REPORT).bind(&worker.name).bind(seen).bind(json(report)?);
     connection.execute(query).await?;
     Ok(())
 }
@@ -29,7 +30,10 @@ pub(super) async fn forget(
     Ok(())
 }
 
-pub(super) async fn live(pool: &SqlitePool, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+pub(super) async fn live(
+    pool: &SqlitePool,
+    since: Timestamp,
+) -> Result<Vec<WorkerReport>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= ? ORDER BY name";
     let reports: Vec<String> = sqlx::query_scalar(LIVE).bind(micros(since)).fetch_all(pool).await?;
     reports.iter().map(|report| parsed(report)).collect()

@@ -35,7 +35,9 @@ impl Tasks {
                 Ok(Some(Claimed { claim, task, batch_size: Some(batch_size) }))
             }
             Err(Error::Store(error)) => Err(error),
-            Err(Error::NotFound | Error::KeyReused | Error::Refused(_)) => Ok(None),
+            Err(
+                Error::NotFound | Error::KeyReused | Error::VersionConflict | Error::Refused(_),
+            ) => Ok(None),
         }
     }
 

@@ -20,8 +20,8 @@ pub(super) struct Batch {
     pub insert_requests: Vec<usize>,
     /// Index of the insert with an owner's idempotency key.
     inserts_by_key: HashMap<(Uuid, String), usize>,
-    /// For an insert: other requests with the same key, and their digests.
-    pub duplicates: HashMap<usize, Vec<(usize, [u8; 32])>>,
+    /// For an insert: other requests with the same key.
+    pub duplicates: HashMap<usize, Vec<usize>>,
     /// One change per task, which may combine several requests.
     pub changes: Vec<Change>,
     /// For each change: the responses to its requests once it is stored.
@@ -57,7 +57,7 @@ impl Batch {
         if let Some(key) = key {
             match self.inserts_by_key.entry((task.owner, key.key.clone())) {
                 Entry::Occupied(first) => {
-                    self.duplicates.entry(*first.get()).or_default().push((request, key.digest));
+                    self.duplicates.entry(*first.get()).or_default().push(request);
                     return;
                 }
                 Entry::Vacant(vacant) => {

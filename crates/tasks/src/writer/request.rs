@@ -11,8 +11,15 @@ use crate::error::Error;
 pub enum Write {
     /// Inserts a task unless its idempotency key is known.
     Submit(Box<Task>, Option<IdempotencyKey>),
-    /// Applies a command to a task, which has to belong to `owner` if one is given.
-    Apply { id: Uuid, owner: Option<Uuid>, command: Command },
+    /// Applies a command to a task.
+    Apply {
+        id: Uuid,
+        /// The task has to belong to this owner.
+        owner: Option<Uuid>,
+        /// The task has to have one of these versions.
+        versions: Option<Vec<u64>>,
+        command: Command,
+    },
 }
 
 impl Write {

@@ -20,7 +20,8 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 fn insert(owner: Uuid, key: Option<&str>, clock: &dyn Clock) -> Insert {
-    let key = key.map(|key| IdempotencyKey { key: key.into(), digest: [7; 32] });
+    let key =
+        key.map(|key| IdempotencyKey { key: key.into(), digest: [7; 32], previous_digest: None });
     task::insert(&task::new(owner, clock.now()).expect("a task"), key)
 }
 
@@ -226,9 +227,11 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     let worker: Arc<str> = "a worker".into();
     let mut submitted = Vec::new();
     for index in 0..count {
-        let key = index
-            .is_multiple_of(10)
-            .then(|| IdempotencyKey { key: index.to_string(), digest: [1; 32] });
+        let key = index.is_multiple_of(10).then(|| IdempotencyKey {
+            key: index.to_string(),
+            digest: [1; 32],
+            previous_digest: None,
+        });
         submitted.push(tasks.submit(NewTask {
             owner,
             kind: "echo".into(),

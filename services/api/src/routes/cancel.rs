@@ -4,15 +4,18 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use miniapp_http::{Id, Problem};
+use miniapp_tasks::Command;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
+use super::preconditions::IfMatch;
 use super::response;
 use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskAlreadyFinished];
+pub(super) const PROBLEMS: &[Code] =
+    &[Code::TaskNotFound, Code::TaskAlreadyFinished, Code::VersionConflict];
 
 /// Cancel a task
 ///
@@ -22,7 +25,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskAlreadyFini
     post,
     path = "/api/tasks/{id}/cancel",
     tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change"),
+    ),
     responses((status = 202, description = "The task, canceled or with a pending cancellation", body = Task,
         headers(("ETag", description = "Its version"))))
 )]
@@ -30,9 +36,12 @@ pub(super) async fn cancel(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
     id: Id,
+    if_match: IfMatch,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.cancel(principal.user_id, id).await.map_err(task_problem)?;
+    let changed =
+        api.tasks.change(principal.user_id, id, if_match.versions(), Command::Cancel).await;
+    let task = changed.map_err(task_problem)?;
     response::task(StatusCode::ACCEPTED, &task)
 }
 

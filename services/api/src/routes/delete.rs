@@ -3,13 +3,15 @@
 use axum::extract::State;
 use http::StatusCode;
 use miniapp_http::{Id, Problem};
+use miniapp_tasks::Command;
 use miniapp_types::problem::Code;
 
+use super::preconditions::IfMatch;
 use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
+pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::VersionConflict];
 
 /// Delete a task
 ///
@@ -18,16 +20,22 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
     delete,
     path = "/api/tasks/{id}",
     tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change"),
+    ),
     responses((status = 204, description = "Deleted"))
 )]
 pub(super) async fn delete(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
     id: Id,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    api.tasks.delete(principal.user_id, id).await.map_err(task_problem)?;
+    let changed =
+        api.tasks.change(principal.user_id, id, if_match.versions(), Command::Delete).await;
+    changed.map_err(task_problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,16 +1,14 @@
 //! `GET /api/tasks/{id}`: returns a task.
 
-use std::convert::Infallible;
-
-use axum::extract::{FromRequestParts, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{ETAG, IF_NONE_MATCH};
-use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
+use http::header::ETAG;
 use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
+use super::preconditions::IfNoneMatch;
 use super::response;
 use crate::error::store_problem;
 use crate::state::Api;
@@ -48,26 +46,6 @@ pub(super) async fn get(
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
     }
     response::task(StatusCode::OK, &task)
-}
-
-/// `If-None-Match` (RFC 9110, 13.1.2).
-pub(super) struct IfNoneMatch(Vec<HeaderValue>);
-
-impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.headers.get_all(IF_NONE_MATCH).iter().cloned().collect()))
-    }
-}
-
-impl IfNoneMatch {
-    /// Whether `etag` matches, by weak comparison.
-    fn matches(&self, etag: &HeaderValue) -> bool {
-        let tags = self.0.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        tags.map(<[u8]>::trim_ascii)
-            .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes())
-    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,26 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use miniapp_http::{Id, Problem};
+use miniapp_http::{EmptyBody, Id, Problem};
+use miniapp_tasks::Command;
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
+use super::preconditions::IfMatch;
 use super::response;
 use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthUser;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished];
+pub(super) const PROBLEMS: &[Code] = &[
+    Code::TaskNotFound,
+    Code::TaskNotFinished,
+    Code::VersionConflict,
+    Code::InvalidFields,
+    Code::BodyTooLarge,
+    Code::UnsupportedMediaType,
+    Code::RequestTimeout,
+];
 
 /// Restart a task
 ///
@@ -21,7 +31,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::TaskNotFinished
     put,
     path = "/api/tasks/{id}",
     tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(
+        ("id" = Uuid, Path, description = "The task's id"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change"),
+    ),
     responses((status = 200, description = "The task, awaiting a worker", body = Task,
         headers(("ETag", description = "Its version"))))
 )]
@@ -29,9 +42,13 @@ pub(super) async fn restart(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
     id: Id,
+    if_match: IfMatch,
+    _: EmptyBody,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = api.tasks.restart(principal.user_id, id).await.map_err(task_problem)?;
+    let changed =
+        api.tasks.change(principal.user_id, id, if_match.versions(), Command::Restart).await;
+    let task = changed.map_err(task_problem)?;
     response::task(StatusCode::OK, &task)
 }
 

@@ -4,12 +4,15 @@ use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::HeaderName;
 use miniapp_http::{Problem, read_json};
-use miniapp_tasks::StoreError;
+use miniapp_tasks::Tasks;
 use miniapp_types::fields::{BodyError, FromFields as _};
+use miniapp_types::limits::MAX_DATA_BYTES;
 use miniapp_types::problem::FieldError;
 use miniapp_types::task::SubmitTask;
+use serde_json::value::RawValue;
 
 use crate::error::store_problem;
+use crate::kinds::KnownKinds;
 
 pub(super) const DEFAULT_KIND: &str = "simulate";
 
@@ -20,8 +23,9 @@ const MAX_KEY_LENGTH: usize = 255;
 /// together.
 #[derive(Debug)]
 pub(super) struct Submission {
-    /// The kind, even if other fields are invalid.
+    /// The kind and the data, even if other fields are invalid.
     kind: Option<String>,
+    data: Option<Box<RawValue>>,
     task: Result<SubmitTask, Vec<FieldError>>,
     key: Result<Option<String>, String>,
 }
@@ -33,37 +37,40 @@ impl<S: Send + Sync> FromRequest<S> for Submission {
         let key = idempotency_key(request.headers());
         let body = read_json(request).await?;
         let kind = body.text("kind");
+        let data = body.raw("data").map(ToOwned::to_owned);
         let task = match SubmitTask::from_body(body) {
             Ok(task) => Ok(task),
             Err(BodyError::Fields(errors)) => Err(errors),
             Err(error @ BodyError::NotAnObject) => return Err(error.into()),
         };
-        Ok(Self { kind, task, key })
+        Ok(Self { kind, data, task, key })
     }
 }
 
 impl Submission {
-    pub fn kind(&self) -> &str {
-        self.kind.as_deref().unwrap_or(DEFAULT_KIND)
-    }
-
-    /// Returns the task and the idempotency key, or all errors. `kind_is_known` is the result
-    /// of looking up [`Self::kind`].
-    pub fn validate(
+    /// Returns the task and the idempotency key, or all errors.
+    pub async fn validate(
         self,
-        kind_is_known: Result<bool, StoreError>,
+        kinds: &KnownKinds,
+        tasks: &Tasks,
     ) -> Result<(SubmitTask, Option<String>), Problem> {
-        let Self { task, key, .. } = self;
+        let Self { kind, data, task, key } = self;
+        let kind = kind.as_deref().unwrap_or(DEFAULT_KIND);
+        // Larger data is rejected for its size.
+        let data = data.filter(|data| data.get().len() <= MAX_DATA_BYTES);
+        let checked = kinds.check(kind, data.as_deref(), tasks).await;
         let (task, mut errors) = match task {
             Ok(task) => (Some(task), Vec::new()),
             Err(errors) => (None, errors),
         };
-        match kind_is_known {
-            Ok(false) if errors.iter().all(|error| error.field != "kind") => {
-                errors.push(field_error("kind", "is none that a worker can run"));
+        match checked {
+            Ok(found) => {
+                let is_known = |field: &str| errors.iter().any(|error| error.field == field);
+                let found: Vec<_> = found.into_iter().filter(|it| !is_known(&it.field)).collect();
+                errors.extend(found);
             }
             Err(error) if errors.is_empty() && key.is_ok() => return Err(store_problem(error)),
-            _ => {}
+            Err(_) => {}
         }
         match (task, key) {
             (Some(task), Ok(key)) if errors.is_empty() => return Ok((task, key)),

@@ -4,19 +4,14 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderValue, StatusCode};
-use jiff::Timestamp;
 use miniapp_http::Problem;
 use miniapp_runtime::clock::truncate_to_micros;
 use miniapp_tasks::NewTask;
-use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_types::limits::MAX_DATA_BYTES;
 use miniapp_types::problem::Code;
 use miniapp_types::task::{SubmitTask, Task};
-use ring::digest::{SHA256, digest};
-use serde::{Serialize, Serializer};
-use serde_json::Value;
-use serde_json::value::RawValue;
 
+use super::idempotency::{self, Content};
 use super::response;
 use super::submission::{DEFAULT_KIND, Submission};
 use crate::error::task_problem;
@@ -62,8 +57,7 @@ pub(super) async fn submit(
     State(api): State<Api>,
     AuthenticatedBody { principal, body: submission }: AuthenticatedBody<Submission>,
 ) -> Result<Response, Problem> {
-    let is_known = api.kinds.allow(submission.kind(), &api.tasks).await;
-    let (task, key) = submission.validate(is_known)?;
+    let (task, key) = submission.validate(&api.kinds, &api.tasks).await?;
     let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
@@ -72,18 +66,11 @@ pub(super) async fn submit(
     let kind = kind.unwrap_or_else(|| DEFAULT_KIND.to_owned());
     let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let run_at = run_at.map(truncate_to_micros);
-    let key = key.map(|key| {
-        let fingerprint = Fingerprint {
-            kind: &kind,
-            description: &description,
-            data: &data,
-            ttl,
-            max_attempts,
-            run_at,
-        };
-        Ok::<_, Problem>(IdempotencyKey { key, digest: fingerprint.digest()? })
-    });
-    let key = key.transpose()?;
+    let fingerprint = |key| {
+        let content = Content { kind: &kind, description: &description, ttl, max_attempts, run_at };
+        idempotency::key(key, &content, &data)
+    };
+    let key = key.map(fingerprint).transpose()?;
     let new = NewTask {
         owner: principal.user_id,
         kind,
@@ -103,34 +90,6 @@ pub(super) async fn submit(
     let mut response = response::task(status, &submitted.task)?;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
-}
-
-/// The content of a request with defaults applied. Requests with equal content have equal
-/// digests, regardless of the order of their fields.
-#[derive(Serialize)]
-struct Fingerprint<'a> {
-    kind: &'a str,
-    description: &'a str,
-    #[serde(serialize_with = "sorted")]
-    data: &'a RawValue,
-    ttl: u32,
-    max_attempts: u32,
-    run_at: Option<Timestamp>,
-}
-
-impl Fingerprint<'_> {
-    fn digest(&self) -> Result<[u8; 32], Problem> {
-        let text = serde_json::to_vec(self).map_err(Problem::internal)?;
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
-        Ok(bytes)
-    }
-}
-
-/// Serializes `data` with sorted fields.
-fn sorted<S: Serializer>(data: &RawValue, serializer: S) -> Result<S::Ok, S::Error> {
-    let value: Value = serde_json::from_str(data.get()).map_err(serde::ser::Error::custom)?;
-    value.serialize(serializer)
 }
 
 #[cfg(test)]
@@ -235,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn data_is_returned_verbatim() {
         let (platform, token) = start().await;
-        let data = r#"{"z":18446744073709551617,"a":[-0,1.50,1E2],"z":"\u00e9"}"#;
+        let data = r#"{"z":18446744073709551617,"a":[-0,1.50,1E2],"y":"\u00e9"}"#;
         let body = format!(r#"{{"description":"d","ttl":5.0,"data":{data}}}"#);
         let request = platform.post("/api/tasks").token(&token).body("application/json", body);
         let answer = request.send().await;
@@ -261,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn kind_is_accepted_once_a_worker_announces_it() {
-        use crate::kinds::{MAX_AGE, MAX_AGE_UNKNOWN};
+        use crate::kinds::{MAX_AGE, MAX_AGE_REJECTING};
         use crate::testing::skip;
 
         let (platform, token) = start().await;
@@ -275,7 +234,7 @@ mod tests {
         skip(MAX_AGE).await;
         assert_eq!(send().await, 422);
         platform.announce("echo").await;
-        skip(MAX_AGE_UNKNOWN).await;
+        skip(MAX_AGE_REJECTING).await;
         assert_eq!(send().await, 201);
     }
 }

@@ -32,9 +32,11 @@ pub(super) async fn workers(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use miniapp_runtime::clock::Clock as _;
+    use miniapp_tasks::engine::WorkerReport;
     use miniapp_types::task::Worker;
 
     use crate::testing::Platform;
@@ -52,7 +54,8 @@ mod tests {
             started_at: platform.clock.now(),
             last_seen_at: platform.clock.now(),
         };
-        platform.tasks.report_worker(&worker).await.expect("reported");
+        let report = WorkerReport { worker: worker.clone(), schemas: BTreeMap::new() };
+        platform.tasks.report_worker(&report).await.expect("reported");
         let listed = async || platform.get("/api/workers").token(&token).send().await.json();
         let shown = serde_json::to_value(&worker).expect("JSON");
         assert_eq!(listed().await["workers"], serde_json::json!([shown]));

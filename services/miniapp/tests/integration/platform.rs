@@ -4,6 +4,7 @@
 mod database;
 mod disk;
 mod errors;
+mod faults;
 mod kills;
 mod logs;
 mod metric_series;

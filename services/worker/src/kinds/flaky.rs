@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
+use super::{
+    Context, Description, Kind, KindError, KindResult, parse_data, to_result, whole_number,
+};
 
 /// Fails a given number of attempts, then finishes, to demonstrate retries.
 pub struct Flaky;
@@ -13,6 +15,7 @@ pub struct Flaky;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `failures`")]
 struct Data {
+    #[serde(deserialize_with = "whole_number")]
     failures: u32,
 }
 

@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
+use super::{
+    Context, Description, Kind, KindError, KindResult, parse_data, to_result, whole_number,
+};
 
 /// The number of rounds between two checks for a stop; a few milliseconds.
 const CHUNK: u32 = 16 * 1024;
@@ -25,6 +27,7 @@ pub struct Hash {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `rounds`")]
 struct Data {
+    #[serde(deserialize_with = "whole_number")]
     rounds: u32,
 }
 
@@ -118,7 +121,10 @@ mod tests {
         let hash = Hash::default();
         assert_eq!(run(&hash, json!({ "rounds": 1 }), 1).await, Ok(json!(once)));
         assert_eq!(run(&hash, json!({ "rounds": 2 }), 1).await, Ok(json!(twice)));
-        assert!(run(&hash, json!({ "rounds": 0 }), 1).await.is_err());
+        assert_eq!(run(&hash, json!({ "rounds": 2.0 }), 1).await, Ok(json!(twice)));
+        for rounds in [json!(0), json!(1.5), json!(-1), json!(4_294_967_296_u64), json!(1e300)] {
+            assert!(run(&hash, json!({ "rounds": rounds }), 1).await.is_err(), "{rounds}");
+        }
     }
 
     #[tokio::test]

@@ -86,7 +86,7 @@ impl Kind for Http {
                 "required": ["url"],
                 "additionalProperties": false,
                 "properties": {
-                    "url": { "type": "string", "format": "uri", "pattern": "^https?://" },
+                    "url": { "type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://" },
                     "method": {
                         "enum": request::METHODS,
                         "default": "GET",

@@ -51,8 +51,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::{Deserialize as _, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 pub use crate::context::Context;
@@ -80,6 +80,21 @@ pub fn parse_data<T: DeserializeOwned>(data: &RawValue) -> Result<T, KindError> 
         let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
         KindError::invalid_data(format!("The data is not what this kind takes: {message}"))
     })
+}
+
+/// Deserializes a whole number in any notation, as JSON Schema defines `integer`: 5.0 is 5.
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Err(D::Error::custom(format!("{number} is no whole number up to {}", u32::MAX)));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and in the range of the type"
+    )]
+    let number = number as u32;
+    Ok(number)
 }
 
 /// Serializes the result of an attempt.

@@ -45,7 +45,7 @@ impl Kind for Simulate {
                 .into(),
             data_schema: json!({
                 "description": "Any JSON; an object may hold a seed",
-                "properties": { "seed": { "type": "integer", "minimum": 0 } },
+                "properties": { "seed": { "description": "A whole number that is not negative" } },
             }),
             example: json!({ "seed": 7 }),
         }

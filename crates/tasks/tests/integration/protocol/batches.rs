@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::{Claimed, Error, NewTask, Refusal, Task, Tasks};
 use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
@@ -129,6 +130,29 @@ async fn concurrent_submits_with_a_key_create_one_task() {
         }
     }
     assert_eq!(kinds(&processes[0].0, &first.task).await, [EventType::Created]);
+}
+
+#[tokio::test]
+async fn key_of_the_previous_release_is_compared_by_digest_and_data() {
+    let world = World::new();
+    let (tasks, _loops) = world.idle().await;
+    let owner = Uuid::new_v4();
+    let stored = NewTask { data: raw("[1.0]"), key: Some(key("k", 1)), ..new_task(owner) };
+    let first = tasks.submit(stored).await.expect("accepted").task;
+    let repeat = async |previous_digest: Option<u8>, data: &str| {
+        let previous_digest = previous_digest.map(|digest| [digest; 32]);
+        let key = IdempotencyKey { previous_digest, ..key("k", 2) };
+        tasks.submit(NewTask { data: raw(data), key: Some(key), ..new_task(owner) }).await
+    };
+    for data in ["[1.0]", "[1]", "[10e-1]"] {
+        let again = repeat(Some(1), data).await.expect("the same");
+        assert!(!again.is_new && again.task.id == first.id, "{data}");
+    }
+    for (previous, data) in [(Some(1), "[1.00000000000000000001]"), (Some(3), "[1]"), (None, "[1]")]
+    {
+        let other = repeat(previous, data).await;
+        assert!(matches!(other, Err(Error::KeyReused)), "{data}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The cache of a process may be stale, because other processes change tasks, too.
 
-use miniapp_tasks::{Error, Refusal, Task, Tasks};
+use miniapp_tasks::{Command, Error, Refusal, Task, Tasks};
 use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
 use uuid::Uuid;
@@ -50,6 +50,33 @@ async fn cancel_without_effect_reloads_the_task() {
     assert_eq!(canceled.state.generation, 2, "the earlier generation was returned");
     assert!(other.confirm_cancel(held).await.is_ok(), "the cancel got lost");
     check(&other, &task).await;
+}
+
+#[tokio::test]
+async fn expected_version_is_that_of_the_store() {
+    let world = World::new();
+    let ((one, _one), (other, _other)) = (world.idle().await, world.idle().await);
+    let owner = Uuid::new_v4();
+    let task = submit(&one, owner).await;
+    let canceled = other.cancel(owner, task.id).await.expect("waiting");
+    // The cache of the first process has the version before.
+    let restart = async |version: u64| {
+        one.change(owner, task.id, Some(vec![version]), Command::Restart).await
+    };
+    assert!(matches!(restart(task.state.version).await, Err(Error::VersionConflict)));
+    let restarted = restart(canceled.state.version).await.expect("the version of the store");
+    let cancel = |tasks: &Tasks, version: u64| {
+        let tasks = tasks.clone();
+        async move { tasks.change(owner, task.id, Some(vec![version]), Command::Cancel).await }
+    };
+    let version = restarted.state.version;
+    let (here, there) = tokio::join!(cancel(&one, version), cancel(&other, version));
+    assert!(here.is_ok() != there.is_ok(), "{here:?} {there:?}");
+    for lost in [here, there].into_iter().filter_map(Result::err) {
+        let is_refused = matches!(lost, Error::VersionConflict | Error::Refused(_));
+        assert!(is_refused, "{lost:?}");
+    }
+    check(&one, &task).await;
 }
 
 /// A batch contains an outcome of a stale claim; a response that depends on it is sent only

@@ -10,7 +10,7 @@ use super::{
 };
 
 fn key(text: &str, digest: u8) -> IdempotencyKey {
-    IdempotencyKey { key: text.to_owned(), digest: [digest; 32] }
+    IdempotencyKey { key: text.to_owned(), digest: [digest; 32], previous_digest: None }
 }
 
 /// Inserts `task` with a key.

@@ -2,7 +2,7 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::engine::{Backlog, TakeDue};
+use miniapp_tasks::engine::{Backlog, TakeDue, WorkerReport};
 use miniapp_tasks::{Command, Engine, Filter};
 use miniapp_types::task::{ByStatus, Kind, Stats, Worker};
 use serde_json::json;
@@ -189,14 +189,17 @@ pub async fn purge_respects_its_limit([engine, _]: Processes) -> Result<()> {
 }
 
 pub async fn worker_reports_are_stored_and_deleted([engine, other]: Processes) -> Result<()> {
-    let worker = |name: &str, running: u32, seen: u64| Worker {
-        name: name.to_owned(),
-        version: "1.0".to_owned(),
-        kinds: vec!["echo".to_owned(), "sleep".to_owned()],
-        running,
-        capacity: 8,
-        started_at: at(0),
-        last_seen_at: at(seen),
+    let worker = |name: &str, running: u32, seen: u64| WorkerReport {
+        worker: Worker {
+            name: name.to_owned(),
+            version: "1.0".to_owned(),
+            kinds: vec!["echo".to_owned(), "sleep".to_owned()],
+            running,
+            capacity: 8,
+            started_at: at(0),
+            last_seen_at: at(seen),
+        },
+        schemas: [("echo".to_owned(), json!({ "maximum": 1.5 }))].into(),
     };
     for report in [worker("b", 1, 10), worker("a", 2, 10), worker("c", 3, 5)] {
         engine.report_worker(&report).await?;

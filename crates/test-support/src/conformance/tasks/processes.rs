@@ -92,7 +92,11 @@ pub async fn one_insert_wins_a_key(store: Processes) -> Result<()> {
         let mut writers = JoinSet::new();
         for engine in store.clone() {
             let task = new_task(owner, 0)?;
-            let key = IdempotencyKey { key: format!("key {round}"), digest: [round; 32] };
+            let key = IdempotencyKey {
+                key: format!("key {round}"),
+                digest: [round; 32],
+                previous_digest: None,
+            };
             writers.spawn(async move {
                 let mut written = engine.write(&[insert(&task, Some(key))], &[]).await?;
                 anyhow::Ok((task.id, written.inserts.pop().context("no answer")?))

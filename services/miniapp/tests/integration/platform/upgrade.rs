@@ -9,13 +9,17 @@ use miniapp_test_support::eventually;
 use miniapp_test_support::http::{Answer, client};
 use miniapp_test_support::platform::{Engines, PASSWORD, Platform, Program};
 use miniapp_test_support::postgres::Server;
+use miniapp_types::problem::Code;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
 use crate::platform::support::program;
 
-miniapp_test_support::on_all_engines!(data_of_the_previous_release_is_migrated);
+miniapp_test_support::on_all_engines!(
+    data_of_the_previous_release_is_migrated,
+    requests_of_the_previous_release_can_be_repeated,
+);
 
 /// The secret that the signing keys in the dumps are sealed with.
 const SECRET: &str = "the secret of the previous release";
@@ -48,6 +52,28 @@ async fn data_of_the_previous_release_is_migrated(engines: Engines) {
         (pending.len() == 3).then_some(())
     })
     .await;
+}
+
+/// The task `Pending` was submitted to the previous release with an `Idempotency-Key`.
+async fn requests_of_the_previous_release_can_be_repeated(engines: Engines) {
+    let platform = restored(engines).await.start().await;
+    let sign_in = json!({ "login": "ada", "password": PASSWORD });
+    let token = platform.post_auth("/sign-in", &sign_in).await.expect(200).text("authToken");
+    let before = tasks(&platform, &token).await;
+    let submit = async |data: &str| {
+        let body = format!(r#"{{"kind":"echo","description":"Pending","data":{data},"ttl":60}}"#);
+        let request = client().post(format!("{}/api/tasks", platform.api())).bearer_auth(&token);
+        let request = request.header("idempotency-key", "upgrade").body(body);
+        Answer::to(request.header("content-type", "application/json")).await
+    };
+    for data in ["1", "1.0", "10e-1"] {
+        let task = submit(data).await.expect(200);
+        assert_eq!(json!(task.text("taskId")), before[1]["taskId"], "{data}");
+    }
+    for data in ["2", "1.00000000000000000001", "\"1\""] {
+        submit(data).await.expect_problem(Code::IdempotencyKeyReused);
+    }
+    assert_eq!(tasks(&platform, &token).await.len(), before.len());
 }
 
 /// The program on a restored dump. Retention must not remove the tasks, whose ends are long ago.

@@ -90,7 +90,7 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTa
         ttl: world.draw(3..40),
         max_attempts: world.draw(1..4),
         run_at: (world.draw(0..4) == 0).then(|| world.clock.now() + delay),
-        key: key.clone().map(|key| IdempotencyKey { key, digest: [0; 32] }),
+        key: key.clone().map(|key| IdempotencyKey { key, digest: [0; 32], previous_digest: None }),
         trace: TraceContext::default(),
     };
     loop {

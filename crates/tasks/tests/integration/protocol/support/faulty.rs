@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WriteOutcome,
+    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
-use miniapp_types::task::{Event, Kind, Stats, Worker};
+use miniapp_types::task::{Event, Kind, Stats};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -175,15 +175,15 @@ impl Engine for Faulty {
         self.inner()?.backlog(now, visibility_deadline, most).await
     }
 
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        self.inner()?.report_worker(worker).await
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        self.inner()?.report_worker(report).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
         self.inner()?.forget_worker(name).await
     }
 
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError> {
         self.inner()?.workers(since).await
     }
 

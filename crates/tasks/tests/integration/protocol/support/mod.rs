@@ -138,7 +138,7 @@ pub fn new_task(owner: Uuid) -> NewTask {
 }
 
 pub fn key(text: &str, digest: u8) -> IdempotencyKey {
-    IdempotencyKey { key: text.to_owned(), digest: [digest; 32] }
+    IdempotencyKey { key: text.to_owned(), digest: [digest; 32], previous_digest: None }
 }
 
 pub fn raw(json: &str) -> Box<RawValue> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WriteOutcome,
+    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
 use miniapp_test_support::Row;
-use miniapp_types::task::{Event, Kind, Stats, Worker};
+use miniapp_types::task::{Event, Kind, Stats};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -172,15 +172,15 @@ impl Engine for StorePort {
         self.call(self.0.world.store.backlog(now, visibility_deadline, most)).await
     }
 
-    async fn report_worker(&self, worker: &Worker) -> Result<(), StoreError> {
-        self.call(self.0.world.store.report_worker(worker)).await
+    async fn report_worker(&self, report: &WorkerReport) -> Result<(), StoreError> {
+        self.call(self.0.world.store.report_worker(report)).await
     }
 
     async fn forget_worker(&self, name: &str) -> Result<(), StoreError> {
         self.call(self.0.world.store.forget_worker(name)).await
     }
 
-    async fn workers(&self, since: Timestamp) -> Result<Vec<Worker>, StoreError> {
+    async fn workers(&self, since: Timestamp) -> Result<Vec<WorkerReport>, StoreError> {
         self.call(self.0.world.store.workers(since)).await
     }
 
