@@ -101,7 +101,9 @@ impl Clock for ManualClock {
 
 /// Truncates a time to whole microseconds.
 pub fn truncate_to_micros(at: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
+    let nanos = at.subsec_nanosecond().rem_euclid(1000);
+    // The earliest time has no fraction, so this cannot fail.
+    at.checked_sub(jiff::SignedDuration::from_nanos(nanos.into())).unwrap_or(at)
 }
 
 /// Returns a new `UUIDv7` with the time of the clock.

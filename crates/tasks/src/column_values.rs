@@ -13,7 +13,10 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 
 /// Converts a column value to a time.
 pub(crate) fn time(micros: i64) -> Result<Timestamp, StoreError> {
-    Timestamp::from_microsecond(micros).map_err(|error| StoreError::Internal(error.to_string()))
+    // `Timestamp::from_microsecond` lacks the last second of the range.
+    let (second, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let nanos = i32::try_from(micros * 1000).unwrap_or_default();
+    Timestamp::new(second, nanos).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 /// Converts a counter to its column value. Counters stay far below the limit.
@@ -52,4 +55,18 @@ pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
 /// Converts a column value to JSON.
 pub(crate) fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(json).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_can_be_stored() {
+        for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
+            let stored = time(micros(at)).expect("a time");
+            assert_eq!(micros(stored), micros(at));
+        }
+        assert_eq!(time(-1).map(micros).ok(), Some(-1));
+    }
 }

@@ -60,8 +60,11 @@ async fn requests_of_the_previous_release_can_be_repeated(engines: Engines) {
     let sign_in = json!({ "login": "ada", "password": PASSWORD });
     let token = platform.post_auth("/sign-in", &sign_in).await.expect(200).text("authToken");
     let before = tasks(&platform, &token).await;
+    let run_at = &before[1]["runAt"];
     let submit = async |data: &str| {
-        let body = format!(r#"{{"kind":"echo","description":"Pending","data":{data},"ttl":60}}"#);
+        let body = format!(
+            r#"{{"kind":"echo","description":"Pending","data":{data},"ttl":60,"runAt":{run_at}}}"#
+        );
         let request = client().post(format!("{}/api/tasks", platform.api())).bearer_auth(&token);
         let request = request.header("idempotency-key", "upgrade").body(body);
         Answer::to(request.header("content-type", "application/json")).await
