@@ -144,7 +144,7 @@ async fn change(world: &World, owner: Uuid, mine: &OwnTask, unsure: &mut HashSet
         Some(Err(Error::NotFound)) => world.store.row(id).is_some_and(|row| row.task.state.deleted),
         Some(Err(Error::Refused(Refusal::AlreadyFinished))) => has_ended(world, id),
         Some(Err(Error::Refused(Refusal::NotFinished))) => !had_ended,
-        Some(Err(Error::Refused(_) | Error::KeyReused)) => false,
+        Some(Err(Error::Refused(_) | Error::KeyReused | Error::VersionConflict)) => false,
     };
     if !is_true {
         world.violation(format!("{answer:?} for {:#?}", world.store.row(id)));

@@ -80,6 +80,6 @@ async fn change(stage: &Stage, tasks: &Tasks, owner: Uuid, rng: &mut SmallRng) {
     };
     match answer {
         Ok(()) | Err(Error::Refused(_) | Error::NotFound | Error::Store(_)) => {}
-        Err(Error::KeyReused) => panic!("there is no key"),
+        Err(Error::KeyReused | Error::VersionConflict) => panic!("there is no key"),
     }
 }

@@ -102,7 +102,7 @@ async fn end(stage: &Stage, tasks: &Tasks, claim: Claim, rng: &mut SmallRng) {
             }
             Err(Error::Store(_)) => {}
             Err(Error::Refused(_) | Error::NotFound) => return,
-            Err(Error::KeyReused) => panic!("there is no key"),
+            Err(Error::KeyReused | Error::VersionConflict) => panic!("there is no key"),
         }
     }
 }
