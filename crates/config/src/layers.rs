@@ -8,7 +8,7 @@ use figment::value::{Dict, Map, Num, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
-use crate::aliases::{ALIASES, MILLISECONDS};
+use crate::aliases::ALIASES;
 use crate::error::{ConfigError, PREFIX, variable_of};
 use crate::schema::Schema;
 use crate::settings::{Setting, Source};
@@ -24,6 +24,8 @@ pub(crate) struct Layers {
     known: BTreeMap<String, Value>,
     sources: BTreeMap<String, Source>,
     schemas: Vec<Schema>,
+    /// Variables that are ignored, with the reasons.
+    warnings: Vec<String>,
 }
 
 impl Layers {
@@ -39,8 +41,8 @@ impl Layers {
             collect_leaves("", &defaults, &mut known);
             figment = figment.merge(Layer(defaults));
         }
-        let sources = BTreeMap::new();
-        let mut layers = Self { figment, known, sources, schemas: schemas.to_vec() };
+        let (sources, warnings) = (BTreeMap::new(), Vec::new());
+        let mut layers = Self { figment, known, sources, schemas: schemas.to_vec(), warnings };
         let named = environment.get("MINIAPP_CONFIG").filter(|path| !path.is_empty());
         if let Some(path) = file.or(named.map(Path::new)) {
             layers.add_file(path)?;
@@ -78,6 +80,10 @@ impl Layers {
     pub(crate) fn invalid(&self, key: &str, message: impl Into<String>) -> ConfigError {
         let origin = self.source(key);
         ConfigError::Invalid { key: key.to_owned(), origin, message: message.into() }
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Every key with its value.
@@ -127,10 +133,21 @@ impl Layers {
     }
 
     fn add_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
-        for (name, key) in ALIASES {
-            if let Some(text) = environment.get(name).filter(|text| !text.is_empty()) {
-                let unit = if MILLISECONDS.contains(&key) { "ms" } else { "" };
-                self.set(key, &format!("{text}{unit}"), Source::Variable(name.to_owned()));
+        let own_sampler = environment.get(&variable_of("telemetry.sampler")).cloned();
+        for alias in ALIASES {
+            let text = environment.get(alias.variable).filter(|text| !text.trim().is_empty());
+            let Some(text) = text else { continue };
+            let sampler = match &own_sampler {
+                Some(sampler) => sampler.clone(),
+                None => self.extract("telemetry.sampler").unwrap_or_default(),
+            };
+            match alias.read(text, &sampler) {
+                Ok(value) => {
+                    self.set(alias.key, &value, Source::Variable(alias.variable.to_owned()));
+                }
+                Err(message) => {
+                    self.warnings.push(format!("{} {message}; it is ignored", alias.variable));
+                }
             }
         }
         for (name, text) in environment {

@@ -121,6 +121,11 @@ impl Config {
         &self.settings
     }
 
+    /// The variables of OpenTelemetry that are ignored because of their values, with the reasons.
+    pub fn warnings(&self) -> &[String] {
+        self.layers.warnings()
+    }
+
     /// Returns the error for a value of `key` that its consumer rejects.
     pub fn invalid(&self, key: &str, message: impl Into<String>) -> ConfigError {
         self.layers.invalid(key, message)

@@ -221,6 +221,80 @@ fn variables_of_opentelemetry_are_aliases() {
 }
 
 #[test]
+fn unusable_opentelemetry_variables_are_ignored_with_a_warning() {
+    let defaults = load(&[]).expect("valid");
+    for (variable, value) in [
+        ("OTEL_SDK_DISABLED", "yes"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_PROPAGATORS", "tracecontext,b3"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_SAMPLER_ARG", "x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "unix:///socket"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "udp"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "-1"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999999999999"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "0"),
+    ] {
+        let config = load(&[(variable, value)]).expect("valid");
+        let [warning] = config.warnings() else { panic!("{variable}: {:?}", config.warnings()) };
+        assert!(warning.starts_with(&format!("{variable} must ")), "{warning}");
+        assert_eq!(format!("{config:?}"), format!("{defaults:?}"), "{variable}");
+    }
+}
+
+#[test]
+fn opentelemetry_names_have_no_case_and_signals_take_precedence() {
+    let config = load(&[
+        ("OTEL_SDK_DISABLED", " TRUE "),
+        ("OTEL_TRACES_EXPORTER", "None"),
+        ("OTEL_PROPAGATORS", "Baggage, TraceContext"),
+        ("OTEL_TRACES_SAMPLER", "ParentBased_TraceIdRatio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "HTTP/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "GZip"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1000"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "2000"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", " "),
+    ]);
+    let config = config.expect("valid");
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+    for (key, value) in [
+        ("disabled", "true"),
+        ("traces_exporter", "none"),
+        ("propagators", "baggage,tracecontext"),
+        ("sampler", "parentbased_traceidratio"),
+        ("sampler_arg", "0.25"),
+        ("otlp_protocol", "http/protobuf"),
+        ("otlp_compression", "gzip"),
+        ("otlp_timeout", "2000ms"),
+        ("otlp_headers", "[hidden]"),
+        ("otlp_endpoint", ""),
+    ] {
+        assert_eq!(setting(&config, &format!("telemetry.{key}")).value, value, "{key}");
+    }
+    // The argument has to suit the sampler, whichever setting names that.
+    for (sampler, argument, is_used) in [
+        ("traceidratio", "2", false),
+        ("ratelimited", "2", true),
+        ("ratelimited", "0.5", false),
+        ("always_on", "anything", true),
+    ] {
+        let own = [("MINIAPP__TELEMETRY__SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", argument)];
+        let config = load(&own).expect("valid");
+        assert_eq!(config.warnings().is_empty(), is_used, "{sampler} {argument}");
+    }
+}
+
+#[test]
 fn wrong_value_is_refused_with_its_key_and_source() {
     for value in ["many", "0", "99999999"] {
         let text = error_of::<Worker>(load(&[("MINIAPP__WORKER__CONCURRENCY", value)]));

@@ -43,6 +43,9 @@ impl Section for LogConfig {
 /// Sampling and export of traces.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TelemetryConfig {
+    pub disabled: bool,
+    pub traces_exporter: TracesExporter,
+    pub propagators: Vec<Propagator>,
     pub sampler: String,
     pub sampler_arg: String,
     pub otlp_endpoint: String,
@@ -68,7 +71,11 @@ impl TelemetryConfig {
     /// Returns which traces are recorded. By default these are all if they are exported, so that
     /// each can be found; otherwise a few are enough to look at.
     pub(crate) fn sampling(&self) -> Result<Sampling, SamplingError> {
-        let is_exported = !self.otlp_endpoint.is_empty() || !self.otlp_traces_endpoint.is_empty();
+        if self.disabled {
+            return Ok(Sampling::OFF);
+        }
+        let has_endpoint = !self.otlp_endpoint.is_empty() || !self.otlp_traces_endpoint.is_empty();
+        let is_exported = has_endpoint && self.traces_exporter == TracesExporter::Otlp;
         let sampler = match self.sampler.as_str() {
             "" if is_exported => "parentbased_always_on",
             "" => "parentbased_ratelimited",
@@ -98,6 +105,22 @@ impl Section for TelemetryConfig {
         validator.range("queue_size", self.queue_size, 1..=1 << 24)?;
         validator.range("attribute_length", self.attribute_length, 1..=1 << 16)
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TracesExporter {
+    Otlp,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagator {
+    TraceContext,
+    Baggage,
+    /// Disables the others.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,7 +70,7 @@ pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> 
     if let Some(telemetry) = &*installed {
         return Ok(telemetry.clone());
     }
-    let log: LogConfig = config.section()?;
+    let (log, warnings): (LogConfig, _) = (config.section()?, config.warnings());
     let config: TelemetryConfig = config.section()?;
     let sampling = config.sampling()?;
     let resources = Resources::new(program, &config);
@@ -99,10 +99,14 @@ pub fn init(program: ProgramInfo, config: &Config) -> anyhow::Result<Telemetry> 
         .try_init()
         .context("another tracing subscriber is installed")?;
     // Set only here, under the lock.
+    trace::set_propagators(&config.propagators);
     if !sampling.is_off() {
         trace::install(recorder);
     }
     log_panics();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let telemetry = Telemetry { spans, log_filter: LogFilter(handle), exporter };
     *installed = Some(telemetry.clone());
     Ok(telemetry)

@@ -54,6 +54,8 @@ impl SamplingError {
 }
 
 impl Sampling {
+    pub const OFF: Self = Self { root: Root::AlwaysOff, is_parent_based: false };
+
     /// Returns whether nothing is recorded, whatever callers decide.
     pub fn is_off(self) -> bool {
         self.root == Root::AlwaysOff && !self.is_parent_based

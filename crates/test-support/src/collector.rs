@@ -40,6 +40,8 @@ pub enum Mood {
     Picky(i64),
     /// Accepts everything after this delay.
     Slow(Duration),
+    /// Responds with headers only.
+    Silent,
 }
 
 /// A running collector; ends when it is dropped.
@@ -145,7 +147,7 @@ impl Shared {
             }
         }
         match mood {
-            Mood::Unavailable | Mood::Refusing => return Err(mood),
+            Mood::Unavailable | Mood::Refusing | Mood::Silent => return Err(mood),
             Mood::Willing | Mood::Slow(_) | Mood::Picky(_) => self.spans.lock().extend(spans),
         }
         Ok(if let Mood::Picky(left_out) = mood { left_out } else { 0 })
@@ -165,6 +167,7 @@ async fn take_http(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
     let (status, body) = match shared.take(headers, &body).await {
         Ok(left_out) => (StatusCode::OK, answer(left_out)),
         Err(Mood::Unavailable) => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+        Err(Mood::Silent) => return Response::new(silent_body()),
         Err(_) => (StatusCode::BAD_REQUEST, Vec::new()),
     };
     let mut response = Response::new(Body::from(body));
@@ -192,10 +195,19 @@ async fn take_grpc(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: 
     }
     let trailers = [(HeaderName::from_static("grpc-status"), status.parse().expect("a number"))];
     frames.push(Ok(Frame::trailers(trailers.into_iter().collect())));
-    let mut response = Response::new(Body::new(StreamBody::new(stream::iter(frames))));
+    let body = match taken {
+        Err(Mood::Silent) => silent_body(),
+        _ => Body::new(StreamBody::new(stream::iter(frames))),
+    };
+    let mut response = Response::new(body);
     let grpc = "application/grpc".parse().expect("a type");
     response.headers_mut().insert("content-type", grpc);
     response
+}
+
+/// Returns a body that never comes.
+fn silent_body() -> Body {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
 }
 
 fn unpacked(body: &[u8]) -> Bytes {

@@ -8,9 +8,6 @@ use uuid::Uuid;
 
 use crate::Message;
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
-const BAGGAGE: &str = "baggage";
 /// When a message was published, in microseconds since 1970; AMQP's timestamp has seconds.
 const PUBLISHED_AT: &str = "x-published-at";
 /// How often a message was moved from the dead letters back to its queue.
@@ -29,16 +26,9 @@ pub(super) fn properties(message: &Message, is_persistent: bool) -> BasicPropert
     if is_persistent {
         properties = properties.with_delivery_mode(PERSISTENT);
     }
-    let trace = &message.trace;
     let mut headers = FieldTable::default();
-    for (name, value) in [
-        (TRACEPARENT, &trace.traceparent),
-        (TRACESTATE, &trace.tracestate),
-        (BAGGAGE, &trace.baggage),
-    ] {
-        if let Some(value) = value {
-            headers.insert(name.into(), AMQPValue::LongString(value.as_bytes().into()));
-        }
+    for (name, value) in miniapp_telemetry::trace::fields(&message.trace) {
+        headers.insert(name.as_str().into(), AMQPValue::LongString(value.as_bytes().into()));
     }
     if let Some(at) = message.published_at {
         headers.insert(PUBLISHED_AT.into(), AMQPValue::LongLongInt(at.as_microsecond()));
@@ -93,6 +83,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const TRACEPARENT: &str = "traceparent";
+    const TRACESTATE: &str = "tracestate";
+    const BAGGAGE: &str = "baggage";
 
     fn any_value() -> impl Strategy<Value = AMQPValue> {
         prop_oneof![

@@ -34,6 +34,13 @@ pub(super) struct ExportError {
     pub retry: Retry,
 }
 
+impl ExportError {
+    pub fn timed_out() -> Self {
+        let message = "the collector did not respond in time".to_owned();
+        Self { message, retry: Retry::Later }
+    }
+}
+
 /// Whether the same request may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retry {

@@ -55,6 +55,7 @@ impl Exporter {
         let sender = Sender {
             queue: receiver,
             client,
+            timeout: target.timeout,
             flushes: flush_requests,
             delay: settings.batch_delay,
             resources,

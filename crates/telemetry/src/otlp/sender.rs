@@ -34,6 +34,8 @@ pub(super) type Flush = Done<()>;
 pub(super) struct Sender {
     pub queue: queue::Receiver,
     pub client: Client,
+    /// Limits an attempt to send a batch, with the whole response.
+    pub timeout: Duration,
     pub flushes: mpsc::UnboundedReceiver<Flush>,
     /// How long the first span of a batch waits for others.
     pub delay: Duration,
@@ -71,7 +73,7 @@ impl Sender {
             let mut attempts = 0;
             let failure = loop {
                 attempts += 1;
-                match self.client.send(request.clone()).await {
+                match self.send(request.clone()).await {
                     Ok(0) => break None,
                     Ok(rejected) => {
                         dropped::count(Reason::Refused, rejected);
@@ -96,6 +98,11 @@ impl Sender {
             // The caller may have stopped waiting.
             let _ = flush.send(());
         }
+    }
+
+    async fn send(&mut self, request: Bytes) -> Result<u64, ExportError> {
+        let sent = timeout(self.timeout, self.client.send(request)).await;
+        sent.unwrap_or_else(|_| Err(ExportError::timed_out()))
     }
 
     /// Encodes one request with the spans of each service under its resource.

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use secrecy::ExposeSecret as _;
 
-use crate::config::{OtlpCompression, OtlpProtocol, TelemetryConfig};
+use crate::config::{OtlpCompression, OtlpProtocol, TelemetryConfig, TracesExporter};
 use crate::resource::pairs;
 
 const TRACES_PATH: &str = "v1/traces";
@@ -24,8 +24,11 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads `settings`. Returns `None` if they name no endpoint.
+    /// Reads `settings`. Returns `None` if they name no endpoint, or disable the export.
     pub fn of(settings: &TelemetryConfig) -> anyhow::Result<Option<Self>> {
+        if settings.disabled || settings.traces_exporter == TracesExporter::None {
+            return Ok(None);
+        }
         let own = settings.otlp_traces_endpoint.as_str();
         let (given, is_full) = match (own, settings.otlp_endpoint.as_str()) {
             ("", "") => return Ok(None),
@@ -38,7 +41,10 @@ impl Target {
         let protocol = settings.otlp_protocol.unwrap_or(default);
         let url = match protocol {
             OtlpProtocol::Http if !is_full => {
-                format!("{}/{}", given.trim_end_matches('/'), TRACES_PATH)
+                let (base, query) = given.split_once('?').unzip();
+                let base = base.unwrap_or(given).trim_end_matches('/');
+                let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+                format!("{base}/{TRACES_PATH}{query}")
             }
             _ => given.to_owned(),
         };

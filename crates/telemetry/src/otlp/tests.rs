@@ -59,6 +59,18 @@ fn target_follows_opentelemetrys_endpoint_rules() {
     assert_eq!(target("http://c/base", &protocol_set).0, "http://c/base/v1/traces");
     let traces = [protocol_set[0], ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://d/as/it/is")];
     assert_eq!(target("http://c", &traces).0, "http://d/as/it/is");
+    for (url, expected) in [
+        ("http://c:4318?key=a/b", "http://c:4318/v1/traces?key=a/b"),
+        ("http://c:4318/?key=v", "http://c:4318/v1/traces?key=v"),
+        ("http://c:4318/base/?key=v&x", "http://c:4318/base/v1/traces?key=v&x"),
+    ] {
+        assert_eq!(target(url, &[]).0, expected);
+    }
+    let traces = [("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://d:4318/as/it/is?key=v")];
+    assert_eq!(target("http://c", &traces).0, "http://d:4318/as/it/is?key=v");
+    for disabled in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "NONE")] {
+        assert!(Target::of(&settings("http://c:4317", &[disabled])).expect("valid").is_none());
+    }
     let grpc = [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
     assert_eq!(target("http://c:4318", &grpc), ("http://c:4318".to_owned(), OtlpProtocol::Grpc));
 }
@@ -93,6 +105,25 @@ async fn spans_arrive_with_every_protocol_and_compression() {
             let agent = headers["user-agent"].to_str().expect("a text");
             assert!(agent.starts_with("miniapp/"), "{agent}");
         }
+    }
+}
+
+#[tokio::test]
+async fn silent_collector_delays_an_export_by_the_timeout() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let collector = Collector::start().await;
+        collector.behave(Mood::Silent);
+        let change =
+            [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_TIMEOUT", "200")];
+        let exporter = exporter(&collector.url(), &change);
+        exporter.accept(span("api", "one"));
+        eventually("it is received", async || (!collector.requests().is_empty()).then_some(()))
+            .await;
+        collector.behave(Mood::Willing);
+        // The first attempt times out, another one succeeds.
+        eventually("it arrives", async || (collector.spans().len() == 1).then_some(())).await;
+        exporter.accept(span("api", "two"));
+        assert!(flushed(&exporter, Duration::from_secs(5)).await, "{protocol}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! not use the propagators of `opentelemetry_sdk`.
 
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use miniapp_types::trace::TraceContext;
@@ -12,6 +12,8 @@ use opentelemetry::trace::{
 };
 use percent_encoding::percent_decode_str;
 
+use crate::config::Propagator;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
@@ -19,6 +21,34 @@ pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 /// The lengths up to which the standards ask for propagation. Longer values are dropped.
 const MAX_TRACESTATE: usize = 512;
 const MAX_BAGGAGE: usize = 8192;
+
+/// What is propagated. Everything, until it is set.
+static PROPAGATED: OnceLock<Propagated> = OnceLock::new();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Propagated {
+    trace_context: bool,
+    baggage: bool,
+}
+
+/// Sets what requests and messages propagate. Only the first call has an effect.
+pub(crate) fn set_propagators(propagators: &[Propagator]) {
+    let _ = PROPAGATED.set(Propagated::of(propagators));
+}
+
+impl Propagated {
+    fn of(propagators: &[Propagator]) -> Self {
+        let has = |propagator| {
+            propagators.contains(&propagator) && !propagators.contains(&Propagator::None)
+        };
+        Self { trace_context: has(Propagator::TraceContext), baggage: has(Propagator::Baggage) }
+    }
+
+    fn current() -> Self {
+        let all = Self { trace_context: true, baggage: true };
+        PROPAGATED.get().copied().unwrap_or(all)
+    }
+}
 
 /// The baggage of a caller, propagated unchanged.
 #[derive(Debug)]
@@ -32,6 +62,16 @@ pub fn extract(headers: &HeaderMap) -> TraceContext {
 /// Reads a trace context from headers of any kind; `field` returns the value of a header. Malformed
 /// and oversized values are dropped. Without a valid `traceparent` the context is empty.
 pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext {
+    extract_propagated(Propagated::current(), field)
+}
+
+fn extract_propagated<'h>(
+    propagated: Propagated,
+    field: impl Fn(&str) -> Option<&'h str>,
+) -> TraceContext {
+    if !propagated.trace_context {
+        return TraceContext::default();
+    }
     let field = |name: &HeaderName| field(name.as_str());
     let Some(traceparent) = field(&TRACEPARENT).filter(|text| parse(text).is_some()) else {
         return TraceContext::default();
@@ -41,22 +81,40 @@ pub fn extract_from<'h>(field: impl Fn(&str) -> Option<&'h str>) -> TraceContext
         tracestate: field(&TRACESTATE)
             .filter(|state| state.len() <= MAX_TRACESTATE)
             .map(Into::into),
-        baggage: field(&BAGGAGE).filter(|items| items.len() <= MAX_BAGGAGE).map(Into::into),
+        baggage: field(&BAGGAGE)
+            .filter(|items| propagated.baggage && items.len() <= MAX_BAGGAGE)
+            .map(Into::into),
     }
 }
 
-/// Adds `context` to the headers of a request or message.
+/// Adds `context` to the headers of a request.
 pub fn inject(context: &TraceContext, headers: &mut HeaderMap) {
-    let fields = [
-        (TRACEPARENT, &context.traceparent),
-        (TRACESTATE, &context.tracestate),
-        (BAGGAGE, &context.baggage),
-    ];
-    for (name, text) in fields {
-        if let Some(value) = text.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+    for (name, text) in fields(context) {
+        if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
     }
+}
+
+/// Returns the headers that propagate `context`.
+pub fn fields(context: &TraceContext) -> impl Iterator<Item = (HeaderName, &str)> {
+    propagated_fields(Propagated::current(), context)
+}
+
+fn propagated_fields(
+    propagated: Propagated,
+    context: &TraceContext,
+) -> impl Iterator<Item = (HeaderName, &str)> {
+    let Propagated { trace_context, baggage } = propagated;
+    let fields = [
+        (TRACEPARENT, &context.traceparent, trace_context),
+        (TRACESTATE, &context.tracestate, trace_context),
+        (BAGGAGE, &context.baggage, trace_context && baggage),
+    ];
+    fields
+        .into_iter()
+        .filter(|(.., is_propagated)| *is_propagated)
+        .filter_map(|(name, text, _)| Some((name, text.as_deref()?)))
 }
 
 /// Reads the context of a request's caller, if there is a valid one.
@@ -193,6 +251,33 @@ mod tests {
         let mut sent = HeaderMap::new();
         inject(&carried, &mut sent);
         assert_eq!(sent, given);
+    }
+
+    #[test]
+    fn only_configured_headers_are_propagated() {
+        let given =
+            headers(&[("traceparent", PARENT), ("tracestate", "a=1"), ("baggage", "user=x")]);
+        let context = extract(&given);
+        for (propagators, expected) in [
+            (&[Propagator::TraceContext, Propagator::Baggage][..], &given),
+            (
+                &[Propagator::TraceContext],
+                &headers(&[("traceparent", PARENT), ("tracestate", "a=1")]),
+            ),
+            (&[Propagator::Baggage], &HeaderMap::new()),
+            (&[Propagator::TraceContext, Propagator::None], &HeaderMap::new()),
+            (&[], &HeaderMap::new()),
+        ] {
+            let propagated = Propagated::of(propagators);
+            let sent = propagated_fields(propagated, &context);
+            let sent: HeaderMap =
+                sent.map(|(name, text)| (name, text.parse().expect("a value"))).collect();
+            assert_eq!(&sent, expected, "{propagators:?}");
+            let field = |name: &str| given.get(name)?.to_str().ok();
+            let mut received = HeaderMap::new();
+            inject(&extract_propagated(propagated, field), &mut received);
+            assert_eq!(&received, expected, "{propagators:?}");
+        }
     }
 
     #[test]
