@@ -91,7 +91,7 @@ impl Platform {
             let (config, shutdown) = (config.clone(), shutdown.clone());
             async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }
         });
-        let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
+        let kinds = Arc::new(Kinds::standard(&worker));
         let deps = miniapp_worker::Dependencies {
             tasks: tasks.clone(),
             broker: broker.clone(),

@@ -23,6 +23,8 @@ pub struct WorkerConfig {
     pub grace: Duration,
     pub replicas: u16,
     pub http_allow_private: bool,
+    /// Hosts to which `http` tasks send the trace context.
+    pub http_trace_hosts: Vec<String>,
 }
 
 impl Section for WorkerConfig {
@@ -34,5 +36,20 @@ impl Section for WorkerConfig {
         validator.range("grace", self.grace, Duration::ZERO..=Duration::from_hours(24))?;
         validator.range("concurrency", self.concurrency, 1..=10_000)?;
         validator.range("replicas", self.replicas, 0..=100)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use miniapp_config::Config;
+
+    use super::WorkerConfig;
+
+    /// Returns the default settings.
+    pub(crate) fn defaults() -> WorkerConfig {
+        let config = Config::defaults_in(Path::new("/unused"));
+        config.and_then(|config| config.section()).expect("valid")
     }
 }

@@ -36,7 +36,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     miniapp_tasks::health::add(&health, &tasks);
     miniapp_broker::health::add(&health, broker.clone());
 
-    let kinds = Arc::new(Kinds::standard(worker.http_allow_private));
+    let kinds = Arc::new(Kinds::standard(&worker));
     health.started();
     let dependencies = Dependencies { tasks, broker, clock, kinds, seed: rand::random() };
     let working = crate::run(&worker, dependencies, shutdown);

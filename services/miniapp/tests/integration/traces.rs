@@ -7,4 +7,5 @@ mod embedded;
 mod hostile;
 mod jaeger;
 mod separate;
+mod strangers;
 mod support;

@@ -5,6 +5,7 @@
 
 mod address;
 mod client;
+mod redirect;
 mod request;
 
 use crate::PROGRAM;
@@ -14,34 +15,42 @@ use std::error::Error as _;
 use async_trait::async_trait;
 use miniapp_http::ClientSpan;
 use parking_lot::Mutex;
-use reqwest::{Client, Response};
+use reqwest::{Client, Request, Response, Url};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::address::is_public;
-use self::client::{Guard, Refusal, SystemResolver};
+use self::client::{Guard, MAX_REDIRECTS, Refusal, SystemResolver};
 use self::request::Data;
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
+use crate::config::WorkerConfig;
 
 const MAX_BODY: usize = 256 * 1024;
 
 /// Sends a request to the public internet and keeps the response, whatever its status.
 pub struct Http {
     guard: Guard,
+    /// The hosts that receive the trace context. It reveals that requests belong together, and
+    /// lets the receiver add to our traces.
+    trace_hosts: Vec<String>,
     /// Created by the first task; most processes never need it.
     client: Mutex<Option<Client>>,
 }
 
 impl Http {
-    /// `allow_private` also allows private, loopback and link-local addresses.
-    pub fn new(allow_private: bool) -> Self {
-        let is_allowed = if allow_private { |_| true } else { is_public };
-        Self::guarded(Guard::new(SystemResolver, is_allowed))
+    pub fn new(config: &WorkerConfig) -> Self {
+        let resolver = SystemResolver { uses_search_domains: config.http_allow_private };
+        let guard = if config.http_allow_private {
+            Guard::new(resolver, |_| true)
+        } else {
+            Guard::new(resolver, is_public).refusing_internal_names()
+        };
+        Self { trace_hosts: config.http_trace_hosts.clone(), ..Self::guarded(guard) }
     }
 
     fn guarded(guard: Guard) -> Self {
-        Self { guard, client: Mutex::new(None) }
+        Self { guard, trace_hosts: Vec::new(), client: Mutex::new(None) }
     }
 
     fn client(&self) -> Result<Client, KindError> {
@@ -54,22 +63,47 @@ impl Http {
     }
 
     async fn fetch(&self, data: Data, attempt: &str) -> Result<HttpResult, KindError> {
-        let mut request = data.into_request(attempt)?;
-        self.guard.check(request.url()).map_err(|refusal| KindError::from(&refusal))?;
-        let client = self.client()?;
+        let request = data.into_request(attempt)?;
         let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
-        for (name, value) in outgoing.headers_without_baggage() {
-            // Headers of the task take precedence.
-            if let Some(name) = name {
-                request.headers_mut().entry(name).or_insert(value);
-            }
-        }
-        let response = client.execute(request).await.map_err(failed);
+        let response = self.send(request, &outgoing).await;
         outgoing.end(match &response {
             Ok(response) => Ok(response.status().as_u16()),
             Err(_) => Err("connection_failed"),
         });
         HttpResult::read(response?).await
+    }
+
+    fn receives_trace(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| self.trace_hosts.iter().any(|it| it == host))
+    }
+
+    /// Sends a request and follows redirects.
+    async fn send(&self, request: Request, span: &ClientSpan) -> Result<Response, KindError> {
+        let client = self.client()?;
+        let mut next = request;
+        for _ in 0..=MAX_REDIRECTS {
+            self.guard.check(next.url()).map_err(|refusal| KindError::from(&refusal))?;
+            let again = next.try_clone();
+            if self.receives_trace(next.url()) {
+                for (name, value) in span.headers_without_baggage() {
+                    // Headers of the task take precedence.
+                    if let Some(name) = name {
+                        next.headers_mut().entry(name).or_insert(value);
+                    }
+                }
+            }
+            let response = client.execute(next).await.map_err(failed)?;
+            let redirected = match again {
+                Some(sent) => redirect::redirected(sent, &response),
+                // Unreachable: bodies are texts, which can be cloned.
+                None => Ok(None),
+            };
+            match redirected.map_err(|refusal| KindError::from(&refusal))? {
+                Some(request) => next = request,
+                None => return Ok(response),
+            }
+        }
+        Err(KindError::from(&Refusal::Redirects))
     }
 }
 
@@ -144,7 +178,8 @@ impl HttpResult {
 impl From<&Refusal> for KindError {
     fn from(refusal: &Refusal) -> Self {
         let code = match refusal {
-            Refusal::Address(_) | Refusal::Scheme(_) => "address_refused",
+            Refusal::Address | Refusal::Scheme => "address_refused",
+            Refusal::Downgrade => "redirect_refused",
             Refusal::Redirects => "too_many_redirects",
         };
         Self::permanent(code, format!("Not fetched: {refusal}"))

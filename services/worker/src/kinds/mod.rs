@@ -55,6 +55,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize as _, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::config::WorkerConfig;
+
 pub use crate::context::Context;
 pub use crate::kind_error::KindError;
 pub use miniapp_types::task::Kind as Description;
@@ -107,15 +109,14 @@ pub fn to_result<T: Serialize + ?Sized>(value: &T) -> KindResult {
 pub struct Kinds(BTreeMap<String, Arc<dyn Kind>>);
 
 impl Kinds {
-    /// Returns the built-in kinds. `http_allow_private` lets `http` tasks reach private,
-    /// loopback and link-local addresses.
-    pub fn standard(http_allow_private: bool) -> Self {
+    /// Returns the built-in kinds.
+    pub fn standard(config: &WorkerConfig) -> Self {
         let mut kinds = Self::none();
         kinds.register(simulate::Simulate);
         kinds.register(echo::Echo);
         kinds.register(sleep::Sleep);
         kinds.register(hash::Hash::default());
-        kinds.register(http::Http::new(http_allow_private));
+        kinds.register(http::Http::new(config));
         kinds.register(flaky::Flaky);
         kinds
     }
@@ -153,6 +154,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::tests::defaults;
     use crate::context::tests::test_context;
 
     pub(super) fn raw(value: &Value) -> Box<RawValue> {
@@ -174,7 +176,7 @@ mod tests {
 
     #[test]
     fn standard_kinds_have_descriptions() {
-        let catalog = Kinds::standard(false).catalog();
+        let catalog = Kinds::standard(&defaults()).catalog();
         let names: Vec<&str> = catalog.iter().map(|kind| kind.name.as_str()).collect();
         assert_eq!(names, ["echo", "flaky", "hash", "http", "simulate", "sleep"]);
         for kind in &catalog {
@@ -186,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn invalid_data_is_a_permanent_error_with_a_reason() {
         for name in ["sleep", "hash", "http", "flaky"] {
-            let kinds = Kinds::standard(false);
+            let kinds = Kinds::standard(&defaults());
             let kind = kinds.get(name).expect("registered");
             for data in [json!(null), json!("text"), json!([]), json!({}), json!({ "x": 1 })] {
                 let error = run(kind, data, 1).await.expect_err(name);

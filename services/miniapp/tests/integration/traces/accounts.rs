@@ -86,7 +86,9 @@ async fn revocation_is_traced_from_auth_to_api() {
 #[tokio::test]
 async fn http_requests_of_a_task_are_in_its_trace() {
     let collector = Collector::start().await;
-    let program = traced(&collector.url()).set("worker.http_allow_private", true);
+    let program = traced(&collector.url())
+        .set("worker.http_allow_private", true)
+        .set("worker.http_trace_hosts", "127.0.0.1");
     let platform = program.start().await;
     let user = platform.sign_up("ada").await;
     let url = format!("{}/.well-known/jwks.json?key=secret", platform.auth());

@@ -1,4 +1,4 @@
-//! Classifies addresses as public or private.
+//! Classifies addresses and names as public or private.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,6 +37,34 @@ const REFUSED_V6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
+
+/// Domains that are not part of the public internet: special-use names (RFC 6761, 6762, 7686, 8375
+/// and 9476), the one that ICANN reserved, and others that private networks commonly use.
+const INTERNAL_DOMAINS: [&str; 16] = [
+    "alt",
+    "consul",
+    "corp",
+    "docker",
+    "home",
+    "home.arpa",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "onion",
+    "private",
+    "svc",
+];
+
+/// Whether `name`, in lower case, can't belong to the public internet.
+pub(super) fn is_internal_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let lies_in = |domain: &&str| name.strip_suffix(*domain).is_some_and(|it| it.ends_with('.'));
+    !name.contains('.') || INTERNAL_DOMAINS.iter().any(lies_in)
+}
 
 /// Whether `address` belongs to the public internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
@@ -90,6 +118,26 @@ mod tests {
                 || address.is_multicast()
                 || address.is_loopback();
             prop_assert!(!(is_special && is_public(address.into())));
+        }
+    }
+
+    #[test]
+    fn names_of_private_networks_are_internal() {
+        for name in [
+            "localhost",
+            "postgres",
+            "postgres.",
+            "redis.default.svc",
+            "redis.default.svc.cluster.local",
+            "db.corp",
+            "printer.local.",
+            "metadata.google.internal",
+            "router.home.arpa",
+        ] {
+            assert!(is_internal_name(name), "{name}");
+        }
+        for name in ["example.org", "example.org.", "local.example", "mylocal.com", "arpa.net"] {
+            assert!(!is_internal_name(name), "{name}");
         }
     }
 

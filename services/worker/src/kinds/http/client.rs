@@ -3,6 +3,9 @@
 //! Names are resolved here, their addresses are checked, and the connection uses exactly
 //! these addresses; so DNS rebinding has no effect. Addresses in URLs are not resolved, so the
 //! URL of every request and redirect is checked, too.
+//!
+//! Names that can't be public are refused without a lookup, and the search domains of the
+//! machine are not applied: otherwise the error of a task would tell which internal names exist.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -14,16 +17,22 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
-const MAX_REDIRECTS: usize = 10;
+use super::address::is_internal_name;
+
+/// More redirects are refused.
+pub(super) const MAX_REDIRECTS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request is not sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("{0} is not a public address")]
-    Address(String),
-    #[error("{0} is not http or https")]
-    Scheme(String),
+    // The address may be the target of a redirect, which need not be known to the owner.
+    #[error("the address is not public")]
+    Address,
+    #[error("the scheme is not http or https")]
+    Scheme,
+    #[error("a redirect from https to http")]
+    Downgrade,
     #[error("more than {MAX_REDIRECTS} redirects")]
     Redirects,
 }
@@ -49,11 +58,18 @@ pub(super) trait NameResolver: Send + Sync + 'static {
 }
 
 /// The operating system's resolver.
-pub(super) struct SystemResolver;
+pub(super) struct SystemResolver {
+    /// Whether the search domains of the machine apply to names without a final dot.
+    pub uses_search_domains: bool,
+}
 
 #[async_trait]
 impl NameResolver for SystemResolver {
     async fn lookup(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
+        let mut name = name.to_owned();
+        if !self.uses_search_domains && !name.ends_with('.') {
+            name.push('.');
+        }
         Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
     }
 }
@@ -63,27 +79,32 @@ impl NameResolver for SystemResolver {
 pub(super) struct Guard {
     lookup: Arc<dyn NameResolver>,
     is_allowed: fn(IpAddr) -> bool,
+    refuses_internal_names: bool,
 }
 
 impl Guard {
     pub fn new(lookup: impl NameResolver, is_allowed: fn(IpAddr) -> bool) -> Self {
-        Self { lookup: Arc::new(lookup), is_allowed }
+        Self { lookup: Arc::new(lookup), is_allowed, refuses_internal_names: false }
     }
 
-    /// Checks the scheme, and the host if it is an address.
+    /// Refuses names that can't be public without a lookup.
+    pub fn refusing_internal_names(self) -> Self {
+        Self { refuses_internal_names: true, ..self }
+    }
+
+    /// Checks the scheme and the host.
     pub fn check(&self, url: &Url) -> Result<(), Refusal> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Refusal::Scheme(url.scheme().to_owned()));
+            return Err(Refusal::Scheme);
         }
-        // `Url` has normalized all notations of IPv4 addresses.
+        // `Url` has normalized all notations of IPv4 addresses, and names to lower case.
         let host = url.host_str().unwrap_or_default();
         let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        match literal.parse() {
-            Ok(address) if !(self.is_allowed)(address) => {
-                Err(Refusal::Address(address.to_string()))
-            }
-            _ => Ok(()),
-        }
+        let is_allowed = match literal.parse() {
+            Ok(address) => (self.is_allowed)(address),
+            Err(_) => !(self.refuses_internal_names && is_internal_name(host)),
+        };
+        if is_allowed { Ok(()) } else { Err(Refusal::Address) }
     }
 
     /// Returns the allowed addresses of `name`.
@@ -93,7 +114,7 @@ impl Guard {
         // reqwest replaces the port by the one of the URL.
         let allowed: Vec<SocketAddr> = allowed.map(|address| (address, 0).into()).collect();
         if allowed.is_empty() && !found.is_empty() {
-            return Err(Refusal::Address(name.to_owned()).into());
+            return Err(Refusal::Address.into());
         }
         Ok(allowed)
     }
@@ -102,22 +123,14 @@ impl Guard {
     pub fn client(&self) -> reqwest::Result<Client> {
         // Fails if the process has a default provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let guard = self.clone();
         Client::builder()
             .user_agent(concat!("miniapp/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .dns_resolver(Resolver(self.clone()))
-            .redirect(Policy::custom(move |attempt| {
-                if attempt.previous().len() > MAX_REDIRECTS {
-                    return attempt.error(Refusal::Redirects);
-                }
-                match guard.check(attempt.url()) {
-                    Ok(()) => attempt.follow(),
-                    Err(refused) => attempt.error(refused),
-                }
-            }))
+            // Redirects are checked and followed one by one.
+            .redirect(Policy::none())
             .build()
     }
 }
@@ -142,11 +155,11 @@ mod tests {
     use crate::kinds::http::address::is_public;
 
     fn guarded() -> Guard {
-        Guard::new(SystemResolver, is_public)
+        Guard::new(Fixed(Vec::new()), is_public)
     }
 
     fn open() -> Guard {
-        Guard::new(SystemResolver, |_| true)
+        Guard::new(Fixed(Vec::new()), |_| true)
     }
 
     proptest! {
@@ -187,7 +200,7 @@ mod tests {
         ];
         for text in refused {
             let url = Url::parse(text).expect(text);
-            assert!(matches!(guarded().check(&url), Err(Refusal::Address(_))), "{text}");
+            assert!(matches!(guarded().check(&url), Err(Refusal::Address)), "{text}");
             assert_eq!(open().check(&url), Ok(()), "{text}");
         }
         for text in ["http://1.1.1.1/", "https://[2606:4700:4700::1111]/", "http://example.org/"] {
@@ -200,8 +213,19 @@ mod tests {
         for text in ["ftp://example.org/", "file:///etc/passwd", "gopher://example.org/", "data:,x"]
         {
             let url = Url::parse(text).expect(text);
-            assert!(matches!(open().check(&url), Err(Refusal::Scheme(_))), "{text}");
+            assert!(matches!(open().check(&url), Err(Refusal::Scheme)), "{text}");
         }
+    }
+
+    #[test]
+    fn internal_names_are_refused_without_lookup() {
+        let url = |host: &str| Url::parse(&format!("http://{host}/")).expect("a URL");
+        let guard = guarded().refusing_internal_names();
+        for host in ["localhost", "LocalHost.", "postgres", "db.corp", "redis.default.svc"] {
+            assert_eq!(guard.check(&url(host)), Err(Refusal::Address), "{host}");
+            assert_eq!(open().check(&url(host)), Ok(()), "{host}");
+        }
+        assert_eq!(guard.check(&url("example.org")), Ok(()));
     }
 
     struct Fixed(Vec<IpAddr>);
@@ -220,7 +244,7 @@ mod tests {
         assert_eq!(mixed.resolve("mixed").await.expect("one"), [(public, 0).into()]);
         let inside = Guard::new(Fixed(vec![private]), is_public);
         let error = inside.resolve("inside").await.expect_err("refused");
-        assert_eq!(Refusal::source_of(&*error), Some(&Refusal::Address("inside".into())));
+        assert_eq!(Refusal::source_of(&*error), Some(&Refusal::Address));
         let nothing = Guard::new(Fixed(Vec::new()), is_public);
         assert_eq!(nothing.resolve("nothing").await.expect("nothing"), []);
     }

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::client::NameResolver;
 use super::*;
 use crate::attempt::Stop;
+use crate::config::tests::defaults;
 use crate::context::tests::test_context;
 use crate::kinds::tests::{code, raw, run};
 
@@ -72,6 +73,11 @@ fn only_the_server() -> Http {
     Http::guarded(Guard::new(Names, |address| address == IpAddr::from([127, 0, 0, 1])))
 }
 
+/// With the default settings.
+fn standard() -> Http {
+    Http::new(&defaults())
+}
+
 async fn fetch(http: &Http, url: String) -> Result<Value, KindError> {
     run(http, json!({ "url": url }), 1).await
 }
@@ -103,7 +109,7 @@ async fn private_addresses_and_names_are_refused() {
         assert!(matches!(error, KindError::Permanent { .. }), "{host}: {error}");
         assert_eq!(code(&error), "address_refused", "{host}");
     }
-    let error = fetch(&Http::new(false), format!("http://localhost:{port}/")).await;
+    let error = fetch(&standard(), format!("http://localhost:{port}/")).await;
     assert_eq!(code(&error.expect_err("refused")), "address_refused");
 }
 
@@ -129,6 +135,25 @@ async fn every_redirect_is_checked() {
         assert!(matches!(error, KindError::Permanent { .. }), "{target}: {error}");
         assert_eq!(code(&error), "address_refused", "{target}");
     }
+}
+
+/// Whether an internal name exists must not be visible.
+#[tokio::test]
+async fn internal_names_are_refused_alike() {
+    let port = server(|_| ok("secret")).await;
+    let mut messages = Vec::new();
+    for host in ["localhost", "no-such-name", "redis.default.svc", "x.internal", "127.0.0.1"] {
+        let error = fetch(&standard(), format!("http://{host}:{port}/")).await.expect_err(host);
+        assert_eq!(code(&error), "address_refused", "{host}");
+        assert!(matches!(error, KindError::Permanent { .. }), "{host}: {error}");
+        messages.push(error.to_string());
+    }
+    messages.dedup();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    let port = server(|_| redirect("http://metadata.test/")).await;
+    let error = fetch(&only_the_server(), format!("http://127.0.0.1:{port}/")).await;
+    let error = error.expect_err("refused").to_string();
+    assert!(!error.contains("metadata") && !error.contains("169.254"), "{error}");
 }
 
 #[tokio::test]

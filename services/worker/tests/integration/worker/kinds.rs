@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use miniapp_worker::WorkerConfig;
 use miniapp_worker::kinds::{Context, Description, Kind, KindResult, Kinds, to_result};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -123,8 +124,8 @@ impl Kind for Chatty {
 }
 
 /// Returns the standard kinds and the ones of this module.
-pub fn kinds(gate: &Gate) -> Kinds {
-    let mut kinds = Kinds::standard(false);
+pub fn kinds(gate: &Gate, config: &WorkerConfig) -> Kinds {
+    let mut kinds = Kinds::standard(config);
     kinds.register(gate.clone());
     kinds.register(Panics);
     kinds.register(Stubborn);

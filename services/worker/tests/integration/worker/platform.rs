@@ -70,7 +70,7 @@ impl Platform {
             tasks: self.tasks.clone(),
             broker: self.broker.clone(),
             clock: self.clock.clone(),
-            kinds: Arc::new(kinds(&self.gate)),
+            kinds: Arc::new(kinds(&self.gate, &self.config)),
             seed: rand::random(),
         };
         let (config, shutdown) = (self.config.clone(), Shutdown::new());
