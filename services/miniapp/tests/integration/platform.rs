@@ -9,6 +9,7 @@ mod kills;
 mod logs;
 mod metric_series;
 mod secrets;
+mod silent_peers;
 mod slow_clients;
 mod start;
 mod stop;
