@@ -93,11 +93,12 @@ impl Keys {
     }
 
     async fn fetch(&self, latest: &mut Option<Fetched>) -> Result<(), AuthUnreachable> {
-        // Recorded before the request, because the caller may be canceled during it.
-        let at = Instant::now();
-        *latest = Some(Fetched { at, succeeded: false });
-        let keys = PublicKeys::new(&self.auth.keys().await?);
-        *latest = Some(Fetched { at, succeeded: true });
+        // Recorded before the request, because the caller may be canceled during it, and after it:
+        // callers that waited must not send one after the other to an auth that is silent.
+        *latest = Some(Fetched { at: Instant::now(), succeeded: false });
+        let fetched = self.auth.keys().await;
+        *latest = Some(Fetched { at: Instant::now(), succeeded: fetched.is_ok() });
+        let keys = PublicKeys::new(&fetched?);
         let mut known = self.known.write();
         let is_retired = known.kids().any(|kid| keys.get(kid).is_none());
         *known = keys;

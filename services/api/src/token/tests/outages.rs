@@ -1,5 +1,8 @@
 //! Outages of auth and the broker.
 
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+
 use super::*;
 
 #[tokio::test]
@@ -36,6 +39,20 @@ async fn auth_outage_accepts_only_known_sessions() {
     world.wait_for(&of_unknown_key, None).await;
     world.auth.end_silently(&known);
     world.wait_for(&known, Some(VerifyError::Revoked)).await;
+}
+
+/// An auth that accepts connections and never responds.
+#[tokio::test]
+async fn silent_auth_delays_concurrent_requests_together() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let verifier = TokenVerifier::new(&url, world.clock.clone()).expect("a client");
+    let token = world.auth.sign_in();
+    let began = Instant::now();
+    let verified = join_all((0..10).map(|_| verifier.verify(&token.text))).await;
+    assert!(verified.iter().all(|it| matches!(it, Err(VerifyError::Unavailable))));
+    assert!(began.elapsed() < Duration::from_secs(4), "took {:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
