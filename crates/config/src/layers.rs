@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::aliases::ALIASES;
 use crate::error::{ConfigError, PREFIX, variable_of};
+use crate::references::resolve;
 use crate::schema::Schema;
 use crate::settings::{Setting, Source};
 use crate::values::EngineUrl;
@@ -141,7 +142,8 @@ impl Layers {
                 Some(sampler) => sampler.clone(),
                 None => self.extract("telemetry.sampler").unwrap_or_default(),
             };
-            match alias.read(text, &sampler) {
+            let text = resolve(text, environment);
+            match alias.read(&text, &sampler) {
                 Ok(value) => {
                     self.set(alias.key, &value, Source::Variable(alias.variable.to_owned()));
                 }
@@ -162,7 +164,7 @@ impl Layers {
             if let Some(key) = file_of {
                 self.set_from_file(key, name, Path::new(text), environment)?;
             } else if self.known.contains_key(&key) {
-                self.set(&key, text, Source::Variable(name.clone()));
+                self.set(&key, &resolve(text, environment), Source::Variable(name.clone()));
             } else {
                 let origin = Source::Variable(name.clone());
                 let written = name.to_lowercase().replace("__", ".");
@@ -189,7 +191,7 @@ impl Layers {
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
         let source = Source::SecretFile { variable: variable.to_owned(), path };
-        self.set(key, text.trim_end_matches(['\r', '\n']), source);
+        self.set(key, &resolve(text.trim_end_matches(['\r', '\n']), environment), source);
         Ok(())
     }
 

@@ -6,11 +6,14 @@
 //!
 //! Each crate owns the [`Section`]s that it reads, and several crates may read parts of the
 //! same one. [`Config::section`] reads and validates a section.
+//!
+//! Variables, and files that they name, may refer to other variables by `$(NAME)`.
 
 mod aliases;
 mod database;
 mod error;
 mod layers;
+mod references;
 mod schema;
 mod section;
 mod settings;

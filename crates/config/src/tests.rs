@@ -188,6 +188,27 @@ fn variables_of_kubernetes_are_ignored() {
 }
 
 #[test]
+fn values_refer_to_variables() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let file = scratch.path().join("url");
+    std::fs::write(&file, "postgres://ada:pass@$(POSTGRES_SERVICE)/miniapp\n").expect("written");
+    let config = load(&[
+        ("AUTH_SERVICE", "staging-auth"),
+        ("POSTGRES_SERVICE", "staging-postgres"),
+        ("MINIAPP__AUTH__URL", "http://$(AUTH_SERVICE):8005"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://$(COLLECTOR_SERVICE):4317"),
+        ("MINIAPP__DATABASE__URL_FILE", &file.display().to_string()),
+    ]);
+    let config = config.expect("valid");
+    assert_eq!(setting(&config, "auth.url").value, "http://staging-auth:8005");
+    // The variable is missing.
+    let endpoint = setting(&config, "telemetry.otlp_endpoint");
+    assert_eq!(endpoint.value, "http://$(COLLECTOR_SERVICE):4317");
+    let shown = &setting(&config, "database.url").value;
+    assert!(shown.contains("@staging-postgres/miniapp") && !shown.contains("pass@"), "{shown}");
+}
+
+#[test]
 fn variables_of_opentelemetry_are_aliases() {
     #[derive(Deserialize)]
     struct Telemetry {

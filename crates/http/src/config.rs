@@ -14,6 +14,7 @@ const HOUR: Duration = Duration::from_hours(1);
 #[derive(Clone, Debug, Deserialize)]
 pub struct LimitConfig {
     pub trusted_proxies: Vec<IpNet>,
+    pub trusted_hops: u8,
     pub connections: u32,
     #[serde(deserialize_with = "size")]
     pub body: usize,
@@ -32,6 +33,7 @@ impl Section for LimitConfig {
         validator.range("header_timeout", self.header_timeout, SECOND..=HOUR)?;
         validator.range("body_timeout", self.body_timeout, SECOND..=HOUR)?;
         validator.range("write_timeout", self.write_timeout, SECOND..=HOUR)?;
+        validator.range("trusted_hops", self.trusted_hops, 0..=16)?;
         validator.range("connections", self.connections, 1..=1_000_000)?;
         validator.range("body", self.body, 1024..=1 << 30)
     }

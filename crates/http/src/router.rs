@@ -47,7 +47,7 @@ impl RouterOptions {
             request_log: RequestLog::Normal,
             service: Some(service),
             baggage_keys: baggage_keys.into(),
-            proxies: TrustedProxies::new(&limits.trusted_proxies),
+            proxies: TrustedProxies::new(&limits.trusted_proxies, limits.trusted_hops.into()),
         })
     }
 }

@@ -9,21 +9,33 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The networks whose proxies may set `X-Forwarded-For`.
+/// The proxies that may set `X-Forwarded-For`.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Arc<[IpNet]>);
+pub struct TrustedProxies {
+    networks: Arc<[IpNet]>,
+    hops: usize,
+}
 
 impl TrustedProxies {
-    pub fn new(networks: &[IpNet]) -> Self {
-        Self(networks.into())
+    /// The proxies in `networks`, or, with `hops`, that many in front of this server. With both,
+    /// the nearest of these proxies is in `networks`.
+    pub fn new(networks: &[IpNet], hops: usize) -> Self {
+        Self { networks: networks.into(), hops }
     }
 
     /// Returns the address of the client for which `peer` forwards a request; `None` if
     /// `peer` is not trusted or sends no such header.
     ///
-    /// Each proxy appends the address that it received the request from. So the last address
-    /// that is not trusted is the client, and the client may have made up those before it.
+    /// Each proxy appends the address that it received the request from, and the client may have
+    /// made up those before. With a number of hops the client is the address that the outermost
+    /// of these proxies appended. Otherwise it is the last address that is not trusted. That
+    /// requires that no client has a trusted address: a load balancer that replaces the client's
+    /// address by its own would let the client choose the next one.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        if self.hops > 0 {
+            let is_proxy = self.networks.is_empty() || self.trusts(peer);
+            return is_proxy.then(|| forwarded_for(headers).nth(self.hops - 1)).flatten().flatten();
+        }
         if !self.trusts(peer) {
             return None;
         }
@@ -39,7 +51,7 @@ impl TrustedProxies {
 
     fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -69,7 +81,7 @@ mod tests {
             headers.append(X_FORWARDED_FOR, HeaderValue::from_static(list));
         }
         let peer = peer.parse().expect("an address");
-        TrustedProxies::new(&networks).client(peer, &headers).map(|client| client.to_string())
+        TrustedProxies::new(&networks, 0).client(peer, &headers).map(|client| client.to_string())
     }
 
     #[test]
@@ -106,6 +118,48 @@ mod tests {
         assert_eq!(client("192.0.2.1", &["192.0.2.7"]).as_deref(), Some("192.0.2.7"));
     }
 
+    /// The client behind `peer` if `hops` proxies in `networks` are trusted.
+    fn client_of(hops: usize, networks: &[IpNet], peer: &str, list: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.append(X_FORWARDED_FOR, list.parse().expect("a header"));
+        let peer = peer.parse().expect("an address");
+        TrustedProxies::new(networks, hops).client(peer, &headers).map(|client| client.to_string())
+    }
+
+    #[test]
+    fn hops_are_counted_from_the_right() {
+        let list = "198.51.100.7, 203.0.113.9, 10.0.0.2";
+        for (hops, expected) in
+            [(1, Some("10.0.0.2")), (2, Some("203.0.113.9")), (3, Some("198.51.100.7")), (4, None)]
+        {
+            assert_eq!(client_of(hops, &[], "10.0.0.1", list).as_deref(), expected, "{hops}");
+        }
+        // What a client sends appears before what the proxies append, whatever it is.
+        for forged in ["nonsense", ",,,", "10.9.9.9", "[::1]:80"] {
+            let list = format!("{forged}, 203.0.113.9");
+            assert_eq!(client_of(1, &[], "10.0.0.1", &list).as_deref(), Some("203.0.113.9"));
+        }
+        assert_eq!(client_of(1, &[], "10.0.0.1", "unknown"), None);
+    }
+
+    /// A load balancer in front of the gateway replaced the client's address by that of a node.
+    #[test]
+    fn hidden_client_cannot_choose_its_address() {
+        let private = ["10.0.0.0/8".parse().expect("a network")];
+        let list = "198.51.100.7, 10.0.3.1";
+        assert_eq!(client_of(1, &[], "10.0.0.1", list).as_deref(), Some("10.0.3.1"));
+        assert_eq!(client_of(1, &private, "10.0.0.1", list).as_deref(), Some("10.0.3.1"));
+        assert_eq!(client_of(0, &private, "10.0.0.1", list).as_deref(), Some("198.51.100.7"));
+    }
+
+    #[test]
+    fn hops_count_behind_the_listed_proxies_only() {
+        let gateway = ["10.0.0.0/24".parse().expect("a network")];
+        let list = "203.0.113.9";
+        assert_eq!(client_of(1, &gateway, "10.0.0.1", list).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client_of(1, &gateway, "10.0.1.1", list), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn any_header_is_handled(
@@ -113,7 +167,7 @@ mod tests {
             peer in proptest::prelude::any::<[u8; 4]>(),
         ) {
             let networks = ["0.0.0.0/1".parse().expect("a network")];
-            let proxies = TrustedProxies::new(&networks);
+            let proxies = TrustedProxies::new(&networks, 0);
             let mut headers = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 headers.append(X_FORWARDED_FOR, value);
@@ -133,7 +187,7 @@ mod tests {
             let value = format!("{spoofed}, {client}");
             headers.append(X_FORWARDED_FOR, value.parse().expect("visible ASCII"));
             let peer: IpAddr = "192.0.2.1".parse().expect("an address");
-            let proxies = TrustedProxies::new(&["192.0.2.1/32".parse().expect("a network")]);
+            let proxies = TrustedProxies::new(&["192.0.2.1/32".parse().expect("a network")], 0);
             proptest::prop_assume!(client != peer);
             proptest::prop_assert_eq!(proxies.client(peer, &headers), Some(client));
         }

@@ -84,6 +84,7 @@ mod tests {
             ("MINIAPP__BROKER__URL", "", "broker.url"),
             ("MINIAPP__BROKER__CA_FILE", "/ca.pem", "broker.ca_file"),
             ("MINIAPP__LIMITS__TRUSTED_PROXIES", "10.0.0.1/99", "limits.trusted_proxies"),
+            ("MINIAPP__LIMITS__TRUSTED_HOPS", "99", "limits.trusted_hops"),
             ("MINIAPP__MAIL__URL", "pop3://host", "mail.url"),
             ("MINIAPP__MAIL__FROM", "nobody", "mail.from"),
             ("MINIAPP__MAIL__TIMEOUT", "1m", "mail.timeout"),

@@ -290,7 +290,7 @@ async fn client_is_the_peer_of_the_connection() {
 #[tokio::test]
 async fn client_is_named_by_a_trusted_proxy() {
     let options = RouterOptions {
-        proxies: miniapp_http::TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")]),
+        proxies: miniapp_http::TrustedProxies::new(&["10.0.0.0/8".parse().expect("a network")], 0),
         ..RouterOptions::default()
     };
     let who = async |client: miniapp_http::Client| client.address.expect("one").to_string();
@@ -301,5 +301,23 @@ async fn client_is_named_by_a_trusted_proxy() {
         let forwarded = http::HeaderValue::from_static("10.9.9.9, 192.0.2.1");
         request.headers_mut().insert("x-forwarded-for", forwarded);
         assert_eq!(Answer::from_router(&router, request).await.body, expected.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn client_is_counted_from_the_right_of_the_header() {
+    for (hops, expected) in [(1, "10.9.9.9"), (2, "192.0.2.1"), (4, "10.1.1.1")] {
+        let options = RouterOptions {
+            proxies: miniapp_http::TrustedProxies::new(&[], hops),
+            ..RouterOptions::default()
+        };
+        let who = async |client: miniapp_http::Client| client.address.expect("one").to_string();
+        let router = finish(Router::new().route("/who", on_get(who)), &options);
+        let mut request = get("/who");
+        let peer = "10.1.1.1:5".parse().expect("an address");
+        request.extensions_mut().insert(miniapp_http::Peer(peer));
+        let forwarded = http::HeaderValue::from_static("198.51.100.7, 192.0.2.1, 10.9.9.9");
+        request.headers_mut().insert("x-forwarded-for", forwarded);
+        assert_eq!(send(&router, request).await.body, expected.as_bytes(), "{hops}");
     }
 }
