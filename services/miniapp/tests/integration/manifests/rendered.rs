@@ -1,7 +1,7 @@
 //! Rendering with kustomize.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
@@ -56,8 +56,6 @@ impl Rendered {
 }
 
 fn render_all() -> Vec<Rendered> {
-    let renderer = RENDERERS.into_iter().find(|renderer| is_installed(renderer[0]));
-    let renderer = renderer.expect("neither kustomize nor kubectl is installed");
     let folders = |parent: &str| {
         let entries = fs::read_dir(root().join("kustomize").join(parent)).expect("a folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name());
@@ -66,17 +64,34 @@ fn render_all() -> Vec<Rendered> {
         names.sort();
         names
     };
-    let scratch = tempfile::tempdir().expect("a directory");
     let overlays = folders("overlays").into_iter().map(|name| {
-        let text = render(renderer, &root().join("kustomize").join(&name));
-        (name, text)
+        let text = render(&root().join("kustomize").join(&name));
+        Rendered { name, objects: Object::read_all(&text), text }
     });
     let components = folders("components").into_iter().map(|name| {
-        let text = render(renderer, &alone(scratch.path(), &name));
-        (name, text)
+        let parts = json!({"resources": ["base"], "components": [&name]});
+        Rendered { name, ..rendered(parts) }
     });
-    let texts = overlays.chain(components);
-    texts.map(|(name, text)| Rendered { name, objects: Object::read_all(&text), text }).collect()
+    overlays.chain(components).collect()
+}
+
+/// Renders a kustomization outside of the repository. Its resources and components are folders
+/// below `kustomize/`.
+pub fn rendered(mut kustomization: Value) -> Rendered {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let folder = scratch.path().canonicalize().expect("a folder");
+    // Kustomize rejects absolute paths.
+    let up = "../".repeat(folder.components().count() - 1);
+    let kustomize =
+        format!("{up}{}/kustomize", root().strip_prefix("/").expect("absolute").display());
+    for part in ["resources", "components"] {
+        for name in kustomization[part].as_array_mut().into_iter().flatten() {
+            *name = format!("{kustomize}/{}", name.as_str().expect("a folder")).into();
+        }
+    }
+    fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).expect("written");
+    let text = render(&folder);
+    Rendered { name: kustomization.to_string(), objects: Object::read_all(&text), text }
 }
 
 fn is_installed(program: &str) -> bool {
@@ -86,30 +101,18 @@ fn is_installed(program: &str) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-fn render(renderer: &[&str], folder: &Path) -> String {
+pub fn render(folder: &Path) -> String {
+    static RENDERER: LazyLock<&[&str]> = LazyLock::new(|| {
+        let renderer = RENDERERS.into_iter().find(|renderer| is_installed(renderer[0]));
+        renderer.expect("neither kustomize nor kubectl is installed")
+    });
+    let renderer = *RENDERER;
     let output = Command::new(renderer[0]).args(&renderer[1..]).arg(folder).output();
     let output = output.expect("it ran a moment ago");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", folder.display());
     assert!(stderr.is_empty(), "{} warns: {stderr}", folder.display());
     String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// Creates a kustomization of the base and one component.
-fn alone(scratch: &Path, component: &str) -> PathBuf {
-    let folder = scratch.join(component);
-    fs::create_dir_all(&folder).expect("a folder");
-    let folder = folder.canonicalize().expect("a folder");
-    // Kustomize rejects absolute paths.
-    let up = "../".repeat(folder.components().count() - 1);
-    let kustomize =
-        format!("{up}{}/kustomize", root().strip_prefix("/").expect("absolute").display());
-    let kustomization = json!({
-        "resources": [format!("{kustomize}/base")],
-        "components": [format!("{kustomize}/{component}")],
-    });
-    fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).expect("written");
-    folder
 }
 
 #[test]

@@ -21,6 +21,8 @@ const SECRETS: [(&str, &str); 4] = [
 ];
 /// Variables that are no settings: of the pod, and of PostgreSQL's client.
 const OTHERS: [&str; 5] = ["POD_NAME", "POD_NAMESPACE", "NODE_NAME", "PGSSLMODE", "PGSSLROOTCERT"];
+/// Variables that contain the name of a Service, to which settings refer.
+const SERVICE: &str = "_SERVICE";
 
 #[test]
 #[ignore = "needs kubectl or kustomize"]
@@ -30,7 +32,9 @@ fn pods_set_known_settings() {
             let place = format!("{}: {}", it.name, pod.owner.name());
             for name in environment(it, pod).keys() {
                 let is_ours = name.starts_with("MINIAPP__") || name.starts_with("OTEL_");
-                assert!(is_ours || OTHERS.contains(&name.as_str()), "{place} sets {name}");
+                let is_known =
+                    is_ours || OTHERS.contains(&name.as_str()) || name.ends_with(SERVICE);
+                assert!(is_known, "{place} sets {name}");
             }
             let config = config_of(it, pod);
             // Unknown variables of OpenTelemetry are ignored without a warning.
@@ -93,22 +97,33 @@ pub fn config_of(it: &Rendered, pod: Pod<'_>) -> Config {
         .unwrap_or_else(|error| panic!("{}: {}: {error}", it.name, pod.owner.name()))
 }
 
-/// The variables of a pod. As in Kubernetes, its own ones override those of a `ConfigMap`.
-fn environment(it: &Rendered, pod: Pod<'_>) -> BTreeMap<String, String> {
+/// The variables of a pod. As in Kubernetes, later `ConfigMap`s override earlier ones, its own
+/// variables override both, and these may refer to the ones before.
+pub fn environment(it: &Rendered, pod: Pod<'_>) -> BTreeMap<String, String> {
     let container = &pod.spec()["containers"][0];
     let mut variables = BTreeMap::new();
     for source in list(container, "/envFrom") {
         let name = text(source, "/configMapRef/name");
-        let data = it.named("ConfigMap", name).and_then(|object| map(object.value(), "/data"));
-        for (name, value) in data.unwrap_or_else(|| panic!("{} lacks {name}", it.name)) {
+        let object = it.named("ConfigMap", name);
+        let object = object.unwrap_or_else(|| panic!("{} lacks {name}", it.name));
+        // It may be empty.
+        for (name, value) in map(object.value(), "/data").into_iter().flatten() {
             variables.insert(name.clone(), value.as_str().expect("a text").to_owned());
         }
     }
     for variable in list(container, "/env") {
         let value = variable.get("value").and_then(Value::as_str).unwrap_or("from elsewhere");
-        variables.insert(text(variable, "/name").to_owned(), value.to_owned());
+        let value = expand(value, &variables);
+        variables.insert(text(variable, "/name").to_owned(), value);
     }
     variables
+}
+
+/// Replaces each `$(NAME)`, as Kubernetes does.
+fn expand(value: &str, variables: &BTreeMap<String, String>) -> String {
+    variables.iter().fold(value.to_owned(), |value, (name, content)| {
+        value.replace(&format!("$({name})"), content)
+    })
 }
 
 /// Whether a key of a Secret is mounted at `path`.
