@@ -13,6 +13,7 @@ mod references;
 mod rendered;
 mod settings;
 mod sources;
+mod tilt;
 
 use std::path::{Path, PathBuf};
 
