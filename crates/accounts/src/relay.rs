@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, Message, Queue};
 use miniapp_runtime::backoff::Backoff;
 use miniapp_runtime::clock::{self, Clock};
+use miniapp_runtime::clock_step::StepDetector;
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_telemetry::trace::{CompletedSpan, CorrelationIds, SpanClock, SpanHandle, in_trace};
@@ -31,7 +33,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const CLAIM_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often to look for messages that other processes left.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
+const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_WAIT);
+/// The longest wait before a retry. Longer than [`CLAIM_TIMEOUT`].
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// How long published deletions are retained, for brokers that are not durable.
 const DELETION_RETENTION: Duration = Duration::from_hours(7 * 24);
 
@@ -45,6 +49,32 @@ pub struct Relay {
     pub(crate) codec: Arc<OutboxCodec>,
     pub(crate) events: EventPublisher,
     pub(crate) wake: Arc<Notify>,
+}
+
+/// Smaller steps back only prolong waits by themselves.
+const MIN_STEP: SignedDuration = SignedDuration::from_secs(2);
+
+/// Notices that the clock was set back.
+struct ClockWatch {
+    steps: StepDetector,
+    /// Messages that wait longer than this wait for a time before the clock was set back.
+    longest_wait: Option<Duration>,
+}
+
+impl Default for ClockWatch {
+    /// Before the start the clock may have been set back by an unknown time.
+    fn default() -> Self {
+        Self { steps: StepDetector::default(), longest_wait: Some(LONGEST_WAIT) }
+    }
+}
+
+impl ClockWatch {
+    fn observe(&mut self, now: Timestamp) {
+        let step = self.steps.observe(now).map_or(SignedDuration::ZERO, |elapsed| elapsed.step);
+        if step < -MIN_STEP {
+            self.longest_wait = Some(Duration::ZERO);
+        }
+    }
 }
 
 enum Delivery {
@@ -77,9 +107,14 @@ impl Relay {
 
     async fn drain(self: &Arc<Self>, shutdown: &Shutdown) {
         let mut retry_log = RetryLogger::new("claiming outbox messages");
+        let mut clock = ClockWatch::default();
         loop {
             let is_last = shutdown.has_begun();
-            let count = match self.run_once().await {
+            let claimed = match self.restart_waits(&mut clock).await {
+                Ok(()) => self.run_once().await,
+                Err(error) => Err(error),
+            };
+            let count = match claimed {
                 Ok(count) => {
                     retry_log.recovered();
                     count
@@ -101,6 +136,20 @@ impl Relay {
                 () = shutdown.begun() => {}
             }
         }
+    }
+
+    /// Makes messages due that would wait longer than intended, because the clock was set back.
+    async fn restart_waits(&self, clock: &mut ClockWatch) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        clock.observe(now);
+        if let Some(longest) = clock.longest_wait {
+            let count = self.store.advance_outbox_messages(now + longest, now).await?;
+            if count > 0 {
+                tracing::warn!(count, "the clock was set back; retrying outbox messages");
+            }
+            clock.longest_wait = None;
+        }
+        Ok(())
     }
 
     /// Attempts each due message once, and returns their number.

@@ -8,6 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+/// The clocks of processes that share a database differ by less than this. A stored time that
+/// is further in the future was written before the clock was set back.
+pub const MAX_SKEW: Duration = Duration::from_secs(1);
+
 /// A source of the current time.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the time in whole microseconds, which is the resolution of the databases.

@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod clock_step;
 pub mod data_dir;
 pub mod health;
 pub mod retry;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use miniapp_runtime::clock::MAX_SKEW;
 
 use crate::store::SealedKey;
 
@@ -27,24 +28,34 @@ pub(super) struct NextKey {
 impl Schedule {
     /// Returns the key to be created at `now`, if any.
     pub(super) fn next(&self, keys: &[SealedKey], now: Timestamp) -> Option<NextKey> {
-        let Some(newest) = keys.iter().max_by_key(|key| key.signs_from) else {
+        let is_last = |key: &&SealedKey| keys.iter().all(|other| other.follows != key.kid);
+        let Some(last) = keys.iter().filter(is_last).max_by_key(|key| key.signs_from) else {
             return Some(NextKey { follows: String::new(), signs_from: now });
         };
-        let ends = newest.signs_from + self.rotation;
         // With a rotation shorter than the lead, keys are published for one rotation.
         let earliest = now + LEAD.min(self.rotation);
-        (ends <= earliest)
-            .then(|| NextKey { follows: newest.kid.clone(), signs_from: ends.max(earliest) })
+        let newest = keys.iter().filter(|key| !is_from_future(key, now));
+        let newest = newest.map(|key| key.signs_from).max();
+        let ends = newest.map_or(earliest, |signs_from| signs_from + self.rotation);
+        (ends <= earliest).then(|| NextKey { follows: last.kid.clone(), signs_from: earliest })
     }
 
     /// Returns the keys whose last token has expired.
     pub(super) fn expired(&self, keys: &[SealedKey], now: Timestamp) -> Vec<String> {
         let is_expired = |key: &&SealedKey| {
-            let successor = keys.iter().find(|other| other.follows == key.kid);
-            successor.is_some_and(|successor| successor.signs_from + self.overlap <= now)
+            keys.iter().filter(|other| !is_from_future(other, now)).any(|other| {
+                let replaces = other.signs_from > key.signs_from || is_from_future(key, now);
+                replaces && other.signs_from + self.overlap <= now
+            })
         };
         keys.iter().filter(is_expired).map(|key| key.kid.clone()).collect()
     }
+}
+
+/// Whether a key was created before the clock was set back. Otherwise it would delay its
+/// successor until its time is reached again.
+fn is_from_future(key: &SealedKey, now: Timestamp) -> bool {
+    key.signs_from > now + LEAD + MAX_SKEW
 }
 
 #[cfg(test)]
@@ -90,5 +101,24 @@ mod tests {
         let before = turn + HOUR - Duration::from_micros(1);
         assert_eq!(SCHEDULE.expired(&keys, before), Vec::<String>::new());
         assert_eq!(SCHEDULE.expired(&keys, turn + HOUR), ["a"]);
+    }
+
+    #[test]
+    fn keys_from_the_future_are_replaced() {
+        let now = Timestamp::UNIX_EPOCH;
+        let year = 365 * SCHEDULE.rotation;
+        // The clock was a year ahead for a while.
+        let mut keys = vec![key("a", "", now), key("b", "a", now + year)];
+        assert_eq!(SCHEDULE.next(&keys, now), None, "a signs");
+        assert_eq!(SCHEDULE.expired(&keys, now + HOUR), ["b"]);
+        let end = now + SCHEDULE.rotation;
+        let next = SCHEDULE.next(&keys, end - LEAD).expect("a key");
+        assert_eq!((next.follows.as_str(), next.signs_from), ("b", end));
+        keys.push(key("c", "b", end));
+        assert_eq!(SCHEDULE.next(&keys, end), None);
+        assert_eq!(SCHEDULE.expired(&keys, end + HOUR), ["a", "b"]);
+        // No key of the present is left.
+        let next = SCHEDULE.next(&keys[1..2], now).expect("a key");
+        assert_eq!((next.follows.as_str(), next.signs_from), ("b", now + LEAD));
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use miniapp_runtime::clock::MAX_SKEW;
 
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
@@ -47,6 +48,14 @@ pub enum IssueOutcome {
     LimitReached(Timestamp),
 }
 
+impl IssueCode {
+    /// Whether `at` is after `start`. A time in the future does not count: it was stored before
+    /// the clock was set back, and nobody has to wait until it is reached again.
+    fn is_since(&self, at: Timestamp, start: Timestamp) -> bool {
+        at > start && at <= self.now + MAX_SKEW
+    }
+}
+
 #[async_trait]
 impl Operation for IssueCode {
     type Output = IssueOutcome;
@@ -56,10 +65,10 @@ impl Operation for IssueCode {
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<IssueOutcome>> {
         let mut usage = CodeUsage { sent_at: self.now, window_start: self.now, count: 0 };
         if let Some(last) = tx.code_usage(&self.email, self.purpose).await? {
-            if last.sent_at > self.cooldown_start {
+            if self.is_since(last.sent_at, self.cooldown_start) {
                 return Ok(Outcome::Commit(IssueOutcome::CoolingDown(last.sent_at)));
             }
-            if last.window_start > self.window_start {
+            if self.is_since(last.window_start, self.window_start) {
                 usage.window_start = last.window_start;
                 usage.count = last.count;
             }

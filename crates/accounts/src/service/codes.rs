@@ -44,17 +44,17 @@ impl Accounts {
             unregistered,
             audit: entry.clone(),
         };
-        let retry_at = |end: Timestamp| {
-            let retry_after = end.duration_since(now).try_into().unwrap_or(Duration::ZERO);
-            Err(Error::TooManyAttempts { retry_after })
+        let retry_at = |start: Timestamp, wait: Duration| {
+            let rest = (start + wait).duration_since(now).try_into().unwrap_or(Duration::ZERO);
+            Err(Error::TooManyAttempts { retry_after: wait.min(rest) })
         };
         let issued = match self.0.store.transact(&issue).await? {
             IssueOutcome::Sent => Ok(CodeSent {
                 expires_in: settings.code_ttl.as_secs(),
                 retry_after: settings.code_cooldown.as_secs(),
             }),
-            IssueOutcome::CoolingDown(sent_at) => retry_at(sent_at + settings.code_cooldown),
-            IssueOutcome::LimitReached(start) => retry_at(start + LIMIT_WINDOW),
+            IssueOutcome::CoolingDown(sent_at) => retry_at(sent_at, settings.code_cooldown),
+            IssueOutcome::LimitReached(start) => retry_at(start, LIMIT_WINDOW),
         };
         self.0.wake.notify_one();
         self.audit_rejection(entry, issued).await

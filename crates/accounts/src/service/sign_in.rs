@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use miniapp_runtime::clock;
+use miniapp_runtime::clock::{self, MAX_SKEW};
 use miniapp_token::{Claims, ISSUER};
 use miniapp_types::account::{Account, Secret, Tokens};
 use miniapp_types::problem::Code;
@@ -142,11 +142,12 @@ impl Accounts {
             return Ok(());
         }
         let now = self.0.clock.now();
-        let failures = self.0.store.failures(key, now - FAILURE_WINDOW, limit).await?;
+        let failures =
+            self.0.store.failures(key, now - FAILURE_WINDOW, now + MAX_SKEW, limit).await?;
         match failures.last() {
             Some(oldest) if failures.len() >= limit as usize => {
                 let wait = (*oldest + FAILURE_WINDOW).duration_since(now);
-                let retry_after = wait.try_into().unwrap_or(Duration::ZERO);
+                let retry_after = wait.try_into().unwrap_or(Duration::ZERO).min(FAILURE_WINDOW);
                 Err(Error::TooManyAttempts { retry_after })
             }
             _ => Ok(()),

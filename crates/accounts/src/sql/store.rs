@@ -87,9 +87,11 @@ impl<E: Engine> Store for E {
         &self,
         key: &FailureKey,
         since: Timestamp,
+        until: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>> {
-        let statement = Statement::new(text::FAILURES).bind(key).bind(since).bind(limit);
+        let statement =
+            Statement::new(text::FAILURES).bind(key).bind(since).bind(until).bind(limit);
         all(&self.read(statement).await?, |mut row| row.time())
     }
 
@@ -148,6 +150,11 @@ impl<E: Engine> Store for E {
     async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64> {
         let statement = Statement::new(text::REOPEN_OUTBOX_MESSAGES);
         Ok(self.write(statement.bind(due_at).bind(kind.name())).await?.len() as u64)
+    }
+
+    async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64> {
+        let statement = Statement::new(text::ADVANCE_OUTBOX_MESSAGES);
+        Ok(self.write(statement.bind(due_at).bind(latest)).await?.len() as u64)
     }
 
     async fn add_inbox_mail(&self, kept: &InboxMail) -> Result<bool> {

@@ -101,7 +101,8 @@ statements! {
     // Failed sign-ins
     INSERT_FAILURE = "INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)";
     FAILURES =
-        "SELECT at FROM sign_in_failures WHERE key = $1 AND at > $2 ORDER BY at DESC LIMIT $3";
+        "SELECT at FROM sign_in_failures WHERE key = $1 AND at > $2 AND at <= $3 \
+        ORDER BY at DESC LIMIT $4";
     DELETE_FAILURES = "DELETE FROM sign_in_failures WHERE key = $1";
 
     // Outbox
@@ -115,6 +116,7 @@ statements! {
     REOPEN_OUTBOX_MESSAGES = "UPDATE duties \
         SET due_at = $1, remembered_until = NULL, attempts = 0 \
         WHERE kind = $2 AND remembered_until IS NOT NULL RETURNING id";
+    ADVANCE_OUTBOX_MESSAGES = "UPDATE duties SET due_at = $1 WHERE due_at > $2 RETURNING id";
 
     // Signing keys
     SIGNING_KEYS = "SELECT kid, follows, public, sealed, signs_from FROM signing_keys";

@@ -63,11 +63,12 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the stored sessions of an account, newest first, ended ones included.
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
 
-    /// Returns the times of failed sign-ins after `since`, latest first.
+    /// Returns the times of failed sign-ins after `since` and up to `until`, latest first.
     async fn failures(
         &self,
         key: &FailureKey,
         since: Timestamp,
+        until: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>>;
 
@@ -102,6 +103,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes all retained messages of a kind due again, and returns their number.
     async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
+
+    /// Makes the messages that are due after `latest` due at `due_at`, and returns their number.
+    async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64>;
 
     /// Stores a mail. Returns false if it was stored before.
     async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;

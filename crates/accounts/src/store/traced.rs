@@ -89,6 +89,7 @@ traced! {
         &self,
         key: &FailureKey,
         since: Timestamp,
+        until: Timestamp,
         limit: u32,
     ) -> Result<Vec<Timestamp>>;
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
@@ -108,6 +109,7 @@ traced! {
     ) -> Result<()>;
     async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
     async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
+    async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64>;
     async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
     async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
     async fn append_audit(&self, entry: &AuditEntry) -> Result<()>;

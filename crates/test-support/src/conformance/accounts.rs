@@ -44,6 +44,7 @@ macro_rules! account_store_tests {
                 code_purposes_are_independent,
                 code_requests_have_a_cooldown,
                 code_requests_have_a_daily_limit,
+                code_requests_of_the_future_do_not_count,
                 registered_email_gets_a_different_mail,
                 concurrent_verifications_use_code_once,
             }
@@ -72,6 +73,7 @@ macro_rules! account_store_tests {
                 password_reset_ends_all_sessions,
                 reset_code_works_once,
                 sign_in_failures_are_counted_in_window,
+                sign_in_failures_of_the_future_do_not_count,
                 successful_sign_in_clears_failures,
             }
             sessions {
@@ -92,6 +94,7 @@ macro_rules! account_store_tests {
                 outbox_message_is_claimed_once,
                 outbox_claim_expires,
                 outbox_message_can_be_postponed,
+                outbox_messages_can_be_advanced,
                 outbox_backlog_counts_pending_messages,
                 retained_outbox_messages_can_be_reopened,
                 outbox_message_round_trips,

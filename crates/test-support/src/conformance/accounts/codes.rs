@@ -82,6 +82,19 @@ pub async fn code_purposes_are_independent(store: Arc<dyn Store>) -> Result<()> 
     Ok(())
 }
 
+/// The clock was set back after they were made.
+pub async fn code_requests_of_the_future_do_not_count(store: Arc<dyn Store>) -> Result<()> {
+    const YEAR: u64 = 365 * 24 * 3600;
+    for minute in 0..10 {
+        issued(&*store, Purpose::Verification, YEAR + 60 * minute, CODE).await?;
+    }
+    let sent = issued(&*store, Purpose::Verification, 10, CODE).await?;
+    ensure!(sent == IssueOutcome::Sent, "{sent:?} a year earlier");
+    let early = issued(&*store, Purpose::Verification, 69, CODE).await?;
+    ensure!(early == IssueOutcome::CoolingDown(at(10)), "{early:?} after 59 seconds");
+    Ok(())
+}
+
 pub async fn code_requests_have_a_cooldown(store: Arc<dyn Store>) -> Result<()> {
     issued(&*store, Purpose::Verification, 0, CODE).await?;
     let early = issued(&*store, Purpose::Verification, 59, [8; 32]).await?;

@@ -71,6 +71,22 @@ pub async fn outbox_message_can_be_postponed(store: Arc<dyn Store>) -> Result<()
     Ok(())
 }
 
+pub async fn outbox_messages_can_be_advanced(store: Arc<dyn Store>) -> Result<()> {
+    for (name, due) in [("ada", 0), ("ben", 0), ("cleo", 0)] {
+        add(&*store, outbox_row(OutboxKind::Mail, due), name).await?;
+    }
+    let claimed = claim(&*store, 0, 10).await?;
+    let times = [100, 5000, 6000];
+    for (message, due) in claimed.iter().zip(times) {
+        store.postpone_outbox_message(message.id, at(due)).await?;
+    }
+    ensure!(store.advance_outbox_messages(at(300), at(10)).await? == 2);
+    ensure!(claim(&*store, 9, 10).await?.is_empty(), "due before the new time");
+    ensure!(claim(&*store, 10, 10).await?.len() == 2);
+    ensure!(claim(&*store, 100, 10).await?.len() == 3, "with the claims that expired");
+    Ok(())
+}
+
 pub async fn outbox_backlog_counts_pending_messages(store: Arc<dyn Store>) -> Result<()> {
     ensure!(store.outbox_backlog().await?.is_empty(), "a backlog in an empty store");
     for (kind, seconds, name) in [
