@@ -1,6 +1,7 @@
 //! Column values shared by both databases.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use miniapp_runtime::clock::MAX_SKEW;
 use miniapp_types::task::Status;
 use serde_json::value::RawValue;
 
@@ -9,6 +10,17 @@ use crate::engine::StoreError;
 /// Converts a time to microseconds since 1970, its column value.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     time.as_microsecond()
+}
+
+/// Converts a duration to microseconds.
+pub(crate) fn span_micros(span: SignedDuration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Returns a time later than `now` by more than the clocks of processes differ. A stored time
+/// after it was written before the clock was set back.
+pub(crate) fn later_than_skew(now: Timestamp) -> Timestamp {
+    now.saturating_add(MAX_SKEW).unwrap_or(Timestamp::MAX)
 }
 
 /// Converts a column value to a time.

@@ -1,4 +1,4 @@
-//! The section `tasks`.
+//! The sections that the background loops read.
 
 use std::time::Duration;
 
@@ -14,6 +14,22 @@ pub struct RetentionConfig {
     pub retention: Duration,
     #[serde(deserialize_with = "duration")]
     pub deleted_retention: Duration,
+}
+
+/// The setting of the section `worker` that all processes share.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct LeaseConfig {
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+}
+
+impl Section for LeaseConfig {
+    const NAME: &'static str = "worker";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        let leases = Duration::from_secs(1)..=Duration::from_hours(1);
+        validator.range("lease", self.lease, leases)
+    }
 }
 
 impl Section for RetentionConfig {

@@ -114,6 +114,18 @@ pub struct Claim {
     pub token: u64,
 }
 
+/// The wait of a new task begins with its request, up to this time before its batch is written.
+pub const MAX_WRITE_DELAY: SignedDuration = SignedDuration::from_secs(3);
+
+/// A lease that has expired unless it is renewed at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiredLease {
+    pub task_id: Uuid,
+    /// The version of the task, which each renewal increments.
+    pub version: u64,
+    pub until: Timestamp,
+}
+
 /// A claim whose lease was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewedLease {
@@ -226,8 +238,14 @@ pub trait Engine: Send + Sync + 'static {
         until: Timestamp,
     ) -> Result<Vec<RenewedLease>, StoreError>;
 
-    /// Returns tasks whose lease ended at `now` or before, oldest first.
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+    /// Returns the leases that ended at `now` or before, oldest first, and those that end after
+    /// `latest`, which were granted before the clock was set back; at most `limit` of each.
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError>;
 
     /// Takes over due tasks that no other process is dispatching: delayed tasks due before
     /// `now + lookahead`, and tasks due for `overdue` or longer. They become due again after
@@ -244,6 +262,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Makes every waiting task that was dispatched at `before` or earlier due again, and
     /// returns their number.
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Restarts the waits that began at a time after `now`, because the clock was set back
+    /// `by` a known time or by at least zero, and returns their number. A wait then lasts as
+    /// long as before; times that owners have chosen are kept. Restarted tasks become due
+    /// `overdue` earlier, so that any process takes them when they are ready.
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError>;
 
     /// Returns an owner's tasks that are not deleted, at most `limit`.
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;

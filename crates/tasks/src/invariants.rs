@@ -59,7 +59,7 @@ pub(crate) const INVARIANTS: &[Invariant] = &[
     Invariant { name: "Every attempt has a claim", violation_sql: "attempt > claim" },
     Invariant {
         name: "No task has lost more leases than the limit",
-        violation_sql: "lost_leases > 3",
+        violation_sql: "lost_leases > 7",
     },
     Invariant { name: "Every claim incremented the version", violation_sql: "version < 1 + claim" },
     Invariant {

@@ -4,7 +4,6 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker, Queue, run_dead_letter_consumer};
 use miniapp_runtime::retry::{Retry, RetryLogger};
@@ -13,19 +12,16 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::RetentionConfig;
-use crate::domain::Command;
 use crate::engine::DueTask;
 use crate::error::Error;
 use crate::event_publisher::{self, EventQueue};
 use crate::metrics::COUNTERS;
+use crate::reaper::{self, Reaper};
 use crate::relay::Relay;
-use crate::spans::record_lost_attempt;
 use crate::tasks::Tasks;
 
-/// Interval of the search for expired leases.
-const REAP_INTERVAL: Duration = Duration::from_secs(1);
-/// Number of expired leases handled together.
-const REAP_BATCH_SIZE: u32 = 500;
+/// Number of leases of an earlier run that are expired together.
+const RESTORE_BATCH_SIZE: u32 = 500;
 /// Interval of the search for lost messages and old tasks.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A message counts as lost if the queue is empty this long after it was published.
@@ -64,6 +60,7 @@ pub(crate) async fn run(
     tasks: &Tasks,
     broker: &Arc<dyn Broker>,
     retention: Retention,
+    lease: Duration,
     queues: Queues,
     stop: &Shutdown,
 ) {
@@ -75,8 +72,7 @@ pub(crate) async fn run(
     let stopped = stop.token();
     let relay = Relay::new(tasks.clone(), broker.clone()).run(queues.due_tasks, stop);
     let events = event_publisher::run(queues.events, broker.clone(), tasks.shared_clock(), stop);
-    let reap = repeat(REAP_INTERVAL, "reaping expired leases", || reap(tasks, tasks.clock().now()));
-    let reap = stopped.run_until_cancelled(reap);
+    let reap = stopped.run_until_cancelled(Reaper::new(tasks.clone(), lease).run());
     let sweep = repeat(SWEEP_INTERVAL, "sweeping lost messages and old tasks", || {
         sweep(tasks, broker.as_ref(), retention)
     });
@@ -120,7 +116,7 @@ async fn restore(tasks: &Tasks) {
     loop {
         let now = tasks.clock().now();
         let restored = async {
-            reap(tasks, Timestamp::MAX).await?;
+            expire_all(tasks).await?;
             tasks.engine().redispatch(now, now).await.map_err(Error::from)
         };
         match restored.await {
@@ -131,33 +127,13 @@ async fn restore(tasks: &Tasks) {
     }
 }
 
-/// Expires the leases that ended at `until` or before.
-async fn reap(tasks: &Tasks, until: Timestamp) -> Result<(), Error> {
+/// Expires the leases of an earlier run.
+async fn expire_all(tasks: &Tasks) -> Result<(), Error> {
+    let end = Timestamp::MAX;
     loop {
-        let expired = tasks.engine().expired_leases(until, REAP_BATCH_SIZE).await?;
-        let count = expired.len();
-        let reaped = join_all(
-            expired.into_iter().map(|id| tasks.apply(None, id, Command::ExpireLease { until })),
-        );
-        for result in reaped.await {
-            match result {
-                Ok(applied) => {
-                    let task = applied.task;
-                    COUNTERS.lease_lost(&task);
-                    record_lost_attempt(&task, tasks.clock());
-                    tracing::warn!(
-                        task.id = %task.id,
-                        worker = task.state.worker.as_deref(),
-                        status = %task.state.status,
-                        "task lease expired"
-                    );
-                }
-                // Renewed, ended or reaped by another process in the meantime.
-                Err(Error::Refused(_) | Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if count < REAP_BATCH_SIZE as usize {
+        let leases = tasks.engine().expired_leases(end, end, RESTORE_BATCH_SIZE).await?;
+        reaper::expire(tasks, &leases).await?;
+        if leases.len() < RESTORE_BATCH_SIZE as usize {
             return Ok(());
         }
     }

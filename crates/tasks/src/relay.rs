@@ -38,7 +38,7 @@ const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_millis(400);
 const LOOKAHEAD: SignedDuration = SignedDuration::from_secs(1);
 /// A task still due this long after it should have been dispatched is taken over: its
 /// process died or gave up.
-const OVERDUE: SignedDuration = SignedDuration::from_secs(2);
+pub(crate) const OVERDUE: SignedDuration = SignedDuration::from_secs(2);
 /// How long taken tasks are invisible to other processes.
 const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(10);
 /// Delay between the confirmation and marking a task as dispatched. Most tasks are claimed

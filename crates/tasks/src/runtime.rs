@@ -1,6 +1,7 @@
 //! Tasks together with the background loops that keep them moving, for one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use miniapp_broker::Broker;
 use miniapp_config::Database;
@@ -9,7 +10,7 @@ use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
-use crate::config::RetentionConfig;
+use crate::config::{LeaseConfig, RetentionConfig};
 use crate::engine::{Engine, StoreError};
 use crate::event_publisher;
 use crate::maintenance::{self, Queues, Retention};
@@ -26,6 +27,7 @@ pub struct Runtime {
     tasks: Tasks,
     broker: Arc<dyn Broker>,
     retention: Retention,
+    lease: Duration,
     queues: Queues,
 }
 
@@ -34,25 +36,28 @@ impl Runtime {
     pub async fn open(
         database: &Database,
         retention: &RetentionConfig,
+        lease: &LeaseConfig,
         broker: Arc<dyn Broker>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let engine = open_engine(database).await?;
-        Ok(Self::new(engine, clock, broker, retention.into()))
+        Ok(Self::new(engine, clock, broker, retention.into(), lease.lease))
     }
 
+    /// `lease` is the duration of the leases of the workers.
     pub fn new(
         engine: Arc<dyn Engine>,
         clock: Arc<dyn Clock>,
         broker: Arc<dyn Broker>,
         retention: Retention,
+        lease: Duration,
     ) -> Self {
         let (due_sender, due_tasks) = mpsc::channel(DUE_QUEUE_CAPACITY);
         let (publisher, events) = event_publisher::channel();
         let listeners = CommitListeners { due_tasks: due_sender, events: publisher };
         let writer = Writer::new(engine.clone(), clock.clone(), listeners);
         let tasks = Tasks::new(engine, clock, writer);
-        Self { tasks, broker, retention, queues: Queues { due_tasks, events } }
+        Self { tasks, broker, retention, lease, queues: Queues { due_tasks, events } }
     }
 
     pub fn tasks(&self) -> &Tasks {
@@ -85,7 +90,7 @@ impl Runtime {
     /// Services drain while the loops still run, so `stop` is not the process's shutdown
     /// signal but its end.
     pub async fn run_until(self, stop: Shutdown) {
-        let Self { tasks, broker, retention, queues } = self;
-        maintenance::run(&tasks, &broker, retention, queues, &stop).await;
+        let Self { tasks, broker, retention, lease, queues } = self;
+        maintenance::run(&tasks, &broker, retention, lease, queues, &stop).await;
     }
 }

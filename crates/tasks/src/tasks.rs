@@ -64,6 +64,32 @@ pub struct Claimed {
     pub batch_size: Option<usize>,
 }
 
+/// The result of [`Tasks::claim`].
+#[derive(Clone, Debug)]
+pub enum Claimable {
+    Claimed(Box<Claimed>),
+    /// The task may only be claimed by a worker whose process runs nothing else.
+    RunsAlone,
+    /// There is nothing to claim: the message is a duplicate or the task has changed since.
+    Stale,
+}
+
+impl From<Claimed> for Claimable {
+    fn from(claimed: Claimed) -> Self {
+        Self::Claimed(Box::new(claimed))
+    }
+}
+
+impl Claimable {
+    /// Returns the claim, if the task was claimed.
+    pub fn claimed(self) -> Option<Claimed> {
+        match self {
+            Self::Claimed(claimed) => Some(*claimed),
+            Self::RunsAlone | Self::Stale => None,
+        }
+    }
+}
+
 /// A committed change of an attempt.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -211,7 +237,12 @@ impl Tasks {
     /// Returns the reports of the live workers.
     pub async fn worker_reports(&self) -> Result<Vec<WorkerReport>, StoreError> {
         let since = self.clock.now().saturating_sub(WORKER_TIMEOUT).unwrap_or(Timestamp::MIN);
-        self.engine.workers(since).await
+        let mut workers = self.engine.workers(since).await?;
+        // A report from the future was written before the clock was set back. A live worker
+        // replaces it.
+        let latest = self.clock.now().saturating_add(WORKER_TIMEOUT).unwrap_or(Timestamp::MAX);
+        workers.retain(|worker| worker.last_seen_at <= latest);
+        Ok(workers)
     }
 
     /// Stores the descriptions of the kinds that a worker runs.

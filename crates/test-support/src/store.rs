@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::Task;
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InsertOutcome, InvariantReport, TakeDue, WorkerReport,
-    WriteOutcome,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InsertOutcome, InvariantReport,
+    MAX_WRITE_DELAY, TakeDue, WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError};
 use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
@@ -246,13 +246,26 @@ impl Engine for MemoryStore {
         Ok(renewed)
     }
 
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
         let tables = self.0.lock();
-        let leased = |row: &Row| Some((row.task.state.lease_until?, row.task.id));
-        let mut expired: Vec<_> = tables.rows.values().filter_map(leased).collect();
-        expired.retain(|(until, _)| *until <= now);
-        expired.sort();
-        Ok(truncated(expired.into_iter().map(|(_, id)| id).collect(), limit))
+        let lease = |row: &Row| {
+            let Task { id: task_id, state, .. } = &row.task;
+            let until = state.lease_until?;
+            Some(ExpiredLease { task_id: *task_id, version: state.version, until })
+        };
+        let mut leases: Vec<ExpiredLease> = tables.rows.values().filter_map(lease).collect();
+        leases.sort_by_key(|lease| (lease.until, lease.task_id));
+        let (mut expired, mut ahead) = (leases.clone(), leases);
+        expired.retain(|lease| lease.until <= now);
+        ahead.retain(|lease| lease.until > latest);
+        expired = truncated(expired, limit);
+        expired.extend(truncated(ahead, limit));
+        Ok(expired)
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
@@ -316,6 +329,39 @@ impl Engine for MemoryStore {
             }
         }
         Ok(again)
+    }
+
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError> {
+        let future = now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
+        let mut restarted = 0;
+        for row in self.0.lock().rows.values_mut() {
+            let Task { state, spec, .. } = &mut row.task;
+            let Some(ready_at) = state.ready_at else { continue };
+            let is_chosen =
+                state.attempt == 0 && state.run_at == Some(ready_at) && ready_at > spec.created_at;
+            if row.due_at.is_none() && row.dispatched_at.is_some_and(|at| at > future) {
+                row.dispatched_at = Some(now);
+                restarted += 1;
+            }
+            let is_future =
+                state.changed_at > future && ready_at > state.changed_at - MAX_WRITE_DELAY;
+            if row.due_at.is_some_and(|at| at > now) && is_future && !is_chosen {
+                let wait = ready_at.duration_since(state.changed_at);
+                let again = (now + wait).min(ready_at - by).max(now);
+                if state.run_at == Some(ready_at) {
+                    state.run_at = Some(again);
+                }
+                state.ready_at = Some(again);
+                row.due_at = Some(again - overdue);
+                restarted += 1;
+            }
+        }
+        Ok(restarted)
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {

@@ -65,5 +65,6 @@ pub fn claim(task: &Task) -> Command {
         version: task.state.version,
         worker: "worker-1".into(),
         lease: LEASE,
+        alone: true,
     }
 }

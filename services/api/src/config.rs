@@ -6,7 +6,7 @@ use miniapp_broker::BrokerConfig;
 use miniapp_config::values::is_http_url;
 use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
 use miniapp_http::{BaggageConfig, CorsConfig, LimitConfig};
-use miniapp_tasks::RetentionConfig;
+use miniapp_tasks::{LeaseConfig, RetentionConfig};
 use serde::Deserialize;
 
 /// All sections of the service.
@@ -14,6 +14,7 @@ pub(crate) const SECTIONS: &[SectionCheck] = &[
     check::<Database>,
     check::<BrokerConfig>,
     check::<RetentionConfig>,
+    check::<LeaseConfig>,
     check::<LimitConfig>,
     check::<CorsConfig>,
     check::<BaggageConfig>,

@@ -11,7 +11,7 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{RetentionConfig, Runtime, Tasks};
+use miniapp_tasks::{LeaseConfig, RetentionConfig, Runtime, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -68,7 +68,8 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let at_database = || format!("can't open {}", database.url);
     let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let runtime = Runtime::open(&database, &retention, broker.clone(), clock.clone()).await;
+    let lease: LeaseConfig = config.section()?;
+    let runtime = Runtime::open(&database, &retention, &lease, broker.clone(), clock.clone()).await;
     let runtime = runtime.with_context(at_database)?;
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(address, "api.listen").await?;

@@ -19,8 +19,8 @@ use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Runtime, Tasks};
-use miniapp_worker::WorkerConfig;
 use miniapp_worker::kinds::Kinds;
+use miniapp_worker::{Isolation, WorkerConfig};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
@@ -74,8 +74,9 @@ impl Platform {
         let (mails, _) = broadcast::channel(MAIL_CHANNEL_CAPACITY);
         let accounts = open_accounts(&config, &clock, &broker, &mails).await?;
         let auth = Auth::open(&config, accounts, &health).await?;
+        let (retention, lease) = (config.section()?, config.section()?);
         let runtime =
-            Runtime::open(&database, &config.section()?, broker.clone(), clock.clone()).await;
+            Runtime::open(&database, &retention, &lease, broker.clone(), clock.clone()).await;
         let runtime = runtime.with_context(|| format!("cannot open {}", database.url))?;
         let tasks = runtime.tasks().clone();
 
@@ -97,6 +98,7 @@ impl Platform {
             broker: broker.clone(),
             clock: clock.clone(),
             kinds,
+            isolation: Isolation::default(),
             seed: rand::random(),
         };
         services.spawn(run_workers(worker, deps, runtime, shutdown.clone()));

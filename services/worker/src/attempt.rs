@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use miniapp_tasks::Claim;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// A timer that fires this late belongs to a process that was suspended.
+const SUSPENDED: Duration = Duration::from_millis(500);
+/// Time that a resumed process has to renew its leases.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why an attempt has to stop. The first reason is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub(crate) enum Stop {
     LeaseLost,
     /// The worker shuts down.
     Shutdown,
+    /// Another task has to run alone in this process.
+    Displaced,
 }
 
 /// The state of a running attempt.
@@ -85,11 +92,15 @@ impl Attempt {
         self.progress.lock().newest = Some((progress, message));
     }
 
-    /// Waits until the lease has expired without being renewed.
+    /// Waits until the lease has expired without being renewed. A process that was suspended
+    /// until then first tries to renew it, because nobody else may have taken the task.
     pub async fn lease_expired(&self) {
         loop {
             let until = self.lease_until();
             sleep_until(until).await;
+            if self.lease_until() <= until && until.elapsed() > SUSPENDED {
+                sleep(RENEWAL_TIMEOUT).await;
+            }
             if self.lease_until() <= until {
                 return;
             }
@@ -130,5 +141,20 @@ mod tests {
             attempt.renew(began + seconds(15));
         });
         assert_eq!(began.elapsed(), seconds(15));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn resumed_process_may_renew_an_expired_lease() {
+        let seconds = Duration::from_secs;
+        let began = Instant::now();
+        let claim = Claim { task_id: Uuid::nil(), token: 1 };
+        let attempt = Attempt::new(claim, 1, seconds(600), 0, began + seconds(10));
+        tokio::join!(attempt.lease_expired(), async {
+            // All timers that were due meanwhile fire at once.
+            tokio::time::advance(seconds(60)).await;
+            sleep(seconds(1)).await;
+            attempt.renew(began + seconds(75));
+        });
+        assert_eq!(began.elapsed(), seconds(75));
     }
 }

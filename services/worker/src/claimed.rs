@@ -3,6 +3,8 @@
 /// The result of claiming a task.
 pub(crate) enum Claimed {
     Mine(Box<miniapp_tasks::Claimed>),
+    /// The task may only be claimed while this process runs nothing else.
+    RunsAlone,
     /// The message is a duplicate or outdated.
     Stale,
     /// The store is unreachable and the worker stops.

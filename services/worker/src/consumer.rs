@@ -1,5 +1,6 @@
 //! Consumes messages, and drains them on shutdown.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +19,9 @@ const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long stopped attempts may take to release their tasks.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs up to `concurrency` tasks concurrently until shutdown. Then waits up to `grace` for
-/// running ones, and releases the rest.
-pub(crate) async fn run(
-    runner: &Arc<Runner>,
-    broker: &dyn Broker,
-    concurrency: u16,
-    grace: Duration,
-) {
+/// Runs up to `concurrency` tasks concurrently until shutdown. Then waits for running ones during
+/// the grace period, and releases the rest.
+pub(crate) async fn run(runner: &Arc<Runner>, broker: &dyn Broker, concurrency: u16) {
     let attempts = TaskTracker::new();
     // The prefetch limits messages per connection. After a reconnect, attempts of the old
     // connection may still run.
@@ -34,6 +30,8 @@ pub(crate) async fn run(
     let mut retry = runner.retry("consuming tasks");
     let mut consumer = None;
     while !runner.shutdown.has_begun() {
+        // Other processes get the messages while a task runs alone in this one.
+        runner.shutdown.token().run_until_cancelled(runner.isolation.ended()).await;
         let ended = match broker.consume(Queue::Tasks, concurrency).await {
             Ok(subscribed) => {
                 retry.recovered();
@@ -44,9 +42,11 @@ pub(crate) async fn run(
                     let trace = CorrelationIds::from_context(&delivery.message.trace);
                     let mut observer = Observer::start(broker, &runner.tasks, &delivery);
                     let processing = async move {
-                        if let Ok(_slot) = timeout(SLOT_TIMEOUT, slots.acquire()).await {
+                        let waiting =
+                            async { (slots.acquire().await, runner.isolation.share().await) };
+                        if let Ok((_slot, turn)) = timeout(SLOT_TIMEOUT, waiting).await {
                             observer.slot_acquired();
-                            runner.process(delivery, observer).await;
+                            runner.process(delivery, turn, observer).await;
                         } else {
                             observer.release(delivery).await;
                         }
@@ -54,8 +54,10 @@ pub(crate) async fn run(
                     let processing = in_trace(trace, processing);
                     attempts.spawn(async move { abort.run_until_cancelled(processing).await });
                 });
-                consuming.await;
-                "the consumer ended".to_owned()
+                match consuming.await {
+                    Ended::Interrupted => continue,
+                    Ended::Failed => "the consumer ended".to_owned(),
+                }
             }
             Err(error) => error.to_string(),
         };
@@ -66,7 +68,7 @@ pub(crate) async fn run(
     }
 
     attempts.close();
-    if timeout(grace, attempts.wait()).await.is_err() {
+    if timeout(runner.grace, attempts.wait()).await.is_err() {
         tracing::info!(
             count = attempts.len(),
             "releasing tasks that did not finish within the grace period"
@@ -85,20 +87,31 @@ pub(crate) async fn run(
     drop(consumer);
 }
 
-/// Consumes messages until shutdown or the end of the consumer.
+/// Why a consumer ended.
+enum Ended {
+    /// At the shutdown, or because a task runs alone in this process.
+    Interrupted,
+    Failed,
+}
+
+/// Consumes messages until shutdown, isolation or the end of the consumer.
 async fn consume(
     runner: &Runner,
     consumer: &mut dyn Consumer,
     mut handle: impl FnMut(miniapp_broker::Delivery),
-) {
+) -> Ended {
+    let mut isolated = pin!(runner.isolation.begun());
     loop {
         tokio::select! {
             biased;
-            () = runner.shutdown.begun() => return consumer.stop().await,
+            () = runner.shutdown.begun() => break,
+            () = &mut isolated => break,
             delivery = consumer.next() => match delivery {
                 Some(delivery) => handle(delivery),
-                None => return,
+                None => return Ended::Failed,
             }
         }
     }
+    consumer.stop().await;
+    Ended::Interrupted
 }

@@ -12,6 +12,7 @@ mod claimed;
 mod config;
 mod consumer;
 mod context;
+mod isolation;
 mod kind_error;
 pub mod kinds;
 mod lease_renewal;
@@ -42,6 +43,7 @@ use crate::runner::Runner;
 use crate::running::RunningAttempts;
 
 pub use config::WorkerConfig;
+pub use isolation::Isolation;
 pub use service::serve;
 
 /// The program that consists of this service alone.
@@ -62,6 +64,8 @@ pub struct Dependencies {
     pub broker: Arc<dyn Broker>,
     pub clock: Arc<dyn Clock>,
     pub kinds: Arc<Kinds>,
+    /// Shared by the workers of a process.
+    pub isolation: Isolation,
     /// The seed of all randomness: jitter of retries, and random numbers for kinds.
     pub seed: u64,
 }
@@ -69,13 +73,15 @@ pub struct Dependencies {
 /// Runs one worker until shutdown. Then it takes no more tasks, waits up to `worker.grace` for
 /// running ones, and releases the rest. An aborted shutdown drops them.
 pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Shutdown) {
-    let Dependencies { tasks, broker, clock, kinds, seed } = dependencies;
+    let Dependencies { tasks, broker, clock, kinds, isolation, seed } = dependencies;
     let runner = Arc::new(Runner {
         name: name::next(config.name.as_deref()).into(),
         tasks,
         clock,
         kinds,
+        isolation,
         lease: config.lease,
+        grace: config.grace,
         running: RunningAttempts::default(),
         progressed: Arc::default(),
         rng: Mutex::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
@@ -84,7 +90,7 @@ pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Sh
     tracing::info!(worker = %runner.name, concurrency = config.concurrency, "worker started");
     let _slots = metrics::SlotsGuard::new(config.concurrency, &runner.kinds);
     let renew = Notify::new();
-    let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency, config.grace);
+    let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency);
     let background = async {
         tokio::join!(
             lease_renewal::run(&runner, &renew),

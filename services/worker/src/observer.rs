@@ -83,7 +83,7 @@ impl Observer {
                 mine.batch_size
             }
             Claimed::Stale => None,
-            Claimed::Stopping => return claimed,
+            Claimed::RunsAlone | Claimed::Stopping => return claimed,
         };
         let slot_at = trace.last_step_at;
         let process_span = &trace.process_span;

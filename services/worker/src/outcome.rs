@@ -66,7 +66,7 @@ impl Outcome {
             Self::Stopped(Stop::Canceled) => "canceled",
             Self::Stopped(Stop::Expired) => "expired",
             Self::Stopped(Stop::LeaseLost) => "lease_lost",
-            Self::Stopped(Stop::Shutdown) => "released",
+            Self::Stopped(Stop::Shutdown | Stop::Displaced) => "released",
         }
     }
 

@@ -8,7 +8,7 @@ use miniapp_broker::Delivery;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claim, Committed, Error, Task, Tasks};
+use miniapp_tasks::{Claim, Claimable, Committed, Error, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::attempt::{Attempt, Stop};
 use crate::claimed::{Claimed, Commit};
 use crate::context::Context;
+use crate::isolation::{Isolation, Turn};
 use crate::kinds::Kinds;
 use crate::metrics;
 use crate::observer::Observer;
@@ -32,7 +33,10 @@ pub(crate) struct Runner {
     pub tasks: Tasks,
     pub clock: Arc<dyn Clock>,
     pub kinds: Arc<Kinds>,
+    pub isolation: Isolation,
     pub lease: Duration,
+    /// How long running tasks may continue when they have to stop.
+    pub grace: Duration,
     pub running: RunningAttempts,
     /// Notified when an attempt reports progress.
     pub progressed: Arc<Notify>,
@@ -42,7 +46,7 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Processes a message, and settles it after the outcome is committed.
-    pub async fn process(&self, delivery: Delivery, mut observer: Observer) {
+    pub async fn process(&self, delivery: Delivery, mut turn: Turn, mut observer: Observer) {
         let ready: TaskReady = match delivery.message.decode() {
             Ok(ready) => ready,
             Err(error) => {
@@ -57,35 +61,53 @@ impl Runner {
         };
         let TaskReady::V1 { task_id, .. } = ready;
         let _inflight = self.running.track_message(task_id);
-        let requested_at = Instant::now();
-        match observer.claim(self.claim(&ready)).await {
+        let mut requested_at = Instant::now();
+        let mut claimed = observer.claim(self.claim(&ready, false)).await;
+        if matches!(claimed, Claimed::RunsAlone) {
+            drop(turn);
+            tracing::warn!(
+                task.id = %task_id,
+                "the task lost its workers several times and has to run alone; others have the \
+                 grace period to finish"
+            );
+            let alone = self.isolation.alone(self.grace);
+            let Some(alone) = self.shutdown.token().run_until_cancelled(alone).await else {
+                return observer.release(delivery).await;
+            };
+            turn = alone;
+            requested_at = Instant::now();
+            claimed = observer.claim(self.claim(&ready, true)).await;
+        }
+        match claimed {
             Claimed::Mine(claimed) => {
                 let miniapp_tasks::Claimed { claim, task, .. } = *claimed;
-                self.execute(claim, &task, requested_at, &mut observer).await;
+                self.execute(claim, &task, requested_at, &mut turn, &mut observer).await;
             }
-            Claimed::Stale => {}
+            Claimed::Stale | Claimed::RunsAlone => {}
             Claimed::Stopping => return observer.release(delivery).await,
         }
         observer.ack(delivery).await;
     }
 
     /// Claims the task. Retries until the store responds or the worker stops.
-    async fn claim(&self, ready: &TaskReady) -> Claimed {
+    async fn claim(&self, ready: &TaskReady, alone: bool) -> Claimed {
         let mut retry = self.retry("claiming a task");
         let mut is_first = true;
         let since = self.clock.now();
         loop {
-            let claimed = match self.tasks.claim(ready, &self.name, self.lease()).await {
+            let claimed = match self.tasks.claim(ready, &self.name, self.lease(), alone).await {
                 // A failed call may have succeeded in the store. Then the claim is this worker's.
-                Ok(None) if !is_first => {
-                    self.tasks.recover_lost_claim(ready, &self.name, since).await
+                Ok(Claimable::Stale) if !is_first => {
+                    let own = self.tasks.recover_lost_claim(ready, &self.name, since).await;
+                    own.map(|own| own.map_or(Claimable::Stale, Claimable::from))
                 }
                 claimed => claimed,
             };
             is_first = false;
             match claimed {
-                Ok(Some(claimed)) => return Claimed::Mine(Box::new(claimed)),
-                Ok(None) => return Claimed::Stale,
+                Ok(Claimable::Claimed(claimed)) => return Claimed::Mine(claimed),
+                Ok(Claimable::RunsAlone) => return Claimed::RunsAlone,
+                Ok(Claimable::Stale) => return Claimed::Stale,
                 Err(error) => {
                     let delay = sleep(retry.failed(&error));
                     if self.shutdown.token().run_until_cancelled(delay).await.is_none() {
@@ -102,6 +124,7 @@ impl Runner {
         claim: Claim,
         task: &Task,
         requested_at: Instant,
+        turn: &mut Turn,
         observer: &mut Observer,
     ) {
         let (spec, number) = (&task.spec, task.state.attempt);
@@ -113,12 +136,14 @@ impl Runner {
             return observer.discard_attempt();
         }
         let kind = self.kinds.get(&spec.kind);
-        let run = async {
+        let isolation = task.state.isolation().unwrap_or_default();
+        let isolation = Duration::try_from(isolation).unwrap_or(Duration::MAX);
+        let run = turn.run(isolation, &attempt, async {
             let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
             let context =
                 Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
             Outcome::of(kind, &attempt, &context, &spec.data).await
-        };
+        });
         let outcome = observer.run(task, kind.is_some(), requested_at, run).await;
         observer.commit(self.commit(&attempt, &outcome)).await;
         self.running.end(claim);
@@ -183,8 +208,11 @@ impl Runner {
             }
             Outcome::Failed(error) => tasks.fail(claim, error.clone()).await,
             Outcome::Stopped(Stop::Expired) => tasks.exceed_ttl(claim).await,
-            Outcome::Stopped(Stop::Shutdown) => tasks.release(claim).await,
-            Outcome::Stopped(Stop::LeaseLost) => return Ok(None),
+            // A lost lease was possibly only not renewed in time, because the store was
+            // unavailable. Then the task is returned before its lease counts as lost.
+            Outcome::Stopped(Stop::Shutdown | Stop::Displaced | Stop::LeaseLost) => {
+                tasks.release(claim).await
+            }
             Outcome::Stopped(Stop::Canceled) => match tasks.confirm_cancel(claim).await {
                 // The cancellation was for an earlier generation of the task.
                 Err(Error::Refused(_)) => tasks.release(claim).await,

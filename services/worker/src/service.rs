@@ -7,11 +7,11 @@ use miniapp_broker::BrokerConfig;
 use miniapp_config::Database;
 use miniapp_program::AppContext;
 use miniapp_runtime::clock::SystemClock;
-use miniapp_tasks::{RetentionConfig, Runtime};
+use miniapp_tasks::{LeaseConfig, RetentionConfig, Runtime};
 
-use crate::Dependencies;
 use crate::config::WorkerConfig;
 use crate::kinds::Kinds;
+use crate::{Dependencies, Isolation};
 
 /// Opens the configured engines and runs one worker until shutdown.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
@@ -30,7 +30,8 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let at_database = || format!("can't open {}", database.url);
     let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
     let clock = clock.with_context(at_database)?;
-    let runtime = Runtime::open(&database, &retention, broker.clone(), clock.clone()).await;
+    let lease: LeaseConfig = config.section()?;
+    let runtime = Runtime::open(&database, &retention, &lease, broker.clone(), clock.clone()).await;
     let runtime = runtime.with_context(at_database)?;
     let tasks = runtime.tasks().clone();
     miniapp_tasks::health::add(&health, &tasks);
@@ -38,7 +39,14 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
 
     let kinds = Arc::new(Kinds::standard(&worker));
     health.started();
-    let dependencies = Dependencies { tasks, broker, clock, kinds, seed: rand::random() };
+    let dependencies = Dependencies {
+        tasks,
+        broker,
+        clock,
+        kinds,
+        isolation: Isolation::default(),
+        seed: rand::random(),
+    };
     let working = crate::run(&worker, dependencies, shutdown);
     Ok(runtime.run(working).await?)
 }

@@ -9,9 +9,6 @@ use serde_json::value::RawValue;
 
 use super::task::{State, Task};
 
-/// A task that loses this many leases in one generation fails: it may be what kills its
-/// workers.
-pub const MAX_LOST_LEASES: u32 = 3;
 /// The status message of a task stopped at its ttl.
 pub const TTL_EXCEEDED: &str = "TTL is shorter than the execution time";
 
@@ -29,6 +26,8 @@ pub enum Command {
         worker: Arc<str>,
         /// Duration of the lease unless it is renewed.
         lease: SignedDuration,
+        /// The worker's process runs nothing else, for as long as [`State::isolation`] requires.
+        alone: bool,
     },
     /// The attempt reports progress.
     Progress {
@@ -52,11 +51,9 @@ pub enum Command {
     ExceedTtl { claim: u64 },
     /// The worker shuts down and returns the task. The attempt is not counted.
     Release { claim: u64 },
-    /// The reaper found a lease that ended at `until` or before.
-    ExpireLease {
-        /// The current time, or the maximum if no earlier worker can be alive.
-        until: Timestamp,
-    },
+    /// The reaper found that the lease of this version has ended. It is refused if the lease
+    /// was renewed since.
+    ExpireLease { version: u64 },
     /// The owner cancels the task.
     Cancel,
     /// The owner restarts a task in a final state.
@@ -73,6 +70,9 @@ pub enum Refusal {
     /// The command refers to an outdated version, claim or lease.
     #[error("the task has moved on")]
     Stale,
+    /// The task may only be claimed by a worker whose process runs nothing else.
+    #[error("the task lost its workers several times and has to run alone")]
+    RunsAlone,
     /// The task was deleted.
     #[error("the task was removed")]
     Deleted,
@@ -104,7 +104,7 @@ pub struct Transition {
 }
 
 /// The next state and the event, if anything changed.
-type Next = (State, Option<EventType>);
+pub(super) type Next = (State, Option<EventType>);
 type Decided = Result<Next, Refusal>;
 
 impl Task {
@@ -124,11 +124,14 @@ impl Task {
             return Err(Refusal::Deleted);
         }
         match command {
-            Command::Claim { generation, version, worker, lease } => {
+            Command::Claim { generation, version, worker, lease, alone } => {
                 if (state.status, state.generation, state.version)
                     != (Status::Awaiting, generation, version)
                 {
                     return Err(Refusal::Stale);
+                }
+                if state.isolation().is_some() && !alone {
+                    return Err(Refusal::RunsAlone);
                 }
                 Ok(state.claimed(worker, now, lease))
             }
@@ -175,10 +178,10 @@ impl Task {
                 next.message = Some("Handed back unfinished by its worker".into());
                 Ok(next.with_event(EventType::Released))
             }
-            Command::ExpireLease { until } => match state.lease_until {
-                Some(lease_until) if lease_until <= until => Ok(state.lease_lost(now)),
-                _ => Err(Refusal::Stale),
-            },
+            Command::ExpireLease { version } => {
+                let is_unchanged = state.version == version && state.lease_until.is_some();
+                if is_unchanged { Ok(state.lease_lost(now)) } else { Err(Refusal::Stale) }
+            }
             Command::Cancel => state.cancel(now),
             Command::Restart | Command::Requeue if !state.status.is_terminal() => {
                 Err(Refusal::NotFinished)
@@ -202,7 +205,7 @@ impl State {
         Self { version: self.version + 1, ..self.clone() }
     }
 
-    fn with_event(self, event: EventType) -> Next {
+    pub(super) fn with_event(self, event: EventType) -> Next {
         (self, Some(event))
     }
 
@@ -229,7 +232,7 @@ impl State {
     }
 
     /// Returns the task to the queue at `ready_at`.
-    fn awaiting(&self, ready_at: Timestamp) -> Self {
+    pub(super) fn awaiting(&self, ready_at: Timestamp) -> Self {
         let mut next = self.next();
         next.status = Status::Awaiting;
         next.lease_until = None;
@@ -237,7 +240,7 @@ impl State {
         next
     }
 
-    fn ended(&self, status: Status, now: Timestamp) -> Self {
+    pub(super) fn ended(&self, status: Status, now: Timestamp) -> Self {
         let mut next = self.next();
         next.status = status;
         next.lease_until = None;
@@ -247,7 +250,7 @@ impl State {
         next
     }
 
-    fn canceled(&self, message: &str, now: Timestamp) -> Next {
+    pub(super) fn canceled(&self, message: &str, now: Timestamp) -> Next {
         let mut next = self.ended(Status::Canceled, now);
         next.message = Some(message.to_owned());
         next.with_event(EventType::Canceled)
@@ -266,27 +269,6 @@ impl State {
         next.message = Some(error.message.clone());
         next.error = Some(error);
         next.with_event(event)
-    }
-
-    fn lease_lost(&self, now: Timestamp) -> Next {
-        if self.cancel_requested {
-            return self.canceled("Canceled by its owner; its worker had vanished", now);
-        }
-        let lost_leases = self.lost_leases + 1;
-        let worker = self.worker.as_deref().unwrap_or("unknown");
-        if lost_leases >= MAX_LOST_LEASES {
-            let mut next = self.ended(Status::Failed, now);
-            let message =
-                format!("Its worker vanished {lost_leases} times, the last one was {worker}");
-            next.lost_leases = lost_leases;
-            next.message = Some(message.clone());
-            next.error = Some(TaskError { code: "lease_lost".into(), message });
-            return next.with_event(EventType::Failed);
-        }
-        let mut next = self.awaiting(now);
-        next.lost_leases = lost_leases;
-        next.message = Some(format!("Its worker {worker} vanished"));
-        next.with_event(EventType::LeaseLost)
     }
 
     fn cancel(&self, now: Timestamp) -> Decided {

@@ -5,19 +5,33 @@ use miniapp_postgres::Database;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::column_values::{micros, signed, unsigned};
-use crate::engine::{DueTask, StoreError, TakeDue};
+use crate::column_values::{later_than_skew, micros, signed, span_micros, time, unsigned};
+use crate::engine::{DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue};
 use crate::row::Columns;
 
 pub(super) async fn expired_leases(
     database: &Database,
     now: Timestamp,
+    latest: Timestamp,
     limit: u32,
-) -> Result<Vec<Uuid>, StoreError> {
-    const EXPIRED: &str = "SELECT id FROM tasks WHERE lease_until >= 0 AND lease_until <= $1 \
-         ORDER BY lease_until LIMIT $2";
-    let statement = || sqlx::query(EXPIRED).bind(micros(now)).bind(i64::from(limit));
-    ids(database.fetch_all(statement).await?.iter())
+) -> Result<Vec<ExpiredLease>, StoreError> {
+    const EXPIRED: &str = "(SELECT id, version, lease_until FROM tasks \
+         WHERE lease_until >= 0 AND lease_until <= $1 ORDER BY lease_until LIMIT $3) UNION ALL \
+         (SELECT id, version, lease_until FROM tasks \
+         WHERE lease_until > $2 ORDER BY lease_until LIMIT $3)";
+    let statement =
+        || sqlx::query(EXPIRED).bind(micros(now)).bind(micros(latest)).bind(i64::from(limit));
+    let rows = database.fetch_all(statement).await?;
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::new(row);
+            Ok(ExpiredLease {
+                task_id: next.read()?,
+                version: unsigned(next.read()?),
+                until: time(next.read()?)?,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn take_due(
@@ -89,6 +103,35 @@ pub(super) async fn redispatch(
          AND ready_at IS NOT NULL RETURNING 1) SELECT count(*) FROM again";
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
     count(database, || sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue))).await
+}
+
+pub(super) async fn restart_waits(
+    database: &Database,
+    now: Timestamp,
+    by: SignedDuration,
+    overdue: SignedDuration,
+) -> Result<u64, StoreError> {
+    const RESTART: &str = "WITH waiting AS MATERIALIZED (SELECT id, \
+         greatest($1, least($1 + ready_at - changed_at, ready_at - $2)) AS again FROM tasks \
+         WHERE due_at > $1 AND changed_at > $3 AND ready_at > changed_at - $5 \
+         AND (attempt > 0 OR run_at IS NULL OR run_at <= created_at OR run_at <> ready_at) \
+         ORDER BY id FOR UPDATE SKIP LOCKED), \
+         restarted AS (UPDATE tasks SET ready_at = again, due_at = again - $4, \
+         run_at = CASE WHEN run_at = ready_at THEN again ELSE run_at END \
+         FROM waiting WHERE tasks.id = waiting.id RETURNING 1), \
+         sent AS MATERIALIZED (SELECT id FROM tasks WHERE dispatched_at > $3 AND due_at IS NULL \
+         AND ready_at IS NOT NULL ORDER BY id FOR UPDATE SKIP LOCKED), \
+         dispatched AS (UPDATE tasks SET dispatched_at = $1 FROM sent WHERE tasks.id = sent.id \
+         RETURNING 1) SELECT (SELECT count(*) FROM restarted) + (SELECT count(*) FROM dispatched)";
+    let statement = || {
+        sqlx::query(RESTART)
+            .bind(micros(now))
+            .bind(span_micros(by))
+            .bind(micros(later_than_skew(now)))
+            .bind(span_micros(overdue))
+            .bind(span_micros(MAX_WRITE_DELAY))
+    };
+    count(database, statement).await
 }
 
 pub(super) async fn ids_by_owner(

@@ -11,7 +11,7 @@ mod workers;
 mod write;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
 use miniapp_types::task::{Event, Kind, Stats};
@@ -20,8 +20,8 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
-    StoreError, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
+    RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct PostgresEngine {
@@ -88,8 +88,13 @@ impl Engine for PostgresEngine {
         write::renew(&self.database, claims, until).await
     }
 
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        maintenance::expired_leases(&self.database, now, limit).await
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
+        maintenance::expired_leases(&self.database, now, latest, limit).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
@@ -106,6 +111,15 @@ impl Engine for PostgresEngine {
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         maintenance::redispatch(&self.database, before, now).await
+    }
+
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError> {
+        maintenance::restart_waits(&self.database, now, by, overdue).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {

@@ -6,17 +6,30 @@ use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
-use crate::column_values::{micros, signed, time, unsigned};
-use crate::engine::{DueTask, StoreError, TakeDue};
+use crate::column_values::{later_than_skew, micros, signed, span_micros, time, unsigned};
+use crate::engine::{DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue};
 
 pub(super) async fn expired_leases(
     pool: &SqlitePool,
     now: Timestamp,
+    latest: Timestamp,
     limit: u32,
-) -> Result<Vec<Uuid>, StoreError> {
-    const EXPIRED: &str =
-        "SELECT id FROM tasks WHERE lease_until <= ? ORDER BY lease_until LIMIT ?";
-    Ok(sqlx::query_scalar(EXPIRED).bind(micros(now)).bind(limit).fetch_all(pool).await?)
+) -> Result<Vec<ExpiredLease>, StoreError> {
+    const EXPIRED: &str = "SELECT * FROM (SELECT id, version, lease_until FROM tasks \
+         WHERE lease_until <= ?1 ORDER BY lease_until LIMIT ?3) UNION ALL \
+         SELECT * FROM (SELECT id, version, lease_until FROM tasks \
+         WHERE lease_until > ?2 ORDER BY lease_until LIMIT ?3)";
+    let query = sqlx::query(EXPIRED).bind(micros(now)).bind(micros(latest)).bind(limit);
+    let rows = query.fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ExpiredLease {
+                task_id: row.try_get(0)?,
+                version: unsigned(row.try_get(1)?),
+                until: time(row.try_get(2)?)?,
+            })
+        })
+        .collect()
 }
 
 /// Matches tasks for the relay: delayed ones near their time, and ones not dispatched by the
@@ -131,6 +144,46 @@ pub(super) async fn redispatch(
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
     let query = sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue));
     Ok(connection.execute(query).await?.rows_affected())
+}
+
+/// The end of a wait that began after the time ?1, if it had begun at ?1, or ?2 earlier than it
+/// did.
+macro_rules! restarted {
+    () => {
+        "max(?1, min(?1 + ready_at - changed_at, ready_at - ?2))"
+    };
+}
+
+pub(super) async fn restart_waits(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    by: SignedDuration,
+    overdue: SignedDuration,
+) -> Result<u64, StoreError> {
+    const WAITING: &str = concat!(
+        "UPDATE tasks SET ready_at = ",
+        restarted!(),
+        ", due_at = ",
+        restarted!(),
+        " - ?4, run_at = CASE WHEN run_at = ready_at THEN ",
+        restarted!(),
+        " ELSE run_at END WHERE due_at > ?1 AND changed_at > ?3 \
+         AND ready_at > changed_at - ?5 AND (attempt > 0 OR run_at IS NULL OR run_at <= created_at OR run_at <> ready_at)"
+    );
+    const DISPATCHED: &str = "UPDATE tasks SET dispatched_at = ?1 \
+         WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at > ?2";
+    let (at, future) = (micros(now), micros(later_than_skew(now)));
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let waiting = sqlx::query(WAITING)
+        .bind(at)
+        .bind(span_micros(by))
+        .bind(future)
+        .bind(span_micros(overdue))
+        .bind(span_micros(MAX_WRITE_DELAY));
+    let waiting = transaction.execute(waiting).await?.rows_affected();
+    let dispatched = transaction.execute(sqlx::query(DISPATCHED).bind(at).bind(future)).await?;
+    transaction.commit().await?;
+    Ok(waiting + dispatched.rows_affected())
 }
 
 pub(super) async fn ids_by_owner(

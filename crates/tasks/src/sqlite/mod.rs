@@ -7,7 +7,7 @@ mod workers;
 mod write;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use miniapp_sqlite::{DatabaseError, WriteLock};
 use miniapp_types::task::{Event, Kind, Stats};
 use sqlx::migrate::Migrator;
@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Claim, DueTask, Engine, Filter, Insert, InvariantReport, RenewedLease,
-    StoreError, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
+    RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct SqliteEngine {
@@ -99,8 +99,13 @@ impl Engine for SqliteEngine {
         write::renew(&mut *self.writer.lock().await?, claims, until).await
     }
 
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        maintenance::expired_leases(&self.readers, now, limit).await
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
+        maintenance::expired_leases(&self.readers, now, latest, limit).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
@@ -125,6 +130,16 @@ impl Engine for SqliteEngine {
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         maintenance::redispatch(&mut *self.writer.lock().await?, before, now).await
+    }
+
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError> {
+        let mut writer = self.writer.lock().await?;
+        maintenance::restart_waits(&mut writer, now, by, overdue).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {

@@ -9,8 +9,8 @@ use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
 
-use super::{Claimed, Committed, Tasks};
-use crate::domain::{Command, State, Task};
+use super::{Claimable, Claimed, Committed, Tasks};
+use crate::domain::{Command, Refusal, State, Task};
 use crate::engine::{Claim, RenewedLease, StoreError};
 use crate::error::Error;
 use crate::writer::Applied;
@@ -19,25 +19,27 @@ use crate::writer::Applied;
 const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
 impl Tasks {
-    /// Claims the task of a message for `worker`. Returns `None` if there is nothing to
-    /// claim: the message is a duplicate or the task has changed since.
+    /// Claims the task of a message for `worker`. The caller sets `alone` if its process runs
+    /// no other task, for as long as [`State::isolation`] requires.
     pub async fn claim(
         &self,
         ready: &TaskReady,
         worker: &Arc<str>,
         lease: SignedDuration,
-    ) -> Result<Option<Claimed>, StoreError> {
+        alone: bool,
+    ) -> Result<Claimable, StoreError> {
         let TaskReady::V1 { task_id, generation, version } = *ready;
-        let command = Command::Claim { generation, version, worker: worker.clone(), lease };
+        let command = Command::Claim { generation, version, worker: worker.clone(), lease, alone };
         match self.apply(None, task_id, command).await {
             Ok(Applied { task, batch_size, .. }) => {
                 let claim = Claim { task_id, token: task.state.claim };
-                Ok(Some(Claimed { claim, task, batch_size: Some(batch_size) }))
+                Ok(Claimed { claim, task, batch_size: Some(batch_size) }.into())
             }
             Err(Error::Store(error)) => Err(error),
+            Err(Error::Refused(Refusal::RunsAlone)) => Ok(Claimable::RunsAlone),
             Err(
                 Error::NotFound | Error::KeyReused | Error::VersionConflict | Error::Refused(_),
-            ) => Ok(None),
+            ) => Ok(Claimable::Stale),
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use miniapp_tasks::domain::{Command, MAX_LOST_LEASES, Refusal, Spec, State, TTL_EXCEEDED, Task};
+use miniapp_tasks::domain::{
+    Command, MAX_LOST_LEASES, POISON_AFTER, Refusal, SUSPECT_AFTER, Spec, State, TTL_EXCEEDED, Task,
+};
 use miniapp_types::task::{EventType, Status, TaskError};
 use miniapp_types::trace::TraceContext;
 use proptest::prelude::*;
@@ -71,7 +73,7 @@ fn moves() -> impl Strategy<Value = Move> {
 }
 
 impl Move {
-    fn command(self, state: &State, now: Timestamp) -> Command {
+    fn command(self, state: &State) -> Command {
         let claim = |current| if current { state.claim } else { state.claim.wrapping_sub(1) };
         match self {
             Self::Claim { current } => Command::Claim {
@@ -79,6 +81,7 @@ impl Move {
                 version: if current { state.version } else { state.version - 1 },
                 worker: "w".into(),
                 lease: LEASE,
+                alone: true,
             },
             Self::Progress { current } => {
                 Command::Progress { claim: claim(current), progress: 0.5, message: None }
@@ -97,7 +100,7 @@ impl Move {
             Self::ConfirmCancel { current } => Command::ConfirmCancel { claim: claim(current) },
             Self::ExceedTtl { current } => Command::ExceedTtl { claim: claim(current) },
             Self::Release { current } => Command::Release { claim: claim(current) },
-            Self::ExpireLease => Command::ExpireLease { until: now },
+            Self::ExpireLease => Command::ExpireLease { version: state.version },
             Self::Cancel => Command::Cancel,
             Self::Restart => Command::Restart,
             Self::Requeue => Command::Requeue,
@@ -106,7 +109,7 @@ impl Move {
     }
 
     /// Returns whether the move is legal, independently of the state machine.
-    fn is_legal(self, state: &State, now: Timestamp) -> Result<(), Refusal> {
+    fn is_legal(self, state: &State) -> Result<(), Refusal> {
         if state.deleted {
             return Err(Refusal::Deleted);
         }
@@ -120,9 +123,7 @@ impl Move {
             | Self::ExceedTtl { current }
             | Self::Release { current } => held(current),
             Self::ConfirmCancel { current } => held(current) && state.cancel_requested,
-            Self::ExpireLease => {
-                state.status == Status::Executing && state.lease_until.is_some_and(|at| at <= now)
-            }
+            Self::ExpireLease => state.status == Status::Executing,
             Self::Cancel if state.status.is_terminal() => return Err(Refusal::AlreadyFinished),
             Self::Restart | Self::Requeue if !state.status.is_terminal() => {
                 return Err(Refusal::NotFinished);
@@ -165,8 +166,8 @@ proptest! {
             second += wait;
             let now = at(second);
             let before = task.state.clone();
-            let outcome = task.apply(step.command(&before, now), now);
-            prop_assert_eq!(outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal), step.is_legal(&before, now));
+            let outcome = task.apply(step.command(&before), now);
+            prop_assert_eq!(outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal), step.is_legal(&before));
             let Ok(step) = outcome else { continue };
             let after = step.state;
             check(&after, max_attempts);
@@ -189,9 +190,18 @@ proptest! {
 fn claimed(task: &mut Task) -> u64 {
     let state = &task.state;
     let (generation, version) = (state.generation, state.version);
-    let claim = Command::Claim { generation, version, worker: "w".into(), lease: LEASE };
+    let alone = state.isolation().is_some();
+    let claim = Command::Claim { generation, version, worker: "w".into(), lease: LEASE, alone };
     task.state = task.apply(claim, at(0)).expect("claimable").state;
     task.state.claim
+}
+
+/// Claims `task` and loses the lease after it was renewed until the time `until`.
+fn lose(task: &mut Task, until: Timestamp) {
+    claimed(task);
+    task.state.lease_until = Some(until);
+    let version = task.state.version;
+    task.state = task.apply(Command::ExpireLease { version }, until).expect("expired").state;
 }
 
 #[test]
@@ -211,16 +221,58 @@ fn failed_attempts_are_retried_up_to_the_maximum() {
 }
 
 #[test]
-fn third_lost_lease_fails_the_task_and_lost_leases_cost_no_attempt() {
+fn task_that_kills_its_worker_each_time_fails_at_the_sixth() {
     let mut task = task(1);
-    for lost in 1..=MAX_LOST_LEASES {
-        claimed(&mut task);
-        let step = task.apply(Command::ExpireLease { until: at(16) }, at(16)).expect("expired");
-        let poison = lost == MAX_LOST_LEASES;
-        assert_eq!(step.state.status, if poison { Status::Failed } else { Status::Awaiting });
-        task.state = step.state;
+    for lost in 1..=POISON_AFTER {
+        lose(&mut task, at(16));
+        let is_poison = lost == POISON_AFTER;
+        let expected = if is_poison { Status::Failed } else { Status::Awaiting };
+        assert_eq!((task.state.status, task.state.lost_leases), (expected, lost));
     }
     assert_eq!(task.state.error.expect("an error").code, "lease_lost");
+}
+
+#[test]
+fn suspect_is_claimed_only_alone() {
+    let mut task = task(1);
+    let claim = |task: &Task, alone| {
+        let (generation, version) = (task.state.generation, task.state.version);
+        let worker = "w".into();
+        task.apply(Command::Claim { generation, version, worker, lease: LEASE, alone }, at(0))
+    };
+    for _ in 0..SUSPECT_AFTER {
+        assert_eq!(claim(&task, false).map(|_| ()), Ok(()));
+        lose(&mut task, at(16));
+    }
+    assert_eq!(claim(&task, false).map(|_| ()), Err(Refusal::RunsAlone));
+    assert_eq!(claim(&task, true).map(|_| ()), Ok(()));
+    // A new generation is no suspect.
+    task.state = task.apply(Command::Cancel, at(20)).expect("waiting").state;
+    task.state = task.apply(Command::Restart, at(20)).expect("ended").state;
+    assert_eq!(claim(&task, false).map(|_| ()), Ok(()));
+}
+
+/// Losses long after the start prove nothing, because others ran beside the task by then. The
+/// time alone grows until it covers whole attempts.
+#[test]
+fn task_that_lives_long_is_not_failed_by_losses_beside_others() {
+    let mut task = task(1);
+    for _ in 1..=POISON_AFTER {
+        lose(&mut task, at(20 * 3600));
+        assert_eq!(task.state.status, Status::Awaiting);
+    }
+    lose(&mut task, at(20 * 3600));
+    assert_eq!((task.state.status, task.state.lost_leases), (Status::Failed, MAX_LOST_LEASES));
+}
+
+#[test]
+fn renewed_lease_does_not_expire() {
+    let mut task = task(1);
+    claimed(&mut task);
+    let version = task.state.version;
+    task.state.version += 1;
+    let expired = task.apply(Command::ExpireLease { version }, at(100));
+    assert_eq!(expired.map(|_| ()), Err(Refusal::Stale));
 }
 
 #[test]

@@ -195,7 +195,8 @@ async fn statements_do_not_scan_a_large_table() {
     let broker = Arc::new(MemoryBroker::new());
     let day = SignedDuration::from_hours(24);
     let retention = Retention { ended: day, removed: day };
-    let runtime = Runtime::new(engine.clone(), clock.clone(), broker, retention);
+    let runtime =
+        Runtime::new(engine.clone(), clock.clone(), broker, retention, LEASE.unsigned_abs());
     let tasks = runtime.tasks().clone();
     for _ in 0..3 {
         everything(&tasks, engine.as_ref(), clock.as_ref(), 20).await;
@@ -253,8 +254,8 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         let ready = TaskReady::V1 { task_id: task.id, generation: 1, version };
         match index % 8 {
             0 | 1 => {
-                let Claimed { claim, .. } =
-                    tasks.claim(&ready, &worker, LEASE).await.expect("a store").expect("claimed");
+                let claimed = tasks.claim(&ready, &worker, LEASE, false).await.expect("a store");
+                let Claimed { claim, .. } = claimed.claimed().expect("claimed");
                 tasks.renew(&[claim], LEASE).await.expect("renewed");
                 if index % 8 == 0 {
                     tasks.finish(claim, raw("2").expect("JSON")).await.expect("finished");
@@ -285,8 +286,9 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     engine.ids_by_owner(owner, 100).await.expect("read");
     clock.advance(Duration::from_mins(1));
     let now = clock.now();
-    engine.expired_leases(now, 100).await.expect("read");
     let second = SignedDuration::from_secs(1);
+    engine.expired_leases(now, now + second, 100).await.expect("read");
+    engine.restart_waits(now, second, second).await.expect("restarted");
     let take =
         TakeDue { now, lookahead: second, overdue: second, visibility_timeout: second, limit: 100 };
     engine.take_due(&take).await.expect("taken");

@@ -82,6 +82,7 @@ macro_rules! task_engine_tests {
                 renewal_returns_cancel_requests,
                 many_leases_are_renewed_in_one_call,
                 expired_leases_are_returned_oldest_first,
+                leases_far_ahead_are_returned,
             }
             due {
                 immediate_task_is_taken_when_overdue,
@@ -93,6 +94,8 @@ macro_rules! task_engine_tests {
                 dispatch_of_an_old_version_keeps_the_outbox_entry,
                 only_waiting_tasks_are_due,
                 redispatch_makes_dispatched_tasks_due,
+                waits_restart_after_the_clock_was_set_back,
+                dispatched_tasks_are_due_again_after_the_clock_was_set_back,
             }
             maintenance {
                 stats_count_by_status,
@@ -210,6 +213,10 @@ fn progress(task: &Task, message: &str) -> Command {
 
 fn finish(task: &Task) -> Result<Command> {
     Ok(Command::Finish { claim: task.state.claim, result: raw("{\"ok\":true}")?.into() })
+}
+
+fn expire(task: &Task) -> Command {
+    Command::ExpireLease { version: task.state.version }
 }
 
 /// A failure after which another attempt begins, if there is a `retry_in`.

@@ -39,6 +39,7 @@ use crate::state::Api;
 use crate::token::TokenVerifier;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(15);
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -80,7 +81,7 @@ impl Platform {
         let stop = Shutdown::new();
         let forever = SignedDuration::from_hours(24);
         let retention = Retention { ended: forever, removed: forever };
-        let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention);
+        let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention, LEASE);
         let tasks = runtime.tasks().clone();
         tokio::spawn(runtime.run_until(stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
@@ -132,8 +133,8 @@ impl Platform {
         let (generation, version) = (task.state.generation, task.state.version);
         let ready = TaskReady::V1 { task_id: id, generation, version };
         let lease = SignedDuration::from_mins(5);
-        let claimed = self.tasks.claim(&ready, &"worker-1".into(), lease).await;
-        claimed.expect("a store").expect("a task to claim").claim
+        let claimed = self.tasks.claim(&ready, &"worker-1".into(), lease, true).await;
+        claimed.expect("a store").claimed().expect("a task to claim").claim
     }
 
     /// Claims and finishes a waiting task.
@@ -167,7 +168,7 @@ impl Platform {
         let day = SignedDuration::from_hours(24);
         let retention = Retention { ended: day, removed: day };
         let broker = Arc::new(MemoryBroker::new());
-        Runtime::new(engine, self.clock.clone(), broker, retention).tasks().clone()
+        Runtime::new(engine, self.clock.clone(), broker, retention, LEASE).tasks().clone()
     }
 
     /// Makes every query of the service fail.

@@ -1,6 +1,7 @@
 //! [`Facts`]: what an explanation is based on.
 
 use jiff::Timestamp;
+use miniapp_tasks::domain::SUSPECT_AFTER;
 use miniapp_types::task::{Event, EventType, Task, Worker};
 
 /// A task and what is known about it.
@@ -24,6 +25,14 @@ impl<'a> Facts<'a> {
     /// Returns the newest event of `kind` since the last restart.
     pub fn newest(self, kind: EventType) -> Option<&'a Event> {
         self.generation().iter().rev().find(|event| event.kind == kind)
+    }
+
+    /// Returns the number of lost leases if the task has become a suspect by them: its attempts
+    /// start alone in their process.
+    pub fn suspect(self) -> Option<usize> {
+        let lost = self.generation().iter().filter(|event| event.kind == EventType::LeaseLost);
+        let lost = lost.count();
+        (lost >= SUSPECT_AFTER as usize).then_some(lost)
     }
 
     /// Formats the attempt as `attempt 2 of 3`.

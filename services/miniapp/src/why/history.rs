@@ -40,7 +40,7 @@ fn sentence(event: &Event, previous: Option<&Event>) -> Option<String> {
             "{worker} was lost during attempt {attempt}. The task was released for other workers."
         ),
         EventType::Released => {
-            format!("{worker} shut down and returned it unfinished. That attempt does not count.")
+            format!("{worker} returned it unfinished. That attempt does not count.")
         }
         EventType::CancelRequested => "Its owner canceled it while it was running.".to_owned(),
         EventType::Created

@@ -58,6 +58,10 @@ fn executing(facts: Facts<'_>) -> (String, String) {
     if task.progress > 0.0 {
         reason = format!("{reason}, {:.0}% done", task.progress * 100.0);
     }
+    if let Some(lost) = facts.suspect() {
+        reason =
+            format!("{reason}. It started alone there, because it lost its worker {lost} times");
+    }
     if !facts.workers.iter().any(|live| live.name == worker) {
         return (
             reason + ". But that worker has not reported lately.",

@@ -142,8 +142,31 @@ fn history_covers_the_newest_generation() {
         explanation.history,
         [
             "It was restarted 1 time. The following is about the latest run.",
-            "worker-1 shut down and returned it unfinished. That attempt does not count.",
+            "worker-1 returned it unfinished. That attempt does not count.",
         ]
     );
     assert!(explanation.reason.contains("2 s after it was restarted"), "{explanation:?}");
+}
+
+#[test]
+fn suspect_is_explained() {
+    let mut events = vec![event(EventType::Created, 0)];
+    for lost in 0..3 {
+        events.push(event(EventType::Started, 1 + 2 * lost));
+        events.push(event(EventType::LeaseLost, 2 + 2 * lost));
+    }
+    let live = [worker("worker-1", &["echo"], 1)];
+    let twice = explained(&task(Status::Awaiting), &events[..5], &live, 10);
+    assert!(!twice.reason.contains("alone"), "{twice:?}");
+    let waiting = explained(&task(Status::Awaiting), &events, &live, 10);
+    assert!(
+        waiting.reason.contains("waits to run alone: it lost its worker 3 times"),
+        "{waiting:?}"
+    );
+    events.push(event(EventType::Started, 8));
+    let running = explained(&task(Status::Executing), &events, &live, 10);
+    assert!(
+        running.reason.contains("alone there, because it lost its worker 3 times"),
+        "{running:?}"
+    );
 }

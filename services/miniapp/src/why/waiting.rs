@@ -42,6 +42,15 @@ fn for_a_worker(facts: Facts<'_>) -> (String, String) {
             format!("It waits because none of {alive} runs the kind `{}`.", task.kind),
             "Start a worker with this kind, or cancel the task.".to_owned(),
         )
+    } else if let Some(lost) = facts.suspect() {
+        (
+            format!(
+                "It waits to run alone: it lost its worker {lost} times, and may be the cause."
+            ),
+            "A worker runs it when its other tasks have ended or were returned to the queue. If \
+             that worker is lost, too, the task fails in the end."
+                .to_owned(),
+        )
     } else if used >= slots {
         let able = count(able.len(), "worker");
         (

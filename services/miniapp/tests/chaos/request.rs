@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use miniapp_tasks::Task;
-use miniapp_tasks::domain::{MAX_LOST_LEASES, TTL_EXCEEDED};
+use miniapp_tasks::domain::{POISON_AFTER, TTL_EXCEEDED};
 use miniapp_types::task::Status;
 use rand::RngExt as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -90,7 +90,7 @@ impl TaskRequest {
         let is_finished = state.status == Status::Finished;
         let has_failed = |with| state.status == Status::Failed && code == Some(with);
         if has_failed("lease_lost") {
-            return state.lost_leases == MAX_LOST_LEASES;
+            return state.lost_leases >= POISON_AFTER;
         }
         // A lost attempt replaces a failure of a flaky task.
         let is_disturbed = state.lost_leases > 0;

@@ -1,5 +1,7 @@
 //! Tests of a worker with a real store and an in-process broker.
 
+mod clocks;
+mod isolation;
 mod kinds;
 mod outages;
 mod platform;

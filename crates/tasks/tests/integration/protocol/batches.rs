@@ -64,7 +64,7 @@ async fn concurrent_claims_and_outcomes_get_their_own_results() {
     let claims = (0..2 * MANY).map(|number| {
         let (tasks, ready) = (tasks.clone(), ready(&submitted[number / 2]));
         let worker: Arc<str> = format!("worker {number}").into();
-        async move { tasks.claim(&ready, &worker, LEASE).await.expect("a store") }
+        async move { tasks.claim(&ready, &worker, LEASE, false).await.expect("a store").claimed() }
     });
     let mut held = Vec::new();
     for (number, pair) in at_once(claims).await.chunks(2).enumerate() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claimed, Error, Task, Tasks};
+use miniapp_tasks::{Claimable, Claimed, Error, Task, Tasks};
 use miniapp_test_support::timeline_checks;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -51,8 +51,9 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
     let mut consumer = broker.consume(Queue::Tasks, 8).await.expect("a consumer");
     while let Some(delivery) = consumer.next().await {
         let message = delivery.message.decode().expect("a message about a task");
-        let claimed = tasks.claim(&message, &"worker".into(), LEASE).await;
-        let Some(claimed) = known.check(claimed.map_err(Error::Store)) else { return };
+        let claimed = tasks.claim(&message, &"worker".into(), LEASE, true).await;
+        let claimed = claimed.map(Claimable::claimed).map_err(Error::Store);
+        let Some(claimed) = known.check(claimed) else { return };
         if let Some(Claimed { claim, task, .. }) = claimed {
             if rng.random_bool(0.3) {
                 known.check(tasks.progress(claim, 0.5, None).await);

@@ -105,7 +105,7 @@ async fn claim_with_a_lost_response_expires() {
     let task = submit(&process.tasks, Uuid::new_v4()).await;
     let (message, delivery) = next(&mut *consumer).await;
     engine.fail_once(Fault::After);
-    let claimed = process.tasks.claim(&message, &"worker".into(), LEASE).await;
+    let claimed = process.tasks.claim(&message, &"worker".into(), LEASE, false).await;
     assert!(claimed.is_err());
     delivery.release().await;
     let (message, delivery) = next(&mut *consumer).await;
@@ -138,7 +138,7 @@ async fn claim_with_a_lost_response_is_recovered() {
         async || tasks.recover_lost_claim(&ready(&task), "worker", since).await.expect("a store");
     assert!(recover().await.is_none(), "the task is unclaimed");
     engine.fail_once(Fault::After);
-    assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE).await.is_err());
+    assert!(tasks.claim(&ready(&task), &"worker".into(), LEASE, false).await.is_err());
     let Claimed { claim: held, task: claimed, .. } = recover().await.expect("it is claimed");
     assert_eq!(claimed.state.status, Status::Executing);
     // A restarted worker with the same name does not own the claim.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use miniapp_tasks::domain::MAX_LOST_LEASES;
+use miniapp_tasks::domain::POISON_AFTER;
 use miniapp_tasks::{Claim, Error, Refusal, RenewedLease, Task, Tasks};
 use miniapp_test_support::timeline_checks;
 use miniapp_types::task::{EventType, Status};
@@ -115,12 +115,12 @@ async fn task_fails_after_too_many_lost_leases() {
     let process = world.process().await;
     let tasks = &process.tasks;
     let (mut task, _) = submit_claimed(tasks, Uuid::new_v4()).await;
-    for lost in 1..=MAX_LOST_LEASES {
+    for lost in 1..=POISON_AFTER {
         world.skip(TOO_LONG).await;
         let is_so = async || get(tasks, &task).await.state.lost_leases == lost;
         eventually("a lost lease", is_so).await;
         task = get(tasks, &task).await;
-        if lost < MAX_LOST_LEASES {
+        if lost < POISON_AFTER {
             claim(tasks, &task).await;
         }
     }

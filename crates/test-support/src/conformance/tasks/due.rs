@@ -10,8 +10,8 @@ use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
 use super::{
-    Processes, add, add_claimed, add_finished, apply, at, claim, fail, finish, ids, is_stored,
-    spec, store,
+    Processes, add, add_claimed, add_finished, apply, at, claim, expire, fail, finish, ids,
+    is_stored, spec, store,
 };
 
 const LOOKAHEAD: u64 = 1;
@@ -165,7 +165,7 @@ pub async fn only_waiting_tasks_are_due([engine, _]: Processes) -> Result<()> {
     let release = Command::Release { claim: released.state.claim };
     let released = apply(&*engine, &released, release, 1001).await?;
     let lost = add_claimed(&*engine, owner, 1000).await?;
-    let lost = apply(&*engine, &lost, Command::ExpireLease { until: at(2000) }, 1001).await?;
+    let lost = apply(&*engine, &lost, expire(&lost), 1001).await?;
     takes(&*engine, 1001 + OVERDUE, &[&restarted, &released, &lost]).await?;
     for task in [restarted, released, lost] {
         let task = apply(&*engine, &task, claim(&task), 1004).await?;
@@ -194,4 +194,46 @@ pub async fn redispatch_makes_dispatched_tasks_due([engine, _]: Processes) -> Re
         is_stored(&*engine, task).await?;
     }
     Ok(())
+}
+
+async fn restart_waits(engine: &dyn Engine, now: u64, set_back_by: u64) -> Result<u64> {
+    Ok(engine.restart_waits(at(now), seconds(set_back_by), seconds(OVERDUE)).await?)
+}
+
+pub async fn waits_restart_after_the_clock_was_set_back([engine, other]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let immediate = add(&*engine, owner, 3600).await?;
+    let retried = add_claimed(&*engine, owner, 3600).await?;
+    let retried = apply(&*engine, &retried, fail(&retried, Some(4)), 3601).await?;
+    // The owner's time is not a wait.
+    let chosen = add_delayed(&*engine, 3600, 9000).await?;
+    ensure!(restart_waits(&*engine, 3602, 0).await? == 0, "the clock was not set back");
+    takes(&*other, 10, &[]).await?;
+    ensure!(restart_waits(&*other, 10, 0).await? == 2);
+    takes(&*engine, 10, &[&immediate]).await?;
+    ensure!(restart_waits(&*engine, 11, 0).await? == 0, "restarted twice");
+    takes(&*engine, 13, &[]).await?;
+    let taken = take(&*other, 14, 10).await?;
+    let taken: Vec<_> = taken.iter().map(|due| (due.id, due.at)).collect();
+    ensure!(taken == [(retried.id, at(14))], "{taken:?}");
+    takes(&*engine, 9000 - LOOKAHEAD, &[&immediate, &retried, &chosen]).await?;
+
+    // With a known step, the part of the wait that has passed counts.
+    let again = add_claimed(&*engine, owner, 20_000).await?;
+    let again = apply(&*engine, &again, fail(&again, Some(60)), 20_001).await?;
+    ensure!(restart_waits(&*engine, 20_031 - 3600, 3600).await? == 1);
+    takes(&*engine, 20_060 - 3600, &[&immediate, &retried, &chosen]).await?;
+    takes(&*engine, 20_061 - 3600, &[&again]).await
+}
+
+pub async fn dispatched_tasks_are_due_again_after_the_clock_was_set_back(
+    [engine, _]: Processes,
+) -> Result<()> {
+    let task = add(&*engine, Uuid::new_v4(), 3600).await?;
+    engine.mark_dispatched(&[(task.id, task.state.version)], at(3601)).await?;
+    ensure!(engine.redispatch(at(10), at(40)).await? == 0);
+    ensure!(restart_waits(&*engine, 10, 0).await? == 1);
+    ensure!(engine.redispatch(at(9), at(40)).await? == 0, "too early");
+    ensure!(engine.redispatch(at(10), at(40)).await? == 1);
+    takes(&*engine, 40, &[&task]).await
 }

@@ -83,7 +83,7 @@ pub async fn events_after_returns_final_events([engine, _]: Processes) -> Result
         Command::ExceedTtl { claim: tasks[2].state.claim },
         Command::Delete,
         Command::Cancel,
-        Command::ExpireLease { until: super::at(1000) },
+        Command::ExpireLease { version: tasks[5].state.version },
     ];
     for (seconds, (task, end)) in (10..).zip(tasks.iter_mut().zip(ends)) {
         *task = apply(&*engine, task, end, seconds).await?;

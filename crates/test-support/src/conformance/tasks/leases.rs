@@ -2,11 +2,12 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::{Claim, Command, RenewedLease};
+use miniapp_tasks::engine::ExpiredLease;
+use miniapp_tasks::{Claim, Command, Engine, RenewedLease};
 use uuid::Uuid;
 
 use super::{
-    Processes, add, add_claimed, apply, at, change, claim, finish, held, is_stored, stored,
+    Processes, add, add_claimed, apply, at, change, claim, expire, finish, held, is_stored, stored,
 };
 
 pub async fn renewal_increments_the_version([engine, _]: Processes) -> Result<()> {
@@ -31,9 +32,9 @@ pub async fn lost_claim_is_not_renewed([engine, _]: Processes) -> Result<()> {
     let removed = add_claimed(&*engine, owner, 0).await?;
     let removed = apply(&*engine, &removed, Command::Delete, 1).await?;
     let waiting = add_claimed(&*engine, owner, 0).await?;
-    let waiting = apply(&*engine, &waiting, Command::ExpireLease { until: at(100) }, 20).await?;
+    let waiting = apply(&*engine, &waiting, expire(&waiting), 20).await?;
     let again = add_claimed(&*engine, owner, 0).await?;
-    let again = apply(&*engine, &again, Command::ExpireLease { until: at(100) }, 20).await?;
+    let again = apply(&*engine, &again, expire(&again), 20).await?;
     let again = apply(&*engine, &again, claim(&again), 21).await?;
     let overtaken = Claim { task_id: again.id, token: again.state.claim - 1 };
     let nowhere = Claim { task_id: Uuid::new_v4(), token: 1 };
@@ -69,9 +70,15 @@ pub async fn many_leases_are_renewed_in_one_call([engine, _]: Processes) -> Resu
     let renewed: HashSet<Claim> =
         engine.renew(&claims, at(60)).await?.into_iter().map(|renewed| renewed.claim).collect();
     ensure!(renewed == claims.iter().copied().collect());
-    ensure!(engine.expired_leases(at(59), 1000).await?.is_empty());
-    ensure!(engine.expired_leases(at(60), 1000).await?.len() == claims.len());
+    ensure!(expired(&*engine, 59, 1000).await?.is_empty());
+    ensure!(expired(&*engine, 60, 1000).await?.len() == claims.len());
     Ok(())
+}
+
+/// Returns the tasks whose lease has expired.
+async fn expired(engine: &dyn Engine, seconds: u64, limit: u32) -> Result<Vec<Uuid>> {
+    let leases = engine.expired_leases(at(seconds), at(1_000_000), limit).await?;
+    Ok(leases.into_iter().map(|lease| lease.task_id).collect())
 }
 
 pub async fn expired_leases_are_returned_oldest_first([engine, _]: Processes) -> Result<()> {
@@ -80,20 +87,38 @@ pub async fn expired_leases_are_returned_oldest_first([engine, _]: Processes) ->
     super::add_finished(&*engine, owner, 0).await?;
     let early = add_claimed(&*engine, owner, 0).await?;
     let late = add_claimed(&*engine, owner, 10).await?;
-    ensure!(engine.expired_leases(at(14), 10).await?.is_empty(), "before its time");
-    ensure!(engine.expired_leases(at(16), 10).await? == [early.id]);
-    ensure!(engine.expired_leases(at(26), 10).await?.len() == 2);
-    ensure!(engine.expired_leases(at(26), 1).await? == [early.id], "the oldest comes first");
+    ensure!(expired(&*engine, 14, 10).await?.is_empty(), "before its time");
+    ensure!(expired(&*engine, 16, 10).await? == [early.id]);
+    ensure!(expired(&*engine, 26, 10).await?.len() == 2);
+    ensure!(expired(&*engine, 26, 1).await? == [early.id], "the oldest comes first");
 
-    let early = apply(&*engine, &early, Command::ExpireLease { until: at(16) }, 16).await?;
-    ensure!(engine.expired_leases(at(26), 10).await? == [late.id]);
+    let early = apply(&*engine, &early, expire(&early), 16).await?;
+    ensure!(expired(&*engine, 26, 10).await? == [late.id]);
     engine.renew(&[held(&late)], at(40)).await?;
-    ensure!(engine.expired_leases(at(26), 10).await?.is_empty());
+    ensure!(expired(&*engine, 26, 10).await?.is_empty());
     // The lease of the same task expires again.
     let early = apply(&*engine, &early, claim(&early), 20).await?;
-    ensure!(engine.expired_leases(at(36), 10).await? == [early.id]);
+    ensure!(expired(&*engine, 36, 10).await? == [early.id]);
     let late = stored(&*engine, late.id).await?;
     apply(&*engine, &late, finish(&late)?, 30).await?;
-    ensure!(engine.expired_leases(at(100), 10).await? == [early.id]);
+    ensure!(expired(&*engine, 100, 10).await? == [early.id]);
+    Ok(())
+}
+
+/// The clock was set back since they were granted.
+pub async fn leases_far_ahead_are_returned([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let ahead = add_claimed(&*engine, owner, 1000).await?;
+    let near = add_claimed(&*engine, owner, 10).await?;
+    let leases = engine.expired_leases(at(12), at(42), 10).await?;
+    let until = ahead.state.lease_until.expect("a lease");
+    let version = ahead.state.version;
+    ensure!(leases == [ExpiredLease { task_id: ahead.id, version, until }], "{leases:?}");
+    engine.renew(&[held(&ahead)], at(27)).await?;
+    ensure!(engine.expired_leases(at(12), at(42), 10).await?.is_empty());
+    // With the version after the renewal.
+    let leases = engine.expired_leases(at(30), at(42), 10).await?;
+    let ids: Vec<Uuid> = leases.iter().map(|lease| lease.task_id).collect();
+    ensure!(ids == [near.id, ahead.id] && leases[1].version == version + 1, "{leases:?}");
     Ok(())
 }

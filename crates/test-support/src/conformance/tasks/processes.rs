@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::due::take;
 use super::{
-    Processes, add, add_claimed, apply, at, change, claim, finish, held, ids, insert, is_stored,
-    new_task, progress, store_all, stored,
+    Processes, add, add_claimed, apply, at, change, claim, expire, finish, held, ids, insert,
+    is_stored, new_task, progress, store_all, stored,
 };
 
 /// Each process repeatedly writes a change of the newest state it knows.
@@ -148,7 +148,7 @@ pub async fn renewal_and_expiry_do_not_both_win(store: Processes) -> Result<()> 
     for _ in 0..20 {
         let task = add_claimed(&*one, Uuid::new_v4(), 0).await?;
         let claims = [held(&task)];
-        let expire = [change(&task, Command::ExpireLease { until: at(20) }, 20)?];
+        let expire = [change(&task, expire(&task), 20)?];
         let (renewal, reaping) =
             tokio::join!(one.renew(&claims, at(60)), other.write(&[], &expire));
         let (is_renewed, is_reaped) = (!renewal?.is_empty(), reaping?.changes == [true]);

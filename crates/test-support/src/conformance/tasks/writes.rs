@@ -49,7 +49,8 @@ pub async fn load_returns_the_inserted_task([engine, _]: Processes) -> Result<()
 /// Every transition of a task, one after the other.
 pub async fn load_returns_every_change([engine, _]: Processes) -> Result<()> {
     type Way = Vec<fn(&Task) -> Result<Command>>;
-    let expire: fn(&Task) -> Result<Command> = |_| Ok(Command::ExpireLease { until: at(10_000) });
+    let expire: fn(&Task) -> Result<Command> =
+        |task| Ok(Command::ExpireLease { version: task.state.version });
     let start: fn(&Task) -> Result<Command> = |task| Ok(claim(task));
     let ways: [Way; 9] = [
         vec![
@@ -151,7 +152,8 @@ pub async fn large_batch_returns_results_in_order([engine, _]: Processes) -> Res
         .map(|task| {
             let worker = Arc::from("worker-2");
             let (generation, version) = (task.state.generation, task.state.version);
-            change(task, Command::Claim { generation, version, worker, lease: super::LEASE }, 2)
+            let (lease, alone) = (super::LEASE, false);
+            change(task, Command::Claim { generation, version, worker, lease, alone }, 2)
         })
         .collect::<Result<_>>()?;
     let written = engine.write(&inserts, &again).await?;

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use jiff::SignedDuration;
 use miniapp_broker::Queue;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
+use miniapp_tasks::domain::POISON_AFTER;
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Separate, Signal, User, task};
@@ -114,21 +115,21 @@ async fn tasks_of_dead_or_frozen_worker_run_again() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and RabbitMQ"]
-async fn task_that_kills_its_worker_fails() {
+async fn task_that_kills_its_worker_each_time_fails() {
     let broker = shared().await;
     let program = broker.program().set("worker.lease", "2s");
     let mut platform = Separate::start(&program, 1, 1).await;
     let user = new_user(&platform).await.remove(0);
     let poison = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
     let other = user.submit("sleep", &json!({ "seconds": 5 })).await.task_id;
-    for life in 1..=3 {
+    for life in 1..=POISON_AFTER as usize {
         eventually("the task runs", async || {
             let starts = user.event_types(poison).await;
             let starts = starts.iter().filter(|event| **event == EventType::Started).count();
             (starts == life).then_some(())
         })
         .await;
-        // Like the kernel when memory runs out.
+        // Like the kernel when memory runs out. Three times prove nothing.
         platform.workers[0].kill().await;
         platform.workers[0].start_again().await;
         // Other tasks on that worker end before it is killed again.

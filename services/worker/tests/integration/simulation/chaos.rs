@@ -8,7 +8,7 @@ use miniapp_broker::{Broker as _, Queue};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::simulation::process::{Process, Role};
-use crate::simulation::world::World;
+use crate::simulation::world::{ROLES, World};
 
 /// Injects faults until the fault phase ends.
 pub async fn run(world: Arc<World>) {
@@ -31,6 +31,21 @@ pub async fn run(world: Arc<World>) {
                 *world.store_away_until.lock() = Instant::now() + time;
             }
             _ => lose_messages(&world).await,
+        }
+    }
+}
+
+/// Starts processes again that their tasks have killed, like a process manager.
+pub async fn replace_killed(world: Arc<World>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        for (place, role) in (0..).zip(ROLES) {
+            let is_dead = |process: &Process| process.handle.is_dead();
+            if world.processes.lock().get(place).is_some_and(|it| it.as_ref().is_some_and(is_dead))
+            {
+                let process = Process::start(&world, role, place);
+                world.processes.lock()[place] = Some(process);
+            }
         }
     }
 }

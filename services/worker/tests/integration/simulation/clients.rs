@@ -77,7 +77,8 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTa
         end: match world.draw(0..20) {
             0..12 => End::Result,
             12..17 => End::Retry,
-            17..19 => End::Final,
+            17 => End::Final,
+            18 => End::Kill,
             _ => End::Never,
         },
     };

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::Task;
 use miniapp_test_support::{Row, timeline_checks};
 use miniapp_types::task::{EventType, Status};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::simulation::kind::{End, Plan};
 use crate::simulation::process::ProcessHandle;
 
 /// The maximum clock offset, including all backward jumps.
@@ -23,14 +26,26 @@ pub struct Invariants {
     keyed: Mutex<BTreeMap<String, HashSet<Uuid>>>,
     /// Every attempt that was ever started.
     begun: Mutex<HashSet<String>>,
-    /// Running attempts and their processes.
-    running: Arc<Mutex<HashMap<String, Weak<ProcessHandle>>>>,
+    /// Running attempts by their ids.
+    running: Arc<Mutex<HashMap<String, Attempt>>>,
+}
+
+struct Attempt {
+    process: Weak<ProcessHandle>,
+    /// It has to be alone in its process until then.
+    alone_until: Option<Instant>,
+}
+
+impl Attempt {
+    fn lives(&self) -> bool {
+        self.process.upgrade().is_some_and(|process| !process.is_dead())
+    }
 }
 
 /// A running attempt. Dropping it ends the attempt.
 pub struct Running {
     id: String,
-    all: Arc<Mutex<HashMap<String, Weak<ProcessHandle>>>>,
+    all: Arc<Mutex<HashMap<String, Attempt>>>,
 }
 
 impl Drop for Running {
@@ -48,21 +63,42 @@ impl Invariants {
         }
     }
 
-    /// Records the start of an attempt. Fails if it was started before.
-    pub fn begin(&self, process: &Arc<ProcessHandle>, id: &str) -> Result<Running, String> {
+    /// Records the start of an attempt. Fails if it was started before, or if it or an attempt
+    /// beside it has to be alone in the process.
+    pub fn begin(
+        &self,
+        process: &Arc<ProcessHandle>,
+        id: &str,
+        lost_leases: u32,
+    ) -> Result<Running, String> {
         if !self.begun.lock().insert(id.to_owned()) {
             return Err(format!("the attempt {id} began twice"));
         }
-        self.running.lock().insert(id.to_owned(), Arc::downgrade(process));
+        // Stated here again, independently of the state machine.
+        let minutes = match lost_leases {
+            0..=2 => None,
+            3 => Some(1),
+            4 => Some(10),
+            5 => Some(100),
+            _ => Some(60 * 25),
+        };
+        let now = Instant::now();
+        let alone_until = minutes.map(|minutes| now + Duration::from_mins(minutes));
+        let mut running = self.running.lock();
+        let beside = running.iter().find(|(_, other)| {
+            let is_beside = other.process.ptr_eq(&Arc::downgrade(process));
+            is_beside && (alone_until.is_some() || other.alone_until.is_some_and(|end| end > now))
+        });
+        if let Some((other, _)) = beside {
+            return Err(format!("{id} ({lost_leases} lost leases) began beside {other}"));
+        }
+        running.insert(id.to_owned(), Attempt { process: Arc::downgrade(process), alone_until });
         Ok(Running { id: id.to_owned(), all: self.running.clone() })
     }
 
     /// Returns the number of attempts in live processes.
     pub fn running(&self) -> usize {
-        let lives = |process: &&Weak<ProcessHandle>| {
-            process.upgrade().is_some_and(|process| !process.is_dead())
-        };
-        self.running.lock().values().filter(lives).count()
+        self.running.lock().values().filter(|attempt| attempt.lives()).count()
     }
 
     /// Checks the final state.
@@ -80,6 +116,16 @@ impl Invariants {
         for row in rows {
             if !row.task.state.status.is_terminal() {
                 return Err(format!("it hasn't ended: {row:#?}"));
+            }
+            let error = row.task.state.error.as_ref().map(|error| error.code.as_str());
+            let is_condemned =
+                row.task.state.status == Status::Failed && error == Some("lease_lost");
+            let plan: Plan = serde_json::from_str(row.task.spec.data.get()).expect("a plan");
+            if is_condemned && plan.end != End::Kill {
+                return Err(format!("an innocent task failed: {row:#?}"));
+            }
+            if plan.end == End::Kill && row.task.state.status == Status::Finished {
+                return Err(format!("a task that kills its process finished: {row:#?}"));
             }
         }
         if self.running() > 0 {
@@ -107,6 +153,7 @@ pub fn check_write(before: Option<&Row>, after: &Row) -> Result<(), String> {
     holds(executes == state.lease_until.is_some(), "who executes has a lease")?;
     let most = task.spec.max_attempts + state.lost_leases;
     holds(state.attempt <= most, "attempts are bounded")?;
+    holds(state.lost_leases <= 7, "the deaths that a task causes are bounded")?;
     let winner = format!("\"{}-{}\"", task.id, state.claim);
     let result = state.result.as_ref().map(|result| result.get());
     let is_winners = state.status != Status::Finished || result == Some(&winner);

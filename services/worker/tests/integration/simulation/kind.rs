@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use miniapp_types::task::Kind as Description;
+use miniapp_tasks::domain::State;
+use miniapp_types::task::{Kind as Description, Status};
 use miniapp_worker::kinds::{Context, Kind, KindError, KindResult, parse_data, to_result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,6 +21,8 @@ pub enum End {
     Final,
     /// Never, and ignores the stop.
     Never,
+    /// The process is killed.
+    Kill,
 }
 
 /// The data of a task.
@@ -49,7 +52,14 @@ impl Kind for Steps {
         let Self(process) = self;
         let Plan { steps, pause, end } = parse_data(data)?;
         let id = context.attempt_id();
-        let _running = match process.world.invariants.begin(process, &id) {
+        let (task, claim) = id.rsplit_once('-').expect("an id of an attempt");
+        let state =
+            process.world.store.row(task.parse().expect("a UUID")).map(|row| row.task.state);
+        // An attempt that has lost its lease already was claimed with fewer lost leases.
+        let held =
+            |state: &State| state.status == Status::Executing && state.claim.to_string() == claim;
+        let lost_leases = state.filter(held).map_or(0, |state| state.lost_leases);
+        let _running = match process.world.invariants.begin(process, &id, lost_leases) {
             Ok(running) => running,
             Err(broken) => {
                 process.world.violation(broken);
@@ -65,6 +75,10 @@ impl Kind for Steps {
             End::Retry => Err(KindError::retryable("again", "Try again")),
             End::Final => Err(KindError::permanent("broken", "It broke")),
             End::Never => std::future::pending().await,
+            End::Kill => {
+                process.kill();
+                std::future::pending().await
+            }
         }
     }
 }

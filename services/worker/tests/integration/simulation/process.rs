@@ -9,7 +9,7 @@ use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Retention, Runtime, Tasks};
 use miniapp_worker::kinds::Kinds;
-use miniapp_worker::{Dependencies, WorkerConfig};
+use miniapp_worker::{Dependencies, Isolation, WorkerConfig};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -127,7 +127,10 @@ impl Process {
         let store = Arc::new(StorePort(handle.clone()));
         let off = SignedDuration::from_millis(world.draw(-50..50));
         let clock = Arc::new(OwnClock { right: world.clock.clone(), off });
-        let runtime = Runtime::new(store, clock.clone(), broker.clone(), RETENTION);
+        let defaults = Config::defaults_in("/nowhere".as_ref()).expect("the defaults");
+        let mut config: WorkerConfig = defaults.section().expect("a section");
+        let lease = config.lease;
+        let runtime = Runtime::new(store, clock.clone(), broker.clone(), RETENTION, lease);
         let tasks = runtime.tasks().clone();
         let (shutdown, drained) = (Shutdown::new(), Shutdown::new());
         let maintenance = tokio::spawn(runtime.run_until(drained.clone()));
@@ -138,8 +141,6 @@ impl Process {
                 tokio::spawn(async move { shutdown.begun().await })
             }
             Role::Worker => {
-                let defaults = Config::defaults_in("/nowhere".as_ref()).expect("the defaults");
-                let mut config: WorkerConfig = defaults.section().expect("a section");
                 config.concurrency = world.draw(1..4);
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();
@@ -149,6 +150,7 @@ impl Process {
                     broker,
                     clock,
                     kinds: Arc::new(kinds),
+                    isolation: Isolation::default(),
                     seed: world.draw(0..u64::MAX),
                 };
                 let shutdown = shutdown.clone();

@@ -29,7 +29,7 @@ const FAULT_PHASE: Duration = Duration::from_secs(20);
 const RECOVERY_PHASE: Duration = Duration::from_secs(20);
 /// The time after which every task must have ended.
 const COMPLETION_TIMEOUT: Duration = Duration::from_mins(30);
-const ROLES: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
+pub const ROLES: [Role; 5] = [Role::Api, Role::Api, Role::Worker, Role::Worker, Role::Worker];
 
 /// The result of simulating a seed.
 pub struct Run {
@@ -101,6 +101,7 @@ impl World {
             others.spawn(clients::run(world.clone(), number));
         }
         others.spawn(chaos::run(world.clone()));
+        let manager = tokio::spawn(chaos::replace_killed(world.clone()));
         sleep(FAULT_PHASE).await;
         let mut stored = vec![world.stored()];
         world.calm.begin();
@@ -108,6 +109,7 @@ impl World {
             ended.expect("no panic of the world");
         }
         world.recover().await;
+        manager.abort();
         stored.push(world.stored());
         Run {
             stored,

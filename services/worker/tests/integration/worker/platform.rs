@@ -11,7 +11,7 @@ use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Runtime, Task, Tasks, open_engine};
 use miniapp_telemetry::Telemetry;
 use miniapp_types::task::{Event, EventType, Status};
-use miniapp_worker::{Dependencies, WorkerConfig};
+use miniapp_worker::{Dependencies, Isolation, WorkerConfig};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
 use sqlx::ConnectOptions as _;
@@ -23,7 +23,10 @@ use uuid::Uuid;
 use crate::worker::kinds::{Gate, kinds};
 
 const OWNER: Uuid = Uuid::from_u128(1);
+/// The file of the embedded store.
+const STORE: &str = "tasks.db";
 const TIMEOUT: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_millis(1500);
 
 /// A store, a broker, maintenance and kinds, without a worker.
 pub struct Platform {
@@ -31,7 +34,9 @@ pub struct Platform {
     pub broker: Arc<MemoryBroker>,
     pub gate: Gate,
     pub config: WorkerConfig,
+    isolation: Isolation,
     clock: Arc<dyn Clock>,
+    database: Database,
     maintenance: Shutdown,
     files: TempDir,
 }
@@ -52,16 +57,40 @@ impl Worker {
 
 impl Platform {
     pub async fn start() -> Self {
+        Self::with_clock(Arc::new(SystemClock)).await
+    }
+
+    pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let files = tempfile::tempdir().expect("a directory");
+        let url = EngineUrl::new(format!("sqlite://{}", files.path().join(STORE).display()));
+        let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
+        Self::open(files, database, clock).await
+    }
+
+    /// Uses another database than the embedded one.
+    pub async fn on(database: Database, clock: Arc<dyn Clock>) -> Self {
+        Self::open(tempfile::tempdir().expect("a directory"), database, clock).await
+    }
+
+    async fn open(files: TempDir, database: Database, clock: Arc<dyn Clock>) -> Self {
         let broker = Arc::new(MemoryBroker::new());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let maintenance = Shutdown::new();
-        let tasks = open(&files, &broker, &clock, &maintenance).await;
+        let tasks = open(&database, &broker, &clock, &maintenance).await;
         let defaults = Config::defaults_in(files.path()).expect("the defaults");
         let mut config: WorkerConfig = defaults.section().expect("a section");
-        config.lease = Duration::from_millis(1500);
+        config.lease = LEASE;
         config.concurrency = 4;
-        Self { tasks, broker, gate: Gate::new(), config, clock, maintenance, files }
+        Self {
+            tasks,
+            broker,
+            gate: Gate::new(),
+            config,
+            isolation: Isolation::default(),
+            clock,
+            database,
+            maintenance,
+            files,
+        }
     }
 
     /// Starts a worker.
@@ -71,6 +100,7 @@ impl Platform {
             broker: self.broker.clone(),
             clock: self.clock.clone(),
             kinds: Arc::new(kinds(&self.gate, &self.config)),
+            isolation: self.isolation.clone(),
             seed: rand::random(),
         };
         let (config, shutdown) = (self.config.clone(), Shutdown::new());
@@ -90,7 +120,7 @@ impl Platform {
         let stop = Shutdown::new();
         // Maintenance of a second process, whose own broker has none of the workers.
         let other_broker = Arc::new(MemoryBroker::new());
-        open(&self.files, &other_broker, &self.clock, &stop).await;
+        open(&self.database, &other_broker, &self.clock, &stop).await;
         self.until("the leases are lost", async || {
             self.list().await.iter().all(|task| task.state.status != Status::Executing)
         })
@@ -187,7 +217,7 @@ impl Platform {
     }
 
     async fn execute(&self, statement: &'static str) {
-        let file = SqliteConnectOptions::new().filename(self.files.path().join("tasks.db"));
+        let file = SqliteConnectOptions::new().filename(self.files.path().join(STORE));
         let mut connection = file.connect().await.expect("a connection");
         sqlx::query(statement).execute(&mut connection).await.expect("a valid statement");
     }
@@ -211,19 +241,17 @@ impl Drop for Platform {
     }
 }
 
-/// Opens the store in `files` and starts its maintenance.
+/// Opens the store and starts its maintenance.
 async fn open(
-    files: &TempDir,
+    database: &Database,
     broker: &Arc<MemoryBroker>,
     clock: &Arc<dyn Clock>,
     stop: &Shutdown,
 ) -> Tasks {
-    let url = EngineUrl::new(format!("sqlite://{}", files.path().join("tasks.db").display()));
-    let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
-    let engine = open_engine(&database).await.expect("a store");
+    let engine = open_engine(database).await.expect("a store");
     let hour = SignedDuration::from_hours(1);
     let retention = Retention { ended: hour, removed: hour };
-    let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention);
+    let runtime = Runtime::new(engine, clock.clone(), broker.clone(), retention, LEASE);
     let tasks = runtime.tasks().clone();
     tokio::spawn(runtime.run_until(stop.clone()));
     tasks

@@ -61,8 +61,8 @@ async fn claim(
     number: usize,
 ) -> Result<Option<(Claim, Task)>, StoreError> {
     let message = delivery.message.decode().expect("a message about a task");
-    let claimed = tasks.claim(&message, &format!("worker {number}").into(), LEASE).await?;
-    let claimed = claimed.map(|claimed| (claimed.claim, claimed.task));
+    let claimed = tasks.claim(&message, &format!("worker {number}").into(), LEASE, true).await?;
+    let claimed = claimed.claimed().map(|claimed| (claimed.claim, claimed.task));
     if let Some((claim, _)) = &claimed {
         assert!(stage.notes.claims.lock().insert(*claim), "{claim:?} was given twice");
     }

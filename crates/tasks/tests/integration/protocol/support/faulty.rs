@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
+    WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
 use miniapp_types::task::{Event, Kind, Stats};
@@ -129,8 +130,13 @@ impl Engine for Faulty {
         self.inner()?.renew(claims, until).await
     }
 
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.inner()?.expired_leases(now, limit).await
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
+        self.inner()?.expired_leases(now, latest, limit).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
@@ -147,6 +153,15 @@ impl Engine for Faulty {
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         self.inner()?.redispatch(before, now).await
+    }
+
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError> {
+        self.inner()?.restart_waits(now, by, overdue).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {

@@ -27,6 +27,8 @@ pub use durable::Durable;
 pub use faulty::{Fault, Faulty};
 
 pub const LEASE: SignedDuration = SignedDuration::from_secs(15);
+/// What the reaper waits after a step of the clock. Short, because only the tests' clock is set.
+const REAPER_LEASE: Duration = Duration::from_millis(200);
 pub const RETENTION: Retention =
     Retention { ended: SignedDuration::from_hours(24), removed: SignedDuration::from_hours(1) };
 /// Time limit for a condition to become true.
@@ -69,7 +71,7 @@ impl World {
     }
 
     pub fn runtime(&self, engine: Arc<dyn Engine>, broker: Arc<dyn Broker>) -> Runtime {
-        Runtime::new(engine, self.clock.clone(), broker, RETENTION)
+        Runtime::new(engine, self.clock.clone(), broker, RETENTION, REAPER_LEASE)
     }
 
     /// Starts another process. Its broker survives processes.
@@ -160,8 +162,8 @@ pub fn ready(task: &Task) -> TaskReady {
 }
 
 pub async fn try_claim(tasks: &Tasks, ready: &TaskReady) -> Option<(Claim, Task)> {
-    let claimed = tasks.claim(ready, &"worker".into(), LEASE).await.expect("a store");
-    claimed.map(|claimed| (claimed.claim, claimed.task))
+    let claimed = tasks.claim(ready, &"worker".into(), LEASE, true).await.expect("a store");
+    claimed.claimed().map(|claimed| (claimed.claim, claimed.task))
 }
 
 pub async fn claim(tasks: &Tasks, task: &Task) -> Claim {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, Insert, InvariantReport, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
+    WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
 use miniapp_test_support::Row;
@@ -126,8 +127,13 @@ impl Engine for StorePort {
         self.change(ids, self.0.world.store.renew(claims, until)).await
     }
 
-    async fn expired_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        self.call(self.0.world.store.expired_leases(now, limit)).await
+    async fn expired_leases(
+        &self,
+        now: Timestamp,
+        latest: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredLease>, StoreError> {
+        self.call(self.0.world.store.expired_leases(now, latest, limit)).await
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
@@ -144,6 +150,15 @@ impl Engine for StorePort {
 
     async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         self.call(self.0.world.store.redispatch(before, now)).await
+    }
+
+    async fn restart_waits(
+        &self,
+        now: Timestamp,
+        by: SignedDuration,
+        overdue: SignedDuration,
+    ) -> Result<u64, StoreError> {
+        self.call(self.0.world.store.restart_waits(now, by, overdue)).await
     }
 
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError> {
