@@ -8,6 +8,7 @@
   curl,
   erlang,
   kustomize,
+  pgbouncer,
   postgresql_17,
   prometheus,
   rabbitmq-server,
@@ -120,6 +121,7 @@ in
     tests-servers = tests "tests-servers" "./test everything" (
       [
         erlang
+        pgbouncer
         postgresql_17
         prometheus
         prometheus.cli

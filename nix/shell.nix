@@ -18,6 +18,7 @@
   mailpit,
   mdbook,
   oha,
+  pgbouncer,
   postgresql_17,
   erlang,
   process-compose,
@@ -55,6 +56,7 @@ mkShell {
     tilt
     # Servers, and tools that observe the services.
     mailpit
+    pgbouncer
     postgresql_17
     process-compose
     prometheus

@@ -2,11 +2,15 @@
 
 use serde::Deserialize;
 
+use crate::values::optional;
 use crate::{ConfigError, EngineUrl, Section, Validator};
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Database {
     pub url: EngineUrl,
+    /// The host of a connection pooler in front of a PostgreSQL server.
+    #[serde(deserialize_with = "optional")]
+    pub pooler: Option<String>,
     pub synchronous: Synchronous,
     pub connections: u32,
 }

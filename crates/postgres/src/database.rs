@@ -1,35 +1,30 @@
 //! Statements on a database, with retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{TryFutureExt as _, TryStreamExt as _};
-use miniapp_config::{Database as Settings, Synchronous};
+use miniapp_config::Database as Settings;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{ConnectOptions as _, Executor as _, Postgres, Row as _};
-use tokio::time::{Instant, timeout};
+use sqlx::{ConnectOptions as _, Postgres, Row as _};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::connector::Connector;
 use crate::error::DatabaseError;
 use crate::metrics::PoolMetrics;
 use crate::migrate::Migrations;
 use crate::pool::{Pool, PooledConnection};
+use crate::response::{LONG_RESPONSE_TIMEOUT, RESPONSE_TIMEOUT, no_response, with_timeout};
 
 /// A statement with its arguments.
 pub type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-/// Time limit for a response. The server's `statement_timeout` ends a statement earlier, so
-/// reaching this limit means that the connection is dead.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(12);
+/// Time limit for obtaining a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of attempts of a statement that conflicts with others.
 const MAX_ATTEMPTS: usize = 10;
-
-/// The settings of every connection.
-///
-/// Statements hold row locks for milliseconds. A longer wait for a lock is caused by another
-/// client, and failing is better than blocking the pool.
-const SETUP: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
-     SET idle_in_transaction_session_timeout = '30s'";
 
 /// A database with the tables of one store.
 ///
@@ -39,6 +34,10 @@ const SETUP: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
 ///
 /// Connections are not tested before or after use, which would double the number of round
 /// trips. A statement whose connection turns out to be dead is sent once more on a new one.
+/// Every wait for the server has a time limit, after which the connection is closed.
+///
+/// Behind a connection pooler, each statement runs in a transaction of its own with the
+/// settings that a direct connection has for its session.
 pub struct Database {
     pool: Pool,
     migrations: Migrations,
@@ -55,21 +54,22 @@ impl Database {
             Some(_) => options,
             None => options.application_name("miniapp"),
         };
-        let options = options.disable_statement_logging().statement_cache_capacity(128);
-        let setup = match settings.synchronous {
-            // The server's setting, which may wait for replicas.
-            Synchronous::Full => SETUP.to_owned(),
-            Synchronous::Normal => format!("{SETUP}; SET synchronous_commit = off"),
+        let options = match &settings.pooler {
+            Some(host) => options.host(host),
+            None => options,
         };
+        let options = options.disable_statement_logging().statement_cache_capacity(128);
+        let connector = Arc::new(Connector::new(options, settings));
         let metrics = PoolMetrics::new("other", settings.connections);
-        let pool = Pool::new(options, setup, settings.connections, metrics);
+        let pool = Pool::new(connector, settings.connections, metrics);
         Ok(Self { pool, migrations: Migrations::new(migrations) })
     }
 
     /// Sets the pool's name in the metrics.
     #[must_use]
     pub fn with_pool_name(mut self, name: &'static str) -> Self {
-        self.pool.metrics = PoolMetrics::new(name, self.pool.max_connections());
+        let max = self.pool.max_connections();
+        self.pool = Pool::new(self.pool.connector().clone(), max, PoolMetrics::new(name, max));
         self
     }
 
@@ -81,16 +81,45 @@ impl Database {
         &self,
         statement: impl Fn() -> Statement<'q>,
     ) -> Result<Vec<PgRow>, DatabaseError> {
+        self.fetch(statement, RESPONSE_TIMEOUT).await
+    }
+
+    /// Returns the rows of a statement that may take long, such as one that reads a whole
+    /// table. See [`Database::fetch_all`].
+    pub async fn scan<'q>(
+        &self,
+        statement: impl Fn() -> Statement<'q>,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        self.fetch(statement, LONG_RESPONSE_TIMEOUT).await
+    }
+
+    async fn fetch<'q>(
+        &self,
+        statement: impl Fn() -> Statement<'q>,
+        limit: Duration,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
         let mut attempt = 1;
         loop {
             let mut connection = self.acquire().await?;
-            let rows = connection.fetch_all(statement()).map_err(DatabaseError::from);
-            match with_timeout(rows).await {
+            let access = connection.access();
+            let rows = timeout(limit, connection.fetch_alone(statement()));
+            let rows = tokio::select! {
+                biased;
+                rows = rows => rows,
+                error = self.pool.connector().stopped_responding(access), if limit > RESPONSE_TIMEOUT => {
+                    Ok(Err(error))
+                }
+            };
+            // A second attempt would take as long.
+            let is_last = rows.is_err() && limit > RESPONSE_TIMEOUT;
+            let number = if is_last { MAX_ATTEMPTS } else { attempt };
+            let rows = rows.unwrap_or_else(|_| Err(no_response(limit)));
+            match rows {
                 Ok(rows) => {
                     connection.release();
                     return Ok(rows);
                 }
-                Err(error) => self.release_after(connection, error, attempt)?,
+                Err(error) => self.release_after(connection, error, number)?,
             }
             attempt += 1;
         }
@@ -106,15 +135,25 @@ impl Database {
         let mut attempt = 1;
         loop {
             let mut connection = self.acquire().await?;
-            let mut rows = connection.fetch(statement());
-            let error = loop {
-                match with_timeout(rows.try_next().map_err(DatabaseError::from)).await {
-                    Ok(Some(row)) => handle(&row)?,
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
+            let begun = with_timeout(connection.begin_alone()).await;
+            let error = match begun {
+                Ok(()) => {
+                    let mut rows = connection.stream(statement());
+                    loop {
+                        let next = rows.try_next().map_err(DatabaseError::from);
+                        match with_timeout(next).await {
+                            Ok(Some(row)) => handle(&row)?,
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
+                    }
                 }
+                Err(error) => Some(error),
             };
-            drop(rows);
+            let error = match error {
+                None => with_timeout(connection.end_alone(true)).await.err(),
+                error => error,
+            };
             let Some(error) = error else {
                 connection.release();
                 return Ok(());
@@ -130,6 +169,12 @@ impl Database {
         statement: impl Fn() -> Statement<'q>,
     ) -> Result<Option<PgRow>, DatabaseError> {
         Ok(self.fetch_all(statement).await?.into_iter().next())
+    }
+
+    /// Applies the migrations, however long they take, and checks that the database answers.
+    pub async fn migrate(&self) -> Result<(), DatabaseError> {
+        self.migrations.finish(self.pool.connector()).await?;
+        self.ping().await
     }
 
     /// Checks that the database answers and accepts writes.
@@ -148,9 +193,17 @@ impl Database {
     /// Returns a connection to a migrated database.
     pub(crate) async fn acquire(&self) -> Result<PooledConnection<'_>, DatabaseError> {
         let requested_at = Instant::now();
-        let permit = self.pool.permit().await?;
-        self.migrations.ensure_applied(&self.pool).await?;
-        self.pool.connection(permit, requested_at).await
+        let deadline = requested_at + ACQUIRE_TIMEOUT;
+        let acquired = async {
+            let permit = self.pool.permit(deadline).await?;
+            self.migrations.ensure_applied(self.pool.connector()).await?;
+            self.pool.connection(permit, requested_at).await
+        };
+        timeout_at(deadline, acquired).await.unwrap_or_else(|_| {
+            let (seconds, target) = (ACQUIRE_TIMEOUT.as_secs(), self.pool.connector().target());
+            let error = format!("no connection to {target} within {seconds} s");
+            Err(DatabaseError::Unavailable(error))
+        })
     }
 
     /// Returns or closes a connection after an error. Returns the error unless the same
@@ -163,7 +216,7 @@ impl Database {
     ) -> Result<(), DatabaseError> {
         let retry = match error {
             // A new connection may succeed where an old one was dead.
-            DatabaseError::ConnectionLost(_) => !connection.is_new(),
+            DatabaseError::ConnectionLost(_) => !connection.is_new() && attempt < MAX_ATTEMPTS,
             DatabaseError::Conflict(_) => attempt < MAX_ATTEMPTS,
             _ => false,
         };
@@ -175,15 +228,4 @@ impl Database {
         }
         if retry { Ok(()) } else { Err(error) }
     }
-}
-
-/// Awaits a response of the server, up to the time at which the server must have given up.
-pub async fn with_timeout<T, E: From<DatabaseError>>(
-    response: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
-        let seconds = RESPONSE_TIMEOUT.as_secs();
-        Err(DatabaseError::ConnectionLost(format!("the database did not respond in {seconds} s"))
-            .into())
-    })
 }

@@ -1,7 +1,6 @@
 //! Errors of the database, classified by what helps.
 
 use sqlx::Error;
-use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgDatabaseError;
 
 /// Why a statement failed. The message is for operators: it may name the server, but never
@@ -16,6 +15,9 @@ pub enum DatabaseError {
     /// repeated immediately.
     #[error("{0}")]
     Conflict(String),
+    /// The server has no free connection.
+    #[error("{0}")]
+    NoConnection(String),
     /// The server refused the statement for now, for example because it is full or the
     /// statement took too long. Nothing was changed; retrying later may succeed.
     #[error("{0}")]
@@ -66,19 +68,6 @@ impl From<Error> for DatabaseError {
     }
 }
 
-impl From<MigrateError> for DatabaseError {
-    fn from(error: MigrateError) -> Self {
-        match error {
-            MigrateError::Execute(error) => error.into(),
-            MigrateError::ExecuteMigration(error, version) => match error.into() {
-                Self::Internal(text) => Self::Internal(format!("migration {version}: {text}")),
-                other => other,
-            },
-            error => Self::Internal(error.to_string()),
-        }
-    }
-}
-
 /// Classifies by SQLSTATE.
 fn classify(error: &PgDatabaseError) -> DatabaseError {
     let text = error.message().to_owned();
@@ -92,6 +81,7 @@ fn classify(error: &PgDatabaseError) -> DatabaseError {
         }
         // Shutting down, crashed, starting.
         "57P01" | "57P02" | "57P03" => DatabaseError::ConnectionLost(text),
+        "53300" => DatabaseError::NoConnection(text),
         code => match &code[..2.min(code.len())] {
             "08" => DatabaseError::ConnectionLost(text),
             // Authorization (28), database name (3D), resources and limits (53, 54), object

@@ -38,6 +38,7 @@ struct StateLabels {
     db_client_connection_state: &'static str,
 }
 
+#[derive(Clone)]
 pub(crate) struct PoolMetrics {
     used: Gauge,
     pub idle: Gauge,

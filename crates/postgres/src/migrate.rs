@@ -1,55 +1,220 @@
 //! Migrations, applied by the first use that reaches the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Executor as _;
-use sqlx::migrate::Migrator;
-use tokio::sync::OnceCell;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use sqlx::migrate::{Migration, Migrator};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
+use tokio::time::{sleep, timeout};
 
+use crate::connector::{Access, Connector};
 use crate::error::DatabaseError;
-use crate::pool::Pool;
+use crate::response::with_timeout;
 
 /// The advisory lock of migrating processes: "miniapp" in ASCII.
 const MIGRATION_LOCK: i64 = 0x006d_696e_6961_7070;
-const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a use waits for running migrations.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest time a migration may take.
+const MIGRATION_TIMEOUT: Duration = Duration::from_hours(1);
+
+/// Locks of other clients end a migration, so that it does not block their later statements.
+/// Its own statements may take long. The lock of a process that lost its network is released.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '3s'; \
+     SET LOCAL idle_in_transaction_session_timeout = '10s'";
+/// While a migration outside a transaction runs on another connection.
+const KEEP_LOCK: &str = "SET LOCAL idle_in_transaction_session_timeout = '1h'";
+
+/// The result of one run, for everyone who waits for it.
+type Run = Shared<BoxFuture<'static, Result<(), DatabaseError>>>;
 
 /// The migrations of one store.
 pub(crate) struct Migrations {
-    migrator: Option<Migrator>,
-    applied: OnceCell<()>,
+    migrator: Option<Arc<Migrator>>,
+    latest: Mutex<Option<Run>>,
 }
 
 impl Migrations {
     pub fn new(migrator: Option<Migrator>) -> Self {
-        let migrator = migrator.map(|mut migrator| {
-            // An older replica may start while newer ones run, because a newer schema serves
-            // it, too. Locking is done below.
-            migrator.set_ignore_missing(true).set_locking(false);
-            migrator
-        });
-        Self { migrator, applied: OnceCell::new() }
+        Self { migrator: migrator.map(Arc::new), latest: Mutex::default() }
     }
 
-    /// Applies the migrations unless this has succeeded before.
-    pub async fn ensure_applied(&self, pool: &Pool) -> Result<(), DatabaseError> {
-        self.applied.get_or_try_init(|| self.apply(pool)).await.copied()
+    /// Applies the migrations unless this has succeeded before. They run on their own: they
+    /// continue if a use that waits for them is canceled.
+    pub async fn ensure_applied(&self, connector: &Arc<Connector>) -> Result<(), DatabaseError> {
+        let Some(run) = self.run(connector) else { return Ok(()) };
+        timeout(WAIT_TIMEOUT, run).await.unwrap_or_else(|_| {
+            let target = connector.target();
+            let error = format!("migrations of {target} have not finished yet");
+            Err(DatabaseError::Unavailable(error))
+        })
     }
 
-    /// Applies the migrations; one process at a time.
-    async fn apply(&self, pool: &Pool) -> Result<(), DatabaseError> {
-        const TRY_LOCK: &str = "SELECT pg_try_advisory_lock($1)";
-        let Some(migrator) = &self.migrator else { return Ok(()) };
-        // A separate connection: closing it releases the lock, and no timeouts apply.
-        let mut connection = pool.connect_bare().await?;
-        // "Relation already exists" is expected.
-        connection.execute("SET client_min_messages = warning").await?;
+    /// Applies the migrations, however long they take.
+    pub async fn finish(&self, connector: &Arc<Connector>) -> Result<(), DatabaseError> {
+        match self.run(connector) {
+            Some(run) => run.await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the current run, or `None` if one has succeeded. Starts one if none is running.
+    fn run(&self, connector: &Arc<Connector>) -> Option<Run> {
+        let migrator = self.migrator.as_ref()?;
+        let mut latest = self.latest.lock();
+        match latest.as_ref().map(Run::peek) {
+            Some(Some(Ok(()))) => None,
+            Some(None) => latest.clone(),
+            None | Some(Some(Err(_))) => {
+                *latest = Some(start(migrator.clone(), connector.clone()));
+                latest.clone()
+            }
+        }
+    }
+}
+
+fn start(migrator: Arc<Migrator>, connector: Arc<Connector>) -> Run {
+    let running = tokio::spawn(async move { apply(&migrator, &connector).await });
+    async move {
+        let panicked = |error| DatabaseError::Internal(format!("a migration failed: {error}"));
+        running.await.map_err(panicked).flatten()
+    }
+    .boxed()
+    .shared()
+}
+
+/// Applies the migrations one by one; one process at a time.
+async fn apply(migrator: &Migrator, connector: &Connector) -> Result<(), DatabaseError> {
+    const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
+    let (mut connection, access) = connector.open().await?;
+    let mut is_waiting = false;
+    loop {
+        // The lock ends with the transaction: a pooler may give the session to other clients.
+        execute(&mut connection, BEGIN).await?;
+        let lock = sqlx::query(TRY_LOCK).bind(MIGRATION_LOCK).persistent(false);
+        let row = with_timeout(async { Ok(connection.fetch_one(lock).await?) }).await?;
+        if row.try_get(0)? {
+            let next = next_of(migrator, &mut connection).await?;
+            if let Some(migration) = next {
+                execute_and_record(migrator, migration, connector, access, &mut connection).await?;
+            }
+            execute(&mut connection, "COMMIT").await?;
+            if next.is_none() {
+                return Ok(());
+            }
+            continue;
+        }
         // Polling, because a session that waits for the lock holds a snapshot, and CREATE
         // INDEX CONCURRENTLY waits for all older snapshots.
-        while !sqlx::query_scalar(TRY_LOCK).bind(MIGRATION_LOCK).fetch_one(&mut connection).await? {
-            tokio::time::sleep(LOCK_POLL_INTERVAL).await;
+        execute(&mut connection, "ROLLBACK").await?;
+        if !is_waiting {
+            tracing::info!("another process migrates {}; waiting", connector.target());
         }
-        // The future of `run` is not `Send`; this is the same call.
-        migrator.run_direct(None, &mut connection, false).await?;
-        Ok(())
+        is_waiting = true;
+        sleep(LOCK_POLL_INTERVAL).await;
     }
+}
+
+/// Returns the next migration to apply. An older replica may start while newer ones run,
+/// because a newer schema serves it, too: unknown migrations are ignored.
+async fn next_of<'m>(
+    migrator: &'m Migrator,
+    connection: &mut PgConnection,
+) -> Result<Option<&'m Migration>, DatabaseError> {
+    let table = &migrator.table_name;
+    // The columns that sqlx expects. "Relation already exists" would be logged.
+    let create = format!(
+        "SET LOCAL client_min_messages = warning; CREATE TABLE IF NOT EXISTS {table} (\
+         version bigint PRIMARY KEY, description text NOT NULL, \
+         installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL, \
+         checksum bytea NOT NULL, execution_time bigint NOT NULL)"
+    );
+    execute(connection, &create).await?;
+    let list = format!("SELECT version, checksum FROM {table}");
+    let list = sqlx::query(AssertSqlSafe(list)).persistent(false);
+    let rows = with_timeout(async { Ok(connection.fetch_all(list).await?) }).await?;
+    for migration in migrator.iter().filter(|next| !next.migration_type.is_down_migration()) {
+        let mut is_applied = false;
+        for row in &rows {
+            if row.try_get::<i64, _>(0)? == migration.version {
+                is_applied = true;
+                if row.try_get::<&[u8], _>(1)? != &*migration.checksum {
+                    let version = migration.version;
+                    let error = format!("migration {version} was changed after it was applied");
+                    return Err(DatabaseError::Internal(error));
+                }
+            }
+        }
+        if !is_applied {
+            return Ok(Some(migration));
+        }
+    }
+    Ok(None)
+}
+
+/// Executes and records a migration in the transaction of `connection`, which holds the lock.
+async fn execute_and_record(
+    migrator: &Migrator,
+    migration: &Migration,
+    connector: &Connector,
+    access: Access,
+    connection: &mut PgConnection,
+) -> Result<(), DatabaseError> {
+    let statements = sqlx::raw_sql(migration.sql.clone());
+    let mut other = None;
+    if migration.no_tx {
+        execute(connection, KEEP_LOCK).await?;
+        let (mut opened, access) = connector.open().await?;
+        if access == Access::Direct {
+            // The connection is closed afterwards.
+            execute(&mut opened, "SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        }
+        other = Some(opened);
+    }
+    let executing = other.as_mut().unwrap_or(connection).execute(statements);
+    let executed = tokio::select! {
+        executed = timeout(MIGRATION_TIMEOUT, executing) => executed,
+        error = connector.stopped_responding(access) => return Err(error),
+    };
+    let version = migration.version;
+    match executed {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            return Err(match error.into() {
+                DatabaseError::Internal(text) => {
+                    DatabaseError::Internal(format!("migration {version}: {text}"))
+                }
+                other => other,
+            });
+        }
+        Err(_) => {
+            let hours = MIGRATION_TIMEOUT.as_secs() / 3600;
+            let error = format!("migration {version} did not end within {hours} h");
+            return Err(DatabaseError::ConnectionLost(error));
+        }
+    }
+    let table = &migrator.table_name;
+    let record = format!(
+        "INSERT INTO {table} (version, description, success, checksum, execution_time) \
+         VALUES ($1, $2, true, $3, -1)"
+    );
+    let record = sqlx::query(AssertSqlSafe(record))
+        .bind(version)
+        .bind(&*migration.description)
+        .bind(&*migration.checksum)
+        .persistent(false);
+    with_timeout(async { Ok(connection.execute(record).await?) }).await?;
+    tracing::info!(version, table = &**table, "migration applied");
+    Ok(())
+}
+
+/// Executes statements without parameters.
+async fn execute(connection: &mut PgConnection, statements: &str) -> Result<(), DatabaseError> {
+    let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+    with_timeout(async { Ok(connection.execute(statements).await?) }).await?;
+    Ok(())
 }

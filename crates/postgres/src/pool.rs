@@ -1,43 +1,59 @@
 //! A pool of connections that neither pings nor waits for abandoned statements.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use miniapp_config::variable_of;
 use parking_lot::Mutex;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _, PgConnection};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout};
+use sqlx::{Executor as _, PgConnection};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::connector::{Access, CONNECT_TIMEOUT, Connector};
 use crate::error::DatabaseError;
 use crate::metrics::{PoolMetrics, UsedGuard};
 
-/// Time limit for obtaining a connection, and for opening one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections are replaced at this age, which frees the server's caches and follows a
-/// changed address.
+/// changed address. A pooler may have fewer connections than its clients want. It passes them
+/// on in turn, so each client gives them back soon.
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
+const MAX_POOLED_LIFETIME: Duration = Duration::from_secs(1);
+/// Unused connections are closed, because other processes may wait for them.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(10);
+const MAX_POOLED_IDLE_TIME: Duration = Duration::from_millis(250);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Cached plans are discarded at these intervals: each time the age of a connection doubles,
 /// within these limits. Plans made for a small table become slow as it grows.
 const MIN_PLAN_LIFETIME: Duration = Duration::from_secs(1);
 const MAX_PLAN_LIFETIME: Duration = Duration::from_secs(10);
+/// Time limit for discarding plans, which costs the server nothing.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections to one database. Nothing is connected before it is needed.
 pub(crate) struct Pool {
-    options: PgConnectOptions,
-    /// The statements that configure a new connection.
-    setup: String,
-    target: String,
+    connector: Arc<Connector>,
     permits: Semaphore,
     max_connections: u32,
-    idle: Mutex<Vec<Session>>,
+    idle: Arc<Idle>,
+    closing: AbortHandle,
     pub metrics: PoolMetrics,
+}
+
+/// The unused connections.
+#[derive(Default)]
+struct Idle {
+    sessions: Mutex<Vec<Session>>,
+    /// Notified when a connection becomes idle.
+    released: Notify,
 }
 
 struct Session {
     connection: PgConnection,
+    access: Access,
     opened_at: Instant,
+    released_at: Instant,
     replan_at: Instant,
 }
 
@@ -53,35 +69,29 @@ pub(crate) struct PooledConnection<'p> {
 }
 
 impl Pool {
-    pub fn new(
-        options: PgConnectOptions,
-        setup: String,
-        max_connections: u32,
-        metrics: PoolMetrics,
-    ) -> Self {
-        Self {
-            target: describe_target(&options),
-            options,
-            setup,
-            permits: Semaphore::new(max_connections as usize),
-            max_connections,
-            idle: Mutex::default(),
-            metrics,
-        }
+    pub fn new(connector: Arc<Connector>, max_connections: u32, metrics: PoolMetrics) -> Self {
+        let idle = Arc::<Idle>::default();
+        let closing = tokio::spawn(close_unused(idle.clone(), metrics.clone())).abort_handle();
+        let permits = Semaphore::new(max_connections as usize);
+        Self { connector, permits, max_connections, idle, closing, metrics }
     }
 
     pub fn max_connections(&self) -> u32 {
         self.max_connections
     }
 
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.connector
+    }
+
     /// Waits for the right to use a connection.
-    pub async fn permit(&self) -> Result<SemaphorePermit<'_>, DatabaseError> {
+    pub async fn permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, DatabaseError> {
         let busy = || {
             self.metrics.acquire_timed_out();
-            let max = self.max_connections;
-            DatabaseError::Unavailable(format!("all {max} connections to {} are busy", self.target))
+            let (max, target) = (self.max_connections, self.connector.target());
+            DatabaseError::Unavailable(format!("all {max} connections to {target} are busy"))
         };
-        let permit = timeout(CONNECT_TIMEOUT, self.permits.acquire()).await.map_err(|_| busy())?;
+        let permit = timeout_at(deadline, self.permits.acquire()).await.map_err(|_| busy())?;
         permit.map_err(|_| busy())
     }
 
@@ -94,40 +104,66 @@ impl Pool {
     ) -> Result<PooledConnection<'p>, DatabaseError> {
         let (session, is_new) = match self.reuse().await {
             Some(session) => (session, false),
-            None => (self.open().await?, true),
+            None => self.open_or_reuse(requested_at + CONNECT_TIMEOUT).await?,
         };
         self.metrics.acquired(requested_at.elapsed());
         let used = self.metrics.mark_used();
         Ok(PooledConnection { pool: self, session, is_new, _permit: permit, _used: used })
     }
 
-    /// Opens a connection that is not part of the pool and has no settings.
-    pub async fn connect_bare(&self) -> Result<PgConnection, DatabaseError> {
-        match timeout(CONNECT_TIMEOUT, self.options.connect()).await {
-            Ok(connected) => connected.map_err(|error| self.with_target(error.into())),
-            Err(_) => {
-                Err(self.with_target(DatabaseError::ConnectionLost("no response".to_owned())))
-            }
-        }
-    }
-
     /// Closes all idle connections.
     pub fn close_idle(&self) {
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle.sessions.lock();
         self.metrics.idle.dec_by(i64::try_from(idle.len()).unwrap_or_default());
         idle.clear();
     }
 
+    /// Opens a connection, or returns the first one that becomes idle in the meantime: the
+    /// server may have no more connections than the pool has opened already.
+    async fn open_or_reuse(&self, deadline: Instant) -> Result<(Session, bool), DatabaseError> {
+        let mut opening = pin!(self.open());
+        let mut refusal = None;
+        loop {
+            tokio::select! {
+                biased;
+                opened = &mut opening, if refusal.is_none() => match opened {
+                    Ok(session) => return Ok((session, true)),
+                    Err(error @ DatabaseError::NoConnection(_)) if self.is_used_by_others() => {
+                        refusal = Some(error);
+                    }
+                    Err(error) => return Err(error),
+                },
+                released = timeout_at(deadline, self.idle.released.notified()) => {
+                    if let Some(session) = self.reuse().await {
+                        return Ok((session, false));
+                    }
+                    if released.is_err() && let Some(error) = refusal {
+                        return Err(error);
+                    }
+                    if released.is_err() {
+                        return Ok((opening.await?, true));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether others have a permit besides the caller.
+    fn is_used_by_others(&self) -> bool {
+        self.permits.available_permits() + 1 < self.max_connections as usize
+    }
+
     async fn reuse(&self) -> Option<Session> {
         loop {
-            let mut session = self.idle.lock().pop()?;
+            let mut session = self.idle.sessions.lock().pop()?;
             self.metrics.idle.dec();
             let now = Instant::now();
-            if now < session.replan_at {
+            // A pooler keeps no plans.
+            if now < session.replan_at || session.access == Access::Pooled {
                 return Some(session);
             }
             let discard = session.connection.execute("DISCARD PLANS");
-            if timeout(CONNECT_TIMEOUT, discard).await.is_ok_and(|result| result.is_ok()) {
+            if timeout(DISCARD_TIMEOUT, discard).await.is_ok_and(|result| result.is_ok()) {
                 session.replan_at = now + plan_lifetime(session.opened_at.elapsed());
                 return Some(session);
             }
@@ -137,23 +173,36 @@ impl Pool {
     }
 
     async fn open(&self) -> Result<Session, DatabaseError> {
-        let mut connection = self.connect_bare().await?;
-        let setup = sqlx::raw_sql(sqlx::AssertSqlSafe(self.setup.clone()));
-        connection.execute(setup).await.map_err(|error| self.with_target(error.into()))?;
+        let (connection, access) = self.connector.open().await?;
         let opened_at = Instant::now();
-        Ok(Session { connection, opened_at, replan_at: opened_at + MIN_PLAN_LIFETIME })
+        let replan_at = opened_at + MIN_PLAN_LIFETIME;
+        Ok(Session { connection, access, opened_at, released_at: opened_at, replan_at })
     }
+}
 
-    /// Adds the server and the setting that names it to the error.
-    fn with_target(&self, error: DatabaseError) -> DatabaseError {
-        let setting = variable_of("database.url");
-        let at = |text: String| format!("can't connect to {} ({setting}): {text}", self.target);
-        match error {
-            DatabaseError::ConnectionLost(text) => DatabaseError::ConnectionLost(at(text)),
-            DatabaseError::Unavailable(text) => DatabaseError::Unavailable(at(text)),
-            DatabaseError::Internal(text) => DatabaseError::Internal(at(text)),
-            other => other,
-        }
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.closing.abort();
+    }
+}
+
+impl Session {
+    fn is_expired(&self) -> bool {
+        let (max_age, max_idle) = match self.access {
+            Access::Direct => (MAX_LIFETIME, MAX_IDLE_TIME),
+            Access::Pooled => (MAX_POOLED_LIFETIME, MAX_POOLED_IDLE_TIME),
+        };
+        self.opened_at.elapsed() >= max_age || self.released_at.elapsed() >= max_idle
+    }
+}
+
+/// Closes connections that have not been used for some time.
+async fn close_unused(idle: Arc<Idle>, metrics: PoolMetrics) {
+    loop {
+        sleep(IDLE_CHECK_INTERVAL).await;
+        let expired: Vec<Session> =
+            idle.sessions.lock().extract_if(.., |session| session.is_expired()).collect();
+        metrics.idle.dec_by(i64::try_from(expired.len()).unwrap_or_default());
     }
 }
 
@@ -165,11 +214,21 @@ impl PooledConnection<'_> {
     }
 
     /// Returns the connection to the pool. No statement may be running.
-    pub fn release(self) {
-        if self.session.opened_at.elapsed() < MAX_LIFETIME {
-            self.pool.idle.lock().push(self.session);
+    pub fn release(mut self) {
+        self.session.released_at = Instant::now();
+        if !self.session.is_expired() {
+            self.pool.idle.sessions.lock().push(self.session);
             self.pool.metrics.idle.inc();
+            self.pool.idle.released.notify_one();
         }
+    }
+
+    pub fn access(&self) -> Access {
+        self.session.access
+    }
+
+    pub fn connector(&self) -> &Connector {
+        &self.pool.connector
     }
 }
 
@@ -189,17 +248,6 @@ impl DerefMut for PooledConnection<'_> {
 
 fn plan_lifetime(age: Duration) -> Duration {
     age.clamp(MIN_PLAN_LIFETIME, MAX_PLAN_LIFETIME)
-}
-
-/// Names the server in logs, without credentials.
-fn describe_target(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or(options.get_username());
-    match options.get_socket() {
-        Some(socket) => format!("the database {database} at {}", socket.display()),
-        None => {
-            format!("the database {database} at {}:{}", options.get_host(), options.get_port())
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Serializable transactions.
 
-use std::ops::{Deref, DerefMut};
+use futures_util::TryStreamExt as _;
+use sqlx::Executor as _;
+use sqlx::postgres::PgRow;
 
-use futures_util::TryFutureExt as _;
-use sqlx::{Executor as _, PgConnection};
-
-use crate::database::{Database, with_timeout};
+use crate::database::{Database, Statement};
 use crate::error::DatabaseError;
 use crate::pool::PooledConnection;
+use crate::response::with_timeout;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE";
 
@@ -22,8 +22,8 @@ impl Database {
     pub async fn begin(&self) -> Result<Transaction<'_>, DatabaseError> {
         loop {
             let mut connection = self.acquire().await?;
-            match with_timeout(connection.execute(BEGIN).map_err(DatabaseError::from)).await {
-                Ok(_) => return Ok(Transaction { connection }),
+            match with_timeout(connection.begin(BEGIN)).await {
+                Ok(()) => return Ok(Transaction { connection }),
                 Err(error) => self.release_after(connection, error, 1)?,
             }
         }
@@ -31,6 +31,15 @@ impl Database {
 }
 
 impl Transaction<'_> {
+    /// Returns the rows of a statement.
+    pub async fn fetch_all(
+        &mut self,
+        statement: Statement<'_>,
+    ) -> Result<Vec<PgRow>, DatabaseError> {
+        let rows = self.connection.stream(statement).try_collect();
+        with_timeout(async { Ok(rows.await?) }).await
+    }
+
     pub async fn commit(self) -> Result<(), DatabaseError> {
         self.end("COMMIT").await
     }
@@ -41,22 +50,8 @@ impl Transaction<'_> {
     }
 
     async fn end(mut self, statement: &'static str) -> Result<(), DatabaseError> {
-        with_timeout(self.connection.execute(statement).map_err(DatabaseError::from)).await?;
+        with_timeout(async { Ok(self.connection.execute(statement).await?) }).await?;
         self.connection.release();
         Ok(())
-    }
-}
-
-impl Deref for Transaction<'_> {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Transaction<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
     }
 }

@@ -14,7 +14,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use tokio::net::TcpListener;
 
 fn settings(url: EngineUrl) -> Settings {
-    Settings { url, synchronous: Synchronous::Full, connections: 2 }
+    Settings { url, pooler: None, synchronous: Synchronous::Full, connections: 2 }
 }
 
 fn at(url: &str) -> Database {
@@ -183,7 +183,7 @@ async fn lock_timeout_is_reported() {
         .expect("a table");
     database.fetch_all(|| sqlx::query("SET lock_timeout = '50ms'")).await.expect("a setting");
     let mut other = database.begin().await.expect("a transaction");
-    sqlx::query("LOCK TABLE counts").execute(&mut *other).await.expect("a lock");
+    other.fetch_all(sqlx::query("LOCK TABLE counts")).await.expect("a lock");
     let read = number(&database, "SELECT n FROM counts").await;
     assert!(
         matches!(&read, Err(DatabaseError::Unavailable(text)) if text.contains("a lock")),
@@ -259,11 +259,11 @@ async fn conflicts_are_retried_or_reported() {
     let mut second = database.begin().await.expect("a transaction");
     let add = "UPDATE counts SET n = (SELECT n + 1 FROM counts)";
     let read = "SELECT n FROM counts";
-    sqlx::query(read).fetch_one(&mut *first).await.expect("a row");
-    sqlx::query(read).fetch_one(&mut *second).await.expect("a row");
-    sqlx::query(add).execute(&mut *first).await.expect("an update");
+    first.fetch_all(sqlx::query(read)).await.expect("a row");
+    second.fetch_all(sqlx::query(read)).await.expect("a row");
+    first.fetch_all(sqlx::query(add)).await.expect("an update");
     first.commit().await.expect("a commit");
-    let fault = sqlx::query(add).execute(&mut *second).await.map_err(DatabaseError::from);
+    let fault = second.fetch_all(sqlx::query(add)).await;
     assert!(matches!(fault, Err(DatabaseError::Conflict(_))), "{fault:?}");
     second.rollback().await.expect("an end");
     assert_eq!(number(&database, read).await.expect("a row"), 1);

@@ -1,6 +1,7 @@
 //! PostgreSQL servers for tests.
 
 mod install;
+mod pooler;
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
@@ -20,7 +21,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
 
 use self::install::Install;
+pub use self::pooler::{PoolMode, Pooler};
 use crate::certificate::Certificate;
+use crate::proxy::Proxy;
 use crate::{ports, scratch};
 
 /// A server that recovers from a crash takes longer to start.
@@ -108,10 +111,20 @@ impl Server {
         Ok(self.url(&name))
     }
 
+    /// Creates a database and returns a proxy to the server and the URL through the proxy.
+    pub async fn database_behind_proxy(&self) -> Result<(Proxy, EngineUrl)> {
+        let url = self.database().await?;
+        let address = format!("127.0.0.1:{}", self.port);
+        let proxy = Proxy::to(address.as_str(), 1).await?;
+        let url = url.expose().replace(&address, &proxy.address().to_string());
+        // Without a request for TLS, each message of the protocol is a step of the proxy.
+        Ok((proxy, EngineUrl::new(format!("{url}?sslmode=disable"))))
+    }
+
     /// Creates a database and returns the configuration of a store for it.
     pub async fn settings(&self) -> Result<Database> {
         let url = self.database().await?;
-        Ok(Database { url, synchronous: Synchronous::Full, connections: 4 })
+        Ok(Database { url, pooler: None, synchronous: Synchronous::Full, connections: 4 })
     }
 
     /// The URL of the database `name`, over TCP and with a password.

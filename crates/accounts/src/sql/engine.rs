@@ -19,6 +19,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
 
     async fn ping(&self) -> Result<()>;
 
+    /// Creates or updates the tables, however long it takes.
+    async fn migrate(&self) -> Result<()> {
+        self.ping().await
+    }
+
     /// Runs a statement that changes nothing.
     async fn read(&self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 

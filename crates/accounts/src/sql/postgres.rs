@@ -1,12 +1,11 @@
 //! The store shared by many processes: a PostgreSQL database.
 
 use async_trait::async_trait;
-use futures_util::TryFutureExt as _;
 use miniapp_config::Database as Settings;
-use miniapp_postgres::{Database, DatabaseError, with_timeout};
+use miniapp_postgres::{Database, DatabaseError, Transaction};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::engine::{Connection, Engine};
 use super::statement::Statement;
@@ -47,6 +46,10 @@ impl Engine for PostgresStore {
         Ok(self.database.ping().await?)
     }
 
+    async fn migrate(&self) -> Result<()> {
+        Ok(self.database.migrate().await?)
+    }
+
     async fn read(&self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
         Ok(self.database.fetch_all(|| statement.for_postgres()).await?)
     }
@@ -74,7 +77,7 @@ impl Engine for PostgresStore {
     /// commit fails and the attempt is repeated. So it can read first and write then.
     async fn transaction(&self, attempt: &mut dyn Attempt) -> TxResult<()> {
         let mut transaction = self.database.begin().await?;
-        match attempt.run(&mut *transaction).await {
+        match attempt.run(&mut transaction).await {
             Ok(true) => transaction.commit().await?,
             Ok(false) => transaction.rollback().await?,
             Err(conflict @ TxError::Conflict(_)) => {
@@ -89,12 +92,11 @@ impl Engine for PostgresStore {
 }
 
 #[async_trait]
-impl Connection for PgConnection {
+impl Connection for Transaction<'_> {
     type Row = PgRow;
 
     async fn run(&mut self, statement: Statement<'_>) -> TxResult<Vec<PgRow>> {
-        let rows = statement.for_postgres().fetch_all(self).map_err(DatabaseError::from);
-        Ok(with_timeout(rows).await?)
+        Ok(self.fetch_all(statement.for_postgres()).await?)
     }
 }
 

@@ -31,6 +31,10 @@ impl<E: Engine> Store for E {
         Engine::ping(self).await
     }
 
+    async fn migrate(&self) -> Result<()> {
+        Engine::migrate(self).await
+    }
+
     async fn attempt(&self, attempt: &mut dyn Attempt) -> TxResult<()> {
         self.transaction(attempt).await
     }

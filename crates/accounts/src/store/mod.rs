@@ -36,6 +36,11 @@ pub trait Store: Send + Sync + 'static {
     /// Checks that the database answers.
     async fn ping(&self) -> Result<()>;
 
+    /// Creates or updates the tables, however long it takes.
+    async fn migrate(&self) -> Result<()> {
+        self.ping().await
+    }
+
     /// Runs `attempt` once in a serializable transaction. See
     /// [`transact`](trait.Store.html#method.transact), which repeats it after a conflict.
     async fn attempt(&self, attempt: &mut dyn Attempt) -> TxResult<()>;

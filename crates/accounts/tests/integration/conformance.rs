@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use miniapp_accounts::{PostgresStore, SqliteStore, Store};
-use miniapp_test_support::postgres::Server;
+use miniapp_test_support::postgres::{PoolMode, Pooler, Server};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use uuid::Uuid;
@@ -38,6 +38,25 @@ mod postgres {
 
     miniapp_test_support::account_store_tests!(
         #[ignore = "needs PostgreSQL"]
+        store
+    );
+}
+
+/// Behind `PgBouncer` in transaction mode, with two connections for all.
+mod pooled {
+    use super::*;
+
+    async fn store(case: impl AsyncFnOnce(Arc<dyn Store>)) {
+        let server = Server::shared().await;
+        let mut settings = server.settings().await.expect("a database");
+        let pooler = Pooler::start(server, PoolMode::Transaction, &["default_pool_size=2"]).await;
+        let pooler = pooler.expect("a pooler");
+        settings.url = pooler.url(&settings.url);
+        case(Arc::new(PostgresStore::new(&settings).expect("a store"))).await;
+    }
+
+    miniapp_test_support::account_store_tests!(
+        #[ignore = "needs PostgreSQL and PgBouncer"]
         store
     );
 }

@@ -170,8 +170,8 @@ async fn count<'q>(
     database: &Database,
     statement: impl Fn() -> miniapp_postgres::Statement<'q>,
 ) -> Result<u64, StoreError> {
-    let row = database.fetch_optional(statement).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned))
+    let rows = database.scan(statement).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?.map_or(0, unsigned))
 }
 
 fn ids<'r>(rows: impl Iterator<Item = &'r sqlx::postgres::PgRow>) -> Result<Vec<Uuid>, StoreError> {

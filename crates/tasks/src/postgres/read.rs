@@ -234,9 +234,13 @@ pub(super) async fn stats(
         let statement = statement.bind(micros(now)).bind(micros(minute_ago));
         if let Some(owner) = owner { statement.bind(owner) } else { statement }
     };
-    let row = database.fetch_optional(statement).await?;
-    let row = row.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
-    let mut next = Columns::new(&row);
+    let rows = if owner.is_some() {
+        database.fetch_all(statement).await?
+    } else {
+        database.scan(statement).await?
+    };
+    let row = rows.first().ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
+    let mut next = Columns::new(row);
     let awaiting = unsigned(next.read()?);
     let queue_depth = unsigned(next.read()?);
     let oldest = next.time()?.filter(|oldest| *oldest <= now);
@@ -298,15 +302,16 @@ pub(super) async fn check_invariants(
     now: Timestamp,
 ) -> Result<Vec<InvariantReport>, StoreError> {
     let sql = invariants::counts(now);
-    let counts = database.fetch_optional(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
-    let counts = counts.ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
+    let counts = database.scan(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await?;
+    let counts =
+        counts.first().ok_or_else(|| StoreError::Internal("counts without a row".into()))?;
     let mut reports = Vec::with_capacity(INVARIANTS.len());
     for (column, invariant) in INVARIANTS.iter().enumerate() {
         let violations = unsigned(counts.try_get(column)?);
         let mut examples = Vec::new();
         if violations > 0 {
             let sql = invariant.examples(now);
-            for row in database.fetch_all(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
+            for row in database.scan(|| sqlx::query(AssertSqlSafe(sql.as_str()))).await? {
                 examples.push(row.try_get(0)?);
             }
         }

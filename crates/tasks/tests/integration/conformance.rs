@@ -7,7 +7,7 @@ use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_test_support::MemoryStore;
 use miniapp_test_support::conformance::tasks::Processes;
-use miniapp_test_support::postgres::Server;
+use miniapp_test_support::postgres::{PoolMode, Pooler, Server};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 use uuid::Uuid;
@@ -56,6 +56,26 @@ mod postgres {
 
     miniapp_test_support::task_engine_tests!(
         #[ignore = "needs PostgreSQL"]
+        engines
+    );
+}
+
+/// Behind `PgBouncer` in transaction mode, with two connections for all.
+mod pooled {
+    use super::*;
+
+    async fn engines(case: impl AsyncFnOnce(Processes)) {
+        let server = Server::shared().await;
+        let mut settings = server.settings().await.expect("a database");
+        let pooler = Pooler::start(server, PoolMode::Transaction, &["default_pool_size=2"]).await;
+        let pooler = pooler.expect("a pooler");
+        settings.url = pooler.url(&settings.url);
+        let open = || Arc::new(PostgresEngine::new(&settings).expect("a store")) as Arc<dyn Engine>;
+        case([open(), open()]).await;
+    }
+
+    miniapp_test_support::task_engine_tests!(
+        #[ignore = "needs PostgreSQL and PgBouncer"]
         engines
     );
 }

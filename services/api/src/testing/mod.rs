@@ -191,7 +191,12 @@ impl Drop for Platform {
 
 fn database(files: &TempDir) -> Database {
     let url = format!("sqlite://{}", files.path().join("tasks.db").display());
-    Database { url: EngineUrl::new(url), synchronous: Synchronous::Normal, connections: 1 }
+    Database {
+        url: EngineUrl::new(url),
+        pooler: None,
+        synchronous: Synchronous::Normal,
+        connections: 1,
+    }
 }
 
 pub(crate) struct TestRequest {

@@ -55,8 +55,12 @@ impl<'s> TaskRows<'s> {
     /// Creates the database and its tables.
     pub async fn prepare(server: &'s Server) -> anyhow::Result<Self> {
         let url = server.database().await?;
-        let settings =
-            Database { url: url.clone(), synchronous: Synchronous::Full, connections: 1 };
+        let settings = Database {
+            url: url.clone(),
+            pooler: None,
+            synchronous: Synchronous::Full,
+            connections: 1,
+        };
         // The engine migrates on first use.
         PostgresEngine::new(&settings)?.ping().await?;
         server.execute(name_of(&url), TASK_ID).await?;

@@ -45,6 +45,7 @@ impl Stored {
     pub async fn read(environment: &Environment) -> Result<Self> {
         let settings = Database {
             url: environment.database.clone(),
+            pooler: None,
             synchronous: Synchronous::Full,
             connections: u32::try_from(READS)?,
         };
