@@ -6,6 +6,7 @@
 //! its events are one write to one row.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -149,6 +150,15 @@ pub struct Backlog {
     pub queued_since: Option<Timestamp>,
     /// Tasks claimed by workers.
     pub running: u64,
+}
+
+/// The process that holds the lease of the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolder {
+    /// Its description, for people.
+    pub process: String,
+    /// How often it has renewed the lease.
+    pub renewals: u64,
 }
 
 /// Selects tasks for [`Engine::list`], newest first.
@@ -319,6 +329,28 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks that the store answers and accepts writes.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Takes or renews the lease of the database for `ttl` by the database's clock. Returns the
+    /// other holder if there is one. A database that only this machine can open needs no lease:
+    /// its file is locked.
+    async fn take_process_lease(
+        &self,
+        _holder: Uuid,
+        _process: &str,
+        _ttl: Duration,
+    ) -> Result<Option<LeaseHolder>, StoreError> {
+        Ok(None)
+    }
+
+    /// Ends the lease of the database if `holder` has it.
+    async fn release_process_lease(&self, _holder: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Creates or updates the tables, however long it takes.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.ping().await
+    }
 
     /// Returns the OpenTelemetry value of `db.system.name`.
     fn system(&self) -> &'static str {

@@ -15,6 +15,7 @@ use crate::engine::{Engine, StoreError};
 use crate::event_publisher;
 use crate::maintenance::{self, Queues, Retention};
 use crate::open::open_engine;
+use crate::process_lease::{ProcessLease, ProcessLeaseError};
 use crate::tasks::Tasks;
 use crate::writer::{CommitListeners, Writer};
 
@@ -25,6 +26,7 @@ const DUE_QUEUE_CAPACITY: usize = 32 * 1024;
 /// process runs it once.
 pub struct Runtime {
     tasks: Tasks,
+    engine: Arc<dyn Engine>,
     broker: Arc<dyn Broker>,
     retention: Retention,
     lease: Duration,
@@ -56,8 +58,17 @@ impl Runtime {
         let (publisher, events) = event_publisher::channel();
         let listeners = CommitListeners { due_tasks: due_sender, events: publisher };
         let writer = Writer::new(engine.clone(), clock.clone(), listeners);
-        let tasks = Tasks::new(engine, clock, writer);
-        Self { tasks, broker, retention, lease, queues: Queues { due_tasks, events } }
+        let tasks = Tasks::new(engine.clone(), clock, writer);
+        Self { tasks, engine, broker, retention, lease, queues: Queues { due_tasks, events } }
+    }
+
+    /// Takes the lease of the whole database for this `process`, a description for people. A
+    /// process whose broker reaches no other process needs it.
+    pub async fn take_process_lease(
+        &self,
+        process: String,
+    ) -> Result<ProcessLease, ProcessLeaseError> {
+        ProcessLease::take(self.engine.clone(), process).await
     }
 
     pub fn tasks(&self) -> &Tasks {
@@ -90,7 +101,7 @@ impl Runtime {
     /// Services drain while the loops still run, so `stop` is not the process's shutdown
     /// signal but its end.
     pub async fn run_until(self, stop: Shutdown) {
-        let Self { tasks, broker, retention, lease, queues } = self;
+        let Self { tasks, engine: _, broker, retention, lease, queues } = self;
         maintenance::run(&tasks, &broker, retention, lease, queues, &stop).await;
     }
 }

@@ -18,11 +18,13 @@ use miniapp_program::AppContext;
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::data_dir::DataDir;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Runtime, Tasks};
+use miniapp_tasks::{ProcessLease, Runtime, Tasks};
 use miniapp_worker::kinds::Kinds;
 use miniapp_worker::{Isolation, WorkerConfig};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
+
+use crate::program::PROGRAM;
 
 /// Mails that a slow subscriber can fall behind before it misses some.
 const MAIL_CHANNEL_CAPACITY: usize = 64;
@@ -42,6 +44,8 @@ pub struct Platform {
 pub struct Running {
     shutdown: Shutdown,
     services: JoinSet<anyhow::Result<()>>,
+    /// Of the database, if the broker reaches no other process.
+    process_lease: Option<ProcessLease>,
 }
 
 /// Where the platform listens.
@@ -79,6 +83,11 @@ impl Platform {
             Runtime::open(&database, &retention, &lease, broker.clone(), clock.clone()).await;
         let runtime = runtime.with_context(|| format!("cannot open {}", database.url))?;
         let tasks = runtime.tasks().clone();
+        let mut process_lease = None;
+        if !broker.is_durable() {
+            let taken = runtime.take_process_lease(describe_process()).await;
+            process_lease = Some(taken.with_context(|| format!("cannot use {}", database.url))?);
+        }
 
         let config = Arc::new(config);
         let mut services = JoinSet::new();
@@ -104,7 +113,7 @@ impl Platform {
         services.spawn(run_workers(worker, deps, runtime, shutdown.clone()));
 
         let platform = Self { addresses, broker, tasks, mails, clock, directory };
-        Ok((platform, Running { shutdown, services }))
+        Ok((platform, Running { shutdown, services, process_lease }))
     }
 
     /// Returns the directory of its files.
@@ -118,17 +127,34 @@ impl Platform {
 }
 
 impl Running {
-    /// Waits until all services have stopped. If one stops by itself, stops the others.
-    pub async fn wait(mut self) -> anyhow::Result<()> {
-        let mut result = Ok(());
-        while let Some(service) = self.services.join_next().await {
-            let service = service.context("a service panicked").flatten();
-            if !self.shutdown.has_begun() {
-                self.shutdown.begin();
+    /// Waits until all services have stopped. If one stops by itself, or another process takes
+    /// the database over, stops the others.
+    pub async fn wait(self) -> anyhow::Result<()> {
+        let Self { shutdown, mut services, process_lease } = self;
+        let stopped = Shutdown::new();
+        // Until the end: another process would run the remaining tasks again.
+        let keeping = async {
+            let Some(lease) = process_lease else { return Ok(()) };
+            let kept = lease.keep(&stopped).await.context("this process has to stop");
+            if kept.is_err() {
+                shutdown.begin();
             }
-            result = result.and(service);
-        }
-        result
+            kept
+        };
+        let serving = async {
+            let mut result = Ok(());
+            while let Some(service) = services.join_next().await {
+                let service = service.context("a service panicked").flatten();
+                if !shutdown.has_begun() {
+                    shutdown.begin();
+                }
+                result = result.and(service);
+            }
+            stopped.begin();
+            result
+        };
+        let (kept, served) = tokio::join!(keeping, serving);
+        kept.and(served)
     }
 }
 
@@ -151,6 +177,13 @@ async fn open_accounts(
         mailer,
         clock,
     })
+}
+
+/// Names this process for the people who see it from another one.
+fn describe_process() -> String {
+    let system = rustix::system::uname();
+    let (host, id) = (system.nodename().to_string_lossy(), std::process::id());
+    format!("{} on {host}, process {id}", PROGRAM.name)
 }
 
 /// Runs the workers, then drains the task runtime: their last events are still published.

@@ -5,10 +5,13 @@
 
 mod batch;
 mod maintenance;
+mod process_lease;
 mod read;
 mod values;
 mod workers;
 mod write;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +24,7 @@ use uuid::Uuid;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
-    RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
+    LeaseHolder, RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct PostgresEngine {
@@ -172,11 +175,28 @@ impl Engine for PostgresEngine {
         read::check_invariants(&self.database, now).await
     }
 
+    async fn take_process_lease(
+        &self,
+        holder: Uuid,
+        process: &str,
+        ttl: Duration,
+    ) -> Result<Option<LeaseHolder>, StoreError> {
+        process_lease::take(&self.database, holder, process, ttl).await
+    }
+
+    async fn release_process_lease(&self, holder: Uuid) -> Result<(), StoreError> {
+        process_lease::release(&self.database, holder).await
+    }
+
     fn system(&self) -> &'static str {
         "postgresql"
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.database.ping().await?)
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(self.database.migrate().await?)
     }
 }

@@ -15,9 +15,9 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
     let url = &database.url;
     let cannot_migrate = || format!("cannot migrate {url}");
     let accounts = open_store(&database).await.with_context(cannot_migrate)?;
-    accounts.ping().await.with_context(cannot_migrate)?;
+    accounts.migrate().await.with_context(cannot_migrate)?;
     let tasks = open_engine(&database).await.with_context(cannot_migrate)?;
-    tasks.ping().await.with_context(cannot_migrate)?;
+    tasks.migrate().await.with_context(cannot_migrate)?;
     if context.ui.json {
         return Ok(context.ui.json(&json!({ "migrated": true }))?);
     }

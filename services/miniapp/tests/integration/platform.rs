@@ -4,11 +4,14 @@
 mod database;
 mod disk;
 mod errors;
+mod exclusive;
 mod faults;
 mod kills;
 mod logs;
 mod metric_series;
+mod pooler;
 mod secrets;
+mod silence;
 mod silent_peers;
 mod slow_clients;
 mod start;

@@ -63,7 +63,8 @@ impl Platform {
     pub async fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let files = tempfile::tempdir().expect("a directory");
         let url = EngineUrl::new(format!("sqlite://{}", files.path().join(STORE).display()));
-        let database = Database { url, synchronous: Synchronous::Normal, connections: 1 };
+        let database =
+            Database { url, pooler: None, synchronous: Synchronous::Normal, connections: 1 };
         Self::open(files, database, clock).await
     }
 
