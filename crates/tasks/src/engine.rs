@@ -331,8 +331,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Takes or renews the lease of the database for `ttl` by the database's clock. Returns the
-    /// other holder if there is one. A database that only this machine can open needs no lease:
-    /// its file is locked.
+    /// other holder if there is one. A file is locked instead. Engines without a database for
+    /// several processes have nothing to take.
     async fn take_process_lease(
         &self,
         _holder: Uuid,

@@ -7,8 +7,8 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::values::text;
+use crate::column_values::unsigned;
 use crate::engine::{LeaseHolder, StoreError};
-use crate::stored::unsigned;
 
 pub(super) async fn take(
     database: &Database,

@@ -2,9 +2,12 @@
 
 mod maintenance;
 mod multi_row;
+mod process_lock;
 mod read;
 mod workers;
 mod write;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -14,15 +17,17 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
 
+use self::process_lock::ProcessLock;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
-    RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
+    LeaseHolder, RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
 pub struct SqliteEngine {
     writer: WriteLock,
     readers: SqlitePool,
+    process_lock: ProcessLock,
 }
 
 impl SqliteEngine {
@@ -41,7 +46,9 @@ impl SqliteEngine {
                 .statement_cache_capacity(128)
         };
         let (writer, readers) = miniapp_sqlite::open(url, fsync, tune, &migrations).await?;
-        Ok(Self { writer, readers })
+        let options: SqliteConnectOptions = url.parse()?;
+        let process_lock = ProcessLock::beside(options.get_filename());
+        Ok(Self { writer, readers, process_lock })
     }
 }
 
@@ -199,6 +206,21 @@ impl Engine for SqliteEngine {
 
     fn system(&self) -> &'static str {
         "sqlite"
+    }
+
+    async fn take_process_lease(
+        &self,
+        _holder: Uuid,
+        process: &str,
+        _ttl: Duration,
+    ) -> Result<Option<LeaseHolder>, StoreError> {
+        let taken = self.process_lock.take(process);
+        taken.map_err(|error| StoreError::Unavailable(format!("can't lock the file: {error}")))
+    }
+
+    async fn release_process_lease(&self, _holder: Uuid) -> Result<(), StoreError> {
+        self.process_lock.release();
+        Ok(())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::fs;
 
 use miniapp_api::{ApiConfig, AuthServerConfig};
 use miniapp_auth::AuthConfig;
-use miniapp_config::{Config, Section};
+use miniapp_config::{Config, Database, Section};
 use miniapp_program::AdminConfig;
 use serde_json::Value;
 
@@ -73,6 +73,22 @@ fn listen_addresses_match_container_ports() {
             assert_eq!(auth.url, "http://auth:8005", "{}", it.name);
         }
     }
+}
+
+/// Every client of the database uses the pooler that the component adds.
+#[test]
+#[ignore = "needs kubectl or kustomize"]
+fn pooler_component_is_used_by_all_clients() {
+    let it = all().iter().find(|it| it.name == "components/pooler").expect("the component");
+    let pooler = it.of_kind("Pooler").next().expect("a pooler");
+    assert_eq!(text(pooler.value(), "/spec/pgbouncer/poolMode"), "transaction");
+    let mut clients = 0;
+    for pod in it.pods().filter(|pod| pod.is_ours()) {
+        let database: Database = section(&config_of(it, pod));
+        assert_eq!(database.pooler.as_deref(), Some(pooler.name()), "{}", pod.owner.name());
+        clients += 1;
+    }
+    assert_eq!(clients, 4);
 }
 
 pub fn section<T: Section>(config: &Config) -> T {

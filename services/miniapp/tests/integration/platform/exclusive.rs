@@ -104,3 +104,11 @@ async fn suspended_platform_stops_when_another_has_taken_over() {
     let task = user.submit("echo", &json!(1)).await;
     user.until(task.task_id, Status::Finished).await;
 }
+
+/// Each has a data directory of its own, so its lock does not help.
+#[tokio::test]
+async fn second_platform_on_a_file_is_refused() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}", folder.path().join("shared.db").display());
+    second_platform_is_refused(&url).await;
+}
