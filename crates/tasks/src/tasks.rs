@@ -241,7 +241,7 @@ impl Tasks {
         // A report from the future was written before the clock was set back. A live worker
         // replaces it.
         let latest = self.clock.now().saturating_add(WORKER_TIMEOUT).unwrap_or(Timestamp::MAX);
-        workers.retain(|worker| worker.last_seen_at <= latest);
+        workers.retain(|report| report.worker.last_seen_at <= latest);
         Ok(workers)
     }
 

@@ -318,6 +318,6 @@ async fn client_is_counted_from_the_right_of_the_header() {
         request.extensions_mut().insert(miniapp_http::Peer(peer));
         let forwarded = http::HeaderValue::from_static("198.51.100.7, 192.0.2.1, 10.9.9.9");
         request.headers_mut().insert("x-forwarded-for", forwarded);
-        assert_eq!(send(&router, request).await.body, expected.as_bytes(), "{hops}");
+        assert_eq!(Answer::from_router(&router, request).await.body, expected.as_bytes(), "{hops}");
     }
 }

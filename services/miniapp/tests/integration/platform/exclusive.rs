@@ -9,7 +9,7 @@ use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use crate::platform::support::{program, somebody};
+use crate::platform::support::{new_user, program};
 
 const SECRET: &str = "one for all who use this database";
 /// A live process is detected by its next renewal.
@@ -35,16 +35,16 @@ async fn expect_refused(second: &Program, first: &Platform) {
 
 async fn second_platform_is_refused(url: &str) {
     let first = on(url).set("worker.lease", "5s").start().await;
-    let user = somebody(&first).await;
+    let user = new_user(&first).await;
     let running = user.submit("sleep", &json!({ "seconds": 6 })).await.task_id;
     user.until(running, Status::Executing).await;
     expect_refused(&on(url), &first).await;
     // It has not touched the tasks of the first.
     let task = user.until(running, Status::Finished).await;
     assert_eq!(task.attempt, 1, "{task:?}");
-    let story = user.story(running).await;
-    let starts = story.iter().filter(|event| **event == EventType::Started).count();
-    assert_eq!(starts, 1, "{story:?}");
+    let types = user.event_types(running).await;
+    let starts = types.iter().filter(|event| **event == EventType::Started).count();
+    assert_eq!(starts, 1, "{types:?}");
 
     // A killed process is replaced soon, a stopped one at once.
     first.kill().await;
@@ -100,7 +100,7 @@ async fn suspended_platform_stops_when_another_has_taken_over() {
     let ended = first.ended().await;
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
     assert!(ended.log.contains("another process uses this database"), "{}", ended.log);
-    let user = somebody(&second).await;
+    let user = new_user(&second).await;
     let task = user.submit("echo", &json!(1)).await;
     user.until(task.task_id, Status::Finished).await;
 }

@@ -6,7 +6,7 @@ use miniapp_test_support::postgres::{PoolMode, Pooler, Server};
 use miniapp_types::task::{EventType, Status};
 use serde_json::json;
 
-use crate::platform::support::{program, somebody};
+use crate::platform::support::{new_user, program};
 
 /// The program behind a pooler that has fewer connections than the program wants.
 async fn behind_pooler(mode: PoolMode) -> (Pooler, Program) {
@@ -22,15 +22,15 @@ async fn platform_works(mode: PoolMode) {
     // The second start finds the migrations applied and no stranded lock.
     program.start().await.stop().await;
     let platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let submits = (0..50).map(async |number| user.submit("echo", &json!(number)).await.task_id);
     for id in join_all(submits).await {
         user.until(id, Status::Finished).await;
     }
     let flaky = user.submit("flaky", &json!({ "failures": 1 })).await.task_id;
     user.until(flaky, Status::Finished).await;
-    let story = user.story(flaky).await;
-    assert_eq!(story.iter().filter(|event| **event == EventType::Started).count(), 2, "{story:?}");
+    let types = user.event_types(flaky).await;
+    assert_eq!(types.iter().filter(|event| **event == EventType::Started).count(), 2, "{types:?}");
     assert_eq!(user.tasks().await.len(), 51);
     let log = platform.log();
     assert!(!log.contains("prepared statement") && !log.contains("ERROR"), "{log}");

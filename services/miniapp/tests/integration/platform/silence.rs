@@ -13,7 +13,7 @@ use miniapp_types::task::Status;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::platform::support::{program, somebody};
+use crate::platform::support::{new_user, program};
 
 /// How long the server is silent, unless a test checks what happens meanwhile.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -82,7 +82,7 @@ async fn platform_starts_after_the_database_was_silent() {
         let healed_at = Instant::now();
         let platform = platform.ready().await;
         assert!(healed_at.elapsed() < RECOVERS_WITHIN, "{step}: {:?}", healed_at.elapsed());
-        let user = somebody(&platform).await;
+        let user = new_user(&platform).await;
         until_works(&user).await;
         stops(platform, &format!("after step {step}")).await;
     });
@@ -109,7 +109,7 @@ async fn platform_survives_a_silent_database() {
     let cases = [0, 2, 3, 4].map(async |step| {
         let (proxy, program) = behind_proxy().await;
         let platform = program.start().await;
-        let user = somebody(&platform).await;
+        let user = new_user(&platform).await;
         let running = user.submit("sleep", &json!({ "seconds": 3 })).await.task_id;
         user.until(running, Status::Executing).await;
 
@@ -155,7 +155,7 @@ async fn platform_survives_a_silent_database() {
 async fn platform_with_running_task_stops_while_the_database_is_silent() {
     let (proxy, program) = behind_proxy().await;
     let platform = program.set("worker.grace", "2s").start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let running = user.submit("sleep", &json!({ "seconds": 600 })).await.task_id;
     user.until(running, Status::Executing).await;
     proxy.silence_after(3);
@@ -170,7 +170,7 @@ async fn platform_with_running_task_stops_while_the_database_is_silent() {
 async fn platform_replaces_lost_connections() {
     let (proxy, program) = behind_proxy().await;
     let platform = program.start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     until_works(&user).await;
     proxy.lose();
     let lost_at = Instant::now();
@@ -191,7 +191,7 @@ async fn platform_works_with_few_connections() {
     .await;
     let url = server.database().await.expect("a database");
     let platform = program().set("database.url", url.expose()).start().await;
-    let user = somebody(&platform).await;
+    let user = new_user(&platform).await;
     let submits = (0..20).map(async |_| {
         eventually("a task is accepted", async || {
             let answer = user.try_submit(&task("echo", &json!(1))).await.ok()?;
