@@ -11,8 +11,16 @@ const BUSY_BATCH_SIZE: usize = 8;
 /// Maximum number of times a busy batcher yields to the runtime before it starts a batch.
 const MAX_YIELDS: usize = 32;
 
+/// A batch is complete when its requests reach this many bytes.
+const MAX_BYTES: usize = 1 << 20;
+
 /// Handles a batch of requests.
 pub trait BatchHandler<Q, A>: Send + 'static {
+    /// Returns about how many bytes a request has, if that matters.
+    fn size(_request: &Q) -> usize {
+        0
+    }
+
     /// Returns one response per request, in the same order.
     fn handle(&mut self, requests: Vec<Q>) -> impl Future<Output = Vec<A>> + Send;
 }
@@ -40,12 +48,13 @@ impl<Q, A> Clone for Batcher<Q, A> {
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Spawns a task that passes at most `limit` requests at a time to `handler`. The task
     /// ends when all clones are dropped and all requests have a response.
-    pub fn start(limit: usize, mut handler: impl BatchHandler<Q, A>) -> Self {
+    pub fn start<H: BatchHandler<Q, A>>(limit: usize, mut handler: H) -> Self {
         let (requests, mut queue) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(limit);
             let mut busy = false;
-            while collect(&mut queue, &mut batch, limit, busy).await {
+            let size = |(request, _): &(Q, _)| H::size(request);
+            while collect(&mut queue, &mut batch, limit, size, busy).await {
                 let size = batch.len();
                 busy = size >= BUSY_BATCH_SIZE;
                 let (requests, callers): (Vec<Q>, Vec<oneshot::Sender<Batched<A>>>) =
@@ -82,24 +91,30 @@ async fn collect<T>(
     queue: &mut mpsc::Receiver<T>,
     batch: &mut Vec<T>,
     limit: usize,
+    size: impl Fn(&T) -> usize,
     busy: bool,
 ) -> bool {
-    if queue.recv_many(batch, limit).await == 0 {
-        return false;
-    }
-    if busy {
-        // Continue while other ready tasks add requests.
-        for _ in 0..MAX_YIELDS {
-            let before = batch.len();
+    let mut bytes = 0;
+    // Returns whether the batch is full.
+    let mut add = |batch: &mut Vec<T>, request: T| {
+        bytes += size(&request);
+        batch.push(request);
+        batch.len() >= limit || bytes >= MAX_BYTES
+    };
+    let Some(first) = queue.recv().await else { return false };
+    let mut is_full = add(batch, first);
+    // A busy batcher continues while other ready tasks add requests.
+    let yields = if busy { MAX_YIELDS } else { 0 };
+    for pass in 0..=yields {
+        let before = batch.len();
+        if pass > 0 {
             tokio::task::yield_now().await;
-            while batch.len() < limit
-                && let Ok(request) = queue.try_recv()
-            {
-                batch.push(request);
-            }
-            if batch.len() == before || batch.len() >= limit {
-                break;
-            }
+        }
+        while !is_full && let Ok(request) = queue.try_recv() {
+            is_full = add(batch, request);
+        }
+        if is_full || (pass > 0 && batch.len() == before) {
+            break;
         }
     }
     true
@@ -133,6 +148,30 @@ mod tests {
             largest = largest.max(size);
         }
         assert!((2..=16).contains(&largest), "largest batch: {largest}");
+    }
+
+    struct Large;
+
+    impl BatchHandler<usize, usize> for Large {
+        fn size(request: &usize) -> usize {
+            *request
+        }
+
+        async fn handle(&mut self, requests: Vec<usize>) -> Vec<usize> {
+            tokio::task::yield_now().await;
+            let total: usize = requests.iter().sum();
+            vec![total; requests.len()]
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_are_bounded_by_bytes() {
+        let batcher = Batcher::start(256, Large);
+        let request = MAX_BYTES / 4 - 1;
+        let calls = (0..50).map(|_| batcher.call(request));
+        let totals = futures_util::future::join_all(calls).await;
+        assert!(totals.iter().all(|total| total.is_some_and(|it| it < MAX_BYTES + request)));
+        assert!(totals.iter().any(|total| total.is_some_and(|it| it > MAX_BYTES)), "{totals:?}");
     }
 
     struct Panics;

@@ -286,6 +286,10 @@ fn has_same_data(task: &Task, first: &Task) -> bool {
 }
 
 impl BatchHandler<Write, Response> for Writer {
+    fn size(request: &Write) -> usize {
+        request.size()
+    }
+
     async fn handle(&mut self, requests: Vec<Write>) -> Vec<Response> {
         let mut responses: Vec<Option<Response>> = vec![None; requests.len()];
         let mut pending: Vec<usize> = (0..requests.len()).collect();

@@ -19,6 +19,9 @@ pub const ATTEMPTS: RangeInclusive<u32> = 1..=25;
 /// Bytes of a task's `data` as JSON.
 pub const MAX_DATA_BYTES: usize = 256 * 1024;
 
+/// Bytes of a task's `result` as JSON.
+pub const MAX_RESULT_BYTES: usize = 512 * 1024;
+
 /// Characters of an e-mail address (RFC 5321).
 pub const EMAIL: RangeInclusive<usize> = 1..=254;
 /// Characters of a login.

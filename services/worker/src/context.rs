@@ -13,6 +13,9 @@ use uuid::Uuid;
 use crate::attempt::Attempt;
 use crate::kind_error::KindError;
 
+/// Characters of a progress message. Longer ones are cut off.
+const MAX_MESSAGE: usize = 500;
+
 /// The context of an attempt. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -62,7 +65,11 @@ impl Context {
     /// Reports progress from 0 to 1 with a message. Can be called frequently: only the latest
     /// report is stored, at most once per second.
     pub fn progress(&self, progress: f64, message: impl Into<String>) {
-        self.attempt.set_progress(progress, message.into());
+        let mut message: String = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+        }
+        self.attempt.set_progress(progress, message);
         self.progressed.notify_one();
     }
 

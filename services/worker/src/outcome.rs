@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use miniapp_types::json;
+use miniapp_types::limits::MAX_RESULT_BYTES;
 use miniapp_types::task::TaskError;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
@@ -16,13 +19,14 @@ use crate::kinds::{Context, Kind, KindError, KindResult};
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 /// In characters.
 const MAX_ERROR_MESSAGE: usize = 500;
+const MAX_ERROR_CODE: usize = 100;
 /// Shorter, because panic messages are not written for owners of tasks.
 const MAX_PANIC_MESSAGE: usize = 120;
 
 /// The outcome of an attempt.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Finished(Box<RawValue>),
+    Finished(Arc<RawValue>),
     /// It failed; another attempt may succeed.
     Retry(TaskError),
     /// It failed; another attempt would fail as well.
@@ -77,9 +81,22 @@ impl Outcome {
         }
     }
 
+    fn of_result(result: Box<RawValue>) -> Self {
+        let size = result.get().len();
+        if size > MAX_RESULT_BYTES {
+            let message = format!("The result has {size} bytes of JSON, of {MAX_RESULT_BYTES}");
+            return Self::Failed(error("result_too_large", &message));
+        }
+        if json::depth(result.get()) > json::MAX_DEPTH {
+            let message = format!("The result is nested deeper than {} levels", json::MAX_DEPTH);
+            return Self::Failed(error("invalid_result", &message));
+        }
+        Self::Finished(result.into())
+    }
+
     fn ended(ended: Result<KindResult, Box<dyn Any + Send>>, attempt: &Attempt) -> Self {
         match ended {
-            Ok(Ok(result)) => Self::Finished(result),
+            Ok(Ok(result)) => Self::of_result(result),
             // It was stopped, and ended before the stop was observed here.
             _ if let Some(reason) = attempt.stop_reason() => Self::Stopped(reason),
             Ok(Err(KindError::Retryable { code, message })) => Self::Retry(error(&code, &message)),
@@ -102,7 +119,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 fn error(code: &str, message: &str) -> TaskError {
-    TaskError { code: code.to_owned(), message: truncate(message, MAX_ERROR_MESSAGE) }
+    TaskError {
+        code: truncate(code, MAX_ERROR_CODE),
+        message: truncate(message, MAX_ERROR_MESSAGE),
+    }
 }
 
 fn truncate(text: &str, max_chars: usize) -> String {

@@ -81,8 +81,12 @@ impl Tasks {
     }
 
     /// Finishes a task with a result.
-    pub async fn finish(&self, claim: Claim, result: Box<RawValue>) -> Result<Committed, Error> {
-        let result = Arc::from(result);
+    pub async fn finish(
+        &self,
+        claim: Claim,
+        result: impl Into<Arc<RawValue>>,
+    ) -> Result<Committed, Error> {
+        let result = result.into();
         self.apply_claimed(claim, |claim| Command::Finish { claim, result }).await
     }
 

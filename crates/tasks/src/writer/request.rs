@@ -23,6 +23,15 @@ pub enum Write {
 }
 
 impl Write {
+    /// Returns the bytes of its data or result.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Submit(task, _) => task.spec.data.get().len(),
+            Self::Apply { command: Command::Finish { result, .. }, .. } => result.get().len(),
+            Self::Apply { .. } => 0,
+        }
+    }
+
     /// Returns the value of the span attribute `db.operation.name`.
     pub fn operation(&self) -> &'static str {
         match self {

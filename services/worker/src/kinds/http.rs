@@ -7,26 +7,24 @@ mod address;
 mod client;
 mod redirect;
 mod request;
+mod response;
 
 use crate::PROGRAM;
-use std::collections::BTreeMap;
 use std::error::Error as _;
 
 use async_trait::async_trait;
 use miniapp_http::ClientSpan;
 use parking_lot::Mutex;
 use reqwest::{Client, Request, Response, Url};
-use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use self::address::is_public;
 use self::client::{Guard, MAX_REDIRECTS, Refusal, SystemResolver};
 use self::request::Data;
+use self::response::{HttpResult, LargeBodies};
 use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 use crate::config::WorkerConfig;
-
-const MAX_BODY: usize = 256 * 1024;
 
 /// Sends a request to the public internet and keeps the response, whatever its status.
 pub struct Http {
@@ -36,6 +34,7 @@ pub struct Http {
     trace_hosts: Vec<String>,
     /// Created by the first task; most processes never need it.
     client: Mutex<Option<Client>>,
+    large_bodies: LargeBodies,
 }
 
 impl Http {
@@ -50,7 +49,12 @@ impl Http {
     }
 
     fn guarded(guard: Guard) -> Self {
-        Self { guard, trace_hosts: Vec::new(), client: Mutex::new(None) }
+        Self {
+            guard,
+            trace_hosts: Vec::new(),
+            client: Mutex::new(None),
+            large_bodies: LargeBodies::default(),
+        }
     }
 
     fn client(&self) -> Result<Client, KindError> {
@@ -70,7 +74,7 @@ impl Http {
             Ok(response) => Ok(response.status().as_u16()),
             Err(_) => Err("connection_failed"),
         });
-        HttpResult::read(response?).await
+        HttpResult::read(response?, &self.large_bodies).await
     }
 
     fn receives_trace(&self, url: &Url) -> bool {
@@ -142,36 +146,6 @@ impl Kind for Http {
         let attempt = context.attempt_id();
         let fetched = context.unless_stopped(self.fetch(data, &attempt)).await??;
         to_result(&fetched)
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct HttpResult {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl HttpResult {
-    async fn read(mut response: Response) -> Result<Self, KindError> {
-        let status = response.status().as_u16();
-        let mut headers: BTreeMap<String, String> = BTreeMap::new();
-        for (name, value) in response.headers() {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            headers
-                .entry(name.as_str().to_owned())
-                .and_modify(|values| *values = format!("{values}, {value}"))
-                .or_insert_with(|| value.into_owned());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_BODY {
-                let message = format!("The answer is larger than {} KiB", MAX_BODY / 1024);
-                return Err(KindError::permanent("response_too_large", message));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Self { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

@@ -178,9 +178,37 @@ async fn connection_errors_are_retryable() {
 
 #[tokio::test]
 async fn large_response_is_an_error() {
-    let port = server(|_| ok(&"x".repeat(MAX_BODY + 1))).await;
-    let error = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect_err("too large");
-    assert_eq!(code(&error), "response_too_large");
+    let fetched = async |body: &str, headers: &str| {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+        let port = server(move |_| answer.clone()).await;
+        fetch(&open(), format!("http://127.0.0.1:{port}/")).await
+    };
+    fetched(&"x".repeat(MAX_BODY), "").await.expect("at the limit");
+    fetched(&"\u{1}".repeat(MAX_BODY / 6), "").await.expect("at the limit");
+    fetched("", &format!("x-a: {}\r\n", "x".repeat(30 * 1024))).await.expect("at the limit");
+    for (body, headers) in [
+        ("x".repeat(MAX_BODY + 1), String::new()),
+        ("\u{1}".repeat(MAX_BODY / 6 + 1), String::new()),
+        ("\"".repeat(MAX_BODY / 2 + 1), String::new()),
+        (String::new(), format!("x-a: {}\r\n", "x".repeat(33 * 1024))),
+        (String::new(), format!("x-a: {}\r\n", "\"".repeat(17 * 1024))),
+    ] {
+        let error = fetched(&body, &headers).await.expect_err("too large");
+        assert_eq!(code(&error), "response_too_large", "{body:.10} {headers:.10}");
+        assert!(matches!(error, KindError::Permanent { .. }));
+    }
+}
+
+#[tokio::test]
+async fn large_responses_are_read_a_few_at_a_time() {
+    let port = server(|_| ok(&"x".repeat(100_000))).await;
+    let http = open();
+    let url = format!("http://127.0.0.1:{port}/");
+    let fetches = (0..100).map(|_| fetch(&http, url.clone()));
+    for fetched in futures_util::future::join_all(fetches).await {
+        assert_eq!(fetched.expect("fetched")["status"], 200);
+    }
 }
 
 #[tokio::test]
