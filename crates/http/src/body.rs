@@ -1,5 +1,6 @@
 //! Request bodies within limits of size and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
@@ -7,11 +8,19 @@ use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{Fields, FromFields};
 use miniapp_types::problem::Code;
+use tokio::time::{Instant, timeout_at};
 
+use crate::memory::RequestBytes;
 use crate::problem::Problem;
+
+/// How long a body may be slower than its minimum rate.
+const RATE_GRACE: Duration = Duration::from_secs(5);
+/// Larger frames are used without a copy.
+const MIN_FRAME_KEPT: usize = 4 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
@@ -19,11 +28,13 @@ pub struct BodyLimits {
     pub size: usize,
     /// How long the body may take to arrive.
     pub timeout: Duration,
+    /// How many bytes have to arrive in a second, after the first seconds.
+    pub rate: usize,
 }
 
 impl Default for BodyLimits {
     fn default() -> Self {
-        Self { size: 1 << 20, timeout: Duration::from_secs(30) }
+        Self { size: 1 << 20, timeout: Duration::from_secs(30), rate: 1024 }
     }
 }
 
@@ -87,30 +98,51 @@ pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     if declared_length(request.headers()).is_some_and(|length| length > limits.size as u64) {
         return Err(too_large(limits.size));
     }
+    let memory = request.extensions().get::<Arc<RequestBytes>>().cloned();
+    let began_at = Instant::now();
     let mut body = request.into_body();
-    let reading = async {
-        // Most bodies arrive in one frame, which is used without a copy.
-        let mut first = Bytes::new();
-        let mut rest = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| {
-                Problem::new(Code::MalformedBody).detail("the body could not be read to its end")
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
-            if first.len() + rest.len() + data.len() > limits.size {
-                return Err(too_large(limits.size));
+    // Most bodies arrive in one frame, which is used without a copy. A small one is copied: it
+    // may be a part of a much larger buffer.
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let received = first.len() + rest.len();
+        let frame = timeout_at(began_at + limits.time_for(received), body.frame()).await;
+        let frame = match frame.map_err(|_| closing(Problem::new(Code::RequestTimeout)))? {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                let problem = Problem::new(Code::MalformedBody);
+                return Err(problem.detail("the body could not be read to its end"));
             }
-            if first.is_empty() {
-                first = data;
-            } else {
-                rest.extend_from_slice(&data);
-            }
+            None => break,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if received + data.len() > limits.size {
+            return Err(too_large(limits.size));
         }
-        Ok(if rest.is_empty() { first } else { [&first[..], &rest[..]].concat().into() })
-    };
-    tokio::time::timeout(limits.timeout, reading)
-        .await
-        .unwrap_or_else(|_| Err(closing(Problem::new(Code::RequestTimeout))))
+        if let Some(memory) = &memory {
+            memory.add(data.len()).map_err(closing)?;
+        }
+        if received == 0 && (body.is_end_stream() || data.len() >= MIN_FRAME_KEPT) {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(match (first.is_empty(), rest.is_empty()) {
+        (_, true) => first,
+        (true, false) => rest.freeze(),
+        (false, false) => [&first[..], &rest[..]].concat().into(),
+    })
+}
+
+impl BodyLimits {
+    /// Returns how long the next bytes may take after `received` bytes, since the begin.
+    fn time_for(&self, received: usize) -> Duration {
+        let seconds = received.checked_div(self.rate).and_then(|it| u64::try_from(it).ok());
+        let slowest = seconds.map_or(Duration::MAX, |it| RATE_GRACE + Duration::from_secs(it));
+        self.timeout.min(slowest)
+    }
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -16,12 +16,17 @@ pub struct LimitConfig {
     pub trusted_proxies: Vec<IpNet>,
     pub trusted_hops: u8,
     pub connections: u32,
+    pub connections_per_client: u32,
+    #[serde(deserialize_with = "size")]
+    pub request_memory: usize,
     #[serde(deserialize_with = "size")]
     pub body: usize,
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
+    #[serde(deserialize_with = "size")]
+    pub body_rate: usize,
     #[serde(deserialize_with = "duration")]
     pub write_timeout: Duration,
 }
@@ -35,6 +40,9 @@ impl Section for LimitConfig {
         validator.range("write_timeout", self.write_timeout, SECOND..=HOUR)?;
         validator.range("trusted_hops", self.trusted_hops, 0..=16)?;
         validator.range("connections", self.connections, 1..=1_000_000)?;
+        validator.range("connections_per_client", self.connections_per_client, 0..=1_000_000)?;
+        validator.range("request_memory", self.request_memory, 1 << 20..=1 << 40)?;
+        validator.range("body_rate", self.body_rate, 0..=1 << 30)?;
         validator.range("body", self.body, 1024..=1 << 30)
     }
 }

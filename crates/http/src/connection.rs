@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -25,12 +26,21 @@ use tower::Service as _;
 
 use crate::client::Peer;
 use crate::lingering_close::LingeringClose;
+use crate::memory::RequestMemory;
+use crate::network::network;
 use crate::slots::{Slot, TrackedBody};
+use crate::trusted_proxies::TrustedProxies;
 
 /// The largest head of a request; a larger one gets 431.
 const MAX_HEAD_SIZE: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
-const MAX_HTTP2_STREAMS: u32 = 256;
+/// Requests of a connection at a time.
+const MAX_HTTP2_STREAMS: u32 = 64;
+/// What a client may send before it is read: of one body, and on one connection.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 128 * 1024;
+/// The memory of a header besides its name and value.
+const HEADER_OVERHEAD: usize = 64;
 const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +53,10 @@ pub(crate) struct Connection {
     pub router: Router,
     /// Rejects requests without a valid host.
     pub bad_host: Router,
+    /// Rejects requests for which there is no memory.
+    pub overloaded: Router,
+    pub memory: Arc<RequestMemory>,
+    pub proxies: TrustedProxies,
     pub timeouts: Timeouts,
     pub peer: SocketAddr,
     pub stop: CancellationToken,
@@ -126,8 +140,19 @@ impl Connection {
     ) -> impl Future<Output = Result<http::Response<TrackedBody<Body>>, Infallible>> + use<> {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
+        let client = self.proxies.client(self.peer.ip(), request.headers());
+        let network = network(client.unwrap_or(self.peer.ip()));
+        let memory = self.memory.request(network);
         let begun = self.slot.begin_request().map(|busy| {
-            let router = if has_valid_host(&request) { &self.router } else { &self.bad_host };
+            let router = match memory.add(head_size(&request)) {
+                Ok(()) if has_valid_host(&request) => &self.router,
+                Ok(()) => &self.bad_host,
+                Err(problem) => {
+                    request.extensions_mut().insert(problem.code());
+                    &self.overloaded
+                }
+            };
+            request.extensions_mut().insert(memory.clone());
             (router.clone().call(request), busy)
         });
         let stop = self.stop.clone();
@@ -138,9 +163,18 @@ impl Connection {
                 return pending().await;
             };
             let response = end_streams_on_stop(stop, response.await?);
+            // Held until here: a handler keeps what it has read.
+            drop(memory);
             Ok(response.map(|body| TrackedBody::new(body, busy)))
         }
     }
+}
+
+/// Returns about how much memory the head of a request takes.
+fn head_size(request: &http::Request<Body>) -> usize {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD);
+    headers.sum::<usize>() + request.uri().path_and_query().map_or(0, |it| it.as_str().len())
 }
 
 /// Whether a request has exactly one host, as HTTP/1.1 demands (RFC 9112, section 3.2).
@@ -161,6 +195,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_KEEP_ALIVE)
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
         .max_header_list_size(u32::try_from(MAX_HEAD_SIZE).unwrap_or(u32::MAX));
     http2
 }

@@ -14,6 +14,8 @@ mod docs;
 mod id;
 mod layers;
 mod lingering_close;
+mod memory;
+mod network;
 pub mod openapi;
 mod problem;
 mod query;

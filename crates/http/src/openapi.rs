@@ -18,6 +18,7 @@ pub const BODY: &[Code] = &[
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::InvalidFields,
+    Code::TooManyRequests,
 ];
 
 /// Problems of requests with a bearer token.
@@ -54,7 +55,10 @@ pub fn with_problems_at<S>(
 ) -> UtoipaMethodRouter<S> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for (status, code) in problems {
-        by_status.entry(status).or_default().push(code);
+        let codes = by_status.entry(status).or_default();
+        if !codes.contains(&code) {
+            codes.push(code);
+        }
     }
     for operation in paths.paths.values_mut().flat_map(operations) {
         for (status, codes) in &by_status {

@@ -1,6 +1,6 @@
 //! Rate limits by client address.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,7 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use miniapp_types::problem::Code;
 
 use crate::client::Client;
+use crate::network::network;
 use crate::problem::Problem;
 
 /// The number of checks between removals of addresses without recent requests.
@@ -64,14 +65,6 @@ impl IpRateLimit {
             limiter.check(address)?;
         }
         Ok(next.run(request).await)
-    }
-}
-
-/// IPv6 clients usually control a whole /64, so limits are per /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -42,7 +42,11 @@ impl RouterOptions {
         let CorsConfig { cors_origins } = config.section()?;
         let BaggageConfig { baggage_keys } = config.section()?;
         Ok(Self {
-            body: BodyLimits { size: limits.body, timeout: limits.body_timeout },
+            body: BodyLimits {
+                size: limits.body,
+                timeout: limits.body_timeout,
+                rate: limits.body_rate,
+            },
             cors_origins,
             request_log: RequestLog::Normal,
             service: Some(service),

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::IntoResponse as _;
+use axum::{Extension, Router};
 use http::HeaderValue;
 use http::header::CONNECTION;
 use miniapp_runtime::shutdown::Shutdown;
@@ -19,9 +19,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::LimitConfig;
 use crate::connection::{Connection, Timeouts};
+use crate::memory::RequestMemory;
+use crate::network::network;
 use crate::problem::Problem;
 use crate::router::{RouterOptions, with_layers};
 use crate::slots::ConnectionSlots;
+use crate::trusted_proxies::TrustedProxies;
 
 /// Connections that get a 503 at a time; more are closed without a response.
 const MAX_REJECTIONS: usize = 256;
@@ -29,10 +32,16 @@ const REJECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after the system could not accept a connection.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Connections at a time. For one more, the one that has been idle the longest is closed.
     pub connections: usize,
+    /// Connections from one IPv4 address or IPv6 /64; 0 is no limit.
+    pub connections_per_client: usize,
+    /// Bytes for the heads and bodies of requests in progress.
+    pub request_memory: usize,
+    /// Their connections are those of many clients.
+    pub proxies: TrustedProxies,
     /// How long the head of a request may take, and a connection may be idle.
     pub header_timeout: Duration,
     /// How long a client may accept no byte of a response.
@@ -45,6 +54,9 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_per_client: 0,
+            request_memory: 32 << 20,
+            proxies: TrustedProxies::default(),
             header_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -56,6 +68,10 @@ impl From<&LimitConfig> for ServerOptions {
     fn from(limits: &LimitConfig) -> Self {
         Self {
             connections: limits.connections as usize,
+            connections_per_client: limits.connections_per_client as usize,
+            // One client can use a quarter, and send the largest body.
+            request_memory: limits.request_memory.max(limits.body.saturating_mul(4)),
+            proxies: TrustedProxies::new(&limits.trusted_proxies),
             header_timeout: limits.header_timeout,
             write_timeout: limits.write_timeout,
             ..Self::default()
@@ -77,10 +93,13 @@ pub async fn serve(
     let server = Server {
         router,
         bad_host: with_layers(Router::new().fallback(reject_bad_host), &RouterOptions::default()),
+        overloaded: with_layers(Router::new().fallback(reject_overload), &RouterOptions::default()),
         timeouts: Timeouts { header: options.header_timeout, write: options.write_timeout },
         stop: shutdown.token(),
         abort: abort.clone(),
-        slots: ConnectionSlots::new(options.connections),
+        slots: ConnectionSlots::new(options.connections, options.connections_per_client),
+        memory: RequestMemory::new(options.request_memory),
+        proxies: options.proxies,
         rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
         tasks: TaskTracker::new(),
     };
@@ -111,10 +130,13 @@ pub async fn serve(
 struct Server {
     router: Router,
     bad_host: Router,
+    overloaded: Router,
     timeouts: Timeouts,
     stop: CancellationToken,
     abort: CancellationToken,
     slots: Arc<ConnectionSlots>,
+    memory: Arc<RequestMemory>,
+    proxies: TrustedProxies,
     rejections: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -124,10 +146,15 @@ impl Server {
         // Responses are written at once; Nagle's algorithm would only delay them. It fails if
         // the connection is gone, which the first read reports, too.
         let _ = stream.set_nodelay(true);
-        if let Some(slot) = self.slots.acquire() {
+        let is_proxy = self.proxies.trusts(peer.ip());
+        let limited = (!is_proxy).then(|| network(peer.ip()));
+        if let Some(slot) = self.slots.acquire(limited) {
             let connection = Connection {
                 router: self.router.clone(),
                 bad_host: self.bad_host.clone(),
+                overloaded: self.overloaded.clone(),
+                memory: self.memory.clone(),
+                proxies: self.proxies.clone(),
                 timeouts: self.timeouts,
                 peer,
                 stop: self.stop.clone(),
@@ -151,6 +178,12 @@ async fn reject_bad_host() -> axum::response::Response {
     let problem = Problem::new(Code::MalformedRequest).detail("one Host header is needed");
     // Further requests of this client may be meant for another host, too.
     problem.header(CONNECTION, HeaderValue::from_static("close")).into_response()
+}
+
+/// Rejects a request whose head alone is too much. The extension has the reason.
+async fn reject_overload(Extension(code): Extension<Code>) -> Problem {
+    let problem = Problem::new(code).detail("too many unfinished requests");
+    problem.retry_after(Duration::from_secs(1))
 }
 
 /// Responds 503. The request is drained: closing with unread data sends RST, and the client

@@ -2,9 +2,11 @@
 //!
 //! Idle connections cost their clients nothing, so a few clients could occupy every slot.
 //! If none is free, the connection that has been idle the longest is evicted for the new
-//! one. A connection with a request in progress is never evicted.
+//! one. A connection with a request in progress is never evicted. So that one client cannot
+//! occupy all slots with such connections, each network has a limit of its own.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) struct ConnectionSlots {
     capacity: usize,
+    /// The slots of one network.
+    capacity_per_network: usize,
     created: Instant,
     taken: Mutex<Taken>,
 }
@@ -25,9 +29,13 @@ pub(crate) struct ConnectionSlots {
 struct Taken {
     next_id: u64,
     slots: HashMap<u64, Arc<SlotState>>,
+    /// The number of slots of each limited network.
+    by_network: HashMap<IpAddr, usize>,
 }
 
 struct SlotState {
+    /// The limited network of the client.
+    network: Option<IpAddr>,
     /// The number of requests in progress, or [`EVICTED`].
     requests: AtomicU32,
     /// When the last request ended, in microseconds since the creation of the slots.
@@ -37,6 +45,39 @@ struct SlotState {
 
 /// The slot belongs to another connection; no request may begin.
 const EVICTED: u32 = u32::MAX;
+
+impl Taken {
+    /// Evicts the connection that has been idle the longest, of `network` if one is given.
+    /// Returns `false` if all are busy.
+    fn evict_idle(&mut self, network: Option<IpAddr>) -> bool {
+        loop {
+            let candidates = self.slots.iter().filter(|(_, state)| {
+                state.is_idle() && (network.is_none() || state.network == network)
+            });
+            let idle_since = |state: &SlotState| state.idle_since.load(Ordering::Acquire);
+            let longest = candidates.min_by_key(|(_, state)| idle_since(state));
+            let Some((&id, state)) = longest else { return false };
+            if state.evict() {
+                self.remove(id);
+                return true;
+            }
+        }
+    }
+
+    fn count(&self, network: IpAddr) -> usize {
+        self.by_network.get(&network).copied().unwrap_or_default()
+    }
+
+    fn remove(&mut self, id: u64) {
+        let Some(network) = self.slots.remove(&id).and_then(|state| state.network) else { return };
+        if let Some(count) = self.by_network.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_network.remove(&network);
+            }
+        }
+    }
+}
 
 impl SlotState {
     fn is_idle(&self) -> bool {
@@ -55,29 +96,39 @@ impl SlotState {
 }
 
 impl ConnectionSlots {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, created: Instant::now(), taken: Mutex::default() })
+    /// `capacity_per_network` is the limit of each network; 0 is none.
+    pub(crate) fn new(capacity: usize, capacity_per_network: usize) -> Arc<Self> {
+        let capacity_per_network =
+            if capacity_per_network == 0 { capacity } else { capacity_per_network };
+        let created = Instant::now();
+        Arc::new(Self { capacity, capacity_per_network, created, taken: Mutex::default() })
     }
 
-    /// Returns a slot, evicting an idle connection if necessary; `None` if all are busy.
-    pub(crate) fn acquire(self: &Arc<Self>) -> Option<Slot> {
+    /// Returns a slot for a client in `network`, evicting an idle connection if necessary;
+    /// `None` if all are busy. `None` as the network has no limit of its own.
+    pub(crate) fn acquire(self: &Arc<Self>, network: Option<IpAddr>) -> Option<Slot> {
         let mut taken = self.taken.lock();
-        while taken.slots.len() >= self.capacity {
-            let idle = taken.slots.iter().filter(|(_, state)| state.is_idle());
-            let idle_since = |state: &SlotState| state.idle_since.load(Ordering::Acquire);
-            let (&id, state) = idle.min_by_key(|(_, state)| idle_since(state))?;
-            if state.evict() {
-                taken.slots.remove(&id);
-            }
+        if let Some(network) = network
+            && taken.count(network) >= self.capacity_per_network
+            && !taken.evict_idle(Some(network))
+        {
+            return None;
+        }
+        if taken.slots.len() >= self.capacity && !taken.evict_idle(None) {
+            return None;
         }
         let id = taken.next_id;
         taken.next_id += 1;
         let state = Arc::new(SlotState {
+            network,
             requests: AtomicU32::new(0),
             idle_since: AtomicU64::new(self.now()),
             evicted: CancellationToken::new(),
         });
         taken.slots.insert(id, state.clone());
+        if let Some(network) = network {
+            *taken.by_network.entry(network).or_default() += 1;
+        }
         Some(Slot { slots: self.clone(), id, state })
     }
 
@@ -111,7 +162,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.taken.lock().slots.remove(&self.id);
+        self.slots.taken.lock().remove(self.id);
     }
 }
 
@@ -172,13 +223,13 @@ mod tests {
 
     #[test]
     fn longest_idle_connection_is_evicted() {
-        let slots = ConnectionSlots::new(2);
-        let first = slots.acquire().expect("free");
-        let second = slots.acquire().expect("free");
+        let slots = ConnectionSlots::new(2, 0);
+        let first = slots.acquire(None).expect("free");
+        let second = slots.acquire(None).expect("free");
         std::thread::sleep(Duration::from_millis(2));
         // A request on the first has just ended.
         drop(first.begin_request());
-        let third = slots.acquire().expect("evicted");
+        let third = slots.acquire(None).expect("evicted");
         assert!(second.state.evicted.is_cancelled() && is_evicted(&second));
         assert!(!is_evicted(&first) && !is_evicted(&third));
         // The slot of the evicted connection is the third's already.
@@ -188,24 +239,44 @@ mod tests {
 
     #[test]
     fn busy_connection_is_not_evicted() {
-        let slots = ConnectionSlots::new(1);
-        let first = slots.acquire().expect("free");
+        let slots = ConnectionSlots::new(1, 0);
+        let first = slots.acquire(None).expect("free");
         let (one, other) = (first.begin_request(), first.begin_request());
         drop(one);
-        assert!(slots.acquire().is_none());
+        assert!(slots.acquire(None).is_none());
         drop(other);
-        assert!(slots.acquire().is_some());
+        assert!(slots.acquire(None).is_some());
         assert!(is_evicted(&first));
     }
 
     #[test]
     fn closed_connection_frees_its_slot() {
-        let slots = ConnectionSlots::new(1);
-        let first = slots.acquire().expect("free");
+        let slots = ConnectionSlots::new(1, 0);
+        let first = slots.acquire(None).expect("free");
         let busy = first.begin_request();
         drop(first);
-        let second = slots.acquire().expect("free");
+        let second = slots.acquire(None).expect("free");
         drop(busy);
         assert!(!is_evicted(&second));
+    }
+
+    #[test]
+    fn network_has_a_limit() {
+        let slots = ConnectionSlots::new(3, 2);
+        let network = |last: u8| Some(IpAddr::from([192, 0, 2, last]));
+        let one = slots.acquire(network(1)).expect("free");
+        let other = slots.acquire(network(1)).expect("free");
+        let busy = (one.begin_request(), other.begin_request());
+        assert!(slots.acquire(network(1)).is_none(), "both are busy");
+        let neighbor = slots.acquire(network(2)).expect("free");
+        drop(busy);
+        let third = slots.acquire(network(1)).expect("evicted one of its own");
+        assert!(is_evicted(&one) && !is_evicted(&other) && !is_evicted(&neighbor));
+        drop((one, other, third));
+        let proxied: Vec<_> = (0..3).map(|_| slots.acquire(None)).collect();
+        assert!(proxied.iter().all(Option::is_some), "no limit but that of the listener");
+        assert!(is_evicted(&neighbor));
+        drop((proxied, neighbor));
+        assert!(slots.taken.lock().by_network.is_empty());
     }
 }

@@ -23,6 +23,8 @@ use tokio::time::sleep;
 use crate::config::{AuthConfig, IpLimitConfig};
 use crate::{PROGRAM, routes};
 
+/// The longest body has two passwords of escaped characters, or a token.
+const MAX_BODY: usize = 64 * 1024;
 /// Shorter than the timeout of a health check.
 const MAIL_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -103,7 +105,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub(crate) fn router(accounts: &Accounts, config: &Config) -> anyhow::Result<Router> {
     let IpLimitConfig { per_ip } = config.section()?;
     let per_ip = IpRateLimit::new(per_ip);
-    let options = RouterOptions::new(PROGRAM.name, config)?;
+    let mut options = RouterOptions::new(PROGRAM.name, config)?;
+    options.body.size = options.body.size.min(MAX_BODY);
     let described = routes::router(&per_ip).with_state(accounts.clone());
     let (router, openapi) = described.split_for_parts();
     let router = router

@@ -47,7 +47,7 @@ async fn panics() {
 }
 
 fn router() -> Router {
-    let body = BodyLimits { size: 1024, timeout: Duration::from_millis(20) };
+    let body = BodyLimits { size: 1024, timeout: Duration::from_millis(20), rate: 0 };
     finish(routes(), &RouterOptions { body, ..RouterOptions::default() })
 }
 

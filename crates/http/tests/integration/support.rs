@@ -62,7 +62,13 @@ impl Running {
 /// Options with which nothing times out.
 pub fn patient() -> ServerOptions {
     let long = Duration::from_hours(1);
-    ServerOptions { connections: 16, header_timeout: long, write_timeout: long, drain: long }
+    ServerOptions {
+        connections: 16,
+        header_timeout: long,
+        write_timeout: long,
+        drain: long,
+        ..ServerOptions::default()
+    }
 }
 
 /// What a client reads until the connection ends, however it does.

@@ -22,6 +22,7 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::BodyTooLarge,
     Code::UnsupportedMediaType,
     Code::RequestTimeout,
+    Code::TooManyRequests,
 ];
 
 /// Restart a task

@@ -27,6 +27,7 @@ pub(super) const PROBLEMS: &[Code] = &[
     Code::UnsupportedMediaType,
     Code::InvalidFields,
     Code::IdempotencyKeyReused,
+    Code::TooManyRequests,
 ];
 
 /// Submit a task

@@ -8,6 +8,7 @@ mod exclusive;
 mod faults;
 mod kills;
 mod logs;
+mod memory;
 mod metric_series;
 mod pooler;
 mod secrets;

@@ -138,7 +138,7 @@ async fn all_invalid_fields_are_reported() {
                 json!(1.5),
                 json!(u64::MAX),
                 json!("a\u{0}b"),
-                json!("x".repeat(300_000)),
+                json!("x".repeat(60_000)),
             ];
             for value in wrong {
                 let answer = ask(&with(&body, field, value.clone())).await;
