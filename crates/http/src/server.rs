@@ -71,7 +71,7 @@ impl From<&LimitConfig> for ServerOptions {
             connections_per_client: limits.connections_per_client as usize,
             // One client can use a quarter, and send the largest body.
             request_memory: limits.request_memory.max(limits.body.saturating_mul(4)),
-            proxies: TrustedProxies::new(&limits.trusted_proxies),
+            proxies: TrustedProxies::new(&limits.trusted_proxies, limits.trusted_hops.into()),
             header_timeout: limits.header_timeout,
             write_timeout: limits.write_timeout,
             ..Self::default()
@@ -146,7 +146,7 @@ impl Server {
         // Responses are written at once; Nagle's algorithm would only delay them. It fails if
         // the connection is gone, which the first read reports, too.
         let _ = stream.set_nodelay(true);
-        let is_proxy = self.proxies.trusts(peer.ip());
+        let is_proxy = self.proxies.is_proxy(peer.ip());
         let limited = (!is_proxy).then(|| network(peer.ip()));
         if let Some(slot) = self.slots.acquire(limited) {
             let connection = Connection {

@@ -32,12 +32,11 @@ impl TrustedProxies {
     /// requires that no client has a trusted address: a load balancer that replaces the client's
     /// address by its own would let the client choose the next one.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if self.hops > 0 {
-            let is_proxy = self.networks.is_empty() || self.trusts(peer);
-            return is_proxy.then(|| forwarded_for(headers).nth(self.hops - 1)).flatten().flatten();
-        }
-        if !self.trusts(peer) {
+        if !self.is_proxy(peer) {
             return None;
+        }
+        if self.hops > 0 {
+            return forwarded_for(headers).nth(self.hops - 1).flatten();
         }
         let mut client = None;
         for address in forwarded_for(headers) {
@@ -49,7 +48,12 @@ impl TrustedProxies {
         client
     }
 
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `peer` is a proxy, whose connections carry requests of many clients.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        (self.hops > 0 && self.networks.is_empty()) || self.trusts(peer)
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))
     }
