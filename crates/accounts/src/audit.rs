@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock;
+use miniapp_runtime::network::client_network;
 use miniapp_types::account::{self, Account};
 use miniapp_types::problem::Code;
 use uuid::Uuid;
@@ -14,6 +15,13 @@ pub struct Caller {
     pub ip: Option<IpAddr>,
     /// The `User-Agent` header, truncated.
     pub user_agent: Option<String>,
+}
+
+impl Caller {
+    /// Returns what limits per client apply to.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.ip.map(client_network)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]

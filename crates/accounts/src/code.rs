@@ -1,8 +1,9 @@
-//! Six-digit codes that prove the ownership of an address.
+//! Codes that prove the ownership of an address.
 
 use miniapp_types::account::Secret;
 use rand::RngExt as _;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use crate::email::Email;
 use crate::secret::PlatformSecret;
@@ -21,6 +22,11 @@ impl Purpose {
     }
 }
 
+/// Douglas Crockford's Base32.
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters of a code that resets a password.
+const RESET_LENGTH: usize = 8;
+
 /// The stored form of a code. Without the platform's secret a stolen database doesn't reveal
 /// any code.
 pub type Mac = [u8; 32];
@@ -34,8 +40,14 @@ impl Codes {
         Self(hmac::Key::new(hmac::HMAC_SHA256, &*secret.key_for("codes")))
     }
 
-    pub fn generate(&self) -> Secret {
-        Secret::new(format!("{:06}", rand::rng().random_range(0..1_000_000_u32)))
+    /// Returns a new code: six digits, or eight characters if it gives access to an account.
+    pub fn generate(&self, purpose: Purpose) -> Secret {
+        Secret::new(match purpose {
+            Purpose::Verification => format!("{:06}", rand::rng().random_range(0..1_000_000_u32)),
+            Purpose::Reset => (0..RESET_LENGTH)
+                .map(|_| char::from(CROCKFORD[rand::rng().random_range(0..CROCKFORD.len())]))
+                .collect(),
+        })
     }
 
     /// Returns the MAC of a code, which also covers address and purpose.
@@ -51,36 +63,75 @@ impl Codes {
         rand::rng().random()
     }
 
-    /// Checks a code in constant time.
-    pub fn verify(&self, purpose: Purpose, email: &Email, code: &Secret, mac: &Mac) -> bool {
-        hmac::verify(&self.0, &message(purpose, email, code), mac).is_ok()
-    }
 }
 
-fn message(purpose: Purpose, email: &Email, code: &Secret) -> Vec<u8> {
+/// Whether a word of a mail is a code.
+pub fn is_code(word: &str) -> bool {
+    let is_digits = word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits || word.len() == RESET_LENGTH && word.bytes().all(|byte| CROCKFORD.contains(&byte))
+}
+
+fn message(purpose: Purpose, email: &Email, code: &Secret) -> Zeroizing<Vec<u8>> {
+    let code = match purpose {
+        Purpose::Verification => Zeroizing::new(code.expose().to_owned()),
+        Purpose::Reset => Zeroizing::new(code.expose().chars().filter_map(canonical).collect()),
+    };
     // Neither an address nor a purpose contains a NUL.
-    [purpose.name(), email.as_str(), code.expose()].join("\0").into_bytes()
+    Zeroizing::new([purpose.name(), email.as_str(), code.as_str()].join("\0").into_bytes())
+}
+
+/// Returns the character that was meant: Crockford's alphabet has no case, no I, L and O, and
+/// allows hyphens.
+fn canonical(typed: char) -> Option<char> {
+    match typed.to_ascii_uppercase() {
+        'I' | 'L' => Some('1'),
+        'O' => Some('0'),
+        '-' => None,
+        other => Some(other),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn codes() -> Codes {
+        Codes::new(&PlatformSecret::new(&"s".repeat(32)).expect("a secret"))
+    }
+
+    fn email(text: &str) -> Email {
+        Email::parse(text).expect("an address")
+    }
+
     #[test]
-    fn verify_needs_matching_address_and_purpose() {
-        let codes = Codes::new(&PlatformSecret::new(&"s".repeat(32)).expect("a secret"));
-        let ada = Email::parse("ada@example.com").expect("an address");
-        let bob = Email::parse("bob@example.com").expect("an address");
-        let code = codes.generate();
+    fn mac_covers_address_purpose_and_code() {
+        let codes = codes();
+        let (ada, bob) = (email("ada@example.com"), email("bob@example.com"));
+        let code = codes.generate(Purpose::Verification);
         assert!(code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()));
         let mac = codes.mac(Purpose::Verification, &ada, &code);
-        assert!(codes.verify(Purpose::Verification, &ada, &code, &mac));
-        assert!(!codes.verify(Purpose::Reset, &ada, &code, &mac));
-        assert!(!codes.verify(Purpose::Verification, &bob, &code, &mac));
+        assert_eq!(codes.mac(Purpose::Verification, &ada, &code), mac);
+        assert_ne!(codes.mac(Purpose::Reset, &ada, &code), mac);
+        assert_ne!(codes.mac(Purpose::Verification, &bob, &code), mac);
         let other = Secret::new(format!("{}x", code.expose()));
-        assert!(!codes.verify(Purpose::Verification, &ada, &other, &mac));
-        let none = codes.unmatchable_mac();
-        assert!(none != codes.unmatchable_mac());
-        assert!(!codes.verify(Purpose::Verification, &ada, &code, &none));
+        assert_ne!(codes.mac(Purpose::Verification, &ada, &other), mac);
+        assert_ne!(codes.unmatchable_mac(), codes.unmatchable_mac());
+    }
+
+    #[test]
+    fn reset_code_is_read_in_any_spelling() {
+        let (codes, ada) = (codes(), email("ada@example.com"));
+        let mac = |code: &str| codes.mac(Purpose::Reset, &ada, &Secret::new(code));
+        for spelling in ["1o1lAB0z", "1010-xxxx", "lOIoXxXx", "10-10-XXXX"] {
+            let expected = if spelling == "1o1lAB0z" { "1011AB0Z" } else { "1010XXXX" };
+            assert_eq!(mac(spelling), mac(expected), "{spelling}");
+        }
+        assert_ne!(mac("1010XXXX"), mac("1010XXXY"));
+        let code = codes.generate(Purpose::Reset);
+        assert!(is_code(code.expose()) && code.expose().len() == 8, "{}", code.expose());
+        assert_eq!(mac(code.expose()), mac(&code.expose().to_lowercase()));
+        for word in ["MiniApp", "password", "12345", "1234567", "ABCDEFGI", "Hello,"] {
+            assert!(!is_code(word), "{word}");
+        }
     }
 }

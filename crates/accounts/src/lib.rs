@@ -14,6 +14,7 @@ mod config;
 mod email;
 mod error;
 mod event_publisher;
+mod failure_key;
 mod inbox;
 pub mod keys;
 mod login;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 
-use crate::service::{Accounts, FAILURE_WINDOW};
+use crate::service::Accounts;
 use crate::store::{ExpiryLimits, StoreError};
 
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -40,7 +40,8 @@ fn expiry_limits(clock: &dyn Clock) -> ExpiryLimits {
     ExpiryLimits {
         now,
         codes_before: now - DAY,
-        failures_before: now - FAILURE_WINDOW,
+        // Those of codes count for a day.
+        failures_before: now - DAY,
         audit_before: now - AUDIT_RETENTION,
         mails_before: now - MAIL_RETENTION,
     }

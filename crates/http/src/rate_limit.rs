@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use governor::clock::{Clock as _, QuantaClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
+use miniapp_runtime::network::client_network;
 use miniapp_types::problem::Code;
 
 use crate::client::Client;
@@ -49,7 +50,7 @@ impl IpRateLimit {
         if limiter.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             limiter.seen.retain_recent();
         }
-        limiter.seen.check_key(&network(address)).map_err(|rejected| {
+        limiter.seen.check_key(&client_network(address)).map_err(|rejected| {
             let wait = rejected.wait_time_from(limiter.clock.now());
             Problem::new(Code::TooManyRequests).retry_after(wait)
         })

@@ -1,10 +1,11 @@
 //! What every long-running component needs: a clock, the shutdown signal, health checks,
-//! retries, and a directory for private files.
+//! retries, a directory for private files, and the networks of clients.
 
 pub mod backoff;
 pub mod clock;
 pub mod clock_step;
 pub mod data_dir;
 pub mod health;
+pub mod network;
 pub mod retry;
 pub mod shutdown;

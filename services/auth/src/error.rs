@@ -1,5 +1,6 @@
 //! Errors of the endpoints.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,12 @@ pub(crate) struct ApiError(Problem);
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(problem)
+    }
+}
+
+impl From<Infallible> for ApiError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! The service in process, with a manual clock.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -136,10 +137,15 @@ impl App {
         self.send("POST", path, None, Some(body)).await
     }
 
-    pub async fn post_from(&self, peer: [u8; 4], path: &str, body: Value) -> TestResponse {
+    pub async fn post_from(
+        &self,
+        peer: impl Into<IpAddr>,
+        path: &str,
+        body: Value,
+    ) -> TestResponse {
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/json")
-            .extension(Peer((peer, 1234).into()));
+            .extension(Peer(SocketAddr::new(peer.into(), 1234)));
         self.send_request(request.body(Body::from(body.to_string())).expect("a request")).await
     }
 

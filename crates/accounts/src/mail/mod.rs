@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::code::is_code;
+
 pub use smtp::SmtpMailer;
 pub use template::MailTemplate;
 
@@ -27,8 +29,7 @@ pub struct Mail {
 impl Mail {
     /// Returns the code in the text, if there is one.
     pub fn code(&self) -> Option<&str> {
-        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|b| b.is_ascii_digit());
-        self.text.lines().map(str::trim).find(is_code)
+        self.text.lines().map(str::trim).find(|line| is_code(line))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::outbox::OutboxRow;
-use crate::store::{CodeUsage, NewCode, Operation, Outcome, Transaction, TxResult};
+use crate::store::{CodeUsage, FailureKey, NewCode, Operation, Outcome, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
 /// Sends a code to an address, within its cooldown and limit.
@@ -92,6 +92,53 @@ impl Operation for IssueCode {
         }
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(IssueOutcome::Sent))
+    }
+}
+
+/// Checks a code. A wrong one counts for its address, whether or not it has a code.
+#[derive(Clone, Debug)]
+pub struct CheckCode {
+    pub email: Email,
+    pub purpose: Purpose,
+    /// The MAC of what was typed. Nobody without the platform's secret can predict it, so it is
+    /// compared like any other value.
+    pub mac: Mac,
+    pub now: Timestamp,
+    /// Attempts for one code.
+    pub max_attempts: u32,
+    pub failures: FailureKey,
+    /// At most `limit` wrong codes are accepted after this time, over all codes.
+    pub window_start: Timestamp,
+    pub limit: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeCheck {
+    Valid,
+    /// Wrong, used, expired or without attempts left.
+    Wrong,
+    /// The limit is reached; this is the oldest wrong code that counts.
+    LimitReached(Timestamp),
+}
+
+#[async_trait]
+impl Operation for CheckCode {
+    type Output = CodeCheck;
+
+    const NAME: &'static str = "check_code";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<CodeCheck>> {
+        let Self { email, purpose, now, limit, .. } = self;
+        let wrong = tx.failures(&self.failures, self.window_start, *limit).await?;
+        if let Some(oldest) = wrong.last().filter(|_| wrong.len() >= *limit as usize) {
+            return Ok(Outcome::Commit(CodeCheck::LimitReached(*oldest)));
+        }
+        let mac = tx.spend_code_attempt(email, *purpose, *now, self.max_attempts).await?;
+        if mac == Some(self.mac) {
+            return Ok(Outcome::Commit(CodeCheck::Valid));
+        }
+        tx.insert_failure(&self.failures, None, *now).await?;
+        Ok(Outcome::Commit(CodeCheck::Wrong))
     }
 }
 

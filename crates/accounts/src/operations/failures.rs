@@ -19,7 +19,7 @@ impl Operation for RecordFailure {
     const NAME: &'static str = "record_failure";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<()>> {
-        tx.insert_failure(&self.key, self.audit.at).await?;
+        tx.insert_failure(&self.key, self.audit.account, self.audit.at).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(()))
     }

@@ -13,7 +13,7 @@ mod sessions;
 
 pub use accounts::{AccountChanges, DeleteAccount, SetRoles, UpdateAccount, UpdateOutcome};
 pub use authorized::Authorized;
-pub use codes::{CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
+pub use codes::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
 pub use failures::RecordFailure;
 pub use passwords::{ChangePassword, ResetPassword};
 pub use registration::{RegisterAccount, RegisterOutcome};

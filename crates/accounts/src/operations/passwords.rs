@@ -43,8 +43,8 @@ impl Operation for ChangePassword {
     }
 }
 
-/// Consumes a reset code, sets a password and ends all sessions, whose ids it returns.
-/// Returns `None` if the code is no longer valid or the address has no account.
+/// Consumes a reset code, sets a password and ends all sessions, whose ids it returns. Lifts
+/// the lock of failed sign-ins. Returns `None` if the code is no longer valid or the address has no account.
 #[derive(Clone, Debug)]
 pub struct ResetPassword {
     pub email: Email,
@@ -70,6 +70,7 @@ impl Operation for ResetPassword {
             return Ok(Outcome::Rollback(None));
         };
         let ended = tx.end_sessions(account, None, self.now).await?;
+        tx.delete_account_failures(account).await?;
         tx.insert_outbox_message(&self.notice).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(Some(ended)))

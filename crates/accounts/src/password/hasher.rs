@@ -1,7 +1,7 @@
 //! Hashing off the async threads, with limited concurrency.
 
 use std::fmt;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -10,9 +10,10 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use miniapp_telemetry::trace::{CompletedSpan, SpanHandle, now};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 use super::Password;
+use super::queue::{FairQueue, Permit};
 
 /// OWASP's second recommendation: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -43,6 +44,15 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
+/// Who has a password checked or hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// An unauthenticated client, by its network. `None` only without a server, in tests.
+    Network(Option<IpAddr>),
+    /// An authenticated one, by its account.
+    Account(Uuid),
+}
+
 /// The hasher is overloaded; retry later.
 #[derive(Debug, thiserror::Error)]
 #[error("too many passwords are being checked")]
@@ -53,7 +63,7 @@ pub struct Busy;
 pub struct PasswordHasher {
     /// The service name of the spans.
     service: &'static str,
-    permits: Arc<Semaphore>,
+    permits: FairQueue<Client>,
     /// Verified for unknown accounts, so that they take the same time.
     decoy: PasswordHash,
 }
@@ -61,16 +71,16 @@ pub struct PasswordHasher {
 impl PasswordHasher {
     /// Runs at most `concurrency` hashes at a time: each takes a core and 19 MiB.
     pub fn new(service: &'static str, concurrency: usize) -> anyhow::Result<Self> {
-        let decoy = hash(&Password::new(&uuid::Uuid::new_v4().to_string()))?;
-        let permits = Arc::new(Semaphore::new(concurrency.max(1)));
+        let decoy = hash(&Password::new(&Uuid::new_v4().to_string()))?;
+        let permits = FairQueue::new(concurrency.max(1));
         Ok(Self { service, permits, decoy })
     }
 
-    /// Waits for a permit.
-    pub async fn acquire(&self) -> Result<HasherPermit, Busy> {
-        let acquire = self.permits.clone().acquire_owned();
+    /// Waits for a permit. Clients take turns.
+    pub async fn acquire(&self, client: Client) -> Result<HasherPermit, Busy> {
+        let acquire = self.permits.acquire(client);
         let permit = tokio::time::timeout(ACQUIRE_TIMEOUT, acquire).await;
-        let permit = permit.map_err(|_| Busy)?.map_err(|_| Busy)?;
+        let permit = permit.ok().flatten().ok_or(Busy)?;
         Ok(HasherPermit { service: self.service, permit, decoy: self.decoy.clone() })
     }
 }
@@ -79,7 +89,7 @@ impl PasswordHasher {
 #[derive(Debug)]
 pub struct HasherPermit {
     service: &'static str,
-    permit: OwnedSemaphorePermit,
+    permit: Permit<Client>,
     decoy: PasswordHash,
 }
 
@@ -167,14 +177,17 @@ fn matches(password: &Password, expected: &PasswordHash) -> anyhow::Result<bool>
 mod tests {
     use super::*;
 
+    const CLIENT: Client = Client::Network(None);
+
     #[tokio::test]
     async fn verify_accepts_only_matching_password() {
         let hasher = PasswordHasher::new("auth", 1).expect("a hasher");
         let right = Password::new("correct horse battery");
-        let hash = hasher.acquire().await.expect("a permit").hash(&right).await.expect("a hash");
+        let hash =
+            hasher.acquire(CLIENT).await.expect("a permit").hash(&right).await.expect("a hash");
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let verify = async |password: &str, hash: Option<&PasswordHash>| {
-            let permit = hasher.acquire().await.expect("a permit");
+            let permit = hasher.acquire(CLIENT).await.expect("a permit");
             permit.verify(&Password::new(password), hash).await.expect("an answer")
         };
         assert!(verify("correct horse battery", Some(&hash)).await);
@@ -185,9 +198,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn acquire_times_out() {
         let hasher = PasswordHasher::new("auth", 1).expect("a hasher");
-        let held = hasher.acquire().await.expect("a permit");
-        assert!(hasher.acquire().await.is_err());
+        let held = hasher.acquire(CLIENT).await.expect("a permit");
+        assert!(hasher.acquire(CLIENT).await.is_err());
         drop(held);
-        assert!(hasher.acquire().await.is_ok());
+        assert!(hasher.acquire(CLIENT).await.is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! Passwords: which are acceptable, and how they are hashed.
 
 mod hasher;
+mod queue;
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 use zxcvbn::Score;
 
-pub use hasher::{Busy, HasherPermit, PasswordHash, PasswordHasher};
+pub use hasher::{Busy, Client, HasherPermit, PasswordHash, PasswordHasher};
 
 /// In characters.
 /// How many characters the estimate looks at: its cost grows fast, and a longer password is

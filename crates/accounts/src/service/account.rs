@@ -5,7 +5,7 @@ use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 use super::Accounts;
-use super::sign_in::failure_key;
+use crate::failure_key::session_key;
 use crate::audit::{Action, Caller};
 use crate::email::Email;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::operations::{
     AccountChanges, ChangePassword, DeleteAccount, RecordFailure, UpdateAccount, UpdateOutcome,
 };
 use crate::outbox::OutboxMessage;
-use crate::password::Password;
+use crate::password::{Client, Password};
 use crate::requests::NewPassword;
 use crate::session::Identity;
 use crate::store::{Credentials, Identifier};
@@ -51,9 +51,13 @@ impl Accounts {
         let account = &owner.account;
         let entry = self.audit_entry(Action::ChangePassword, caller).about(account);
         let email = Email::from_stored(&account.email);
-        self.check_strength(account, &email, &passwords.new).await?;
+        let client = Client::Account(account.user_id);
+        self.check_strength(account, &email, &passwords.new, client).await?;
+        // Failures of the session only: strangers cannot prevent the change.
+        let failures = session_key(owner);
         let changed = async {
-            let permit = self.acquire_hasher_for(account).await?;
+            let permit = self.0.hasher.acquire(client).await?;
+            self.check_failures(&failures).await?;
             let found = self.0.store.credentials(&Identifier::Email(email.clone())).await?;
             let found = found.filter(|found| found.account.user_id == account.user_id);
             let Some(Credentials { password: old, .. }) = found else {
@@ -61,11 +65,11 @@ impl Accounts {
             };
             if !permit.verify(&passwords.old, Some(&old)).await? {
                 let audit = entry.clone().rejected(Code::PasswordWrong);
-                let failure = RecordFailure { key: failure_key(account), audit };
+                let failure = RecordFailure { key: failures, audit };
                 self.0.store.transact(&failure).await?;
                 return Err(Code::PasswordWrong.into());
             }
-            let new = self.0.hasher.acquire().await?.hash(&passwords.new).await?;
+            let new = self.0.hasher.acquire(client).await?.hash(&passwords.new).await?;
             let change = ChangePassword {
                 account: account.user_id,
                 old,
@@ -97,10 +101,11 @@ impl Accounts {
         account: &Account,
         email: &Email,
         new: &Password,
+        client: Client,
     ) -> Result<(), Error> {
         let [address, name] = email.names();
         let names = [&account.login, address, name].map(str::to_owned).into();
-        let checked = self.0.hasher.acquire().await?.check_strength(new, names).await?;
+        let checked = self.0.hasher.acquire(client).await?.check_strength(new, names).await?;
         checked.map_err(|message| Error::invalid_field("newPassword", message))
     }
 

@@ -13,11 +13,14 @@ use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::{Mail, MailTemplate};
-use crate::operations::{CodeDelivery, IssueCode, IssueOutcome};
+use crate::failure_key::code_key;
+use crate::operations::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome};
 use crate::outbox::{OutboxMessage, OutboxRow};
 
-/// The window of the limit of codes per address.
+/// The window of the limits of codes and wrong codes per address.
 const LIMIT_WINDOW: Duration = Duration::from_hours(24);
+/// Wrong codes for an address in [`LIMIT_WINDOW`], over all its codes.
+const WRONG_CODES: u32 = 20;
 
 impl Accounts {
     pub(super) async fn issue(
@@ -44,33 +47,44 @@ impl Accounts {
             unregistered,
             audit: entry.clone(),
         };
-        let retry_at = |start: Timestamp, wait: Duration| {
-            let rest = (start + wait).duration_since(now).try_into().unwrap_or(Duration::ZERO);
-            Err(Error::TooManyAttempts { retry_after: wait.min(rest) })
-        };
         let issued = match self.0.store.transact(&issue).await? {
             IssueOutcome::Sent => Ok(CodeSent {
                 expires_in: settings.code_ttl.as_secs(),
                 retry_after: settings.code_cooldown.as_secs(),
             }),
-            IssueOutcome::CoolingDown(sent_at) => retry_at(sent_at, settings.code_cooldown),
-            IssueOutcome::LimitReached(start) => retry_at(start, LIMIT_WINDOW),
+            IssueOutcome::CoolingDown(sent_at) => {
+                Err(too_many(sent_at, settings.code_cooldown, now))
+            }
+            IssueOutcome::LimitReached(start) => Err(too_many(start, LIMIT_WINDOW, now)),
         };
         self.0.wake.notify_one();
         self.audit_rejection(entry, issued).await
     }
 
-    /// Checks a code and returns its MAC. Every call counts as an attempt.
+    /// Checks a code and returns its MAC. Every call counts as an attempt for the code, and a
+    /// wrong code counts for the address.
     pub(super) async fn check_code(
         &self,
         purpose: Purpose,
         email: &Email,
         code: &Secret,
     ) -> Result<Mac, Error> {
-        let (now, max_attempts) = (self.0.clock.now(), self.0.settings.code_tries);
-        let mac = self.0.store.spend_code_attempt(email, purpose, now, max_attempts).await?;
-        mac.filter(|mac| self.0.codes.verify(purpose, email, code, mac))
-            .ok_or(Error::Rejected(Code::CodeInvalid))
+        let (now, mac) = (self.0.clock.now(), self.0.codes.mac(purpose, email, code));
+        let check = CheckCode {
+            email: email.clone(),
+            purpose,
+            mac,
+            now,
+            max_attempts: self.0.settings.code_tries,
+            failures: code_key(email),
+            window_start: now - LIMIT_WINDOW,
+            limit: WRONG_CODES,
+        };
+        match self.0.store.transact(&check).await? {
+            CodeCheck::Valid => Ok(mac),
+            CodeCheck::Wrong => Err(Code::CodeInvalid.into()),
+            CodeCheck::LimitReached(oldest) => Err(too_many(oldest, LIMIT_WINDOW, now)),
+        }
     }
 
     /// A code with its mail.
@@ -120,4 +134,10 @@ impl Accounts {
         let mail = template.render(clock::id_at(now), email);
         Ok(self.0.codec.encode(&message(mail), now)?)
     }
+}
+
+/// An error until `wait` after `start`. A clock that was set back does not prolong the wait.
+fn too_many(start: Timestamp, wait: Duration, now: Timestamp) -> Error {
+    let rest = (start + wait).duration_since(now).try_into().unwrap_or(Duration::ZERO);
+    Error::TooManyAttempts { retry_after: wait.min(rest) }
 }

@@ -25,7 +25,6 @@ use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
 pub use registration::VERIFICATION_TTL;
-pub(crate) use sign_in::FAILURE_WINDOW;
 
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::code::Codes;
@@ -38,7 +37,7 @@ use crate::mail::Mailer;
 use crate::metrics;
 use crate::operations::Authorized;
 use crate::outbox::OutboxCodec;
-use crate::password::PasswordHasher;
+use crate::password::{Client, PasswordHasher};
 use crate::relay::Relay;
 use crate::secret::{PlatformSecret, SecretError};
 use crate::session::Identity;
@@ -181,8 +180,10 @@ impl Accounts {
     pub async fn parse_body<T: FromFields + Send + 'static>(
         &self,
         body: JsonBody,
+        caller: &Caller,
     ) -> Result<Result<T, BodyError>, Error> {
-        Ok(self.0.hasher.acquire().await?.parse_body(body).await?)
+        let permit = self.0.hasher.acquire(Client::Network(caller.network())).await?;
+        Ok(permit.parse_body(body).await?)
     }
 
     pub fn relay(&self) -> Arc<Relay> {

@@ -15,6 +15,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::mail::MailTemplate;
 use crate::operations::{RegisterAccount, RegisterOutcome, VerifyEmail};
+use crate::password::Client;
 use crate::requests::{Registration, Verification};
 use crate::token_hash::{TokenHash, new_token};
 
@@ -30,7 +31,7 @@ impl Accounts {
         email: Email,
         caller: &Caller,
     ) -> Result<CodeSent, Error> {
-        let code = self.0.codes.generate();
+        let code = self.0.codes.generate(Purpose::Verification);
         let template =
             MailTemplate::Verification { code: &code, expires_in: self.0.settings.code_ttl };
         let unregistered = self.delivery(Purpose::Verification, &email, &code, &template)?;
@@ -76,7 +77,8 @@ impl Accounts {
             let token = TokenHash::of(&token.ok_or(Code::EmailNotVerified)?);
             let now = self.0.clock.now();
             self.check_birth_date(birth_date)?;
-            let password = self.0.hasher.acquire().await?.hash(&password).await?;
+            let permit = self.0.hasher.acquire(Client::Network(caller.network())).await?;
+            let password = permit.hash(&password).await?;
             let mut roles = vec![Role::User];
             if self.0.settings.admin_email.as_ref() == Some(&email) {
                 roles.push(Role::Admin);

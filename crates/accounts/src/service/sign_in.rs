@@ -7,23 +7,23 @@ use miniapp_runtime::clock::{self, MAX_SKEW};
 use miniapp_token::{Claims, ISSUER};
 use miniapp_types::account::{Account, Secret, Tokens};
 use miniapp_types::problem::Code;
-use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use super::Accounts;
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::email::Email;
 use crate::error::Error;
+use crate::failure_key::sign_in_key;
 use crate::login;
 use crate::metrics;
 use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
-use crate::password::{HasherPermit, Password, PasswordHash};
+use crate::password::{Client, Password, PasswordHash};
 use crate::session::{FIRST_EPOCH, Identity, NewSession, Session};
 use crate::store::{Credentials, FailureKey, Identifier};
 use crate::token_hash::{TokenHash, new_token};
 
 /// How long failed sign-ins count.
-pub(crate) const FAILURE_WINDOW: Duration = Duration::from_mins(15);
+const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 
 impl Accounts {
     /// Opens a session. An unknown login and a wrong password give the same error after the
@@ -47,16 +47,14 @@ impl Accounts {
     ) -> Result<Tokens, Error> {
         // The permit comes first: it bounds the concurrent attempts that could pass the check
         // of failures before any of them is recorded.
-        let permit = self.0.hasher.acquire().await?;
-        let found = self.0.store.credentials(&identify(login)).await?;
+        let permit = self.0.hasher.acquire(Client::Network(caller.network())).await?;
+        let typed = identify(login);
+        let key = sign_in_key(&typed, caller.network());
+        let found = self.0.store.credentials(&typed).await?;
         let mut entry = self.audit_entry(Action::SignIn, caller);
         if let Some(Credentials { account, .. }) = &found {
             entry = entry.about(account);
         }
-        let key = match &found {
-            Some(found) => failure_key(&found.account),
-            None => unknown_key(login),
-        };
         if let Err(error) = self.check_failures(&key).await {
             return self.audit_rejection(entry, Err(error)).await;
         }
@@ -126,17 +124,8 @@ impl Accounts {
         }
     }
 
-    /// Acquires the hasher for an account's password, unless there were too many failures.
-    pub(super) async fn acquire_hasher_for(
-        &self,
-        account: &Account,
-    ) -> Result<HasherPermit, Error> {
-        let permit = self.0.hasher.acquire().await?;
-        self.check_failures(&failure_key(account)).await?;
-        Ok(permit)
-    }
-
-    async fn check_failures(&self, key: &FailureKey) -> Result<(), Error> {
+    /// Rejects an attempt after too many failures.
+    pub(super) async fn check_failures(&self, key: &FailureKey) -> Result<(), Error> {
         let limit = self.0.settings.sign_in_failures;
         if limit == 0 {
             return Ok(());
@@ -224,17 +213,3 @@ pub(super) fn identify(login: &str) -> Identifier {
     }
 }
 
-pub(super) fn failure_key(account: &Account) -> FailureKey {
-    hash(b"account", account.user_id.as_bytes())
-}
-
-/// Failures of unknown names count too, so that the limit doesn't reveal which names exist.
-fn unknown_key(login: &str) -> FailureKey {
-    hash(b"unknown", login::key_of(login).as_bytes())
-}
-
-fn hash(kind: &[u8], name: &[u8]) -> FailureKey {
-    let mut key = [0; 32];
-    key.copy_from_slice(digest(&SHA256, &[kind, name].join(&0)).as_ref());
-    key
-}

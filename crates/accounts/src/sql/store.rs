@@ -11,8 +11,6 @@ use super::statement::Statement;
 use super::text;
 use super::transaction::insert_audit_entry;
 use crate::audit::AuditEntry;
-use crate::code::{Mac, Purpose};
-use crate::email::Email;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::password::PasswordHash;
@@ -60,21 +58,6 @@ impl<E: Engine> Store for E {
             let account = row.account()?;
             Ok(Credentials { account, password: PasswordHash::from_phc(row.read::<String>()?) })
         })
-    }
-
-    async fn spend_code_attempt(
-        &self,
-        email: &Email,
-        purpose: Purpose,
-        now: Timestamp,
-        max_attempts: u32,
-    ) -> Result<Option<Mac>> {
-        let statement = Statement::new(text::SPEND_CODE_ATTEMPT)
-            .bind(email.as_str())
-            .bind(purpose.name())
-            .bind(now)
-            .bind(max_attempts);
-        first(&self.write(statement).await?, |mut row| row.bytes32())
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>> {

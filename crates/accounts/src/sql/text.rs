@@ -99,7 +99,8 @@ statements! {
     SESSION_END = "SELECT ended_at FROM sessions WHERE refresh = $1";
 
     // Failed sign-ins
-    INSERT_FAILURE = "INSERT INTO sign_in_failures (key, at) VALUES ($1, $2)";
+    INSERT_FAILURE = "INSERT INTO sign_in_failures (key, account, at) VALUES ($1, $2, $3)";
+    DELETE_ACCOUNT_FAILURES = "DELETE FROM sign_in_failures WHERE account = $1";
     FAILURES =
         "SELECT at FROM sign_in_failures WHERE key = $1 AND at > $2 AND at <= $3 \
         ORDER BY at DESC LIMIT $4";

@@ -137,6 +137,21 @@ impl<C: Connection> Transaction for C {
         self.run(statement).await.map(drop)
     }
 
+    async fn spend_code_attempt(
+        &mut self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        max_attempts: u32,
+    ) -> TxResult<Option<Mac>> {
+        let statement = Statement::new(text::SPEND_CODE_ATTEMPT)
+            .bind(email.as_str())
+            .bind(purpose.name())
+            .bind(now)
+            .bind(max_attempts);
+        Ok(first(&self.run(statement).await?, |mut row| row.bytes32())?)
+    }
+
     async fn consume_code(
         &mut self,
         email: &Email,
@@ -260,12 +275,32 @@ impl<C: Connection> Transaction for C {
         Ok(first(&rows, |mut row| row.optional_time())?)
     }
 
-    async fn insert_failure(&mut self, key: &FailureKey, at: Timestamp) -> TxResult<()> {
-        self.run(Statement::new(text::INSERT_FAILURE).bind(key).bind(at)).await.map(drop)
+    async fn failures(
+        &mut self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> TxResult<Vec<Timestamp>> {
+        let statement = Statement::new(text::FAILURES).bind(key).bind(since).bind(limit);
+        Ok(all(&self.run(statement).await?, |mut row| row.time())?)
+    }
+
+    async fn insert_failure(
+        &mut self,
+        key: &FailureKey,
+        account: Option<Uuid>,
+        at: Timestamp,
+    ) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_FAILURE).bind(key).bind(account).bind(at);
+        self.run(statement).await.map(drop)
     }
 
     async fn delete_failures(&mut self, key: &FailureKey) -> TxResult<()> {
         self.run(Statement::new(text::DELETE_FAILURES).bind(key)).await.map(drop)
+    }
+
+    async fn delete_account_failures(&mut self, account: Uuid) -> TxResult<()> {
+        self.run(Statement::new(text::DELETE_ACCOUNT_FAILURES).bind(account)).await.map(drop)
     }
 
     async fn insert_outbox_message(&mut self, message: &OutboxRow) -> TxResult<()> {

@@ -16,8 +16,6 @@ use miniapp_types::account::Account;
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
-use crate::code::{Mac, Purpose};
-use crate::email::Email;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::session::Session;
@@ -51,16 +49,6 @@ pub trait Store: Send + Sync + 'static {
     async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
 
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
-
-    /// Counts an attempt for a code that is valid at `now`, and returns its MAC. Returns
-    /// `None` if there is no such code or its attempts are used up.
-    async fn spend_code_attempt(
-        &self,
-        email: &Email,
-        purpose: Purpose,
-        now: Timestamp,
-        max_attempts: u32,
-    ) -> Result<Option<Mac>>;
 
     /// Returns a session that was not ended, with its account. It may have expired.
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;

@@ -41,7 +41,7 @@ pub struct NewCode<'a> {
     pub usage: CodeUsage,
 }
 
-/// A key for counting failed sign-ins: a hash of the account's id or of the unknown name.
+/// A key for counting failed attempts: a hash of what they have in common.
 pub type FailureKey = [u8; 32];
 
 /// A signing key as it is stored.

@@ -13,8 +13,6 @@ use super::{
     StoreError, TxError, TxResult,
 };
 use crate::audit::AuditEntry;
-use crate::code::{Mac, Purpose};
-use crate::email::Email;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
 use crate::session::Session;
@@ -76,13 +74,6 @@ traced! {
     async fn account(&self, id: Uuid) -> Result<Option<Account>>;
     async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
-    async fn spend_code_attempt(
-        &self,
-        email: &Email,
-        purpose: Purpose,
-        now: Timestamp,
-        max_attempts: u32,
-    ) -> Result<Option<Mac>>;
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
     async fn failures(

@@ -71,6 +71,16 @@ pub trait Transaction: Send {
     /// Replaces the code of an address and purpose.
     async fn upsert_code(&mut self, code: &NewCode<'_>) -> TxResult<()>;
 
+    /// Counts an attempt for a code that is valid at `now`, and returns its MAC. Returns `None`
+    /// if there is no such code or its attempts are used up.
+    async fn spend_code_attempt(
+        &mut self,
+        email: &Email,
+        purpose: Purpose,
+        now: Timestamp,
+        max_attempts: u32,
+    ) -> TxResult<Option<Mac>>;
+
     /// Invalidates a code. Returns false if it was no longer valid.
     async fn consume_code(&mut self, email: &Email, purpose: Purpose, code: &Mac)
     -> TxResult<bool>;
@@ -148,9 +158,25 @@ pub trait Transaction: Send {
     /// Returns when the session of a current refresh token ended, if it did.
     async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>>;
 
-    async fn insert_failure(&mut self, key: &FailureKey, at: Timestamp) -> TxResult<()>;
+    /// Returns the times of failures after `since`, latest first.
+    async fn failures(
+        &mut self,
+        key: &FailureKey,
+        since: Timestamp,
+        limit: u32,
+    ) -> TxResult<Vec<Timestamp>>;
+
+    async fn insert_failure(
+        &mut self,
+        key: &FailureKey,
+        account: Option<Uuid>,
+        at: Timestamp,
+    ) -> TxResult<()>;
 
     async fn delete_failures(&mut self, key: &FailureKey) -> TxResult<()>;
+
+    /// Deletes the failures of an account, from all networks.
+    async fn delete_account_failures(&mut self, account: Uuid) -> TxResult<()>;
 
     async fn insert_outbox_message(&mut self, message: &OutboxRow) -> TxResult<()>;
 

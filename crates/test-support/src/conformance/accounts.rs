@@ -38,6 +38,8 @@ macro_rules! account_store_tests {
             accounts, $fixture, [$(#[$attribute])*],
             codes {
                 code_attempts_are_limited,
+                wrong_codes_are_limited_over_all_codes,
+                concurrent_wrong_codes_do_not_exceed_the_limit,
                 new_code_replaces_previous_one,
                 code_expires,
                 code_verifies_email_once,
@@ -75,6 +77,7 @@ macro_rules! account_store_tests {
                 sign_in_failures_are_counted_in_window,
                 sign_in_failures_of_the_future_do_not_count,
                 successful_sign_in_clears_failures,
+                password_reset_clears_failures_of_all_networks,
             }
             sessions {
                 opened_session_is_found,

@@ -10,6 +10,7 @@ mod user;
 
 use std::process::ExitStatus;
 
+use miniapp_accounts::code::is_code;
 use reqwest::RequestBuilder;
 use rustix::process::Pid;
 use serde_json::{Value, json};
@@ -106,11 +107,9 @@ impl Platform {
 
     /// The codes in the mails to `email` on the terminal, oldest first.
     fn codes_to(&self, email: &str) -> Vec<String> {
-        let is_code =
-            |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
         let (shown, head) = (self.shown(), format!("Mail to {email}: "));
         let mails = shown.split(&head).skip(1);
-        let codes = mails.filter_map(|mail| mail.split_whitespace().find(is_code));
+        let codes = mails.filter_map(|mail| mail.split_whitespace().find(|word| is_code(word)));
         codes.map(str::to_owned).collect()
     }
 

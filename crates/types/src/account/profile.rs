@@ -56,8 +56,8 @@ pub struct ConfirmReset {
     /// The address of the account.
     #[schema(format = Email, example = "ada@example.com")]
     pub email: String,
-    /// The six digits from the e-mail.
-    #[schema(value_type = String, example = "123456")]
+    /// The eight letters and digits from the e-mail, in any case.
+    #[schema(value_type = String, example = "7K3M9QXB")]
     pub code: Secret,
     /// The new password, by the rules of the registration.
     #[schema(value_type = String, format = Password)]

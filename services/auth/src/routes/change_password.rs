@@ -78,6 +78,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn strangers_cannot_prevent_change() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let token = app.sign_in("ada").await.access;
+        for login in ["ada", "ada@example.com"] {
+            for _ in 0..10 {
+                app.post("/sign-in", json!({"login": login, "password": "wrong"})).await;
+            }
+        }
+        let changed = app.send("POST", PATH, Some(&token), Some(body(PASSWORD, NEW))).await;
+        assert_eq!(changed.status, 204);
+    }
+
+    #[tokio::test]
     async fn weak_password_is_rejected() {
         let app = App::new().await;
         app.register("lovelace").await;

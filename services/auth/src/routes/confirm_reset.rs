@@ -35,6 +35,8 @@ pub(super) async fn confirm_reset(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use crate::testing::{App, PASSWORD};
@@ -66,6 +68,69 @@ mod tests {
         }
         let again = app.post(PATH, body("ada@example.com", &code, NEW)).await;
         again.is_problem(400, "code_invalid");
+    }
+
+    #[tokio::test]
+    async fn code_has_eight_characters_in_any_case() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let code = reset_code(&app).await;
+        assert!(code.len() == 8 && code.bytes().all(|b| b.is_ascii_alphanumeric()), "{code}");
+        let typed = format!(" {}-{} ", &code[..4], &code[4..]).to_lowercase();
+        assert_eq!(app.post(PATH, body("ada@example.com", &typed, NEW)).await.status, 204);
+    }
+
+    #[tokio::test]
+    async fn reset_lifts_lock_in_all_networks() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let networks = [[192, 0, 2, 1], [192, 0, 2, 2]];
+        let sign_in = async |peer, password| {
+            let body = json!({"login": "ada", "password": password});
+            app.post_from(peer, "/sign-in", body).await.status
+        };
+        for peer in networks {
+            for _ in 0..10 {
+                assert_eq!(sign_in(peer, "wrong").await, 401);
+            }
+            assert_eq!(sign_in(peer, PASSWORD).await, 429);
+        }
+        let code = reset_code(&app).await;
+        assert_eq!(app.post(PATH, body("ada@example.com", &code, NEW)).await.status, 204);
+        for peer in networks {
+            assert_eq!(sign_in(peer, NEW).await, 200);
+        }
+    }
+
+    /// For addresses with and without an account alike.
+    #[tokio::test]
+    async fn wrong_codes_are_limited_per_address_and_day() {
+        let app = App::new().await;
+        app.register("ada").await;
+        for address in ["ada@example.com", "nobody@example.com"] {
+            for attempt in 0..20 {
+                if attempt % 5 == 0 {
+                    app.clock.advance(Duration::from_mins(1));
+                    let sent = app.post("/password-reset", json!(address)).await;
+                    assert_eq!(sent.status, 202);
+                }
+                let wrong = app.post(PATH, body(address, "0000000U", NEW)).await;
+                wrong.is_problem(400, "code_invalid");
+            }
+            app.clock.advance(Duration::from_mins(1));
+            app.post("/password-reset", json!(address)).await;
+            let code = match address {
+                "ada@example.com" => app.mail_to(address).await.code().expect("a code").to_owned(),
+                _ => "01234567".to_owned(),
+            };
+            let limited = app.post(PATH, body(address, &code, NEW)).await;
+            limited.is_problem(429, "too_many_requests");
+            let verification = json!({"email": address, "code": "123456"});
+            app.post("/verify-email", verification).await.is_problem(429, "too_many_requests");
+        }
+        app.clock.advance(Duration::from_hours(24));
+        let code = reset_code(&app).await;
+        assert_eq!(app.post(PATH, body("ada@example.com", &code, NEW)).await.status, 204);
     }
 
     #[tokio::test]

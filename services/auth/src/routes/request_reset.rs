@@ -16,8 +16,8 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 
 /// Request a password reset
 ///
-/// Sends six digits to the address if it has an account. The response is the same in either
-/// case.
+/// Sends a code of eight letters and digits to the address if it has an account. The response
+/// is the same in either case.
 #[utoipa::path(
     post,
     path = "/password-reset",

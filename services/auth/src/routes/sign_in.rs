@@ -47,8 +47,11 @@ pub(super) async fn sign_in(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use futures_util::future::join_all;
     use serde_json::json;
 
     use crate::testing::{App, PASSWORD};
@@ -119,6 +122,80 @@ mod tests {
         }
         app.clock.advance(Duration::from_mins(15));
         app.sign_in("ada").await;
+    }
+
+    #[tokio::test]
+    async fn failures_count_per_network() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let sign_in = async |peer: &str, password| {
+            let body = json!({"login": "ada", "password": password});
+            app.post_from(peer.parse::<IpAddr>().expect("an address"), "/sign-in", body).await.status
+        };
+        // Addresses of one IPv6 network count together.
+        for attempt in 0..10 {
+            assert_eq!(sign_in("192.0.2.1", "wrong").await, 401);
+            assert_eq!(sign_in(&format!("2001:db8::{attempt}"), "wrong").await, 401);
+        }
+        for (peer, status) in [
+            ("192.0.2.1", 429),
+            ("2001:db8::ffff", 429),
+            ("192.0.2.2", 200),
+            ("2001:db8:0:1::1", 200),
+        ] {
+            assert_eq!(sign_in(peer, PASSWORD).await, status, "{peer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn lock_does_not_reveal_address_of_login() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let sign_in = async |login: &str| {
+            app.post("/sign-in", json!({"login": login, "password": "wrong"})).await
+        };
+        for _ in 0..10 {
+            sign_in("ada").await.is_problem(401, "credentials_invalid");
+        }
+        sign_in("ada").await.is_problem(429, "too_many_requests");
+        for address in ["ada@example.com", "nobody@example.com"] {
+            for _ in 0..10 {
+                sign_in(address).await.is_problem(401, "credentials_invalid");
+            }
+            sign_in(address).await.is_problem(429, "too_many_requests");
+        }
+    }
+
+    /// Clients take turns, and the newest request of a client is first.
+    #[tokio::test]
+    async fn many_sign_ins_do_not_delay_others() {
+        let app = App::with(&[("MINIAPP__LIMITS__PER_IP", "0")]).await;
+        app.register("ada").await;
+        let answered = AtomicUsize::new(0);
+        let unknown = (0..300).map(|number| {
+            let body = json!({"login": format!("nobody{number}"), "password": PASSWORD});
+            let (app, answered) = (&app, &answered);
+            async move {
+                let response = app.post_from([192, 0, 2, 1], "/sign-in", body).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+                response.status
+            }
+        });
+        let others = async {
+            // The flood is waiting.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            for peer in [[192, 0, 2, 2], [192, 0, 2, 1]] {
+                let before = answered.load(Ordering::Relaxed);
+                let body = json!({"login": "ada", "password": PASSWORD});
+                assert_eq!(app.post_from(peer, "/sign-in", body).await.status, 200);
+                let overtaken_by = answered.load(Ordering::Relaxed) - before;
+                assert!(overtaken_by < 30, "{overtaken_by} requests went first");
+            }
+            answered.load(Ordering::Relaxed)
+        };
+        let (flood, answered_before) = tokio::join!(join_all(unknown), others);
+        assert!(answered_before < 200, "{answered_before} of 300 were answered: no flood");
+        assert!(flood.iter().all(|status| [401, 503].contains(status)), "{flood:?}");
     }
 
     #[tokio::test]

@@ -146,3 +146,19 @@ pub async fn successful_sign_in_clears_failures(store: Arc<dyn Store>) -> Result
     );
     Ok(())
 }
+
+pub async fn password_reset_clears_failures_of_all_networks(store: Arc<dyn Store>) -> Result<()> {
+    let (ada, bob) = (register(&*store, "ada", 0).await?, register(&*store, "bob", 1).await?);
+    for (key, account) in [([1; 32], &ada), ([2; 32], &ada), ([3; 32], &bob)] {
+        let failure = failure(key, 5);
+        let audit = failure.audit.about(account);
+        store.transact(&RecordFailure { key, audit }).await?;
+    }
+    let reset = with_reset_code(&*store).await?;
+    store.transact(&reset).await?.context("rejected")?;
+    for (key, count) in [([1; 32], 0), ([2; 32], 0), ([3; 32], 1)] {
+        let left = failures(&*store, &key, 0).await?.len();
+        ensure!(left == count, "{left} failures with the key {key:?}");
+    }
+    Ok(())
+}
