@@ -13,8 +13,8 @@ use crate::store::{FailureKey, Identifier};
 /// limit does not reveal which names exist. A stranger in another network locks nobody out.
 pub(crate) fn sign_in_key(typed: &Identifier, network: Option<IpAddr>) -> FailureKey {
     let (kind, name) = match typed {
-        Identifier::Email(email) => ("address", email.as_str()),
-        Identifier::LoginKey(key) => ("login", key.as_str()),
+        Identifier::Email(email) => ("address", email.key()),
+        Identifier::Login(key) => ("login", key.folded()),
     };
     let network = network.map(|network| network.to_string()).unwrap_or_default();
     hash([kind, name, &network])
@@ -27,7 +27,7 @@ pub(crate) fn session_key(owner: &Identity) -> FailureKey {
 
 /// Wrong codes for an address, over all its codes.
 pub(crate) fn code_key(email: &Email) -> FailureKey {
-    hash(["code", email.as_str(), ""])
+    hash(["code", email.key(), ""])
 }
 
 /// None of the parts contains a NUL.
@@ -40,10 +40,11 @@ fn hash(parts: [&str; 3]) -> FailureKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::login::LoginKey;
 
     #[test]
     fn keys_differ_by_name_and_network() {
-        let ada = || Identifier::LoginKey("ada".to_owned());
+        let ada = || Identifier::Login(LoginKey::of("ada"));
         let address = Email::parse("ada@example.com").map(Identifier::Email).expect("an address");
         let network = |last| Some(IpAddr::from([192, 0, 2, last]));
         let keys = [

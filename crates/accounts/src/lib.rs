@@ -9,6 +9,7 @@
 //! To verify tokens only, use [`miniapp_token`] with the published keys.
 
 pub mod audit;
+mod case_fold;
 pub mod code;
 mod config;
 mod email;
@@ -39,7 +40,7 @@ pub use audit::Caller;
 pub use config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
 pub use email::Email;
 pub use error::Error;
-pub use login::Login;
+pub use login::{Login, LoginKey};
 pub use open::{open_mailer, open_store};
 pub use relay::Relay;
 pub use service::{Accounts, Dependencies, GrantError, OpenError, VERIFICATION_TTL, grant_admin};

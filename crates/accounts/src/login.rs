@@ -8,11 +8,37 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 use unicode_security::{GeneralSecurityProfile as _, MixedScript as _, skeleton};
 
+use crate::case_fold::{case_fold, lower_case};
+
+/// The forms in which logins are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginKey {
+    folded: String,
+    lower_case: String,
+}
+
+impl LoginKey {
+    /// Returns the forms of what a user typed.
+    pub fn of(text: &str) -> Self {
+        Self { folded: case_fold(text), lower_case: lower_case(text) }
+    }
+
+    /// Returns the case-folded form, which is unique.
+    pub fn folded(&self) -> &str {
+        &self.folded
+    }
+
+    /// Returns the form that the previous release compares.
+    pub fn lower_case(&self) -> &str {
+        &self.lower_case
+    }
+}
+
 /// A login with the forms that must be unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     display: String,
-    key: String,
+    key: LoginKey,
     skeletons: BTreeSet<String>,
 }
 
@@ -29,9 +55,9 @@ impl Login {
         if !display.as_str().is_single_script() {
             return Err("must not mix letters of several scripts");
         }
-        let key = key_of(&display);
+        let key = LoginKey::of(&display);
         // Either case may be confusable: a capital i looks like a small L.
-        let skeletons = [skeleton_of(&display), skeleton_of(&key)].into();
+        let skeletons = [skeleton_of(&display), skeleton_of(&key.lower_case)].into();
         Ok(Self { display, key, skeletons })
     }
 
@@ -47,8 +73,7 @@ impl Login {
         &self.display
     }
 
-    /// Returns the case-folded login.
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> &LoginKey {
         &self.key
     }
 
@@ -56,11 +81,6 @@ impl Login {
     pub fn skeletons(&self) -> impl Iterator<Item = &str> {
         self.skeletons.iter().map(String::as_str)
     }
-}
-
-/// Returns the case-folded form of what a user typed.
-pub fn key_of(text: &str) -> String {
-    text.nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
 fn is_allowed(c: char) -> bool {
@@ -103,8 +123,16 @@ mod tests {
     fn key_ignores_case_and_composition() {
         let login = Login::parse("Ada.Lovelace-1815_x").expect("a login");
         assert_eq!(login.as_str(), "Ada.Lovelace-1815_x");
-        assert_eq!(login.key(), key_of("ADA.LOVELACE-1815_X"));
+        assert_eq!(login.key(), &LoginKey::of("ADA.LOVELACE-1815_X"));
         assert_eq!(Login::parse("re\u{301}mi"), Login::parse("r\u{e9}mi"));
+    }
+
+    #[test]
+    fn key_is_case_folded() {
+        let folded = |text: &str| Login::parse(text).expect(text).key().folded().to_owned();
+        assert_eq!(folded("Γιώργος"), folded("ΓΙΏΡΓΟΣ"));
+        assert_eq!(folded("γιώργοσ"), folded("ΓΙΏΡΓΟΣ"));
+        assert_eq!(folded("straße"), folded("STRASSE"));
     }
 
     #[test]
@@ -163,7 +191,7 @@ mod tests {
         #[test]
         fn case_does_not_change_key_or_skeletons(text in "[a-zA-Z0-9._-]{3,30}") {
             prop_assert!(are_confusable(&text, &text.to_uppercase()));
-            prop_assert_eq!(key_of(&text), key_of(&text.to_lowercase()));
+            prop_assert_eq!(LoginKey::of(&text), LoginKey::of(&text.to_lowercase()));
         }
     }
 }

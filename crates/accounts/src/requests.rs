@@ -66,7 +66,7 @@ impl FromFields for Registration {
         let login = Login::read(fields, "login");
         let typed = fields.peek_text("password");
         let names: Vec<&str> =
-            login.iter().map(Login::key).chain(email.iter().flat_map(Email::names)).collect();
+            login.iter().map(Login::as_str).chain(email.iter().flat_map(Email::names)).collect();
         let password = Password::read_new(fields, "password", &names);
         let confirm = fields.optional(
             |f| f.text("passwordConfirm", 0..=4 * limits::PASSWORD.end()),

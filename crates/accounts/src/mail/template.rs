@@ -6,7 +6,6 @@ use miniapp_types::account::Secret;
 use uuid::Uuid;
 
 use super::Mail;
-use crate::email::Email;
 
 /// The content of a mail.
 #[derive(Clone, Debug)]
@@ -35,14 +34,14 @@ struct Draft {
 }
 
 impl MailTemplate<'_> {
-    pub fn render(&self, id: Uuid, email: &Email) -> Mail {
+    pub fn render(&self, id: Uuid, to: &str) -> Mail {
         let Draft { subject, before, code, after } = self.draft();
         let text_code = code.as_ref().map(|code| format!("    {code}\n\n")).unwrap_or_default();
         let html_code = code.as_ref().map(|code| code_block(code)).unwrap_or_default();
         let [html_subject, html_before, html_after] = [subject, &before, after].map(escape_html);
         Mail {
             id,
-            to: email.to_string(),
+            to: to.to_owned(),
             subject: subject.to_owned(),
             text: format!("Hello,\n\n{before}\n\n{text_code}{after}\n\nMiniApp\n"),
             html: format!(
@@ -117,8 +116,7 @@ mod tests {
     use super::*;
 
     fn mail(template: &MailTemplate<'_>) -> Mail {
-        let email = Email::parse("ada@example.com").expect("an address");
-        template.render(Uuid::nil(), &email)
+        template.render(Uuid::nil(), "ada@example.com")
     }
 
     #[test]

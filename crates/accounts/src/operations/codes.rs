@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_runtime::clock::MAX_SKEW;
+use uuid::Uuid;
 
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
@@ -15,6 +16,8 @@ use crate::token_hash::TokenHash;
 #[derive(Clone, Debug)]
 pub struct IssueCode {
     pub email: Email,
+    /// The account with the address, for which `registered` was made.
+    pub owner: Option<Uuid>,
     pub purpose: Purpose,
     pub now: Timestamp,
     pub expires_at: Timestamp,
@@ -77,7 +80,10 @@ impl Operation for IssueCode {
             }
         }
         usage.count += 1;
-        let is_registered = tx.email_owner(&self.email).await?.is_some();
+        // A mail to the owner must not go to the mailbox of someone else, whose address differs
+        // only in case.
+        let owner = tx.email_owner(&self.email).await?;
+        let is_registered = owner.is_some() && owner == self.owner;
         let delivery = if is_registered { &self.registered } else { &self.unregistered };
         let code = NewCode {
             email: &self.email,
@@ -129,7 +135,8 @@ impl Operation for CheckCode {
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<CodeCheck>> {
         let Self { email, purpose, now, limit, .. } = self;
-        let wrong = tx.failures(&self.failures, self.window_start, *limit).await?;
+        let until = *now + MAX_SKEW;
+        let wrong = tx.failures(&self.failures, self.window_start, until, *limit).await?;
         if let Some(oldest) = wrong.last().filter(|_| wrong.len() >= *limit as usize) {
             return Ok(Outcome::Commit(CodeCheck::LimitReached(*oldest)));
         }
@@ -161,10 +168,11 @@ impl Operation for VerifyEmail {
     const NAME: &'static str = "verify_email";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<bool>> {
-        if !tx.consume_code(&self.email, Purpose::Verification, &self.code).await? {
+        let Self { email, code, token, verified_until, .. } = self;
+        let Some(mailbox) = tx.consume_code(email, Purpose::Verification, code).await? else {
             return Ok(Outcome::Rollback(false));
-        }
-        tx.upsert_verified_email(&self.email, &self.token, self.verified_until).await?;
+        };
+        tx.upsert_verified_email(email, &mailbox, token, *verified_until).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(true))
     }

@@ -7,6 +7,7 @@ mod accounts;
 mod authorized;
 mod codes;
 mod failures;
+mod names;
 mod passwords;
 mod registration;
 mod sessions;
@@ -15,6 +16,7 @@ pub use accounts::{AccountChanges, DeleteAccount, SetRoles, UpdateAccount, Updat
 pub use authorized::Authorized;
 pub use codes::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
 pub use failures::RecordFailure;
+pub use names::{FoldNames, TakenNames};
 pub use passwords::{ChangePassword, ResetPassword};
 pub use registration::{RegisterAccount, RegisterOutcome};
 pub use sessions::{EndSession, OpenSession, RotateSession, Rotation};

@@ -44,9 +44,12 @@ impl Operation for ChangePassword {
 }
 
 /// Consumes a reset code, sets a password and ends all sessions, whose ids it returns. Lifts
-/// the lock of failed sign-ins. Returns `None` if the code is no longer valid or the address has no account.
+/// the lock of failed sign-ins. Returns `None` if the code is no longer valid or the account was
+/// deleted.
 #[derive(Clone, Debug)]
 pub struct ResetPassword {
+    /// The account that the code is for.
+    pub account: Uuid,
     pub email: Email,
     pub code: Mac,
     pub new: PasswordHash,
@@ -63,14 +66,14 @@ impl Operation for ResetPassword {
     const NAME: &'static str = "reset_password";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Vec<Uuid>>>> {
-        if !tx.consume_code(&self.email, Purpose::Reset, &self.code).await? {
+        if tx.consume_code(&self.email, Purpose::Reset, &self.code).await?.is_none() {
             return Ok(Outcome::Rollback(None));
         }
-        let Some(account) = tx.set_password(&self.email, &self.new).await? else {
+        if !tx.set_password(self.account, &self.new).await? {
             return Ok(Outcome::Rollback(None));
-        };
-        let ended = tx.end_sessions(account, None, self.now).await?;
-        tx.delete_account_failures(account).await?;
+        }
+        let ended = tx.end_sessions(self.account, None, self.now).await?;
+        tx.delete_account_failures(self.account).await?;
         tx.insert_outbox_message(&self.notice).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(Some(ended)))

@@ -41,9 +41,11 @@ impl Operation for RegisterAccount {
     const NAME: &'static str = "register";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<RegisterOutcome>> {
-        if !tx.consume_verified_email(&self.email, &self.token, self.account.created_at).await? {
+        let now = self.account.created_at;
+        let verified = tx.consume_verified_email(&self.email, &self.token, now).await?;
+        let Some(mailbox) = verified else {
             return Ok(Outcome::Rollback(RegisterOutcome::EmailNotVerified));
-        }
+        };
         if tx.email_owner(&self.email).await?.is_some() {
             return Ok(Outcome::Rollback(RegisterOutcome::EmailTaken));
         }
@@ -51,7 +53,8 @@ impl Operation for RegisterAccount {
         if is_taken(tx, &self.login, id).await? {
             return Ok(Outcome::Rollback(RegisterOutcome::LoginTaken));
         }
-        tx.insert_account(&self.account, &self.login, &self.password).await?;
+        let Self { account, email, login, password, .. } = self;
+        tx.insert_account(account, email, &mailbox, login, password).await?;
         insert_skeletons(tx, &self.login, id).await?;
         tx.append_audit(&self.audit.clone().about(&self.account)).await?;
         Ok(Outcome::Commit(RegisterOutcome::Registered(self.account.clone())))

@@ -5,10 +5,11 @@ use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 use super::Accounts;
-use crate::failure_key::session_key;
 use crate::audit::{Action, Caller};
-use crate::email::Email;
+use crate::email;
 use crate::error::Error;
+use crate::failure_key::session_key;
+use crate::login::LoginKey;
 use crate::mail::MailTemplate;
 use crate::operations::{
     AccountChanges, ChangePassword, DeleteAccount, RecordFailure, UpdateAccount, UpdateOutcome,
@@ -50,17 +51,17 @@ impl Accounts {
     ) -> Result<(), Error> {
         let account = &owner.account;
         let entry = self.audit_entry(Action::ChangePassword, caller).about(account);
-        let email = Email::from_stored(&account.email);
         let client = Client::Account(account.user_id);
-        self.check_strength(account, &email, &passwords.new, client).await?;
+        self.check_strength(account, &passwords.new, client).await?;
         // Failures of the session only: strangers cannot prevent the change.
         let failures = session_key(owner);
         let changed = async {
             let permit = self.0.hasher.acquire(client).await?;
             self.check_failures(&failures).await?;
-            let found = self.0.store.credentials(&Identifier::Email(email.clone())).await?;
+            let login = Identifier::Login(LoginKey::of(&account.login));
+            let found = self.0.store.credentials(&login).await?;
             let found = found.filter(|found| found.account.user_id == account.user_id);
-            let Some(Credentials { password: old, .. }) = found else {
+            let Some(Credentials { mailbox, password: old, .. }) = found else {
                 return Err(Code::TokenRevoked.into());
             };
             if !permit.verify(&passwords.old, Some(&old)).await? {
@@ -76,7 +77,7 @@ impl Accounts {
                 new,
                 keep_session: owner.session,
                 now: self.0.clock.now(),
-                notice: self.mail(&email, &MailTemplate::PasswordChanged)?,
+                notice: self.mail(&mailbox, &MailTemplate::PasswordChanged)?,
                 audit: entry.clone(),
             };
             let (this, owner) = (self.clone(), owner.clone());
@@ -99,11 +100,10 @@ impl Accounts {
     pub(super) async fn check_strength(
         &self,
         account: &Account,
-        email: &Email,
         new: &Password,
         client: Client,
     ) -> Result<(), Error> {
-        let [address, name] = email.names();
+        let [address, name] = email::names(&account.email);
         let names = [&account.login, address, name].map(str::to_owned).into();
         let checked = self.0.hasher.acquire(client).await?.check_strength(new, names).await?;
         checked.map_err(|message| Error::invalid_field("newPassword", message))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock;
-use miniapp_types::account::{CodeSent, Secret};
+use miniapp_types::account::{Account, CodeSent};
 use miniapp_types::problem::Code;
 
 use super::Accounts;
@@ -12,31 +12,70 @@ use crate::audit::{Action, Caller};
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
 use crate::error::Error;
-use crate::mail::{Mail, MailTemplate};
 use crate::failure_key::code_key;
+use crate::mail::{Mail, MailTemplate};
 use crate::operations::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome};
 use crate::outbox::{OutboxMessage, OutboxRow};
+use crate::store::{Credentials, Identifier};
 
 /// The window of the limits of codes and wrong codes per address.
 const LIMIT_WINDOW: Duration = Duration::from_hours(24);
 /// Wrong codes for an address in [`LIMIT_WINDOW`], over all its codes.
 const WRONG_CODES: u32 = 20;
 
+/// Who a mail to an address goes to.
+pub(super) struct Recipient {
+    pub email: Email,
+    pub mailbox: String,
+    /// The account with the address.
+    pub owner: Option<Account>,
+}
+
+impl Recipient {
+    /// Returns what a reset code is bound to: the address of the account as it is stored, which
+    /// is unique even among accounts of the previous release with equal addresses.
+    pub fn reset_address(&self) -> &str {
+        self.owner.as_ref().map_or(self.email.key(), |account| &account.email)
+    }
+}
+
 impl Accounts {
+    /// Rejects an address that mail can't be sent to from here.
+    pub(super) fn check_mailable(&self, email: &Email) -> Result<(), Error> {
+        if email.has_dotted_domain() || self.0.settings.mails_locally {
+            return Ok(());
+        }
+        Err(Error::invalid_field("email", "must have a domain with a dot, such as example.com"))
+    }
+
+    /// Returns who a mail to an address goes to. Mail to an account goes to the mailbox that its
+    /// owner has verified, not to another spelling of the address.
+    pub(super) async fn recipient(&self, email: Email) -> Result<Recipient, Error> {
+        let found = self.0.store.credentials(&Identifier::Email(email.clone())).await?;
+        Ok(match found {
+            Some(Credentials { account, mailbox, .. }) => {
+                Recipient { email, mailbox, owner: Some(account) }
+            }
+            None => Recipient { mailbox: email.mailbox().to_owned(), email, owner: None },
+        })
+    }
+
     pub(super) async fn issue(
         &self,
         purpose: Purpose,
         action: Action,
-        email: Email,
+        recipient: Recipient,
         registered: CodeDelivery,
         unregistered: CodeDelivery,
         caller: &Caller,
     ) -> Result<CodeSent, Error> {
+        let Recipient { email, owner, .. } = recipient;
         let entry = self.audit_entry(action, caller);
         let settings = &self.0.settings;
         let now = self.0.clock.now();
         let issue = IssueCode {
             email,
+            owner: owner.map(|account| account.user_id),
             purpose,
             now,
             expires_at: now + settings.code_ttl,
@@ -61,15 +100,15 @@ impl Accounts {
         self.audit_rejection(entry, issued).await
     }
 
-    /// Checks a code and returns its MAC. Every call counts as an attempt for the code, and a
+    /// Checks a code by its MAC. Every call counts as an attempt for the code, and a
     /// wrong code counts for the address.
     pub(super) async fn check_code(
         &self,
         purpose: Purpose,
         email: &Email,
-        code: &Secret,
-    ) -> Result<Mac, Error> {
-        let (now, mac) = (self.0.clock.now(), self.0.codes.mac(purpose, email, code));
+        mac: Mac,
+    ) -> Result<(), Error> {
+        let now = self.0.clock.now();
         let check = CheckCode {
             email: email.clone(),
             purpose,
@@ -81,7 +120,7 @@ impl Accounts {
             limit: WRONG_CODES,
         };
         match self.0.store.transact(&check).await? {
-            CodeCheck::Valid => Ok(mac),
+            CodeCheck::Valid => Ok(()),
             CodeCheck::Wrong => Err(Code::CodeInvalid.into()),
             CodeCheck::LimitReached(oldest) => Err(too_many(oldest, LIMIT_WINDOW, now)),
         }
@@ -90,14 +129,12 @@ impl Accounts {
     /// A code with its mail.
     pub(super) fn delivery(
         &self,
-        purpose: Purpose,
-        email: &Email,
-        code: &Secret,
+        mac: Mac,
+        mailbox: &str,
         template: &MailTemplate<'_>,
     ) -> Result<CodeDelivery, Error> {
-        let mail = self.mail(email, template)?.expiring_after(self.0.settings.code_ttl);
-        let code = self.0.codes.mac(purpose, email, code);
-        Ok(CodeDelivery { code: Some(code), mail: Some(mail) })
+        let mail = self.mail(mailbox, template)?.expiring_after(self.0.settings.code_ttl);
+        Ok(CodeDelivery { code: Some(mac), mail: Some(mail) })
     }
 
     /// A mail without a code. A MAC that matches no code is stored, so that neither requests
@@ -109,29 +146,29 @@ impl Accounts {
 
     pub(super) fn mail(
         &self,
-        email: &Email,
+        mailbox: &str,
         template: &MailTemplate<'_>,
     ) -> Result<OutboxRow, Error> {
-        self.outbox_mail(OutboxMessage::Mail, email, template)
+        self.outbox_mail(OutboxMessage::Mail, mailbox, template)
     }
 
     /// A mail that is not sent, for the same work as one that is.
     pub(super) fn withheld_mail(
         &self,
-        email: &Email,
+        mailbox: &str,
         template: &MailTemplate<'_>,
     ) -> Result<OutboxRow, Error> {
-        self.outbox_mail(OutboxMessage::WithheldMail, email, template)
+        self.outbox_mail(OutboxMessage::WithheldMail, mailbox, template)
     }
 
     fn outbox_mail(
         &self,
         message: fn(Mail) -> OutboxMessage,
-        email: &Email,
+        mailbox: &str,
         template: &MailTemplate<'_>,
     ) -> Result<OutboxRow, Error> {
         let now = self.0.clock.now();
-        let mail = template.render(clock::id_at(now), email);
+        let mail = template.render(clock::id_at(now), mailbox);
         Ok(self.0.codec.encode(&message(mail), now)?)
     }
 }

@@ -28,7 +28,7 @@ pub use registration::VERIFICATION_TTL;
 
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::code::Codes;
-use crate::config::{CodeConfig, SignInLimits, TokenConfig};
+use crate::config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
 use crate::email::Email;
 use crate::error::Error;
 use crate::event_publisher::EventPublisher;
@@ -86,6 +86,8 @@ struct Settings {
     code_cooldown: Duration,
     codes_per_day: u32,
     sign_in_failures: u32,
+    /// Mail stays in the platform, so that domains need no dot.
+    mails_locally: bool,
 }
 
 impl Settings {
@@ -93,6 +95,7 @@ impl Settings {
         let tokens: TokenConfig = config.section()?;
         let codes: CodeConfig = config.section()?;
         let SignInLimits { sign_in_failures } = config.section()?;
+        let mail: MailConfig = config.section()?;
         let admin_email = match tokens.admin_email.as_deref() {
             Some(text) => Some(Email::parse(text).ok_or(OpenError::AdminEmail)?),
             None => None,
@@ -107,6 +110,7 @@ impl Settings {
             code_cooldown: codes.cooldown,
             codes_per_day: codes.per_day,
             sign_in_failures,
+            mails_locally: mail.url.scheme() == "inbox",
         })
     }
 }

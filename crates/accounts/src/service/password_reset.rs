@@ -4,6 +4,7 @@ use miniapp_types::account::CodeSent;
 use miniapp_types::problem::Code;
 
 use super::Accounts;
+use super::codes::Recipient;
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::code::Purpose;
 use crate::email::Email;
@@ -12,17 +13,20 @@ use crate::mail::MailTemplate;
 use crate::operations::ResetPassword;
 use crate::password::Client;
 use crate::requests::{ResetConfirmation, Verification};
-use crate::store::{Credentials, Identifier};
 
 impl Accounts {
     /// Sends a reset code. An unknown address gets no mail, but the result is the same.
     pub async fn request_reset(&self, email: Email, caller: &Caller) -> Result<CodeSent, Error> {
+        self.check_mailable(&email)?;
+        let recipient = self.recipient(email).await?;
         let code = self.0.codes.generate(Purpose::Reset);
         let template = MailTemplate::Reset { code: &code, expires_in: self.0.settings.code_ttl };
-        let registered = self.delivery(Purpose::Reset, &email, &code, &template)?;
-        let unregistered = self.delivery_without_code(self.withheld_mail(&email, &template)?);
+        let mac = self.0.codes.mac(Purpose::Reset, recipient.reset_address(), &code);
+        let mailbox = &recipient.mailbox;
+        let registered = self.delivery(mac, mailbox, &template)?;
+        let unregistered = self.delivery_without_code(self.withheld_mail(mailbox, &template)?);
         let action = Action::RequestPasswordReset;
-        self.issue(Purpose::Reset, action, email, registered, unregistered, caller).await
+        self.issue(Purpose::Reset, action, recipient, registered, unregistered, caller).await
     }
 
     /// Sets a new password with a reset code and ends all sessions.
@@ -44,17 +48,19 @@ impl Accounts {
         client: Client,
     ) -> Result<(), Error> {
         let ResetConfirmation { verification: Verification { email, code }, new } = confirmation;
-        let code = self.check_code(Purpose::Reset, &email, &code).await?;
-        let found = self.0.store.credentials(&Identifier::Email(email.clone())).await?;
-        let Some(Credentials { account, .. }) = found else {
-            return Err(Code::CodeInvalid.into());
-        };
+        self.check_mailable(&email)?;
+        let recipient = self.recipient(email).await?;
+        let code = self.0.codes.mac(Purpose::Reset, recipient.reset_address(), &code);
+        self.check_code(Purpose::Reset, &recipient.email, code).await?;
+        let Recipient { email, mailbox, owner } = recipient;
+        let account = owner.ok_or(Code::CodeInvalid)?;
         *entry = entry.clone().about(&account);
-        self.check_strength(&account, &email, &new, client).await?;
+        self.check_strength(&account, &new, client).await?;
         let new = self.0.hasher.acquire(client).await?.hash(&new).await?;
-        let notice = self.mail(&email, &MailTemplate::PasswordChanged)?;
+        let notice = self.mail(&mailbox, &MailTemplate::PasswordChanged)?;
         let (now, audit) = (self.0.clock.now(), entry.clone());
-        let reset = ResetPassword { email, code, new, now, notice, audit };
+        let reset =
+            ResetPassword { account: account.user_id, email, code, new, now, notice, audit };
         let this = self.clone();
         let reset = async move {
             let ended = this.0.store.transact(&reset).await?;

@@ -31,14 +31,18 @@ impl Accounts {
         email: Email,
         caller: &Caller,
     ) -> Result<CodeSent, Error> {
+        self.check_mailable(&email)?;
+        let recipient = self.recipient(email).await?;
         let code = self.0.codes.generate(Purpose::Verification);
         let template =
             MailTemplate::Verification { code: &code, expires_in: self.0.settings.code_ttl };
-        let unregistered = self.delivery(Purpose::Verification, &email, &code, &template)?;
-        let notice = self.mail(&email, &MailTemplate::AlreadyRegistered)?;
+        let email = &recipient.email;
+        let mac = self.0.codes.mac(Purpose::Verification, email.key(), &code);
+        let unregistered = self.delivery(mac, email.mailbox(), &template)?;
+        let notice = self.mail(&recipient.mailbox, &MailTemplate::AlreadyRegistered)?;
         let registered = self.delivery_without_code(notice);
         let action = Action::SendCode;
-        self.issue(Purpose::Verification, action, email, registered, unregistered, caller).await
+        self.issue(Purpose::Verification, action, recipient, registered, unregistered, caller).await
     }
 
     /// Verifies an address for one registration by the same client.
@@ -50,10 +54,13 @@ impl Accounts {
         let entry = self.audit_entry(Action::VerifyEmail, caller);
         let verified = async {
             let Verification { email, code } = verification;
-            let code = self.check_code(Purpose::Verification, &email, &code).await?;
+            self.check_mailable(&email)?;
+            let code = self.0.codes.mac(Purpose::Verification, email.key(), &code);
+            self.check_code(Purpose::Verification, &email, code).await?;
             let verified_until = self.0.clock.now() + VERIFICATION_TTL;
             let address = email.to_string();
             let registration_token = new_token()?;
+            self.check_mailable(&email)?;
             let token = TokenHash::of(&registration_token);
             let verify = VerifyEmail { email, code, token, verified_until, audit: entry.clone() };
             if !self.0.store.transact(&verify).await? {

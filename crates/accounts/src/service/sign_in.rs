@@ -14,7 +14,7 @@ use crate::audit::{Action, AuditEntry, Caller};
 use crate::email::Email;
 use crate::error::Error;
 use crate::failure_key::sign_in_key;
-use crate::login;
+use crate::login::LoginKey;
 use crate::metrics;
 use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
 use crate::password::{Client, Password, PasswordHash};
@@ -61,7 +61,7 @@ impl Accounts {
         let expected = found.as_ref().map(|found| &found.password);
         let password = Password::new(password.expose());
         let is_valid = permit.verify(&password, expected).await?;
-        let Some(Credentials { account, password }) = found.filter(|_| is_valid) else {
+        let Some(Credentials { account, password, .. }) = found.filter(|_| is_valid) else {
             let audit = entry.rejected(Code::CredentialsInvalid);
             self.0.store.transact(&RecordFailure { key, audit }).await?;
             return Err(Code::CredentialsInvalid.into());
@@ -209,7 +209,6 @@ impl Accounts {
 pub(super) fn identify(login: &str) -> Identifier {
     match Email::parse(login) {
         Some(email) => Identifier::Email(email),
-        None => Identifier::LoginKey(login::key_of(login)),
+        None => Identifier::Login(LoginKey::of(login)),
     }
 }
-

@@ -17,6 +17,7 @@ use crate::password::PasswordHash;
 use crate::session::Session;
 use crate::store::{
     Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, SealedKey, Store, TxResult,
+    UnfoldedAccount,
 };
 
 #[async_trait]
@@ -49,14 +50,34 @@ impl<E: Engine> Store for E {
     }
 
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>> {
-        let (text, value) = match of {
-            Identifier::LoginKey(key) => (text::CREDENTIALS_BY_LOGIN, key.as_str()),
-            Identifier::Email(email) => (text::CREDENTIALS_BY_EMAIL, email.as_str()),
+        let statement = match of {
+            Identifier::Login(key) => {
+                Statement::new(text::CREDENTIALS_BY_LOGIN).bind(key.folded()).bind(key.lower_case())
+            }
+            Identifier::Email(email) => {
+                Statement::new(text::CREDENTIALS_BY_EMAIL).bind(email.key()).bind(email.as_str())
+            }
         };
-        let rows = self.read(Statement::new(text).bind(value)).await?;
-        first(&rows, |mut row| {
-            let account = row.account()?;
-            Ok(Credentials { account, password: PasswordHash::from_phc(row.read::<String>()?) })
+        first(&self.read(statement).await?, |mut row| {
+            let (account, mailbox) = (row.account()?, row.read()?);
+            let password = PasswordHash::from_phc(row.read::<String>()?);
+            Ok(Credentials { account, mailbox, password })
+        })
+    }
+
+    async fn unfolded_accounts(
+        &self,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<UnfoldedAccount>> {
+        let statement = Statement::new(text::UNFOLDED_ACCOUNTS).bind(after.unwrap_or(Uuid::nil()));
+        all(&self.read(statement.bind(limit)).await?, |mut row| {
+            Ok(UnfoldedAccount {
+                id: row.read()?,
+                login: row.read()?,
+                email: row.read()?,
+                has_email_key: row.read()?,
+            })
         })
     }
 

@@ -4,6 +4,25 @@
 
 use super::row::{account_columns, session_columns};
 
+/// Whether an account has the address with the key `$1` and the lower case `$2`. Accounts of the
+/// previous release have no key, and neither has the younger of two with the same key: it is
+/// found by its own spelling, before the older one.
+macro_rules! has_email {
+    () => {
+        "(email_key = $1 OR (email_key IS NULL AND email = $2)) ORDER BY email_key IS NULL DESC"
+    };
+}
+
+/// Whether an account has the login with the folded form `$1` and the lower case `$2`, like
+/// `has_email`. The folded form is out of date if the previous release has changed the login.
+macro_rules! has_login {
+    () => {
+        "(login_folded = $1 OR \
+         (login_key = $2 AND login_folded_from IS DISTINCT FROM login_key)) \
+         ORDER BY login_folded_from IS DISTINCT FROM login_key DESC"
+    };
+}
+
 /// Defines the statements, and lists them so that a test can prepare each.
 macro_rules! statements {
     ($($name:ident = $text:expr;)*) => {
@@ -17,50 +36,66 @@ macro_rules! statements {
 statements! {
     // Accounts
     INSERT_ACCOUNT = "INSERT INTO accounts \
-        (id, login, login_key, email, password, roles, birth_date, phone_number, created_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        (id, login, login_key, login_folded, login_folded_from, email, email_key, mailbox, \
+        password, roles, birth_date, phone_number, created_at) \
+        VALUES ($1, $2, $3, $4, $3, $5, $6, $7, $8, $9, $10, $11, $12)";
     ACCOUNT = concat!("SELECT ", account_columns!(), " FROM accounts WHERE id = $1");
     ACCOUNTS = concat!(
         "SELECT ", account_columns!(), " FROM accounts WHERE id < $1 ORDER BY id DESC LIMIT $2"
     );
     CREDENTIALS_BY_LOGIN = concat!(
-        "SELECT ", account_columns!(), ", password FROM accounts WHERE login_key = $1"
+        "SELECT ", account_columns!(), ", coalesce(mailbox, email), password FROM accounts WHERE ",
+        has_login!(), " LIMIT 1"
     );
     CREDENTIALS_BY_EMAIL = concat!(
-        "SELECT ", account_columns!(), ", password FROM accounts WHERE email = $1"
+        "SELECT ", account_columns!(), ", coalesce(mailbox, email), password FROM accounts WHERE ",
+        has_email!(), " LIMIT 1"
     );
-    EMAIL_OWNER = "SELECT id FROM accounts WHERE email = $1";
-    LOGIN_OWNER = "SELECT id FROM accounts WHERE login_key = $1";
+    EMAIL_OWNER = concat!("SELECT id FROM accounts WHERE ", has_email!(), " LIMIT 1");
+    LOGIN_OWNER = concat!("SELECT id FROM accounts WHERE ", has_login!(), " LIMIT 1");
+    UNFOLDED_ACCOUNTS = "SELECT id, login, email, email_key IS NOT NULL FROM accounts \
+        WHERE id > $1 AND \
+        (email_key IS NULL OR login_folded_from IS DISTINCT FROM login_key) \
+        ORDER BY id LIMIT $2";
+    EMAIL_KEY_OWNER = "SELECT id FROM accounts WHERE email_key = $1";
+    FOLDED_LOGIN_OWNER = "SELECT id FROM accounts WHERE login_folded = $1";
+    SET_EMAIL_KEY = "UPDATE accounts SET email_key = $1, mailbox = coalesce(mailbox, $2) \
+        WHERE id = $3";
+    SET_FOLDED_LOGIN = "UPDATE accounts SET login_folded = $1, login_folded_from = login_key \
+        WHERE id = $2";
     SKELETON_OWNER = "SELECT account FROM login_looks WHERE look = $1";
     INSERT_SKELETON = "INSERT INTO login_looks (look, account) VALUES ($1, $2)";
     DELETE_SKELETONS = "DELETE FROM login_looks WHERE account = $1";
-    UPDATE_LOGIN = "UPDATE accounts SET login = $1, login_key = $2 WHERE id = $3";
+    UPDATE_LOGIN = "UPDATE accounts SET login = $1, login_key = $2, login_folded = $3, \
+        login_folded_from = $2 WHERE id = $4";
     UPDATE_PROFILE = "UPDATE accounts SET birth_date = $1, phone_number = $2 WHERE id = $3";
     UPDATE_ROLES = "UPDATE accounts SET roles = $1 WHERE id = $2";
     REPLACE_PASSWORD =
         "UPDATE accounts SET password = $1 WHERE id = $2 AND password = $3 RETURNING id";
-    SET_PASSWORD = "UPDATE accounts SET password = $1 WHERE email = $2 RETURNING id";
+    SET_PASSWORD = "UPDATE accounts SET password = $1 WHERE id = $2 RETURNING id";
     DELETE_ACCOUNT = "DELETE FROM accounts WHERE id = $1 RETURNING id";
 
     // Codes and verified addresses
     CODE_USAGE =
         "SELECT sent_at, counted_since, count FROM codes WHERE email = $1 AND purpose = $2";
     UPSERT_CODE = "INSERT INTO codes \
-        (email, purpose, mac, tries, sent_at, expires_at, counted_since, count) \
-        VALUES ($1, $2, $3, 0, $4, $5, $6, $7) \
+        (email, purpose, mac, tries, sent_at, expires_at, counted_since, count, mailbox) \
+        VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8) \
         ON CONFLICT (email, purpose) DO UPDATE SET mac = excluded.mac, tries = 0, \
         sent_at = excluded.sent_at, expires_at = excluded.expires_at, \
-        counted_since = excluded.counted_since, count = excluded.count";
+        counted_since = excluded.counted_since, count = excluded.count, \
+        mailbox = excluded.mailbox";
     SPEND_CODE_ATTEMPT = "UPDATE codes SET tries = tries + 1 \
         WHERE email = $1 AND purpose = $2 AND mac IS NOT NULL AND expires_at > $3 AND tries < $4 \
         RETURNING mac";
     CONSUME_CODE = "UPDATE codes SET mac = NULL \
-        WHERE email = $1 AND purpose = $2 AND mac = $3 RETURNING email";
-    UPSERT_VERIFIED_EMAIL = "INSERT INTO verified_emails (email, token, expires_at) \
-        VALUES ($1, $2, $3) \
-        ON CONFLICT (email) DO UPDATE SET token = excluded.token, expires_at = excluded.expires_at";
+        WHERE email = $1 AND purpose = $2 AND mac = $3 RETURNING coalesce(mailbox, email)";
+    UPSERT_VERIFIED_EMAIL = "INSERT INTO verified_emails (email, mailbox, token, expires_at) \
+        VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (email) DO UPDATE SET mailbox = excluded.mailbox, token = excluded.token, \
+        expires_at = excluded.expires_at";
     CONSUME_VERIFIED_EMAIL = "DELETE FROM verified_emails \
-        WHERE email = $1 AND token = $2 AND expires_at > $3 RETURNING email";
+        WHERE email = $1 AND token = $2 AND expires_at > $3 RETURNING coalesce(mailbox, email)";
 
     // Sessions and refresh tokens
     INSERT_SESSION = "INSERT INTO sessions \

@@ -13,7 +13,7 @@ use super::text;
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
-use crate::login::Login;
+use crate::login::{Login, LoginKey};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::session::{FIRST_EPOCH, NewSession, Session};
@@ -35,14 +35,19 @@ impl<C: Connection> Transaction for C {
     async fn insert_account(
         &mut self,
         account: &Account,
+        email: &Email,
+        mailbox: &str,
         login: &Login,
         password: &PasswordHash,
     ) -> TxResult<()> {
         let statement = Statement::new(text::INSERT_ACCOUNT)
             .bind(account.user_id)
             .bind(login.as_str())
-            .bind(login.key())
-            .bind(account.email.as_str())
+            .bind(login.key().lower_case())
+            .bind(login.key().folded())
+            .bind(email.as_str())
+            .bind(email.key())
+            .bind(mailbox)
             .bind(password.as_str())
             .bind(account.roles.as_slice())
             .bind(account.birth_date)
@@ -52,13 +57,35 @@ impl<C: Connection> Transaction for C {
     }
 
     async fn email_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>> {
-        let rows = self.run(Statement::new(text::EMAIL_OWNER).bind(email.as_str())).await?;
+        let statement = Statement::new(text::EMAIL_OWNER).bind(email.key()).bind(email.as_str());
+        let rows = self.run(statement).await?;
         Ok(first(&rows, |mut row| row.read())?)
     }
 
-    async fn login_owner(&mut self, key: &str) -> TxResult<Option<Uuid>> {
-        let rows = self.run(Statement::new(text::LOGIN_OWNER).bind(key)).await?;
+    async fn login_owner(&mut self, key: &LoginKey) -> TxResult<Option<Uuid>> {
+        let statement = Statement::new(text::LOGIN_OWNER);
+        let rows = self.run(statement.bind(key.folded()).bind(key.lower_case())).await?;
         Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn email_key_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::EMAIL_KEY_OWNER).bind(email.key())).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn folded_login_owner(&mut self, key: &LoginKey) -> TxResult<Option<Uuid>> {
+        let rows = self.run(Statement::new(text::FOLDED_LOGIN_OWNER).bind(key.folded())).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
+    async fn set_email_key(&mut self, id: Uuid, email: &Email) -> TxResult<()> {
+        let statement = Statement::new(text::SET_EMAIL_KEY);
+        self.run(statement.bind(email.key()).bind(email.mailbox()).bind(id)).await.map(drop)
+    }
+
+    async fn set_folded_login(&mut self, id: Uuid, key: &LoginKey) -> TxResult<()> {
+        let statement = Statement::new(text::SET_FOLDED_LOGIN);
+        self.run(statement.bind(key.folded()).bind(id)).await.map(drop)
     }
 
     async fn skeleton_owner(&mut self, skeleton: &str) -> TxResult<Option<Uuid>> {
@@ -76,8 +103,11 @@ impl<C: Connection> Transaction for C {
     }
 
     async fn update_login(&mut self, id: Uuid, login: &Login) -> TxResult<()> {
-        let statement = Statement::new(text::UPDATE_LOGIN);
-        let statement = statement.bind(login.as_str()).bind(login.key()).bind(id);
+        let statement = Statement::new(text::UPDATE_LOGIN)
+            .bind(login.as_str())
+            .bind(login.key().lower_case())
+            .bind(login.key().folded())
+            .bind(id);
         self.run(statement).await.map(drop)
     }
 
@@ -106,10 +136,9 @@ impl<C: Connection> Transaction for C {
         Ok(!self.run(statement).await?.is_empty())
     }
 
-    async fn set_password(&mut self, email: &Email, new: &PasswordHash) -> TxResult<Option<Uuid>> {
-        let statement = Statement::new(text::SET_PASSWORD);
-        let rows = self.run(statement.bind(new.as_str()).bind(email.as_str())).await?;
-        Ok(first(&rows, |mut row| row.read())?)
+    async fn set_password(&mut self, id: Uuid, new: &PasswordHash) -> TxResult<bool> {
+        let statement = Statement::new(text::SET_PASSWORD).bind(new.as_str()).bind(id);
+        Ok(!self.run(statement).await?.is_empty())
     }
 
     async fn delete_account(&mut self, id: Uuid) -> TxResult<bool> {
@@ -117,7 +146,7 @@ impl<C: Connection> Transaction for C {
     }
 
     async fn code_usage(&mut self, email: &Email, purpose: Purpose) -> TxResult<Option<CodeUsage>> {
-        let statement = Statement::new(text::CODE_USAGE).bind(email.as_str()).bind(purpose.name());
+        let statement = Statement::new(text::CODE_USAGE).bind(email.key()).bind(purpose.name());
         let rows = self.run(statement).await?;
         let read = |mut row: Reader<'_, C::Row>| {
             Ok(CodeUsage { sent_at: row.time()?, window_start: row.time()?, count: row.count()? })
@@ -127,13 +156,14 @@ impl<C: Connection> Transaction for C {
 
     async fn upsert_code(&mut self, code: &NewCode<'_>) -> TxResult<()> {
         let statement = Statement::new(text::UPSERT_CODE)
-            .bind(code.email.as_str())
+            .bind(code.email.key())
             .bind(code.purpose.name())
             .bind(code.mac)
             .bind(code.usage.sent_at)
             .bind(code.expires_at)
             .bind(code.usage.window_start)
-            .bind(code.usage.count);
+            .bind(code.usage.count)
+            .bind(code.email.mailbox());
         self.run(statement).await.map(drop)
     }
 
@@ -145,7 +175,7 @@ impl<C: Connection> Transaction for C {
         max_attempts: u32,
     ) -> TxResult<Option<Mac>> {
         let statement = Statement::new(text::SPEND_CODE_ATTEMPT)
-            .bind(email.as_str())
+            .bind(email.key())
             .bind(purpose.name())
             .bind(now)
             .bind(max_attempts);
@@ -157,20 +187,25 @@ impl<C: Connection> Transaction for C {
         email: &Email,
         purpose: Purpose,
         code: &Mac,
-    ) -> TxResult<bool> {
+    ) -> TxResult<Option<String>> {
         let statement = Statement::new(text::CONSUME_CODE);
-        let statement = statement.bind(email.as_str()).bind(purpose.name()).bind(code);
-        Ok(!self.run(statement).await?.is_empty())
+        let statement = statement.bind(email.key()).bind(purpose.name()).bind(code);
+        Ok(first(&self.run(statement).await?, |mut row| row.read())?)
     }
 
     async fn upsert_verified_email(
         &mut self,
         email: &Email,
+        mailbox: &str,
         token: &TokenHash,
         until: Timestamp,
     ) -> TxResult<()> {
-        let statement = Statement::new(text::UPSERT_VERIFIED_EMAIL);
-        self.run(statement.bind(email.as_str()).bind(&token.0).bind(until)).await.map(drop)
+        let statement = Statement::new(text::UPSERT_VERIFIED_EMAIL)
+            .bind(email.key())
+            .bind(mailbox)
+            .bind(&token.0)
+            .bind(until);
+        self.run(statement).await.map(drop)
     }
 
     async fn consume_verified_email(
@@ -178,10 +213,10 @@ impl<C: Connection> Transaction for C {
         email: &Email,
         token: &TokenHash,
         now: Timestamp,
-    ) -> TxResult<bool> {
+    ) -> TxResult<Option<String>> {
         let statement = Statement::new(text::CONSUME_VERIFIED_EMAIL);
-        let statement = statement.bind(email.as_str()).bind(&token.0).bind(now);
-        Ok(!self.run(statement).await?.is_empty())
+        let statement = statement.bind(email.key()).bind(&token.0).bind(now);
+        Ok(first(&self.run(statement).await?, |mut row| row.read())?)
     }
 
     async fn insert_session(
@@ -279,9 +314,11 @@ impl<C: Connection> Transaction for C {
         &mut self,
         key: &FailureKey,
         since: Timestamp,
+        until: Timestamp,
         limit: u32,
     ) -> TxResult<Vec<Timestamp>> {
-        let statement = Statement::new(text::FAILURES).bind(key).bind(since).bind(limit);
+        let statement = Statement::new(text::FAILURES).bind(key).bind(since).bind(until);
+        let statement = statement.bind(limit);
         Ok(all(&self.run(statement).await?, |mut row| row.time())?)
     }
 

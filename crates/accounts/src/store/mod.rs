@@ -23,6 +23,7 @@ use crate::session::Session;
 pub use error::{Result, StoreError, TxError, TxResult};
 pub use records::{
     CodeUsage, Credentials, ExpiryLimits, FailureKey, Identifier, NewCode, SealedKey,
+    UnfoldedAccount,
 };
 pub(crate) use traced::TracedStore;
 pub use transact::{Attempt, Operation, Outcome};
@@ -49,6 +50,14 @@ pub trait Store: Send + Sync + 'static {
     async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
 
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
+
+    /// Returns accounts with an id above `after` whose names have not been case-folded, oldest
+    /// first.
+    async fn unfolded_accounts(
+        &self,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<UnfoldedAccount>>;
 
     /// Returns a session that was not ended, with its account. It may have expired.
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;

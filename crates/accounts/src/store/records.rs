@@ -2,23 +2,35 @@
 
 use jiff::Timestamp;
 use miniapp_types::account::Account;
+use uuid::Uuid;
 
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
+use crate::login::LoginKey;
 use crate::password::PasswordHash;
 
 /// What a user signs in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identifier {
-    /// The case-folded login.
-    LoginKey(String),
+    Login(LoginKey),
     Email(Email),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub account: Account,
+    /// Where mail to the account is sent.
+    pub mailbox: String,
     pub password: PasswordHash,
+}
+
+/// An account whose names have not been case-folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnfoldedAccount {
+    pub id: Uuid,
+    pub login: String,
+    pub email: String,
+    pub has_email_key: bool,
 }
 
 /// How often an address was sent codes for a purpose.

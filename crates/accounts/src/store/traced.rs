@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, SealedKey, Store,
-    StoreError, TxError, TxResult,
+    StoreError, TxError, TxResult, UnfoldedAccount,
 };
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
@@ -74,6 +74,11 @@ traced! {
     async fn account(&self, id: Uuid) -> Result<Option<Account>>;
     async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
+    async fn unfolded_accounts(
+        &self,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<UnfoldedAccount>>;
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
     async fn failures(

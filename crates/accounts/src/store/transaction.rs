@@ -10,7 +10,7 @@ use super::{CodeUsage, FailureKey, NewCode, TxResult};
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
-use crate::login::Login;
+use crate::login::{Login, LoginKey};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::session::{NewSession, Session};
@@ -27,13 +27,27 @@ pub trait Transaction: Send {
     async fn insert_account(
         &mut self,
         account: &Account,
+        email: &Email,
+        mailbox: &str,
         login: &Login,
         password: &PasswordHash,
     ) -> TxResult<()>;
 
     async fn email_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>>;
 
-    async fn login_owner(&mut self, key: &str) -> TxResult<Option<Uuid>>;
+    async fn login_owner(&mut self, key: &LoginKey) -> TxResult<Option<Uuid>>;
+
+    /// Returns the account that has the comparable form of the address.
+    async fn email_key_owner(&mut self, email: &Email) -> TxResult<Option<Uuid>>;
+
+    /// Returns the account that has the case-folded form of the login.
+    async fn folded_login_owner(&mut self, key: &LoginKey) -> TxResult<Option<Uuid>>;
+
+    /// Sets the comparable form of an address that was stored without one, and its mailbox.
+    async fn set_email_key(&mut self, id: Uuid, email: &Email) -> TxResult<()>;
+
+    /// Sets the case-folded form of a login that was stored without one.
+    async fn set_folded_login(&mut self, id: Uuid, key: &LoginKey) -> TxResult<()>;
 
     async fn skeleton_owner(&mut self, skeleton: &str) -> TxResult<Option<Uuid>>;
 
@@ -60,8 +74,8 @@ pub trait Transaction: Send {
         new: &PasswordHash,
     ) -> TxResult<bool>;
 
-    /// Sets the password of the account with the address, and returns the account's id.
-    async fn set_password(&mut self, email: &Email, new: &PasswordHash) -> TxResult<Option<Uuid>>;
+    /// Sets a password. Returns false if there is no such account.
+    async fn set_password(&mut self, id: Uuid, new: &PasswordHash) -> TxResult<bool>;
 
     /// Deletes an account. Returns false if there is none.
     async fn delete_account(&mut self, id: Uuid) -> TxResult<bool>;
@@ -81,25 +95,31 @@ pub trait Transaction: Send {
         max_attempts: u32,
     ) -> TxResult<Option<Mac>>;
 
-    /// Invalidates a code. Returns false if it was no longer valid.
-    async fn consume_code(&mut self, email: &Email, purpose: Purpose, code: &Mac)
-    -> TxResult<bool>;
+    /// Invalidates a code, and returns the mailbox that it was sent to. Returns `None` if it was
+    /// no longer valid.
+    async fn consume_code(
+        &mut self,
+        email: &Email,
+        purpose: Purpose,
+        code: &Mac,
+    ) -> TxResult<Option<String>>;
 
     async fn upsert_verified_email(
         &mut self,
         email: &Email,
+        mailbox: &str,
         token: &TokenHash,
         until: Timestamp,
     ) -> TxResult<()>;
 
-    /// Deletes the verification of an address. Returns false if there is none that is valid and
-    /// has this token.
+    /// Deletes the verification of an address, and returns the verified mailbox. Returns `None`
+    /// if there is none that is valid and has this token.
     async fn consume_verified_email(
         &mut self,
         email: &Email,
         token: &TokenHash,
         now: Timestamp,
-    ) -> TxResult<bool>;
+    ) -> TxResult<Option<String>>;
 
     /// Inserts a session if `password` is the account's current one. Returns whether it is.
     async fn insert_session(&mut self, new: &NewSession, password: &PasswordHash)
@@ -158,11 +178,12 @@ pub trait Transaction: Send {
     /// Returns when the session of a current refresh token ended, if it did.
     async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>>;
 
-    /// Returns the times of failures after `since`, latest first.
+    /// Returns the times of failures after `since` and up to `until`, latest first.
     async fn failures(
         &mut self,
         key: &FailureKey,
         since: Timestamp,
+        until: Timestamp,
         limit: u32,
     ) -> TxResult<Vec<Timestamp>>;
 

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod enumeration;
+mod names;
 mod outbox;
 mod replicas;
 mod smtp;

@@ -152,6 +152,7 @@ fn issue(address: &str, purpose: Purpose, seconds: u64, code: Mac) -> Result<Iss
         CodeDelivery { code: Some(code), mail: Some(outbox_row(OutboxKind::Mail, seconds)) };
     Ok(IssueCode {
         email: email(address)?,
+        owner: None,
         purpose,
         now,
         expires_at: now + Duration::from_mins(10),

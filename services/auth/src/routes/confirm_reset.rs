@@ -80,6 +80,27 @@ mod tests {
         assert_eq!(app.post(PATH, body("ada@example.com", &typed, NEW)).await.status, 204);
     }
 
+    /// Not to another spelling, which may be the mailbox of someone else.
+    #[tokio::test]
+    async fn code_is_mailed_to_the_verified_mailbox() {
+        let app = App::new().await;
+        let token = app.verify("Ada@example.com").await;
+        let registration = json!({
+            "login": "ada",
+            "email": "ada@example.com",
+            "password": PASSWORD,
+            "registrationToken": token,
+        });
+        assert_eq!(app.post("/register", registration).await.status, 201);
+        let before = app.mails().await.len();
+        app.post("/password-reset", json!("aDA@example.com")).await;
+        let mails = app.mails().await;
+        assert_eq!((mails.len(), mails[0].to.as_str()), (before + 1, "Ada@example.com"));
+        let code = mails[0].code().expect("a code");
+        assert_eq!(app.post(PATH, body("ADA@example.com", code, NEW)).await.status, 204);
+        assert_eq!(app.mails().await[0].to, "Ada@example.com");
+    }
+
     #[tokio::test]
     async fn reset_lifts_lock_in_all_networks() {
         let app = App::new().await;

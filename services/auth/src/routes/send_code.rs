@@ -50,7 +50,8 @@ mod tests {
         let path = "/send-verification-code";
         let sent = app.post(path, json!({"email": "Ada@Example.com"})).await;
         sent.is(202, json!({"expiresIn": 600, "retryAfter": 60}));
-        let mail = app.mail_to("ada@example.com").await;
+        // The local part as it was typed.
+        let mail = app.mail_to("Ada@example.com").await;
         assert!(mail.code().is_some(), "{mail:?}");
 
         app.clock.advance(Duration::from_millis(1500));
@@ -76,6 +77,47 @@ mod tests {
         assert_eq!(mail.code(), None);
         assert!(mail.subject.contains("already"), "{mail:?}");
         app.post(path, json!("ada@example.com")).await.is_problem(429, "too_many_requests");
+    }
+
+    #[tokio::test]
+    async fn spellings_of_an_address_share_their_cooldown() {
+        let app = App::new().await;
+        let path = "/send-verification-code";
+        assert_eq!(app.post(path, json!("ada@bücher.example")).await.status, 202);
+        let mail = app.mail_to("ada@xn--bcher-kva.example").await;
+        for spelling in [
+            "ada@xn--bcher-kva.example",
+            "ADA@BÜCHER.example",
+            "ada@ｂücher.ｅｘａｍｐｌｅ",
+            "ada@bu\u{308}cher.example",
+        ] {
+            let early = app.post(path, json!(spelling)).await;
+            early.is_problem(429, "too_many_requests");
+        }
+        // Each spelling verifies it.
+        let code = mail.code().expect("a code");
+        let body = json!({"email": "Ada@xn--bcher-kva.example", "code": code});
+        assert_eq!(app.post("/verify-email", body).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn unmailable_addresses_are_rejected() {
+        let dotless = json!("ada@localhost");
+        let app = App::new().await;
+        for address in ["ada@127.0.0.1", "ada@exa_mple.com", "ada@example.com."] {
+            app.post("/send-verification-code", json!(address)).await.has_errors(&["email"]);
+        }
+        // Mail stays in the platform.
+        assert_eq!(app.post("/send-verification-code", dotless.clone()).await.status, 202);
+
+        let app = App::with(&[("MINIAPP__MAIL__URL", "smtp://127.0.0.1:1")]).await;
+        for path in ["/send-verification-code", "/password-reset"] {
+            app.post(path, dotless.clone()).await.has_errors(&["email"]);
+        }
+        let code = json!({"email": "ada@localhost", "code": "123456"});
+        app.post("/verify-email", code).await.has_errors(&["email"]);
+        let sent = app.post("/send-verification-code", json!("ada@localhost.example")).await;
+        assert_eq!(sent.status, 202);
     }
 
     #[tokio::test]

@@ -79,6 +79,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn login_is_compared_case_folded() {
+        let app = App::new().await;
+        let token = app.verify("ada@xn--bcher-kva.example").await;
+        let body = json!({
+            "login": "Γιώργος",
+            "email": "ada@bücher.example",
+            "password": PASSWORD,
+            "registrationToken": token,
+        });
+        assert_eq!(app.post("/register", body).await.status, 201);
+        for login in ["ΓΙΏΡΓΟΣ", "γιώργοσ", "ada@bücher.example", "ADA@ｂücher.example"]
+        {
+            app.sign_in(login).await;
+        }
+        let token = app.verify("bob@example.com").await;
+        let body = json!({
+            "login": "γιώργοσ",
+            "email": "bob@example.com",
+            "password": PASSWORD,
+            "registrationToken": token,
+        });
+        app.post("/register", body).await.is_problem(409, "login_taken");
+    }
+
+    #[tokio::test]
     async fn new_session_ends_previous_one() {
         let app = App::new().await;
         app.register("ada").await;
@@ -130,7 +155,9 @@ mod tests {
         app.register("ada").await;
         let sign_in = async |peer: &str, password| {
             let body = json!({"login": "ada", "password": password});
-            app.post_from(peer.parse::<IpAddr>().expect("an address"), "/sign-in", body).await.status
+            app.post_from(peer.parse::<IpAddr>().expect("an address"), "/sign-in", body)
+                .await
+                .status
         };
         // Addresses of one IPv6 network count together.
         for attempt in 0..10 {

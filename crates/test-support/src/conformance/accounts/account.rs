@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::civil::date;
-use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::operations::{
@@ -12,6 +11,7 @@ use miniapp_accounts::operations::{
 };
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::Identifier;
+use miniapp_accounts::{LoginKey, Store};
 use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ pub async fn registered_account_is_found_by_id_login_and_email(
     let found = store.account(expected.user_id).await?;
     ensure!(found.as_ref() == Some(&expected), "by id: {found:?}");
     for of in [
-        Identifier::LoginKey(login("ADA.l")?.key().to_owned()),
+        Identifier::Login(login("ADA.l")?.key().clone()),
         Identifier::Email(email("ADA@example.com")?),
     ] {
         let found = store.credentials(&of).await?.with_context(|| format!("{of:?}"))?;
@@ -50,7 +50,7 @@ pub async fn registered_account_is_found_by_id_login_and_email(
         ensure!(found.password.as_str() == "hash of Ada.L", "wrong password");
     }
     ensure!(store.account(Uuid::nil()).await?.is_none(), "found an account that does not exist");
-    let nobody = Identifier::LoginKey("nobody".to_owned());
+    let nobody = Identifier::Login(LoginKey::of("nobody"));
     ensure!(store.credentials(&nobody).await?.is_none(), "found credentials that do not exist");
     Ok(())
 }
@@ -213,7 +213,7 @@ pub async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()
     rename(&ada, "countess").await?;
     let free = rename(&bob, "ada").await?;
     ensure!(matches!(free, UpdateOutcome::Updated(_)), "still taken: {free:?}");
-    let by_old = store.credentials(&Identifier::LoginKey("bob".to_owned())).await?;
+    let by_old = store.credentials(&Identifier::Login(LoginKey::of("bob"))).await?;
     ensure!(by_old.is_none(), "found by its previous login");
     Ok(())
 }

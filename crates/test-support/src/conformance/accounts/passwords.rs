@@ -61,10 +61,11 @@ pub async fn password_change_requires_current_hash(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-async fn with_reset_code(store: &dyn Store) -> Result<ResetPassword> {
+async fn with_reset_code(store: &dyn Store, ada: &Account) -> Result<ResetPassword> {
     let code = [3; 32];
     store.transact(&issue("ada@example.com", Purpose::Reset, 5, code)?).await?;
     Ok(ResetPassword {
+        account: ada.user_id,
         email: email("ada@example.com")?,
         code,
         new: PasswordHash::from_phc("new hash"),
@@ -78,7 +79,7 @@ pub async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<(
     let ada = register(&*store, "ada", 0).await?;
     let one = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
-    let reset = with_reset_code(&*store).await?;
+    let reset = with_reset_code(&*store, &ada).await?;
     let mut ended = store.transact(&reset).await?.context("rejected")?;
     ended.sort();
     ensure!(ended == [one, other], "{ended:?}");
@@ -87,8 +88,8 @@ pub async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<(
 }
 
 pub async fn reset_code_works_once(store: Arc<dyn Store>) -> Result<()> {
-    register(&*store, "ada", 0).await?;
-    let reset = with_reset_code(&*store).await?;
+    let ada = register(&*store, "ada", 0).await?;
+    let reset = with_reset_code(&*store, &ada).await?;
     let mut wrong = reset.clone();
     wrong.code = [4; 32];
     ensure!(store.transact(&wrong).await?.is_none(), "a wrong code was accepted");
@@ -154,7 +155,7 @@ pub async fn password_reset_clears_failures_of_all_networks(store: Arc<dyn Store
         let audit = failure.audit.about(account);
         store.transact(&RecordFailure { key, audit }).await?;
     }
-    let reset = with_reset_code(&*store).await?;
+    let reset = with_reset_code(&*store, &ada).await?;
     store.transact(&reset).await?.context("rejected")?;
     for (key, count) in [([1; 32], 0), ([2; 32], 0), ([3; 32], 1)] {
         let left = failures(&*store, &key, 0).await?.len();
