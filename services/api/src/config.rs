@@ -18,9 +18,26 @@ pub(crate) const SECTIONS: &[SectionCheck] = &[
     check::<LimitConfig>,
     check::<CorsConfig>,
     check::<BaggageConfig>,
+    check::<StreamConfig>,
     check::<ApiConfig>,
     check::<AuthServerConfig>,
 ];
+
+/// Limits of event streams.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct StreamConfig {
+    pub streams: u32,
+    pub streams_per_account: u32,
+}
+
+impl Section for StreamConfig {
+    const NAME: &'static str = "limits";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        validator.range("streams", self.streams, 1..=1_000_000)?;
+        validator.range("streams_per_account", self.streams_per_account, 1..=1_000_000)
+    }
+}
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ApiConfig {

@@ -42,7 +42,7 @@ pub async fn run(
     let options = ServerOptions::from(&config.section()?);
     let verifier = TokenVerifier::new(&auth.url, clock.clone())?;
     add_checks(health, &tasks, &verifier);
-    let api = Api::new(tasks, verifier, clock, broker.is_durable());
+    let api = Api::new(tasks, verifier, clock, config.section()?, broker.is_durable());
     let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
     // Dropped when this function returns, after the last request.

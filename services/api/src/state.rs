@@ -7,6 +7,7 @@ use axum::extract::FromRef;
 use miniapp_runtime::clock::Clock;
 use miniapp_tasks::Tasks;
 
+use crate::config::StreamConfig;
 use crate::kinds::KnownKinds;
 use crate::live::LiveEvents;
 use crate::token::TokenVerifier;
@@ -30,10 +31,12 @@ impl Api {
         tasks: Tasks,
         verifier: TokenVerifier,
         clock: Arc<dyn Clock>,
+        streams: StreamConfig,
         has_other_writers: bool,
     ) -> Self {
+        let (live_tasks, verifying) = (tasks.clone(), verifier.clone());
         let live =
-            LiveEvents::new(tasks.clone(), verifier.clone(), clock.clone(), has_other_writers);
+            LiveEvents::new(live_tasks, verifying, clock.clone(), streams, has_other_writers);
         Self(Arc::new(Shared { tasks, verifier, live, kinds: KnownKinds::default(), clock }))
     }
 }

@@ -7,6 +7,7 @@
 
 mod delivered;
 mod hub;
+mod slots;
 mod sse;
 mod stream;
 mod subscriber;

@@ -19,13 +19,16 @@ use uuid::Uuid;
 
 use super::delivered::DeliveredEvents;
 use super::hub::{Hub, Subscription};
+use super::slots::{StreamSlot, StreamSlots};
 use super::sse::{SseChunk, SseEncoder};
 use super::subscriber::Received;
+use crate::config::StreamConfig;
 use crate::error::store_problem;
 use crate::token::{Principal, TokenVerifier};
 
-/// How many events are read from the store at a time.
-const PAGE_SIZE: u32 = 10_000;
+/// How many events are read from the store at a time. A smaller page would need less memory, but
+/// each page reads all timelines with later events.
+const PAGE_SIZE: u32 = 1000;
 /// The approximate size of a body frame, in bytes.
 const FRAME_BYTES: usize = 64 * 1024;
 /// How often the token is validated again.
@@ -52,6 +55,7 @@ pub struct LiveEvents {
     verifier: TokenVerifier,
     clock: Arc<dyn Clock>,
     pub(crate) hub: Arc<Hub>,
+    slots: Arc<StreamSlots>,
     has_other_writers: bool,
 }
 
@@ -61,13 +65,15 @@ impl LiveEvents {
         tasks: Tasks,
         verifier: TokenVerifier,
         clock: Arc<dyn Clock>,
+        limits: StreamConfig,
         has_other_writers: bool,
     ) -> Self {
-        Self { tasks, verifier, clock, hub: Arc::default(), has_other_writers }
+        let slots = Arc::new(StreamSlots::new(limits));
+        Self { tasks, verifier, clock, hub: Arc::default(), slots, has_other_writers }
     }
 
     /// Opens a stream, after the event `last` if there is one. Returns `None` if the client
-    /// has received every event and no more can follow.
+    /// has received every event and no more can follow. Rejects it if too many are open.
     pub(crate) async fn open(
         &self,
         principal: Arc<Principal>,
@@ -83,6 +89,7 @@ pub(crate) struct Stream {
     principal: Arc<Principal>,
     source: Source,
     subscription: Subscription,
+    _slot: StreamSlot,
     delivered: DeliveredEvents,
     /// After a gap, the event after which the store has to be read.
     read_after: Option<Uuid>,
@@ -104,6 +111,7 @@ impl Stream {
             Source::Owner => None,
             Source::Task(id) => Some(id),
         };
+        let slot = live.slots.acquire(principal.user_id)?;
         // Before the store is read, so that no event is missed in between.
         let subscription = live.hub.subscribe(principal.user_id, task);
         let now = Instant::now();
@@ -120,6 +128,7 @@ impl Stream {
             principal,
             source,
             subscription,
+            _slot: slot,
             read_after: None,
             ready: Bytes::new(),
             has_ended: false,

@@ -11,7 +11,7 @@ use crate::live::{Source, Stream};
 use crate::state::Api;
 use crate::token::AuthUser;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
+pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::TooManyRequests];
 
 /// The events of all tasks
 ///

@@ -34,10 +34,14 @@ pub(crate) use answer::Answer;
 pub(crate) use auth::{FakeAuth, Token};
 pub(crate) use events::Events;
 
+use crate::config::StreamConfig;
 use crate::service;
 use crate::state::Api;
 use crate::token::TokenVerifier;
 
+/// Limits of the streams of a [`Platform`].
+pub(crate) const STREAMS: u32 = 40;
+pub(crate) const STREAMS_PER_ACCOUNT: u32 = 30;
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -86,7 +90,9 @@ impl Platform {
         tokio::spawn(runtime.run_until(stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
-        let api = Api::new(tasks.clone(), verifier, clock.clone(), false);
+        let streams =
+            StreamConfig { streams: STREAMS, streams_per_account: STREAMS_PER_ACCOUNT };
+        let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();
         let background = service::spawn_background(&api, &port);

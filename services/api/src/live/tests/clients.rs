@@ -10,7 +10,7 @@ use miniapp_types::task::EventType::Created;
 use uuid::Uuid;
 
 use super::start;
-use crate::testing::eventually;
+use crate::testing::{STREAMS, STREAMS_PER_ACCOUNT, eventually};
 
 #[tokio::test]
 async fn events_are_batched_into_frames() {
@@ -111,4 +111,27 @@ async fn closed_streams_are_unsubscribed() {
     assert!(!platform.api.live.hub.is_idle());
     drop(streams);
     eventually("the hub is idle", async || platform.api.live.hub.is_idle()).await;
+}
+
+#[tokio::test]
+async fn streams_are_limited_per_account_and_listener() {
+    let (platform, token) = start().await;
+    let path = "/api/events";
+    let mut feeds = Vec::new();
+    for _ in 0..STREAMS_PER_ACCOUNT {
+        feeds.push(platform.feed(&token).await);
+    }
+    let answer = platform.get(path).token(&token).send().await;
+    assert_eq!((answer.status(), answer.header("retry-after")), (429, "5"));
+    assert_eq!(answer.json()["code"], "too_many_requests");
+    let other = platform.auth.sign_in();
+    for _ in STREAMS_PER_ACCOUNT..STREAMS {
+        feeds.push(platform.feed(&other).await);
+    }
+    let third = platform.auth.sign_in();
+    let answer = platform.get(path).token(&third).send().await;
+    assert_eq!((answer.status(), answer.header("retry-after")), (503, "5"));
+    // A stream that ends makes room.
+    feeds.remove(0);
+    platform.feed(&third).await;
 }
