@@ -17,6 +17,7 @@ use crate::{AdminConfig, Program, SECTIONS, admin};
 use miniapp_config::{Config, variable_of};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
+use miniapp_runtime::terminal::escape;
 use miniapp_telemetry::metrics;
 use miniapp_telemetry::{self as telemetry, Telemetry};
 
@@ -172,6 +173,6 @@ fn exit_with(error: &dyn Display, code: u8) -> ExitCode {
     // Sources may contain line breaks; the message is one line.
     let text = error.to_string();
     let text: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    eprintln!("error: {}", text.join(" "));
+    eprintln!("error: {}", escape(&text.join(" ")));
     ExitCode::from(code)
 }

@@ -1,5 +1,6 @@
 //! What every long-running component needs: a clock, the shutdown signal, health checks,
-//! retries, a directory for private files, and the networks of clients.
+//! retries, a directory for private files, the networks of clients, and text that is safe on a
+//! terminal.
 
 pub mod backoff;
 pub mod clock;
@@ -9,3 +10,4 @@ pub mod health;
 pub mod network;
 pub mod retry;
 pub mod shutdown;
+pub mod terminal;

@@ -17,6 +17,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 use crate::trace::CorrelationIds;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
+use miniapp_runtime::terminal::{escape, escape_json};
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,9 @@ fn write_json(
     let mut fields = JsonFields::default();
     event.record(&mut fields);
     for (name, value) in &fields.0 {
-        write!(line, ",{}:{value}", Value::from(name.as_str()))?;
+        // The lines may be read on a terminal.
+        let value = value.to_string();
+        write!(line, ",{}:{}", Value::from(name.as_str()), escape_json(&value))?;
     }
     line.write_char('}')
 }
@@ -217,16 +220,11 @@ struct TextFields {
 impl TextFields {
     fn add(&mut self, field: &Field, value: &str) {
         // Values from outside can neither start a new line nor control the terminal.
-        let value = value.chars().flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
-        });
+        let value = escape(value);
         if field.name() == "message" {
-            self.message.extend(value);
+            self.message += &value;
         } else {
-            let _ = write!(self.others, " {}=", field.name());
-            self.others.extend(value);
+            let _ = write!(self.others, " {}={value}", field.name());
         }
     }
 }
@@ -295,6 +293,22 @@ mod tests {
         assert_eq!(value["span_id"].as_str().map(str::len), Some(16));
         assert!(value["timestamp"].as_str().is_some_and(|at| at.len() == 27), "{line}");
         assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn lines_have_no_characters_that_control_a_terminal() {
+        let text = "\u{1b}]2;T\u{7}\u{9b}1m\r\n\u{202e}\u{200b}\u{2060}\u{7f}";
+        for style in [Style::Text { has_colors: false }, Style::Json] {
+            let line = logged(style, || {
+                tracing::warn!(text, debug = ?text, display = %text, "{text}");
+            });
+            let line = line.strip_suffix('\n').expect("a line");
+            assert!(!line.chars().any(miniapp_runtime::terminal::is_unsafe), "{line:?}");
+            if style == Style::Json {
+                let value: Value = serde_json::from_str(line).expect("JSON");
+                assert_eq!((&value["text"], &value["message"]), (&text.into(), &text.into()));
+            }
+        }
     }
 
     #[test]
