@@ -1,10 +1,14 @@
 //! The command line.
 
-use clap::Parser;
+use std::ffi::OsString;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::commands::Command;
 use crate::context::GlobalOptions;
 use crate::program::PROGRAM;
+use crate::ui::Ui;
 
 /// Accounts, tokens and background tasks as one platform
 ///
@@ -26,12 +30,37 @@ pub struct Cli {
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 on success, 1 on failure, 2 for invalid arguments or settings, 3 if a task that was \
-waited for ended in another status than Finished.";
+waited for ended in another status than Finished, 130 if Ctrl-C ended the wait.";
+
+/// Parses a command line. Returns also whether it selects a platform: the environment may do
+/// that, too. An error comes with the format for it.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(Cli, bool), (Ui, clap::Error)> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = Cli::command().try_get_matches_from(&arguments).and_then(|matches| {
+        let is_given = |id| is_on_command_line(&matches, id);
+        let is_url_given = is_given("url") || is_given("auth_url");
+        Ok((Cli::from_arg_matches(&matches)?, is_url_given))
+    });
+    parsed.map_err(|error| {
+        let options = arguments.iter().take_while(|argument| *argument != "--");
+        let json = options.into_iter().any(|argument| argument == "--json");
+        (Ui::new(json, ColorChoice::Auto), error)
+    })
+}
+
+/// Global options are in the matches of the innermost command.
+fn is_on_command_line(matches: &ArgMatches, id: &str) -> bool {
+    let mut matches = matches;
+    while let Some((_, inner)) = matches.subcommand() {
+        matches = inner;
+    }
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -63,11 +92,39 @@ mod tests {
             "miniapp task submit --ttl 0",
             "miniapp task submit --max-attempts 26",
             "miniapp task submit --run-at noon",
+            "miniapp task submit --after 1y",
+            "miniapp task submit --data {broken",
+            "miniapp task submit --data hello",
+            "miniapp task submit --data 1 --text 1",
+            "miniapp task list --limit 0",
+            "miniapp mail --limit 0",
+            "miniapp task show 12345",
             "miniapp openapi worker",
             "miniapp completions cobol",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn platform_is_selected_by_the_command_line() {
+        for (line, expected) in [
+            ("miniapp mail", false),
+            ("miniapp --url http://h:1 mail", true),
+            ("miniapp task list --url http://h:1", true),
+            ("miniapp --auth-url http://h:1 admin grant ada", true),
+        ] {
+            let parsed = parse(line.split(' ').map(OsString::from));
+            assert_eq!(parsed.expect(line).1, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn error_has_the_format_that_was_selected() {
+        for (line, json) in [("miniapp x --json", true), ("miniapp x -- --json", false)] {
+            let parsed = parse(line.split(' ').map(OsString::from));
+            assert_eq!(parsed.expect_err(line).0.json, json, "{line}");
         }
     }
 

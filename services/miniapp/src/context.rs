@@ -9,13 +9,18 @@ use miniapp_api::ApiConfig;
 use miniapp_auth::AuthConfig;
 use miniapp_client::{Client, SessionStore as _};
 use miniapp_config::{Config, ConfigError};
+use miniapp_program::AdminConfig;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
 use crate::platform::reachable;
-use crate::session_file::{self, SessionFile};
+use crate::program::PROGRAM;
+use crate::session_file::{self, SessionFile, canonical};
 use crate::settings;
 use crate::ui::Ui;
+
+/// The port of the API by default.
+const DEFAULT_API_PORT: u16 = 8000;
 
 /// Options that all commands accept.
 #[derive(Debug, clap::Args)]
@@ -57,14 +62,28 @@ pub struct GlobalOptions {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// When to use colors; `NO_COLOR` is respected
+    /// When to use colors; `auto` respects `NO_COLOR`
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
 }
 
+impl GlobalOptions {
+    /// Returns the options of the environment, for a command line that is not complete yet.
+    pub fn from_environment() -> Self {
+        let url = |name| std::env::var(name).ok().and_then(|text| base_url(&text).ok());
+        Self {
+            url: url("MINIAPP_URL"),
+            auth_url: url("MINIAPP_AUTH_URL"),
+            config: std::env::var_os("MINIAPP_CONFIG").map(PathBuf::from),
+            json: false,
+            color: ColorChoice::Never,
+        }
+    }
+}
+
 /// Parses the URL of a service. Without the check of the scheme, `localhost:8000` would be
 /// a URL with the scheme `localhost`.
-fn base_url(text: &str) -> Result<Url, String> {
+pub fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     url.filter(is_web).ok_or_else(|| {
@@ -79,12 +98,24 @@ fn base_url(text: &str) -> Result<Url, String> {
 pub struct Context {
     pub ui: Ui,
     pub global: GlobalOptions,
+    /// Whether the command line selects a platform, not only the environment.
+    pub is_url_given: bool,
     pub clock: SystemClock,
 }
 
+/// Where a platform listens.
+struct Selected {
+    api: Url,
+    /// Where auth listens, if that is known.
+    auth: Option<Url>,
+    /// Where the admin listener is, if that is known.
+    admin: Option<Url>,
+}
+
 impl Context {
-    pub fn new(global: GlobalOptions) -> Self {
-        Self { ui: Ui::new(global.json, global.color), global, clock: SystemClock }
+    pub fn new(global: GlobalOptions, is_url_given: bool) -> Self {
+        let ui = Ui::new(global.json, global.color);
+        Self { ui, global, is_url_given, clock: SystemClock }
     }
 
     /// Loads the configuration and validates every section of the platform.
@@ -96,12 +127,12 @@ impl Context {
 
     /// Builds a client of the selected platform with the session of `miniapp login`.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let (api, configured_auth) = self.addresses()?;
+        let Selected { api, auth: known_auth, .. } = self.selected()?;
         let directory = session_file::directory()
             .context("no directory for sessions: set HOME or XDG_STATE_HOME")?;
         let sessions = SessionFile::open(&directory, &api)?;
         let session_auth = || sessions.load().and_then(|it| Url::parse(&it.auth_url).ok());
-        let auth = self.global.auth_url.clone().or_else(session_auth).or(configured_auth);
+        let auth = self.global.auth_url.clone().or_else(session_auth).or(known_auth);
         let mut builder = Client::builder(api)
             .user_agent(concat!("miniapp/", env!("CARGO_PKG_VERSION")))
             .session_store(sessions);
@@ -111,16 +142,48 @@ impl Context {
         Ok(builder.build()?)
     }
 
-    /// Returns the URLs of the API and of auth, the latter if the configuration has both.
-    fn addresses(&self) -> anyhow::Result<(Url, Option<Url>)> {
-        if let Some(url) = &self.global.url {
-            return Ok((url.clone(), None));
+    /// Returns the URL of the admin listener of the selected platform, if it is known.
+    pub fn admin_url(&self) -> anyhow::Result<Option<Url>> {
+        Ok(self.selected()?.admin)
+    }
+
+    /// Returns whether another platform is selected than the one of the configuration.
+    pub fn selects_another_platform(&self) -> bool {
+        let Some(url) = &self.global.url else { return false };
+        self.configured().is_ok_and(|it| canonical(&it.api) != canonical(url))
+    }
+
+    /// The configuration is that of the selected platform, unless `--url` names another one.
+    fn selected(&self) -> anyhow::Result<Selected> {
+        let Some(url) = &self.global.url else { return self.configured() };
+        match self.configured() {
+            Ok(configured) if canonical(&configured.api) == canonical(url) => {
+                Ok(Selected { api: url.clone(), ..configured })
+            }
+            _ => {
+                let has_default_ports = url.port() == Some(DEFAULT_API_PORT);
+                let admin = has_default_ports.then(|| {
+                    let mut admin = url.clone();
+                    // Fails only for URLs without a host, and this one has a port.
+                    let _ = admin.set_port(Some(PROGRAM.admin_port));
+                    admin
+                });
+                Ok(Selected { api: url.clone(), auth: None, admin })
+            }
         }
+    }
+
+    fn configured(&self) -> anyhow::Result<Selected> {
         let config = self.config()?;
         let api: ApiConfig = config.section()?;
         let auth: AuthConfig = config.section()?;
+        let admin: AdminConfig = config.section()?;
         let url = |address| Url::parse(&format!("http://{}", reachable(address)));
-        Ok((url(api.listen)?, Some(url(auth.listen)?)))
+        Ok(Selected {
+            api: url(api.listen)?,
+            auth: Some(url(auth.listen)?),
+            admin: Some(url(admin.address(PROGRAM.admin_port))?),
+        })
     }
 
     pub fn now(&self) -> Timestamp {

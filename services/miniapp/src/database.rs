@@ -1,5 +1,7 @@
 //! Direct access to the database, for commands that need no running platform.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,8 +27,36 @@ fn existing_database(config: &Config) -> anyhow::Result<Database> {
     let database: Database = config.section()?;
     let url = &database.url;
     let file = url.rest().split('?').next().unwrap_or_default();
-    if url.scheme() == "sqlite" && !Path::new(file).exists() {
-        bail!("there is no database at {file}; `miniapp` creates it");
+    if url.scheme() == "sqlite" {
+        check_file(Path::new(file))?;
     }
     Ok(database)
+}
+
+/// The driver's error for a file that cannot be opened has no reason.
+fn check_file(file: &Path) -> anyhow::Result<()> {
+    match File::options().read(true).write(true).open(file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("there is no database at {}; `miniapp` creates it", file.display())
+        }
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot open the database {}", file.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unreadable_database_is_not_reported_as_missing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = check_file(&directory.path().join("m.db")).expect_err("missing");
+        assert!(missing.to_string().starts_with("there is no database at"), "{missing}");
+        // Fails for every user, also for root.
+        let refused = check_file(directory.path()).expect_err("a directory");
+        assert!(refused.to_string().starts_with("cannot open the database"), "{refused}");
+    }
 }

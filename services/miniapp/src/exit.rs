@@ -1,14 +1,14 @@
 //! Exit status and error message of a command.
 
 use std::borrow::Cow;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use miniapp_client::{Code, Error as ClientError};
 use miniapp_config::ConfigError;
-use serde_json::json;
+use miniapp_runtime::terminal::is_unsafe;
 
-use crate::ui::{Tone, Ui};
+use crate::ui::{Text, Ui};
 
 /// The outcome of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,42 +16,76 @@ pub enum Outcome {
     Success,
     /// A task that was waited for ended in another status than Finished.
     TaskNotFinished,
+    /// Some of several tasks were refused, which has been reported.
+    Refused,
+    /// Ctrl-C ended the wait for a task.
+    Interrupted,
 }
 
+/// Arguments that the definition of the command line cannot check.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
 const FAILURE: u8 = 1;
-/// Invalid settings. clap uses the same status for invalid arguments.
+/// Invalid arguments or settings.
 const USAGE: u8 = 2;
 const TASK_NOT_FINISHED: u8 = 3;
+/// As shells report SIGINT.
+const INTERRUPTED: u8 = 130;
+/// The `code` of errors with this status in JSON.
+const USAGE_CODE: &str = "usage";
 
 /// Prints the error of a command, if there is one, and returns its exit status.
 pub fn report(ui: Ui, result: &anyhow::Result<Outcome>) -> ExitCode {
     let error = match result {
         Ok(Outcome::Success) => return ExitCode::SUCCESS,
         Ok(Outcome::TaskNotFinished) => return ExitCode::from(TASK_NOT_FINISHED),
+        Ok(Outcome::Refused) => return ExitCode::from(FAILURE),
+        Ok(Outcome::Interrupted) => return ExitCode::from(INTERRUPTED),
         Err(error) => error,
     };
     if is_broken_pipe(error) {
         // `miniapp task list | head -1` is no failure.
         return ExitCode::SUCCESS;
     }
-    let client_error = error.downcast_ref::<ClientError>();
-    let line = match client_error {
-        Some(error) => with_advice(error),
-        None => one_line(error),
-    };
-    if ui.json {
-        let code = client_error.and_then(ClientError::code);
-        print_error(json!({"error": line, "code": code}));
-    } else {
-        print_error(format_args!("{} {line}", ui.notes.paint(Tone::Bad, "error:")));
-    }
-    let is_configuration = error.downcast_ref::<ConfigError>().is_some();
-    ExitCode::from(if is_configuration { USAGE } else { FAILURE })
+    report_error(ui, error, None);
+    ExitCode::from(if is_usage(error) { USAGE } else { FAILURE })
 }
 
-fn print_error(line: impl std::fmt::Display) {
-    // An error here cannot be reported anywhere.
-    let _ = writeln!(io::stderr(), "{line}");
+/// Prints an error, which may be about one of several tasks.
+pub fn report_error(ui: Ui, error: &anyhow::Error, task: Option<&str>) {
+    let (line, code) = match error.downcast_ref::<ClientError>() {
+        Some(error) => (with_advice(error), error.code().map(<&str>::from)),
+        None => (one_line(error), is_usage(error).then_some(USAGE_CODE)),
+    };
+    ui.error(&line, code, task);
+}
+
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<ConfigError>() || error.is::<UsageError>()
+}
+
+/// Prints clap's error or help, and returns the exit status.
+pub fn report_usage(ui: Ui, error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let is_help = !error.use_stderr();
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    if ui.json && !is_help {
+        // Without the usage, which follows the message.
+        let message: Vec<&str> = lines()
+            .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+            .collect();
+        let message = message.join(" ");
+        ui.error(message.trim_start_matches("error: "), Some(USAGE_CODE), None);
+    } else if is_help || !text.contains(|c| c != '\n' && is_unsafe(c)) {
+        // With clap's colors. An error here cannot be reported anywhere.
+        let _ = error.print();
+    } else {
+        // The message quotes an argument.
+        ui.note(Text::from_lines(&text));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
 /// Returns whether the reader of standard output has closed it.

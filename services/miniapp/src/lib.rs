@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod completion;
 mod context;
 mod database;
 mod demo;
@@ -18,7 +19,7 @@ mod why;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 pub use program::PROGRAM;
 pub use settings::validate;
@@ -30,6 +31,11 @@ use context::Context;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
-    commands::run(&Context::new(global), command.unwrap_or(Command::Serve), Cli::command)
+    match cli::parse(std::env::args_os()) {
+        Ok((Cli { global, command }, is_url_given)) => {
+            let command = command.unwrap_or(Command::Serve);
+            commands::run(&Context::new(global, is_url_given), command, Cli::command)
+        }
+        Err((ui, error)) => exit::report_usage(ui, &error),
+    }
 }

@@ -65,8 +65,19 @@ pub fn directory() -> Option<PathBuf> {
     Some(state.join("miniapp").join("sessions"))
 }
 
+/// Replaces the names of this machine by one: they are one platform, with one sign-in.
+pub fn canonical(url: &Url) -> Url {
+    let mut canonical = url.clone();
+    if matches!(url.host_str(), Some("localhost" | "[::1]")) {
+        // Fails only for URLs without a host.
+        let _ = canonical.set_host(Some("127.0.0.1"));
+    }
+    canonical
+}
+
 /// Returns `http_127.0.0.1_8000.json` for `http://127.0.0.1:8000/`.
 fn file_name(api: &Url) -> String {
+    let api = canonical(api);
     let parts = api.as_str().split(|c: char| !c.is_alphanumeric() && c != '.' && c != '-');
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_") + ".json"
 }
@@ -137,6 +148,18 @@ mod tests {
             login: "anna".to_owned(),
             access_token: Secret::new(access),
             refresh_token: Secret::new("r"),
+        }
+    }
+
+    #[test]
+    fn names_of_this_machine_share_a_sign_in() {
+        let name = |url| file_name(&Url::parse(url).expect("a URL"));
+        for url in ["http://localhost:8000", "http://LOCALHOST:8000/", "http://[::1]:8000"] {
+            assert_eq!(name(url), "http_127.0.0.1_8000.json");
+        }
+        for url in ["http://localhost:8001", "https://localhost:8000", "http://localhost.org:8000"]
+        {
+            assert_ne!(name(url), "http_127.0.0.1_8000.json");
         }
     }
 

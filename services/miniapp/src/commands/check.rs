@@ -35,7 +35,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
                 (*invariant, Tone::Strong),
             ]);
         }
-        ui.line(table)?;
+        ui.line(table.to_text())?;
     }
     match reports.iter().filter(|it| it.violations > 0).count() {
         0 => Ok(()),

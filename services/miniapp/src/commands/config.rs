@@ -4,7 +4,7 @@ use miniapp_config::{PLATFORM, Source};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::ui::{Table, Tone};
+use crate::ui::{Table, Text, Tone};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -19,7 +19,7 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let ui = context.ui;
     if args.defaults {
-        return Ok(ui.line(PLATFORM.defaults.trim_end())?);
+        return Ok(ui.line(Text::from_lines(PLATFORM.defaults))?);
     }
     let config = context.config()?;
     let selected = || {
@@ -45,5 +45,5 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
             (&setting.source.to_string(), tone),
         ]);
     }
-    Ok(ui.line(table)?)
+    Ok(ui.line(table.to_text())?)
 }

@@ -17,5 +17,5 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
             (&kind.description, Tone::Strong),
         ]);
     }
-    Ok(ui.line(table)?)
+    Ok(ui.line(table.to_text())?)
 }

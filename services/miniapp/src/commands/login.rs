@@ -38,6 +38,6 @@ pub fn report(context: &Context, api: &Url, session: &Session) -> anyhow::Result
         return Ok(ui.json(&json!({"url": api.as_str(), "login": session.login}))?);
     }
     ui.line(format_args!("Signed in to {api} as {}.", session.login))?;
-    ui.note("Try `miniapp task submit --kind echo --data hello --wait`.");
+    ui.note("Try `miniapp task submit --kind echo --text hello --wait`.");
     Ok(())
 }

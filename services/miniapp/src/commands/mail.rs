@@ -20,7 +20,8 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     to: Option<String>,
     /// Maximum number of mails
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Print only the newest code, for scripts
     #[arg(long)]
@@ -65,5 +66,5 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             (&mail.subject, Tone::Strong),
         ]);
     }
-    Ok(ui.line(table)?)
+    Ok(ui.line(table.to_text())?)
 }

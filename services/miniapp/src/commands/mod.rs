@@ -22,7 +22,7 @@ mod workers;
 use std::process::ExitCode;
 
 use crate::context::Context;
-use crate::exit::{self, Outcome};
+use crate::exit::{self, Outcome, UsageError};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -66,8 +66,41 @@ pub enum Command {
     Completions(completions::Args),
 }
 
+impl Command {
+    /// Rejects the selection of a platform for commands that use none, instead of running them
+    /// on something else than what was selected.
+    fn check_url(&self, context: &Context) -> Result<(), UsageError> {
+        let (instead, uses_database) = match self {
+            Self::Serve => {
+                ("runs a platform; its addresses are settings, see `miniapp config`", false)
+            }
+            Self::Demo => ("runs on a temporary platform", false),
+            Self::Config(_) | Self::Openapi(_) | Self::Completions(_) => {
+                ("uses no platform", false)
+            }
+            Self::Mail(_) | Self::Admin(_) | Self::Check | Self::Migrate => {
+                ("uses the database of the configuration; select one with --config", true)
+            }
+            _ => return Ok(()),
+        };
+        if context.is_url_given {
+            return Err(UsageError(format!("--url does not apply: this command {instead}")));
+        }
+        // Ignored in the environment, unless that would show the data of another platform.
+        if uses_database && context.selects_another_platform() {
+            return Err(UsageError(format!(
+                "MINIAPP_URL selects another platform, but this command {instead}, or unset it"
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Runs `command` and reports its outcome. `cli` is the definition of the command line.
 pub fn run(context: &Context, command: Command, cli: fn() -> clap::Command) -> ExitCode {
+    if let Err(error) = command.check_url(context) {
+        return exit::report(context.ui, &Err(error.into()));
+    }
     match command {
         // These two start and stop like every service.
         Command::Serve => serve::run(context),
@@ -112,7 +145,7 @@ async fn dispatch(
         Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,
-        Command::Completions(args) => completions::run(&args, cli())?,
+        Command::Completions(args) => completions::run(context, &args, cli())?,
     }
     Ok(Outcome::Success)
 }

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::context::Context;
+use crate::ui::Text;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,5 +24,5 @@ pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
         Service::Auth => miniapp_auth::openapi(),
         Service::Api => miniapp_api::openapi(),
     };
-    Ok(context.ui.line(document.to_pretty_json()?)?)
+    Ok(context.ui.line(Text::from_lines(&document.to_pretty_json()?))?)
 }

@@ -25,7 +25,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
         };
         table.row([(<&str>::from(status), status_tone(status)), (&grouped(count), Tone::Strong)]);
     }
-    ui.line(table)?;
+    ui.line(table.to_text())?;
     let queue = match stats.queue_depth {
         0 => "The queue is empty".to_owned(),
         depth => {

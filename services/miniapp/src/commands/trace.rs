@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use miniapp_config::Config;
-use miniapp_program::AdminConfig;
+use clap_complete::ArgValueCandidates;
 use miniapp_telemetry::trace::{CompletedSpan, Trace};
 use miniapp_types::task::Task;
 use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::task::TaskRef;
-use crate::context::Context;
-use crate::platform::reachable;
-use crate::program::PROGRAM;
+use crate::completion;
+use crate::context::{Context, base_url};
 use crate::settings::JaegerConfig;
 use crate::ui::format::count;
-use crate::ui::{Tone, TraceTree, status_line};
+use crate::ui::{Text, Tone, TraceTree, status_line, text};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,12 +24,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
     message, commit and attempt.\n\nReads the trace from Jaeger if it is configured, otherwise \
     from the platform, which keeps recent traces in memory.")]
 pub struct Args {
-    /// Id of the task, or `last` for your newest one
-    #[arg(value_name = "TASK")]
+    /// Id of the task, or its last 6 or more digits, or `last` for your newest one
+    #[arg(value_name = "TASK", add = ArgValueCandidates::new(completion::tasks))]
     task: TaskRef,
     /// URL of Jaeger [default: the setting `telemetry.jaeger_url`]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     jaeger: Option<Url>,
+    /// URL of the platform's admin listener [default: as configured, or port 9000 beside an API
+    /// on port 8000]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
+    admin_url: Option<Url>,
 }
 
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
@@ -39,11 +41,11 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let id = args.task.resolve(&client).await?;
     let task = client.task(id).await?;
     let trace_id = task.trace_id.as_deref().context("the task has no trace")?;
-    let config = context.config()?;
-    let JaegerConfig { jaeger_url } = config.section()?;
+    let JaegerConfig { jaeger_url } = context.config()?.section()?;
     let jaeger = args.jaeger.map(String::from).or(jaeger_url);
     let jaeger = jaeger.map(|url| url.trim_end_matches('/').to_owned());
-    let trace = find(trace_id, jaeger.as_deref(), &config).await?;
+    let admin = args.admin_url.map_or_else(|| context.admin_url(), |url| Ok(Some(url)))?;
+    let trace = find(trace_id, jaeger.as_deref(), admin.as_ref()).await?;
     let link = jaeger.map(|jaeger| format!("{jaeger}/trace/{trace_id}"));
     if ui.json {
         return Ok(
@@ -52,24 +54,25 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     ui.line(title(context, &task, &trace))?;
     let tree = TraceTree::new(&trace, ui.width()).colored(ui.palette.is_on());
-    ui.line(tree.to_string().trim_end())?;
+    ui.line(tree.to_text())?;
     if let Some(link) = link {
-        ui.line(format_args!("{} {link}", ui.palette.paint(Tone::Dim, "In Jaeger:")))?;
+        ui.line(text![ui.palette.paint(Tone::Dim, "In Jaeger:"), " ", link])?;
     }
     Ok(())
 }
 
-fn title(context: &Context, task: &Task, trace: &Trace) -> String {
+fn title(context: &Context, task: &Task, trace: &Trace) -> Text {
     let palette = context.ui.palette;
     let services: BTreeSet<&str> = trace.spans.iter().map(CompletedSpan::service).collect();
     let status = status_line(palette, task.status, task.status_message.as_deref());
     let services = services.into_iter().collect::<Vec<_>>().join(", ");
     let spans = count(trace.spans.len(), "span");
-    format!("{}: {status}; {spans} of {services}", palette.paint(Tone::Strong, &task.description))
+    let description = palette.paint(Tone::Strong, &task.description);
+    text![description, ": ", status, "; ", spans, " of ", services]
 }
 
 /// Reads the trace from Jaeger, or else from the platform.
-async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result<Trace> {
+async fn find(id: &str, jaeger: Option<&str>, admin: Option<&Url>) -> anyhow::Result<Trace> {
     let mut reasons = Vec::new();
     if let Some(jaeger) = jaeger {
         match fetch(&format!("{jaeger}/api/v3/traces/{id}")).await {
@@ -83,9 +86,11 @@ async fn find(id: &str, jaeger: Option<&str>, config: &Config) -> anyhow::Result
             Err(error) => reasons.push(format!("Jaeger at {jaeger}: {error:#}")),
         }
     }
-    let admin: AdminConfig = config.section()?;
-    let admin = reachable(admin.address(PROGRAM.admin_port));
-    match fetch(&format!("http://{admin}/traces/{id}")).await {
+    let Some(admin) = admin else {
+        reasons.push("the address of its admin listener is unknown, set --admin-url".to_owned());
+        bail!("trace {id} not found ({})", reasons.join("; "));
+    };
+    match fetch(&format!("{}/traces/{id}", admin.as_str().trim_end_matches('/'))).await {
         Ok(answer) => return Ok(Trace::from_json(&answer)),
         Err(error) => reasons.push(format!("the platform's admin listener at {admin}: {error:#}")),
     }

@@ -28,5 +28,5 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
             (&worker.kinds.join(" "), Tone::Strong),
         ]);
     }
-    Ok(ui.line(table)?)
+    Ok(ui.line(table.to_text())?)
 }

@@ -1,8 +1,6 @@
 //! Output of the demo for people.
 
-use std::fmt::Display;
-
-use crate::ui::{Tone, Ui};
+use crate::ui::{Text, Tone, Ui};
 
 /// Prints text, unless the output is JSON.
 #[derive(Clone, Copy)]
@@ -10,10 +8,11 @@ pub struct Console(pub Ui);
 
 impl Console {
     pub fn title(self, text: &str) -> anyhow::Result<()> {
-        self.print(format_args!("\n{}", self.0.palette.paint(Tone::Strong, text)))
+        self.print("")?;
+        self.print(self.0.palette.paint(Tone::Strong, text))
     }
 
-    pub fn print(self, text: impl Display) -> anyhow::Result<()> {
+    pub fn print(self, text: impl Into<Text>) -> anyhow::Result<()> {
         if !self.0.json {
             self.0.line(text)?;
         }

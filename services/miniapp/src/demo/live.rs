@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::cases::Case;
 use super::result::CaseResult;
-use crate::ui::{TaskBar, Ui, event_line};
+use crate::ui::{TaskBar, Ui, event_line, text};
 
 /// How long a task runs before it is canceled.
 const CANCEL_DELAY: Duration = Duration::from_millis(1500);
@@ -100,5 +100,5 @@ fn print_event(ui: Ui, case: &Case, event: &Event) -> std::io::Result<()> {
     if ui.json || event.kind == EventType::Progress {
         return Ok(());
     }
-    ui.line(format_args!("  {:<18} {}", case.name, event_line(ui.palette, event)))
+    ui.line(text![format_args!("  {:<18} ", case.name), event_line(ui.palette, event)])
 }

@@ -63,8 +63,9 @@ impl Demo<'_> {
         let unexpected = results.iter().filter(|result| !result.is_as_expected()).count();
         ensure!(unexpected == 0, "{unexpected} of {} tasks ended unexpectedly", results.len());
         let took = between(started, platform.now());
+        console.print("")?;
         console.print(format_args!(
-            "\nThe demo took {took} and left no files. Start a permanent platform with `miniapp`."
+            "The demo took {took} and left no files. Start a permanent platform with `miniapp`."
         ))
     }
 
@@ -105,15 +106,13 @@ impl Demo<'_> {
         let trace = self.telemetry.spans().wait_until_complete(id, TRACE_TIMEOUT).await;
         let trace = trace.context("the trace was not recorded")?;
         let tree = TraceTree::new(&trace, self.ui.width().saturating_sub(2));
-        for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
-            self.console.print(format_args!("  {line}"))?;
-        }
-        Ok(())
+        self.console.print(tree.colored(self.ui.palette.is_on()).to_text().indented())
     }
 
     fn explain(&self, task: &Task, events: &[Event]) -> anyhow::Result<()> {
         let facts = why::Facts { task, events, workers: &[], now: self.platform.now() };
         let explanation = why::explain(facts);
-        self.console.print(format_args!("  {}\n  {}", explanation.reason, explanation.next))
+        self.console.print(format_args!("  {}", explanation.reason))?;
+        self.console.print(format_args!("  {}", explanation.next))
     }
 }

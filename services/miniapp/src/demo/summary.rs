@@ -42,9 +42,5 @@ pub fn print(ui: Ui, results: &[CaseResult]) -> std::io::Result<()> {
             (verdict, tone),
         ]);
     }
-    ui.line(indented(&table.to_string()))
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    ui.line(table.to_text().indented())
 }

@@ -12,7 +12,7 @@ use miniapp_telemetry::Telemetry;
 use miniapp_types::message::RawTaskEvents;
 use miniapp_types::task::EventType;
 use opentelemetry::trace::TraceId;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use super::curl;
 use super::throttle::Throttle;
 use crate::platform::{Addresses, Platform};
 use crate::ui::format::{between, count, grouped, truncate};
-use crate::ui::{Tone, TraceTree, Ui, status_line};
+use crate::ui::{Text, Tone, TraceTree, Ui, status_line, text};
 
 /// A trace is shown without spans that take longer than this to arrive.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,14 +57,18 @@ struct Reporter<'a> {
 
 impl Reporter<'_> {
     /// Prints a line. The platform keeps running if nobody reads its output.
-    fn line(&self, text: impl std::fmt::Display) {
+    fn line(&self, text: impl Into<Text>) {
         let _ = self.ui.line(text);
+    }
+
+    fn json(&self, event: &Value) {
+        let _ = self.ui.json_line(event);
     }
 
     fn welcome(&self) {
         let Addresses { api, auth, admin } = self.platform.addresses;
         if self.ui.json {
-            self.line(json!({"event": "listening", "api": api, "auth": auth, "admin": admin}));
+            self.json(&json!({"event": "listening", "api": api, "auth": auth, "admin": admin}));
             return;
         }
         let at = &self.platform.addresses;
@@ -72,35 +76,31 @@ impl Reporter<'_> {
             |text: &str| self.ui.palette.paint(Tone::Strong, text),
             |text: String| self.ui.palette.paint(Tone::Dim, text),
         );
-        self.line(format_args!("{} is running.\n", strong("MiniApp")));
-        self.line(format_args!(
-            "  Tasks     {}  {}",
-            at.api_url(),
-            dim(format!("{}/docs", at.api_url()))
-        ));
-        self.line(format_args!(
-            "  Accounts  {}  {}",
-            at.auth_url(),
-            dim(format!("{}/docs", at.auth_url()))
-        ));
-        self.line(format_args!(
-            "  Health    http://{admin}/readyz  {}",
-            dim(format!("http://{admin}/metrics"))
-        ));
-        self.line(format_args!("  Files     {}\n", self.platform.data_dir().display()));
+        self.line(text![strong("MiniApp"), " is running."]);
+        self.line("");
+        let (api, auth) = (at.api_url(), at.auth_url());
+        self.line(text!["  Tasks     ", &api, "  ", dim(format!("{api}/docs"))]);
+        self.line(text!["  Accounts  ", &auth, "  ", dim(format!("{auth}/docs"))]);
+        let health = format!("  Health    http://{admin}/readyz  ");
+        self.line(text![health, dim(format!("http://{admin}/metrics"))]);
+        self.line(format_args!("  Files     {}", self.platform.data_dir().display()));
+        self.line("");
         let program = std::env::args().next().unwrap_or_else(|| "miniapp".to_owned());
         self.line(format_args!(
-            "Create an account in another terminal with `{program} register`, or with curl:\n"
+            "Create an account in another terminal with `{program} register`, or with curl:"
         ));
-        self.line(format_args!("  {}\n", curl::request_code(at)));
+        self.line("");
+        self.line(format_args!("  {}", curl::request_code(at)));
+        self.line("");
         self.line("The mail with the code appears here, with the next commands.");
-        self.line("Press Ctrl-C to stop.\n");
+        self.line("Press Ctrl-C to stop.");
+        self.line("");
     }
 
     async fn shutdown(&self, shutdown: &Shutdown) -> Infallible {
         shutdown.begun().await;
         if self.ui.json {
-            self.line(json!({"event": "stopping"}));
+            self.json(&json!({"event": "stopping"}));
         } else {
             self.line("Stopping: waiting for running tasks. Press Ctrl-C again to stop now.");
         }
@@ -122,7 +122,7 @@ impl Reporter<'_> {
 
     fn mail(&self, InboxMail { mail, at }: &InboxMail) {
         if self.ui.json {
-            self.line(json!({
+            self.json(&json!({
                 "event": "mail",
                 "at": at,
                 "to": mail.to,
@@ -210,9 +210,7 @@ impl Reporter<'_> {
         };
         if let Some(trace) = trace {
             let tree = TraceTree::new(&trace, self.ui.width().saturating_sub(2));
-            for line in tree.colored(self.ui.palette.is_on()).to_string().lines() {
-                self.line(format_args!("  {line}"));
-            }
+            self.line(tree.colored(self.ui.palette.is_on()).to_text().indented());
             self.line("");
         }
     }
@@ -231,7 +229,7 @@ fn ended_tasks(body: &[u8]) -> Vec<(Uuid, Uuid)> {
 }
 
 /// Formats the end of a task in one line.
-fn ended_line(ui: Ui, task: &Task) -> String {
+fn ended_line(ui: Ui, task: &Task) -> Text {
     let Task { id, spec, state, .. } = task;
     let ended = state.finished_at.unwrap_or(spec.created_at);
     // The time of a restart is not part of the task; the start of the attempt is close.
@@ -245,7 +243,7 @@ fn ended_line(ui: Ui, task: &Task) -> String {
     let id = ui.palette.paint(Tone::Dim, id);
     let mut title = ui.palette.paint(Tone::Strong, truncate(&spec.description, 60));
     if spec.description != spec.kind {
-        title = format!("{title} ({})", spec.kind);
+        title.push(format_args!(" ({})", spec.kind));
     }
-    format!("{title} after {took}{attempts}: {status}  {id}")
+    text![title, format_args!(" after {took}{attempts}: "), status, "  ", id]
 }

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use miniapp_types::task::{Event, EventType, Status};
 
-use super::{Palette, status_line};
+use super::{Palette, Text, status_line};
 
 const STEPS: u64 = 1000;
 /// Minimum width of a terminal for a long bar.
@@ -30,7 +30,7 @@ impl TaskBar {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style.progress_chars("━╸─"));
         }
-        bar.set_prefix(name.to_owned());
+        bar.set_prefix(Text::from(name).as_str().to_owned());
         Self { bar, palette }
     }
 
@@ -44,7 +44,8 @@ impl TaskBar {
             }
             (None, _) => None,
         };
-        self.bar.set_message(status_line(self.palette, event.status, message.as_deref()));
+        let status = status_line(self.palette, event.status, message.as_deref());
+        self.bar.set_message(status.as_str().to_owned());
         if event.status == Status::Finished {
             self.bar.set_position(STEPS);
         }

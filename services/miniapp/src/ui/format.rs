@@ -1,6 +1,7 @@
 //! Durations, times and numbers as text.
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 /// Formats a duration with useful precision: `850 ms`, `1.2 s`, `3 min 5 s`, `2 h`.
 pub fn duration(length: SignedDuration) -> String {
@@ -34,6 +35,17 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
 /// Formats a time in UTC with milliseconds.
 pub fn timestamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S%.3fZ").to_string()
+}
+
+/// Formats the time of day in UTC with milliseconds.
+pub fn time_of_day(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S%.3fZ").to_string()
+}
+
+/// Returns the end of an id, which is random. The beginning is a time, the same for many ids.
+pub fn short_id(id: Uuid) -> String {
+    let id = id.simple().to_string();
+    id[id.len() - 8..].to_owned()
 }
 
 /// Formats a number of things: `1 task`, `2 tasks`.

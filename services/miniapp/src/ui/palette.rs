@@ -2,6 +2,8 @@
 
 use owo_colors::{OwoColorize as _, Style};
 
+use super::Text;
+
 /// The meaning of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
@@ -29,9 +31,10 @@ impl Palette {
     }
 
     /// Colors `text` by its meaning.
-    pub fn paint(self, tone: Tone, text: impl std::fmt::Display) -> String {
+    pub fn paint(self, tone: Tone, text: impl Into<Text>) -> Text {
+        let text = text.into();
         if !self.on {
-            return text.to_string();
+            return text;
         }
         let style = match tone {
             Tone::Good => Style::new().green(),
@@ -41,7 +44,7 @@ impl Palette {
             Tone::Dim => Style::new().dimmed(),
             Tone::Strong => Style::new().bold(),
         };
-        text.style(style).to_string()
+        Text::trusted(text.as_str().style(style).to_string())
     }
 }
 
@@ -51,7 +54,8 @@ mod tests {
 
     #[test]
     fn paint_is_plain_without_colors() {
-        assert_eq!(Palette::new(false).paint(Tone::Good, "ok"), "ok");
-        assert_eq!(Palette::new(true).paint(Tone::Good, "ok"), "\u{1b}[32mok\u{1b}[0m");
+        let painted = |on| Palette::new(on).paint(Tone::Good, "ok");
+        assert_eq!(painted(false).as_str(), "ok");
+        assert_eq!(painted(true).as_str(), "\u{1b}[32mok\u{1b}[0m");
     }
 }

@@ -1,8 +1,8 @@
 //! Tables without borders, readable by people and `cut`.
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement};
 
-use super::{Palette, Tone};
+use super::{Palette, Text, Tone};
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
@@ -12,64 +12,88 @@ const MIN_LAST_COLUMN: usize = 20;
 /// A table with a header.
 pub struct Table {
     inner: comfy_table::Table,
+    palette: Palette,
     columns: usize,
     width: Option<usize>,
+    /// Whether every row is one line: the last column is truncated instead of wrapped.
+    has_single_lines: bool,
 }
 
 impl Table {
     pub fn new(palette: Palette, header: &[&str]) -> Self {
         let mut inner = comfy_table::Table::new();
         inner.load_style(comfy_table::presets::NOTHING);
-        if palette.is_on() {
-            inner.enforce_styling();
-        } else {
-            inner.force_no_tty();
-        }
+        // Its own colors depend on the environment only.
+        inner.force_no_tty();
         let width = console::Term::stdout().size_checked().map(|(_, width)| width.into());
-        let mut table = Self { inner, columns: header.len(), width };
-        let header = header.iter().map(|name| cell(name, Tone::Dim)).collect::<Vec<_>>();
+        let columns = header.len();
+        let mut table = Self { inner, palette, columns, width, has_single_lines: false };
+        let header: Vec<Cell> = header.iter().map(|name| table.cell(name, Tone::Dim)).collect();
         table.inner.set_header(header);
         table
     }
 
+    /// Makes every row one line: on a terminal, the last column is truncated.
+    #[must_use]
+    pub fn with_single_lines(self) -> Self {
+        Self { has_single_lines: true, ..self }
+    }
+
+    #[cfg(test)]
+    pub fn with_width(self, columns: usize) -> Self {
+        Self { width: Some(columns), ..self }
+    }
+
     pub fn row<'a>(&mut self, cells: impl IntoIterator<Item = (&'a str, Tone)>) {
-        let cells: Vec<Cell> = cells.into_iter().map(|(text, tone)| cell(text, tone)).collect();
+        let cells = cells.into_iter().map(|(text, tone)| self.cell(text, tone));
+        let cells: Vec<Cell> = cells.collect();
         self.inner.add_row(cells);
     }
 
-    /// Returns the width at which the last column is wrapped. Without a terminal, or on a
-    /// very narrow one, lines are not wrapped.
-    fn wrap_width(&self) -> Option<u16> {
-        let mut widths = self.inner.column_max_content_widths();
-        widths.pop();
-        let others: usize = widths.into_iter().map(|width| usize::from(width + GAP)).sum();
-        let width = self.width.filter(|width| others + MIN_LAST_COLUMN <= *width)?;
-        u16::try_from(width).ok()
+    fn cell(&self, text: &str, tone: Tone) -> Cell {
+        let text = match tone {
+            // Many bold cells would highlight nothing.
+            Tone::Strong => Text::from(text),
+            tone => self.palette.paint(tone, text),
+        };
+        Cell::new(text.as_str())
     }
-}
 
-impl std::fmt::Display for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Only the last column wraps, so that ids and numbers stay in one piece.
+    /// Returns the lines of the table for a terminal.
+    pub fn to_text(&self) -> Text {
         let mut table = self.inner.clone();
-        match self.wrap_width() {
-            Some(width) => {
+        let mut others = table.column_max_content_widths();
+        others.pop();
+        let others: usize = others.into_iter().map(|width| usize::from(width + GAP)).sum();
+        let last = self.width.map(|width| width.saturating_sub(others).max(MIN_LAST_COLUMN));
+        let wraps_others = self.width.is_some_and(|width| others + MIN_LAST_COLUMN > width);
+        match self.width.and_then(|width| u16::try_from(width).ok()) {
+            Some(width) if !self.has_single_lines => {
                 table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width)
             }
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
+            _ => table.set_content_arrangement(ContentArrangement::Disabled),
         };
         for index in 0..self.columns.saturating_sub(1) {
             if let Some(column) = table.column_mut(index) {
-                column.set_constraint(ColumnConstraint::ContentWidth);
                 column.set_padding((0, GAP));
+                // Ids and numbers stay in one piece where there is room for it.
+                if !wraps_others {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
             }
         }
         if let Some(last) = table.column_mut(self.columns.saturating_sub(1)) {
             last.set_padding((0, 0));
         }
         let text = table.to_string();
-        let lines: Vec<String> = text.lines().map(trim_padding).collect();
-        f.write_str(&lines.join("\n"))
+        let lines = text.lines().map(|line| {
+            let line = Text::trusted(trim_padding(line));
+            match last {
+                Some(last) if self.has_single_lines => line.truncated(others + last),
+                _ => line,
+            }
+        });
+        Text::joined(lines)
     }
 }
 
@@ -83,27 +107,19 @@ fn trim_padding(line: &str) -> String {
     }
 }
 
-fn cell(text: &str, tone: Tone) -> Cell {
-    let cell = Cell::new(text);
-    match tone {
-        Tone::Good => cell.fg(Color::DarkGreen),
-        Tone::Warn => cell.fg(Color::DarkYellow),
-        Tone::Bad => cell.fg(Color::DarkRed),
-        Tone::Busy => cell.fg(Color::DarkCyan),
-        Tone::Dim => cell.add_attribute(Attribute::Dim),
-        Tone::Strong => cell,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn render(width: Option<usize>) -> String {
-        let mut table = Table::new(Palette::new(false), &["KIND", "DESCRIPTION"]);
+    fn table(width: Option<usize>, colors: bool) -> Table {
+        let mut table = Table::new(Palette::new(colors), &["KIND", "DESCRIPTION"]);
         table.width = width;
-        table.row([("echo", Tone::Strong), ("Gives the data back as the result.", Tone::Strong)]);
-        table.to_string()
+        table.row([("echo", Tone::Good), ("Gives the data back as the result.", Tone::Strong)]);
+        table
+    }
+
+    fn render(width: Option<usize>) -> String {
+        table(width, false).to_text().as_str().to_owned()
     }
 
     #[test]
@@ -113,7 +129,27 @@ mod tests {
         assert_eq!(render(Some(80)), whole);
         let wrapped = "KIND  DESCRIPTION\necho  Gives the data back as\n      the result.";
         assert_eq!(render(Some(30)), wrapped);
-        assert_eq!(render(Some(20)), whole);
+        let narrow = render(Some(20));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 20), "{narrow}");
+    }
+
+    #[test]
+    fn single_lines_are_truncated_to_the_width() {
+        for colors in [false, true] {
+            let text = table(Some(30), colors).with_single_lines().to_text();
+            let plain = console::strip_ansi_codes(text.as_str()).into_owned();
+            assert_eq!(plain, "KIND  DESCRIPTION\necho  Gives the data back as t…");
+            assert_eq!(text.as_str().contains("\u{1b}[32mecho\u{1b}[0m"), colors, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cells_are_escaped_before_they_are_measured() {
+        let mut table = Table::new(Palette::new(false), &["A", "B"]);
+        table.row([("x\n\u{1b}[2J", Tone::Strong), ("\u{202e}b", Tone::Dim)]);
+        table.row([("y", Tone::Strong), ("b", Tone::Dim)]);
+        let expected = "A             B\nx\\n\\u{1b}[2J  \\u{202e}b\ny             b";
+        assert_eq!(table.to_text().as_str(), expected);
     }
 
     #[test]

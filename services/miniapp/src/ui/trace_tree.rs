@@ -3,7 +3,10 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::{Duration, SystemTime};
 
+use miniapp_runtime::terminal::escape;
 use miniapp_telemetry::trace::{CompletedSpan, SpanId, Trace};
+
+use super::Text;
 
 /// A trace as a tree of spans, each with its duration and a bar that shows when it ran. Services
 /// are shown if there are several.
@@ -37,6 +40,12 @@ impl<'a> TraceTree<'a> {
     pub fn colored(self, colored: bool) -> Self {
         Self { colored, ..self }
     }
+
+    /// Returns the lines for a terminal.
+    pub fn to_text(&self) -> Text {
+        // Names are escaped where they are drawn.
+        Text::trusted(self.to_string().trim_end().to_owned())
+    }
 }
 
 struct Line<'a> {
@@ -56,7 +65,7 @@ impl Display for TraceTree<'_> {
         let mut lines = Vec::with_capacity(spans.len());
         let known = |id: SpanId| spans.iter().any(|span| span.id() == id);
         for root in in_order(spans, |span| !known(span.parent_id())) {
-            lines.push(Line { label: root.name().to_owned(), span: root });
+            lines.push(Line { label: escape(root.name()).into_owned(), span: root });
             self.descend(root, "", &mut lines);
         }
         let label_width = lines.iter().map(|line| line.label.chars().count()).max().unwrap_or(0);
@@ -74,7 +83,7 @@ impl Display for TraceTree<'_> {
             let (color, plain) = if self.colored { (color, PLAIN) } else { ("", "") };
             write!(f, "{label:label_width$} ")?;
             if services > 0 {
-                write!(f, "{:services$}", line.span.service())?;
+                write!(f, "{:services$}", escape(line.span.service()))?;
             }
             writeln!(f, "{took:>DURATION$}  {color}{bar}{mark}{plain}")?;
         }
@@ -92,7 +101,8 @@ impl TraceTree<'_> {
         for (position, child) in children.into_iter().enumerate() {
             let (branch, below) =
                 if position == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            lines.push(Line { label: format!("{indent}{branch}{}", child.name()), span: child });
+            let name = escape(child.name());
+            lines.push(Line { label: format!("{indent}{branch}{name}"), span: child });
             self.descend(child, &format!("{indent}{below}"), lines);
         }
     }
@@ -104,7 +114,7 @@ fn services_width(spans: &[CompletedSpan]) -> usize {
     if spans.iter().all(|span| span.service() == first.service()) {
         return 0;
     }
-    spans.iter().map(|span| span.service().chars().count() + 1).max().unwrap_or(0)
+    spans.iter().map(|span| escape(span.service()).chars().count() + 1).max().unwrap_or(0)
 }
 
 fn in_order(

@@ -1,14 +1,13 @@
 //! `miniapp task cancel`: cancels tasks.
 
+use super::each::change_each;
 use super::report::report;
 use super::task_ref::TaskRefs;
 use crate::context::Context;
+use crate::exit::Outcome;
 
-pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<()> {
+pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
     let client = context.client()?;
-    for task in args.tasks {
-        let id = task.resolve(&client).await?;
-        report(context, &client.cancel(id).await?)?;
-    }
-    Ok(())
+    let cancel = async |id| client.cancel(id).await;
+    change_each(context, &client, args, cancel, |_, task| report(context, task)).await
 }

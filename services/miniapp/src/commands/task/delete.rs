@@ -2,19 +2,20 @@
 
 use serde_json::json;
 
+use super::each::change_each;
 use super::task_ref::TaskRefs;
 use crate::context::Context;
+use crate::exit::Outcome;
 
-pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<()> {
-    let client = context.client()?;
-    for task in args.tasks {
-        let id = task.resolve(&client).await?;
-        client.delete(id).await?;
-        if context.ui.json {
-            context.ui.json(&json!({"taskId": id, "deleted": true}))?;
+pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
+    let (ui, client) = (context.ui, context.client()?);
+    let delete = async |id| client.delete(id).await;
+    change_each(context, &client, args, delete, |id, ()| {
+        if ui.json {
+            ui.json(&json!({"taskId": id, "deleted": true}))
         } else {
-            context.ui.line(format_args!("{id}  deleted"))?;
+            ui.line(format_args!("{id}  deleted"))
         }
-    }
-    Ok(())
+    })
+    .await
 }

@@ -1,10 +1,12 @@
 //! `miniapp task list`: lists the caller's tasks.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap_complete::ArgValueCandidates;
 use miniapp_client::TaskQuery;
 use miniapp_types::task::{Status, TaskPage};
 use strum::IntoEnumIterator as _;
 
+use crate::completion;
 use crate::context::Context;
 use crate::ui::task_table;
 
@@ -17,10 +19,11 @@ pub struct Args {
     #[arg(long, short, ignore_case = true, value_parser = statuses())]
     status: Option<Status>,
     /// Show only tasks of this kind
-    #[arg(long, short)]
+    #[arg(long, short, add = ArgValueCandidates::new(completion::kinds))]
     kind: Option<String>,
     /// Maximum number of tasks
-    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER")]
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "NUMBER",
+        value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Show all tasks
     #[arg(long, conflicts_with = "limit")]
@@ -66,7 +69,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         });
         return Ok(());
     }
-    ui.line(task_table(ui.palette, &all.tasks, context.now()))?;
+    ui.line(task_table(ui.palette, ui.is_terminal(), &all.tasks, context.now()).to_text())?;
     if all.next_cursor.is_some() {
         ui.note("There are more tasks; use --all or a larger --limit.");
     }

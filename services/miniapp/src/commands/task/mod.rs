@@ -2,6 +2,7 @@
 
 mod cancel;
 mod delete;
+mod each;
 mod list;
 mod report;
 mod restart;
@@ -38,11 +39,11 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<Outcome>
     match command {
         Command::Submit(args) => return submit::run(context, args).await,
         Command::Watch(args) => return watch::run(context, args).await,
+        Command::Cancel(args) => return cancel::run(context, args).await,
+        Command::Restart(args) => return restart::run(context, args).await,
+        Command::Delete(args) => return delete::run(context, args).await,
         Command::List(args) => list::run(context, args).await?,
         Command::Show(args) => show::run(context, args).await?,
-        Command::Cancel(args) => cancel::run(context, args).await?,
-        Command::Restart(args) => restart::run(context, args).await?,
-        Command::Delete(args) => delete::run(context, args).await?,
     }
     Ok(Outcome::Success)
 }

@@ -5,7 +5,7 @@ use std::io;
 use miniapp_types::task::Task;
 
 use crate::context::Context;
-use crate::ui::status_line;
+use crate::ui::{status_line, text};
 
 /// Prints the status of a task after a change.
 pub fn report(context: &Context, task: &Task) -> io::Result<()> {
@@ -14,5 +14,5 @@ pub fn report(context: &Context, task: &Task) -> io::Result<()> {
         return ui.json(task);
     }
     let status = status_line(ui.palette, task.status, task.status_message.as_deref());
-    ui.line(format_args!("{}  {status}", task.task_id))
+    ui.line(text![task.task_id, "  ", status])
 }

@@ -1,14 +1,13 @@
 //! `miniapp task restart`: runs ended tasks again.
 
+use super::each::change_each;
 use super::report::report;
 use super::task_ref::TaskRefs;
 use crate::context::Context;
+use crate::exit::Outcome;
 
-pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<()> {
+pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
     let client = context.client()?;
-    for task in args.tasks {
-        let id = task.resolve(&client).await?;
-        report(context, &client.restart(id).await?)?;
-    }
-    Ok(())
+    let restart = async |id| client.restart(id).await;
+    change_each(context, &client, args, restart, |_, task| report(context, task)).await
 }

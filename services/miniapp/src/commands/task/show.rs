@@ -1,13 +1,16 @@
 //! `miniapp task show`: shows a task.
 
+use clap_complete::ArgValueCandidates;
+
 use super::task_ref::TaskRef;
+use crate::completion;
 use crate::context::Context;
 use crate::ui::{event_line, task_details};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Id of the task, or `last` for your newest one
-    #[arg(value_name = "TASK")]
+    /// Id of the task, or its last 6 or more digits, or `last` for your newest one
+    #[arg(value_name = "TASK", add = ArgValueCandidates::new(completion::tasks))]
     task: TaskRef,
     /// Show its events, too
     #[arg(long, short)]

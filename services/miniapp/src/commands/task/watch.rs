@@ -2,20 +2,24 @@
 
 use std::io::IsTerminal as _;
 
+use clap_complete::ArgValueCandidates;
 use futures_util::TryStreamExt as _;
 use miniapp_client::{Client, retry};
 use miniapp_types::task::{Event, Status, Task};
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::task_ref::TaskRef;
+use crate::completion;
 use crate::context::Context;
 use crate::exit::Outcome;
-use crate::ui::{TaskBar, event_line, task_details};
+use crate::ui::format::short_id;
+use crate::ui::{TaskBar, event_line, live_event_line, task_details, text};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Id of the task, or `last` for your newest one [default: all your tasks]
-    #[arg(value_name = "TASK")]
+    /// Id of the task, or its last 6 or more digits, or `last` for your newest one [default: all your tasks]
+    #[arg(value_name = "TASK", add = ArgValueCandidates::new(completion::tasks))]
     task: Option<TaskRef>,
 }
 
@@ -23,16 +27,48 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<Outcome> {
     let (ui, client) = (context.ui, context.client()?);
     let Some(task) = args.task else { return watch_all(context, &client).await };
     let id = task.resolve(&client).await?;
-    let task = follow(context, &client, id, true).await?;
+    let Some(task) = follow(context, &client, id, true).await? else {
+        return Ok(Outcome::Interrupted);
+    };
     if !ui.json {
         ui.line(task_details(ui.palette, &task, context.now()))?;
     }
     Ok(outcome(&task))
 }
 
-/// Watches a task until it ends: with a progress bar on a terminal, otherwise with a line
-/// per event if `print_events` is set.
+/// Watches a task until it ends. Returns `None` if a signal ended the wait, after a hint how to
+/// continue.
 pub async fn follow(
+    context: &Context,
+    client: &Client,
+    id: Uuid,
+    print_events: bool,
+) -> anyhow::Result<Option<Task>> {
+    tokio::select! {
+        task = until_ended(context, client, id, print_events) => task.map(Some),
+        interrupted = interrupted() => {
+            interrupted?;
+            // Below the progress bar.
+            context.ui.note("");
+            context.ui.note("Interrupted. The task continues:");
+            context.ui.note(format_args!("  miniapp task watch {id}"));
+            context.ui.note(format_args!("  miniapp task cancel {id}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+/// Shows a progress bar on a terminal, otherwise a line per event if `print_events` is set.
+async fn until_ended(
     context: &Context,
     client: &Client,
     id: Uuid,
@@ -40,11 +76,8 @@ pub async fn follow(
 ) -> anyhow::Result<Task> {
     let ui = context.ui;
     let is_piped = print_events && !std::io::stdout().is_terminal();
-    let bar = (!ui.json && !is_piped && std::io::stderr().is_terminal()).then(|| {
-        let name = id.to_string();
-        // The random end of the id. The beginning is the time, the same for many tasks.
-        TaskBar::new(&name[name.len() - 8..], ui.notes, std::convert::identity)
-    });
+    let bar = (!ui.json && !is_piped && std::io::stderr().is_terminal())
+        .then(|| TaskBar::new(&short_id(id), ui.notes, std::convert::identity));
     let mut events = client.watch(id);
     while let Some(event) = events.try_next().await? {
         match &bar {
@@ -78,7 +111,9 @@ fn print_event(context: &Context, event: &Event) -> std::io::Result<()> {
     let ui = context.ui;
     if ui.json {
         ui.json_line(event)
+    } else if ui.is_terminal() {
+        ui.line(live_event_line(ui.palette, event).truncated(ui.width()))
     } else {
-        ui.line(format_args!("{}  {}", event.task_id, event_line(ui.palette, event)))
+        ui.line(text![event.task_id, "  ", event_line(ui.palette, event)])
     }
 }
