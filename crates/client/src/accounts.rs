@@ -1,12 +1,13 @@
 //! Accounts and sessions: the endpoints of the auth service.
 
 use miniapp_types::account::{
-    Account, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode, SignIn, TokenInfo,
-    Tokens, Validate, VerifyEmail,
+    Account, ChangePassword, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode,
+    Sessions, SignIn, TokenInfo, Tokens, Validate, VerifyEmail,
 };
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::{Client, Error, Session};
 
@@ -48,6 +49,27 @@ impl Client {
     pub async fn token_info(&self) -> Result<TokenInfo, Error> {
         let session = self.session().ok_or_else(|| self.not_signed_in())?;
         self.post("validate", &Validate { token: session.access_token }).await
+    }
+
+    /// Returns the account.
+    pub async fn account(&self) -> Result<Account, Error> {
+        self.json(self.auth(Method::GET, "users/me")).await
+    }
+
+    /// Replaces the password. Every other session ends.
+    pub async fn change_password(&self, current: Secret, new: Secret) -> Result<(), Error> {
+        let body = ChangePassword { password: current, new_password: new };
+        self.empty(self.auth(Method::POST, "users/me/password").json(&body)).await
+    }
+
+    /// Returns the sessions of the account.
+    pub async fn account_sessions(&self) -> Result<Sessions, Error> {
+        self.json(self.auth(Method::GET, "sessions")).await
+    }
+
+    /// Ends a session of the account.
+    pub async fn end_session(&self, id: Uuid) -> Result<(), Error> {
+        self.empty(self.auth(Method::DELETE, &format!("sessions/{id}"))).await
     }
 
     /// Ends the session on the server, then removes the stored tokens.

@@ -25,6 +25,7 @@
 //! ```
 
 mod accounts;
+mod administration;
 mod builder;
 mod client;
 mod error;
@@ -33,6 +34,7 @@ mod retry;
 mod session;
 mod tasks;
 
+pub use administration::PageQuery;
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::Error;
