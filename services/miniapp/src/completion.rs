@@ -8,6 +8,9 @@ use miniapp_client::{Client, Error, TaskQuery};
 use crate::context::{Context, GlobalOptions};
 use crate::ui::format::{short_id, truncate};
 
+/// Set by the script of `miniapp completions`.
+pub const VARIABLE: &str = "MINIAPP_COMPLETE";
+
 /// A shell waits for candidates after each press of the key.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_TASKS: u32 = 30;

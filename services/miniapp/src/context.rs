@@ -13,6 +13,7 @@ use miniapp_program::AdminConfig;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
+use crate::pending::Pending;
 use crate::platform::reachable;
 use crate::program::PROGRAM;
 use crate::session_file::{self, SessionFile, canonical};
@@ -93,6 +94,10 @@ pub fn base_url(text: &str) -> Result<Url, String> {
     })
 }
 
+fn state_directory() -> anyhow::Result<PathBuf> {
+    session_file::directory().context("no directory for sessions: set HOME or XDG_STATE_HOME")
+}
+
 /// The options and services that all commands share.
 #[derive(Debug)]
 pub struct Context {
@@ -128,9 +133,7 @@ impl Context {
     /// Builds a client of the selected platform with the session of `miniapp login`.
     pub fn client(&self) -> anyhow::Result<Client> {
         let Selected { api, auth: known_auth, .. } = self.selected()?;
-        let directory = session_file::directory()
-            .context("no directory for sessions: set HOME or XDG_STATE_HOME")?;
-        let sessions = SessionFile::open(&directory, &api)?;
+        let sessions = SessionFile::open(&state_directory()?, &api)?;
         let session_auth = || sessions.load().and_then(|it| Url::parse(&it.auth_url).ok());
         let auth = self.global.auth_url.clone().or_else(session_auth).or(known_auth);
         let mut builder = Client::builder(api)
@@ -140,6 +143,11 @@ impl Context {
             builder = builder.auth_url(auth);
         }
         Ok(builder.build()?)
+    }
+
+    /// Returns the storage for a registration at the selected platform.
+    pub fn pending_registration(&self) -> anyhow::Result<Pending> {
+        Ok(Pending::new(&state_directory()?, &self.selected()?.api))
     }
 
     /// Returns the URL of the admin listener of the selected platform, if it is known.

@@ -78,14 +78,19 @@ pub fn report_usage(ui: Ui, error: &clap::Error) -> ExitCode {
             .collect();
         let message = message.join(" ");
         ui.error(message.trim_start_matches("error: "), Some(USAGE_CODE), None);
-    } else if is_help || !text.contains(|c| c != '\n' && is_unsafe(c)) {
+    } else if is_help || !quotes_unsafe_text(error) {
         // With clap's colors. An error here cannot be reported anywhere.
         let _ = error.print();
     } else {
-        // The message quotes an argument.
         ui.note(Text::from_lines(&text));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Returns whether the message quotes an argument that controls the terminal.
+fn quotes_unsafe_text(error: &clap::Error) -> bool {
+    let is_unsafe = |c| c != '\n' && is_unsafe(c);
+    error.context().any(|(_, value)| value.to_string().contains(is_unsafe))
 }
 
 /// Returns whether the reader of standard output has closed it.
@@ -138,7 +143,7 @@ fn advice(error: &ClientError) -> Option<Cow<'static, str>> {
             Code::InvalidFields if problem.errors.iter().any(|error| error.field == "kind") => {
                 "`miniapp kinds` lists the kinds"
             }
-            Code::EmailNotVerified => "`miniapp register` sends a code and asks for it",
+            Code::EmailNotVerified => "`miniapp register` sends a code",
             Code::TaskNotFinished => "cancel it first with `miniapp task cancel`",
             Code::TaskAlreadyFinished => "`miniapp task restart` runs it again",
             Code::TaskNotFound => "`miniapp task list` lists your tasks",

@@ -9,6 +9,7 @@ mod demo;
 mod exit;
 #[cfg(test)]
 mod fixtures;
+mod pending;
 mod platform;
 mod program;
 mod serve;
@@ -20,6 +21,7 @@ mod why;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use clap_complete::CompleteEnv;
 
 pub use program::PROGRAM;
 pub use settings::validate;
@@ -31,10 +33,12 @@ use context::Context;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    // Ends the process if a shell has called it for completion.
+    CompleteEnv::with_factory(Cli::command).var(completion::VARIABLE).complete();
     match cli::parse(std::env::args_os()) {
         Ok((Cli { global, command }, is_url_given)) => {
             let command = command.unwrap_or(Command::Serve);
-            commands::run(&Context::new(global, is_url_given), command, Cli::command)
+            commands::run(&Context::new(global, is_url_given), command)
         }
         Err((ui, error)) => exit::report_usage(ui, &error),
     }

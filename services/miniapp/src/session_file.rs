@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use miniapp_client::{Session, SessionLock, SessionStore};
 use parking_lot::Mutex;
 use reqwest::Url;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Keeps a session in a file that only its owner can read.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ pub fn canonical(url: &Url) -> Url {
 }
 
 /// Returns `http_127.0.0.1_8000.json` for `http://127.0.0.1:8000/`.
-fn file_name(api: &Url) -> String {
+pub fn file_name(api: &Url) -> String {
     let api = canonical(api);
     let parts = api.as_str().split(|c: char| !c.is_alphanumeric() && c != '.' && c != '-');
     parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_") + ".json"
@@ -88,9 +90,9 @@ fn lock_and_read(path: &Path) -> io::Result<(File, Option<Session>)> {
     Ok((lock, read(path)?))
 }
 
-fn read(path: &Path) -> io::Result<Option<Session>> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        // An unreadable session counts as none; the next sign-in replaces it.
+        // Unreadable content counts as none; the next sign-in replaces it.
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -98,7 +100,7 @@ fn read(path: &Path) -> io::Result<Option<Session>> {
 }
 
 /// Writes a new file and renames it, so that no reader sees a partial one.
-fn write(path: &Path, session: &Session) -> io::Result<()> {
+pub fn write(path: &Path, content: &impl Serialize) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
@@ -108,7 +110,7 @@ fn write(path: &Path, session: &Session) -> io::Result<()> {
         .truncate(true)
         .write(true)
         .open(&temporary)
-        .and_then(|mut file| file.write_all(&serde_json::to_vec(session)?))
+        .and_then(|mut file| file.write_all(&serde_json::to_vec(content)?))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -116,7 +118,7 @@ fn write(path: &Path, session: &Session) -> io::Result<()> {
     written
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,

@@ -1,9 +1,11 @@
 //! The commands, one per file.
 
 mod admin;
+mod audit;
 mod check;
 mod completions;
 mod config;
+mod dead_letters;
 mod demo;
 mod kinds;
 mod login;
@@ -11,15 +13,22 @@ mod logout;
 mod mail;
 mod migrate;
 mod openapi;
+mod paging;
+mod passwd;
 mod register;
 mod serve;
+mod sessions;
 mod stats;
 mod task;
 mod trace;
+mod users;
+mod whoami;
 mod why;
 mod workers;
 
 use std::process::ExitCode;
+
+use self::paging::PageArgs;
 
 use crate::context::Context;
 use crate::exit::{self, Outcome, UsageError};
@@ -30,12 +39,19 @@ pub enum Command {
     Serve,
     /// Run a short demonstration on a temporary platform
     Demo,
-    /// Create an account interactively
+    /// Create an account and sign in
     Register(register::Args),
     /// Sign in and store the session for the other commands
     Login(login::Args),
     /// Sign out and remove the stored session
     Logout,
+    /// Show the signed-in account
+    Whoami,
+    /// Change your password
+    Passwd(passwd::Args),
+    /// List and end your sessions
+    #[command(subcommand)]
+    Sessions(sessions::Command),
     /// Submit, list, watch and control tasks
     #[command(subcommand, visible_alias = "tasks")]
     Task(task::Command),
@@ -49,6 +65,14 @@ pub enum Command {
     Workers,
     /// Show the number of tasks by status
     Stats,
+    /// List and requeue the failed tasks of all accounts, as an admin
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// List accounts and change their roles, as an admin
+    #[command(subcommand)]
+    Users(users::Command),
+    /// List the audit log, as an admin
+    Audit(PageArgs),
     /// List mail in the embedded inbox
     Mail(mail::Args),
     /// Administer accounts directly in the database
@@ -96,8 +120,8 @@ impl Command {
     }
 }
 
-/// Runs `command` and reports its outcome. `cli` is the definition of the command line.
-pub fn run(context: &Context, command: Command, cli: fn() -> clap::Command) -> ExitCode {
+/// Runs `command` and reports its outcome.
+pub fn run(context: &Context, command: Command) -> ExitCode {
     if let Err(error) = command.check_url(context) {
         return exit::report(context.ui, &Err(error.into()));
     }
@@ -105,34 +129,32 @@ pub fn run(context: &Context, command: Command, cli: fn() -> clap::Command) -> E
         // These two start and stop like every service.
         Command::Serve => serve::run(context),
         Command::Demo => demo::run(context),
-        command => exit::report(context.ui, &run_client(context, command, cli)),
+        command => exit::report(context.ui, &run_client(context, command)),
     }
 }
 
-fn run_client(
-    context: &Context,
-    command: Command,
-    cli: fn() -> clap::Command,
-) -> anyhow::Result<Outcome> {
+fn run_client(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     // Fails only if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(dispatch(context, command, cli));
+    let outcome = runtime.block_on(dispatch(context, command));
     // An unanswered prompt must not delay the exit.
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(
-    context: &Context,
-    command: Command,
-    cli: fn() -> clap::Command,
-) -> anyhow::Result<Outcome> {
+async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve | Command::Demo => {}
         Command::Register(args) => register::run(context, args).await?,
         Command::Login(args) => login::run(context, args).await?,
         Command::Logout => logout::run(context).await?,
+        Command::Whoami => whoami::run(context).await?,
+        Command::Passwd(args) => passwd::run(context, args).await?,
+        Command::Sessions(command) => sessions::run(context, command).await?,
+        Command::DeadLetters(command) => return dead_letters::run(context, command).await,
+        Command::Users(command) => users::run(context, command).await?,
+        Command::Audit(args) => audit::run(context, args).await?,
         Command::Task(command) => return task::run(context, command).await,
         Command::Trace(args) => trace::run(context, args).await?,
         Command::Why(args) => why::run(context, args).await?,
@@ -145,7 +167,7 @@ async fn dispatch(
         Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,
-        Command::Completions(args) => completions::run(context, &args, cli())?,
+        Command::Completions(args) => completions::run(context, &args)?,
     }
     Ok(Outcome::Success)
 }

@@ -25,6 +25,8 @@ use crate::ui::{Text, Tone, TraceTree, Ui, status_line, text};
 
 /// A trace is shown without spans that take longer than this to arrive.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the number of running tasks is read while the platform stops.
+const STOP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the number of skipped tasks is reported.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -104,7 +106,23 @@ impl Reporter<'_> {
         } else {
             self.line("Stopping: waiting for running tasks. Press Ctrl-C again to stop now.");
         }
-        std::future::pending().await
+        let mut tick = interval(STOP_INTERVAL);
+        let mut reported = 0;
+        loop {
+            tick.tick().await;
+            // A failing store is no reason to stop waiting.
+            let workers = self.platform.tasks.workers().await.unwrap_or_default();
+            let running: usize = workers.iter().map(|worker| worker.running as usize).sum();
+            if running == reported || running == 0 {
+                continue;
+            }
+            reported = running;
+            if self.ui.json {
+                self.json(&json!({"event": "stopping", "running": running}));
+            } else {
+                self.line(format_args!("Stopping: {} still running.", count(running, "task")));
+            }
+        }
     }
 
     async fn mails(&self) {

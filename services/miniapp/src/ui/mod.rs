@@ -6,6 +6,8 @@ mod palette;
 pub mod prompt;
 mod table;
 mod task;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trace_tree;
 

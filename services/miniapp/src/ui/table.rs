@@ -33,7 +33,7 @@ impl Table {
         table
     }
 
-    /// Makes every row one line: on a terminal, the last column is truncated.
+    /// Makes every row one line: on a terminal, it is truncated.
     #[must_use]
     pub fn with_single_lines(self) -> Self {
         Self { has_single_lines: true, ..self }
@@ -65,7 +65,6 @@ impl Table {
         let mut others = table.column_max_content_widths();
         others.pop();
         let others: usize = others.into_iter().map(|width| usize::from(width + GAP)).sum();
-        let last = self.width.map(|width| width.saturating_sub(others).max(MIN_LAST_COLUMN));
         let wraps_others = self.width.is_some_and(|width| others + MIN_LAST_COLUMN > width);
         match self.width.and_then(|width| u16::try_from(width).ok()) {
             Some(width) if !self.has_single_lines => {
@@ -88,8 +87,8 @@ impl Table {
         let text = table.to_string();
         let lines = text.lines().map(|line| {
             let line = Text::trusted(trim_padding(line));
-            match last {
-                Some(last) if self.has_single_lines => line.truncated(others + last),
+            match self.width {
+                Some(width) if self.has_single_lines => line.truncated(width),
                 _ => line,
             }
         });
@@ -138,7 +137,7 @@ mod tests {
         for colors in [false, true] {
             let text = table(Some(30), colors).with_single_lines().to_text();
             let plain = console::strip_ansi_codes(text.as_str()).into_owned();
-            assert_eq!(plain, "KIND  DESCRIPTION\necho  Gives the data back as t…");
+            assert_eq!(plain, "KIND  DESCRIPTION\necho  Gives the data back as …");
             assert_eq!(text.as_str().contains("\u{1b}[32mecho\u{1b}[0m"), colors, "{text:?}");
         }
     }

@@ -1,5 +1,6 @@
-//! Tests of the whole platform: its processes, pages, manifests, dashboards and traces.
+//! Tests of the whole platform: its processes, commands, pages, manifests, dashboards and traces.
 
+mod cli;
 mod manifests;
 mod observability;
 mod platform;

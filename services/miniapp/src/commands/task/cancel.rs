@@ -9,5 +9,6 @@ use crate::exit::Outcome;
 pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
     let client = context.client()?;
     let cancel = async |id| client.cancel(id).await;
-    change_each(context, &client, args, cancel, |_, task| report(context, task)).await
+    let list = async |query| client.tasks(&query).await;
+    change_each(context, args, list, cancel, |_, task| report(context, task)).await
 }

@@ -10,7 +10,8 @@ use crate::exit::Outcome;
 pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
     let (ui, client) = (context.ui, context.client()?);
     let delete = async |id| client.delete(id).await;
-    change_each(context, &client, args, delete, |id, ()| {
+    let list = async |query| client.tasks(&query).await;
+    change_each(context, args, list, delete, |id, ()| {
         if ui.json {
             ui.json(&json!({"taskId": id, "deleted": true}))
         } else {

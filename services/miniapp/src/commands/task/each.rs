@@ -2,26 +2,27 @@
 
 use std::io;
 
-use miniapp_client::{Client, Code, Error};
+use miniapp_client::{Code, Error, TaskQuery};
+use miniapp_types::task::TaskPage;
 use uuid::Uuid;
 
 use super::task_ref::TaskRefs;
 use crate::context::Context;
 use crate::exit::{self, Outcome};
 
-/// Changes each task and prints the result. A refusal is reported with its task, and the others
+/// Changes each task and prints the result. Abbreviated ids are searched in `list`. A refusal is reported with its task, and the others
 /// are still changed; any other error stops the command.
 pub async fn change_each<T>(
     context: &Context,
-    client: &Client,
     TaskRefs { tasks }: TaskRefs,
+    list: impl AsyncFn(TaskQuery) -> Result<TaskPage, Error>,
     change: impl AsyncFn(Uuid) -> Result<T, Error>,
     print: impl Fn(Uuid, &T) -> io::Result<()>,
 ) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Success;
     for task in tasks {
         let changed = async {
-            let id = task.resolve(client).await?;
+            let id = task.resolve_among(&list).await?;
             let changed = change(id).await.map_err(|error| (Some(id), error.into()))?;
             Ok((id, changed))
         };

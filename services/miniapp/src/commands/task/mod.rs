@@ -13,9 +13,10 @@ mod watch;
 
 use crate::context::Context;
 use crate::exit::Outcome;
-use task_ref::TaskRefs;
 
-pub use task_ref::TaskRef;
+pub use each::change_each;
+pub use report::report;
+pub use task_ref::{TaskRef, TaskRefs, is_part};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {

@@ -9,5 +9,6 @@ use crate::exit::Outcome;
 pub async fn run(context: &Context, args: TaskRefs) -> anyhow::Result<Outcome> {
     let client = context.client()?;
     let restart = async |id| client.restart(id).await;
-    change_each(context, &client, args, restart, |_, task| report(context, task)).await
+    let list = async |query| client.tasks(&query).await;
+    change_each(context, args, list, restart, |_, task| report(context, task)).await
 }

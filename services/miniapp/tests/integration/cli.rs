@@ -1,0 +1,57 @@
+//! The commands of the program: what they print, refuse and remember.
+
+mod accounts;
+mod hostile;
+mod options;
+mod tasks;
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use miniapp_test_support::platform::{PASSWORD, Platform, Program, User};
+
+fn program() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_miniapp"))
+}
+
+/// The outcome of a command.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs a command with `input` on standard input.
+fn run(program: &Program, arguments: &[&str], input: &str) -> Ran {
+    let mut command = Command::new(program.binary());
+    command.args(arguments).env_clear().envs(program.environment());
+    run_command(command, input)
+}
+
+fn run_command(mut command: Command, input: &str) -> Ran {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("started");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // A command that does not read it may have ended.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("an end");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+impl Ran {
+    #[track_caller]
+    fn expect(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// Signs the program in.
+async fn signed_in(platform: &Platform, login: &str) -> User {
+    let user = platform.sign_up(login).await;
+    run(platform.program(), &["login", login, "--password-stdin"], PASSWORD).expect(0);
+    user
+}
