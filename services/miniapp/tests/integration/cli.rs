@@ -5,10 +5,12 @@ mod hostile;
 mod options;
 mod tasks;
 
+use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use miniapp_test_support::platform::{PASSWORD, Platform, Program, User};
+use serde_json::Value;
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_miniapp"))
@@ -49,9 +51,16 @@ impl Ran {
     }
 }
 
-/// Signs the program in.
+/// Signs the program in. The user shares its tokens, because each sign-in ends the one before.
 async fn signed_in(platform: &Platform, login: &str) -> User {
-    let user = platform.sign_up(login).await;
-    run(platform.program(), &["login", login, "--password-stdin"], PASSWORD).expect(0);
+    let mut user = platform.sign_up(login).await;
+    let program = platform.program();
+    run(program, &["login", login, "--password-stdin"], PASSWORD).expect(0);
+    let sessions = program.home().join(".local/state/miniapp/sessions");
+    let mut files = fs::read_dir(sessions).expect("a folder").map(|it| it.expect("a file").path());
+    let file = files.find(|path| path.extension().is_some_and(|it| it == "json"));
+    let session = fs::read(file.expect("a session")).expect("readable");
+    let session: Value = serde_json::from_slice(&session).expect("JSON");
+    user.access = session["access"].as_str().expect("a token").to_owned();
     user
 }

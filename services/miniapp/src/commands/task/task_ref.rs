@@ -92,7 +92,7 @@ pub fn is_part(part: &str, id: Uuid) -> bool {
 
 fn only(part: &str, found: &[Task]) -> anyhow::Result<Uuid> {
     match found {
-        [] => bail!("no task among your newest {MAX_SEARCHED} has an id that begins or ends so"),
+        [] => bail!("none of the newest {MAX_SEARCHED} tasks has such an id"),
         [task] => Ok(task.task_id),
         several => {
             let mut candidates: Vec<String> = several

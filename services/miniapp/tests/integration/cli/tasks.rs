@@ -54,7 +54,7 @@ async fn task_is_found_by_its_short_id() {
     assert!(ran.stderr.contains(&other.to_string()), "{ran:?}");
     ran.expect(1);
     let ran = run(platform.program(), &["task", "cancel", "000000000000"], "");
-    assert!(ran.stderr.starts_with("error: task 000000000000: no task"), "{ran:?}");
+    assert!(ran.stderr.starts_with("error: task 000000000000: none of"), "{ran:?}");
     ran.expect(1);
 }
 
