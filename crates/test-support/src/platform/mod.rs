@@ -116,7 +116,7 @@ impl Platform {
     /// Registers an account and signs in.
     pub async fn sign_up(&self, login: &str) -> User {
         let code = async |email: &str| self.code_for(email).await;
-        User::sign_up(self.auth(), self.api(), login, code).await
+        User::sign_up(&self.auth(), &self.api(), login, code).await
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -79,7 +79,7 @@ impl Separate {
             })
             .await
         };
-        User::sign_up(self.auth.url(), self.apis[0].url(), login, code).await
+        User::sign_up(&self.auth.url(), &self.apis[0].url(), login, code).await
     }
 
     /// The user as a client of each API.

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use miniapp_types::task::{Event, EventType, Status, Task, TaskPage, Timeline};
+use miniapp_client::{Client, MemoryStore, NewTask, Secret, Session, SessionStore as _, TaskQuery};
+use miniapp_types::account::Register;
+use miniapp_types::task::{Event, EventType, Status, Task};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,48 +15,38 @@ use crate::http::{Answer, client, method};
 /// The password of all accounts of tests.
 pub const PASSWORD: &str = "correct horse battery";
 
-/// A user with an account and tokens.
+/// A user with an account and tokens. A clone keeps its tokens when the original gets others.
 #[derive(Clone, Debug)]
 pub struct User {
     pub login: String,
     pub email: String,
     pub id: Uuid,
-    pub access: String,
-    pub refresh: String,
-    api: String,
-    auth: String,
+    client: Client,
 }
 
 impl User {
     /// Registers an account at `auth`. `code` returns the code in the mail to an address.
     pub(super) async fn sign_up(
-        auth: String,
-        api: String,
+        auth: &str,
+        api: &str,
         login: &str,
         code: impl AsyncFnOnce(&str) -> String,
     ) -> Self {
         let email = format!("{login}@example.com");
-        let post = async |path: &str, body: Value| {
-            Answer::to(client().post(format!("{auth}{path}")).json(&body)).await
-        };
+        let client = connect(api, auth, None);
         let code = code(&email).await;
-        let verified = post("/verify-email", json!({ "email": email, "code": code })).await;
-        let body = json!({
-            "email": email,
-            "login": login,
-            "password": PASSWORD,
-            "registrationToken": verified.expect(200).text("registrationToken"),
-        });
-        let account = post("/register", body).await.expect(201);
-        let mut user = Self {
+        let verified = client.verify_email(&email, &code).await.expect("a valid code");
+        let account = Register {
+            email: email.clone(),
             login: login.to_owned(),
-            id: account.text("userId").parse().expect("a UUID"),
-            email,
-            access: String::new(),
-            refresh: String::new(),
-            api,
-            auth,
+            password: Secret::new(PASSWORD),
+            password_confirm: None,
+            birth_date: None,
+            phone_number: None,
+            registration_token: Some(verified.registration_token),
         };
+        let id = client.register(&account).await.expect("an account").user_id;
+        let mut user = Self { login: login.to_owned(), email, id, client };
         user.sign_in().await;
         user
     }
@@ -62,30 +54,61 @@ impl User {
     /// The same user as a client of another replica of the API.
     #[must_use]
     pub fn at(&self, api: &str) -> Self {
-        Self { api: api.to_owned(), ..self.clone() }
+        let client = connect(api, self.client.auth_url().as_str(), Some(self.session()));
+        Self { client, ..self.clone() }
     }
 
     /// Signs in with the password and replaces the tokens.
     pub async fn sign_in(&mut self) {
-        let body = json!({ "login": self.login, "password": PASSWORD });
-        let request = client().post(format!("{}/sign-in", self.auth)).json(&body);
-        let tokens = Answer::to(request).await.expect(200);
-        self.access = tokens.text("authToken");
-        self.refresh = tokens.text("refreshToken");
+        self.client =
+            connect(self.client.api_url().as_str(), self.client.auth_url().as_str(), None);
+        self.client.sign_in(&self.login, Secret::new(PASSWORD)).await.expect("tokens");
     }
 
+    /// Replaces the tokens.
+    pub fn use_tokens(&mut self, access: &str, refresh: &str) {
+        let session = Session {
+            access_token: Secret::new(access),
+            refresh_token: Secret::new(refresh),
+            ..self.session()
+        };
+        let (api, auth) = (self.client.api_url().as_str(), self.client.auth_url().as_str());
+        self.client = connect(api, auth, Some(session));
+    }
+
+    /// Returns the access token.
+    pub fn access(&self) -> String {
+        self.session().access_token.expose().to_owned()
+    }
+
+    /// Returns the refresh token.
+    pub fn refresh(&self) -> String {
+        self.session().refresh_token.expose().to_owned()
+    }
+
+    fn session(&self) -> Session {
+        self.client.session().expect("a session")
+    }
+
+    /// Returns a client with the user's tokens.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A request to the API with the access token.
     pub fn api(&self, method: &str, path: &str) -> RequestBuilder {
-        self.request(method, &self.api, path)
+        self.request(method, self.client.api_url().as_str(), path)
     }
 
+    /// A request to auth with the access token.
     pub fn auth(&self, method: &str, path: &str) -> RequestBuilder {
-        self.request(method, &self.auth, path)
+        self.request(method, self.client.auth_url().as_str(), path)
     }
 
     /// Submits a task with a ttl of a minute.
     pub async fn submit(&self, kind: &str, data: &Value) -> Task {
-        let answer = self.try_submit(&task(kind, data)).await.expect("an answer").expect(201);
-        serde_json::from_slice(&answer.body).expect("a task")
+        let task = NewTask::new(kind, data).expect("JSON").description("a test").ttl(60);
+        self.client.submit(&task).await.expect("an accepted task")
     }
 
     /// Submits `body` unchanged.
@@ -94,16 +117,12 @@ impl User {
     }
 
     pub async fn task(&self, id: Uuid) -> Task {
-        let answer = Answer::to(self.api("GET", &format!("/api/tasks/{id}"))).await.expect(200);
-        serde_json::from_slice(&answer.body).expect("a task")
+        self.client.task(id).await.expect("a task")
     }
 
     /// The events of a task.
     pub async fn timeline(&self, id: Uuid) -> Vec<Event> {
-        let path = format!("/api/tasks/{id}/events");
-        let answer = Answer::to(self.api("GET", &path)).await.expect(200);
-        let timeline: Timeline = serde_json::from_slice(&answer.body).expect("a timeline");
-        timeline.events
+        self.client.timeline(id).await.expect("a timeline").events
     }
 
     /// The types of the events of a task.
@@ -125,15 +144,14 @@ impl User {
     /// Every task of the account, newest first, page by page.
     pub async fn tasks(&self) -> Vec<Task> {
         let mut tasks = Vec::new();
-        let mut path = "/api/tasks?limit=200".to_owned();
+        let mut query = TaskQuery { limit: Some(200), ..TaskQuery::default() };
         loop {
-            let answer = Answer::to(self.api("GET", &path)).await.expect(200);
-            let page: TaskPage = serde_json::from_slice(&answer.body).expect("a page");
+            let page = self.client.tasks(&query).await.expect("a page");
             tasks.extend(page.tasks);
-            match page.next_cursor {
-                Some(cursor) => path = format!("/api/tasks?limit=200&cursor={cursor}"),
-                None => return tasks,
+            if page.next_cursor.is_none() {
+                return tasks;
             }
+            query.cursor = page.next_cursor;
         }
     }
 
@@ -147,9 +165,17 @@ impl User {
     }
 
     fn request(&self, name: &str, url: &str, path: &str) -> RequestBuilder {
-        let request = client().request(method(name), format!("{url}{path}"));
-        request.bearer_auth(&self.access)
+        let url = format!("{}{path}", url.trim_end_matches('/'));
+        client().request(method(name), url).bearer_auth(self.access())
     }
+}
+
+/// Creates a client with the tokens of `session`.
+fn connect(api: &str, auth: &str, session: Option<Session>) -> Client {
+    let sessions = MemoryStore::default();
+    sessions.save(session).expect("memory cannot fail");
+    let client = Client::builder(api).auth_url(auth).session_store(sessions);
+    client.build().expect("valid URLs")
 }
 
 /// The body of a task with a ttl of a minute.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
+use miniapp_client::TaskQuery;
 use miniapp_test_support::http::{Answer, client};
 use miniapp_test_support::platform::{PASSWORD, Program, Separate, Service, User, task};
 use miniapp_test_support::postgres::{Durability, Server as Postgres};
@@ -83,9 +84,8 @@ impl Load {
             user.try_submit(&body).await.expect("an answer").expect(201);
         }
         let canceled = user.submit("sleep", &json!({ "seconds": 50 })).await.task_id;
-        let cancel = user.api("POST", &format!("/api/tasks/{canceled}/cancel"));
-        Answer::to(cancel).await.expect(202);
-        Answer::to(user.api("GET", "/api/tasks")).await.expect(200);
+        user.client().cancel(canceled).await.expect("a running task");
+        user.client().tasks(&TaskQuery::default()).await.expect("a page");
     }
 
     /// Successful and failed sign-ins, refreshed and expired tokens, and a code by mail.
@@ -95,14 +95,14 @@ impl Load {
             Answer::to(client().post(format!("{auth}{path}")).json(&body)).await
         };
         post("/sign-in", json!({ "login": "ada", "password": "wrong" })).await.expect(401);
-        let dead = user.access.clone();
+        let dead = user.access();
         user.sign_in().await;
-        let body = json!({ "refreshToken": user.refresh });
+        let body = json!({ "refreshToken": user.refresh() });
         let tokens = post("/refresh", body).await.expect(200);
-        (user.access, user.refresh) = (tokens.text("authToken"), tokens.text("refreshToken"));
+        user.use_tokens(&tokens.text("authToken"), &tokens.text("refreshToken"));
         post("/refresh", json!({ "refreshToken": "made up" })).await.expect(401);
         let mut refused = user.clone();
-        refused.access = dead;
+        refused.use_tokens(&dead, &user.refresh());
         Answer::to(refused.api("GET", "/api/tasks")).await.expect(401);
         let body = json!({ "email": "bob@example.com" });
         post("/send-verification-code", body).await;

@@ -29,18 +29,18 @@ async fn logs_contain_no_secrets() {
 
         // Every endpoint that reads or creates a secret, with valid and invalid input.
         let mut user = platform.sign_up("ada").await;
-        tokens.extend([user.access.clone(), user.refresh.clone()]);
+        tokens.extend([user.access(), user.refresh()]);
         user.sign_in().await;
-        tokens.extend([user.access.clone(), user.refresh.clone()]);
+        tokens.extend([user.access(), user.refresh()]);
         let wrong = json!({ "login": "ada", "password": WRONG_PASSWORD });
         platform.post_auth("/sign-in", &wrong).await.expect(401);
         let wrong = json!({ "login": 7, "password": WRONG_PASSWORD, "code": WRONG_PASSWORD });
         platform.post_auth("/sign-in", &wrong).await.expect(422);
-        let refresh = json!({ "refreshToken": user.refresh });
+        let refresh = json!({ "refreshToken": user.refresh() });
         let fresh = platform.post_auth("/refresh", &refresh).await.expect(200);
         tokens.extend([fresh.text("authToken"), fresh.text("refreshToken")]);
-        user.access = fresh.text("authToken");
-        let validate = json!({ "token": user.access });
+        user.use_tokens(&fresh.text("authToken"), &fresh.text("refreshToken"));
+        let validate = json!({ "token": user.access() });
         platform.post_auth("/validate", &validate).await.expect(200);
         let change = json!({ "password": PASSWORD, "newPassword": NEW_PASSWORD });
         Answer::to(user.auth("POST", "/users/me/password").json(&change)).await.expect(204);
@@ -51,12 +51,12 @@ async fn logs_contain_no_secrets() {
         codes.push(platform.code_for("grace@example.com").await);
         let guess = json!({ "email": "grace@example.com", "code": "999999x" });
         platform.post_auth("/verify-email", &guess).await.expect(400);
-        user.access = tokens[0].clone();
+        user.use_tokens(&tokens[0], &user.refresh());
         Answer::to(user.api("GET", "/api/tasks")).await.expect(401);
 
         let sign_in = json!({ "login": "ada", "password": PASSWORD });
         let fresh = platform.post_auth("/sign-in", &sign_in).await.expect(200);
-        user.access = fresh.text("authToken");
+        user.use_tokens(&fresh.text("authToken"), &fresh.text("refreshToken"));
         tokens.extend([fresh.text("authToken"), fresh.text("refreshToken")]);
         let task = user.submit("echo", &json!("data")).await;
         user.until(task.task_id, Status::Finished).await;

@@ -17,7 +17,7 @@ async fn missing_body_times_out() {
     let platform = shared().await;
     let user = new_user(&platform).await;
     for (url, path, token) in
-        [(platform.auth(), "/sign-in", None), (platform.api(), "/api/tasks", Some(&user.access))]
+        [(platform.auth(), "/sign-in", None), (platform.api(), "/api/tasks", Some(user.access()))]
     {
         let mut wire = Wire::to(&url).await;
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
@@ -114,7 +114,7 @@ async fn platform_survives_thousands_of_idle_connections() {
     Answer::to(platform.admin_request("/readyz")).await.expect(200);
     Answer::to(user.auth("GET", "/users/me")).await.expect(200);
     let fresh = miniapp_test_support::http::client();
-    let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+    let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(user.access());
     if let Ok(answer) = Answer::try_to(request).await
         && answer.status != 200
     {
@@ -122,7 +122,7 @@ async fn platform_survives_thousands_of_idle_connections() {
     }
     // Idle connections are closed in favour of active ones.
     let found = eventually("there is room again", async || {
-        let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(&user.access);
+        let request = fresh.get(format!("{api}/api/tasks/{task}")).bearer_auth(user.access());
         let answer = Answer::try_to(request.timeout(Duration::from_secs(5))).await.ok()?;
         (answer.status == 200).then_some(answer)
     })

@@ -58,7 +58,7 @@ async fn shutdown_releases_long_tasks_without_an_attempt(engines: Engines) {
     let begin = [EventType::Created, EventType::Started, EventType::Released, EventType::Started];
     let types: Vec<_> = types.into_iter().filter(|event| *event != EventType::Progress).collect();
     assert_eq!(types, begin);
-    Answer::to(user.api("POST", &format!("/api/tasks/{id}/cancel"))).await.expect(202);
+    user.client().cancel(id).await.expect("a running task");
     user.until(id, Status::Canceled).await;
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Engines, task};
 use miniapp_types::problem::Code;
-use miniapp_types::task::{EventType, Kinds, Status, Task};
+use miniapp_types::task::{EventType, Status, Task};
 use serde_json::{Value, json};
 
 use crate::platform::support::{new_user, shared_on};
@@ -41,8 +41,7 @@ async fn new_account_runs_tasks_of_every_kind(engines: Engines) {
         submitted.insert(*kind, task);
     }
 
-    let answer = Answer::to(user.api("GET", "/api/kinds")).await.expect(200);
-    let kinds: Kinds = serde_json::from_slice(&answer.body).expect("kinds");
+    let kinds = user.client().kinds().await.expect("kinds");
     let names: Vec<&str> = kinds.kinds.iter().map(|kind| kind.name.as_str()).collect();
     assert_eq!(names, inputs.keys().copied().collect::<Vec<_>>(), "all of them are tried here");
 

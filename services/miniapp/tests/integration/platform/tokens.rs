@@ -50,17 +50,17 @@ async fn sign_in_ends_previous_session() {
     user.sign_in().await;
     assert_eq!(wait_for_rejection(&before).await, Code::TokenRevoked);
     assert_eq!(rejection_code(&user).await, None);
-    let refresh = json!({ "refreshToken": before.refresh });
+    let refresh = json!({ "refreshToken": before.refresh() });
     platform.post_auth("/refresh", &refresh).await.expect_problem(Code::TokenRevoked);
 }
 
 async fn refresh_token_works_once(engines: Engines) {
     let platform = shared_on(engines).await;
     let user = new_user(&platform).await;
-    let refresh = json!({ "refreshToken": user.refresh });
+    let refresh = json!({ "refreshToken": user.refresh() });
     let tokens = platform.post_auth("/refresh", &refresh).await.expect(200);
     let mut fresh = user.clone();
-    fresh.access = tokens.text("authToken");
+    fresh.use_tokens(&tokens.text("authToken"), &tokens.text("refreshToken"));
     assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
     assert_eq!(rejection_code(&fresh).await, None);
     // Either user of a reused token may be a thief.
@@ -97,7 +97,7 @@ async fn tokens_survive_a_restart(engines: Engines) {
     let platform = platform.kill().await.start().await;
     assert_eq!(rejection_code(&user).await, None);
     assert_eq!(wait_for_rejection(&gone).await, Code::TokenRevoked);
-    let refresh = json!({ "refreshToken": user.refresh });
+    let refresh = json!({ "refreshToken": user.refresh() });
     platform.post_auth("/refresh", &refresh).await.expect(200);
     assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
 }

@@ -4,7 +4,6 @@
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
-use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Program, Separate, task};
 use miniapp_types::task::{EventType, Status};
 use serde_json::json;
@@ -65,7 +64,7 @@ async fn leases_and_tokens_tolerate_clock_skew() {
         }));
     }
     for user in &everywhere {
-        Answer::to(user.api("GET", "/api/stats")).await.expect(200);
+        user.client().stats().await.expect("statistics");
     }
     expect_all_working(&mut platform).await;
 }

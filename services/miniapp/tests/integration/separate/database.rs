@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
-use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Separate, User, task};
 use miniapp_test_support::postgres::Server;
 use miniapp_types::task::Status;
@@ -196,7 +195,6 @@ async fn leases_of_a_worker_are_renewed_by_one_statement() {
     // One renewal may precede the window, and one may be in progress.
     assert!((RENEWALS..=seen.len() + 1).contains(&statements), "{statements} for {seen:?}");
     for task in tasks {
-        let cancel = user.api("POST", &format!("/api/tasks/{}/cancel", task.task_id));
-        Answer::to(cancel).await.expect(202);
+        user.client().cancel(task.task_id).await.expect("a running task");
     }
 }

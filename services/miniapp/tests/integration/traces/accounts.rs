@@ -131,7 +131,7 @@ async fn requests_link_to_trace_of_task() {
     let task = user.until(task.task_id, Status::Finished).await;
     let path = format!("/api/tasks/{}", task.task_id);
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let ask = client().get(format!("{}{path}", platform.api())).bearer_auth(&user.access);
+    let ask = client().get(format!("{}{path}", platform.api())).bearer_auth(user.access());
     Answer::to(ask.header("traceparent", parent)).await.expect(200);
     let name = "GET /api/tasks/{id}";
     let is_there = |trace: &Trace| trace.count(name) == 1;

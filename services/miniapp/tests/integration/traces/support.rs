@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
-use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Program, User, task};
 use miniapp_test_support::traces::{Span, Trace};
 use miniapp_types::task::{Status, Task};
@@ -55,8 +54,7 @@ impl TracedTasks {
         let delayed = submitted(user, with("echo", json!(1), json!({ "runAt": run_at }))).await;
         let plain = submitted(user, with("sleep", json!({ "seconds": 0.2 }), json!({}))).await;
         user.until(canceled, Status::Executing).await;
-        let cancel = user.api("POST", &format!("/api/tasks/{canceled}/cancel"));
-        Answer::to(cancel).await.expect(202);
+        user.client().cancel(canceled).await.expect("a running task");
         Self {
             plain: user.until(plain, Status::Finished).await,
             canceled: user.until(canceled, Status::Canceled).await,

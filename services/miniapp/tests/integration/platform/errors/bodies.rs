@@ -249,7 +249,7 @@ async fn invalid_query_parameters_are_reported() {
             ("limit=0&cursor=%00&unheardOf=1", vec!["limit", "cursor", "unheardOf"]),
         ] {
             let request = miniapp_test_support::http::client().get(format!("{url}?{query}"));
-            let answer = Answer::to(request.bearer_auth(&admin.access)).await;
+            let answer = Answer::to(request.bearer_auth(admin.access())).await;
             assert_eq!(code(&answer), Some(Code::InvalidFields), "{answer:?}");
             let mut reported = faulty(&answer);
             reported.sort();
