@@ -27,9 +27,9 @@ use tower::Service as _;
 use crate::client::Peer;
 use crate::lingering_close::LingeringClose;
 use crate::memory::RequestMemory;
-use crate::network::network;
 use crate::slots::{Slot, TrackedBody};
 use crate::trusted_proxies::TrustedProxies;
+use miniapp_runtime::network::client_network;
 
 /// The largest head of a request; a larger one gets 431.
 const MAX_HEAD_SIZE: usize = 32 * 1024;
@@ -141,7 +141,7 @@ impl Connection {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(self.peer));
         let client = self.proxies.client(self.peer.ip(), request.headers());
-        let network = network(client.unwrap_or(self.peer.ip()));
+        let network = client_network(client.unwrap_or(self.peer.ip()));
         let memory = self.memory.request(network);
         let begun = self.slot.begin_request().map(|busy| {
             let router = match memory.add(head_size(&request)) {

@@ -15,7 +15,6 @@ mod id;
 mod layers;
 mod lingering_close;
 mod memory;
-mod network;
 pub mod openapi;
 mod problem;
 mod query;

@@ -14,7 +14,6 @@ use miniapp_runtime::network::client_network;
 use miniapp_types::problem::Code;
 
 use crate::client::Client;
-use crate::network::network;
 use crate::problem::Problem;
 
 /// The number of checks between removals of addresses without recent requests.

@@ -20,11 +20,11 @@ use tokio_util::task::TaskTracker;
 use crate::config::LimitConfig;
 use crate::connection::{Connection, Timeouts};
 use crate::memory::RequestMemory;
-use crate::network::network;
 use crate::problem::Problem;
 use crate::router::{RouterOptions, with_layers};
 use crate::slots::ConnectionSlots;
 use crate::trusted_proxies::TrustedProxies;
+use miniapp_runtime::network::client_network;
 
 /// Connections that get a 503 at a time; more are closed without a response.
 const MAX_REJECTIONS: usize = 256;
@@ -147,7 +147,7 @@ impl Server {
         // the connection is gone, which the first read reports, too.
         let _ = stream.set_nodelay(true);
         let is_proxy = self.proxies.is_proxy(peer.ip());
-        let limited = (!is_proxy).then(|| network(peer.ip()));
+        let limited = (!is_proxy).then(|| client_network(peer.ip()));
         if let Some(slot) = self.slots.acquire(limited) {
             let connection = Connection {
                 router: self.router.clone(),

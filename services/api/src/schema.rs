@@ -71,7 +71,11 @@ fn path(error: &ValidationError<'_>, data: &Value) -> String {
     for segment in error.instance_path().as_str().split('/').skip(1) {
         let is_item = data.pointer(&pointer).is_some_and(Value::is_array);
         let name = segment.replace("~1", "/").replace("~0", "~");
-        path.push_str(&if is_item { format!("[{name}]") } else { format!(".{name}") });
+        if is_item {
+            path.extend(["[", &name, "]"]);
+        } else {
+            path.extend([".", &name]);
+        }
         pointer.push('/');
         pointer.push_str(segment);
     }

@@ -69,12 +69,11 @@ impl Isolation {
         let isolating = IsolatingGuard(self.0.clone());
         // From its first poll on, nobody else gets a turn.
         let mut turn = pin!(self.0.turns.clone().write_owned());
-        let turn = match timeout(grace, &mut turn).await {
-            Ok(turn) => turn,
-            Err(_) => {
-                std::mem::take(&mut *self.0.displaced.lock()).cancel();
-                turn.await
-            }
+        let turn = if let Ok(turn) = timeout(grace, &mut turn).await {
+            turn
+        } else {
+            std::mem::take(&mut *self.0.displaced.lock()).cancel();
+            turn.await
         };
         let alone = Some((turn, isolating));
         // Other suspects wait for this one, so that they do not displace each other forever.

@@ -90,7 +90,7 @@ impl Platform<'_> {
         let user = self.services.sign_up("bench").await;
         let url = self.services.apis[0].url();
         let api = url.trim_start_matches("http://").parse::<SocketAddr>();
-        Endpoint::new(api.context("the API has no address")?, Some(&Secret::new(user.access)))
+        Endpoint::new(api.context("the API has no address")?, Some(&Secret::new(user.access())))
     }
 
     /// Connects to the services' database.

@@ -17,7 +17,8 @@ use crate::token::AuthUser;
 /// The approximate size of an event as JSON.
 const EVENT_BYTES: usize = 384;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::InvalidFields, Code::TooManyRequests];
+pub(super) const PROBLEMS: &[Code] =
+    &[Code::TaskNotFound, Code::InvalidFields, Code::TooManyRequests];
 
 /// The events of a task
 ///

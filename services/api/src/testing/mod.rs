@@ -90,8 +90,7 @@ impl Platform {
         tokio::spawn(runtime.run_until(stop.clone()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
-        let streams =
-            StreamConfig { streams: STREAMS, streams_per_account: STREAMS_PER_ACCOUNT };
+        let streams = StreamConfig { streams: STREAMS, streams_per_account: STREAMS_PER_ACCOUNT };
         let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();

@@ -42,19 +42,18 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         Some(code) => Some(verify(&client, &pending, &email, code).await?),
         None => pending.load(&email, context.now()),
     };
-    let token = match token {
-        Some(token) => token,
-        None => {
-            send_code(ui, &client, &email).await?;
-            if !is_interactive() {
-                ui.note(format_args!(
-                    "Continue with `miniapp register {email} --code CODE --login LOGIN \
-                     --password-stdin`."
-                ));
-                return Ok(());
-            }
-            verify_email(ui, &client, &pending, &email).await?
+    let token = if let Some(token) = token {
+        token
+    } else {
+        send_code(ui, &client, &email).await?;
+        if !is_interactive() {
+            ui.note(format_args!(
+                "Continue with `miniapp register {email} --code CODE --login LOGIN \
+                 --password-stdin`."
+            ));
+            return Ok(());
         }
+        verify_email(ui, &client, &pending, &email).await?
     };
     let (login, password) = create_account(ui, &client, &email, token, args).await?;
     pending.remove()?;

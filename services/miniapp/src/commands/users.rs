@@ -101,6 +101,6 @@ async fn find(client: &Client, name: &str) -> anyhow::Result<Uuid> {
 }
 
 fn names(roles: &[Role]) -> String {
-    let names: Vec<&str> = roles.iter().map(|role| role.into()).collect();
+    let names: Vec<&str> = roles.iter().map(Into::into).collect();
     names.join(", ")
 }

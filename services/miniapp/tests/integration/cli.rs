@@ -61,6 +61,7 @@ async fn signed_in(platform: &Platform, login: &str) -> User {
     let file = files.find(|path| path.extension().is_some_and(|it| it == "json"));
     let session = fs::read(file.expect("a session")).expect("readable");
     let session: Value = serde_json::from_slice(&session).expect("JSON");
-    user.access = session["access"].as_str().expect("a token").to_owned();
+    let token = |name: &str| session[name].as_str().expect("a token").to_owned();
+    user.use_tokens(&token("access"), &token("refresh"));
     user
 }

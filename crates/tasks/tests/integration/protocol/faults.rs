@@ -67,7 +67,7 @@ async fn failed_changes_can_be_retried() {
         let again = tasks.finish(held, raw("1")).await;
         match fault {
             Fault::Before => {
-                assert_eq!(again.expect("a held claim").task.state.status, Status::Finished)
+                assert_eq!(again.expect("a held claim").task.state.status, Status::Finished);
             }
             // The first call was committed.
             Fault::After => assert!(matches!(again, Err(Error::Refused(Refusal::Stale)))),

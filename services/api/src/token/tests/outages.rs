@@ -47,10 +47,10 @@ async fn silent_auth_delays_concurrent_requests_together() {
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let verifier = TokenVerifier::new(&url, world.clock.clone()).expect("a client");
+    let checks = TokenVerifier::new(&url, world.clock.clone()).expect("a client");
     let token = world.auth.sign_in();
     let began = Instant::now();
-    let verified = join_all((0..10).map(|_| verifier.verify(&token.text))).await;
+    let verified = join_all((0..10).map(|_| checks.verify(&token.text))).await;
     assert!(verified.iter().all(|it| matches!(it, Err(VerifyError::Unavailable))));
     assert!(began.elapsed() < Duration::from_secs(4), "took {:?}", began.elapsed());
 }

@@ -80,7 +80,7 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         for id in &submission.ids {
             match stored.0.get(id) {
                 None => {
-                    environment.findings.add("no accepted task is lost", format!("{submission:?}"))
+                    environment.findings.add("no accepted task is lost", format!("{submission:?}"));
                 }
                 Some((task, timeline)) => {
                     for broken in violated_rules(submission, task, timeline) {

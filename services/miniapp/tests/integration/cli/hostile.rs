@@ -156,8 +156,7 @@ async fn respond(State(text): State<String>, request: Request) -> Response {
             let events = ["retrying", "failed"].map(event);
             let accept = request.headers().get(header::ACCEPT);
             if accept.is_some_and(|accept| accept == "text/event-stream") {
-                let stream: String =
-                    events.iter().map(|event| format!("id: {ID}\ndata: {event}\n\n")).collect();
+                let stream = events.map(|event| format!("id: {ID}\ndata: {event}\n\n")).concat();
                 return ([(header::CONTENT_TYPE, "text/event-stream")], stream).into_response();
             }
             json!({ "events": events })

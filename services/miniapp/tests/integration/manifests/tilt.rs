@@ -48,7 +48,9 @@ fn references(file: &Path) -> Vec<PathBuf> {
     let objects = Object::read_all(&fs::read_to_string(file).expect("a file"));
     let folder = file.parent().expect("a folder");
     let mut texts = Vec::new();
-    objects.iter().for_each(|object| collect(object.value(), &mut texts));
+    for object in &objects {
+        collect(object.value(), &mut texts);
+    }
     // Files in a ConfigMap may have another name there: NAME=FILE.
     let paths = texts.iter().filter_map(|text| {
         folder.join(text.rsplit('=').next().unwrap_or_default()).canonicalize().ok()

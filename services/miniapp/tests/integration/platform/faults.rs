@@ -98,7 +98,7 @@ async fn submits_are_accepted_or_rejected_with_reasons(engines: Engines) {
         let answer = Answer::to(request).await;
         match case.status.as_u64() {
             Some(status) => {
-                assert_eq!(u64::from(answer.status.as_u16()), status, "{name}: {answer:?}")
+                assert_eq!(u64::from(answer.status.as_u16()), status, "{name}: {answer:?}");
             }
             None => assert!([201, 422].contains(&answer.status.as_u16()), "{name}: {answer:?}"),
         }

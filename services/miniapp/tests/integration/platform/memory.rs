@@ -43,14 +43,15 @@ async fn unfinished_bodies_are_bounded_in_total() {
     let mut attack = JoinSet::new();
     for (url, path) in [(platform.auth(), "/validate"), (platform.api(), "/api/tasks")] {
         for _ in 0..CONNECTIONS {
-            attack.spawn(send_unfinished(url.clone(), path, user.access.clone(), STREAMS));
+            attack.spawn(send_unfinished(url.clone(), path, user.access(), STREAMS));
         }
     }
     let api = platform.api();
     let slow = SLOW.min(usize::try_from(files.current.unwrap_or(1 << 20)).unwrap_or(SLOW) / 2);
     let mut wires = Vec::new();
     for _ in 0..slow / 100 {
-        let connecting = (0..100).map(|_| slow_body(&api, &user.access));
+        let access = user.access();
+        let connecting = (0..100).map(|_| slow_body(&api, &access));
         wires.extend(join_all(connecting).await.into_iter().flatten());
     }
 
@@ -142,12 +143,12 @@ async fn neighbor_requests(platform: &Platform, user: &User) -> Times {
     let began_at = Instant::now();
     while began_at.elapsed() < Duration::from_secs(8) {
         let sent_at = Instant::now();
-        let submit = client.post(&url).bearer_auth(&user.access).json(&body);
+        let submit = client.post(&url).bearer_auth(user.access()).json(&body);
         Answer::to(submit).await.expect(201);
         times.push(sent_at.elapsed());
         let read = client.get(format!("{}/users/me", platform.auth()));
         let sent_at = Instant::now();
-        Answer::to(read.bearer_auth(&user.access)).await.expect(200);
+        Answer::to(read.bearer_auth(user.access())).await.expect(200);
         times.push(sent_at.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

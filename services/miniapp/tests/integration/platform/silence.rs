@@ -86,7 +86,7 @@ async fn platform_starts_after_the_database_was_silent() {
         until_works(&user).await;
         stops(platform, &format!("after step {step}")).await;
     });
-    stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>().await;
+    Box::pin(stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>()).await;
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn starting_platform_stops_while_the_database_is_silent() {
         proxy.until_silent().await;
         stops(platform, &format!("after step {step}")).await;
     });
-    stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>().await;
+    Box::pin(stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>()).await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn platform_survives_a_silent_database() {
         user.until(running, Status::Finished).await;
         stops(platform, &format!("after step {step}")).await;
     });
-    stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>().await;
+    Box::pin(stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<()>>()).await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn broker_outage_loses_no_waiting_tasks() {
     all_finish(&user, WAITING).await;
 }
 
-/// The server expect_success no messages, whichever resource is exhausted.
+/// The server accepts no messages, whichever resource is exhausted.
 async fn takes_no_messages(broker: &Broker<impl Sized>, short: impl AsyncFn(bool), of: &str) {
     let platform = broker.platform().await;
     let user = new_user(&platform).await.remove(0);

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn size_is_that_of_json() {
         let mut text: String = (0..0x100_u32).filter_map(char::from_u32).collect();
-        text.push_str("\u{1F980}");
+        text.push('\u{1F980}');
         let json = serde_json::to_string(&text).expect("JSON");
         assert_eq!(json_size(&text), json.len() - 2);
     }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::client::NameResolver;
+use super::response::MAX_BODY;
 use super::*;
 use crate::attempt::Stop;
 use crate::config::tests::defaults;
