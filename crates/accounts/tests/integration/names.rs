@@ -57,7 +57,7 @@ impl Raw {
     /// Verifies an address with the token that [`registered`] presents.
     async fn verify(&mut self, address: &str) {
         let TokenHash(token) = TokenHash::of(&Secret::new("token"));
-        let digits = hex::encode(token);
+        let digits = token.map(|byte| format!("{byte:02x}")).concat();
         let token = match self {
             Self::Sqlite(_) => format!("x'{digits}'"),
             Self::Postgres(_) => format!("'\\x{digits}'"),
