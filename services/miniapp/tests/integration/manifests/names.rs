@@ -133,6 +133,8 @@ fn host(url: &str) -> &str {
 }
 
 fn decode(value: &Value) -> String {
-    let bytes = BASE64_STANDARD.decode(value.as_str().expect("a text")).expect("base64");
+    // Kustomize breaks long lines.
+    let text: String = value.as_str().expect("a text").split_whitespace().collect();
+    let bytes = BASE64_STANDARD.decode(text).expect("base64");
     String::from_utf8(bytes).expect("UTF-8")
 }
