@@ -140,7 +140,10 @@ mod tests {
         let schema = json!({ "items": { "type": "string" } });
         assert_eq!(fields(schema, &format!("[{}1]", "1,".repeat(1000))).len(), MAX_ERRORS);
         let long = "n".repeat(100_000);
-        let found = errors(json!({ "additionalProperties": false }), &format!("{{\"{long}\":1}}"));
+        let found = errors(
+            json!({ "additionalProperties": false, "properties": { "a": {} } }),
+            &format!("{{\"{long}\":1}}"),
+        );
         assert_eq!(found[0].0.len(), MAX_TEXT);
         let found = errors(json!({ "type": "integer" }), &format!("\"{long}\""));
         assert!(found[0].1.len() < MAX_TEXT, "{found:?}");

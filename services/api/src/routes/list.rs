@@ -177,6 +177,7 @@ mod tests {
             (format!("?id={theirs}"), vec![]),
             ("?id=no-uuid".to_owned(), vec![]),
             ("?status=Finished".to_owned(), vec![&one]),
+            ("?status=finished".to_owned(), vec![&one]),
             ("?status=Awaiting&kind=echo".to_owned(), vec![&two]),
             ("?status=Failed".to_owned(), vec![]),
             ("?kind=unheard-of".to_owned(), vec![]),
@@ -197,7 +198,7 @@ mod tests {
             ("limit=201", vec!["limit"]),
             ("limit=x", vec!["limit"]),
             ("cursor=x", vec!["cursor"]),
-            ("status=finished", vec!["status"]),
+            ("status=done", vec!["status"]),
             ("x=1&limit=1&limit=2&status=", vec!["limit", "status", "x"]),
         ];
         for (query, fields) in cases {
