@@ -2,7 +2,7 @@
 
 use miniapp_test_support::collector::Collector;
 use miniapp_test_support::http::Answer;
-use miniapp_test_support::platform::PASSWORD;
+use miniapp_test_support::platform::{PASSWORD, task};
 use miniapp_types::task::Status;
 use serde_json::json;
 
@@ -58,10 +58,12 @@ async fn logs_contain_no_secrets() {
         let fresh = platform.post_auth("/sign-in", &sign_in).await.expect(200);
         user.use_tokens(&fresh.text("authToken"), &fresh.text("refreshToken"));
         tokens.extend([fresh.text("authToken"), fresh.text("refreshToken")]);
-        let task = user.submit("echo", &json!("data")).await;
-        user.until(task.task_id, Status::Finished).await;
-        let broken = user.submit("hash", &json!("data")).await;
-        user.until(broken.task_id, Status::Failed).await;
+        let echoed = user.submit("echo", &json!("data")).await;
+        user.until(echoed.task_id, Status::Finished).await;
+        let mut failing = task("flaky", &json!({ "failures": 1 }));
+        failing["maxAttempts"] = json!(1);
+        let broken = user.try_submit(&failing).await.expect("a response").expect(201);
+        user.until(broken.text("taskId").parse().expect("an id"), Status::Failed).await;
         let in_url = user.api("GET", &format!("/api/tasks?token={}", tokens[0]));
         Answer::to(in_url).await.expect(422);
 
