@@ -148,10 +148,11 @@ fn invalid_setting_is_one_line(home: &Path) {
     assert_eq!((code, stderr.lines().count()), (Some(2), 1), "{stderr}");
     assert!(stderr.contains("did you mean MINIAPP__API__LISTEN?"), "{stderr}");
     let mut command = service("plain", home);
-    command.env("OTEL_TRACES_SAMPLER", "sometimes");
+    command.env("MINIAPP__TELEMETRY__SAMPLER", "sometimes");
     let (code, stderr) = failed(command);
     assert_eq!((code, stderr.lines().count()), (Some(2), 1), "{stderr}");
-    assert!(stderr.contains("OTEL_TRACES_SAMPLER") && stderr.contains("always_on"), "{stderr}");
+    assert!(stderr.contains("MINIAPP__TELEMETRY__SAMPLER"), "{stderr}");
+    assert!(stderr.contains("always_on"), "{stderr}");
 }
 
 fn used_port_is_one_line(home: &Path) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::config::StreamConfig;
 
 /// When a rejected client should try again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Counts the streams of a listener.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ async fn mail_is_in_trace_of_its_request() {
     trace.expect_valid();
     // The message enters the outbox when the code is created, before it is stored.
     let expected = [
+        ("auth", "credentials", SpanKind::Client),
         ("auth", "wait in outbox", SpanKind::Internal),
         ("auth", "issue_code", SpanKind::Client),
         ("auth", "send mail", SpanKind::Internal),
