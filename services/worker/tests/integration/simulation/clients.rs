@@ -9,7 +9,7 @@ use miniapp_runtime::clock::Clock as _;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::{Error, NewTask, Refusal, Task, Tasks};
 use miniapp_types::trace::TraceContext;
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -41,7 +41,10 @@ pub async fn run(world: Arc<World>, number: usize) {
             change(&world, owner, &mine[place], &mut unsure).await;
         } else {
             let key = (world.draw(0..3) == 0).then(|| format!("{number} {}", step / 4));
-            mine.extend(submit(&world, owner, key).await);
+            // The same key stands for the same request.
+            let first = mine.iter().find(|task| key.is_some() && task.key == key);
+            let data = first.map(|first| first.task.spec.data.clone());
+            mine.extend(submit(&world, owner, key, data).await);
         }
     }
 }
@@ -69,8 +72,14 @@ where
     }
 }
 
-/// Submits a task. With an idempotency key, retries until there is a response.
-async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTask> {
+/// Submits a task with `data` or a random plan. With an idempotency key, retries until there is
+/// a response.
+async fn submit(
+    world: &World,
+    owner: Uuid,
+    key: Option<String>,
+    data: Option<Box<RawValue>>,
+) -> Option<OwnTask> {
     let plan = Plan {
         steps: world.draw(1..4),
         pause: world.draw(1..2000),
@@ -87,7 +96,7 @@ async fn submit(world: &World, owner: Uuid, key: Option<String>) -> Option<OwnTa
         owner,
         kind: "steps".into(),
         description: "a task of a run".into(),
-        data: to_raw_value(&plan).expect("JSON"),
+        data: data.unwrap_or_else(|| to_raw_value(&plan).expect("JSON")),
         ttl: world.draw(3..40),
         max_attempts: world.draw(1..4),
         run_at: (world.draw(0..4) == 0).then(|| world.clock.now() + delay),
