@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::MAX_SKEW;
 use miniapp_types::task::Status;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::engine::StoreError;
@@ -67,6 +69,16 @@ pub(crate) fn status(code: i16) -> Result<Status, StoreError> {
 /// Converts a column value to JSON.
 pub(crate) fn raw(json: String) -> Result<Box<RawValue>, StoreError> {
     RawValue::from_string(json).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+/// Converts a value to its column of JSON.
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
+}
+
+/// The inverse of [`to_json`].
+pub(crate) fn from_json<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
 }
 
 #[cfg(test)]

@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use miniapp_postgres::Database;
 use miniapp_types::task::Kind;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 
 use super::values::text;
-use crate::column_values::micros;
+use crate::column_values::{from_json, micros, to_json};
 use crate::engine::{StoreError, WorkerReport};
 
 pub(super) async fn report(database: &Database, report: &WorkerReport) -> Result<(), StoreError> {
     const REPORT: &str = "INSERT INTO workers (name, last_seen_at, report) VALUES ($1, $2, $3) \
          ON CONFLICT (name) DO UPDATE \
          SET last_seen_at = excluded.last_seen_at, report = excluded.report";
-    let (seen, encoded) = (micros(report.worker.last_seen_at), json(report)?);
+    let (seen, encoded) = (micros(report.worker.last_seen_at), to_json(report)?);
     let statement =
         || sqlx::query(REPORT).bind(text(&report.worker.name)).bind(seen).bind(&encoded);
     database.fetch_all(statement).await?;
@@ -36,7 +34,7 @@ pub(super) async fn live(
 ) -> Result<Vec<WorkerReport>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= $1 ORDER BY name";
     let rows = database.fetch_all(|| sqlx::query(LIVE).bind(micros(since))).await?;
-    rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
+    rows.iter().map(|row| from_json(row.try_get(0)?)).collect()
 }
 
 pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Result<(), StoreError> {
@@ -45,7 +43,7 @@ pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Resul
          ON CONFLICT (name) DO UPDATE SET description = excluded.description \
          WHERE task_kinds.description <> excluded.description";
     // Unique, and in one order for all processes, so that they cannot deadlock.
-    let kinds = kinds.iter().map(|kind| Ok((kind.name.as_str(), json(kind)?)));
+    let kinds = kinds.iter().map(|kind| Ok((kind.name.as_str(), to_json(kind)?)));
     let kinds: BTreeMap<&str, String> = kinds.collect::<Result<_, StoreError>>()?;
     let (names, descriptions): (Vec<&str>, Vec<&str>) =
         kinds.iter().map(|(name, description)| (*name, description.as_str())).unzip();
@@ -56,13 +54,5 @@ pub(super) async fn announce_kinds(database: &Database, kinds: &[Kind]) -> Resul
 pub(super) async fn kinds(database: &Database) -> Result<Vec<Kind>, StoreError> {
     const KINDS: &str = "SELECT description FROM task_kinds ORDER BY name";
     let rows = database.fetch_all(|| sqlx::query(KINDS)).await?;
-    rows.iter().map(|row| parsed(row.try_get(0)?)).collect()
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
-}
-
-fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
+    rows.iter().map(|row| from_json(row.try_get(0)?)).collect()
 }

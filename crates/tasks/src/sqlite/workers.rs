@@ -2,11 +2,9 @@
 
 use jiff::Timestamp;
 use miniapp_types::task::Kind;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::{Connection, Executor, SqliteConnection, SqlitePool};
 
-use crate::column_values::micros;
+use crate::column_values::{from_json, micros, to_json};
 use crate::engine::{StoreError, WorkerReport};
 
 pub(super) async fn report(
@@ -17,7 +15,7 @@ pub(super) async fn report(
          ON CONFLICT (name) DO UPDATE SET last_seen_at = excluded.last_seen_at, report = excluded.report";
     let WorkerReport { worker, .. } = report;
     let seen = micros(worker.last_seen_at);
-    let query = sqlx::query(REPORT).bind(&worker.name).bind(seen).bind(json(report)?);
+    let query = sqlx::query(REPORT).bind(&worker.name).bind(seen).bind(to_json(report)?);
     connection.execute(query).await?;
     Ok(())
 }
@@ -36,7 +34,7 @@ pub(super) async fn live(
 ) -> Result<Vec<WorkerReport>, StoreError> {
     const LIVE: &str = "SELECT report FROM workers WHERE last_seen_at >= ? ORDER BY name";
     let reports: Vec<String> = sqlx::query_scalar(LIVE).bind(micros(since)).fetch_all(pool).await?;
-    reports.iter().map(|report| parsed(report)).collect()
+    reports.iter().map(|report| from_json(report)).collect()
 }
 
 pub(super) async fn announce_kinds(
@@ -47,7 +45,7 @@ pub(super) async fn announce_kinds(
          ON CONFLICT (name) DO UPDATE SET description = excluded.description";
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for kind in kinds {
-        transaction.execute(sqlx::query(ANNOUNCE).bind(&kind.name).bind(json(kind)?)).await?;
+        transaction.execute(sqlx::query(ANNOUNCE).bind(&kind.name).bind(to_json(kind)?)).await?;
     }
     Ok(transaction.commit().await?)
 }
@@ -56,13 +54,5 @@ pub(super) async fn kinds(pool: &SqlitePool) -> Result<Vec<Kind>, StoreError> {
     let kinds: Vec<String> = sqlx::query_scalar("SELECT description FROM task_kinds ORDER BY name")
         .fetch_all(pool)
         .await?;
-    kinds.iter().map(|kind| parsed(kind)).collect()
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Internal(error.to_string()))
-}
-
-fn parsed<T: DeserializeOwned>(json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| StoreError::Internal(error.to_string()))
+    kinds.iter().map(|kind| from_json(kind)).collect()
 }
