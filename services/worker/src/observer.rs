@@ -102,7 +102,10 @@ impl Observer {
         requested_at: Instant,
         attempt: impl Future<Output = Outcome>,
     ) -> Outcome {
-        let span = self.0.as_ref().map_or_else(Span::none, |trace| trace.attempt_span(task));
+        let span = self.0.as_mut().map_or_else(Span::none, |trace| {
+            trace.extend_last_step();
+            trace.attempt_span(task)
+        });
         let exemplar = Exemplar::from_span(&span);
         let timer = AttemptTimer::start(requested_at, exemplar);
         let outcome = attempt.instrument(span.clone()).await;
@@ -203,6 +206,14 @@ impl Trace {
             attempt: state.attempt,
             worker: state.worker.clone(),
         });
+    }
+
+    /// Moves the end of the last step to now: what prepared the attempt is a part of its claim,
+    /// so that no time between them is unexplained.
+    fn extend_last_step(&mut self) {
+        if let Some(step) = self.steps.pop() {
+            self.steps.push(step.with_end(now()));
+        }
     }
 
     fn attempt_span(&self, task: &Task) -> Span {
