@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use miniapp_runtime::clock;
 use miniapp_runtime::network::client_network;
-use miniapp_types::account::{self, Account};
+use miniapp_types::account::{self, Account, Role};
 use miniapp_types::problem::Code;
 use uuid::Uuid;
 
@@ -39,7 +39,11 @@ pub enum Action {
     RequestPasswordReset,
     ResetPassword,
     SetRoles,
+    DisableAccount,
+    EnableAccount,
     DeleteAccount,
+    ListAccounts,
+    ReadAudit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,10 +55,18 @@ pub struct AuditEntry {
     pub action: String,
     /// `ok`, or the error code.
     pub outcome: String,
-    /// The account, if it is known.
+    /// The account that the action is about, if it is known.
     pub account: Option<Uuid>,
     /// The account's login at that time.
     pub login: Option<String>,
+    /// The account that acted, if it was signed in.
+    pub actor: Option<Uuid>,
+    /// The actor's login at that time.
+    pub actor_login: Option<String>,
+    /// The session of the actor, or of the refresh token.
+    pub session: Option<Uuid>,
+    pub roles_before: Option<Vec<Role>>,
+    pub roles_after: Option<Vec<Role>>,
     pub ip: Option<String>,
 }
 
@@ -69,14 +81,35 @@ impl AuditEntry {
             outcome: "ok".to_owned(),
             account: None,
             login: None,
+            actor: None,
+            actor_login: None,
+            session: None,
+            roles_before: None,
+            roles_after: None,
             ip: caller.ip.map(|ip| ip.to_string()),
         }
+    }
+
+    /// An action that an account takes in a session of its own.
+    #[must_use]
+    pub fn by(mut self, actor: &Account, session: Uuid) -> Self {
+        self.actor = Some(actor.user_id);
+        self.actor_login = Some(actor.login.clone());
+        self.session = Some(session);
+        self
     }
 
     #[must_use]
     pub fn about(mut self, account: &Account) -> Self {
         self.account = Some(account.user_id);
         self.login = Some(account.login.clone());
+        self
+    }
+
+    #[must_use]
+    pub fn with_roles(mut self, before: Option<&[Role]>, after: Option<&[Role]>) -> Self {
+        self.roles_before = before.map(<[Role]>::to_vec);
+        self.roles_after = after.map(<[Role]>::to_vec);
         self
     }
 
@@ -89,7 +122,18 @@ impl AuditEntry {
 
 impl From<AuditEntry> for account::AuditEntry {
     fn from(entry: AuditEntry) -> Self {
-        let AuditEntry { at, action, outcome, account, login, ip, .. } = entry;
-        Self { at, action, outcome, user_id: account, login, ip }
+        Self {
+            at: entry.at,
+            action: entry.action,
+            outcome: entry.outcome,
+            user_id: entry.account,
+            login: entry.login,
+            actor_id: entry.actor,
+            actor_login: entry.actor_login,
+            session_id: entry.session,
+            roles_before: entry.roles_before,
+            roles_after: entry.roles_after,
+            ip: entry.ip,
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use admin::{AccountPage, AuditEntry, AuditPage, SetRoles};
+pub use admin::{AccountPage, AuditEntry, AuditPage, SetDisabled, SetRoles};
 pub use keys::{Jwk, Jwks};
 pub use profile::{Account, ChangePassword, ConfirmReset, UpdateAccount};
 pub use session::{Refresh, Session, Sessions, SignIn, TokenInfo, Tokens, Validate};

@@ -191,6 +191,15 @@ impl Fields {
         number
     }
 
+    /// Reads a required boolean.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        let Value::Bool(value) = self.required(name)? else {
+            self.reject(name, "must be true or false");
+            return None;
+        };
+        Some(value)
+    }
+
     /// Reads a required RFC 3339 time.
     pub fn timestamp(&mut self, name: &str) -> Option<Timestamp> {
         let message = "must be an RFC 3339 time such as 2030-01-31T12:00:00Z";

@@ -48,6 +48,8 @@ pub enum Code {
     TokenReused,
     /// Login and password don't match an account.
     CredentialsInvalid,
+    /// An administrator has disabled the account.
+    AccountDisabled,
     /// The caller is known but may not do this.
     Forbidden,
     /// The e-mail address has no open verification.
@@ -60,6 +62,8 @@ pub enum Code {
     LoginTaken,
     /// Another account has this e-mail address.
     EmailTaken,
+    /// No enabled account would have the role `admin`.
+    LastAdmin,
     /// No such session of the caller.
     SessionNotFound,
     /// No such account.
@@ -95,12 +99,16 @@ impl Code {
             | Self::TokenRevoked
             | Self::TokenReused
             | Self::CredentialsInvalid => 401,
-            Self::Forbidden | Self::EmailNotVerified | Self::PasswordWrong => 403,
+            Self::AccountDisabled
+            | Self::Forbidden
+            | Self::EmailNotVerified
+            | Self::PasswordWrong => 403,
             Self::SessionNotFound | Self::UserNotFound | Self::TaskNotFound | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::LoginTaken
             | Self::EmailTaken
+            | Self::LastAdmin
             | Self::TaskNotFinished
             | Self::TaskAlreadyFinished => 409,
             Self::VersionConflict => 412,
@@ -129,12 +137,14 @@ impl Code {
             Self::TokenRevoked => "The token was revoked or replaced by a newer one",
             Self::TokenReused => "The refresh token was used before; its session has ended",
             Self::CredentialsInvalid => "Login or password is wrong",
+            Self::AccountDisabled => "The account is disabled",
             Self::Forbidden => "This account may not do that",
             Self::EmailNotVerified => "The e-mail address has not been verified",
             Self::PasswordWrong => "The current password is wrong",
             Self::CodeInvalid => "The code is not valid",
             Self::LoginTaken => "The login is taken",
             Self::EmailTaken => "The e-mail address is taken",
+            Self::LastAdmin => "The account is the last admin",
             Self::SessionNotFound => "No such session",
             Self::UserNotFound => "No such account",
             Self::TaskNotFound => "No such task",

@@ -6,19 +6,12 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use http::request::Parts;
 use miniapp_accounts::{Accounts, Caller, Identity};
 use miniapp_http::{Client, Problem, bearer};
-use miniapp_types::account::Role;
 
 use crate::error::ApiError;
 
 /// The account and the session of a valid access token.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthenticatedUser(pub Identity);
-
-impl AuthenticatedUser {
-    pub fn is_admin(&self) -> bool {
-        self.0.account.roles.contains(&Role::Admin)
-    }
-}
 
 /// The owner of a token that is valid after the body has arrived, and the body.
 ///

@@ -23,6 +23,15 @@ pub enum MailTemplate<'a> {
         expires_in: Duration,
     },
     PasswordChanged,
+    /// The password was set with a reset code.
+    PasswordReset,
+    /// A reply to a request for a reset code of a disabled account.
+    AccountDisabled,
+    /// A refresh token was used twice.
+    TokenReused,
+    AccountDeleted {
+        login: &'a str,
+    },
 }
 
 /// The parts of a mail, from which text and HTML are rendered alike.
@@ -89,6 +98,39 @@ impl MailTemplate<'_> {
                 code: None,
                 after: "If it wasn't you, reset the password now.",
             },
+            Self::PasswordReset => Draft {
+                subject: "Your MiniApp password was reset",
+                before:
+                    "a new password was set with a code that was sent to this address, and all \
+                         sessions of your account have ended."
+                        .to_owned(),
+                code: None,
+                after: "If it wasn't you, someone can read your mail: secure your mailbox, then \
+                        reset the password.",
+            },
+            Self::AccountDisabled => Draft {
+                subject: "Your MiniApp account is disabled",
+                before: "someone, probably you, asked for a code to set a new password. An \
+                         administrator has disabled your account, so there is no code to send."
+                    .to_owned(),
+                code: None,
+                after: "If it wasn't you, nothing happens when you ignore this mail.",
+            },
+            Self::TokenReused => Draft {
+                subject: "A MiniApp session of yours was ended",
+                before: "a token of one of your sessions was used a second time. Someone may have \
+                         copied it, so the session was ended. Your other sessions continue."
+                    .to_owned(),
+                code: None,
+                after: "Sign in again where you need to. If it happens again, change your password, \
+                        which ends all other sessions.",
+            },
+            Self::AccountDeleted { login } => Draft {
+                subject: "Your MiniApp account was deleted",
+                before: format!("the account {login} was deleted, with its sessions and tasks."),
+                code: None,
+                after: "If it wasn't you, someone had access to your account. It can't be restored.",
+            },
         }
     }
 }
@@ -146,7 +188,15 @@ mod tests {
 
     #[test]
     fn notices_have_no_code() {
-        assert_eq!(mail(&MailTemplate::AlreadyRegistered).code(), None);
-        assert_eq!(mail(&MailTemplate::PasswordChanged).code(), None);
+        for template in [
+            MailTemplate::AlreadyRegistered,
+            MailTemplate::PasswordChanged,
+            MailTemplate::PasswordReset,
+            MailTemplate::AccountDisabled,
+            MailTemplate::TokenReused,
+            MailTemplate::AccountDeleted { login: "ada" },
+        ] {
+            assert_eq!(mail(&template).code(), None);
+        }
     }
 }

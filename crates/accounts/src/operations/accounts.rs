@@ -1,15 +1,13 @@
-//! Changing and deleting accounts.
+//! Changes of an account by its owner.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use jiff::civil::Date;
-use miniapp_types::account::{Account, Role};
+use miniapp_types::account::Account;
 use uuid::Uuid;
 
 use super::registration::{insert_skeletons, is_taken};
 use crate::audit::AuditEntry;
 use crate::login::Login;
-use crate::outbox::OutboxRow;
 use crate::store::{Operation, Outcome, Transaction, TxResult};
 
 /// Changes login, date of birth or phone number.
@@ -64,62 +62,5 @@ impl Operation for UpdateAccount {
         tx.update_profile(self.account, account.birth_date, phone_number).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(UpdateOutcome::Updated(account)))
-    }
-}
-
-/// Sets the roles of an account and invalidates its access tokens, which carry the old
-/// ones. Returns `None` if there is no such account.
-#[derive(Clone, Debug)]
-pub struct SetRoles {
-    pub account: Uuid,
-    pub roles: Vec<Role>,
-    /// The event about the account's sessions.
-    pub event: OutboxRow,
-    pub audit: AuditEntry,
-}
-
-#[async_trait]
-impl Operation for SetRoles {
-    type Output = Option<Account>;
-
-    const NAME: &'static str = "set_roles";
-
-    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Account>>> {
-        tx.update_roles(self.account, &self.roles).await?;
-        let Some(account) = tx.account(self.account).await? else {
-            return Ok(Outcome::Rollback(None));
-        };
-        tx.increment_epochs(self.account).await?;
-        tx.insert_outbox_message(&self.event).await?;
-        tx.append_audit(&self.audit).await?;
-        Ok(Outcome::Commit(Some(account)))
-    }
-}
-
-/// Deletes an account and ends its sessions. Returns the ids of the sessions that it ended,
-/// or `None` if there is no such account.
-#[derive(Clone, Debug)]
-pub struct DeleteAccount {
-    pub account: Uuid,
-    pub now: Timestamp,
-    /// The event about the deletion.
-    pub event: OutboxRow,
-    pub audit: AuditEntry,
-}
-
-#[async_trait]
-impl Operation for DeleteAccount {
-    type Output = Option<Vec<Uuid>>;
-
-    const NAME: &'static str = "delete_account";
-
-    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Vec<Uuid>>>> {
-        if !tx.delete_account(self.account).await? {
-            return Ok(Outcome::Rollback(None));
-        }
-        let ended = tx.end_sessions(self.account, None, self.now).await?;
-        tx.insert_outbox_message(&self.event).await?;
-        tx.append_audit(&self.audit).await?;
-        Ok(Outcome::Commit(Some(ended)))
     }
 }

@@ -4,6 +4,7 @@
 //! [`Transaction`](crate::store::Transaction), so that it is written once for all databases.
 
 mod accounts;
+mod administration;
 mod authorized;
 mod codes;
 mod failures;
@@ -12,7 +13,8 @@ mod passwords;
 mod registration;
 mod sessions;
 
-pub use accounts::{AccountChanges, DeleteAccount, SetRoles, UpdateAccount, UpdateOutcome};
+pub use accounts::{AccountChanges, UpdateAccount, UpdateOutcome};
+pub use administration::{DeleteAccount, DisabledSet, SetDisabled, SetRoles};
 pub use authorized::Authorized;
 pub use codes::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
 pub use failures::RecordFailure;

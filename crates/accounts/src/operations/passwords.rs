@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
@@ -44,8 +45,8 @@ impl Operation for ChangePassword {
 }
 
 /// Consumes a reset code, sets a password and ends all sessions, whose ids it returns. Lifts
-/// the lock of failed sign-ins. Returns `None` if the code is no longer valid or the account was
-/// deleted.
+/// the lock of failed sign-ins. Rejected if the code is no longer valid, or the account was deleted
+/// or disabled.
 #[derive(Clone, Debug)]
 pub struct ResetPassword {
     /// The account that the code is for.
@@ -61,21 +62,26 @@ pub struct ResetPassword {
 
 #[async_trait]
 impl Operation for ResetPassword {
-    type Output = Option<Vec<Uuid>>;
+    type Output = Result<Vec<Uuid>, Code>;
 
     const NAME: &'static str = "reset_password";
 
-    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Vec<Uuid>>>> {
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Self::Output>> {
         if tx.consume_code(&self.email, Purpose::Reset, &self.code).await?.is_none() {
-            return Ok(Outcome::Rollback(None));
+            return Ok(Outcome::Rollback(Err(Code::CodeInvalid)));
         }
-        if !tx.set_password(self.account, &self.new).await? {
-            return Ok(Outcome::Rollback(None));
+        match tx.account(self.account).await? {
+            Some(account) if account.disabled => {
+                return Ok(Outcome::Rollback(Err(Code::AccountDisabled)));
+            }
+            Some(_) => {}
+            None => return Ok(Outcome::Rollback(Err(Code::CodeInvalid))),
         }
+        tx.set_password(self.account, &self.new).await?;
         let ended = tx.end_sessions(self.account, None, self.now).await?;
         tx.delete_account_failures(self.account).await?;
         tx.insert_outbox_message(&self.notice).await?;
         tx.append_audit(&self.audit).await?;
-        Ok(Outcome::Commit(Some(ended)))
+        Ok(Outcome::Commit(Ok(ended)))
     }
 }

@@ -56,7 +56,8 @@ impl Operation for RegisterAccount {
         let Self { account, email, login, password, .. } = self;
         tx.insert_account(account, email, &mailbox, login, password).await?;
         insert_skeletons(tx, &self.login, id).await?;
-        tx.append_audit(&self.audit.clone().about(&self.account)).await?;
+        let audit = self.audit.clone().about(account).with_roles(None, Some(&account.roles));
+        tx.append_audit(&audit).await?;
         Ok(Outcome::Commit(RegisterOutcome::Registered(self.account.clone())))
     }
 }

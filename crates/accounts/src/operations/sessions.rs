@@ -3,16 +3,19 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_types::account::Account;
+use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
+use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::session::{NewSession, Session};
 use crate::store::{FailureKey, Operation, Outcome, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
 /// Opens a session and clears failed sign-ins. Ends the oldest sessions above the limit, and
-/// returns their ids. Returns `None` if `password` is no longer the current one.
+/// returns their ids. Rejected if `password` is no longer the current one, or the account is
+/// disabled.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
     pub session: NewSession,
@@ -23,31 +26,37 @@ pub struct OpenSession {
 
 #[async_trait]
 impl Operation for OpenSession {
-    type Output = Option<Vec<Uuid>>;
+    type Output = Result<Vec<Uuid>, Code>;
 
     const NAME: &'static str = "open_session";
 
-    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Option<Vec<Uuid>>>> {
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Self::Output>> {
         let NewSession { account, limit, now, .. } = self.session;
         if !tx.insert_session(&self.session, &self.password).await? {
-            return Ok(Outcome::Rollback(None));
+            let is_disabled = tx.account(account).await?.is_some_and(|account| account.disabled);
+            let code = if is_disabled { Code::AccountDisabled } else { Code::CredentialsInvalid };
+            return Ok(Outcome::Rollback(Err(code)));
         }
         let ended = tx.end_oldest_sessions(account, limit, now).await?;
         tx.delete_failures(&self.failures).await?;
         tx.append_audit(&self.audit).await?;
-        Ok(Outcome::Commit(Some(ended)))
+        Ok(Outcome::Commit(Ok(ended)))
     }
 }
 
 /// Replaces a refresh token and increments the session's epoch. A token that was used
 /// before ends its session.
+///
+/// Rejections are recorded, too. The audit entry gets the session and its account.
 #[derive(Clone, Debug)]
 pub struct RotateSession {
     pub used: TokenHash,
     pub next: TokenHash,
     pub now: Timestamp,
     pub expires_at: Timestamp,
-    /// The entry for a successful rotation, without its account.
+    /// The mail to the owner of a token that was used before. Its recipient is known only after
+    /// an attempt without it.
+    pub notice: Option<OutboxRow>,
     pub audit: AuditEntry,
 }
 
@@ -63,6 +72,11 @@ pub enum Rotation {
     Reused {
         session: Uuid,
         ended: bool,
+    },
+    /// The token was used before, and its session is active. Nothing was changed: the operation
+    /// needs the mail to the owner.
+    NeedsNotice {
+        account: Uuid,
     },
     /// The session has ended.
     Ended,
@@ -80,14 +94,13 @@ impl Operation for RotateSession {
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Rotation>> {
         let Self { used, next, now, expires_at, .. } = self;
         let rotated = tx.rotate_refresh_token(used, next, *now, *expires_at).await?;
-        let Some(session) = rotated else {
-            return Ok(Outcome::Commit(self.reject(tx).await?));
-        };
+        let Some(session) = rotated else { return self.reject(tx).await };
         let Some(account) = tx.account(session.account).await? else {
             return Ok(Outcome::Rollback(Rotation::Ended));
         };
         tx.insert_spent_token(used, session.id, *expires_at).await?;
-        tx.append_audit(&self.audit.clone().about(&account)).await?;
+        let audit = self.audit.clone().by(&account, session.id).about(&account);
+        tx.append_audit(&audit).await?;
         let (session, account) = (Box::new(session), Box::new(account));
         Ok(Outcome::Commit(Rotation::Rotated { session, account }))
     }
@@ -95,16 +108,53 @@ impl Operation for RotateSession {
 
 impl RotateSession {
     /// Returns why the token is not valid. Ends the session of a token that was used before.
-    async fn reject(&self, tx: &mut dyn Transaction) -> TxResult<Rotation> {
+    async fn reject(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Rotation>> {
         if let Some(session) = tx.spent_token_session(&self.used).await? {
-            let ended = tx.end_session(session, self.now).await?;
-            return Ok(Rotation::Reused { session, ended });
+            return self.end_reused(tx, &session).await;
         }
-        Ok(match tx.session_end(&self.used).await? {
-            None => Rotation::Unknown,
-            Some(Some(_)) => Rotation::Ended,
-            Some(None) => Rotation::Expired,
-        })
+        let session = tx.refresh_token_session(&self.used).await?;
+        let (code, rejection) = match &session {
+            None => (Code::TokenInvalid, Rotation::Unknown),
+            Some(session) if session.ended_at.is_some() => (Code::TokenRevoked, Rotation::Ended),
+            Some(_) => (Code::TokenExpired, Rotation::Expired),
+        };
+        self.record_rejection(tx, code, session.as_ref()).await?;
+        Ok(Outcome::Commit(rejection))
+    }
+
+    async fn end_reused(
+        &self,
+        tx: &mut dyn Transaction,
+        session: &Session,
+    ) -> TxResult<Outcome<Rotation>> {
+        let ended = tx.end_session(session.id, self.now).await?;
+        // One mail for each session, however often its tokens are used again.
+        if ended && let Some(Account { user_id: account, .. }) = tx.account(session.account).await?
+        {
+            let Some(notice) = &self.notice else {
+                return Ok(Outcome::Rollback(Rotation::NeedsNotice { account }));
+            };
+            tx.insert_outbox_message(notice).await?;
+        }
+        self.record_rejection(tx, Code::TokenReused, Some(session)).await?;
+        Ok(Outcome::Commit(Rotation::Reused { session: session.id, ended }))
+    }
+
+    async fn record_rejection(
+        &self,
+        tx: &mut dyn Transaction,
+        code: Code,
+        session: Option<&Session>,
+    ) -> TxResult<()> {
+        let mut audit = self.audit.clone().rejected(code);
+        if let Some(session) = session {
+            audit.session = Some(session.id);
+            audit.account = Some(session.account);
+            if let Some(account) = tx.account(session.account).await? {
+                audit = audit.about(&account);
+            }
+        }
+        tx.append_audit(&audit).await
     }
 }
 

@@ -30,7 +30,7 @@ impl Accounts {
         caller: &Caller,
     ) -> Result<Account, Error> {
         self.check_birth_date(changes.birth_date.flatten())?;
-        let entry = self.audit_entry(Action::UpdateAccount, caller).about(&owner.account);
+        let entry = self.owner_entry(Action::UpdateAccount, owner, caller);
         let account = owner.account.user_id;
         let update = UpdateAccount { account, changes, audit: entry.clone() };
         let updated = match self.transact_as(owner, None, update).await {
@@ -50,7 +50,7 @@ impl Accounts {
         caller: &Caller,
     ) -> Result<(), Error> {
         let account = &owner.account;
-        let entry = self.audit_entry(Action::ChangePassword, caller).about(account);
+        let entry = self.owner_entry(Action::ChangePassword, owner, caller);
         let client = Client::Account(account.user_id);
         self.check_strength(account, &passwords.new, client).await?;
         // Failures of the session only: strangers cannot prevent the change.
@@ -109,17 +109,22 @@ impl Accounts {
         checked.map_err(|message| Error::invalid_field("newPassword", message))
     }
 
-    /// Deletes the account with its sessions, and publishes the deletion through the outbox.
+    /// Deletes the account with its sessions, publishes the deletion through the outbox, and sends
+    /// a mail about it.
     pub async fn delete(&self, owner: &Identity, caller: &Caller) -> Result<(), Error> {
         let account = owner.account.user_id;
         let now = self.0.clock.now();
-        let audit = self.audit_entry(Action::DeleteAccount, caller).about(&owner.account);
+        let entry = self.owner_entry(Action::DeleteAccount, owner, caller);
+        let mailbox = self.0.store.mailbox(account).await?.ok_or(Code::TokenRevoked)?;
+        let template = MailTemplate::AccountDeleted { login: &owner.account.login };
+        let notice = self.mail(&mailbox, &template)?;
         let event = self.0.codec.encode(&OutboxMessage::AccountDeleted { account }, now)?;
-        let delete = DeleteAccount { account, now, event, audit };
+        let delete = DeleteAccount { account, now, event, notice, audit: entry.clone() };
         let (this, owner) = (self.clone(), owner.clone());
         let delete = async move {
-            let ended = this.transact_as(&owner, None, delete).await?;
-            this.publish_ended(ended.unwrap_or_default()).await;
+            let deleted = this.transact_as(&owner, None, delete).await;
+            let deleted = deleted.and_then(|deleted| Ok(deleted?));
+            this.publish_ended(this.audit_refusal(entry, deleted).await?).await;
             Ok(())
         };
         self.run_to_completion(delete).await

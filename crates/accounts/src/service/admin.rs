@@ -12,13 +12,29 @@ use super::sign_in::identify;
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::config::TokenConfig;
 use crate::error::Error;
-use crate::operations::SetRoles;
-use crate::outbox::{OutboxCodec, OutboxMessage};
+use crate::operations::{DisabledSet, SetDisabled, SetRoles};
+use crate::outbox::{OutboxCodec, OutboxMessage, OutboxRow};
 use crate::secret::{PlatformSecret, SecretError};
 use crate::session::{Identity, Session};
 use crate::store::{Store, StoreError};
 
 impl Accounts {
+    /// Rejects a caller who is not an administrator, and records the attempt.
+    pub async fn require_admin(
+        &self,
+        actor: &Identity,
+        action: Action,
+        target: Option<Uuid>,
+        caller: &Caller,
+    ) -> Result<(), Error> {
+        if actor.account.roles.contains(&Role::Admin) {
+            return Ok(());
+        }
+        let mut entry = self.audit_entry(action, caller).by(&actor.account, actor.session);
+        entry.account = target;
+        self.audit_refusal(entry, Err(Code::Forbidden.into())).await
+    }
+
     /// Returns a page of all accounts, newest first.
     pub async fn list(&self, wanted: Page) -> Result<AccountPage, Error> {
         let users = self.0.store.accounts(wanted.before, wanted.limit.saturating_add(1)).await?;
@@ -35,14 +51,17 @@ impl Accounts {
         roles: &[Role],
         caller: &Caller,
     ) -> Result<Account, Error> {
-        let account = self.0.store.account(id).await?.ok_or(Code::UserNotFound)?;
-        let audit = self.audit_entry(Action::SetRoles, caller).about(&account);
-        let event = OutboxMessage::SessionsChanged { account: id };
-        let event = self.0.codec.encode(&event, self.0.clock.now())?;
-        let set_roles = SetRoles { account: id, roles: roles.to_vec(), event, audit };
+        let (entry, target) = self.admin_entry(Action::SetRoles, admin, id, caller).await?;
+        let before = target.as_ref().map(|account| account.roles.as_slice());
+        let entry = entry.with_roles(before, Some(roles));
+        let event = self.sessions_changed(id)?;
+        let set_roles =
+            SetRoles { account: id, roles: roles.to_vec(), event, audit: entry.clone() };
         let (this, admin) = (self.clone(), admin.clone());
         let change = async move {
-            let changed = this.transact_as(&admin, Some(Role::Admin), set_roles).await?;
+            let changed = this.transact_as(&admin, Some(Role::Admin), set_roles).await;
+            let changed = changed.and_then(|changed| Ok(changed?));
+            let account = this.audit_refusal(entry, changed).await?;
             // Not left to the outbox, where it would wait behind mails: that is for the case
             // that this process crashes first.
             let sessions = this.0.store.sessions(id).await.unwrap_or_default();
@@ -50,9 +69,76 @@ impl Accounts {
             let active: Vec<_> = epochs.filter(|(_, epoch)| epoch.is_some()).collect();
             this.0.events.publish_all(active).await;
             this.0.wake.notify_one();
-            changed.ok_or(Error::Rejected(Code::UserNotFound))
+            Ok(account)
         };
         self.run_to_completion(change).await
+    }
+
+    /// Disables an account, which ends its sessions at once, or enables it.
+    pub async fn set_disabled(
+        &self,
+        admin: &Identity,
+        id: Uuid,
+        disabled: bool,
+        caller: &Caller,
+    ) -> Result<Account, Error> {
+        let action = if disabled { Action::DisableAccount } else { Action::EnableAccount };
+        let (entry, _) = self.admin_entry(action, admin, id, caller).await?;
+        let (event, now) = (self.sessions_changed(id)?, self.0.clock.now());
+        let set_disabled = SetDisabled { account: id, disabled, now, event, audit: entry.clone() };
+        let (this, admin) = (self.clone(), admin.clone());
+        let change = async move {
+            let changed = this.transact_as(&admin, Some(Role::Admin), set_disabled).await;
+            let changed = changed.and_then(|changed| Ok(changed?));
+            let DisabledSet { account, ended } = this.audit_refusal(entry, changed).await?;
+            this.publish_ended(ended).await;
+            Ok(account)
+        };
+        self.run_to_completion(change).await
+    }
+
+    /// An action of an administrator on an account, which may not exist.
+    async fn admin_entry(
+        &self,
+        action: Action,
+        admin: &Identity,
+        target: Uuid,
+        caller: &Caller,
+    ) -> Result<(AuditEntry, Option<Account>), Error> {
+        let mut entry = self.audit_entry(action, caller).by(&admin.account, admin.session);
+        entry.account = Some(target);
+        let account = self.0.store.account(target).await?;
+        if let Some(account) = &account {
+            entry = entry.about(account);
+        }
+        Ok((entry, account))
+    }
+
+    fn sessions_changed(&self, account: Uuid) -> Result<OutboxRow, Error> {
+        let event = OutboxMessage::SessionsChanged { account };
+        Ok(self.0.codec.encode(&event, self.0.clock.now())?)
+    }
+
+    /// Records and logs a rejection that concerns the role `admin`.
+    pub(super) async fn audit_refusal<T>(
+        &self,
+        entry: AuditEntry,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Err(error) = &result
+            && let Some(code) = error.code()
+        {
+            tracing::warn!(
+                action = entry.action,
+                %code,
+                actor.id = entry.actor.map(tracing::field::display),
+                session.id = entry.session.map(tracing::field::display),
+                user.id = entry.account.map(tracing::field::display),
+                client.address = entry.ip,
+                "request refused"
+            );
+        }
+        self.audit_rejection(entry, result).await
     }
 
     /// Returns a page of the audit log, newest first.
@@ -83,11 +169,11 @@ pub async fn grant_admin(
     let mut roles = account.roles.clone();
     roles.push(Role::Admin);
     let now = clock.now();
-    let audit = AuditEntry::new(Action::SetRoles, now, &Caller::default()).about(&account);
+    let audit = AuditEntry::new(Action::SetRoles, now, &Caller::default());
     let event = OutboxMessage::SessionsChanged { account: account.user_id };
     let event = OutboxCodec::new(&secret)?.encode(&event, now)?;
     let set_roles = SetRoles { account: account.user_id, roles, event, audit };
-    store.transact(&set_roles).await?.ok_or_else(not_found)
+    store.transact(&set_roles).await?.map_err(|_| not_found())
 }
 
 #[derive(Debug, thiserror::Error)]

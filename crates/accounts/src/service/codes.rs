@@ -70,7 +70,10 @@ impl Accounts {
         caller: &Caller,
     ) -> Result<CodeSent, Error> {
         let Recipient { email, owner, .. } = recipient;
-        let entry = self.audit_entry(action, caller);
+        let mut entry = self.audit_entry(action, caller);
+        if let Some(account) = &owner {
+            entry = entry.about(account);
+        }
         let settings = &self.0.settings;
         let now = self.0.clock.now();
         let issue = IssueCode {

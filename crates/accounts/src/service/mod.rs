@@ -227,6 +227,12 @@ impl Accounts {
         AuditEntry::new(action, self.0.clock.now(), caller)
     }
 
+    /// An action of an account's owner on the account.
+    fn owner_entry(&self, action: Action, owner: &Identity, caller: &Caller) -> AuditEntry {
+        let Identity { account, session, .. } = owner;
+        self.audit_entry(action, caller).by(account, *session).about(account)
+    }
+
     /// Runs `work` to completion even if the request is cancelled: the events of a committed
     /// change must be published.
     async fn run_to_completion<T: Send + 'static>(

@@ -15,15 +15,21 @@ use crate::password::Client;
 use crate::requests::{ResetConfirmation, Verification};
 
 impl Accounts {
-    /// Sends a reset code. An unknown address gets no mail, but the result is the same.
+    /// Sends a reset code. An unknown address gets no mail, and that of a disabled account one
+    /// without a code, but the result is the same.
     pub async fn request_reset(&self, email: Email, caller: &Caller) -> Result<CodeSent, Error> {
         self.check_mailable(&email)?;
         let recipient = self.recipient(email).await?;
         let code = self.0.codes.generate(Purpose::Reset);
+        let is_disabled = recipient.owner.as_ref().is_some_and(|owner| owner.disabled);
         let template = MailTemplate::Reset { code: &code, expires_in: self.0.settings.code_ttl };
         let mac = self.0.codes.mac(Purpose::Reset, recipient.reset_address(), &code);
         let mailbox = &recipient.mailbox;
-        let registered = self.delivery(mac, mailbox, &template)?;
+        let registered = if is_disabled {
+            self.delivery_without_code(self.mail(mailbox, &MailTemplate::AccountDisabled)?)
+        } else {
+            self.delivery(mac, mailbox, &template)?
+        };
         let unregistered = self.delivery_without_code(self.withheld_mail(mailbox, &template)?);
         let action = Action::RequestPasswordReset;
         self.issue(Purpose::Reset, action, recipient, registered, unregistered, caller).await
@@ -57,14 +63,14 @@ impl Accounts {
         *entry = entry.clone().about(&account);
         self.check_strength(&account, &new, client).await?;
         let new = self.0.hasher.acquire(client).await?.hash(&new).await?;
-        let notice = self.mail(&mailbox, &MailTemplate::PasswordChanged)?;
+        let notice = self.mail(&mailbox, &MailTemplate::PasswordReset)?;
         let (now, audit) = (self.0.clock.now(), entry.clone());
         let reset =
             ResetPassword { account: account.user_id, email, code, new, now, notice, audit };
         let this = self.clone();
         let reset = async move {
             let ended = this.0.store.transact(&reset).await?;
-            this.publish_ended(ended.ok_or(Code::CodeInvalid)?).await;
+            this.publish_ended(ended?).await;
             Ok(())
         };
         self.run_to_completion(reset).await

@@ -98,6 +98,7 @@ impl Accounts {
                 birth_date,
                 phone_number,
                 created_at: now,
+                disabled: false,
             };
             let register =
                 RegisterAccount { token, account, email, login, password, audit: entry.clone() };

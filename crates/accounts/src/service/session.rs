@@ -30,7 +30,7 @@ impl Accounts {
         if self.end(owner, id, Action::RevokeSession, caller).await? {
             return Ok(());
         }
-        let entry = self.audit_entry(Action::RevokeSession, caller).about(&owner.account);
+        let entry = self.owner_entry(Action::RevokeSession, owner, caller);
         self.audit_rejection(entry, Err(Code::SessionNotFound.into())).await
     }
 
@@ -62,7 +62,7 @@ impl Accounts {
         action: Action,
         caller: &Caller,
     ) -> Result<bool, Error> {
-        let audit = self.audit_entry(action, caller).about(&owner.account);
+        let audit = self.owner_entry(action, owner, caller);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
         let end = EndSession { account, session, now, audit };
         let (this, owner) = (self.clone(), owner.clone());

@@ -15,6 +15,7 @@ use crate::email::Email;
 use crate::error::Error;
 use crate::failure_key::sign_in_key;
 use crate::login::LoginKey;
+use crate::mail::MailTemplate;
 use crate::metrics;
 use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
 use crate::password::{Client, Password, PasswordHash};
@@ -27,7 +28,7 @@ const FAILURE_WINDOW: Duration = Duration::from_mins(15);
 
 impl Accounts {
     /// Opens a session. An unknown login and a wrong password give the same error after the
-    /// same time.
+    /// same time. Only the right password reveals that an account is disabled.
     pub async fn sign_in(
         &self,
         login: &str,
@@ -82,32 +83,39 @@ impl Accounts {
     }
 
     async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
-        let entry = self.audit_entry(Action::Refresh, caller);
         let now = self.0.clock.now();
         let next = new_token()?;
-        let rotate = RotateSession {
+        let mut rotate = RotateSession {
             used: TokenHash::of(token),
             next: TokenHash::of(&next),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
-            audit: entry.clone(),
+            notice: None,
+            audit: self.audit_entry(Action::Refresh, caller),
         };
-        let rejection = match self.0.store.transact(&rotate).await? {
+        let mut rotation = self.0.store.transact(&rotate).await?;
+        if let Rotation::NeedsNotice { account } = rotation {
+            let mailbox = self.0.store.mailbox(account).await?.ok_or(Code::TokenRevoked)?;
+            rotate.notice = Some(self.mail(&mailbox, &MailTemplate::TokenReused)?);
+            rotation = self.0.store.transact(&rotate).await?;
+        }
+        let rejection = match rotation {
             Rotation::Rotated { session, account } => {
                 self.0.events.session_changed(session.id, session.epoch).await;
                 return self.tokens(&account, session.id, session.epoch, next, now);
             }
             Rotation::Reused { session, ended } => {
                 if ended {
-                    self.0.events.session_ended([session]).await;
+                    self.publish_ended(vec![session]).await;
                 }
                 Code::TokenReused
             }
-            Rotation::Ended => Code::TokenRevoked,
+            // The former does not occur with a mail.
+            Rotation::NeedsNotice { .. } | Rotation::Ended => Code::TokenRevoked,
             Rotation::Expired => Code::TokenExpired,
             Rotation::Unknown => Code::TokenInvalid,
         };
-        self.audit_rejection(entry, Err(rejection.into())).await
+        Err(rejection.into())
     }
 
     /// Checks an access token and its session.
@@ -163,10 +171,12 @@ impl Accounts {
             limit: self.0.settings.sessions_per_user,
         };
         let id = session.id;
-        let open = OpenSession { session, password, failures, audit: entry.clone() };
-        let Some(ended) = self.0.store.transact(&open).await? else {
-            // The password was changed while it was verified.
-            return self.audit_rejection(entry, Err(Code::CredentialsInvalid.into())).await;
+        let audit = entry.clone().by(account, id);
+        let open = OpenSession { session, password, failures, audit };
+        let ended = match self.0.store.transact(&open).await? {
+            Ok(ended) => ended,
+            // The account is disabled, or its password was changed while it was verified.
+            Err(code) => return self.audit_rejection(entry, Err(code.into())).await,
         };
         self.0.events.session_changed(id, FIRST_EPOCH).await;
         self.0.events.session_ended(ended).await;

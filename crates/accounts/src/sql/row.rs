@@ -64,7 +64,7 @@ impl<R> Row for R where
 macro_rules! account_columns {
     () => {
         "accounts.id, accounts.login, accounts.email, accounts.roles, accounts.birth_date, \
-         accounts.phone_number, accounts.created_at"
+         accounts.phone_number, accounts.created_at, accounts.disabled_at IS NOT NULL"
     };
 }
 pub(super) use account_columns;
@@ -127,6 +127,7 @@ impl<'r, R: Row> Reader<'r, R> {
                 .transpose()?,
             phone_number: self.read()?,
             created_at: self.time()?,
+            disabled: self.read()?,
         })
     }
 
@@ -172,6 +173,11 @@ impl<'r, R: Row> Reader<'r, R> {
             outcome: self.read()?,
             account: self.read()?,
             login: self.read()?,
+            actor: self.read()?,
+            actor_login: self.read()?,
+            session: self.read()?,
+            roles_before: self.optional_roles()?,
+            roles_after: self.optional_roles()?,
             ip: self.read()?,
         })
     }
@@ -197,6 +203,10 @@ impl<'r, R: Row> Reader<'r, R> {
                 html: self.read()?,
             },
         })
+    }
+
+    fn optional_roles(&mut self) -> Result<Option<Vec<Role>>> {
+        self.read::<Option<String>>()?.as_deref().map(roles).transpose()
     }
 
     fn trace(&mut self) -> Result<TraceContext> {

@@ -126,6 +126,12 @@ impl From<&[Role]> for Value<'_> {
     }
 }
 
+impl From<Option<&[Role]>> for Value<'_> {
+    fn from(roles: Option<&[Role]>) -> Self {
+        roles.map_or(Self::Owned(None), Self::from)
+    }
+}
+
 impl<'v> From<&'v [u8]> for Value<'v> {
     fn from(bytes: &'v [u8]) -> Self {
         Self::Bytes(Some(bytes))

@@ -65,6 +65,11 @@ impl<E: Engine> Store for E {
         })
     }
 
+    async fn mailbox(&self, id: Uuid) -> Result<Option<String>> {
+        let rows = self.read(Statement::new(text::MAILBOX).bind(id)).await?;
+        first(&rows, |mut row| row.read())
+    }
+
     async fn unfolded_accounts(
         &self,
         after: Option<Uuid>,

@@ -53,6 +53,7 @@ statements! {
     );
     EMAIL_OWNER = concat!("SELECT id FROM accounts WHERE ", has_email!(), " LIMIT 1");
     LOGIN_OWNER = concat!("SELECT id FROM accounts WHERE ", has_login!(), " LIMIT 1");
+    MAILBOX = "SELECT coalesce(mailbox, email) FROM accounts WHERE id = $1";
     UNFOLDED_ACCOUNTS = "SELECT id, login, email, email_key IS NOT NULL FROM accounts \
         WHERE id > $1 AND \
         (email_key IS NULL OR login_folded_from IS DISTINCT FROM login_key) \
@@ -70,6 +71,10 @@ statements! {
         login_folded_from = $2 WHERE id = $4";
     UPDATE_PROFILE = "UPDATE accounts SET birth_date = $1, phone_number = $2 WHERE id = $3";
     UPDATE_ROLES = "UPDATE accounts SET roles = $1 WHERE id = $2";
+    SET_DISABLED_AT = "UPDATE accounts SET disabled_at = $1 WHERE id = $2";
+    // With the condition of the index.
+    OTHER_ADMIN = "SELECT id FROM accounts WHERE id <> $1 \
+        AND disabled_at IS NULL AND (',' || roles || ',') LIKE '%,admin,%' LIMIT 1";
     REPLACE_PASSWORD =
         "UPDATE accounts SET password = $1 WHERE id = $2 AND password = $3 RETURNING id";
     SET_PASSWORD = "UPDATE accounts SET password = $1 WHERE id = $2 RETURNING id";
@@ -100,8 +105,8 @@ statements! {
     // Sessions and refresh tokens
     INSERT_SESSION = "INSERT INTO sessions \
         (id, account, refresh, epoch, created_at, last_used_at, expires_at, ip, user_agent) \
-        SELECT $1, id, $2, $3, $4, $5, $6, $7, $8 FROM accounts WHERE id = $9 AND password = $10 \
-        RETURNING id";
+        SELECT $1, id, $2, $3, $4, $5, $6, $7, $8 FROM accounts \
+        WHERE id = $9 AND password = $10 AND disabled_at IS NULL RETURNING id";
     SESSION = concat!(
         "SELECT ", session_columns!(), ", ", account_columns!(),
         " FROM sessions JOIN accounts ON accounts.id = sessions.account \
@@ -130,8 +135,13 @@ statements! {
     );
     INSERT_SPENT_TOKEN =
         "INSERT INTO spent_tokens (refresh, session, expires_at) VALUES ($1, $2, $3)";
-    SPENT_TOKEN_SESSION = "SELECT session FROM spent_tokens WHERE refresh = $1";
-    SESSION_END = "SELECT ended_at FROM sessions WHERE refresh = $1";
+    SPENT_TOKEN_SESSION = concat!(
+        "SELECT ", session_columns!(),
+        " FROM spent_tokens JOIN sessions ON sessions.id = spent_tokens.session \
+         WHERE spent_tokens.refresh = $1"
+    );
+    REFRESH_TOKEN_SESSION =
+        concat!("SELECT ", session_columns!(), " FROM sessions WHERE refresh = $1");
 
     // Failed sign-ins
     INSERT_FAILURE = "INSERT INTO sign_in_failures (key, account, at) VALUES ($1, $2, $3)";
@@ -167,10 +177,11 @@ statements! {
         "SELECT at, id, address, subject, text, html FROM inbox ORDER BY id DESC LIMIT $1";
 
     // Audit log. Repeating the insert after a lost answer does no harm.
-    INSERT_AUDIT_ENTRY = "INSERT INTO audit (id, at, action, outcome, account, login, ip) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING";
-    AUDIT_LOG = "SELECT id, at, action, outcome, account, login, ip FROM audit \
-        WHERE id < $1 ORDER BY id DESC LIMIT $2";
+    INSERT_AUDIT_ENTRY = "INSERT INTO audit (id, at, action, outcome, account, login, actor, \
+        actor_login, session, roles_before, roles_after, ip) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING";
+    AUDIT_LOG = "SELECT id, at, action, outcome, account, login, actor, actor_login, session, \
+        roles_before, roles_after, ip FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
 
     // Expired rows. The row of a code also counts the requests of its address.
     DELETE_EXPIRED_CODES = "DELETE FROM codes WHERE counted_since <= $1 AND expires_at <= $1";

@@ -125,6 +125,14 @@ impl<C: Connection> Transaction for C {
         self.run(Statement::new(text::UPDATE_ROLES).bind(roles).bind(id)).await.map(drop)
     }
 
+    async fn set_disabled_at(&mut self, id: Uuid, at: Option<Timestamp>) -> TxResult<()> {
+        self.run(Statement::new(text::SET_DISABLED_AT).bind(at).bind(id)).await.map(drop)
+    }
+
+    async fn has_other_admin(&mut self, id: Uuid) -> TxResult<bool> {
+        Ok(!self.run(Statement::new(text::OTHER_ADMIN).bind(id)).await?.is_empty())
+    }
+
     async fn replace_password(
         &mut self,
         id: Uuid,
@@ -300,14 +308,14 @@ impl<C: Connection> Transaction for C {
         self.run(statement.bind(&used.0).bind(session).bind(expires_at)).await.map(drop)
     }
 
-    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Uuid>> {
+    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Session>> {
         let rows = self.run(Statement::new(text::SPENT_TOKEN_SESSION).bind(&used.0)).await?;
-        Ok(first(&rows, |mut row| row.read())?)
+        Ok(first(&rows, |mut row| row.session())?)
     }
 
-    async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>> {
-        let rows = self.run(Statement::new(text::SESSION_END).bind(&refresh.0)).await?;
-        Ok(first(&rows, |mut row| row.optional_time())?)
+    async fn refresh_token_session(&mut self, refresh: &TokenHash) -> TxResult<Option<Session>> {
+        let rows = self.run(Statement::new(text::REFRESH_TOKEN_SESSION).bind(&refresh.0)).await?;
+        Ok(first(&rows, |mut row| row.session())?)
     }
 
     async fn failures(
@@ -367,6 +375,11 @@ pub(super) fn insert_audit_entry(entry: &AuditEntry) -> Statement<'_> {
         .bind(entry.outcome.as_str())
         .bind(entry.account)
         .bind(entry.login.as_deref())
+        .bind(entry.actor)
+        .bind(entry.actor_login.as_deref())
+        .bind(entry.session)
+        .bind(entry.roles_before.as_deref())
+        .bind(entry.roles_after.as_deref())
         .bind(entry.ip.as_deref())
 }
 

@@ -51,6 +51,9 @@ pub trait Store: Send + Sync + 'static {
 
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
 
+    /// Returns where mail to an account is sent.
+    async fn mailbox(&self, id: Uuid) -> Result<Option<String>>;
+
     /// Returns accounts with an id above `after` whose names have not been case-folded, oldest
     /// first.
     async fn unfolded_accounts(

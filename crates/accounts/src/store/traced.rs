@@ -74,6 +74,7 @@ traced! {
     async fn account(&self, id: Uuid) -> Result<Option<Account>>;
     async fn accounts(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<Account>>;
     async fn credentials(&self, of: &Identifier) -> Result<Option<Credentials>>;
+    async fn mailbox(&self, id: Uuid) -> Result<Option<String>>;
     async fn unfolded_accounts(
         &self,
         after: Option<Uuid>,

@@ -66,6 +66,12 @@ pub trait Transaction: Send {
 
     async fn update_roles(&mut self, id: Uuid, roles: &[Role]) -> TxResult<()>;
 
+    /// Sets since when an account is disabled; `None` enables it.
+    async fn set_disabled_at(&mut self, id: Uuid, at: Option<Timestamp>) -> TxResult<()>;
+
+    /// Returns whether an enabled account other than `id` has the role `admin`.
+    async fn has_other_admin(&mut self, id: Uuid) -> TxResult<bool>;
+
     /// Sets a password if `old` is the current one. Returns whether it was.
     async fn replace_password(
         &mut self,
@@ -121,7 +127,8 @@ pub trait Transaction: Send {
         now: Timestamp,
     ) -> TxResult<Option<String>>;
 
-    /// Inserts a session if `password` is the account's current one. Returns whether it is.
+    /// Inserts a session if `password` is the current one of an enabled account. Returns whether
+    /// it is.
     async fn insert_session(&mut self, new: &NewSession, password: &PasswordHash)
     -> TxResult<bool>;
 
@@ -173,10 +180,10 @@ pub trait Transaction: Send {
     ) -> TxResult<()>;
 
     /// Returns the session of a refresh token that was used before.
-    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Uuid>>;
+    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Session>>;
 
-    /// Returns when the session of a current refresh token ended, if it did.
-    async fn session_end(&mut self, refresh: &TokenHash) -> TxResult<Option<Option<Timestamp>>>;
+    /// Returns the session of a current refresh token. It may have ended or expired.
+    async fn refresh_token_session(&mut self, refresh: &TokenHash) -> TxResult<Option<Session>>;
 
     /// Returns the times of failures after `since` and up to `until`, latest first.
     async fn failures(

@@ -102,6 +102,7 @@ async fn registered(store: &dyn Store, login: &str, address: &str) -> RegisterOu
         birth_date: None,
         phone_number: None,
         created_at: now,
+        disabled: false,
     };
     let register = RegisterAccount {
         token: TokenHash::of(&Secret::new("token")),
@@ -116,9 +117,9 @@ async fn registered(store: &dyn Store, login: &str, address: &str) -> RegisterOu
 
 async fn delete(store: &dyn Store, index: usize) {
     let now = Timestamp::UNIX_EPOCH;
-    let event = OutboxRow {
+    let row = |kind| OutboxRow {
         id: Uuid::new_v4(),
-        kind: OutboxKind::AccountDeleted,
+        kind,
         payload: Vec::new(),
         trace: TraceContext::default(),
         due_at: now,
@@ -126,8 +127,9 @@ async fn delete(store: &dyn Store, index: usize) {
         attempts: 0,
     };
     let audit = AuditEntry::new(Action::DeleteAccount, now, &Caller::default());
-    let delete = DeleteAccount { account: id(index), now, event, audit };
-    assert!(store.transact(&delete).await.expect("a store").is_some());
+    let (event, notice) = (row(OutboxKind::AccountDeleted), row(OutboxKind::Mail));
+    let delete = DeleteAccount { account: id(index), now, event, notice, audit };
+    assert!(store.transact(&delete).await.expect("a store").is_ok());
 }
 
 async fn names_are_folded(store: Arc<dyn Store>, mut raw: Raw) {

@@ -1,6 +1,7 @@
 //! Conformance of a [`Store`] of accounts.
 
 pub mod account;
+pub mod administration;
 pub mod authorization;
 pub mod codes;
 pub mod keys;
@@ -64,6 +65,14 @@ macro_rules! account_store_tests {
                 role_change_invalidates_access_tokens,
                 deleted_account_is_gone,
             }
+            administration {
+                disabled_account_has_no_sessions,
+                enabled_account_signs_in_again,
+                disabled_account_cannot_reset_its_password,
+                last_admin_remains,
+                concurrent_changes_leave_an_admin,
+                audit_names_target_and_roles,
+            }
             authorization {
                 operation_needs_current_token_of_active_session,
                 operation_needs_role_when_it_runs,
@@ -85,6 +94,8 @@ macro_rules! account_store_tests {
                 oldest_sessions_end_above_limit,
                 refresh_increments_epoch,
                 reused_refresh_token_ends_session,
+                owner_gets_one_mail_about_a_reused_token,
+                rejected_refreshes_are_recorded_with_their_session,
                 concurrent_refreshes_rotate_once,
                 rejected_refresh_tokens_have_distinct_reasons,
                 session_ends_once_and_only_by_its_owner,
@@ -201,6 +212,7 @@ fn new_account(name: &str, address: &str, seconds: u64) -> Result<RegisterAccoun
         birth_date: None,
         phone_number: None,
         created_at: at(seconds),
+        disabled: false,
     };
     Ok(RegisterAccount {
         token: registration_token(address),
@@ -249,7 +261,8 @@ async fn open(store: &dyn Store, account: &Account, token: &str, seconds: u64) -
     let id = session.id;
     let password = password_of(store, account).await?;
     let open = open_session(session, password, [0; 32], seconds);
-    store.transact(&open).await?.context("no session was opened")?;
+    let opened = store.transact(&open).await?;
+    ensure!(opened.is_ok(), "no session was opened: {opened:?}");
     Ok(id)
 }
 

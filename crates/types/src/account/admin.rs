@@ -35,6 +35,19 @@ impl FromFields for SetRoles {
     }
 }
 
+/// The body of `PUT /users/{id}/disabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetDisabled {
+    /// Whether the account is disabled.
+    pub disabled: bool,
+}
+
+impl FromFields for SetDisabled {
+    fn read(fields: &mut Fields) -> Option<Self> {
+        Some(Self { disabled: fields.boolean("disabled")? })
+    }
+}
+
 /// A page of accounts, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -55,10 +68,25 @@ pub struct AuditEntry {
     /// `ok`, or the code of the error.
     #[schema(example = "ok")]
     pub outcome: String,
-    /// The account, if it is known.
+    /// The account that the action is about, if it is known.
     pub user_id: Option<Uuid>,
     /// Its login at the time.
     pub login: Option<String>,
+    /// The account that acted, if it was signed in.
+    #[serde(default)]
+    pub actor_id: Option<Uuid>,
+    /// The login of the actor at the time.
+    #[serde(default)]
+    pub actor_login: Option<String>,
+    /// The session of the actor, or of the refresh token.
+    #[serde(default)]
+    pub session_id: Option<Uuid>,
+    /// The roles before, if they changed.
+    #[serde(default)]
+    pub roles_before: Option<Vec<Role>>,
+    /// The roles after, if they changed. Of a rejection: the roles that were requested.
+    #[serde(default)]
+    pub roles_after: Option<Vec<Role>>,
     /// The address of the client.
     pub ip: Option<String>,
 }

@@ -22,6 +22,9 @@ pub struct Account {
     pub birth_date: Option<Date>,
     pub phone_number: Option<String>,
     pub created_at: Timestamp,
+    /// Whether an administrator has disabled it. Then it cannot sign in.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// The body of `PUT /users/me`. Absent fields are kept, null removes a value.

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Query, require_admin};
+use miniapp_accounts::audit::Action;
+use miniapp_http::Query;
 use miniapp_types::account::AuditPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
-use crate::token::AuthenticatedUser;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
@@ -26,10 +27,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 )]
 pub(super) async fn audit(
     State(accounts): State<Accounts>,
-    bearer: AuthenticatedUser,
+    AuthenticatedUser(caller): AuthenticatedUser,
+    ClientInfo(client): ClientInfo,
     Query(page): Query<Page>,
 ) -> Result<Json<AuditPage>, ApiError> {
-    require_admin(bearer.is_admin())?;
+    accounts.require_admin(&caller, Action::ReadAudit, None, &client).await?;
     Ok(Json(accounts.audit_log(page).await?))
 }
 
@@ -37,7 +39,7 @@ pub(super) async fn audit(
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::testing::App;
+    use crate::testing::{App, Session};
 
     #[tokio::test]
     async fn log_contains_successes_and_rejections() {
@@ -76,5 +78,104 @@ mod tests {
         app.register("ada").await;
         let token = app.sign_in("ada").await.access;
         app.get("/audit", &token).await.is_problem(403, "forbidden");
+    }
+
+    /// Returns the newest entries, oldest first: action, outcome, login, login of the actor and new
+    /// roles.
+    async fn newest(app: &App, root: &Session, count: usize) -> Vec<Value> {
+        let page = app.get(&format!("/audit?limit={count}"), &root.access).await.json();
+        let entries = page["entries"].as_array().expect("entries").iter().rev();
+        let summary = |entry: &Value| {
+            json!([
+                entry["action"],
+                entry["outcome"],
+                entry["login"],
+                entry["actorLogin"],
+                entry["rolesAfter"]
+            ])
+        };
+        entries.map(summary).collect()
+    }
+
+    #[tokio::test]
+    async fn administration_is_recorded_with_actor_and_target() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        let (account, ada) = (app.register("root").await, app.register("ada").await);
+        let (root, session) = (app.sign_in("root").await, app.sign_in("ada").await);
+        let path = |account: &Value, what: &str| {
+            format!("/users/{}/{what}", account["userId"].as_str().expect("an id"))
+        };
+        // Refused requests of a user.
+        app.get("/users", &session.access).await.is_problem(403, "forbidden");
+        app.get("/audit", &session.access).await.is_problem(403, "forbidden");
+        let roles = json!({"roles": ["user", "admin"]});
+        app.put(&path(&account, "roles"), &session.access, roles.clone()).await;
+        app.put(&path(&account, "disabled"), &session.access, json!({"disabled": true})).await;
+        // Refused and successful requests of the admin.
+        app.put(&path(&account, "roles"), &root.access, json!({"roles": ["user"]})).await;
+        app.put(&path(&account, "disabled"), &root.access, json!({"disabled": true})).await;
+        app.send("DELETE", "/users/me", Some(&root.access), None).await;
+        let unknown = format!("/users/{}/disabled", uuid::Uuid::nil());
+        app.put(&unknown, &root.access, json!({"disabled": true})).await;
+        app.put(&path(&ada, "roles"), &root.access, roles).await;
+        app.put(&path(&ada, "disabled"), &root.access, json!({"disabled": true})).await;
+        app.put(&path(&ada, "disabled"), &root.access, json!({"disabled": false})).await;
+        let expected = [
+            json!(["list_accounts", "forbidden", null, "ada", null]),
+            json!(["read_audit", "forbidden", null, "ada", null]),
+            json!(["set_roles", "forbidden", null, "ada", null]),
+            json!(["disable_account", "forbidden", null, "ada", null]),
+            json!(["set_roles", "last_admin", "root", "root", ["user"]]),
+            json!(["disable_account", "last_admin", "root", "root", null]),
+            json!(["delete_account", "last_admin", "root", "root", null]),
+            json!(["disable_account", "user_not_found", null, "root", null]),
+            json!(["set_roles", "ok", "ada", "root", ["user", "admin"]]),
+            json!(["disable_account", "ok", "ada", "root", null]),
+            json!(["enable_account", "ok", "ada", "root", null]),
+        ];
+        assert_eq!(newest(&app, &root, expected.len()).await, expected);
+        let page = app.get("/audit?limit=11", &root.access).await.json();
+        for entry in page["entries"].as_array().expect("entries") {
+            let (id, actor) = match entry["actorLogin"].as_str() {
+                Some("ada") => (session.id, &ada),
+                _ => (root.id, &account),
+            };
+            assert_eq!((&entry["sessionId"], &entry["actorId"]), (&json!(id), &actor["userId"]));
+        }
+        let change = &page["entries"][2];
+        assert_eq!((&change["userId"], &change["rolesBefore"]), (&ada["userId"], &json!(["user"])));
+    }
+
+    #[tokio::test]
+    async fn sessions_and_codes_are_recorded_with_their_account() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        app.register("root").await;
+        app.register("ada").await;
+        let root = app.sign_in("root").await;
+        let first = app.sign_in("ada").await;
+        let second = app.refresh(&first).await;
+        let used = json!({"refreshToken": first.refresh});
+        app.post("/refresh", used).await.is_problem(401, "token_reused");
+        let ended = json!({"refreshToken": second.refresh});
+        app.post("/refresh", ended).await.is_problem(401, "token_revoked");
+        let third = app.sign_in("ada").await;
+        app.send("POST", "/sign-out", Some(&third.access), None).await;
+        app.post("/password-reset", json!("ada@example.com")).await;
+        let page = app.get("/audit?limit=7", &root.access).await.json();
+        let entries = page["entries"].as_array().expect("entries").iter().rev();
+        let summary = |entry: &Value| {
+            json!([entry["action"], entry["outcome"], entry["actorLogin"], entry["sessionId"]])
+        };
+        let expected = [
+            json!(["sign_in", "ok", "ada", first.id]),
+            json!(["refresh", "ok", "ada", first.id]),
+            json!(["refresh", "token_reused", null, first.id]),
+            json!(["refresh", "token_revoked", null, first.id]),
+            json!(["sign_in", "ok", "ada", third.id]),
+            json!(["sign_out", "ok", "ada", third.id]),
+            json!(["request_password_reset", "ok", null, null]),
+        ];
+        assert_eq!(entries.clone().map(summary).collect::<Vec<_>>(), expected);
+        assert!(entries.clone().all(|entry| entry["login"] == "ada"), "{page}");
     }
 }

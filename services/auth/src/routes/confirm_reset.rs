@@ -11,7 +11,8 @@ use crate::body::ValidatedBody;
 use crate::error::ApiError;
 use crate::token::ClientInfo;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::CodeInvalid, Code::TooManyRequests];
+pub(super) const PROBLEMS: &[Code] =
+    &[Code::CodeInvalid, Code::AccountDisabled, Code::TooManyRequests];
 
 /// Set a new password
 ///
@@ -61,6 +62,8 @@ mod tests {
         let code = reset_code(&app).await;
         let reset = app.post(PATH, body("ada@example.com", &code, NEW)).await;
         assert_eq!(reset.status, 204);
+        let mail = app.mail_to("ada@example.com").await;
+        assert_eq!(mail.subject, "Your MiniApp password was reset");
         app.get("/users/me", &session.access).await.is_problem(401, "token_revoked");
         for (password, status) in [(PASSWORD, 401), (NEW, 200)] {
             let sign_in = json!({"login": "ada", "password": password});

@@ -3,13 +3,16 @@
 use axum::extract::State;
 use http::StatusCode;
 use miniapp_accounts::Accounts;
+use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
 use crate::token::{AuthenticatedUser, ClientInfo};
 
+pub(super) const PROBLEMS: &[Code] = &[Code::LastAdmin];
+
 /// Delete the account
 ///
-/// Ends its sessions at once and deletes its tasks.
+/// Ends its sessions at once and deletes its tasks. The last enabled admin cannot be deleted.
 #[utoipa::path(
     delete,
     path = "/users/me",
@@ -55,6 +58,25 @@ mod tests {
         let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
         assert_eq!(json!(user_id), account["userId"]);
         delivery.ack().await;
+    }
+
+    #[tokio::test]
+    async fn owner_gets_a_mail() {
+        let app = App::new().await;
+        let token = app.verify("Ada@example.com").await;
+        let registration = json!({
+            "login": "ada",
+            "email": "ada@example.com",
+            "password": PASSWORD,
+            "registrationToken": token,
+        });
+        assert_eq!(app.post("/register", registration).await.status, 201);
+        let token = app.sign_in("ada").await.access;
+        assert_eq!(app.send("DELETE", "/users/me", Some(&token), None).await.status, 204);
+        let mail = app.mails().await.remove(0);
+        assert_eq!(mail.to, "Ada@example.com");
+        assert_eq!(mail.subject, "Your MiniApp account was deleted");
+        assert!(mail.text.contains("account ada was deleted"), "{}", mail.text);
     }
 
     #[tokio::test]

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Query, require_admin};
+use miniapp_accounts::audit::Action;
+use miniapp_http::Query;
 use miniapp_types::account::AccountPage;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
-use crate::token::AuthenticatedUser;
+use crate::token::{AuthenticatedUser, ClientInfo};
 
 pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
@@ -25,10 +26,11 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 )]
 pub(super) async fn list_accounts(
     State(accounts): State<Accounts>,
-    bearer: AuthenticatedUser,
+    AuthenticatedUser(caller): AuthenticatedUser,
+    ClientInfo(client): ClientInfo,
     Query(page): Query<Page>,
 ) -> Result<Json<AccountPage>, ApiError> {
-    require_admin(bearer.is_admin())?;
+    accounts.require_admin(&caller, Action::ListAccounts, None, &client).await?;
     Ok(Json(accounts.list(page).await?))
 }
 

@@ -13,6 +13,7 @@ mod refresh;
 mod register;
 mod request_reset;
 mod send_code;
+mod set_disabled;
 mod set_roles;
 mod sign_in;
 mod sign_out;
@@ -77,7 +78,10 @@ fn authenticated() -> OpenApiRouter<Accounts> {
             routes!(update_account::update_account),
             &[TOKEN, BODY, update_account::PROBLEMS],
         ))
-        .routes(with_problems(routes!(delete_account::delete_account), &[TOKEN]))
+        .routes(with_problems(
+            routes!(delete_account::delete_account),
+            &[TOKEN, delete_account::PROBLEMS],
+        ))
         .routes(with_problems(
             routes!(change_password::change_password),
             &[TOKEN, BODY, change_password::PROBLEMS],
@@ -89,5 +93,9 @@ fn authenticated() -> OpenApiRouter<Accounts> {
             &[TOKEN, list_accounts::PROBLEMS],
         ))
         .routes(with_problems(routes!(set_roles::set_roles), &[TOKEN, BODY, set_roles::PROBLEMS]))
+        .routes(with_problems(
+            routes!(set_disabled::set_disabled),
+            &[TOKEN, BODY, set_disabled::PROBLEMS],
+        ))
         .routes(with_problems(routes!(audit::audit), &[TOKEN, audit::PROBLEMS]))
 }

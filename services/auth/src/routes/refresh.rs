@@ -74,6 +74,25 @@ mod tests {
         app.post("/refresh", used).await.is_problem(401, "token_reused");
     }
 
+    /// However often the tokens of a session are used again.
+    #[tokio::test]
+    async fn owner_gets_a_mail_about_reuse_once() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.refresh(&first).await;
+        app.refresh(&second).await;
+        let before = app.mails().await.len();
+        for session in [&first, &second, &first] {
+            let used = json!({"refreshToken": session.refresh});
+            app.post("/refresh", used).await.is_problem(401, "token_reused");
+        }
+        let mails = app.mails().await;
+        assert_eq!(mails.len(), before + 1);
+        assert_eq!(mails[0].to, "ada@example.com");
+        assert_eq!(mails[0].subject, "A MiniApp session of yours was ended");
+    }
+
     #[tokio::test]
     async fn rejected_tokens_have_distinct_codes() {
         let app = App::new().await;

@@ -86,6 +86,7 @@ mod tests {
             "birthDate": "1990-01-31",
             "phoneNumber": "+44 20 7946 0000",
             "createdAt": "2030-01-01T00:00:00Z",
+            "disabled": false,
         });
         made.is(201, expected);
     }

@@ -3,19 +3,20 @@
 use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
-use miniapp_http::{Body, Id, require_admin};
+use miniapp_accounts::audit::Action;
+use miniapp_http::{Body, Id};
 use miniapp_types::account::{Account, SetRoles};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
 use crate::token::{AuthenticatedBody, ClientInfo};
 
-pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound];
+pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound, Code::LastAdmin];
 
 /// Set roles
 ///
 /// Invalidates the account's access tokens at once; a refresh issues tokens with the new
-/// roles. For admins.
+/// roles. One enabled admin must remain. For admins.
 #[utoipa::path(
     put,
     path = "/users/{id}/roles",
@@ -31,8 +32,10 @@ pub(super) async fn set_roles(
     request: AuthenticatedBody<Body<SetRoles>>,
 ) -> Result<Json<Account>, ApiError> {
     let AuthenticatedBody { user, body: Body(SetRoles { roles }) } = request;
-    require_admin(user.is_admin())?;
-    let id = id.or(Code::UserNotFound)?;
+    let id = id.or(Code::UserNotFound);
+    let target = id.as_ref().ok().copied();
+    accounts.require_admin(&user.0, Action::SetRoles, target, &caller).await?;
+    let id = id?;
     Ok(Json(accounts.set_roles(&user.0, id, &roles, &caller).await?))
 }
 

@@ -12,6 +12,7 @@ use crate::token::ClientInfo;
 
 pub(super) const PROBLEMS: &[Code] = &[
     Code::CredentialsInvalid,
+    Code::AccountDisabled,
     Code::TokenInvalid,
     Code::TokenExpired,
     Code::TokenRevoked,

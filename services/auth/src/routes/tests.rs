@@ -25,6 +25,7 @@ fn endpoints() -> Vec<Endpoint> {
     let sign_in = json!({"login": "ada", "password": PASSWORD});
     let password = json!({"password": PASSWORD, "newPassword": PASSWORD});
     let roles = "/users/01900000-0000-7000-8000-000000000001/roles";
+    let disabled = "/users/01900000-0000-7000-8000-000000000001/disabled";
     let session = "/sessions/01900000-0000-7000-8000-000000000001";
     let email = json!({"email": "a@example.com"});
     let endpoint = |method, path, body, required, requires_token| Endpoint {
@@ -54,6 +55,7 @@ fn endpoints() -> Vec<Endpoint> {
         bare("DELETE", session),
         bare("GET", "/users"),
         endpoint("PUT", roles, Some(json!({"roles": ["user"]})), &["roles"], true),
+        endpoint("PUT", disabled, Some(json!({"disabled": true})), &["disabled"], true),
         bare("GET", "/audit"),
     ]
 }
@@ -172,15 +174,27 @@ async fn token_that_ends_before_the_body_arrives_is_rejected() {
         let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
         let root = app.register("root").await;
         let target = app.register("ada").await;
+        // An admin who remains, and repairs the account of root after each case.
+        let other = app.register("other").await;
         let id = |account: &Value| account["userId"].as_str().expect("an id").to_owned();
         let path = path.replace("01900000-0000-7000-8000-000000000001", &id(&target));
         let own_roles = format!("/users/{}/roles", id(&root));
+        let own_disabled = format!("/users/{}/disabled", id(&root));
+        let admin = json!({"roles": ["user", "admin"]});
+        let token = app.sign_in("root").await.access;
+        let other_roles = format!("/users/{}/roles", id(&other));
+        assert_eq!(app.put(&other_roles, &token, admin.clone()).await.status, 200);
+        let promote = async || {
+            let token = app.sign_in("other").await.access;
+            assert_eq!(app.put(&own_roles, &token, admin.clone()).await.status, 200);
+        };
         // Each ends the access token, and leaves the account for the next case.
         for (end, code) in [
             ("sign out", "token_revoked"),
             ("refresh", "token_revoked"),
             ("expire", "token_expired"),
             ("demote", "token_revoked"),
+            ("disable", "token_revoked"),
             ("delete", "token_revoked"),
         ] {
             let session = app.sign_in("root").await;
@@ -195,6 +209,16 @@ async fn token_that_ends_before_the_body_arrives_is_rejected() {
                         app.clock.advance(Duration::from_mins(15));
                         200
                     }
+                    "disable" => {
+                        let token = app.sign_in("other").await.access;
+                        let disabled = async |disabled: bool| {
+                            let body = json!({ "disabled": disabled });
+                            app.put(&own_disabled, &token, body).await.status
+                        };
+                        assert_eq!(disabled(true).await, 200);
+                        // Enabling it does not revive its sessions.
+                        disabled(false).await
+                    }
                     "demote" => app.put(&own_roles, token, json!({"roles": ["user"]})).await.status,
                     _ => app.send("DELETE", "/users/me", Some(token), None).await.status,
                 };
@@ -202,6 +226,9 @@ async fn token_that_ends_before_the_body_arrives_is_rejected() {
             };
             let response = app.send_delayed(method, &path, token, body, delay).await;
             response.is_problem(401, code);
+            if end == "demote" {
+                promote().await;
+            }
         }
         // Also not after a new sign-in, and nothing was changed.
         assert_eq!(target, app.get("/users/me", &app.sign_in("ada").await.access).await.json());

@@ -22,6 +22,11 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     if context.ui.json {
         return Ok(context.ui.json(&account)?);
     }
+    if account.disabled {
+        context
+            .ui
+            .note("The account is disabled; an admin can enable it with `miniapp users enable`.");
+    }
     let roles: Vec<String> = account.roles.iter().map(ToString::to_string).collect();
     let (login, roles) = (&account.login, roles.join(", "));
     Ok(context

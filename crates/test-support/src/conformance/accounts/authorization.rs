@@ -53,6 +53,7 @@ pub async fn operation_needs_current_token_of_active_session(store: Arc<dyn Stor
         next: refresh("u"),
         now: at(2),
         expires_at: at(3600),
+        notice: None,
         audit: entry(Action::Refresh, 2),
     };
     store.transact(&rotate).await?;
@@ -96,9 +97,10 @@ pub async fn operation_of_deleted_account_is_rejected(store: Arc<dyn Store>) -> 
         account: ada.user_id,
         now: at(2),
         event: outbox_row(OutboxKind::AccountDeleted, 2),
+        notice: outbox_row(OutboxKind::Mail, 2),
         audit: entry(Action::DeleteAccount, 2),
     };
-    ensure!(store.transact(&delete).await?.is_some(), "not deleted");
+    ensure!(store.transact(&delete).await?.is_ok(), "not deleted");
     let rejected = rejection(&*store, &demotion(&actor, None, &bob)).await?;
     ensure!(rejected == Some(Code::TokenRevoked), "{rejected:?}");
     Ok(())

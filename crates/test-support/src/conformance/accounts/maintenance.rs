@@ -7,11 +7,13 @@ use miniapp_accounts::Store;
 use miniapp_accounts::audit::{Action, AuditEntry, Caller};
 use miniapp_accounts::mail::{InboxMail, Mail};
 use miniapp_accounts::operations::{RecordFailure, RegisterOutcome, RotateSession, Rotation};
+use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::ExpiryLimits;
 use miniapp_runtime::clock;
+use miniapp_types::account::Role;
 use miniapp_types::problem::Code;
 
-use super::{at, entry, new_account, open, refresh, register, verify};
+use super::{at, entry, new_account, open, outbox_row, refresh, register, verify};
 
 pub async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
     store.ping().await?;
@@ -20,9 +22,15 @@ pub async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
 
 pub async fn audit_log_is_paginated(store: Arc<dyn Store>) -> Result<()> {
     let caller = Caller { ip: Some([192, 0, 2, 7].into()), user_agent: None };
+    let ada = new_account("ada", "ada@example.com", 0)?.account;
+    let session = clock::id_at(at(0));
     let mut entries = Vec::new();
     for seconds in 0..5 {
         let mut entry = AuditEntry::new(Action::SignIn, at(seconds), &caller);
+        if seconds == 3 {
+            let roles = [Role::User, Role::Admin];
+            entry = entry.by(&ada, session).about(&ada).with_roles(Some(&roles[..1]), Some(&roles));
+        }
         if seconds == 4 {
             entry = entry.rejected(Code::CredentialsInvalid);
         }
@@ -46,6 +54,7 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
         next: refresh(next),
         now: at(seconds),
         expires_at: at(seconds + 3600),
+        notice: Some(outbox_row(OutboxKind::Mail, seconds)),
         audit: entry(Action::Refresh, seconds),
     };
     store.transact(&rotate("next", 2001)).await?;

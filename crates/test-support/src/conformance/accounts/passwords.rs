@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use jiff::Timestamp;
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
@@ -61,7 +61,7 @@ pub async fn password_change_requires_current_hash(store: Arc<dyn Store>) -> Res
     Ok(())
 }
 
-async fn with_reset_code(store: &dyn Store, ada: &Account) -> Result<ResetPassword> {
+pub(super) async fn with_reset_code(store: &dyn Store, ada: &Account) -> Result<ResetPassword> {
     let code = [3; 32];
     store.transact(&issue("ada@example.com", Purpose::Reset, 5, code)?).await?;
     Ok(ResetPassword {
@@ -80,7 +80,7 @@ pub async fn password_reset_ends_all_sessions(store: Arc<dyn Store>) -> Result<(
     let one = open(&*store, &ada, "a", 1).await?;
     let other = open(&*store, &ada, "b", 2).await?;
     let reset = with_reset_code(&*store, &ada).await?;
-    let mut ended = store.transact(&reset).await?.context("rejected")?;
+    let mut ended = store.transact(&reset).await?.map_err(|code| anyhow!("{code}"))?;
     ended.sort();
     ensure!(ended == [one, other], "{ended:?}");
     ensure!(password_of(&*store, &ada).await?.as_str() == "new hash", "not set");
@@ -92,9 +92,9 @@ pub async fn reset_code_works_once(store: Arc<dyn Store>) -> Result<()> {
     let reset = with_reset_code(&*store, &ada).await?;
     let mut wrong = reset.clone();
     wrong.code = [4; 32];
-    ensure!(store.transact(&wrong).await?.is_none(), "a wrong code was accepted");
-    ensure!(store.transact(&reset).await?.is_some(), "the right code was rejected");
-    ensure!(store.transact(&reset).await?.is_none(), "a code was accepted twice");
+    ensure!(store.transact(&wrong).await?.is_err(), "a wrong code was accepted");
+    ensure!(store.transact(&reset).await?.is_ok(), "the right code was rejected");
+    ensure!(store.transact(&reset).await?.is_err(), "a code was accepted twice");
     Ok(())
 }
 
@@ -139,7 +139,8 @@ pub async fn successful_sign_in_clears_failures(store: Arc<dyn Store>) -> Result
     }
     let password = password_of(&*store, &ada).await?;
     let new = new_session(&ada, "t", 6, 1);
-    store.transact(&open_session(new, password, [1; 32], 6)).await?;
+    let opened = store.transact(&open_session(new, password, [1; 32], 6)).await?;
+    ensure!(opened.is_ok(), "{opened:?}");
     ensure!(failures(&*store, &[1; 32], 0).await?.is_empty(), "still counted");
     ensure!(
         failures(&*store, &[2; 32], 0).await?.len() == 1,
@@ -156,7 +157,7 @@ pub async fn password_reset_clears_failures_of_all_networks(store: Arc<dyn Store
         store.transact(&RecordFailure { key, audit }).await?;
     }
     let reset = with_reset_code(&*store, &ada).await?;
-    store.transact(&reset).await?.context("rejected")?;
+    ensure!(store.transact(&reset).await?.is_ok(), "rejected");
     for (key, count) in [([1; 32], 0), ([2; 32], 0), ([3; 32], 1)] {
         let left = failures(&*store, &key, 0).await?.len();
         ensure!(left == count, "{left} failures with the key {key:?}");

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::operations::{EndSession, RotateSession, Rotation};
+use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::password::PasswordHash;
 use miniapp_types::account::Account;
+use miniapp_types::problem::Code;
 use uuid::Uuid;
 
-use super::{at, entry, epoch, new_session, open, open_session, password_of, refresh, register};
+use super::{
+    at, entry, epoch, new_session, open, open_session, outbox_row, password_of, refresh, register,
+};
 
 fn end_session(account: &Account, session: Uuid, seconds: u64) -> EndSession {
     EndSession {
@@ -27,6 +31,7 @@ async fn rotate(store: &dyn Store, used: &str, next: &str, seconds: u64) -> Resu
         next: refresh(next),
         now: at(seconds),
         expires_at: at(seconds + 3600),
+        notice: Some(outbox_row(OutboxKind::Mail, seconds)),
         audit: entry(Action::Refresh, seconds),
     };
     Ok(store.transact(&rotate).await?)
@@ -53,7 +58,7 @@ pub async fn opening_a_session_requires_current_hash(store: Arc<dyn Store>) -> R
     let old = PasswordHash::from_phc("an older hash");
     let open = open_session(new_session(&ada, "t", 1, 1), old, [0; 32], 1);
     let opened = store.transact(&open).await?;
-    ensure!(opened.is_none(), "{opened:?}");
+    ensure!(opened == Err(Code::CredentialsInvalid), "{opened:?}");
     ensure!(store.sessions(ada.user_id).await?.is_empty(), "a session was opened");
     Ok(())
 }
@@ -70,7 +75,7 @@ pub async fn oldest_sessions_end_above_limit(store: Arc<dyn Store>) -> Result<()
     let new = new_session(&ada, "d", 10, 2);
     let id = new.id;
     let ended = store.transact(&open_session(new, password, [0; 32], 10)).await?;
-    let mut ended = ended.context("no session was opened")?;
+    let mut ended = ended.map_err(|code| anyhow!("no session was opened: {code}"))?;
     ended.sort();
     ensure!(ended == ids[..2], "{ended:?} of {ids:?}");
     for (session, is_active) in
@@ -116,6 +121,64 @@ pub async fn reused_refresh_token_ends_session(store: Arc<dyn Store>) -> Result<
     ensure!(newest == Rotation::Ended, "{newest:?}");
     let again = rotate(&*store, "second", "z", 6).await?;
     ensure!(again == Rotation::Reused { session: id, ended: false }, "{again:?}");
+    Ok(())
+}
+
+pub async fn owner_gets_one_mail_about_a_reused_token(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let id = open(&*store, &ada, "first", 1).await?;
+    rotate(&*store, "first", "second", 2).await?;
+    store.claim_outbox_messages(at(100), at(1000), 10).await?;
+    let mut reuse = RotateSession {
+        used: refresh("first"),
+        next: refresh("x"),
+        now: at(3),
+        expires_at: at(3603),
+        notice: None,
+        audit: entry(Action::Refresh, 3),
+    };
+    let without_mail = store.transact(&reuse).await?;
+    ensure!(without_mail == Rotation::NeedsNotice { account: ada.user_id }, "{without_mail:?}");
+    ensure!(epoch(&*store, id).await?.is_some(), "the session ended without a mail");
+    let notice = outbox_row(OutboxKind::Mail, 3);
+    reuse.notice = Some(notice.clone());
+    for ended in [true, false] {
+        let reused = store.transact(&reuse).await?;
+        ensure!(reused == Rotation::Reused { session: id, ended }, "{reused:?}");
+        reuse.notice = Some(outbox_row(OutboxKind::Mail, 4));
+    }
+    let mails = store.claim_outbox_messages(at(100), at(1000), 10).await?;
+    ensure!(mails.len() == 1 && mails[0].id == notice.id, "{mails:?}");
+    Ok(())
+}
+
+pub async fn rejected_refreshes_are_recorded_with_their_session(
+    store: Arc<dyn Store>,
+) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let reused = open(&*store, &ada, "reused", 1).await?;
+    rotate(&*store, "reused", "next", 2).await?;
+    let ended = open(&*store, &ada, "ended", 3).await?;
+    store.transact(&end_session(&ada, ended, 4)).await?;
+    for (token, seconds, outcome, session) in [
+        ("next", 5, "ok", Some(reused)),
+        ("reused", 6, "token_reused", Some(reused)),
+        ("ended", 7, "token_revoked", Some(ended)),
+        ("unknown", 8, "token_invalid", None),
+    ] {
+        rotate(&*store, token, "other", seconds).await?;
+        let log = store.audit_log(None, 1).await?;
+        let newest = log.first().context("nothing was recorded")?;
+        let account = session.map(|_| ada.user_id);
+        ensure!(
+            (newest.outcome.as_str(), newest.session, newest.account)
+                == (outcome, session, account),
+            "{token}: {newest:?}"
+        );
+        ensure!(newest.login.is_some() == session.is_some(), "{token}: {newest:?}");
+        let actor = account.filter(|_| outcome == "ok");
+        ensure!(newest.actor == actor, "{token}: {newest:?}");
+    }
     Ok(())
 }
 
