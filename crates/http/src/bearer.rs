@@ -1,10 +1,8 @@
-//! Bearer tokens and roles.
+//! Bearer tokens.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use miniapp_types::problem::Code;
-
-use crate::problem::Problem;
 
 /// Returns the bearer token (RFC 6750, section 2.1), or the code of the error.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
@@ -20,12 +18,6 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Code> {
         return Err(Code::TokenMissing);
     }
     Ok(token.trim())
-}
-
-/// Rejects callers that are not administrators. To be called after the body was read, whose
-/// errors are reported first.
-pub fn require_admin(is_admin: bool) -> Result<(), Problem> {
-    if is_admin { Ok(()) } else { Err(Problem::new(Code::Forbidden)) }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod server;
 mod slots;
 mod trusted_proxies;
 
-pub use bearer::{bearer, require_admin};
+pub use bearer::bearer;
 pub use body::{Body, BodyLimits, EmptyBody, read_body, read_json};
 pub use client::{Client, Peer};
 pub use client_span::ClientSpan;

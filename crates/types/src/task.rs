@@ -126,6 +126,9 @@ pub struct Task {
     pub worker: Option<String>,
     /// The trace of the task.
     pub trace_id: Option<String>,
+    /// The account of the task, in lists for admins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Uuid>,
 }
 
 /// Why an attempt failed.

@@ -34,6 +34,7 @@ pub fn task(status: Status) -> Task {
         execution_finished_at: status.is_terminal().then(|| at(5)),
         worker: is_started.then(|| "worker-1".to_owned()),
         trace_id: None,
+        owner: None,
     }
 }
 

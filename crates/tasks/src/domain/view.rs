@@ -1,4 +1,4 @@
-//! The task as its owner sees it, serialized without parsing its JSON again.
+//! The task as its owner or an administrator sees it, serialized without parsing its JSON again.
 
 use jiff::Timestamp;
 use miniapp_types::task::{Status, TaskError};
@@ -31,6 +31,8 @@ pub struct TaskView<'a> {
     execution_finished_at: Option<Timestamp>,
     worker: Option<&'a str>,
     trace_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<Uuid>,
 }
 
 impl Task {
@@ -57,7 +59,13 @@ impl Task {
             execution_finished_at: state.finished_at,
             worker: state.worker.as_deref(),
             trace_id: spec.trace.trace_id(),
+            owner: None,
         }
+    }
+
+    /// Returns the view for an administrator, who sees tasks of several owners.
+    pub fn view_with_owner(&self) -> TaskView<'_> {
+        TaskView { owner: Some(self.owner), ..self.view() }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use miniapp_http::{Problem, Query, require_admin};
+use miniapp_http::{Problem, Query};
 use miniapp_tasks::Filter;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 use miniapp_types::task::{Status, TaskPage};
 
-use super::page;
+use super::page::{self, Owners};
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -16,7 +16,8 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
 /// List dead letters
 ///
-/// Returns the failed tasks of all accounts, newest first. Requires the role `admin`.
+/// Returns the failed tasks of all accounts with their `owner`, newest first. Requires the role
+/// `admin`.
 #[utoipa::path(
     get,
     path = "/api/dead-letters",
@@ -29,7 +30,7 @@ pub(super) async fn dead_letters(
     AuthUser(principal): AuthUser,
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
-    require_admin(principal.is_admin)?;
+    principal.require_admin()?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
-    page::respond(filter, page, &api.tasks).await
+    page::respond(filter, page, Owners::Shown, &api.tasks).await
 }

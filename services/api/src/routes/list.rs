@@ -1,4 +1,4 @@
-//! `GET /api/tasks`: lists the caller's tasks.
+//! `GET /api/tasks`: lists tasks.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -10,21 +10,31 @@ use miniapp_types::problem::Code;
 use miniapp_types::task::{Status, TaskPage};
 use uuid::Uuid;
 
-use super::page;
+use super::page::{self, Owners};
 use crate::state::Api;
 use crate::token::AuthUser;
 
 /// Longer filter values are rejected rather than matching nothing.
 const MAX_FILTER_LENGTH: usize = 500;
 
-pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields];
+/// Selects the tasks of all accounts.
+const ALL: &str = "*";
+
+pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 
 #[derive(Debug)]
 pub(super) struct ListQuery {
     id: Option<String>,
     status: Option<Status>,
     kind: Option<String>,
+    owner: Option<Owner>,
     page: Page,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Any,
+    Account(Uuid),
 }
 
 impl FromFields for ListQuery {
@@ -41,13 +51,23 @@ impl FromFields for ListQuery {
             }
             read
         });
-        Some(Self { id, status, kind, page: Page::read(fields)? })
+        let owner = fields.optional(|fields| fields.text("owner", 1..=MAX_FILTER_LENGTH), "owner");
+        let owner = owner.and_then(|owner| match owner.parse() {
+            Ok(id) => Some(Owner::Account(id)),
+            Err(_) if owner == ALL => Some(Owner::Any),
+            Err(_) => {
+                fields.reject("owner", "must be * or the id of an account");
+                None
+            }
+        });
+        Some(Self { id, status, kind, owner, page: Page::read(fields)? })
     }
 }
 
 /// List tasks
 ///
-/// Returns the caller's tasks, newest first, in pages.
+/// Returns the caller's tasks, newest first, in pages. With `owner`, which requires the role
+/// `admin`, tasks of others, too; then each task names its `owner`.
 #[utoipa::path(
     get,
     path = "/api/tasks",
@@ -56,6 +76,8 @@ impl FromFields for ListQuery {
         ("id" = Option<String>, Query, description = "Only the task with this id"),
         ("status" = Option<Status>, Query, description = "Only tasks in this status"),
         ("kind" = Option<String>, Query, description = "Only tasks of this kind"),
+        ("owner" = Option<String>, Query,
+            description = "Tasks of the account with this id, or `*` for all; for admins"),
         Page,
     ),
     responses((status = 200, description = "A page of tasks", body = TaskPage))
@@ -65,13 +87,21 @@ pub(super) async fn list(
     AuthUser(principal): AuthUser,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let ListQuery { id, status, kind, page } = query;
+    let ListQuery { id, status, kind, owner, page } = query;
+    let (owner, owners) = match owner {
+        None => (Some(principal.user_id), Owners::Hidden),
+        Some(owner) => {
+            principal.require_admin()?;
+            let account = if let Owner::Account(id) = owner { Some(id) } else { None };
+            (account, Owners::Shown)
+        }
+    };
     let Ok(id) = id.map(|id| id.parse::<Uuid>()).transpose() else {
         // An invalid id matches no task.
         return page::empty();
     };
-    let filter = Filter { owner: Some(principal.user_id), id, status, kind, ..Filter::default() };
-    page::respond(filter, page, &api.tasks).await
+    let filter = Filter { owner, id, status, kind, ..Filter::default() };
+    page::respond(filter, page, owners, &api.tasks).await
 }
 
 #[cfg(test)]
@@ -79,13 +109,13 @@ mod tests {
     use miniapp_types::fields::read_query;
     use proptest::collection::vec;
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::ListQuery;
     use crate::testing::{Platform, Token};
 
     fn any_name() -> impl Strategy<Value = String> {
-        const KNOWN: [&str; 5] = ["id", "status", "kind", "limit", "cursor"];
+        const KNOWN: [&str; 6] = ["id", "status", "kind", "owner", "limit", "cursor"];
         prop_oneof![
             3 => proptest::sample::select(&KNOWN[..]).prop_map(str::to_owned),
             1 => any::<String>(),
@@ -190,6 +220,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn admins_list_tasks_of_others_with_their_owner() {
+        let platform = Platform::start().await;
+        let (user, admin) = (platform.auth.sign_in(), platform.auth.sign_in_as_admin());
+        let (theirs, own) = (platform.submit(&user).await, platform.submit(&admin).await);
+        let owner_of = async |query: &str| {
+            let path = format!("/api/tasks{query}");
+            let page = platform.get(&path).token(&admin).send().await.json();
+            let tasks = page["tasks"].as_array().expect("tasks").clone();
+            let owners =
+                tasks.into_iter().map(|task| (task["taskId"].clone(), task.get("owner").cloned()));
+            owners.collect::<Vec<_>>()
+        };
+        let (theirs, own) = (json!(theirs), json!(own));
+        let (user_id, admin_id) = (json!(user.user), json!(admin.user));
+        let listed = owner_of(&format!("?owner=*&id={}", theirs.as_str().expect("text"))).await;
+        assert_eq!(listed, [(theirs.clone(), Some(user_id.clone()))]);
+        let listed = owner_of("?owner=*").await;
+        assert_eq!(
+            listed,
+            [(own.clone(), Some(admin_id)), (theirs.clone(), Some(user_id.clone()))]
+        );
+        let listed = owner_of(&format!("?owner={}", user.user)).await;
+        assert_eq!(listed, [(theirs.clone(), Some(user_id))]);
+        assert_eq!(owner_of("").await, [(own.clone(), None)]);
+        for query in ["?owner=*", &format!("?owner={}", user.user)] {
+            let answer = platform.get(&format!("/api/tasks{query}")).token(&user).send().await;
+            assert_eq!(answer.problem(), (403, "forbidden".to_owned()), "{query}");
+        }
+        // The task itself stays hidden.
+        let path = format!("/api/tasks/{}", theirs.as_str().expect("text"));
+        let answer = platform.get(&path).token(&admin).send().await;
+        assert_eq!(answer.problem(), (404, "task_not_found".to_owned()));
+    }
+
+    #[tokio::test]
     async fn invalid_query_reports_every_field() {
         let platform = Platform::start().await;
         let token = platform.auth.sign_in();
@@ -199,6 +264,7 @@ mod tests {
             ("limit=x", vec!["limit"]),
             ("cursor=x", vec!["cursor"]),
             ("status=done", vec!["status"]),
+            ("owner=ada&limit=0", vec!["owner", "limit"]),
             ("x=1&limit=1&limit=2&status=", vec!["limit", "status", "x"]),
         ];
         for (query, fields) in cases {

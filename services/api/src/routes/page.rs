@@ -22,10 +22,18 @@ struct ShownPage<'a> {
     next_cursor: Option<String>,
 }
 
+/// Whether a page names the owner of each task.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owners {
+    Hidden,
+    Shown,
+}
+
 /// Returns the requested page of the tasks that match `filter`.
 pub(super) async fn respond(
     filter: Filter,
     page: Page,
+    owners: Owners,
     tasks: &Tasks,
 ) -> Result<Response, Problem> {
     // One more shows whether there is a next page.
@@ -35,12 +43,12 @@ pub(super) async fn respond(
     let (count, size) = fitting(&found);
     let shown = count.min(page.limit as usize);
     let is_full = size > MAX_BYTES as usize;
-    build(&found[..shown], size, shown == found.len() && !is_full)
+    build(&found[..shown], size, owners, shown == found.len() && !is_full)
 }
 
 /// Returns a page without tasks.
 pub(super) fn empty() -> Result<Response, Problem> {
-    build(&[], 0, true)
+    build(&[], 0, Owners::Hidden, true)
 }
 
 /// Returns how many of `tasks` fit into a page, at least one, and their size.
@@ -56,8 +64,12 @@ fn fitting(tasks: &[Task]) -> (usize, usize) {
     (tasks.len(), size)
 }
 
-fn build(tasks: &[Task], size: usize, is_last: bool) -> Result<Response, Problem> {
+fn build(tasks: &[Task], size: usize, owners: Owners, is_last: bool) -> Result<Response, Problem> {
     let next_cursor = tasks.last().filter(|_| !is_last).map(|task| cursor(task.id));
-    let tasks = tasks.iter().map(Task::view).collect();
+    let view = match owners {
+        Owners::Hidden => Task::view,
+        Owners::Shown => Task::view_with_owner,
+    };
+    let tasks = tasks.iter().map(view).collect();
     response::json(size + 64, &ShownPage { tasks, next_cursor })
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use miniapp_http::{Id, Problem, require_admin};
+use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
 use miniapp_types::task::Task;
 
@@ -30,9 +30,16 @@ pub(super) async fn requeue(
     AuthUser(principal): AuthUser,
     id: Id,
 ) -> Result<Response, Problem> {
-    require_admin(principal.is_admin)?;
+    principal.require_admin()?;
     let id = id.or(Code::TaskNotFound)?;
     let task = api.tasks.requeue(id).await.map_err(task_problem)?;
+    tracing::info!(
+        task.id = %task.id,
+        user.id = %task.owner,
+        actor.id = %principal.user_id,
+        session.id = %principal.session_id,
+        "dead letter requeued"
+    );
     response::task(StatusCode::OK, &task)
 }
 

@@ -1,7 +1,9 @@
 //! The principal of a verified token.
 
+use miniapp_http::Problem;
 use miniapp_token::Claims;
 use miniapp_types::account::{Role, Secret};
+use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 /// The account and session of a verified token.
@@ -34,6 +36,21 @@ impl Principal {
             token: Secret::new(token),
             retirements,
         }
+    }
+
+    /// Rejects a principal that is not an administrator, and logs the attempt. To be called after
+    /// the body was read, whose errors are reported first.
+    pub fn require_admin(&self) -> Result<(), Problem> {
+        if self.is_admin {
+            return Ok(());
+        }
+        tracing::warn!(
+            user.id = %self.user_id,
+            session.id = %self.session_id,
+            code = %Code::Forbidden,
+            "request refused"
+        );
+        Err(Problem::new(Code::Forbidden))
     }
 
     #[cfg(test)]
