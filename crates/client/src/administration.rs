@@ -1,6 +1,6 @@
 //! Administration: endpoints that require the role `admin`.
 
-use miniapp_types::account::{Account, AccountPage, AuditPage, Role, SetRoles};
+use miniapp_types::account::{Account, AccountPage, AuditPage, Role, SetDisabled, SetRoles};
 use miniapp_types::task::{Task, TaskPage};
 use reqwest::Method;
 use serde::Serialize;
@@ -27,6 +27,12 @@ impl Client {
     pub async fn set_roles(&self, user: Uuid, roles: &[Role]) -> Result<Account, Error> {
         let body = SetRoles { roles: roles.to_vec() };
         self.json(self.auth(Method::PUT, &format!("users/{user}/roles")).json(&body)).await
+    }
+
+    /// Disables an account, which ends its sessions, or enables it.
+    pub async fn set_disabled(&self, user: Uuid, disabled: bool) -> Result<Account, Error> {
+        let body = SetDisabled { disabled };
+        self.json(self.auth(Method::PUT, &format!("users/{user}/disabled")).json(&body)).await
     }
 
     /// Returns a page of the audit log, newest first.

@@ -81,6 +81,10 @@ impl From<SubmitTask> for NewTask {
 /// Filter and page of a task list.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TaskQuery {
+    /// Only the task with this id.
+    pub id: Option<Uuid>,
+    /// For admins: the id of an account, or `*` for the tasks of all accounts.
+    pub owner: Option<String>,
     pub status: Option<Status>,
     pub kind: Option<String>,
     /// The page size.
@@ -99,7 +103,7 @@ impl Client {
         self.json(request).await
     }
 
-    /// Returns a page of the caller's tasks, newest first.
+    /// Returns a page of tasks, the caller's by default, newest first.
     pub async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, Error> {
         self.json(self.api(Method::GET, "api/tasks").query(query)).await
     }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::ColorChoice;
 use jiff::Timestamp;
 use miniapp_api::ApiConfig;
 use miniapp_auth::AuthConfig;
-use miniapp_client::{Client, SessionStore as _};
+use miniapp_client::{Client, Code, Error, SessionStore as _};
 use miniapp_config::{Config, ConfigError};
 use miniapp_program::AdminConfig;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
@@ -143,6 +143,27 @@ impl Context {
             builder = builder.auth_url(auth);
         }
         Ok(builder.build()?)
+    }
+
+    /// Explains an error of a request to the auth service that was sent to a wrong place, because
+    /// only the URL of the API is known.
+    pub fn explain_auth(&self, error: anyhow::Error) -> anyhow::Error {
+        let is_misplaced = error.downcast_ref::<Error>().is_some_and(|error| match error {
+            Error::ConnectionRefused(_)
+            | Error::Connection { .. }
+            | Error::Timeout(_)
+            | Error::UnexpectedResponse { .. } => true,
+            error => error.code() == Some(Code::NotFound),
+        });
+        let is_known = self.global.auth_url.is_some()
+            || self.selected().is_ok_and(|selected| selected.auth.is_some());
+        match self.client() {
+            Ok(client) if is_misplaced && !is_known => anyhow!(
+                "{error}; the auth service was assumed at {}, set its address with --auth-url",
+                client.auth_url()
+            ),
+            _ => error,
+        }
     }
 
     /// Returns the storage for a registration at the selected platform.

@@ -138,6 +138,8 @@ fn advice(error: &ClientError) -> Option<Cow<'static, str>> {
             | Code::TokenReused => "sign in again with `miniapp login`",
             Code::CredentialsInvalid => "try again, or create an account with `miniapp register`",
             Code::CodeInvalid => "use the code of the newest mail",
+            Code::AccountDisabled => "an admin can enable it with `miniapp users enable`",
+            Code::LastAdmin => "first give another account the role admin",
             Code::EmailTaken => "sign in with `miniapp login`",
             Code::LoginTaken => "choose another login",
             Code::InvalidFields if problem.errors.iter().any(|error| error.field == "kind") => {

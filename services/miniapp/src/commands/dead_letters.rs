@@ -2,6 +2,7 @@
 
 use miniapp_client::PageQuery;
 use miniapp_types::task::TaskPage;
+use uuid::Uuid;
 
 use super::paging::PageArgs;
 use super::task::{TaskRefs, change_each, report};
@@ -41,13 +42,14 @@ async fn list(context: &Context, args: &PageArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let now = context.now();
-    let header = ["TASK", "KIND", "ATTEMPTS", "FAILED", "ERROR", "DESCRIPTION"];
+    let header = ["TASK", "OWNER", "KIND", "ATTEMPTS", "FAILED", "ERROR", "DESCRIPTION"];
     let mut table = Table::new(ui.palette, &header).with_single_lines();
     for task in &listed.entries {
-        let id = if ui.is_terminal() { short_id(task.task_id) } else { task.task_id.to_string() };
+        let text = |id: Uuid| if ui.is_terminal() { short_id(id) } else { id.to_string() };
         let failed = task.execution_finished_at.unwrap_or(task.created_at);
         table.row([
-            (id.as_str(), Tone::Strong),
+            (text(task.task_id).as_str(), Tone::Strong),
+            (&task.owner.map(text).unwrap_or_default(), Tone::Strong),
             (&task.kind, Tone::Strong),
             (&task.attempt.to_string(), Tone::Strong),
             (&between(failed, now), Tone::Dim),

@@ -68,7 +68,7 @@ pub enum Command {
     /// List and requeue the failed tasks of all accounts, as an admin
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// List accounts and change their roles, as an admin
+    /// List accounts, change their roles, disable and enable them, as an admin
     #[command(subcommand)]
     Users(users::Command),
     /// List the audit log, as an admin
@@ -146,8 +146,12 @@ fn run_client(context: &Context, command: Command) -> anyhow::Result<Outcome> {
 async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Serve | Command::Demo => {}
-        Command::Register(args) => register::run(context, args).await?,
-        Command::Login(args) => login::run(context, args).await?,
+        Command::Register(args) => {
+            register::run(context, args).await.map_err(|error| context.explain_auth(error))?;
+        }
+        Command::Login(args) => {
+            login::run(context, args).await.map_err(|error| context.explain_auth(error))?;
+        }
         Command::Logout => logout::run(context).await?,
         Command::Whoami => whoami::run(context).await?,
         Command::Passwd(args) => passwd::run(context, args).await?,

@@ -1,4 +1,4 @@
-//! `miniapp users`: lists accounts and changes their roles.
+//! `miniapp users`: lists accounts, changes their roles, disables and enables them.
 
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -18,6 +18,17 @@ pub enum Command {
     List(PageArgs),
     /// Replace the roles of an account
     Roles(RolesArgs),
+    /// Disable an account: its sessions end at once, and it cannot sign in. Its tasks continue
+    Disable(AccountArgs),
+    /// Enable an account that was disabled
+    Enable(AccountArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AccountArgs {
+    /// Login, e-mail address or id of the account
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +50,8 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List(args) => list(context, &args).await,
         Command::Roles(args) => set_roles(context, &args).await,
+        Command::Disable(args) => set_disabled(context, &args.account, true).await,
+        Command::Enable(args) => set_disabled(context, &args.account, false).await,
     }
 }
 
@@ -54,11 +67,12 @@ async fn list(context: &Context, args: &PageArgs) -> anyhow::Result<()> {
         return Ok(ui.json(&page)?);
     }
     let now = context.now();
-    let mut table = Table::new(ui.palette, &["LOGIN", "ROLES", "CREATED", "E-MAIL"]);
+    let mut table = Table::new(ui.palette, &["LOGIN", "ROLES", "STATE", "CREATED", "E-MAIL"]);
     for account in &listed.entries {
         table.row([
             (account.login.as_str(), Tone::Strong),
             (&names(&account.roles), Tone::Strong),
+            if account.disabled { ("disabled", Tone::Bad) } else { ("enabled", Tone::Strong) },
             (&relative(account.created_at, now), Tone::Dim),
             (&account.email, Tone::Strong),
         ]);
@@ -79,6 +93,17 @@ async fn set_roles(context: &Context, args: &RolesArgs) -> anyhow::Result<()> {
     }
     let roles = names(&account.roles);
     Ok(ui.line(format_args!("{} now has the roles {roles}.", account.login))?)
+}
+
+async fn set_disabled(context: &Context, name: &str, disabled: bool) -> anyhow::Result<()> {
+    let (ui, client) = (context.ui, context.client()?);
+    let id = find(&client, name).await?;
+    let account = client.set_disabled(id, disabled).await?;
+    if ui.json {
+        return Ok(ui.json(&account)?);
+    }
+    let state = if account.disabled { "disabled" } else { "enabled" };
+    Ok(ui.line(format_args!("{} is {state} now.", account.login))?)
 }
 
 /// Returns the id of an account.

@@ -55,6 +55,9 @@ pub fn task_table(palette: Palette, is_narrow: bool, tasks: &[Task], now: Timest
 pub fn task_details(palette: Palette, task: &Task, now: Timestamp) -> Text {
     let mut details = Details { palette, text: Text::default() };
     details.line("Task", task.task_id);
+    if let Some(owner) = task.owner {
+        details.line("Owner", owner);
+    }
     details.line("Description", &task.description);
     details.line("Kind", &task.kind);
     let status = status_line(palette, task.status, task.status_message.as_deref());

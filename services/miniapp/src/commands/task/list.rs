@@ -44,8 +44,12 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (ui, client) = (context.ui, context.client()?);
     let is_filtered = args.status.is_some() || args.kind.is_some() || args.cursor.is_some();
     let mut remaining = if args.all { u32::MAX } else { args.limit };
-    let mut query =
-        TaskQuery { status: args.status, kind: args.kind, limit: None, cursor: args.cursor };
+    let mut query = TaskQuery {
+        status: args.status,
+        kind: args.kind,
+        cursor: args.cursor,
+        ..TaskQuery::default()
+    };
     let mut all = TaskPage { tasks: Vec::new(), next_cursor: None };
     while remaining > 0 {
         query.limit = Some(remaining.min(PAGE_SIZE));
