@@ -44,6 +44,8 @@ pub enum Action {
     DeleteAccount,
     ListAccounts,
     ReadAudit,
+    /// The database was restored from a backup.
+    Restore,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,31 +1,31 @@
 //! Opens the file and applies migrations.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use miniapp_runtime::data_dir;
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
-use crate::{DatabaseError, WriteLock};
+use crate::{DatabaseError, Schema, WriteLock};
 
 /// Maximum number of concurrent queries.
 const MAX_READERS: u32 = 3;
 /// How long a statement waits for another writer of the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens or creates the file of a `sqlite://PATH` URL, applies `migrations`, and returns the
-/// writing connection and a pool of reading ones. `tune` adds settings of the store.
+/// Opens or creates the file of a `sqlite://PATH` URL, applies the migrations of `schema`, and
+/// returns the writing connection and a pool of reading ones. `tune` adds settings of the store.
 ///
 /// With `fsync` a commit survives a power failure, without it only a crash of the process.
 pub async fn open(
     url: &str,
     fsync: bool,
     tune: impl FnOnce(SqliteConnectOptions) -> SqliteConnectOptions,
-    migrations: &Migrator,
+    schema: &Schema,
 ) -> Result<(WriteLock, SqlitePool), DatabaseError> {
     let synchronous = if fsync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
     let options: SqliteConnectOptions = url.parse()?;
@@ -39,7 +39,7 @@ pub async fn open(
         .disable_statement_logging();
     let options = tune(options);
     let mut writer = connect(&options).await?;
-    migrate(&mut writer, migrations).await?;
+    migrate(&mut writer, schema).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(MAX_READERS)
         .connect_with(options.clone().create_if_missing(false).read_only(true))
@@ -65,12 +65,22 @@ async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnectio
 }
 
 /// Applies migrations in one transaction, so that processes that start together take turns.
-async fn migrate(
-    writer: &mut SqliteConnection,
-    migrations: &Migrator,
-) -> Result<(), DatabaseError> {
+async fn migrate(writer: &mut SqliteConnection, schema: &Schema) -> Result<(), DatabaseError> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let migrated = migrations.run(&mut *transaction).await;
+    let migrated = schema.migrations().run(&mut *transaction).await;
     migrated.map_err(|error| DatabaseError::Internal(error.to_string()))?;
     Ok(transaction.commit().await?)
+}
+
+/// Returns the file of a `sqlite://PATH` URL.
+pub fn file_of(url: &str) -> Result<PathBuf, DatabaseError> {
+    let options: SqliteConnectOptions = url.parse()?;
+    Ok(options.get_filename().to_owned())
+}
+
+/// Returns the URL of a file.
+pub fn url_of(file: &Path) -> String {
+    // What ends or escapes the path of a URL.
+    let path = file.display().to_string().replace('%', "%25").replace('?', "%3f");
+    format!("sqlite://{path}")
 }

@@ -1,28 +1,44 @@
 //! The writing connection, replaced after it is lost.
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqliteConnection};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 /// Exclusive access to the only writing connection.
 pub struct WriteLock {
     options: SqliteConnectOptions,
-    connection: Mutex<SqliteConnection>,
+    /// `None` after it was closed.
+    connection: Mutex<Option<SqliteConnection>>,
 }
 
 impl WriteLock {
     /// Uses `connection`, and opens replacements with `options`.
     pub fn new(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
-        Self { options, connection: Mutex::new(connection) }
+        Self { options, connection: Mutex::new(Some(connection)) }
     }
 
     /// Waits for the connection. It is outside of any transaction.
-    pub async fn lock(&self) -> sqlx::Result<MutexGuard<'_, SqliteConnection>> {
+    pub async fn lock(&self) -> sqlx::Result<MappedMutexGuard<'_, SqliteConnection>> {
         let mut connection = self.connection.lock().await;
-        if is_lost(&mut connection).await {
-            *connection = self.options.connect().await?;
+        let is_usable = match connection.as_mut() {
+            Some(connection) => !is_lost(connection).await,
+            None => false,
+        };
+        if !is_usable {
+            *connection = Some(self.options.connect().await?);
         }
-        Ok(connection)
+        let mapped = MutexGuard::try_map(connection, Option::as_mut);
+        mapped.map_err(|_| sqlx::Error::WorkerCrashed)
+    }
+
+    /// Moves the write-ahead log into the database and closes the connection. A later
+    /// [`lock`](Self::lock) opens another one.
+    pub async fn close(&self) -> sqlx::Result<()> {
+        let Some(mut connection) = self.connection.lock().await.take() else { return Ok(()) };
+        // Closing the last connection does so, too, but not while another store of the process
+        // has the file open.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        connection.close().await
     }
 }
 
@@ -41,7 +57,7 @@ async fn is_lost(connection: &mut SqliteConnection) -> bool {
 #[cfg(test)]
 mod tests {
     use sqlx::sqlite::SqliteJournalMode;
-    use sqlx::{AssertSqlSafe, Executor as _};
+    use sqlx::AssertSqlSafe;
 
     use super::*;
 

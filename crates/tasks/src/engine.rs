@@ -352,6 +352,20 @@ pub trait Engine: Send + Sync + 'static {
         self.ping().await
     }
 
+    /// Returns owners above `after` of tasks that are not deleted, in the order of their ids.
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Raises the versions and claims of at most `limit` unfinished tasks whose version is below
+    /// `floor` by `floor`, and makes waiting ones due. Returns their number. Messages and claims
+    /// from before are void.
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError>;
+
+    /// Closes the connections, after the last use. An SQLite file is then complete without a
+    /// write-ahead log.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns the OpenTelemetry value of `db.system.name`.
     fn system(&self) -> &'static str {
         "other_sql"

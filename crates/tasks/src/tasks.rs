@@ -1,6 +1,7 @@
 //! The operations on tasks that services use.
 
 mod attempts;
+mod restore;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! A task store in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -440,5 +440,30 @@ impl Engine for MemoryStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        let tables = self.0.lock();
+        let kept = tables.rows.values().filter(|row| !row.task.state.deleted);
+        let owners = kept.map(|row| row.task.owner).filter(|owner| Some(*owner) > after);
+        let owners: BTreeSet<Uuid> = owners.collect();
+        Ok(truncated(owners.into_iter().collect(), limit))
+    }
+
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError> {
+        let mut tables = self.0.lock();
+        let is_old = |row: &&mut Row| {
+            let state = &row.task.state;
+            !state.status.is_terminal() && state.version < floor
+        };
+        let mut count = 0;
+        for row in tables.rows.values_mut().filter(is_old).take(limit as usize) {
+            row.task.state.version += floor;
+            row.task.state.claim += floor;
+            row.due_at = row.due_at.or(row.task.state.ready_at);
+            row.dispatched_at = None;
+            count += 1;
+        }
+        Ok(count)
     }
 }

@@ -73,9 +73,12 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let runtime = runtime.with_context(at_database)?;
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(address, "api.listen").await?;
-    let dependencies = Dependencies { tasks: runtime.tasks().clone(), broker, clock };
+    let tasks = runtime.tasks().clone();
+    let dependencies = Dependencies { tasks: tasks.clone(), broker, clock };
     let serving = run(&config, dependencies, listener, &health, shutdown);
-    runtime.run(serving).await?
+    let served = runtime.run(serving).await?;
+    tasks.close().await.with_context(at_database)?;
+    served
 }
 
 /// Returns the OpenAPI description.

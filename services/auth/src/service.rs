@@ -64,6 +64,9 @@ impl Auth {
         // Delivers the outbox messages of the last requests.
         drained.begin();
         background.join_all().await;
+        if let Err(error) = self.accounts.store().close().await {
+            tracing::warn!(%error, "failed to close the store of accounts");
+        }
         served.context("failed to serve accounts")
     }
 }

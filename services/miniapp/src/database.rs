@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use miniapp_accounts::{Store, open_store};
+use miniapp_accounts::{SqliteStore, Store, open_store};
 use miniapp_config::{Config, Database};
+use miniapp_sqlite::Schema;
+use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Engine, open_engine};
 
 /// Opens the store of accounts in an existing database.
@@ -23,14 +25,29 @@ pub async fn open_tasks(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
 }
 
 /// Checks that the database exists: opening an SQLite file would create it.
-fn existing_database(config: &Config) -> anyhow::Result<Database> {
+pub fn existing_database(config: &Config) -> anyhow::Result<Database> {
     let database: Database = config.section()?;
-    let url = &database.url;
-    let file = url.rest().split('?').next().unwrap_or_default();
-    if url.scheme() == "sqlite" {
-        check_file(Path::new(file))?;
+    if database.url.scheme() == "sqlite" {
+        check_file(&miniapp_sqlite::file_of(database.url.expose())?)?;
     }
     Ok(database)
+}
+
+/// Returns the file of the database, which has to be embedded.
+pub fn embedded_file(database: &Database) -> anyhow::Result<PathBuf> {
+    let url = &database.url;
+    if url.scheme() != "sqlite" {
+        bail!(
+            "{url} is no SQLite database: use pg_dump and pg_restore, then \
+             `miniapp admin after-restore`"
+        );
+    }
+    Ok(miniapp_sqlite::file_of(url.expose())?)
+}
+
+/// Returns the tables that a file of the platform has.
+pub fn schemas() -> [Schema; 2] {
+    [SqliteStore::schema(), SqliteEngine::schema()]
 }
 
 /// The driver's error for a file that cannot be opened has no reason.

@@ -1,5 +1,6 @@
 //! The whole platform in one process, and its command-line client.
 
+mod after_restore;
 mod cli;
 mod commands;
 mod completion;

@@ -43,6 +43,7 @@ pub struct Platform {
 /// The running services of the platform.
 pub struct Running {
     shutdown: Shutdown,
+    tasks: Tasks,
     services: JoinSet<anyhow::Result<()>>,
     /// Of the database, if the broker reaches no other process.
     process_lease: Option<ProcessLease>,
@@ -112,8 +113,8 @@ impl Platform {
         };
         services.spawn(run_workers(worker, deps, runtime, shutdown.clone()));
 
-        let platform = Self { addresses, broker, tasks, mails, clock, directory };
-        Ok((platform, Running { shutdown, services, process_lease }))
+        let running = Running { shutdown, tasks: tasks.clone(), services, process_lease };
+        Ok((Self { addresses, broker, tasks, mails, clock, directory }, running))
     }
 
     /// Returns the directory of its files.
@@ -130,7 +131,7 @@ impl Running {
     /// Waits until all services have stopped. If one stops by itself, or another process takes
     /// the database over, stops the others.
     pub async fn wait(self) -> anyhow::Result<()> {
-        let Self { shutdown, mut services, process_lease } = self;
+        let Self { shutdown, tasks, mut services, process_lease } = self;
         let stopped = Shutdown::new();
         // Until the end: another process would run the remaining tasks again.
         let keeping = async {
@@ -150,8 +151,10 @@ impl Running {
                 }
                 result = result.and(service);
             }
+            // After the last use. The accounts are closed.
+            let closed = tasks.close().await.context("failed to close the store of tasks");
             stopped.begin();
-            result
+            result.and(closed)
         };
         let (kept, served) = tokio::join!(keeping, serving);
         kept.and(served)
@@ -180,7 +183,7 @@ async fn open_accounts(
 }
 
 /// Names this process for the people who see it from another one.
-fn describe_process() -> String {
+pub fn describe_process() -> String {
     let system = rustix::system::uname();
     let (host, id) = (system.nodename().to_string_lossy(), std::process::id());
     format!("{} on {host}, process {id}", PROGRAM.name)

@@ -40,7 +40,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let kinds = Arc::new(Kinds::standard(&worker));
     health.started();
     let dependencies = Dependencies {
-        tasks,
+        tasks: tasks.clone(),
         broker,
         clock,
         kinds,
@@ -48,5 +48,6 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
         seed: rand::random(),
     };
     let working = crate::run(&worker, dependencies, shutdown);
-    Ok(runtime.run(working).await?)
+    runtime.run(working).await?;
+    tasks.close().await.with_context(at_database)
 }

@@ -99,6 +99,15 @@ impl SigningKeys {
     }
 }
 
+/// Checks that the stored keys can be opened with `secret`.
+pub(crate) async fn check_secret(
+    store: &dyn Store,
+    secret: &PlatformSecret,
+) -> Result<(), KeyError> {
+    let sealer = Sealer::new(secret, "signing keys")?;
+    KeyRing::open(&sealer, &store.signing_keys().await?).map(drop)
+}
+
 impl std::fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SigningKeys").field("ring", &self.ring.read()).finish_non_exhaustive()

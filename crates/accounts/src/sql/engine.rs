@@ -31,12 +31,16 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// the connection.
     async fn write(&self, statement: Statement<'_>) -> Result<Vec<Self::Row>>;
 
-    /// Runs a `DELETE` by itself and returns the number of rows deleted.
-    async fn delete(&self, statement: Statement<'_>) -> Result<u64>;
+    /// Runs a `DELETE` or `UPDATE` by itself and returns the number of rows. It may take long.
+    async fn change(&self, statement: Statement<'_>) -> Result<u64>;
 
     /// Claims due outbox messages. Parameters: `$1` the end of the claim, `$2` now, `$3` the
     /// number of messages.
     async fn claim_outbox_messages(&self, parameters: [i64; 3]) -> Result<Vec<Self::Row>>;
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Begins a transaction, runs `attempt` in it, and ends it as the attempt decides.
     async fn transaction(&self, attempt: &mut dyn Attempt) -> TxResult<()>;

@@ -58,12 +58,12 @@ impl Engine for PostgresStore {
         self.read(statement).await
     }
 
-    async fn delete(&self, statement: Statement<'_>) -> Result<u64> {
+    async fn change(&self, statement: Statement<'_>) -> Result<u64> {
         let text = statement.text;
-        let text = format!("WITH deleted AS ({text} RETURNING 1) SELECT count(*) FROM deleted");
+        let text = format!("WITH changed AS ({text} RETURNING 1) SELECT count(*) FROM changed");
         let query = || statement.bind_to(sqlx::query(AssertSqlSafe(text.as_str())));
-        let row = self.database.fetch_optional(query).await?;
-        let count = row.map(|row| row.try_get::<i64, _>(0)).transpose();
+        let rows = self.database.scan(query).await?;
+        let count = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
         Ok(count.map_err(DatabaseError::from)?.unwrap_or_default().cast_unsigned())
     }
 

@@ -2,9 +2,8 @@
 //! that read.
 
 use async_trait::async_trait;
-use miniapp_sqlite::{DatabaseError, WriteLock};
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteRow};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::engine::{Connection, Engine};
@@ -27,13 +26,14 @@ impl SqliteStore {
     /// Opens the file of a `sqlite://PATH` URL, creates it if it is missing, and migrates it.
     /// With `fsync` a commit survives a power failure, without it only a crash of the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self> {
-        let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
-        // Other crates keep their tables and their own list of migrations in this file.
-        migrations.dangerous_set_table_name("accounts_migrations");
-        let opened =
-            miniapp_sqlite::open(url, fsync, |options| options.foreign_keys(true), &migrations);
-        let (writer, readers) = opened.await?;
+        let tune = |options: SqliteConnectOptions| options.foreign_keys(true);
+        let (writer, readers) = miniapp_sqlite::open(url, fsync, tune, &Self::schema()).await?;
         Ok(Self { writer, readers })
+    }
+
+    /// Returns the tables of accounts. Other crates keep theirs in the same file.
+    pub fn schema() -> Schema {
+        Schema::new("accounts_migrations", sqlx::migrate!("migrations/sqlite"))
     }
 }
 
@@ -58,7 +58,7 @@ impl Engine for SqliteStore {
         Ok(statement.for_sqlite().fetch_all(&mut *writer).await?)
     }
 
-    async fn delete(&self, statement: Statement<'_>) -> Result<u64> {
+    async fn change(&self, statement: Statement<'_>) -> Result<u64> {
         let mut writer = self.writer.lock().await?;
         Ok(statement.for_sqlite().execute(&mut *writer).await?.rows_affected())
     }
@@ -71,6 +71,12 @@ impl Engine for SqliteStore {
         }
         let claim = Statement::new(CLAIM_OUTBOX_MESSAGES).bind(until).bind(now).bind(limit);
         self.write(claim).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        // Readers would prevent the checkpoint of the writer.
+        self.readers.close().await;
+        Ok(self.writer.close().await?)
     }
 
     async fn transaction(&self, attempt: &mut dyn Attempt) -> TxResult<()> {

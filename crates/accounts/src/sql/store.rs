@@ -210,8 +210,29 @@ impl<E: Engine> Store for E {
             (text::DELETE_OLD_AUDIT_ENTRIES, limits.audit_before),
             (text::DELETE_OLD_MAILS, limits.mails_before),
         ] {
-            count += self.delete(Statement::new(text).bind(before)).await?;
+            count += self.change(Statement::new(text).bind(before)).await?;
         }
         Ok(count)
+    }
+
+    async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>> {
+        let statement = Statement::new(text::DELETED_ACCOUNTS).bind(after.unwrap_or(Uuid::nil()));
+        all(&self.read(statement.bind(limit)).await?, |mut row| row.read())
+    }
+
+    async fn revoke_all(&self, now: Timestamp) -> Result<u64> {
+        for text in [
+            text::DELETE_ALL_SIGNING_KEYS,
+            text::INVALIDATE_ALL_CODES,
+            text::DELETE_ALL_VERIFICATIONS,
+            text::DELETE_ALL_OUTBOX_MESSAGES,
+        ] {
+            self.change(Statement::new(text)).await?;
+        }
+        self.change(Statement::new(text::END_ALL_SESSIONS).bind(now)).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        Engine::close(self).await
     }
 }

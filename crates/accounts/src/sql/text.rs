@@ -78,7 +78,12 @@ statements! {
     REPLACE_PASSWORD =
         "UPDATE accounts SET password = $1 WHERE id = $2 AND password = $3 RETURNING id";
     SET_PASSWORD = "UPDATE accounts SET password = $1 WHERE id = $2 RETURNING id";
+    // A trigger records the deletion.
     DELETE_ACCOUNT = "DELETE FROM accounts WHERE id = $1 RETURNING id";
+    RECORD_DELETION = "INSERT INTO deleted_accounts (account, deleted_at) VALUES ($1, $2) \
+        ON CONFLICT (account) DO NOTHING";
+    DELETED_ACCOUNTS =
+        "SELECT account FROM deleted_accounts WHERE account > $1 ORDER BY account LIMIT $2";
 
     // Codes and verified addresses
     CODE_USAGE =
@@ -192,4 +197,12 @@ statements! {
     DELETE_OLD_FAILURES = "DELETE FROM sign_in_failures WHERE at <= $1";
     DELETE_OLD_AUDIT_ENTRIES = "DELETE FROM audit WHERE at <= $1";
     DELETE_OLD_MAILS = "DELETE FROM inbox WHERE at <= $1";
+
+    // After a restore
+    END_ALL_SESSIONS = "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL";
+    DELETE_ALL_SIGNING_KEYS = "DELETE FROM signing_keys";
+    // The rows also count the requests of their addresses.
+    INVALIDATE_ALL_CODES = "UPDATE codes SET mac = NULL WHERE mac IS NOT NULL";
+    DELETE_ALL_VERIFICATIONS = "DELETE FROM verified_emails";
+    DELETE_ALL_OUTBOX_MESSAGES = "DELETE FROM duties";
 }

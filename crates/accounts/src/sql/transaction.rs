@@ -153,6 +153,10 @@ impl<C: Connection> Transaction for C {
         Ok(!self.run(Statement::new(text::DELETE_ACCOUNT).bind(id)).await?.is_empty())
     }
 
+    async fn record_deletion(&mut self, account: Uuid, at: Timestamp) -> TxResult<()> {
+        self.run(Statement::new(text::RECORD_DELETION).bind(account).bind(at)).await.map(drop)
+    }
+
     async fn code_usage(&mut self, email: &Email, purpose: Purpose) -> TxResult<Option<CodeUsage>> {
         let statement = Statement::new(text::CODE_USAGE).bind(email.key()).bind(purpose.name());
         let rows = self.run(statement).await?;

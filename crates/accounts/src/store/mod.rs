@@ -126,6 +126,17 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes expired rows and returns their number.
     async fn purge(&self, limits: ExpiryLimits) -> Result<u64>;
 
+    /// Returns deleted accounts with an id above `after`, in the order of their ids.
+    async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
+
+    /// Ends all sessions, and deletes all signing keys, codes, verifications of addresses and
+    /// outbox messages. Returns the number of sessions that it ended.
+    async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
+
+    /// Closes the connections, after the last use. An SQLite file is then complete without a
+    /// write-ahead log.
+    async fn close(&self) -> Result<()>;
+
     /// Returns the `db.system.name` of OpenTelemetry.
     fn system(&self) -> &'static str;
 }

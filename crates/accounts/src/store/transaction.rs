@@ -86,6 +86,9 @@ pub trait Transaction: Send {
     /// Deletes an account. Returns false if there is none.
     async fn delete_account(&mut self, id: Uuid) -> TxResult<bool>;
 
+    /// Records that an account was deleted, unless that is known.
+    async fn record_deletion(&mut self, account: Uuid, at: Timestamp) -> TxResult<()>;
+
     async fn code_usage(&mut self, email: &Email, purpose: Purpose) -> TxResult<Option<CodeUsage>>;
 
     /// Replaces the code of an address and purpose.

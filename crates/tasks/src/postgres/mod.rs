@@ -7,6 +7,7 @@ mod batch;
 mod maintenance;
 mod process_lease;
 mod read;
+mod restore;
 mod values;
 mod workers;
 mod write;
@@ -186,6 +187,14 @@ impl Engine for PostgresEngine {
 
     async fn release_process_lease(&self, holder: Uuid) -> Result<(), StoreError> {
         process_lease::release(&self.database, holder).await
+    }
+
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        restore::owners(&self.database, after, limit).await
+    }
+
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError> {
+        restore::raise_versions(&self.database, floor, limit).await
     }
 
     fn system(&self) -> &'static str {

@@ -4,6 +4,7 @@ mod maintenance;
 mod multi_row;
 mod process_lock;
 mod read;
+mod restore;
 mod workers;
 mod write;
 
@@ -11,13 +12,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use miniapp_sqlite::{DatabaseError, WriteLock};
+use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
 use miniapp_types::task::{Event, Kind, Stats};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
 
-use self::process_lock::ProcessLock;
+pub use self::process_lock::ProcessLock;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
@@ -34,9 +34,6 @@ impl SqliteEngine {
     /// Opens or creates the file of a `sqlite://PATH` URL and applies migrations. With
     /// `fsync` a commit survives a power failure, without it only a crash of the process.
     pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
-        let mut migrations: Migrator = sqlx::migrate!("migrations/sqlite");
-        // Other crates have their own tables and migrations in this file.
-        migrations.dangerous_set_table_name("tasks_migrations");
         let tune = |options: SqliteConnectOptions| {
             options
                 .pragma("cache_size", "-8000")
@@ -45,10 +42,15 @@ impl SqliteEngine {
                 .pragma("wal_autocheckpoint", "4000")
                 .statement_cache_capacity(128)
         };
-        let (writer, readers) = miniapp_sqlite::open(url, fsync, tune, &migrations).await?;
+        let (writer, readers) = miniapp_sqlite::open(url, fsync, tune, &Self::schema()).await?;
         let options: SqliteConnectOptions = url.parse()?;
         let process_lock = ProcessLock::beside(options.get_filename());
         Ok(Self { writer, readers, process_lock })
+    }
+
+    /// Returns the tables of tasks. Other crates have theirs in the same file.
+    pub fn schema() -> Schema {
+        Schema::new("tasks_migrations", sqlx::migrate!("migrations/sqlite"))
     }
 }
 
@@ -202,6 +204,20 @@ impl Engine for SqliteEngine {
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
         read::check_invariants(&self.readers, now).await
+    }
+
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        restore::owners(&self.readers, after, limit).await
+    }
+
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError> {
+        restore::raise_versions(&mut *self.writer.lock().await?, floor, limit).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // Readers would prevent the checkpoint of the writer.
+        self.readers.close().await;
+        Ok(self.writer.close().await?)
     }
 
     fn system(&self) -> &'static str {

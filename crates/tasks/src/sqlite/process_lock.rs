@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 
 use crate::engine::LeaseHolder;
 
-pub(super) struct ProcessLock {
+/// A locked file beside a database.
+pub struct ProcessLock {
     path: PathBuf,
     held: Mutex<Option<File>>,
     refusals: AtomicU64,
@@ -52,6 +53,7 @@ impl ProcessLock {
         }
     }
 
+    /// Releases the lock if this process holds it.
     pub fn release(&self) {
         self.held.lock().take();
     }

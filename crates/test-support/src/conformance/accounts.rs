@@ -8,6 +8,7 @@ pub mod keys;
 pub mod maintenance;
 pub mod outbox;
 pub mod passwords;
+pub mod restore;
 pub mod sessions;
 
 use std::time::Duration;

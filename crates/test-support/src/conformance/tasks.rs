@@ -10,6 +10,7 @@ pub mod leases;
 pub mod lists;
 pub mod maintenance;
 pub mod processes;
+pub mod restore;
 pub mod timelines;
 pub mod writes;
 
@@ -107,6 +108,11 @@ macro_rules! task_engine_tests {
                 worker_reports_are_stored_and_deleted,
                 announced_kinds_are_updated,
                 ping_succeeds,
+            }
+            restore {
+                owners_are_returned_in_pages,
+                raised_versions_void_claims,
+                raised_versions_make_waiting_tasks_due,
             }
             processes {
                 one_writer_wins_each_version,

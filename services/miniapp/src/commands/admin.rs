@@ -1,7 +1,11 @@
 //! `miniapp admin`: administers accounts directly in the database.
 
+use miniapp_accounts::after_restore::deleted_accounts;
 use miniapp_accounts::grant_admin;
+use miniapp_config::{Config, Database, EngineUrl};
+use serde_json::json;
 
+use crate::after_restore::{Options, RestoredPlatform};
 use crate::context::Context;
 use crate::database;
 
@@ -12,13 +16,37 @@ pub enum Command {
         /// Login or e-mail address of the account
         login: String,
     },
+    /// Print the ids of all accounts that were deleted, for a restore from a backup
+    Deletions,
+    /// Make a restored PostgreSQL database safe to use
+    AfterRestore(AfterRestoreArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(long_about = "Make a restored PostgreSQL database safe to use.\n\nStop all processes \
+    first. All sessions end, deleted accounts are deleted again, and workers, messages and tokens \
+    from before the restore become invalid. Passwords and roles are those of the backup. It can be \
+    repeated.")]
+pub struct AfterRestoreArgs {
+    #[command(flatten)]
+    options: Options,
+    /// Database of the tasks, if it is not the one of the accounts
+    #[arg(long, value_name = "URL", env = "MINIAPP_TASKS_DATABASE_URL", hide_env_values = true)]
+    tasks_database: Option<String>,
 }
 
 pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
-    let Command::Grant { login } = command;
     let config = context.config()?;
-    let store = database::open_accounts(&config).await?;
-    let account = grant_admin(&config, store.as_ref(), &context.clock, &login).await?;
+    match command {
+        Command::Grant { login } => grant(context, &config, &login).await,
+        Command::Deletions => print_deletions(context, &config).await,
+        Command::AfterRestore(args) => finish_restore(context, &config, args).await,
+    }
+}
+
+async fn grant(context: &Context, config: &Config, login: &str) -> anyhow::Result<()> {
+    let store = database::open_accounts(config).await?;
+    let account = grant_admin(config, store.as_ref(), &context.clock, login).await?;
     if context.ui.json {
         return Ok(context.ui.json(&account)?);
     }
@@ -32,4 +60,37 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
     Ok(context
         .ui
         .line(format_args!("{login} now has the roles {roles}. Sign in again to use them."))?)
+}
+
+async fn print_deletions(context: &Context, config: &Config) -> anyhow::Result<()> {
+    let store = database::open_accounts(config).await?;
+    let deleted = deleted_accounts(store.as_ref()).await?;
+    if context.ui.json {
+        return Ok(context.ui.json(&json!({ "accounts": deleted }))?);
+    }
+    for id in deleted {
+        context.ui.line(format_args!("{id}"))?;
+    }
+    Ok(())
+}
+
+async fn finish_restore(
+    context: &Context,
+    config: &Config,
+    args: AfterRestoreArgs,
+) -> anyhow::Result<()> {
+    let AfterRestoreArgs { options, tasks_database } = args;
+    let accounts = database::existing_database(config)?;
+    let tasks = match tasks_database {
+        Some(url) => Database { url: EngineUrl::new(url), ..accounts.clone() },
+        None => accounts.clone(),
+    };
+    let deleted = options.deleted()?;
+    let platform = RestoredPlatform::open(config, &accounts, &tasks).await?;
+    platform.ensure_unused().await?;
+    let restored = platform.finish(config, &deleted, &options).await?;
+    if context.ui.json {
+        return Ok(context.ui.json(&restored)?);
+    }
+    restored.print(context.ui)
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod check;
 mod completions;
 mod config;
@@ -16,6 +17,7 @@ mod openapi;
 mod paging;
 mod passwd;
 mod register;
+mod restore;
 mod serve;
 mod sessions;
 mod stats;
@@ -80,6 +82,10 @@ pub enum Command {
     Admin(admin::Command),
     /// Check the consistency of all tasks in the database
     Check,
+    /// Copy the embedded database to a file, also while the platform runs
+    Backup(backup::Args),
+    /// Replace the embedded database by a backup
+    Restore(restore::Args),
     /// Create or update the tables in the database
     Migrate,
     /// Show the effective configuration and the source of each value
@@ -102,7 +108,12 @@ impl Command {
             Self::Config(_) | Self::Openapi(_) | Self::Completions(_) => {
                 ("uses no platform", false)
             }
-            Self::Mail(_) | Self::Admin(_) | Self::Check | Self::Migrate => {
+            Self::Mail(_)
+            | Self::Admin(_)
+            | Self::Check
+            | Self::Migrate
+            | Self::Backup(_)
+            | Self::Restore(_) => {
                 ("uses the database of the configuration; select one with --config", true)
             }
             _ => return Ok(()),
@@ -168,6 +179,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome
         Command::Mail(args) => mail::run(context, args).await?,
         Command::Admin(command) => admin::run(context, command).await?,
         Command::Check => check::run(context).await?,
+        Command::Backup(args) => backup::run(context, &args).await?,
+        Command::Restore(args) => restore::run(context, &args).await?,
         Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,

@@ -217,4 +217,12 @@ impl Engine for Faulty {
     async fn ping(&self) -> Result<(), StoreError> {
         self.inner()?.ping().await
     }
+
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.inner()?.owners(after, limit).await
+    }
+
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError> {
+        self.inner()?.raise_versions(floor, limit).await
+    }
 }

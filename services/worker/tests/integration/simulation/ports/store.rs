@@ -214,4 +214,12 @@ impl Engine for StorePort {
     async fn ping(&self) -> Result<(), StoreError> {
         self.call(self.0.world.store.ping()).await
     }
+
+    async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError> {
+        self.call(self.0.world.store.owners(after, limit)).await
+    }
+
+    async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError> {
+        self.call(self.0.world.store.raise_versions(floor, limit)).await
+    }
 }
