@@ -84,3 +84,15 @@ pub fn url_of(file: &Path) -> String {
     let path = file.display().to_string().replace('%', "%25").replace('?', "%3f");
     format!("sqlite://{path}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_of_a_file_names_it() {
+        for path in ["/var/lib/m.db", "/a b/100%?/m%41.db", "relative/m.db"] {
+            assert_eq!(file_of(&url_of(Path::new(path))).expect("a URL"), Path::new(path));
+        }
+    }
+}

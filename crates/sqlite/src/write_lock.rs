@@ -97,6 +97,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn close_leaves_no_write_ahead_log() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("a.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let lock = WriteLock::new(options.clone(), options.connect().await.expect("a file"));
+        lock.lock().await.expect("a connection").execute("CREATE TABLE t (x)").await.expect("made");
+        // Another store of the process has the file open.
+        let mut other = options.connect().await.expect("a file");
+        other.execute("SELECT * FROM t").await.expect("readable");
+        let log = directory.path().join("a.db-wal");
+        assert!(log.metadata().expect("a log").len() > 0);
+        lock.close().await.expect("closed");
+        lock.close().await.expect("closed already");
+        assert_eq!(log.metadata().expect("a log").len(), 0);
+        // A later use opens another connection.
+        lock.lock().await.expect("a connection").execute("SELECT * FROM t").await.expect("there");
+        lock.close().await.expect("closed");
+        other.close().await.expect("closed");
+        assert!(!log.exists());
+    }
+
+    #[tokio::test]
     async fn lock_keeps_the_connection_after_a_dropped_transaction() {
         let options = SqliteConnectOptions::new().in_memory(true);
         let connection = options.connect().await.expect("a store");

@@ -115,6 +115,11 @@ macro_rules! account_store_tests {
                 outbox_message_round_trips,
                 inbox_mail_is_stored_once,
             }
+            restore {
+                nothing_from_before_a_restore_is_valid,
+                deletions_are_recorded,
+                deletion_is_replayed,
+            }
             maintenance {
                 ping_succeeds,
                 audit_log_is_paginated,

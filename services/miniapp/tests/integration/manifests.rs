@@ -3,6 +3,7 @@
 //! the last reviewed production overlay.
 
 mod access;
+mod archive;
 mod availability;
 mod images;
 mod kubernetes;

@@ -3,6 +3,7 @@
 //! resolved.
 
 mod api;
+mod backup;
 mod cli;
 mod commands;
 mod links;
