@@ -9,19 +9,15 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tempfile::TempPath;
 
-use crate::schema::{Compatibility, Schema};
 use crate::FileError;
+use crate::schema::{Compatibility, Schema};
 
 /// Writes a copy of `database` to the new file `target`, and returns its size.
 ///
 /// The copy is a snapshot: it has all of each transaction or nothing. Other processes may read and
 /// write meanwhile. The target is complete and checked when it appears, and readable by its owner
 /// only.
-pub async fn back_up(
-    database: &Path,
-    target: &Path,
-    schemas: &[Schema],
-) -> Result<u64, FileError> {
+pub async fn back_up(database: &Path, target: &Path, schemas: &[Schema]) -> Result<u64, FileError> {
     if target.symlink_metadata().is_ok() {
         return Err(FileError::Exists(target.to_owned()));
     }

@@ -1,7 +1,7 @@
 //! Replaces a database by a copy of a backup.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use crate::backup::{beside, check_as, create_private, folder_of, has_log, sync};
 use crate::{FileError, Schema};
 
+/// The first bytes of every SQLite database.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// How long to wait for a process that is closing the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -85,11 +87,10 @@ impl Replacement {
 /// Returns [`FileError::InUse`] if another process has the database open.
 pub async fn close_log(database: &Path) -> Result<(), FileError> {
     let failed = |error: sqlx::Error| FileError::reading(database, &error);
-    File::options()
-        .read(true)
-        .write(true)
-        .open(database)
-        .map_err(|error| FileError::read(database, error))?;
+    // SQLite would delete the log of a file that is no database.
+    if !has_header(database).map_err(|error| FileError::read(database, error))? {
+        return Err(FileError::NoDatabase(database.to_owned()));
+    }
     let options = SqliteConnectOptions::new().filename(database).busy_timeout(BUSY_TIMEOUT);
     let mut connection = options.disable_statement_logging().connect().await.map_err(failed)?;
     // Takes an exclusive lock.
@@ -100,4 +101,11 @@ pub async fn close_log(database: &Path) -> Result<(), FileError> {
         return Err(FileError::InUse(database.to_owned()));
     }
     closed.map_err(failed)
+}
+
+fn has_header(file: &Path) -> io::Result<bool> {
+    let mut header = Vec::with_capacity(HEADER.len());
+    let mut file = File::options().read(true).write(true).open(file)?.take(HEADER.len() as u64);
+    file.read_to_end(&mut header)?;
+    Ok(header == HEADER)
 }

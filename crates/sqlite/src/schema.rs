@@ -46,7 +46,8 @@ impl Schema {
         &self,
         connection: &mut SqliteConnection,
     ) -> Result<Compatibility, DatabaseError> {
-        const EXISTS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1";
+        const EXISTS: &str =
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1";
         let exists = sqlx::query_scalar::<_, i64>(EXISTS).bind(self.table);
         if exists.fetch_one(&mut *connection).await? == 0 {
             return Ok(Compatibility::Missing);

@@ -56,8 +56,8 @@ async fn is_lost(connection: &mut SqliteConnection) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::sqlite::SqliteJournalMode;
     use sqlx::AssertSqlSafe;
+    use sqlx::sqlite::SqliteJournalMode;
 
     use super::*;
 

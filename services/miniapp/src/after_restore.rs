@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use miniapp_accounts::after_restore::{self as accounts, deleted_accounts};
+use anyhow::{Context as _, anyhow, bail};
+use miniapp_accounts::after_restore::{self as accounts, AfterRestoreError, deleted_accounts};
+use miniapp_accounts::keys::KeyError;
 use miniapp_accounts::{Store, open_store};
 use miniapp_config::{Config, Database, EngineUrl};
 use miniapp_runtime::clock::{Clock, SystemClock};
@@ -149,7 +150,13 @@ impl RestoredPlatform {
         let Self { store, runtime, clock } = self;
         let tasks = runtime.tasks();
         let accounts =
-            accounts::after_restore(config, &*store, &*clock, deleted, options.new_secret).await?;
+            accounts::after_restore(config, &*store, &*clock, deleted, options.new_secret).await;
+        let accounts = accounts.map_err(|error| match error {
+            AfterRestoreError::Keys(KeyError::OtherSecret) => {
+                anyhow!("{error}; if it is lost, add --new-secret")
+            }
+            error => error.into(),
+        })?;
         let orphaned_owners = delete_tasks(&*store, tasks, options).await?;
         let unfinished_tasks = tasks.void_claims().await?;
         store.close().await?;

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use miniapp_config::Database;
 use serde_json::json;
 
 use crate::context::Context;
@@ -18,7 +17,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
-    let database: Database = context.config()?.section()?;
+    let database = database::existing_database(&context.config()?)?;
     let file = database::embedded_file(&database)?;
     let bytes = miniapp_sqlite::back_up(&file, &args.file, &database::schemas()).await?;
     if context.ui.json {

@@ -18,10 +18,12 @@ use crate::context::Context;
 use crate::database;
 
 #[derive(Debug, clap::Args)]
-#[command(long_about = "Replace the embedded database by a backup.\n\nStop the platform first. The \
+#[command(
+    long_about = "Replace the embedded database by a backup.\n\nStop the platform first. The \
     replaced database is kept in the same folder. All sessions end, and accounts that were deleted \
     after the backup are deleted again: the replaced database knows them. Passwords and roles are \
-    those of the backup.")]
+    those of the backup."
+)]
 pub struct Args {
     /// File of `miniapp backup`
     file: PathBuf,
@@ -93,7 +95,9 @@ fn lock(config: &Config, file: &Path) -> anyhow::Result<(DataDir, ProcessLock)> 
     let taken = lock.take(&process);
     match taken.with_context(|| format!("cannot lock {}", file.display()))? {
         None => Ok((directory, lock)),
-        Some(other) => bail!("another process uses this database: {}; stop it first", other.process),
+        Some(other) => {
+            bail!("another process uses this database: {}; stop it first", other.process)
+        }
     }
 }
 
@@ -115,6 +119,6 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 /// Returns the file where the replaced database is kept.
 fn aside(context: &Context, file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(context.now().strftime("-replaced-%Y%m%dT%H%M%SZ").to_string());
+    name.push(context.now().strftime("-replaced-%Y%m%dT%H%M%S.%3fZ").to_string());
     name.into()
 }

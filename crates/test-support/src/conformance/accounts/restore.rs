@@ -32,14 +32,18 @@ pub async fn nothing_from_before_a_restore_is_valid(store: Arc<dyn Store>) -> Re
     ensure!(store.session(session).await?.is_none(), "the session is active");
     ensure!(store.sessions(ada.user_id).await?[0].ended_at == Some(at(5)), "not ended");
     ensure!(store.signing_keys().await?.is_empty(), "a signing key is left");
-    ensure!(store.claim_outbox_messages(at(100), at(1000), 10).await?.is_empty(), "a message is left");
+    ensure!(
+        store.claim_outbox_messages(at(100), at(1000), 10).await?.is_empty(),
+        "a message is left"
+    );
     let verified = store.transact(&verification("cyd@example.com", [4; 32], 7)?).await?;
     ensure!(!verified, "the code is valid");
     let registered = store.transact(&new_account("bob", "bob@example.com", 8)?).await?;
     ensure!(format!("{registered:?}").contains("NotVerified"), "{registered:?}");
     ensure!(store.account(ada.user_id).await? == Some(ada), "the account has changed");
     // Requests still count for the cooldown of the address.
-    let again = store.transact(&issue("cyd@example.com", Purpose::Verification, 9, [4; 32])?).await?;
+    let again =
+        store.transact(&issue("cyd@example.com", Purpose::Verification, 9, [4; 32])?).await?;
     ensure!(!format!("{again:?}").contains("Sent"), "{again:?}");
     Ok(())
 }

@@ -38,8 +38,10 @@ pub async fn owners_are_returned_in_pages(store: Processes) -> Result<()> {
 /// A worker from before the restore can no longer write, and an ended task is left unchanged.
 pub async fn raised_versions_void_claims(store: Processes) -> Result<()> {
     let engine = &*store[0];
-    let (running, ended) =
-        (add_claimed(engine, Uuid::new_v4(), 0).await?, add_finished(engine, Uuid::new_v4(), 0).await?);
+    let (running, ended) = (
+        add_claimed(engine, Uuid::new_v4(), 0).await?,
+        add_finished(engine, Uuid::new_v4(), 0).await?,
+    );
     ensure!(engine.raise_versions(FLOOR, 10).await? == 1, "only one is unfinished");
     ensure!(engine.raise_versions(FLOOR, 10).await? == 0, "raised twice");
     is_stored(engine, &ended).await?;
