@@ -56,9 +56,10 @@ pub async fn deletions_are_recorded(store: Arc<dyn Store>) -> Result<()> {
             account: account.user_id,
             now: at(seconds + 1),
             event: outbox_row(OutboxKind::AccountDeleted, seconds + 1),
+            notice: outbox_row(OutboxKind::Mail, seconds + 1),
             audit: entry(Action::DeleteAccount, seconds + 1).about(&account),
         };
-        ensure!(store.transact(&delete).await?.is_some(), "not deleted");
+        ensure!(store.transact(&delete).await?.is_ok(), "not deleted");
         deleted.push(account.user_id);
     }
     register(&*store, "dan", 300).await?;
