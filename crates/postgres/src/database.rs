@@ -73,6 +73,14 @@ impl Database {
         self
     }
 
+    /// Sets the statements that give other roles their rights to the tables. They run after
+    /// the migrations, with [`Database::migrate`] even if there is nothing to migrate.
+    #[must_use]
+    pub fn with_grants(mut self, statements: &'static str) -> Self {
+        self.migrations.set_grants(statements);
+        self
+    }
+
     /// Returns the rows of a statement.
     ///
     /// The statement is sent again after a conflict, and once more if its connection was
@@ -171,9 +179,10 @@ impl Database {
         Ok(self.fetch_all(statement).await?.into_iter().next())
     }
 
-    /// Applies the migrations, however long they take, and checks that the database answers.
+    /// Applies the migrations and the grants, however long they take, and checks that the
+    /// database answers.
     pub async fn migrate(&self) -> Result<(), DatabaseError> {
-        self.migrations.finish(self.pool.connector()).await?;
+        self.migrations.update(self.pool.connector()).await?;
         self.ping().await
     }
 

@@ -82,6 +82,8 @@ fn classify(error: &PgDatabaseError) -> DatabaseError {
         // Shutting down, crashed, starting.
         "57P01" | "57P02" | "57P03" => DatabaseError::ConnectionLost(text),
         "53300" => DatabaseError::NoConnection(text),
+        // An operator grants the right.
+        "42501" => DatabaseError::Unavailable(text),
         code => match &code[..2.min(code.len())] {
             "08" => DatabaseError::ConnectionLost(text),
             // Authorization (28), database name (3D), resources and limits (53, 54), object

@@ -35,16 +35,33 @@ type Run = Shared<BoxFuture<'static, Result<(), DatabaseError>>>;
 /// The migrations of one store.
 pub(crate) struct Migrations {
     migrator: Option<Arc<Migrator>>,
+    /// Statements that follow the last migration.
+    grants: &'static str,
     latest: Mutex<Option<Run>>,
+}
+
+/// Why the migrations run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A store is about to be used. Its role may lack the right to change tables.
+    Use,
+    /// The tables and the rights of other roles have to be up to date.
+    Update,
 }
 
 impl Migrations {
     pub fn new(migrator: Option<Migrator>) -> Self {
-        Self { migrator: migrator.map(Arc::new), latest: Mutex::default() }
+        Self { migrator: migrator.map(Arc::new), grants: "", latest: Mutex::default() }
+    }
+
+    /// Sets the statements that give other roles their rights to the tables.
+    pub fn set_grants(&mut self, grants: &'static str) {
+        self.grants = grants;
     }
 
     /// Applies the migrations unless this has succeeded before. They run on their own: they
-    /// continue if a use that waits for them is canceled.
+    /// continue if a use that waits for them is canceled. A role that may not change tables
+    /// fails until their owner has applied the migrations.
     pub async fn ensure_applied(&self, connector: &Arc<Connector>) -> Result<(), DatabaseError> {
         let Some(run) = self.run(connector) else { return Ok(()) };
         timeout(WAIT_TIMEOUT, run).await.unwrap_or_else(|_| {
@@ -54,43 +71,57 @@ impl Migrations {
         })
     }
 
-    /// Applies the migrations, however long they take.
-    pub async fn finish(&self, connector: &Arc<Connector>) -> Result<(), DatabaseError> {
-        match self.run(connector) {
-            Some(run) => run.await,
-            None => Ok(()),
-        }
+    /// Applies the migrations and the grants, however long they take.
+    pub async fn update(&self, connector: &Arc<Connector>) -> Result<(), DatabaseError> {
+        let Some(run) = self.start(connector, Purpose::Update) else { return Ok(()) };
+        *self.latest.lock() = Some(run.clone());
+        run.await
     }
 
     /// Returns the current run, or `None` if one has succeeded. Starts one if none is running.
     fn run(&self, connector: &Arc<Connector>) -> Option<Run> {
-        let migrator = self.migrator.as_ref()?;
         let mut latest = self.latest.lock();
         match latest.as_ref().map(Run::peek) {
             Some(Some(Ok(()))) => None,
             Some(None) => latest.clone(),
             None | Some(Some(Err(_))) => {
-                *latest = Some(start(migrator.clone(), connector.clone()));
+                *latest = self.start(connector, Purpose::Use);
                 latest.clone()
             }
         }
     }
-}
 
-fn start(migrator: Arc<Migrator>, connector: Arc<Connector>) -> Run {
-    let running = tokio::spawn(async move { apply(&migrator, &connector).await });
-    async move {
-        let panicked = |error| DatabaseError::Internal(format!("a migration failed: {error}"));
-        running.await.map_err(panicked).flatten()
+    fn start(&self, connector: &Arc<Connector>, purpose: Purpose) -> Option<Run> {
+        let (migrator, connector) = (self.migrator.clone()?, connector.clone());
+        let grants = self.grants;
+        let running =
+            tokio::spawn(async move { apply(&migrator, grants, &connector, purpose).await });
+        let run = async move {
+            let panicked = |error| DatabaseError::Internal(format!("a migration failed: {error}"));
+            running.await.map_err(panicked).flatten()
+        };
+        Some(run.boxed().shared())
     }
-    .boxed()
-    .shared()
 }
 
 /// Applies the migrations one by one; one process at a time.
-async fn apply(migrator: &Migrator, connector: &Connector) -> Result<(), DatabaseError> {
+async fn apply(
+    migrator: &Migrator,
+    grants: &str,
+    connector: &Connector,
+    purpose: Purpose,
+) -> Result<(), DatabaseError> {
     const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
     let (mut connection, access) = connector.open().await?;
+    if purpose == Purpose::Use {
+        // In a transaction: a pooler may execute the steps of a statement in different sessions.
+        execute(&mut connection, BEGIN).await?;
+        let is_current = is_current(migrator, connector, &mut connection).await?;
+        execute(&mut connection, "ROLLBACK").await?;
+        if is_current {
+            return Ok(());
+        }
+    }
     let mut is_waiting = false;
     loop {
         // The lock ends with the transaction: a pooler may give the session to other clients.
@@ -98,12 +129,17 @@ async fn apply(migrator: &Migrator, connector: &Connector) -> Result<(), Databas
         let lock = sqlx::query(TRY_LOCK).bind(MIGRATION_LOCK).persistent(false);
         let row = with_timeout(async { Ok(connection.fetch_one(lock).await?) }).await?;
         if row.try_get(0)? {
-            let next = next_of(migrator, &mut connection).await?;
-            if let Some(migration) = next {
+            create_table(migrator, &mut connection).await?;
+            if let Some(migration) = next_of(migrator, &mut connection).await? {
                 execute_and_record(migrator, migration, connector, access, &mut connection).await?;
             }
+            let is_last = next_of(migrator, &mut connection).await?.is_none();
+            if is_last {
+                // In the same transaction: whoever waits for the migration needs its rights, too.
+                execute(&mut connection, grants).await?;
+            }
             execute(&mut connection, "COMMIT").await?;
-            if next.is_none() {
+            if is_last {
                 return Ok(());
             }
             continue;
@@ -119,12 +155,39 @@ async fn apply(migrator: &Migrator, connector: &Connector) -> Result<(), Databas
     }
 }
 
-/// Returns the next migration to apply. An older replica may start while newer ones run,
-/// because a newer schema serves it, too: unknown migrations are ignored.
-async fn next_of<'m>(
-    migrator: &'m Migrator,
+/// Whether every migration is applied. Fails if one is missing and the role may not create
+/// tables.
+async fn is_current(
+    migrator: &Migrator,
+    connector: &Connector,
     connection: &mut PgConnection,
-) -> Result<Option<&'m Migration>, DatabaseError> {
+) -> Result<bool, DatabaseError> {
+    // A role that may not read the list has no rights to the tables yet.
+    const STATE: &str = "SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false), \
+         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+    let table = &migrator.table_name;
+    let state = sqlx::query(STATE).bind(&**table).persistent(false);
+    let row = with_timeout(async { Ok(connection.fetch_one(state).await?) }).await?;
+    let (may_read, may_create) = (row.try_get(0)?, row.try_get(1)?);
+    let next = if may_read { next_of(migrator, connection).await? } else { migrator.iter().next() };
+    match next {
+        None => Ok(true),
+        Some(_) if may_create => Ok(false),
+        Some(Migration { version, .. }) => {
+            let target = connector.target();
+            Err(DatabaseError::Unavailable(format!(
+                "{table} of {target} lacks migration {version} or is not readable, and this role \
+                 may not change tables; apply the migrations as the role that owns them"
+            )))
+        }
+    }
+}
+
+/// Creates the list of migrations.
+async fn create_table(
+    migrator: &Migrator,
+    connection: &mut PgConnection,
+) -> Result<(), DatabaseError> {
     let table = &migrator.table_name;
     // The columns that sqlx expects. "Relation already exists" would be logged.
     let create = format!(
@@ -133,7 +196,16 @@ async fn next_of<'m>(
          installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL, \
          checksum bytea NOT NULL, execution_time bigint NOT NULL)"
     );
-    execute(connection, &create).await?;
+    execute(connection, &create).await
+}
+
+/// Returns the next migration to apply. An older replica may start while newer ones run,
+/// because a newer schema serves it, too: unknown migrations are ignored.
+async fn next_of<'m>(
+    migrator: &'m Migrator,
+    connection: &mut PgConnection,
+) -> Result<Option<&'m Migration>, DatabaseError> {
+    let table = &migrator.table_name;
     let list = format!("SELECT version, checksum FROM {table}");
     let list = sqlx::query(AssertSqlSafe(list)).persistent(false);
     let rows = with_timeout(async { Ok(connection.fetch_all(list).await?) }).await?;

@@ -17,6 +17,8 @@ pub(super) const CLAIM_OUTBOX_MESSAGES: &str = "WITH due AS MATERIALIZED (\
      RETURNING duties.id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, \
      attempts - 1";
 
+const GRANTS: &str = include_str!("../../migrations/grants.sql");
+
 /// An account store in a PostgreSQL database.
 pub struct PostgresStore {
     database: Database,
@@ -29,7 +31,10 @@ impl PostgresStore {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates keep their tables and their own list of migrations in this database.
         migrations.dangerous_set_table_name("accounts_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("accounts") })
+        let database = Database::new(settings, Some(migrations))?
+            .with_pool_name("accounts")
+            .with_grants(GRANTS);
+        Ok(Self { database })
     }
 }
 
@@ -118,6 +123,23 @@ impl From<DatabaseError> for TxError {
                 Self::Conflict(error.into())
             }
             error => Self::Failed(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_name_every_table() {
+        let migrations: Migrator = sqlx::migrate!("migrations/postgres");
+        for migration in migrations.iter() {
+            for definition in migration.sql.as_str().split("CREATE TABLE ").skip(1) {
+                let table = definition.split([' ', '(']).next().expect("a name");
+                let mut words = GRANTS.split(|at: char| !at.is_alphanumeric() && at != '_');
+                assert!(words.any(|word| word == table), "{table} is missing");
+            }
         }
     }
 }

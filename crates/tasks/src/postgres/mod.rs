@@ -28,6 +28,8 @@ use crate::engine::{
     LeaseHolder, RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
 };
 
+const GRANTS: &str = include_str!("../../migrations/grants.sql");
+
 pub struct PostgresEngine {
     database: Database,
 }
@@ -39,7 +41,9 @@ impl PostgresEngine {
         let mut migrations: Migrator = sqlx::migrate!("migrations/postgres");
         // Other crates have their own tables and migrations in the same database.
         migrations.dangerous_set_table_name("tasks_migrations");
-        Ok(Self { database: Database::new(settings, Some(migrations))?.with_pool_name("tasks") })
+        let database =
+            Database::new(settings, Some(migrations))?.with_pool_name("tasks").with_grants(GRANTS);
+        Ok(Self { database })
     }
 }
 
@@ -207,5 +211,22 @@ impl Engine for PostgresEngine {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         Ok(self.database.migrate().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_name_every_table() {
+        let migrations: Migrator = sqlx::migrate!("migrations/postgres");
+        for migration in migrations.iter() {
+            for definition in migration.sql.as_str().split("CREATE TABLE ").skip(1) {
+                let table = definition.split([' ', '(']).next().expect("a name");
+                let mut words = GRANTS.split(|at: char| !at.is_alphanumeric() && at != '_');
+                assert!(words.any(|word| word == table), "{table} is missing");
+            }
+        }
     }
 }

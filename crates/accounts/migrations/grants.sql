@@ -1,0 +1,14 @@
+-- What the role `auth` may do. Runs on PostgreSQL after the last migration, and grants every table
+-- to it. Without separate roles, one role owns the tables and uses them.
+DO $$
+BEGIN
+    IF current_user <> 'migrate' THEN
+        RETURN;
+    END IF;
+    GRANT SELECT ON accounts_migrations TO auth;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON
+        accounts, login_looks, codes, verified_emails, sessions, spent_tokens, sign_in_failures,
+        signing_keys, duties, inbox, audit
+        TO auth;
+END
+$$;
