@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use miniapp_broker::spans::PublishSpan;
-use miniapp_broker::{Broker, BrokerError, Message, Topic};
+use miniapp_broker::{Broker, Message, Topic};
 use miniapp_runtime::clock::{self, Clock};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::message::SessionChanged;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
+
+use crate::keys::SigningKeys;
 
 /// How long a request waits for the broker. After a timeout the event is published again,
 /// so it may arrive twice.
@@ -31,6 +33,7 @@ struct Inner {
     service: &'static str,
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
+    keys: Arc<SigningKeys>,
     unpublished: Mutex<Unpublished>,
 }
 
@@ -42,19 +45,18 @@ impl EventPublisher {
         service: &'static str,
         broker: Arc<dyn Broker>,
         clock: Arc<dyn Clock>,
+        keys: Arc<SigningKeys>,
     ) -> Self {
-        Self(Arc::new(Inner { service, broker, clock, unpublished: Mutex::default() }))
+        Self(Arc::new(Inner { service, broker, clock, keys, unpublished: Mutex::default() }))
     }
 
     /// Publishes that the session is at `epoch`, or has ended.
-    pub(crate) async fn publish(
-        &self,
-        session_id: Uuid,
-        epoch: Option<u32>,
-    ) -> Result<(), BrokerError> {
+    pub(crate) async fn publish(&self, session_id: Uuid, epoch: Option<u32>) -> anyhow::Result<()> {
         let at = self.0.clock.now();
-        let change = SessionChanged::V1 { session_id, epoch, at };
-        let mut message = Message::new(clock::id_at(at), &change)
+        let id = clock::id_at(at);
+        let change = SessionChanged::V1 { session_id, epoch, at, signature: None };
+        let change = self.0.keys.sign_event(id, change)?;
+        let mut message = Message::new(id, &change)
             .with_conversation(session_id)
             .with_trace(miniapp_telemetry::trace::current_context());
         let (broker, service) = (&self.0.broker, self.0.service);
@@ -63,7 +65,7 @@ impl EventPublisher {
         if let Some(publishing) = publishing {
             publishing.end(&answer, |span| span.with_service(service));
         }
-        answer
+        Ok(answer?)
     }
 
     /// Publishes a new epoch, now or when the broker is available.

@@ -22,6 +22,7 @@ use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::event_publisher::EventPublisher;
+use crate::keys::SigningKeys;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::metrics::{self, MailOutcome};
 use crate::outbox::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
@@ -48,6 +49,7 @@ pub struct Relay {
     pub(crate) mailer: Arc<dyn Mailer>,
     pub(crate) codec: Arc<OutboxCodec>,
     pub(crate) events: EventPublisher,
+    pub(crate) keys: Arc<SigningKeys>,
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -278,7 +280,8 @@ impl Relay {
     }
 
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
-        let mut message = Message::new(id, &AccountDeleted::V1 { user_id })
+        let deleted = AccountDeleted::V1 { user_id, signature: None };
+        let mut message = Message::new(id, &self.keys.sign_event(id, deleted)?)
             .with_conversation(user_id)
             .with_trace(miniapp_telemetry::trace::current_context());
         let (queue, system) = (Queue::AccountDeletions, self.broker.system());

@@ -191,7 +191,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn messages_return_to_their_own_queue_and_foreign_ones_are_parked() {
         let broker = Arc::new(MemoryBroker::new());
-        let deleted = Message::new(Uuid::new_v4(), &AccountDeleted::V1 { user_id: Uuid::new_v4() });
+        let deleted = AccountDeleted::V1 { user_id: Uuid::new_v4(), signature: None };
+        let deleted = Message::new(Uuid::new_v4(), &deleted);
         let newer = Bytes::from_static(br#"{"v":"2","task":7}"#);
         let newer = Message { body: newer, ..task_ready() };
         let _consumer = start_consumer(&broker);

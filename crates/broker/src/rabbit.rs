@@ -29,7 +29,7 @@ use self::consumer::RabbitConsumer;
 use self::publisher::Publisher;
 use self::subscription::RabbitSubscription;
 use self::supervisor::Supervisor;
-use self::topology::Route;
+use self::topology::{Route, Topology};
 use crate::spans::RABBITMQ;
 use crate::{Broker, BrokerError, Consumer, Message, Queue, Subscription, Topic};
 
@@ -43,6 +43,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// and subscriptions resume after a reconnect.
 pub struct RabbitBroker {
     address: Address,
+    topology: Arc<Topology>,
     publishing: Arc<Supervisor>,
     /// Opened by the first consumer or subscription.
     consuming: OnceLock<Arc<Supervisor>>,
@@ -54,14 +55,17 @@ impl RabbitBroker {
     /// called within a Tokio runtime.
     pub fn open(url: &EngineUrl) -> Result<Self, BrokerError> {
         let address = Address::parse(url)?;
-        let publishing = Arc::new(Supervisor::new(address.clone(), "publishing"));
+        let topology = Arc::new(Topology::default());
+        let publishing = Supervisor::new(address.clone(), topology.clone(), "publishing");
+        let publishing = Arc::new(publishing);
         let publisher = Arc::new(Publisher::new(Arc::clone(&publishing)));
-        Ok(Self { address, publishing, consuming: OnceLock::new(), publisher })
+        Ok(Self { address, topology, publishing, consuming: OnceLock::new(), publisher })
     }
 
     fn consuming(&self) -> Arc<Supervisor> {
-        let link = || Arc::new(Supervisor::new(self.address.clone(), "consuming"));
-        Arc::clone(self.consuming.get_or_init(link))
+        let (address, topology) = (&self.address, &self.topology);
+        let start = || Supervisor::new(address.clone(), topology.clone(), "consuming");
+        Arc::clone(self.consuming.get_or_init(|| Arc::new(start())))
     }
 
     async fn count(&self, queue: Queue) -> Result<u64, BrokerError> {

@@ -1,11 +1,10 @@
-//! The background loops of a process: relay, event publisher, lease reaper, sweeper and
-//! dead letter consumer.
+//! The background loops of a process: relay, event publisher, lease reaper and sweeper.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use miniapp_broker::{Broker, Queue, run_dead_letter_consumer};
+use miniapp_broker::{Broker, Queue};
 use miniapp_runtime::retry::{Retry, RetryLogger};
 use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
@@ -77,14 +76,13 @@ pub(crate) async fn run(
         sweep(tasks, broker.as_ref(), retention)
     });
     let sweep = stopped.run_until_cancelled(sweep);
-    let dead_letters = stopped.run_until_cancelled(run_dead_letter_consumer(broker.as_ref()));
     let timed_out = async {
         stop.begun().await;
         sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         biased;
-        _ = async { tokio::join!(relay, events, reap, sweep, dead_letters) } => {}
+        _ = async { tokio::join!(relay, events, reap, sweep) } => {}
         () = timed_out => tracing::info!(
             "the broker is unavailable; other processes dispatch the remaining tasks"
         ),

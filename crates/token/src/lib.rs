@@ -1,8 +1,10 @@
-//! Access tokens: JWTs signed with Ed25519, and their verification with the published keys.
+//! Access tokens: JWTs signed with Ed25519, and their verification with the published keys. The
+//! same keys sign events about accounts and sessions.
 //!
 //! Nothing in a token selects how it is verified: other algorithms, types and issuers are
 //! rejected. Whether a token was revoked is not decided here.
 
+mod event;
 mod provider;
 mod signer;
 #[cfg(test)]
@@ -14,6 +16,7 @@ use miniapp_types::problem::Code;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+pub use event::{EventError, SignedEvent, key_of_event};
 pub use signer::{SigningKey, jwk};
 pub use verifier::{PublicKey, PublicKeys, UnverifiedToken};
 

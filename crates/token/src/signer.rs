@@ -26,6 +26,10 @@ impl SigningKey {
         &self.kid
     }
 
+    pub(super) fn encoding_key(&self) -> &EncodingKey {
+        &self.key
+    }
+
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TYPE.to_owned());

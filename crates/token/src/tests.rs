@@ -15,7 +15,7 @@ fn pair(seed: u8) -> Ed25519KeyPair {
 }
 
 /// The public key of `seed`.
-fn published(seed: u8) -> Jwk {
+pub(super) fn published(seed: u8) -> Jwk {
     let public = pair(seed).public_key().as_ref().try_into().expect("32 bytes");
     jwk(&format!("key-{seed}"), &public)
 }
@@ -24,7 +24,7 @@ fn keys(seeds: &[u8]) -> PublicKeys {
     PublicKeys::new(&Jwks { keys: seeds.iter().map(|&seed| published(seed)).collect() })
 }
 
-fn claims() -> Claims {
+pub(super) fn claims() -> Claims {
     Claims {
         iss: ISSUER.to_owned(),
         sub: Uuid::from_u128(1),

@@ -12,7 +12,7 @@ use super::{Claims, ISSUER, TYPE, TokenError, provider};
 
 const PUBLIC_KEY_LENGTH: usize = 32;
 
-static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
+pub(super) static VALIDATION: LazyLock<Validation> = LazyLock::new(|| {
     let mut validation = Validation::new(Algorithm::EdDSA);
     // Expiry is checked with the clock of the caller.
     validation.validate_exp = false;
@@ -36,6 +36,10 @@ impl PublicKey {
         let key = DecodingKey::from_ed_components(&jwk.x).ok()?;
         let is_whole = key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() == PUBLIC_KEY_LENGTH);
         is_whole.then_some(Self(key))
+    }
+
+    pub(super) fn decoding_key(&self) -> &DecodingKey {
+        &self.0
     }
 }
 
@@ -81,15 +85,7 @@ pub struct UnverifiedToken<'a> {
 impl<'a> UnverifiedToken<'a> {
     /// Parses and checks the header.
     pub fn parse(text: &'a str) -> Result<Self, TokenError> {
-        if text.len() > *limits::TOKEN.end() {
-            return Err(TokenError::Invalid);
-        }
-        let header = decode_header(text).map_err(|_| TokenError::Invalid)?;
-        // No critical extension is supported.
-        let is_valid = header.alg == Algorithm::EdDSA
-            && header.typ.as_deref() == Some(TYPE)
-            && header.crit.is_none();
-        let kid = header.kid.filter(|_| is_valid).ok_or(TokenError::Invalid)?;
+        let kid = kid_of(text, TYPE).ok_or(TokenError::Invalid)?;
         Ok(Self { kid, text })
     }
 
@@ -99,4 +95,17 @@ impl<'a> UnverifiedToken<'a> {
         let claims = decoded.map_err(|_| TokenError::Invalid)?.claims;
         if claims.exp <= now.as_second() { Err(TokenError::Expired) } else { Ok(claims) }
     }
+}
+
+/// Returns the id of the key in the header of a JWT of this type.
+pub(super) fn kid_of(text: &str, typ: &str) -> Option<String> {
+    if text.len() > *limits::TOKEN.end() {
+        return None;
+    }
+    let header = decode_header(text).ok()?;
+    // No critical extension is supported.
+    let is_valid = header.alg == Algorithm::EdDSA
+        && header.typ.as_deref() == Some(typ)
+        && header.crit.is_none();
+    header.kid.filter(|_| is_valid)
 }

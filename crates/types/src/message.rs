@@ -135,6 +135,9 @@ pub enum SessionChanged {
         epoch: Option<u32>,
         /// When it happened, by the clock of the issuer of tokens.
         at: Timestamp,
+        /// The signature of the issuer of tokens. Releases before signatures have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
     },
 }
 
@@ -143,7 +146,12 @@ pub enum SessionChanged {
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum AccountDeleted {
     #[serde(rename = "1")]
-    V1 { user_id: Uuid },
+    V1 {
+        user_id: Uuid,
+        /// The signature of the issuer of tokens. Releases before signatures have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
+    },
 }
 
 #[cfg(test)]

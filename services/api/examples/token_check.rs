@@ -44,7 +44,9 @@ async fn main() -> anyhow::Result<()> {
         let session = new_id(clock.as_ref());
         tokens.push(sign(&key, session, clock.as_ref())?);
         let at = clock.now();
-        let change = SessionChanged::V1 { session_id: session, epoch: Some(1), at };
+        let change =
+            SessionChanged::V1 { session_id: session, epoch: Some(1), at, signature: None };
+        let change = key.sign_event(session, change)?;
         broker.broadcast(Topic::Sessions, Message::new(session, &change)).await?;
         tokio::task::yield_now().await;
     }

@@ -42,6 +42,7 @@ impl Section for StreamConfig {
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ApiConfig {
     pub listen: SocketAddr,
+    pub accept_unverified_deletions: bool,
 }
 
 impl Section for ApiConfig {

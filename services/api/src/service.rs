@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use axum::Router;
-use miniapp_broker::{Broker, BrokerConfig};
+use miniapp_broker::{Broker, BrokerConfig, run_dead_letter_consumer};
 use miniapp_config::{Config, Database};
 use miniapp_http::{RouterOptions, ServerOptions};
 use miniapp_program::AppContext;
@@ -16,9 +16,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::config::{ApiConfig, AuthServerConfig};
+use crate::deletions::Deletions;
 use crate::state::Api;
 use crate::token::TokenVerifier;
-use crate::{PROGRAM, deletions, routes};
+use crate::{PROGRAM, routes};
 
 /// The dependencies of the service.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Dependencies { tasks, broker, clock } = dependencies;
     let auth: AuthServerConfig = config.section()?;
+    let ApiConfig { accept_unverified_deletions, .. } = config.section()?;
     let options = ServerOptions::from(&config.section()?);
     let verifier = TokenVerifier::new(&auth.url, clock.clone())?;
     add_checks(health, &tasks, &verifier);
@@ -47,14 +49,14 @@ pub async fn run(
     health.started();
     // Dropped when this function returns, after the last request.
     let _gauges = miniapp_tasks::gauges::register(&api.tasks, &broker);
-    let _background = spawn_background(&api, &broker);
+    let _background = spawn_background(&api, &broker, accept_unverified_deletions);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
 
 /// Opens the configured engines and runs the service until shutdown.
 pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
-    let ApiConfig { listen: address } = config.section()?;
+    let ApiConfig { listen: address, .. } = config.section()?;
     let database: Database = config.section()?;
     let retention: RetentionConfig = config.section()?;
     let broker_config: BrokerConfig = config.section()?;
@@ -94,7 +96,11 @@ pub(crate) fn router(api: Api, options: &RouterOptions) -> anyhow::Result<Router
 }
 
 /// Spawns the tasks that receive messages. They stop when the result is dropped.
-pub(crate) fn spawn_background(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<()> {
+pub(crate) fn spawn_background(
+    api: &Api,
+    broker: &Arc<dyn Broker>,
+    accepts_unverified_deletions: bool,
+) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn({
         let (api, broker) = (api.clone(), broker.clone());
@@ -105,8 +111,14 @@ pub(crate) fn spawn_background(api: &Api, broker: &Arc<dyn Broker>) -> JoinSet<(
         async move { match api.live.hub.run(broker.as_ref()).await {} }
     });
     background.spawn({
-        let (api, broker) = (api.clone(), broker.clone());
-        async move { match deletions::run(&api.tasks, broker.as_ref()).await {} }
+        let (tasks, verifier) = (api.tasks.clone(), api.verifier.clone());
+        let deletions = Deletions::new(tasks, verifier, accepts_unverified_deletions);
+        let broker = broker.clone();
+        async move { match deletions.run(broker.as_ref()).await {} }
+    });
+    background.spawn({
+        let broker = broker.clone();
+        async move { match run_dead_letter_consumer(broker.as_ref()).await {} }
     });
     background
 }

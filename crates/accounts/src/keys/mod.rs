@@ -1,4 +1,4 @@
-//! The keys that sign access tokens.
+//! The keys that sign access tokens, and events about accounts and sessions.
 //!
 //! All replicas share them through the store, where they are encrypted. A new key is
 //! published before it signs, and stays published for some time after its successor took
@@ -10,9 +10,10 @@ mod schedule;
 use std::sync::Arc;
 
 use miniapp_runtime::clock::Clock;
-use miniapp_token::{Claims, TokenError};
+use miniapp_token::{Claims, SignedEvent, TokenError};
 use miniapp_types::account::Jwks;
 use parking_lot::RwLock;
+use uuid::Uuid;
 
 use self::ring::KeyRing;
 use crate::seal::Sealer;
@@ -90,6 +91,12 @@ impl SigningKeys {
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let ring = self.ring.read().clone();
         ring.sign(claims, self.clock.now())
+    }
+
+    /// Signs an event that is sent in the message of this id.
+    pub fn sign_event<E: SignedEvent>(&self, message_id: Uuid, event: E) -> anyhow::Result<E> {
+        let ring = self.ring.read().clone();
+        ring.sign_event(message_id, event, self.clock.now())
     }
 
     /// See [`PublicKeys::verify`](miniapp_token::PublicKeys::verify).

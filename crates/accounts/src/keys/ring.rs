@@ -4,11 +4,12 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use miniapp_token::{Claims, PublicKeys, SigningKey, jwk};
+use miniapp_token::{Claims, PublicKeys, SignedEvent, SigningKey, jwk};
 use miniapp_types::account::Jwks;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::KeyError;
@@ -58,10 +59,23 @@ impl KeyRing {
     }
 
     pub(super) fn sign(&self, claims: &Claims, now: Timestamp) -> anyhow::Result<String> {
+        self.signer(now)?.sign(claims)
+    }
+
+    pub(super) fn sign_event<E: SignedEvent>(
+        &self,
+        message_id: Uuid,
+        event: E,
+        now: Timestamp,
+    ) -> anyhow::Result<E> {
+        self.signer(now)?.sign_event(message_id, event)
+    }
+
+    fn signer(&self, now: Timestamp) -> anyhow::Result<&SigningKey> {
         // A clock that was set back may be before even the oldest key.
         let signer = self.signers.iter().rfind(|signer| signer.signs_from <= now);
         let signer = signer.or(self.signers.first()).context("there is no signing key")?;
-        signer.key.sign(claims)
+        Ok(&signer.key)
     }
 }
 
@@ -87,7 +101,6 @@ pub(super) fn generate(sealer: &Sealer, next: &NextKey) -> anyhow::Result<Sealed
 mod tests {
     use miniapp_token::{ISSUER, TokenError, UnverifiedToken};
     use miniapp_types::account::Role;
-    use uuid::Uuid;
 
     use super::*;
     use crate::secret::PlatformSecret;

@@ -125,7 +125,7 @@ struct Inner {
     settings: Settings,
     hasher: PasswordHasher,
     codes: Codes,
-    keys: SigningKeys,
+    keys: Arc<SigningKeys>,
     codec: Arc<OutboxCodec>,
     events: EventPublisher,
     relay: Arc<Relay>,
@@ -142,12 +142,13 @@ impl Accounts {
         let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
         let schedule = Schedule { rotation: tokens.key_rotation, overlap: tokens.key_overlap };
         let keys = SigningKeys::open(store.clone(), clock.clone(), &secret, schedule).await?;
+        let keys = Arc::new(keys);
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         let hasher = tokio::task::spawn_blocking(move || PasswordHasher::new(service, concurrency))
             .await
             .context("the password hasher failed to start")??;
         let codec = Arc::new(OutboxCodec::new(&secret)?);
-        let events = EventPublisher::new(service, broker.clone(), clock.clone());
+        let events = EventPublisher::new(service, broker.clone(), clock.clone(), keys.clone());
         let wake = Arc::new(Notify::new());
         let relay = Arc::new(Relay {
             service,
@@ -157,6 +158,7 @@ impl Accounts {
             mailer,
             codec: codec.clone(),
             events: events.clone(),
+            keys: keys.clone(),
             wake: wake.clone(),
         });
         let inner = Inner {

@@ -95,7 +95,7 @@ async fn deletions_are_republished_to_non_durable_broker_after_restart() {
     let mut consumer =
         platform.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
     let delivery = consumer.next().await.expect("a message");
-    let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
+    let AccountDeleted::V1 { user_id, .. } = delivery.message.decode().expect("a deletion");
     assert_eq!(user_id, account.user_id);
     delivery.ack().await;
     shutdown.begin();

@@ -151,7 +151,7 @@ impl Platform {
         let mut consumer =
             self.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
         let delivery = consumer.next().await.expect("a message");
-        let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
+        let AccountDeleted::V1 { user_id, .. } = delivery.message.decode().expect("a deletion");
         delivery.ack().await;
         user_id
     }

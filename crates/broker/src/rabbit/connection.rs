@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 
 use super::address::Address;
 use super::error::{ConnectionError, describe};
-use super::topology;
+use super::topology::Topology;
 use crate::BrokerError;
 
 /// Limits connecting, including the AMQP handshake, and declaring the topology.
@@ -38,11 +38,16 @@ pub(super) struct LiveConnection {
     /// Why the server blocks publishing, while it does.
     blocked: watch::Sender<Option<Arc<str>>>,
     address: Address,
+    topology: Arc<Topology>,
 }
 
 impl LiveConnection {
     /// Connects and declares the topology.
-    pub async fn open(address: &Address, purpose: &str) -> Result<Self, ConnectionError> {
+    pub async fn open(
+        address: &Address,
+        topology: &Arc<Topology>,
+        purpose: &str,
+    ) -> Result<Self, ConnectionError> {
         let socket = Socket::default();
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let opened = timeout_at(deadline, connect(address, purpose, socket.clone())).await;
@@ -59,6 +64,7 @@ impl LiveConnection {
             idle_channels: Mutex::default(),
             blocked: watch::Sender::new(None),
             address: address.clone(),
+            topology: topology.clone(),
         };
         live.declare_until(deadline).await?;
         Ok(live)
@@ -70,11 +76,7 @@ impl LiveConnection {
     }
 
     async fn declare_until(&self, deadline: Instant) -> Result<(), ConnectionError> {
-        let declaring = async {
-            let channel = self.connection.create_channel().await?;
-            topology::declare(&channel).await
-        };
-        timeout_at(deadline, declaring)
+        timeout_at(deadline, self.topology.ensure(&self.connection))
             .await
             .map_err(|_| {
                 // lapin would wait for the server to confirm the end of the connection.

@@ -25,8 +25,8 @@ impl ConnectionError {
         let (at, reason) = (at(address), describe(error));
         let hint = match error.kind() {
             ErrorKind::ProtocolError(_) => {
-                let needs_operator = is_soft(error, &AMQPSoftError::ACCESSREFUSED)
-                    || is_hard(error, &AMQPHardError::NOTALLOWED);
+                let needs_operator =
+                    is_access_refused(error) || is_hard(error, &AMQPHardError::NOTALLOWED);
                 return Self {
                     text: format!("{at} rejected the connection: {reason}"),
                     needs_operator,
@@ -44,7 +44,7 @@ impl ConnectionError {
         Self::transient(format!("can't connect to {at}{hint}: {reason}"))
     }
 
-    /// An error while declaring the topology.
+    /// An error while declaring the topology, or while checking it.
     pub fn from_declare(address: &Address, error: &Error) -> Self {
         let (at, reason) = (at(address), describe(error));
         if is_soft(error, &AMQPSoftError::PRECONDITIONFAILED) {
@@ -54,7 +54,14 @@ impl ConnectionError {
             );
             return Self { text, needs_operator: true };
         }
-        let needs_operator = is_soft(error, &AMQPSoftError::ACCESSREFUSED);
+        if is_missing(error) {
+            let text = format!(
+                "{at} lacks a queue or exchange, and this user may not declare it; import the \
+                 definitions: {reason}"
+            );
+            return Self { text, needs_operator: true };
+        }
+        let needs_operator = is_access_refused(error);
         Self { text: format!("can't declare queues at {at}: {reason}"), needs_operator }
     }
 }
@@ -85,6 +92,11 @@ pub(super) fn unavailable(error: &Error) -> BrokerError {
 /// Whether a queue or exchange does not exist.
 pub(super) fn is_missing(error: &Error) -> bool {
     is_soft(error, &AMQPSoftError::NOTFOUND)
+}
+
+/// Whether the user lacks the permission.
+pub(super) fn is_access_refused(error: &Error) -> bool {
+    is_soft(error, &AMQPSoftError::ACCESSREFUSED)
 }
 
 fn is_soft(error: &Error, expected: &AMQPSoftError) -> bool {

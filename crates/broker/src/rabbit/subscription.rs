@@ -20,7 +20,7 @@ use super::error::{describe, unavailable};
 use super::publisher::Publisher;
 use super::reconnect::ReconnectDelay;
 use super::supervisor::Supervisor;
-use super::topology::{self, DEFAULT_EXCHANGE, Route};
+use super::topology::{self, PROBES, Route};
 use super::{REQUEST_TIMEOUT, envelope, timed_out};
 use crate::{BrokerError, Message, Received, Subscription, Topic};
 
@@ -169,9 +169,9 @@ impl ListenerTask {
     }
 }
 
-/// Messages arrive through the topic's exchange, probes through the default exchange.
+/// Messages arrive through the topic's exchange, probes through their own.
 fn received(raw: Raw) -> Received {
-    let is_broadcast = raw.exchange.as_str() != DEFAULT_EXCHANGE;
+    let is_broadcast = raw.exchange.as_str() != PROBES;
     let message = envelope::message(&raw.properties, raw.data);
     if is_broadcast {
         return Received::Message(message);

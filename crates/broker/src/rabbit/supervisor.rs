@@ -14,6 +14,7 @@ use super::address::Address;
 use super::connection::LiveConnection;
 use super::error::ConnectionError;
 use super::reconnect::ReconnectDelay;
+use super::topology::Topology;
 use crate::BrokerError;
 
 #[derive(Clone)]
@@ -33,9 +34,9 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// Starts connecting to `address`. `purpose` is part of the connection's name in the
     /// server and in logs.
-    pub fn new(address: Address, purpose: &'static str) -> Self {
+    pub fn new(address: Address, topology: Arc<Topology>, purpose: &'static str) -> Self {
         let (state, receiver) = watch::channel(State::Connecting);
-        let task = tokio::spawn(supervise(address, purpose, state));
+        let task = tokio::spawn(supervise(address, topology, purpose, state));
         Self { state: receiver, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -64,11 +65,16 @@ fn shutting_down() -> BrokerError {
     BrokerError::Unavailable("the process is shutting down".into())
 }
 
-async fn supervise(address: Address, purpose: &'static str, state: watch::Sender<State>) {
+async fn supervise(
+    address: Address,
+    topology: Arc<Topology>,
+    purpose: &'static str,
+    state: watch::Sender<State>,
+) {
     let mut delay = ReconnectDelay::default();
     let mut logged: Option<String> = None;
     loop {
-        let error = match LiveConnection::open(&address, purpose).await {
+        let error = match LiveConnection::open(&address, &topology, purpose).await {
             Ok(live) => {
                 let (live, connected_at) = (Arc::new(live), Instant::now());
                 let events = live.events();

@@ -1,15 +1,18 @@
 //! The exchanges and queues, and their names. Every connection declares them before its
-//! first use, so start-up order does not matter and deleted entities come back.
+//! first use, so start-up order does not matter and deleted entities come back. A user without
+//! the permission to do so only checks that they exist.
 //!
 //! Uses no feature that RabbitMQ 4 deprecates: durable queues are quorum queues, temporary
 //! ones are exclusive, and prefetch is set per consumer.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, ExchangeKind, Queue as DeclaredQueue};
+use lapin::{Channel, Connection, ExchangeKind, Queue as DeclaredQueue};
 
+use super::error;
 use crate::{Queue, Topic};
 
 /// How often a message is delivered without being settled before it is dead-lettered. High,
@@ -19,8 +22,13 @@ const DELIVERY_LIMIT: i32 = 100;
 /// Dead letters are never dropped, however often they are delivered.
 const NO_LIMIT: i32 = i32::MAX;
 
-/// The default exchange routes a message to the queue named by its routing key.
-pub(super) const DEFAULT_EXCHANGE: &str = "";
+/// Routes probes to the queue of a subscription. The default exchange would also do, but whoever
+/// may publish to it reaches every queue.
+pub(super) const PROBES: &str = "probes";
+const TOPICS: [Topic; 3] = [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions];
+/// In this order, because the others refer to the dead letters.
+const QUEUES: [Queue; 4] =
+    [Queue::DeadLetters, Queue::Parked, Queue::Tasks, Queue::AccountDeletions];
 
 /// The exchange and routing key of a message.
 #[derive(Clone, Debug)]
@@ -44,15 +52,44 @@ impl Route {
 
     /// To the one subscriber that consumes `queue`.
     pub fn to_subscriber(queue: String) -> Self {
-        Self { exchange: DEFAULT_EXCHANGE, key: queue.into(), is_durable: false }
+        Self { exchange: PROBES, key: queue.into(), is_durable: false }
     }
 }
 
-/// Declares everything. Fails if an entity of a name exists with different arguments.
-pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
-    for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
+/// How this process ensures that everything exists.
+#[derive(Default)]
+pub(super) struct Topology {
+    /// The user may not declare anything: an operator does.
+    is_managed: AtomicBool,
+}
+
+impl Topology {
+    /// Declares everything, or checks that it exists if the user may not declare it. Fails if an
+    /// entity of a name exists with different arguments.
+    pub async fn ensure(&self, connection: &Connection) -> lapin::Result<()> {
+        if !self.is_managed.load(Ordering::Relaxed) {
+            match declare(&connection.create_channel().await?).await {
+                Err(error) if error::is_access_refused(&error) => {
+                    // The server logs each refusal, so it is not provoked again.
+                    self.is_managed.store(true, Ordering::Relaxed);
+                }
+                declared => return declared,
+            }
+        }
+        let checked = check(&connection.create_channel().await?).await;
+        if checked.is_err() {
+            // The user may have got the permission.
+            self.is_managed.store(false, Ordering::Relaxed);
+        }
+        checked
+    }
+}
+
+async fn declare(channel: &Channel) -> lapin::Result<()> {
+    for topic in TOPICS {
         declare_exchange(channel, Route::to_topic(topic).exchange, ExchangeKind::Fanout).await?;
     }
+    declare_exchange(channel, PROBES, ExchangeKind::Direct).await?;
     for queue in [Queue::DeadLetters, Queue::Parked] {
         declare_exchange(channel, Route::to_queue(queue).exchange, ExchangeKind::Fanout).await?;
         declare_queue(channel, queue, &[("x-delivery-limit", NO_LIMIT.into())]).await?;
@@ -72,7 +109,22 @@ pub(super) async fn declare(channel: &Channel) -> lapin::Result<()> {
     Ok(())
 }
 
-/// Declares an exclusive queue that is bound to `topic`.
+/// Checks that everything exists, which needs no permission.
+async fn check(channel: &Channel) -> lapin::Result<()> {
+    let exchanges = TOPICS.map(|topic| Route::to_topic(topic).exchange);
+    let exchanges = exchanges.into_iter().chain([PROBES]);
+    for exchange in exchanges.chain(QUEUES.map(|queue| Route::to_queue(queue).exchange)) {
+        let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let kind = ExchangeKind::default();
+        channel.exchange_declare(exchange.into(), kind, options, FieldTable::default()).await?;
+    }
+    for queue in QUEUES {
+        inspect(channel, queue).await?;
+    }
+    Ok(())
+}
+
+/// Declares an exclusive queue that is bound to `topic` and to its probes.
 pub(super) async fn declare_subscription_queue(
     channel: &Channel,
     topic: Topic,
@@ -85,6 +137,7 @@ pub(super) async fn declare_subscription_queue(
     let queue = channel.queue_declare("".into(), options, FieldTable::default()).await?;
     let Route { exchange, key, .. } = Route::to_topic(topic);
     bind(channel, queue.name().as_str(), exchange, &key).await?;
+    bind(channel, queue.name().as_str(), PROBES, queue.name().as_str()).await?;
     Ok(queue)
 }
 

@@ -3,6 +3,7 @@
 mod conformance;
 mod errors;
 mod outages;
+mod permissions;
 mod queues;
 mod silence;
 

@@ -54,7 +54,7 @@ pub async fn run(args: &Args) -> anyhow::Result<Figures> {
         figures.add(start_up.at_most(1000.0));
         let client = platform.sign_up().await?;
         progress("tokens");
-        measure_tokens(&client, &mut figures).await?;
+        measure_tokens(&mut figures).await?;
         let session = client.session().context("not signed in")?;
         let addresses = platform.addresses;
         let endpoint = Endpoint::new(addresses.api, Some(&session.access_token))?;
@@ -73,8 +73,8 @@ async fn measure_limits(plan: Plan, directory: &Path, figures: &mut Figures) -> 
     Ok(())
 }
 
-async fn measure_tokens(client: &Client, figures: &mut Figures) -> anyhow::Result<()> {
-    let latencies = tokens::run(client).await?;
+async fn measure_tokens(figures: &mut Figures) -> anyhow::Result<()> {
+    let latencies = tokens::run().await?;
     let known = Figure::micros("token.seen", "Token seen before, p50", latencies.known.p50());
     figures.add(known.at_most(10.0));
     let new = Figure::micros("token.fresh", "Token for the first time, p50", latencies.new.p50());

@@ -14,9 +14,9 @@ use http::StatusCode;
 use miniapp_broker::{Broker as _, MemoryBroker, Message, Topic};
 use miniapp_http::Problem;
 use miniapp_runtime::clock::{Clock as _, ManualClock, new_id};
-use miniapp_token::jwk;
+use miniapp_token::{SigningKey, jwk};
 use miniapp_types::account::Jwks;
-use miniapp_types::message::SessionChanged;
+use miniapp_types::message::{AccountDeleted, SessionChanged};
 use miniapp_types::problem::Code;
 use parking_lot::Mutex;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -119,11 +119,29 @@ impl FakeAuth {
     }
 
     async fn broadcast(&self, session_id: Uuid, epoch: Option<u32>) {
-        let at = self.0.clock.now();
-        let change = SessionChanged::V1 { session_id, epoch, at };
-        let message = Message::new(new_id(self.0.clock.as_ref()), &change);
+        let (at, id) = (self.0.clock.now(), new_id(self.0.clock.as_ref()));
+        let change = SessionChanged::V1 { session_id, epoch, at, signature: None };
+        let change = self.signing_key().sign_event(id, change).expect("signed");
+        let message = Message::new(id, &change);
         // Fails while the broker is paused.
         let _ = self.0.broker.broadcast(Topic::Sessions, message).await;
+    }
+
+    /// The message that an account is deleted.
+    pub fn deleted(&self, user: Uuid) -> Message {
+        let seed = *self.0.keys.lock().last().expect("a key");
+        self.deleted_signed_by(seed, user)
+    }
+
+    /// The same, signed with any key.
+    pub fn deleted_signed_by(&self, seed: u8, user_id: Uuid) -> Message {
+        let id = Uuid::new_v4();
+        let event = AccountDeleted::V1 { user_id, signature: None };
+        Message::new(id, &key(seed).sign_event(id, event).expect("signed"))
+    }
+
+    fn signing_key(&self) -> SigningKey {
+        key(*self.0.keys.lock().last().expect("a key"))
     }
 
     /// Signs with the key of another seed from now on. `keep`: earlier keys stay published.
@@ -191,6 +209,10 @@ pub(crate) fn claims(token: &str) -> Value {
     let claims = token.split('.').nth(1).expect("claims");
     let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).expect("base64");
     serde_json::from_slice(&claims).expect("JSON")
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::new(&format!("key-{seed}"), &[seed; 32])
 }
 
 fn pair(seed: u8) -> Ed25519KeyPair {

@@ -22,6 +22,7 @@ use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Retention, Runtime, Tasks, open_engine};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Kind, TaskError};
+use parking_lot::Mutex;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -72,7 +73,7 @@ pub(crate) struct Platform {
     router: Router,
     files: TempDir,
     maintenance: Shutdown,
-    _background: JoinSet<()>,
+    background: Mutex<JoinSet<()>>,
 }
 
 impl Platform {
@@ -94,7 +95,7 @@ impl Platform {
         let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();
-        let background = service::spawn_background(&api, &port);
+        let background = service::spawn_background(&api, &port, false);
         let maintenance = stop;
         Self {
             api,
@@ -105,8 +106,14 @@ impl Platform {
             router,
             files,
             maintenance,
-            _background: background,
+            background: Mutex::new(background),
         }
+    }
+
+    /// Stops the tasks that receive messages.
+    pub async fn stop_background(&self) {
+        let mut background = std::mem::take(&mut *self.background.lock());
+        background.shutdown().await;
     }
 
     pub fn request(&self, method: Method, path: &str) -> TestRequest {

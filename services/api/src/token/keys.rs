@@ -88,7 +88,8 @@ impl Keys {
         self.fetch(&mut *self.latest.lock().await).await
     }
 
-    fn known(&self, kid: &str) -> Option<PublicKey> {
+    /// Returns the key `kid` if it has been fetched.
+    pub fn known(&self, kid: &str) -> Option<PublicKey> {
         self.known.read().get(kid).cloned()
     }
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use miniapp_telemetry::metrics::{self, Counter, Family};
+use miniapp_token::EventError;
 use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
@@ -12,6 +13,7 @@ use super::auth_client::{AuthUnreachable, Introspection};
 struct TokenMetrics {
     checks: Family<CheckLabels, Counter>,
     introspections: Family<IntrospectionLabels, Counter>,
+    events: Family<EventLabels, Counter>,
 }
 
 static METRICS: LazyLock<TokenMetrics> = LazyLock::new(|| {
@@ -21,7 +23,12 @@ static METRICS: LazyLock<TokenMetrics> = LazyLock::new(|| {
     let help = "Token introspection requests sent to auth, by outcome";
     let known = [VALID, "refused", "unreachable"].map(|outcome| IntrospectionLabels { outcome });
     let introspections = metrics::counters("miniapp_token_introspections", help, known);
-    TokenMetrics { checks, introspections }
+    let help = "Events of auth received, by event and outcome";
+    let known = ["account_deleted", "session_changed"].into_iter().flat_map(|event| {
+        EventOutcome::iter().map(move |outcome| EventLabels::new(event, outcome))
+    });
+    let events = metrics::counters("miniapp_auth_events", help, known);
+    TokenMetrics { checks, introspections, events }
 });
 
 const VALID: &str = "valid";
@@ -51,6 +58,46 @@ impl CheckLabels {
     fn new(source: Source, error: Option<&VerifyError>) -> Self {
         Self { source: source.into(), outcome: error.map_or(VALID, Into::into) }
     }
+}
+
+/// What became of an event of auth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum EventOutcome {
+    Verified,
+    Unsigned,
+    UnknownKey,
+    Forged,
+    /// It was processed before.
+    Replayed,
+    /// It could not be verified, and the settings accept it.
+    AcceptedUnverified,
+}
+
+impl From<EventError> for EventOutcome {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::Unsigned => Self::Unsigned,
+            EventError::UnknownKey => Self::UnknownKey,
+            EventError::Forged => Self::Forged,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    event: &'static str,
+    outcome: &'static str,
+}
+
+impl EventLabels {
+    fn new(event: &'static str, outcome: EventOutcome) -> Self {
+        Self { event, outcome: outcome.into() }
+    }
+}
+
+pub(crate) fn record_event(event: &'static str, outcome: EventOutcome) {
+    METRICS.events.get_or_create(&EventLabels::new(event, outcome)).inc();
 }
 
 pub(super) fn record_check(source: Source, error: Option<&VerifyError>) {

@@ -7,6 +7,7 @@
 mod auth_client;
 mod auth_user;
 mod error;
+mod event;
 mod keys;
 mod metrics;
 mod principal;
@@ -15,13 +16,11 @@ mod sessions;
 mod tests;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use miniapp_broker::Broker;
 use miniapp_runtime::clock::Clock;
 use miniapp_token::UnverifiedToken;
 use miniapp_types::problem::Code;
@@ -40,6 +39,8 @@ use self::sessions::{SessionState, Sessions, TokenStatus};
 
 pub use self::auth_user::{AuthUser, AuthenticatedBody};
 pub use self::error::VerifyError;
+pub(crate) use self::event::VerifyEventError;
+pub(crate) use self::metrics::{EventOutcome, record_event};
 pub use self::principal::Principal;
 
 const CACHE_CAPACITY: u64 = 8 * 1024;
@@ -79,12 +80,6 @@ impl TokenVerifier {
             principals,
             introspections: Mutex::default(),
         })))
-    }
-
-    /// Keeps keys and sessions up to date until it is dropped. Without it, verification is
-    /// correct but slow, because every stale session needs an introspection.
-    pub async fn run(&self, broker: &dyn Broker) -> Infallible {
-        tokio::join!(self.0.keys.run(), self.0.sessions.run(broker)).0
     }
 
     /// Fails if no signing keys are known and auth is unreachable.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Message, Received, Subscription, Topic};
 use miniapp_runtime::retry::RetryLogger;
+use miniapp_token::EventError;
 use miniapp_types::message::SessionChanged;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -18,7 +19,12 @@ use parking_lot::RwLock;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use uuid::Uuid;
 
+use super::metrics::{EventOutcome, record_event};
 use crate::PROGRAM;
+
+/// Checks that auth has signed the change in a message.
+pub(super) type Verify<'a> =
+    dyn Fn(&Message, &SessionChanged) -> Result<(), EventError> + Send + Sync + 'a;
 
 const CACHE_CAPACITY: u64 = 32 * 1024;
 /// The age at which a state is stale.
@@ -161,14 +167,14 @@ impl Sessions {
     }
 
     /// Follows the session changes until it is dropped.
-    pub async fn run(&self, broker: &dyn Broker) -> Infallible {
+    pub async fn run(&self, broker: &dyn Broker, verify: &Verify<'_>) -> Infallible {
         let mut retry_log = RetryLogger::new("subscribing to session changes");
         loop {
             match broker.subscribe(Topic::Sessions).await {
                 Ok(mut subscription) => {
                     retry_log.recovered();
                     self.reception.write().gapless_since = Some(Instant::now());
-                    self.receive(broker.system(), &mut *subscription).await;
+                    self.receive(broker.system(), &mut *subscription, verify).await;
                     self.reception.write().gapless_since = None;
                 }
                 Err(error) => retry_log.failed(&error),
@@ -178,13 +184,18 @@ impl Sessions {
         }
     }
 
-    async fn receive(&self, system: &'static str, subscription: &mut dyn Subscription) {
+    async fn receive(
+        &self,
+        system: &'static str,
+        subscription: &mut dyn Subscription,
+        verify: &Verify<'_>,
+    ) {
         let mut probes = interval(PROBE_INTERVAL);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = subscription.next() => match received {
-                    Some(Received::Message(message)) => self.on_message(system, &message),
+                    Some(Received::Message(message)) => self.on_message(system, &message, verify),
                     Some(Received::Gap) => self.on_gap("the subscription was interrupted"),
                     Some(Received::Probe(sequence)) => self.on_probe(sequence),
                     None => return,
@@ -210,16 +221,21 @@ impl Sessions {
         reception.complete_until = reception.complete_until.max(sent_at);
     }
 
-    fn on_message(&self, system: &'static str, message: &Message) {
+    fn on_message(&self, system: &'static str, message: &Message, verify: &Verify<'_>) {
         let span = ProcessSpan::start(PROGRAM.name, system, Topic::Sessions, message);
         match message.decode::<SessionChanged>() {
-            Ok(SessionChanged::V1 { session_id, .. }) if session_id.is_nil() => {
-                self.on_gap("auth dropped session changes");
-            }
-            Ok(SessionChanged::V1 { session_id, epoch, at: _ }) => {
-                let state = epoch.map_or(SessionState::Ended, SessionState::Current);
-                self.update(session_id, state, Instant::now());
-            }
+            Ok(change) => match verify(message, &change) {
+                Ok(()) => {
+                    record_event("session_changed", EventOutcome::Verified);
+                    self.on_change(&change);
+                }
+                Err(error) => {
+                    record_event("session_changed", error.into());
+                    // A previous release of auth does not sign, so it may be a real change.
+                    self.on_gap("a session change could not be verified");
+                    tracing::warn!(%error, message.id = %message.id, "refused a session change");
+                }
+            },
             Err(error) => {
                 // Some session has changed; which one is unknown.
                 self.on_gap("a session change could not be decoded");
@@ -228,6 +244,16 @@ impl Sessions {
         }
         if let Some(span) = span {
             span.end(|span| span);
+        }
+    }
+
+    fn on_change(&self, change: &SessionChanged) {
+        let SessionChanged::V1 { session_id, epoch, .. } = *change;
+        if session_id.is_nil() {
+            self.on_gap("auth dropped session changes");
+        } else {
+            let state = epoch.map_or(SessionState::Ended, SessionState::Current);
+            self.update(session_id, state, Instant::now());
         }
     }
 }

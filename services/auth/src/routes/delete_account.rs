@@ -55,7 +55,7 @@ mod tests {
         let mut consumer =
             app.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
         let delivery = consumer.next().await.expect("a message");
-        let AccountDeleted::V1 { user_id } = delivery.message.decode().expect("a deletion");
+        let AccountDeleted::V1 { user_id, .. } = delivery.message.decode().expect("a deletion");
         assert_eq!(json!(user_id), account["userId"]);
         delivery.ack().await;
     }

@@ -1,5 +1,7 @@
 //! Revocation by broadcasts and by introspection.
 
+use miniapp_broker::Broker;
+
 use super::*;
 
 #[tokio::test]
@@ -46,7 +48,7 @@ async fn state_stays_fresh_while_probes_return() {
     let broker = MemoryBroker::new();
     let sessions = Sessions::new();
     let session = Uuid::from_u128(7);
-    let running = sessions.run(&broker as &dyn Broker);
+    let running = sessions.run(&broker as &dyn Broker, &|_, _| Ok(()));
     let scenario = async {
         eventually("broadcasts are received", async || sessions.is_receiving()).await;
         let known_at = Instant::now();

@@ -111,7 +111,7 @@ async fn messages_of_two_versions_share_a_queue() {
     }
     expect_log_lines(&mut platform, "of an unknown version", newer.len()).await;
 
-    // A newer process reads the parked messages when it starts. This process knows the older version
+    // A newer API reads the parked messages when it starts. This process knows the older version
     // only, so the parked messages are changed to that.
     let mut parked = client.consume(Queue::Parked, 10).await.expect("a consumer");
     for _ in 0..newer.len() {
@@ -123,7 +123,7 @@ async fn messages_of_two_versions_share_a_queue() {
         message.ack().await;
     }
     drop(parked);
-    platform.workers[0].kill().await;
-    platform.workers[0].start_again().await;
+    platform.apis[0].kill().await;
+    platform.apis[0].start_again().await;
     expect_finished_once(&user, &waiting).await;
 }

@@ -66,6 +66,8 @@ async fn duplicate_message_runs_nothing() {
 async fn undecodable_message_is_parked() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
+    let broker = platform.broker.clone();
+    tokio::spawn(async move { miniapp_broker::run_dead_letter_consumer(&*broker).await });
     for body in [json!("nonsense"), json!({ "v": "99", "taskId": Uuid::nil() }), json!(null)] {
         platform.publish(Message::new(Uuid::new_v4(), &body)).await;
     }

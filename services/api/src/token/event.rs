@@ -1,0 +1,45 @@
+//! Whether auth has sent an event.
+
+use std::convert::Infallible;
+
+use miniapp_broker::{Broker, Message};
+use miniapp_token::{EventError, SignedEvent, key_of_event};
+
+use super::{TokenVerifier, VerifyError};
+
+/// Why an event could not be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VerifyEventError {
+    #[error(transparent)]
+    Refused(#[from] EventError),
+    #[error("auth is unreachable, and the key is unknown")]
+    Unavailable,
+}
+
+impl TokenVerifier {
+    /// Checks that auth has signed the event in a message.
+    pub(crate) async fn verify_event<E: SignedEvent>(
+        &self,
+        message: &Message,
+        event: &E,
+    ) -> Result<(), VerifyEventError> {
+        let kid = key_of_event(event)?;
+        let key = self.0.keys.find(&kid).await.map_err(|error| match error {
+            VerifyError::Unavailable => VerifyEventError::Unavailable,
+            _ => EventError::UnknownKey.into(),
+        })?;
+        Ok(key.verify_event(message.id, event)?)
+    }
+
+    /// Keeps keys and sessions up to date until it is dropped. Without it, verification is
+    /// correct but slow, because every stale session needs an introspection.
+    pub async fn run(&self, broker: &dyn Broker) -> Infallible {
+        let (keys, sessions) = (&self.0.keys, &self.0.sessions);
+        // Does not wait for an unknown key: meanwhile, sessions are introspected.
+        let verify = |message: &Message, event: &_| {
+            let kid = key_of_event(event)?;
+            keys.known(&kid).ok_or(EventError::UnknownKey)?.verify_event(message.id, event)
+        };
+        tokio::join!(keys.run(), sessions.run(broker, &verify)).0
+    }
+}
