@@ -84,6 +84,21 @@
         services = "[.data[0].processes[].serviceName] | contains([\"api\", \"worker\"])"
         machine.wait_until_succeeds(f"{spans} | jq --exit-status {shlex.quote(services)}")
 
+    with subtest("the programs have no rights that they do not need"):
+        psql = "sudo -u miniapp-{} psql 'postgres:///miniapp?host=/run/postgresql&user={}' -c 'SELECT count(*) FROM {}'"
+        machine.succeed(psql.format("auth", "auth", "accounts"))
+        machine.succeed(psql.format("worker", "tasks", "tasks"))
+        for user, role, table in [
+            ("auth", "auth", "tasks"),
+            ("worker", "tasks", "accounts"),
+            ("worker", "auth", "accounts"),
+            ("api", "migrate", "tasks"),
+        ]:
+            machine.fail(psql.format(user, role, table))
+        users = "sudo -u rabbitmq env HOME=/var/lib/rabbitmq rabbitmqctl list_users"
+        assert "worker" in machine.succeed(users)
+        machine.fail(f"{users} | grep guest")
+
     with subtest("units stop without failures"):
         machine.succeed("systemctl stop 'miniapp-*'")
         machine.fail("systemctl --failed --quiet list-units 'miniapp-*' | grep miniapp")

@@ -43,5 +43,14 @@ BEGIN
             item.name
         );
     END LOOP;
+
+    FOR item IN
+        SELECT oid::regprocedure AS name
+        FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proowner <> 'migrate'::regrole
+            AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+    LOOP
+        EXECUTE format('ALTER ROUTINE %s OWNER TO migrate', item.name);
+    END LOOP;
 END
 $$;

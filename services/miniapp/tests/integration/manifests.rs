@@ -10,6 +10,7 @@ mod kubernetes;
 mod names;
 mod object;
 mod overrides;
+mod privileges;
 mod references;
 mod rendered;
 mod settings;

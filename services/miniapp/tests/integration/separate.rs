@@ -22,6 +22,7 @@ mod clocks;
 mod database;
 mod messages;
 mod outages;
+mod privileges;
 mod settings;
 mod support;
 mod tasks;

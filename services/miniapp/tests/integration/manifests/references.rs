@@ -6,10 +6,15 @@ use crate::manifests::object::{Object, Pod, list, map, selects, text};
 use crate::manifests::rendered::{Rendered, all, overlays, production};
 
 /// Secrets that operators, cert-manager and administrators create.
-const GIVEN: [&str; 7] = [
-    "postgres-app",
+const GIVEN: [&str; 12] = [
+    "postgres-migrate",
+    "postgres-auth",
+    "postgres-tasks",
     "postgres-ca",
-    "rabbitmq-default-user",
+    "rabbitmq-auth",
+    "rabbitmq-api",
+    "rabbitmq-worker",
+    "user-keda-user-credentials",
     "rabbitmq-tls",
     "miniapp-tls",
     "miniapp-auth",
