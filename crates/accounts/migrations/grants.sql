@@ -8,7 +8,7 @@ BEGIN
     GRANT SELECT ON accounts_migrations TO auth;
     GRANT SELECT, INSERT, UPDATE, DELETE ON
         accounts, login_looks, codes, verified_emails, sessions, spent_tokens, sign_in_failures,
-        signing_keys, duties, inbox, audit
+        signing_keys, duties, inbox, audit, deleted_accounts
         TO auth;
 END
 $$;

@@ -218,6 +218,32 @@ async fn roles_cannot_use_the_tables_of_others() {
     }
 }
 
+/// As `docs/operations/backup.md` describes.
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn owner_restores_a_dump_with_all_rights() {
+    let postgres = postgres().await;
+    migrate(&postgres, "migrate").await;
+    let file = postgres.directory().join("dump");
+    let file = file.to_str().expect("UTF-8");
+    let run = |name: &str, arguments: &[&str]| {
+        let mut command = postgres.program(name, DATABASE);
+        let output = command.env("PGUSER", "migrate").args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("pg_dump", &["--format", "custom", "--file", file]);
+    let arguments = ["--clean", "--if-exists", "--single-transaction", "--dbname", DATABASE, file];
+    run("pg_restore", &arguments);
+    migrate(&postgres, "migrate").await;
+    for (role, command) in [("tasks", "check"), ("auth", "mail"), ("migrate", "check")] {
+        let program = program().set("database.url", database_url(&postgres, role));
+        let checked = program.run(&[command]).await;
+        assert!(checked.status.success(), "{role}: {}", checked.stderr);
+    }
+    deny(&postgres, "auth", "SELECT * FROM tasks").await;
+    deny(&postgres, "tasks", "SELECT * FROM deleted_accounts").await;
+}
+
 /// One role owned the tables. Its processes continue while the others take over.
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
