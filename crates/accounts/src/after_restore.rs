@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::config::TokenConfig;
-use crate::keys::{KeyError, check_secret};
+use crate::keys::{KeyError, check_secrets};
 use crate::operations::ReplayDeletion;
 use crate::outbox::{OutboxCodec, OutboxMessage};
-use crate::secret::{PlatformSecret, SecretError};
+use crate::secret::{PlatformSecrets, SecretError};
 use crate::store::{Store, StoreError};
 
 /// Deletions that are read at a time.
@@ -69,11 +69,11 @@ pub async fn after_restore(
     is_new: bool,
 ) -> Result<RestoredAccounts, AfterRestoreError> {
     let tokens: TokenConfig = config.section()?;
-    let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
+    let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
     if !is_new {
-        check_secret(store, &secret).await?;
+        check_secrets(store, &secrets).await?;
     }
-    let codec = OutboxCodec::new(&secret)?;
+    let codec = OutboxCodec::new(&secrets)?;
     let now = clock.now();
     let sessions_ended = store.revoke_all(now).await?;
     let mut restored = RestoredAccounts { sessions_ended, deleted: Vec::new() };

@@ -46,6 +46,7 @@ pub enum Action {
     ReadAudit,
     /// The database was restored from a backup.
     Restore,
+    RotateKeys,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use rand::RngExt as _;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::secret::PlatformSecret;
+use crate::secret::PlatformSecrets;
 
 /// What a code is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
@@ -32,15 +32,22 @@ pub type Mac = [u8; 32];
 
 /// Generates and verifies codes.
 #[derive(Clone, Debug)]
-pub struct Codes(hmac::Key);
+pub(crate) struct Codes {
+    current: hmac::Key,
+    /// For codes that were sent before the secret was replaced. A MAC can't be made again
+    /// without its code.
+    previous: Option<hmac::Key>,
+}
 
 impl Codes {
-    pub fn new(secret: &PlatformSecret) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &*secret.key_for("codes")))
+    pub fn new(secrets: &PlatformSecrets) -> Self {
+        let keys = secrets.keys_for("codes");
+        let key = |bytes: &[u8; 32]| hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        Self { current: key(&keys.current), previous: keys.previous.map(|it| key(&it)) }
     }
 
     /// Returns a new code: six digits, or eight characters if it gives access to an account.
-    pub fn generate(&self, purpose: Purpose) -> Secret {
+    pub fn generate(purpose: Purpose) -> Secret {
         Secret::new(match purpose {
             Purpose::Verification => format!("{:06}", rand::rng().random_range(0..1_000_000_u32)),
             Purpose::Reset => (0..RESET_LENGTH)
@@ -49,16 +56,20 @@ impl Codes {
         })
     }
 
-    /// Returns the MAC of a code, which also covers its purpose and the address it is for.
+    /// Returns the MAC of a new code, which also covers its purpose and the address it is for.
     pub fn mac(&self, purpose: Purpose, address: &str, code: &Secret) -> Mac {
-        let mut mac = [0; 32];
-        let tag = hmac::sign(&self.0, &message(purpose, address, code));
-        mac.copy_from_slice(tag.as_ref());
-        mac
+        sign(&self.current, &message(purpose, address, code))
+    }
+
+    /// Returns the MACs that a code may have been stored with.
+    pub fn stored_macs(&self, purpose: Purpose, address: &str, code: &Secret) -> Vec<Mac> {
+        let message = message(purpose, address, code);
+        let keys = std::iter::once(&self.current).chain(&self.previous);
+        keys.map(|key| sign(key, &message)).collect()
     }
 
     /// Returns a MAC that matches no code, for addresses that are not sent one.
-    pub fn unmatchable_mac(&self) -> Mac {
+    pub fn unmatchable_mac() -> Mac {
         rand::rng().random()
     }
 }
@@ -67,6 +78,12 @@ impl Codes {
 pub fn is_code(word: &str) -> bool {
     let is_digits = word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
     is_digits || word.len() == RESET_LENGTH && word.bytes().all(|byte| CROCKFORD.contains(&byte))
+}
+
+fn sign(key: &hmac::Key, message: &[u8]) -> Mac {
+    let mut mac = [0; 32];
+    mac.copy_from_slice(hmac::sign(key, message).as_ref());
+    mac
 }
 
 fn message(purpose: Purpose, address: &str, code: &Secret) -> Zeroizing<Vec<u8>> {
@@ -94,14 +111,27 @@ mod tests {
     use super::*;
 
     fn codes() -> Codes {
-        Codes::new(&PlatformSecret::new(&"s".repeat(32)).expect("a secret"))
+        Codes::new(&PlatformSecrets::new("current", None))
+    }
+
+    #[test]
+    fn code_is_checked_with_both_secrets() {
+        let (address, code) = ("ada@example.com", Secret::new("123456"));
+        let before = codes();
+        let after = Codes::new(&PlatformSecrets::new("next", Some("current")));
+        let mac_of = |codes: &Codes| codes.mac(Purpose::Verification, address, &code);
+        assert_ne!(mac_of(&before), mac_of(&after));
+        let macs = after.stored_macs(Purpose::Verification, address, &code);
+        assert_eq!(macs, [mac_of(&after), mac_of(&before)]);
+        let macs = before.stored_macs(Purpose::Verification, address, &code);
+        assert_eq!(macs, [mac_of(&before)]);
     }
 
     #[test]
     fn mac_covers_address_purpose_and_code() {
         let codes = codes();
         let (ada, bob) = ("ada@example.com", "bob@example.com");
-        let code = codes.generate(Purpose::Verification);
+        let code = Codes::generate(Purpose::Verification);
         assert!(code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()));
         let mac = codes.mac(Purpose::Verification, ada, &code);
         assert_eq!(codes.mac(Purpose::Verification, ada, &code), mac);
@@ -109,7 +139,7 @@ mod tests {
         assert_ne!(codes.mac(Purpose::Verification, bob, &code), mac);
         let other = Secret::new(format!("{}x", code.expose()));
         assert_ne!(codes.mac(Purpose::Verification, ada, &other), mac);
-        assert_ne!(codes.unmatchable_mac(), codes.unmatchable_mac());
+        assert_ne!(Codes::unmatchable_mac(), Codes::unmatchable_mac());
     }
 
     #[test]
@@ -121,7 +151,7 @@ mod tests {
             assert_eq!(mac(spelling), mac(expected), "{spelling}");
         }
         assert_ne!(mac("1010XXXX"), mac("1010XXXY"));
-        let code = codes.generate(Purpose::Reset);
+        let code = Codes::generate(Purpose::Reset);
         assert!(is_code(code.expose()) && code.expose().len() == 8, "{}", code.expose());
         assert_eq!(mac(code.expose()), mac(&code.expose().to_lowercase()));
         for word in ["MiniApp", "password", "12345", "1234567", "ABCDEFGI", "Hello,"] {

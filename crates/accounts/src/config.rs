@@ -7,16 +7,21 @@ use miniapp_config::{ConfigError, EngineUrl, Section, Validator};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
+use crate::published_secrets::is_published;
+use crate::secret;
+
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
-const MIN_SECRET_LENGTH: usize = 32;
 
 /// Tokens, sessions and signing keys.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TokenConfig {
     #[serde(deserialize_with = "optional_secret")]
     pub secret: Option<SecretString>,
+    #[serde(deserialize_with = "optional_secret")]
+    pub secret_previous: Option<SecretString>,
+    pub allow_published_secret: bool,
     #[serde(deserialize_with = "optional")]
     pub admin_email: Option<String>,
     #[serde(deserialize_with = "duration")]
@@ -44,11 +49,22 @@ impl Section for TokenConfig {
             "must not be shorter than auth.access_ttl",
         )?;
         validator.range("sessions_per_user", self.sessions_per_user, 1..=1000)?;
-        let length = self.secret.as_ref().map(|secret| secret.expose_secret().len());
+        for (key, secret) in [("secret", &self.secret), ("secret_previous", &self.secret_previous)]
+        {
+            let length = secret.as_ref().map(|secret| secret.expose_secret().len());
+            validator.ensure(
+                key,
+                length.is_none_or(|length| length >= secret::MIN_LENGTH),
+                "must have at least 32 characters (openssl rand -base64 32 makes one)",
+            )?;
+        }
+        // The previous one may be published: that is a reason to replace it.
+        let secret = self.secret.as_ref().map(SecretString::expose_secret);
         validator.ensure(
             "secret",
-            length.is_none_or(|length| length >= MIN_SECRET_LENGTH),
-            "must have at least 32 characters (openssl rand -base64 32 makes one)",
+            self.allow_published_secret || !secret.is_some_and(is_published),
+            "is published with MiniApp, so that anyone can sign tokens: set another one \
+             (openssl rand -base64 32 makes one), and auth.secret_previous to this one if it was in use",
         )?;
         let email = self.admin_email.as_deref();
         let is_email = email.is_none_or(|email| email.contains('@'));

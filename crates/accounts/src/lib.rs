@@ -27,10 +27,11 @@ pub mod open;
 pub mod operations;
 pub mod outbox;
 pub mod password;
+mod published_secrets;
 mod relay;
 pub mod requests;
 mod seal;
-pub mod secret;
+mod secret;
 mod service;
 pub mod session;
 mod sql;
@@ -44,7 +45,10 @@ pub use error::Error;
 pub use login::{Login, LoginKey};
 pub use open::{open_mailer, open_store};
 pub use relay::Relay;
-pub use service::{Accounts, Dependencies, GrantError, OpenError, VERIFICATION_TTL, grant_admin};
+pub use service::{
+    Accounts, Dependencies, GrantError, KeyRotation, OpenError, RotateError, VERIFICATION_TTL,
+    grant_admin, rotate_keys,
+};
 pub use session::Identity;
 pub use sql::{PostgresStore, SqliteStore};
 pub use store::{Store, StoreError};

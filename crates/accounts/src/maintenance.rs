@@ -1,21 +1,32 @@
-//! Periodic work: rotating signing keys, deleting expired rows, and case-folding names.
+//! Periodic work: rotating signing keys, sealing the outbox again, deleting expired rows, and
+//! case-folding names.
 
 use std::time::Duration;
 
 use miniapp_runtime::clock::Clock;
+use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
 use uuid::Uuid;
 
+use crate::error::Error;
 use crate::operations::{FoldNames, TakenNames};
+use crate::outbox::OutboxCodec;
 use crate::service::Accounts;
 use crate::store::{ExpiryLimits, Store, StoreError};
 
-const INTERVAL: Duration = Duration::from_mins(1);
-/// Expired rows are deleted once in this number of intervals.
-const PURGE_EVERY: u32 = 10;
+/// After this time a process signs with a key that an administrator has created, and no longer
+/// accepts those that were removed.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The outbox is sealed again once in this number of intervals, a minute: a process that has the
+/// previous secret may still add messages.
+const RESEAL_EVERY: u32 = 12;
+/// Expired rows are deleted once in this number of intervals, ten minutes.
+const PURGE_EVERY: u32 = 120;
 
 /// Accounts that are read at a time.
 const FOLD_BATCH: u32 = 500;
+/// Outbox messages that are read at a time.
+const RESEAL_BATCH: u32 = 500;
 const DAY: Duration = Duration::from_hours(24);
 const AUDIT_RETENTION: Duration = Duration::from_hours(24 * 365);
 /// Retention of mails in the inbox.
@@ -23,7 +34,13 @@ const MAIL_RETENTION: Duration = Duration::from_hours(24 * 7);
 
 /// Maintains keys and deletes expired rows until `shutdown`.
 pub async fn run(accounts: Accounts, shutdown: Shutdown) {
+    let mut key_log = RetryLogger::new("maintaining the signing keys");
     for round in 0_u32.. {
+        if round.is_multiple_of(RESEAL_EVERY)
+            && let Err(error) = accounts.reseal_outbox().await
+        {
+            tracing::warn!(%error, "failed to seal outbox messages with the current secret");
+        }
         if round.is_multiple_of(PURGE_EVERY) {
             if let Err(error) = accounts.purge().await {
                 tracing::warn!(%error, "failed to delete expired rows");
@@ -36,8 +53,9 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
             () = tokio::time::sleep(INTERVAL) => {}
             () = shutdown.begun() => return,
         }
-        if let Err(error) = accounts.maintain_keys().await {
-            tracing::warn!(%error, "failed to maintain the signing keys");
+        match accounts.maintain_keys().await {
+            Ok(()) => key_log.recovered(),
+            Err(error) => key_log.failed(&error),
         }
     }
 }
@@ -65,6 +83,20 @@ pub async fn fold_names(store: &dyn Store) -> Result<Vec<Uuid>, StoreError> {
     }
 }
 
+/// Seals messages of the previous secret with the current one, and returns their number.
+async fn reseal_outbox(store: &dyn Store, codec: &OutboxCodec) -> Result<u64, Error> {
+    let (mut after, mut count) = (Uuid::nil(), 0);
+    loop {
+        let messages = store.outbox_payloads(after, RESEAL_BATCH).await?;
+        let Some(last) = messages.last() else { return Ok(count) };
+        after = last.id;
+        for message in messages {
+            let Some(resealed) = codec.reseal(&message)? else { continue };
+            count += u64::from(store.reseal_outbox_message(&message, &resealed).await?);
+        }
+    }
+}
+
 fn expiry_limits(clock: &dyn Clock) -> ExpiryLimits {
     let now = clock.now();
     ExpiryLimits {
@@ -78,6 +110,19 @@ fn expiry_limits(clock: &dyn Clock) -> ExpiryLimits {
 }
 
 impl Accounts {
+    /// Seals outbox messages of the previous secret with the current one, and returns their
+    /// number. Without a previous secret there is nothing to do.
+    pub async fn reseal_outbox(&self) -> Result<u64, Error> {
+        if !self.codec().has_previous_secret() {
+            return Ok(0);
+        }
+        let count = reseal_outbox(&*self.store(), self.codec()).await?;
+        if count > 0 {
+            tracing::info!(count, "outbox messages sealed with the current secret");
+        }
+        Ok(count)
+    }
+
     /// Deletes expired rows and returns their number.
     pub async fn purge(&self) -> Result<u64, StoreError> {
         self.store().purge(expiry_limits(self.clock())).await

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::mail::Mail;
-use crate::seal::Sealer;
-use crate::secret::PlatformSecret;
+use crate::seal::{OtherSecret, Sealer};
+use crate::secret::PlatformSecrets;
 
 /// The payload of a message. The serialized names are those of stored messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,14 @@ pub struct OutboxRow {
     pub attempts: u32,
 }
 
+/// The encrypted part of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedPayload {
+    /// The message.
+    pub id: Uuid,
+    pub payload: Vec<u8>,
+}
+
 /// The unfinished messages of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxBacklog {
@@ -86,12 +94,20 @@ pub struct OutboxBacklog {
     pub since: Timestamp,
 }
 
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("the message {0}")]
+    OtherSecret(#[from] OtherSecret),
+    #[error("the message was written by a newer version")]
+    Unknown,
+}
+
 /// Encodes and decodes messages.
 pub(crate) struct OutboxCodec(Sealer);
 
 impl OutboxCodec {
-    pub(crate) fn new(secret: &PlatformSecret) -> anyhow::Result<Self> {
-        Ok(Self(Sealer::new(secret, "outbox")?))
+    pub(crate) fn new(secrets: &PlatformSecrets) -> anyhow::Result<Self> {
+        Ok(Self(Sealer::new(secrets, "outbox")?))
     }
 
     /// Encodes a message of the current request that is due at once.
@@ -111,11 +127,20 @@ impl OutboxCodec {
         Ok(OutboxRow { id, kind, payload, trace, due_at: now, not_after: None, attempts: 0 })
     }
 
-    /// Decodes a message. Returns `None` for a payload that was encrypted with another secret
-    /// or written by a newer version.
-    pub(crate) fn decode(&self, row: &OutboxRow) -> Option<OutboxMessage> {
+    pub(crate) fn decode(&self, row: &OutboxRow) -> Result<OutboxMessage, DecodeError> {
         let plain = self.0.open(row.id.as_bytes(), &row.payload)?;
-        serde_json::from_slice(&plain).ok()
+        serde_json::from_slice(&plain).map_err(|_| DecodeError::Unknown)
+    }
+
+    /// Whether payloads may have been encrypted with another secret than the current one.
+    pub(crate) fn has_previous_secret(&self) -> bool {
+        self.0.has_previous()
+    }
+
+    /// Encrypts a payload again that was encrypted with the previous secret. Returns `None` for
+    /// others.
+    pub(crate) fn reseal(&self, row: &SealedPayload) -> anyhow::Result<Option<Vec<u8>>> {
+        self.0.reseal(row.id.as_bytes(), &row.payload)
     }
 }
 

@@ -252,7 +252,7 @@ impl Relay {
             }
             return Ok(Delivery::Abandoned("expired".to_owned()));
         }
-        let message = self.codec.decode(row).context("its payload can't be decrypted or parsed")?;
+        let message = self.codec.decode(row)?;
         let delivered = match message {
             OutboxMessage::Mail(mail) => match self.send(&mail).await {
                 Err(MailError::Permanent(reason)) => return Ok(Delivery::Abandoned(reason)),

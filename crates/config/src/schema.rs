@@ -16,5 +16,5 @@ pub struct Schema {
 pub const PLATFORM: Schema = Schema {
     defaults: include_str!("../config.default.toml"),
     secret_urls: &["database.url", "broker.url", "mail.url"],
-    secrets: &["auth.secret", "telemetry.otlp_headers"],
+    secrets: &["auth.secret", "auth.secret_previous", "telemetry.otlp_headers"],
 };

@@ -152,7 +152,7 @@ impl RestoredPlatform {
         let accounts =
             accounts::after_restore(config, &*store, &*clock, deleted, options.new_secret).await;
         let accounts = accounts.map_err(|error| match error {
-            AfterRestoreError::Keys(KeyError::OtherSecret) => {
+            AfterRestoreError::Keys(KeyError::OtherSecret(_)) => {
                 anyhow!("{error}; if it is lost, add --new-secret")
             }
             error => error.into(),

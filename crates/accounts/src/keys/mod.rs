@@ -9,31 +9,44 @@ mod schedule;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use miniapp_runtime::clock::Clock;
-use miniapp_token::{Claims, SignedEvent, TokenError};
+use miniapp_token::{Claims, SignedEvent, UnverifiedToken};
 use miniapp_types::account::Jwks;
+use miniapp_types::problem::Code;
 use parking_lot::RwLock;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::ring::KeyRing;
-use crate::seal::Sealer;
-use crate::secret::PlatformSecret;
-use crate::store::{Store, StoreError};
+use self::schedule::NextKey;
+use crate::error::Error;
+use crate::seal::{OtherSecret, Sealer};
+use crate::secret::PlatformSecrets;
+use crate::store::{SealedKey, Store, StoreError};
 
 pub use self::schedule::Schedule;
+pub(crate) use self::schedule::{SHORT_LEAD, last};
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error(
-        "the signing keys in the database were sealed with another secret: set \
-         MINIAPP__AUTH__SECRET (or the file `secret` in the data directory) to the one that \
-         the database was made with"
-    )]
-    OtherSecret,
+    #[error("a signing key in the database {0}")]
+    OtherSecret(#[from] OtherSecret),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
+}
+
+impl From<KeyError> for Error {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error.into(),
+            KeyError::Internal(error) => error.into(),
+            KeyError::OtherSecret(_) => Self::Internal(error.into()),
+        }
+    }
 }
 
 /// The current keys, kept up to date by [`SigningKeys::maintain`].
@@ -43,25 +56,34 @@ pub struct SigningKeys {
     sealer: Sealer,
     schedule: Schedule,
     ring: RwLock<Arc<KeyRing>>,
+    /// When the latest read began. Locked during a read.
+    read_at: Mutex<Option<Instant>>,
 }
 
 impl SigningKeys {
     /// Loads the keys, and creates the first one if there is none.
-    pub async fn open(
+    pub(crate) async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
-        secret: &PlatformSecret,
+        secrets: &PlatformSecrets,
         schedule: Schedule,
     ) -> Result<Self, KeyError> {
-        let sealer = Sealer::new(secret, "signing keys")?;
-        let ring = RwLock::new(Arc::new(KeyRing::default()));
-        let keys = Self { store, clock, sealer, schedule, ring };
+        let keys = Self {
+            store,
+            clock,
+            sealer: sealer(secrets)?,
+            schedule,
+            ring: RwLock::default(),
+            read_at: Mutex::default(),
+        };
         keys.maintain().await?;
         Ok(keys)
     }
 
-    /// Loads the keys that replicas created, creates the next one and removes expired ones.
+    /// Loads the keys that other processes created, creates the next one, removes expired ones, and
+    /// seals those of the previous secret again.
     pub async fn maintain(&self) -> Result<(), KeyError> {
+        let _reading = self.read_at.lock().await;
         let mut stored = self.store.signing_keys().await?;
         let now = self.clock.now();
         if let Some(next) = self.schedule.next(&stored, now) {
@@ -77,13 +99,25 @@ impl SigningKeys {
             tracing::info!(kid, "signing key removed");
             stored.retain(|key| key.kid != kid);
         }
+        for key in &stored {
+            let resealed = self.sealer.reseal(key.kid.as_bytes(), &key.sealed)?;
+            let Some(resealed) = resealed else { continue };
+            // If a replica was faster, its result is equivalent.
+            if self.store.reseal_signing_key(key, &resealed).await? {
+                tracing::info!(kid = key.kid, "signing key sealed with the current secret");
+            }
+        }
         let ring = KeyRing::open(&self.sealer, &stored)?;
         *self.ring.write() = Arc::new(ring);
         Ok(())
     }
 
     /// Returns the public keys.
-    pub fn jwks(&self) -> Jwks {
+    pub(crate) async fn jwks(&self) -> Jwks {
+        // Another process may have replaced the keys. Then clients look for the new one here.
+        if let Err(error) = self.refresh().await {
+            tracing::warn!(%error, "failed to read the signing keys; publishing the known ones");
+        }
         self.ring.read().jwks().clone()
     }
 
@@ -99,20 +133,56 @@ impl SigningKeys {
         ring.sign_event(message_id, event, self.clock.now())
     }
 
-    /// See [`PublicKeys::verify`](miniapp_token::PublicKeys::verify).
-    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let ring = self.ring.read().clone();
-        ring.public().verify(token, self.clock.now())
+    /// Returns the claims of a token that one of the keys has signed and that has not expired. An
+    /// unknown key may be new, and causes a read.
+    pub(crate) async fn verify(&self, token: &str) -> Result<Claims, Error> {
+        let token = UnverifiedToken::parse(token)?;
+        let find = || self.ring.read().public().get(&token.kid).cloned();
+        let mut key = find();
+        if key.is_none() {
+            self.refresh().await?;
+            key = find();
+        }
+        let key = key.ok_or(Code::TokenInvalid)?;
+        Ok(token.verify(&key, self.clock.now())?)
+    }
+
+    /// Reads the keys. Concurrent callers share a read that begins after all of them have called, so
+    /// that a flood of calls causes one read at a time.
+    async fn refresh(&self) -> Result<(), KeyError> {
+        let called_at = Instant::now();
+        let mut read_at = self.read_at.lock().await;
+        if read_at.is_some_and(|at| at > called_at) {
+            return Ok(());
+        }
+        let begun_at = Instant::now();
+        let stored = self.store.signing_keys().await?;
+        let ring = KeyRing::open(&self.sealer, &stored)?;
+        *self.ring.write() = Arc::new(ring);
+        *read_at = Some(begun_at);
+        Ok(())
     }
 }
 
-/// Checks that the stored keys can be opened with `secret`.
-pub(crate) async fn check_secret(
+fn sealer(secrets: &PlatformSecrets) -> anyhow::Result<Sealer> {
+    Sealer::new(secrets, "signing keys")
+}
+
+/// Checks that the secrets are those of the processes that share the store: what is sealed with
+/// others is of no use to them.
+pub(crate) async fn check_secrets(
     store: &dyn Store,
-    secret: &PlatformSecret,
+    secrets: &PlatformSecrets,
 ) -> Result<(), KeyError> {
-    let sealer = Sealer::new(secret, "signing keys")?;
-    KeyRing::open(&sealer, &store.signing_keys().await?).map(drop)
+    KeyRing::open(&sealer(secrets)?, &store.signing_keys().await?).map(drop)
+}
+
+/// Generates a key that signs from `signs_from`. What it follows is decided when it is stored.
+pub(crate) fn generate(
+    secrets: &PlatformSecrets,
+    signs_from: Timestamp,
+) -> anyhow::Result<SealedKey> {
+    ring::generate(&sealer(secrets)?, &NextKey { follows: String::new(), signs_from })
 }
 
 impl std::fmt::Debug for SigningKeys {

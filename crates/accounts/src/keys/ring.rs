@@ -35,8 +35,7 @@ impl KeyRing {
         let mut signers = stored
             .iter()
             .map(|stored| {
-                let seed = sealer.open(stored.kid.as_bytes(), &stored.sealed);
-                let seed = seed.ok_or(KeyError::OtherSecret)?;
+                let seed = sealer.open(stored.kid.as_bytes(), &stored.sealed)?;
                 let seed =
                     seed.as_slice().try_into().context("a signing key has the wrong length")?;
                 let key = SigningKey::new(&stored.kid, seed);
@@ -103,11 +102,10 @@ mod tests {
     use miniapp_types::account::Role;
 
     use super::*;
-    use crate::secret::PlatformSecret;
+    use crate::secret::PlatformSecrets;
 
     fn sealer(secret: &str) -> Sealer {
-        let secret = PlatformSecret::new(&secret.repeat(32)).expect("a secret");
-        Sealer::new(&secret, "signing keys").expect("a sealer")
+        Sealer::new(&PlatformSecrets::new(secret, None), "signing keys").expect("a sealer")
     }
 
     fn key(signs_from: i64) -> SealedKey {
@@ -168,6 +166,6 @@ mod tests {
     #[test]
     fn keys_need_their_secret() {
         let opened = KeyRing::open(&sealer("b"), &[key(0)]);
-        assert!(matches!(opened, Err(KeyError::OtherSecret)));
+        assert!(matches!(opened, Err(KeyError::OtherSecret(_))));
     }
 }

@@ -9,6 +9,9 @@ use crate::store::SealedKey;
 
 /// How long a key is published before it signs: longer than clients cache keys.
 const LEAD: Duration = Duration::from_mins(10);
+/// The same for a key that an administrator creates: a process reads it within seconds, and clients
+/// cache keys for a minute.
+pub(crate) const SHORT_LEAD: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
@@ -28,8 +31,7 @@ pub(super) struct NextKey {
 impl Schedule {
     /// Returns the key to be created at `now`, if any.
     pub(super) fn next(&self, keys: &[SealedKey], now: Timestamp) -> Option<NextKey> {
-        let is_last = |key: &&SealedKey| keys.iter().all(|other| other.follows != key.kid);
-        let Some(last) = keys.iter().filter(is_last).max_by_key(|key| key.signs_from) else {
+        let Some(last) = last(&keys.iter().collect::<Vec<_>>()) else {
             return Some(NextKey { follows: String::new(), signs_from: now });
         };
         // With a rotation shorter than the lead, keys are published for one rotation.
@@ -50,6 +52,12 @@ impl Schedule {
         };
         keys.iter().filter(is_expired).map(|key| key.kid.clone()).collect()
     }
+}
+
+/// Returns the key that has no successor yet.
+pub(crate) fn last<'k>(keys: &[&'k SealedKey]) -> Option<&'k SealedKey> {
+    let is_last = |key: &&&SealedKey| keys.iter().all(|other| other.follows != key.kid);
+    keys.iter().filter(is_last).copied().max_by_key(|key| key.signs_from)
 }
 
 /// Whether a key was created before the clock was set back. Otherwise it would delay its

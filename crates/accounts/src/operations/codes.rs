@@ -106,9 +106,9 @@ impl Operation for IssueCode {
 pub struct CheckCode {
     pub email: Email,
     pub purpose: Purpose,
-    /// The MAC of what was typed. Nobody without the platform's secret can predict it, so it is
-    /// compared like any other value.
-    pub mac: Mac,
+    /// The MACs of what was typed, one for each secret. Nobody without the secrets can predict
+    /// them, so they are compared like any other value.
+    pub macs: Vec<Mac>,
     pub now: Timestamp,
     /// Attempts for one code.
     pub max_attempts: u32,
@@ -120,7 +120,8 @@ pub struct CheckCode {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeCheck {
-    Valid,
+    /// Right, and stored with this MAC.
+    Valid(Mac),
     /// Wrong, used, expired or without attempts left.
     Wrong,
     /// The limit is reached; this is the oldest wrong code that counts.
@@ -141,8 +142,8 @@ impl Operation for CheckCode {
             return Ok(Outcome::Commit(CodeCheck::LimitReached(*oldest)));
         }
         let mac = tx.spend_code_attempt(email, *purpose, *now, self.max_attempts).await?;
-        if mac == Some(self.mac) {
-            return Ok(Outcome::Commit(CodeCheck::Valid));
+        if let Some(mac) = mac.filter(|mac| self.macs.contains(mac)) {
+            return Ok(Outcome::Commit(CodeCheck::Valid(mac)));
         }
         tx.insert_failure(&self.failures, None, *now).await?;
         Ok(Outcome::Commit(CodeCheck::Wrong))

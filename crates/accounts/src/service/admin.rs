@@ -12,9 +12,10 @@ use super::sign_in::identify;
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::config::TokenConfig;
 use crate::error::Error;
+use crate::keys::{KeyError, check_secrets};
 use crate::operations::{DisabledSet, SetDisabled, SetRoles};
 use crate::outbox::{OutboxCodec, OutboxMessage, OutboxRow};
-use crate::secret::{PlatformSecret, SecretError};
+use crate::secret::{PlatformSecrets, SecretError};
 use crate::session::{Identity, Session};
 use crate::store::{Store, StoreError};
 
@@ -159,7 +160,8 @@ pub async fn grant_admin(
     login: &str,
 ) -> Result<Account, GrantError> {
     let tokens: TokenConfig = config.section()?;
-    let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
+    let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
+    check_secrets(store, &secrets).await?;
     let found = store.credentials(&identify(login)).await?;
     let not_found = || GrantError::NotFound(login.to_owned());
     let account = found.ok_or_else(not_found)?.account;
@@ -171,7 +173,7 @@ pub async fn grant_admin(
     let now = clock.now();
     let audit = AuditEntry::new(Action::SetRoles, now, &Caller::default());
     let event = OutboxMessage::SessionsChanged { account: account.user_id };
-    let event = OutboxCodec::new(&secret)?.encode(&event, now)?;
+    let event = OutboxCodec::new(&secrets)?.encode(&event, now)?;
     let set_roles = SetRoles { account: account.user_id, roles, event, audit };
     store.transact(&set_roles).await?.map_err(|_| not_found())
 }
@@ -184,6 +186,8 @@ pub enum GrantError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]

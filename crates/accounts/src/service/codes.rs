@@ -9,7 +9,7 @@ use miniapp_types::problem::Code;
 
 use super::Accounts;
 use crate::audit::{Action, Caller};
-use crate::code::{Mac, Purpose};
+use crate::code::{Codes, Mac, Purpose};
 use crate::email::Email;
 use crate::error::Error;
 use crate::failure_key::code_key;
@@ -103,19 +103,19 @@ impl Accounts {
         self.audit_rejection(entry, issued).await
     }
 
-    /// Checks a code by its MAC. Every call counts as an attempt for the code, and a
-    /// wrong code counts for the address.
+    /// Checks a code by its MACs, and returns the stored one. Every call counts as an attempt for
+    /// the code, and a wrong code counts for the address.
     pub(super) async fn check_code(
         &self,
         purpose: Purpose,
         email: &Email,
-        mac: Mac,
-    ) -> Result<(), Error> {
+        macs: Vec<Mac>,
+    ) -> Result<Mac, Error> {
         let now = self.0.clock.now();
         let check = CheckCode {
             email: email.clone(),
             purpose,
-            mac,
+            macs,
             now,
             max_attempts: self.0.settings.code_tries,
             failures: code_key(email),
@@ -123,7 +123,7 @@ impl Accounts {
             limit: WRONG_CODES,
         };
         match self.0.store.transact(&check).await? {
-            CodeCheck::Valid => Ok(()),
+            CodeCheck::Valid(mac) => Ok(mac),
             CodeCheck::Wrong => Err(Code::CodeInvalid.into()),
             CodeCheck::LimitReached(oldest) => Err(too_many(oldest, LIMIT_WINDOW, now)),
         }
@@ -144,7 +144,7 @@ impl Accounts {
     /// nor attempts take a different time.
     pub(super) fn delivery_without_code(&self, mail: OutboxRow) -> CodeDelivery {
         let mail = mail.expiring_after(self.0.settings.code_ttl);
-        CodeDelivery { code: Some(self.0.codes.unmatchable_mac()), mail: Some(mail) }
+        CodeDelivery { code: Some(Codes::unmatchable_mac()), mail: Some(mail) }
     }
 
     pub(super) fn mail(

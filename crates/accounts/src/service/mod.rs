@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod codes;
+mod keys;
 mod password_reset;
 mod registration;
 mod session;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
+pub use keys::{KeyRotation, RotateError, rotate_keys};
 pub use registration::VERIFICATION_TTL;
 
 use crate::audit::{Action, AuditEntry, Caller};
@@ -39,7 +41,7 @@ use crate::operations::Authorized;
 use crate::outbox::OutboxCodec;
 use crate::password::{Client, PasswordHasher};
 use crate::relay::Relay;
-use crate::secret::{PlatformSecret, SecretError};
+use crate::secret::{PlatformSecrets, SecretError};
 use crate::session::Identity;
 use crate::store::{Operation, Store, StoreError, TracedStore};
 
@@ -133,21 +135,21 @@ struct Inner {
 }
 
 impl Accounts {
-    /// Loads the secret and the signing keys, and creates them if they are missing.
+    /// Loads the secrets and the signing keys, and creates them if they are missing.
     pub async fn open(config: &Config, dependencies: Dependencies) -> Result<Self, OpenError> {
         let Dependencies { service, store, broker, mailer, clock } = dependencies;
         let store: Arc<dyn Store> = Arc::new(TracedStore { store, service });
         let settings = Settings::new(config)?;
         let tokens: TokenConfig = config.section()?;
-        let secret = PlatformSecret::load(tokens.secret.as_ref(), config.data_dir())?;
+        let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
         let schedule = Schedule { rotation: tokens.key_rotation, overlap: tokens.key_overlap };
-        let keys = SigningKeys::open(store.clone(), clock.clone(), &secret, schedule).await?;
+        let keys = SigningKeys::open(store.clone(), clock.clone(), &secrets, schedule).await?;
         let keys = Arc::new(keys);
         let concurrency = std::thread::available_parallelism().map_or(1, NonZero::get);
         let hasher = tokio::task::spawn_blocking(move || PasswordHasher::new(service, concurrency))
             .await
             .context("the password hasher failed to start")??;
-        let codec = Arc::new(OutboxCodec::new(&secret)?);
+        let codec = Arc::new(OutboxCodec::new(&secrets)?);
         let events = EventPublisher::new(service, broker.clone(), clock.clone(), keys.clone());
         let wake = Arc::new(Notify::new());
         let relay = Arc::new(Relay {
@@ -166,7 +168,7 @@ impl Accounts {
             clock,
             settings,
             hasher,
-            codes: Codes::new(&secret),
+            codes: Codes::new(&secrets),
             keys,
             codec,
             events,
@@ -177,8 +179,8 @@ impl Accounts {
     }
 
     /// Returns the public keys that verify access tokens.
-    pub fn jwks(&self) -> Jwks {
-        self.0.keys.jwks()
+    pub async fn jwks(&self) -> Jwks {
+        self.0.keys.jwks().await
     }
 
     /// Parses a body that has a new password. Checking its strength is as expensive as
@@ -203,6 +205,10 @@ impl Accounts {
     /// Registers the gauges of the outbox until the guard is dropped.
     pub fn register_gauges(&self) -> CollectorGuard {
         metrics::register_gauges(self.0.store.clone(), self.0.clock.clone())
+    }
+
+    pub(crate) fn codec(&self) -> &OutboxCodec {
+        &self.0.codec
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

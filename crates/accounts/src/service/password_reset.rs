@@ -6,7 +6,7 @@ use miniapp_types::problem::Code;
 use super::Accounts;
 use super::codes::Recipient;
 use crate::audit::{Action, AuditEntry, Caller};
-use crate::code::Purpose;
+use crate::code::{Codes, Purpose};
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::MailTemplate;
@@ -20,7 +20,7 @@ impl Accounts {
     pub async fn request_reset(&self, email: Email, caller: &Caller) -> Result<CodeSent, Error> {
         self.check_mailable(&email)?;
         let recipient = self.recipient(email).await?;
-        let code = self.0.codes.generate(Purpose::Reset);
+        let code = Codes::generate(Purpose::Reset);
         let is_disabled = recipient.owner.as_ref().is_some_and(|owner| owner.disabled);
         let template = MailTemplate::Reset { code: &code, expires_in: self.0.settings.code_ttl };
         let mac = self.0.codes.mac(Purpose::Reset, recipient.reset_address(), &code);
@@ -56,8 +56,8 @@ impl Accounts {
         let ResetConfirmation { verification: Verification { email, code }, new } = confirmation;
         self.check_mailable(&email)?;
         let recipient = self.recipient(email).await?;
-        let code = self.0.codes.mac(Purpose::Reset, recipient.reset_address(), &code);
-        self.check_code(Purpose::Reset, &recipient.email, code).await?;
+        let macs = self.0.codes.stored_macs(Purpose::Reset, recipient.reset_address(), &code);
+        let code = self.check_code(Purpose::Reset, &recipient.email, macs).await?;
         let Recipient { email, mailbox, owner } = recipient;
         let account = owner.ok_or(Code::CodeInvalid)?;
         *entry = entry.clone().about(&account);

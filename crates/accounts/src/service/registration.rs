@@ -10,7 +10,7 @@ use miniapp_types::problem::Code;
 
 use super::Accounts;
 use crate::audit::{Action, Caller};
-use crate::code::Purpose;
+use crate::code::{Codes, Purpose};
 use crate::email::Email;
 use crate::error::Error;
 use crate::mail::MailTemplate;
@@ -33,7 +33,7 @@ impl Accounts {
     ) -> Result<CodeSent, Error> {
         self.check_mailable(&email)?;
         let recipient = self.recipient(email).await?;
-        let code = self.0.codes.generate(Purpose::Verification);
+        let code = Codes::generate(Purpose::Verification);
         let template =
             MailTemplate::Verification { code: &code, expires_in: self.0.settings.code_ttl };
         let email = &recipient.email;
@@ -55,8 +55,8 @@ impl Accounts {
         let verified = async {
             let Verification { email, code } = verification;
             self.check_mailable(&email)?;
-            let code = self.0.codes.mac(Purpose::Verification, email.key(), &code);
-            self.check_code(Purpose::Verification, &email, code).await?;
+            let macs = self.0.codes.stored_macs(Purpose::Verification, email.key(), &code);
+            let code = self.check_code(Purpose::Verification, &email, macs).await?;
             let verified_until = self.0.clock.now() + VERIFICATION_TTL;
             let address = email.to_string();
             let registration_token = new_token()?;

@@ -120,7 +120,7 @@ impl Accounts {
 
     /// Checks an access token and its session.
     pub async fn authenticate(&self, token: &str) -> Result<Identity, Error> {
-        let claims = self.0.keys.verify(token)?;
+        let claims = self.0.keys.verify(token).await?;
         match self.0.store.session(claims.sid).await? {
             Some((session, account))
                 if session.epoch == claims.epoch && session.account == claims.sub =>

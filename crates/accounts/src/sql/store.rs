@@ -9,10 +9,10 @@ use super::engine::Engine;
 use super::row::{all, first};
 use super::statement::Statement;
 use super::text;
-use super::transaction::insert_audit_entry;
+use super::transaction::{insert_audit_entry, insert_signing_key};
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::password::PasswordHash;
 use crate::session::Session;
 use crate::store::{
@@ -114,17 +114,17 @@ impl<E: Engine> Store for E {
     }
 
     async fn add_signing_key(&self, key: &SealedKey) -> Result<bool> {
-        let statement = Statement::new(text::INSERT_SIGNING_KEY)
-            .bind(key.kid.as_str())
-            .bind(key.follows.as_str())
-            .bind(&key.public)
-            .bind(key.sealed.as_slice())
-            .bind(key.signs_from);
-        Ok(!self.write(statement).await?.is_empty())
+        Ok(!self.write(insert_signing_key(key)).await?.is_empty())
     }
 
     async fn remove_signing_key(&self, kid: &str) -> Result<()> {
         self.write(Statement::new(text::DELETE_SIGNING_KEY).bind(kid)).await.map(drop)
+    }
+
+    async fn reseal_signing_key(&self, key: &SealedKey, resealed: &[u8]) -> Result<bool> {
+        let statement = Statement::new(text::RESEAL_SIGNING_KEY).bind(resealed);
+        let statement = statement.bind(key.kid.as_str()).bind(key.sealed.as_slice());
+        Ok(!self.write(statement).await?.is_empty())
     }
 
     async fn claim_outbox_messages(
@@ -153,6 +153,22 @@ impl<E: Engine> Store for E {
             None => Statement::new(text::DELETE_OUTBOX_MESSAGE),
         };
         self.write(statement.bind(id)).await.map(drop)
+    }
+
+    async fn outbox_payloads(&self, after: Uuid, limit: u32) -> Result<Vec<SealedPayload>> {
+        let statement = Statement::new(text::OUTBOX_PAYLOADS).bind(after).bind(limit);
+        let rows = self.read(statement).await?;
+        all(&rows, |mut row| Ok(SealedPayload { id: row.read()?, payload: row.read()? }))
+    }
+
+    async fn reseal_outbox_message(
+        &self,
+        message: &SealedPayload,
+        resealed: &[u8],
+    ) -> Result<bool> {
+        let statement = Statement::new(text::RESEAL_OUTBOX_MESSAGE).bind(resealed);
+        let statement = statement.bind(message.id).bind(message.payload.as_slice());
+        Ok(!self.write(statement).await?.is_empty())
     }
 
     async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()> {

@@ -167,12 +167,17 @@ statements! {
     REOPEN_OUTBOX_MESSAGES = "UPDATE duties \
         SET due_at = $1, remembered_until = NULL, attempts = 0 \
         WHERE kind = $2 AND remembered_until IS NOT NULL RETURNING id";
+    OUTBOX_PAYLOADS = "SELECT id, payload FROM duties WHERE id > $1 ORDER BY id LIMIT $2";
+    RESEAL_OUTBOX_MESSAGE =
+        "UPDATE duties SET payload = $1 WHERE id = $2 AND payload = $3 RETURNING id";
     ADVANCE_OUTBOX_MESSAGES = "UPDATE duties SET due_at = $1 WHERE due_at > $2 RETURNING id";
 
     // Signing keys
     SIGNING_KEYS = "SELECT kid, follows, public, sealed, signs_from FROM signing_keys";
     INSERT_SIGNING_KEY = "INSERT INTO signing_keys (kid, follows, public, sealed, signs_from) \
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (follows) DO NOTHING RETURNING kid";
+    RESEAL_SIGNING_KEY =
+        "UPDATE signing_keys SET sealed = $1 WHERE kid = $2 AND sealed = $3 RETURNING kid";
     DELETE_SIGNING_KEY = "DELETE FROM signing_keys WHERE kid = $1";
 
     // Inbox

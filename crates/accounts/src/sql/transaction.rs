@@ -17,7 +17,7 @@ use crate::login::{Login, LoginKey};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::session::{FIRST_EPOCH, NewSession, Session};
-use crate::store::{CodeUsage, FailureKey, NewCode, Transaction, TxResult};
+use crate::store::{CodeUsage, FailureKey, NewCode, SealedKey, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
 #[async_trait]
@@ -366,9 +366,31 @@ impl<C: Connection> Transaction for C {
         self.run(statement).await.map(drop)
     }
 
+    async fn signing_keys(&mut self) -> TxResult<Vec<SealedKey>> {
+        let rows = self.run(Statement::new(text::SIGNING_KEYS)).await?;
+        Ok(all(&rows, |mut row| row.signing_key())?)
+    }
+
+    async fn insert_signing_key(&mut self, key: &SealedKey) -> TxResult<bool> {
+        Ok(!self.run(insert_signing_key(key)).await?.is_empty())
+    }
+
+    async fn delete_signing_key(&mut self, kid: &str) -> TxResult<()> {
+        self.run(Statement::new(text::DELETE_SIGNING_KEY).bind(kid)).await.map(drop)
+    }
+
     async fn append_audit(&mut self, entry: &AuditEntry) -> TxResult<()> {
         self.run(insert_audit_entry(entry)).await.map(drop)
     }
+}
+
+pub(super) fn insert_signing_key(key: &SealedKey) -> Statement<'_> {
+    Statement::new(text::INSERT_SIGNING_KEY)
+        .bind(key.kid.as_str())
+        .bind(key.follows.as_str())
+        .bind(&key.public)
+        .bind(key.sealed.as_slice())
+        .bind(key.signs_from)
 }
 
 pub(super) fn insert_audit_entry(entry: &AuditEntry) -> Statement<'_> {

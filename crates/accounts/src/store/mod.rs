@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
 
 pub use error::{Result, StoreError, TxError, TxResult};
@@ -85,6 +85,10 @@ pub trait Store: Send + Sync + 'static {
 
     async fn remove_signing_key(&self, kid: &str) -> Result<()>;
 
+    /// Replaces the encrypted form of a key, unless another process has replaced it. Returns
+    /// whether it did.
+    async fn reseal_signing_key(&self, key: &SealedKey, resealed: &[u8]) -> Result<bool>;
+
     /// Claims due messages until `until`, oldest first: no other process gets them before.
     /// Increments their attempts; the rows returned have the count from before.
     async fn claim_outbox_messages(
@@ -103,6 +107,15 @@ pub trait Store: Send + Sync + 'static {
         id: Uuid,
         retained_until: Option<Timestamp>,
     ) -> Result<()>;
+
+    /// Returns the payloads of messages with an id above `after`, oldest first, those of retained
+    /// messages included.
+    async fn outbox_payloads(&self, after: Uuid, limit: u32) -> Result<Vec<SealedPayload>>;
+
+    /// Replaces the payload of a message, unless another process has replaced it. Returns whether
+    /// it did.
+    async fn reseal_outbox_message(&self, message: &SealedPayload, resealed: &[u8])
+    -> Result<bool>;
 
     async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
 
 /// Records each operation as a client span of the current request, if that is traced.
@@ -92,6 +92,7 @@ traced! {
     async fn signing_keys(&self) -> Result<Vec<SealedKey>>;
     async fn add_signing_key(&self, key: &SealedKey) -> Result<bool>;
     async fn remove_signing_key(&self, kid: &str) -> Result<()>;
+    async fn reseal_signing_key(&self, key: &SealedKey, resealed: &[u8]) -> Result<bool>;
     async fn claim_outbox_messages(
         &self,
         now: Timestamp,
@@ -104,6 +105,12 @@ traced! {
         id: Uuid,
         retained_until: Option<Timestamp>,
     ) -> Result<()>;
+    async fn outbox_payloads(&self, after: Uuid, limit: u32) -> Result<Vec<SealedPayload>>;
+    async fn reseal_outbox_message(
+        &self,
+        message: &SealedPayload,
+        resealed: &[u8],
+    ) -> Result<bool>;
     async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
     async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
     async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64>;

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
-use super::{CodeUsage, FailureKey, NewCode, TxResult};
+use super::{CodeUsage, FailureKey, NewCode, SealedKey, TxResult};
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -210,6 +210,14 @@ pub trait Transaction: Send {
     async fn delete_account_failures(&mut self, account: Uuid) -> TxResult<()>;
 
     async fn insert_outbox_message(&mut self, message: &OutboxRow) -> TxResult<()>;
+
+    /// Returns the signing keys in any order.
+    async fn signing_keys(&mut self) -> TxResult<Vec<SealedKey>>;
+
+    /// Inserts a key. Returns false if the key that it follows has a successor already.
+    async fn insert_signing_key(&mut self, key: &SealedKey) -> TxResult<bool>;
+
+    async fn delete_signing_key(&mut self, kid: &str) -> TxResult<()>;
 
     async fn append_audit(&mut self, entry: &AuditEntry) -> TxResult<()>;
 }

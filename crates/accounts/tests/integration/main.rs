@@ -5,5 +5,6 @@ mod enumeration;
 mod names;
 mod outbox;
 mod replicas;
+mod rotation;
 mod smtp;
 mod support;

@@ -68,16 +68,27 @@ pub struct Platform {
     pub clock: Arc<ManualClock>,
     pub config: Config,
     files: TempDir,
+    /// Settings of every process.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Platform {
     pub async fn new() -> Self {
-        let files = tempfile::tempdir().expect("a directory");
-        Self::open(files, Arc::default()).await.expect("accounts")
+        Self::with(Vec::new()).await
     }
 
-    async fn open(files: TempDir, clock: Arc<ManualClock>) -> Result<Self, OpenError> {
-        let config = config(&files, &[]);
+    /// Opens a platform with additional settings.
+    pub async fn with(settings: Vec<(&'static str, String)>) -> Self {
+        let files = tempfile::tempdir().expect("a directory");
+        Self::open(files, Arc::default(), settings).await.expect("accounts")
+    }
+
+    async fn open(
+        files: TempDir,
+        clock: Arc<ManualClock>,
+        settings: Vec<(&'static str, String)>,
+    ) -> Result<Self, OpenError> {
+        let config = config(&files, &settings, &[]);
         let store = open_store(&config.section().expect("a section")).await.expect("a store");
         let broker = Arc::new(MemoryBroker::new());
         let mailer = Arc::new(TestMailer::default());
@@ -89,12 +100,12 @@ impl Platform {
             clock: clock.clone(),
         };
         let accounts = Accounts::open(&config, dependencies).await?;
-        Ok(Self { accounts, store, broker, mailer, clock, config, files })
+        Ok(Self { accounts, store, broker, mailer, clock, config, files, settings })
     }
 
     /// Restarts the process on the same files, with an empty broker.
     pub async fn restart(self) -> Self {
-        Self::open(self.files, self.clock).await.expect("accounts")
+        Self::open(self.files, self.clock, self.settings).await.expect("accounts")
     }
 
     /// Starts a replica with the same store and additional settings.
@@ -106,7 +117,12 @@ impl Platform {
             mailer: self.mailer.clone(),
             clock: self.clock.clone(),
         };
-        Accounts::open(&config(&self.files, settings), dependencies).await
+        Accounts::open(&self.config_with(settings), dependencies).await
+    }
+
+    /// The configuration with additional settings.
+    pub fn config_with(&self, settings: &[(&str, &str)]) -> Config {
+        config(&self.files, &self.settings, settings)
     }
 
     /// Attempts each due outbox message once, and returns their number.
@@ -157,12 +173,14 @@ impl Platform {
     }
 }
 
-fn config(files: &TempDir, settings: &[(&str, &str)]) -> Config {
+fn config(files: &TempDir, common: &[(&str, String)], settings: &[(&str, &str)]) -> Config {
     let directory = files.path().display().to_string();
-    let settings = settings.iter().copied().chain([
+    let common = common.iter().map(|(name, value)| (*name, value.as_str()));
+    let common = common.chain([
         ("MINIAPP__DATA_DIR", directory.as_str()),
         ("MINIAPP__DATABASE__SYNCHRONOUS", "normal"),
     ]);
+    let settings = common.chain(settings.iter().copied());
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Config::load_from(None, settings).expect("a configuration")
 }

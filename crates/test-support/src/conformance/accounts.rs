@@ -43,6 +43,7 @@ macro_rules! account_store_tests {
                 wrong_codes_are_limited_over_all_codes,
                 concurrent_wrong_codes_do_not_exceed_the_limit,
                 new_code_replaces_previous_one,
+                code_may_match_either_of_two_macs,
                 code_expires,
                 code_verifies_email_once,
                 code_purposes_are_independent,
@@ -104,6 +105,10 @@ macro_rules! account_store_tests {
             keys {
                 signing_key_round_trips,
                 signing_key_has_one_successor,
+                signing_key_is_resealed_once,
+                rotated_key_replaces_later_ones,
+                rotation_of_compromised_keys_removes_them,
+                concurrent_rotations_leave_one_chain,
             }
             outbox {
                 outbox_message_is_claimed_once,
@@ -113,6 +118,7 @@ macro_rules! account_store_tests {
                 outbox_backlog_counts_pending_messages,
                 retained_outbox_messages_can_be_reopened,
                 outbox_message_round_trips,
+                outbox_messages_are_resealed_once,
                 inbox_mail_is_stored_once,
             }
             restore {

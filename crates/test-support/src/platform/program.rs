@@ -62,6 +62,12 @@ impl Program {
         self.set_variable(&variable_of(key), value)
     }
 
+    /// Sets the secret that processes with the same database share. Those of tests are published.
+    #[must_use]
+    pub fn set_secret(self, secret: &str) -> Self {
+        self.set("auth.secret", secret).set("auth.allow_published_secret", true)
+    }
+
     /// Changes an environment variable.
     #[must_use]
     pub fn set_variable(mut self, name: &str, value: impl Display) -> Self {

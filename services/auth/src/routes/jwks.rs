@@ -22,7 +22,7 @@ const CACHE_ONE_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60
 pub(super) async fn jwks(
     State(accounts): State<Accounts>,
 ) -> ([(HeaderName, &'static str); 1], Json<Jwks>) {
-    ([CACHE_ONE_MINUTE], Json(accounts.jwks()))
+    ([CACHE_ONE_MINUTE], Json(accounts.jwks().await))
 }
 
 #[cfg(test)]

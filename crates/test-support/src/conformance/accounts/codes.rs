@@ -18,10 +18,19 @@ const ADDRESS: &str = "ada@example.com";
 
 /// Checks a code for [`ADDRESS`], with a limit of five attempts and of seven wrong codes a day.
 async fn check(store: &dyn Store, purpose: Purpose, mac: Mac, seconds: u64) -> Result<CodeCheck> {
+    check_macs(store, purpose, vec![mac], seconds).await
+}
+
+async fn check_macs(
+    store: &dyn Store,
+    purpose: Purpose,
+    macs: Vec<Mac>,
+    seconds: u64,
+) -> Result<CodeCheck> {
     let check = CheckCode {
         email: email(ADDRESS)?,
         purpose,
-        mac,
+        macs,
         now: at(seconds),
         max_attempts: 5,
         failures: [1; 32],
@@ -33,7 +42,7 @@ async fn check(store: &dyn Store, purpose: Purpose, mac: Mac, seconds: u64) -> R
 
 /// Whether [`CODE`] is valid.
 async fn is_valid(store: &dyn Store, purpose: Purpose, seconds: u64) -> Result<bool> {
-    Ok(check(store, purpose, CODE, seconds).await? == CodeCheck::Valid)
+    Ok(check(store, purpose, CODE, seconds).await? == CodeCheck::Valid(CODE))
 }
 
 async fn issued(
@@ -104,9 +113,20 @@ pub async fn new_code_replaces_previous_one(store: Arc<dyn Store>) -> Result<()>
     }
     issued(&*store, Purpose::Verification, 60, [8; 32]).await?;
     let new = check(&*store, Purpose::Verification, [8; 32], 61).await?;
-    ensure!(new == CodeCheck::Valid, "attempts are counted per code: {new:?}");
+    ensure!(new == CodeCheck::Valid([8; 32]), "attempts are counted per code: {new:?}");
     let verified = store.transact(&verification(ADDRESS, CODE, 61)?).await?;
     ensure!(!verified, "the previous code is still valid");
+    Ok(())
+}
+
+pub async fn code_may_match_either_of_two_macs(store: Arc<dyn Store>) -> Result<()> {
+    issued(&*store, Purpose::Verification, 0, CODE).await?;
+    for macs in [vec![CODE, WRONG], vec![WRONG, CODE]] {
+        let checked = check_macs(&*store, Purpose::Verification, macs, 1).await?;
+        ensure!(checked == CodeCheck::Valid(CODE), "{checked:?}");
+    }
+    let wrong = check_macs(&*store, Purpose::Verification, vec![WRONG, [8; 32]], 1).await?;
+    ensure!(wrong == CodeCheck::Wrong, "{wrong:?}");
     Ok(())
 }
 

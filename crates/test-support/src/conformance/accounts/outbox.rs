@@ -7,7 +7,7 @@ use miniapp_accounts::Store;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::mail::{InboxMail, Mail};
 use miniapp_accounts::operations::IssueOutcome;
-use miniapp_accounts::outbox::{OutboxBacklog, OutboxKind, OutboxRow};
+use miniapp_accounts::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
@@ -165,5 +165,37 @@ pub async fn inbox_mail_is_stored_once(store: Arc<dyn Store>) -> Result<()> {
     }
     let kept = store.inbox_mails(2).await?;
     ensure!(kept == [mails[2].clone(), mails[1].clone()], "{kept:?}");
+    Ok(())
+}
+
+pub async fn outbox_messages_are_resealed_once(store: Arc<dyn Store>) -> Result<()> {
+    for index in 0..5 {
+        let name = format!("user{index}");
+        add(&*store, outbox_row(OutboxKind::AccountDeleted, index), &name).await?;
+    }
+    // Messages that are claimed or retained, too.
+    let claimed = claim(&*store, 60, 2).await?;
+    store.finish_outbox_message(claimed[0].id, Some(at(1000))).await?;
+    let first = store.outbox_payloads(Uuid::nil(), 3).await?;
+    let rest = store.outbox_payloads(first[2].id, 3).await?;
+    let all: Vec<&SealedPayload> = first.iter().chain(&rest).collect();
+    ensure!(all.len() == 5 && all.is_sorted_by_key(|message| message.id), "{all:?}");
+
+    for message in all {
+        let mut attempts = tokio::task::JoinSet::new();
+        for index in 0..4 {
+            let (store, message) = (store.clone(), message.clone());
+            attempts.spawn(async move { store.reseal_outbox_message(&message, &[index]).await });
+        }
+        let mut resealed = 0;
+        for outcome in attempts.join_all().await {
+            resealed += u32::from(outcome?);
+        }
+        ensure!(resealed == 1, "sealed {resealed} times");
+    }
+    let resealed = store.outbox_payloads(Uuid::nil(), 10).await?;
+    ensure!(resealed.iter().all(|message| message.payload.len() == 1), "{resealed:?}");
+    let due = claim(&*store, 200, 10).await?;
+    ensure!(due.len() == 4, "the other columns have changed: {due:?}");
     Ok(())
 }

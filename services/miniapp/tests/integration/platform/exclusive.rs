@@ -11,14 +11,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::platform::support::{new_user, program};
 
-const SECRET: &str = "one for all who use this database";
+const SECRET: &str = "one for all who use this database, for-development-only";
 /// A live process is detected by its next renewal.
 const REFUSED_WITHIN: Duration = Duration::from_secs(15);
 /// The lease of a process that crashed, and a slow start.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(20);
 
 fn on(url: &str) -> Program {
-    program().set("database.url", url).set("auth.secret", SECRET)
+    program().set("database.url", url).set_secret(SECRET)
 }
 
 /// Starts a second process, which has to end with one line that names the first.

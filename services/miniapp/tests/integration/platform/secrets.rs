@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::platform::support::program;
 
-const SECRET: &str = "a secret of this test, long enough for auth";
+const SECRET: &str = "a secret of this test, for-development-only";
 const KEY: &str = "the-key-of-a-collector";
 const NEW_PASSWORD: &str = "another horse, another battery";
 const WRONG_PASSWORD: &str = "an unheard-of password";
@@ -20,7 +20,7 @@ async fn logs_contain_no_secrets() {
         let program = program()
             .set("log.level", "trace")
             .set("log.format", format)
-            .set("auth.secret", SECRET)
+            .set_secret(SECRET)
             .set("telemetry.otlp_endpoint", collector.url())
             .set("telemetry.otlp_headers", format_args!("authorization=Bearer {KEY}"));
         let platform = program.start().await;

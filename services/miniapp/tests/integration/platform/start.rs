@@ -125,12 +125,25 @@ async fn used_port_is_named() {
 
 #[tokio::test]
 async fn changed_auth_secret_prevents_start() {
-    let program = program().set("auth.secret", "the secret that the keys are sealed with");
+    let program = program().set_secret("sealed the keys, for-development-only");
     program.start().await.stop().await;
-    let other = program.set("auth.secret", "a secret that comes too late for them");
+    let other = program.set_secret("comes too late, for-development-only");
     // A single line shows that nothing had been started.
     let line = refused(&other).await;
-    assert!(line.contains("MINIAPP__AUTH__SECRET"), "{line}");
+    assert!(line.contains("MINIAPP__AUTH__SECRET_PREVIOUS"), "{line}");
+}
+
+#[tokio::test]
+async fn published_secret_prevents_start() {
+    for secret in
+        ["for-development-only-and-known-to-everybody", "a-random-text-of-at-least-32-characters"]
+    {
+        let line = refused(&program().set("auth.secret", secret)).await;
+        for expected in ["MINIAPP__AUTH__SECRET", "is published", "openssl rand -base64 32"] {
+            assert!(line.contains(expected), "{line}");
+        }
+        assert!(!line.contains(secret), "{line}");
+    }
 }
 
 #[tokio::test]

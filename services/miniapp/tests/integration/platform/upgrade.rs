@@ -81,7 +81,7 @@ async fn requests_of_the_previous_release_can_be_repeated(engines: Engines) {
 
 /// The program on a restored dump. Retention must not remove the tasks, whose ends are long ago.
 async fn restored(engines: Engines) -> Program {
-    let program = program().set("auth.secret", SECRET).set("tasks.retention", "36500d");
+    let program = program().set_secret(SECRET).set("tasks.retention", "36500d");
     match engines {
         Engines::Embedded => {
             fs::create_dir(program.data_dir()).expect("a directory");

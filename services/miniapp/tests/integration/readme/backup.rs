@@ -83,7 +83,7 @@ async fn commands_for_postgresql_work() {
     let url = server.database().await.expect("a database");
     let program = Program::new(env!("CARGO_BIN_EXE_miniapp"))
         .set("database.url", url.expose())
-        .set("auth.secret", "one for all who use this database");
+        .set_secret("one for all who use this database, for-development-only");
     let dump = server.program("pg_dump", "postgres");
     let tools = Path::new(OsStr::new(dump.get_program())).parent().map(Path::to_owned);
     story(&program, [&backup, &restore], tools.as_deref()).await;

@@ -84,7 +84,7 @@ async fn services_wait_for_database_connections() {
     let url = server.database().await.expect("a database");
     let program = || {
         let program = broker.program().set("database.url", url.expose());
-        program.set("auth.secret", "one for all who use this database").set("worker.lease", "3s")
+        program.set_secret("one for all, for-development-only").set("worker.lease", "3s")
     };
     let mut platform = Separate::start(&program(), 1, 1).await;
     let user = new_user(&platform).await.remove(0);
