@@ -15,8 +15,8 @@ use super::auth_client::{AuthClient, AuthUnreachable};
 
 /// Limits fetches caused by tokens with unknown key ids.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Periodic fetches remove retired keys.
-const REFRESH_INTERVAL: Duration = Duration::from_mins(1);
+/// Periodic fetches remove retired keys, and keys that were compromised.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 const FIRST_FETCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The published keys by id. During an outage of auth, the last known ones.
@@ -78,8 +78,13 @@ impl Keys {
     /// Refreshes the keys until it is dropped.
     pub async fn run(&self) -> Infallible {
         loop {
-            // The client has logged the error.
-            let _ = self.fetch_now().await;
+            let mut latest = self.latest.lock().await;
+            let is_recent = |it: Fetched| it.succeeded && it.at.elapsed() < MIN_FETCH_INTERVAL;
+            if !latest.is_some_and(is_recent) {
+                // The client has logged the error.
+                let _ = self.fetch(&mut latest).await;
+            }
+            drop(latest);
             sleep(if self.are_known() { REFRESH_INTERVAL } else { FIRST_FETCH_INTERVAL }).await;
         }
     }

@@ -110,6 +110,11 @@ impl TokenVerifier {
         if principal.expires_at <= self.0.clock.now().as_second() {
             return Err(VerifyError::Expired);
         }
+        if principal.retirements != self.0.keys.retirements() {
+            // The key may have been removed because it is compromised.
+            let token = UnverifiedToken::parse(principal.token.expose())?;
+            token.verify(&self.0.keys.find(&token.kid).await?, self.0.clock.now())?;
+        }
         match self.0.sessions.status_of(principal.session_id, principal.epoch) {
             TokenStatus::Valid => Ok(()),
             TokenStatus::Revoked => Err(VerifyError::Revoked),

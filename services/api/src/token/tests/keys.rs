@@ -21,6 +21,20 @@ async fn unknown_key_id_fetches_keys() {
     }
 }
 
+/// An event stream verifies its token again.
+#[tokio::test]
+async fn verified_token_of_a_removed_key_is_rejected() {
+    let world = World::new().await;
+    let before = world.verifier.verify(&world.auth.sign_in().text).await.expect("valid");
+    assert_eq!(world.verifier.revalidate(&before).await, Ok(()));
+    world.auth.rotate(2, false);
+    let new = world.auth.sign_in();
+    world.wait_for(&new, None).await;
+    assert_eq!(world.verifier.revalidate(&before).await, Err(VerifyError::Invalid));
+    let after = world.verifier.verify(&new.text).await.expect("valid");
+    assert_eq!(world.verifier.revalidate(&after).await, Ok(()));
+}
+
 #[tokio::test]
 async fn forged_key_ids_do_not_flood_auth() {
     let world = World::new().await;
