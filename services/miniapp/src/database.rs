@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use miniapp_accounts::{SqliteStore, Store, open_store};
 use miniapp_config::{Config, Database};
+use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_sqlite::Schema;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Engine, open_engine};
@@ -22,6 +23,13 @@ pub async fn open_accounts(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 pub async fn open_tasks(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
     let database = existing_database(config)?;
     open_engine(&database).await.with_context(|| format!("cannot open {}", database.url))
+}
+
+/// Opens the clock of the database, which all processes follow.
+pub async fn open_clock(config: &Config) -> anyhow::Result<Arc<dyn Clock>> {
+    let database: Database = config.section()?;
+    let clock = miniapp_postgres::open_clock(&database, Arc::new(SystemClock)).await;
+    clock.with_context(|| format!("failed to read the clock of {}", database.url))
 }
 
 /// Checks that the database exists: opening an SQLite file would create it.
