@@ -38,6 +38,7 @@ let
   ];
   authSecrets = sharedSecrets ++ [
     "auth.secret"
+    "auth.secret_previous"
     "mail.url"
   ];
 

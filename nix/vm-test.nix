@@ -15,8 +15,10 @@
         enable = true;
         workers = 2;
         settings.telemetry.otlp_endpoint = "http://127.0.0.1:4317";
+        # Files in the Nix store are public.
+        settings.auth.allow_published_secret = true;
         secretFiles = {
-          "auth.secret" = "${pkgs.writeText "secret" "a secret of at least 32 characters"}";
+          "auth.secret" = "${pkgs.writeText "secret" "a secret of this test, for-development-only"}";
           "mail.url" = "${pkgs.writeText "mail" "smtp://127.0.0.1:1025?tls=none"}";
         };
       };

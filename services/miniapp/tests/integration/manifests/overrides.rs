@@ -8,13 +8,14 @@ use crate::manifests::settings::environment;
 
 /// Variables of pods that no overlay overrides: what differs between the programs, and files that
 /// are mounted beside them.
-const FIXED: [&str; 9] = [
+const FIXED: [&str; 10] = [
     "MINIAPP__ADMIN__LISTEN",
     "MINIAPP__DATABASE__URL_FILE",
     "MINIAPP__BROKER__URL_FILE",
     "MINIAPP__BROKER__CA_FILE",
     "MINIAPP__MAIL__URL_FILE",
     "MINIAPP__AUTH__SECRET_FILE",
+    "MINIAPP__AUTH__SECRET_PREVIOUS_FILE",
     "POD_NAME",
     "POD_NAMESPACE",
     "NODE_NAME",

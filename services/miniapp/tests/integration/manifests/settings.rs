@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use miniapp_accounts::TokenConfig;
 use miniapp_api::{ApiConfig, AuthServerConfig};
 use miniapp_auth::AuthConfig;
 use miniapp_config::{Config, Database, Section};
@@ -13,11 +14,12 @@ use crate::manifests::object::{Object, Pod, list, map, text};
 use crate::manifests::rendered::{Rendered, all};
 
 /// Example contents of the Secrets, by the variable that names the file.
-const SECRETS: [(&str, &str); 4] = [
+const SECRETS: [(&str, &str); 5] = [
     ("MINIAPP__DATABASE__URL_FILE", "postgresql://user:password@postgres-rw.miniapp:5432/miniapp"),
     ("MINIAPP__BROKER__URL_FILE", "amqps://user:password@rabbitmq.miniapp.svc:5671/"),
     ("MINIAPP__MAIL__URL_FILE", "smtp://user:password@mail.example.com:587"),
     ("MINIAPP__AUTH__SECRET_FILE", "at-least-32-characters-of-new_user"),
+    ("MINIAPP__AUTH__SECRET_PREVIOUS_FILE", "at-least-32-characters-of-old_user"),
 ];
 /// Variables that are no settings: of the pod, and of PostgreSQL's client.
 const OTHERS: [&str; 5] = ["POD_NAME", "POD_NAMESPACE", "NODE_NAME", "PGSSLMODE", "PGSSLROOTCERT"];
@@ -89,6 +91,19 @@ fn pooler_component_is_used_by_all_clients() {
         clients += 1;
     }
     assert_eq!(clients, 4);
+}
+
+/// The component adds the second secret, and auth reads both.
+#[test]
+#[ignore = "needs kubectl or kustomize"]
+fn previous_secret_component_is_read_by_auth() {
+    for it in all() {
+        let pod = it.named("Deployment", "auth").and_then(Object::pod).expect("auth");
+        let tokens: TokenConfig = section(&config_of(it, pod));
+        let is_rotating = it.name == "components/previous-secret";
+        assert_eq!(tokens.secret_previous.is_some(), is_rotating, "{}", it.name);
+        assert_eq!(tokens.allow_published_secret, it.name == "overlays/dev", "{}", it.name);
+    }
 }
 
 pub fn section<T: Section>(config: &Config) -> T {
