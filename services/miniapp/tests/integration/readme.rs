@@ -10,6 +10,7 @@ mod links;
 mod metrics;
 mod names;
 mod pages;
+mod rotation;
 mod settings;
 mod trace;
 

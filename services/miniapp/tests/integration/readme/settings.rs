@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use miniapp_config::PLATFORM;
+use miniapp_accounts::TokenConfig;
+use miniapp_config::{Config, PLATFORM};
 
-use crate::readme::pages::{Generated, cell};
+use crate::readme::pages::{Generated, cell, pages, read};
 
 const TABLE: Generated = Generated { page: "docs/reference/settings.md", name: "settings" };
 
@@ -40,9 +41,36 @@ fn settings_match_the_defaults() {
 #[test]
 fn tables_have_every_setting() {
     let directory = std::env::temp_dir();
-    let config = miniapp_config::Config::defaults_in(&directory).expect("the defaults");
+    let config = Config::defaults_in(&directory).expect("the defaults");
     let tables = tables();
     for setting in config.settings() {
         assert!(tables.contains(&format!("| `{}` |", setting.key)), "{}", setting.key);
     }
+}
+
+/// A secret that anyone can read must not become that of a platform with real accounts.
+#[test]
+fn secrets_in_the_repository_are_refused() {
+    /// What precedes a secret, and what follows it.
+    const PLACES: [(&str, &[char]); 3] = [
+        ("MINIAPP__AUTH__SECRET=", &[' ', '\n']),
+        ("literals: [secret=", &[']', '\n']),
+        ("writeText \"secret\" \"", &['"']),
+    ];
+    let others = ["kustomize/overlays/dev/kustomization.yaml", "nix/vm-test.nix"];
+    let mut found = 0;
+    for page in pages().into_iter().chain(others.map(str::to_owned)) {
+        let text = read(&page);
+        for (before, after) in PLACES {
+            for rest in text.split(before).skip(1) {
+                let secret = rest.split(after).next().unwrap_or_default();
+                let config = Config::defaults_in(&std::env::temp_dir()).expect("the defaults");
+                let read = config.with("auth.secret", secret).section::<TokenConfig>();
+                let error = read.expect_err(&page).to_string();
+                assert!(error.contains("is published"), "{page}: {error}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 2, "{found} secrets were found");
 }
