@@ -22,7 +22,7 @@ pub async fn back_up(database: &Path, target: &Path, schemas: &[Schema]) -> Resu
         return Err(FileError::Exists(target.to_owned()));
     }
     // Without this, SQLite's error for a file that cannot be opened has no reason.
-    File::open(database).map_err(|error| FileError::read(database, error))?;
+    File::open(database).map_err(|error| FileError::read(database, &error))?;
     let at_target = |error| FileError::write(target, &error);
     let folder = folder_of(target);
     // In the same folder, so that the copy can be renamed. SQLite's other files go with it.
@@ -82,7 +82,7 @@ async fn check_open(
     for schema in schemas {
         let (file, table) = (name.to_owned(), schema.table());
         let compared = schema.compare(connection).await;
-        match compared.map_err(|error| FileError::read(name, error))? {
+        match compared.map_err(|error| FileError::read(name, &error))? {
             Compatibility::Known => {}
             Compatibility::Missing => return Err(FileError::Foreign { file, table }),
             Compatibility::Newer(version) => {

@@ -45,7 +45,7 @@ const FULL: u32 = 13;
 const NOT_A_DATABASE: u32 = 26;
 
 impl FileError {
-    pub(crate) fn read(file: &Path, error: impl ToString) -> Self {
+    pub(crate) fn read(file: &Path, error: &impl ToString) -> Self {
         Self::Read { file: file.to_owned(), reason: error.to_string() }
     }
 

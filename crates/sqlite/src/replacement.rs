@@ -33,7 +33,7 @@ impl Replacement {
         database: &Path,
         schemas: &[Schema],
     ) -> Result<Self, FileError> {
-        let mut source = File::open(backup).map_err(|error| FileError::read(backup, error))?;
+        let mut source = File::open(backup).map_err(|error| FileError::read(backup, &error))?;
         if has_log(backup) {
             let log = beside(backup, "-wal");
             return Err(FileError::Incomplete { file: backup.to_owned(), log });
@@ -88,7 +88,7 @@ impl Replacement {
 pub async fn close_log(database: &Path) -> Result<(), FileError> {
     let failed = |error: sqlx::Error| FileError::reading(database, &error);
     // SQLite would delete the log of a file that is no database.
-    if !has_header(database).map_err(|error| FileError::read(database, error))? {
+    if !has_header(database).map_err(|error| FileError::read(database, &error))? {
         return Err(FileError::NoDatabase(database.to_owned()));
     }
     let options = SqliteConnectOptions::new().filename(database).busy_timeout(BUSY_TIMEOUT);

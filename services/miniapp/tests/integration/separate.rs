@@ -23,6 +23,7 @@ mod database;
 mod messages;
 mod outages;
 mod privileges;
+mod restore;
 mod settings;
 mod support;
 mod tasks;

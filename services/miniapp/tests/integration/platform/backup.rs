@@ -5,7 +5,9 @@ mod files;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
+use miniapp_runtime::clock::{Clock as _, SystemClock};
 use miniapp_test_support::eventually;
 use miniapp_test_support::http::Answer;
 use miniapp_test_support::platform::{Engines, PASSWORD, Platform, Program, User, task};
@@ -149,7 +151,7 @@ async fn restore_ends_sessions_and_replays_deletions(engines: Engines) {
     let [ada, bob] = [new_user(&platform).await, new_user(&platform).await];
     let kept = ada.submit("echo", &json!("kept")).await.task_id;
     ada.until(kept, Status::Finished).await;
-    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    let later = SystemClock.now() + Duration::from_hours(1);
     let mut of_bob = task("echo", &json!(1));
     of_bob["runAt"] = json!(later.to_string());
     bob.try_submit(&of_bob).await.expect("an answer").expect(201);

@@ -41,21 +41,23 @@ async fn server() -> &'static Server {
     SERVER.get_or_init(start).await
 }
 
-async fn database() -> EngineUrl {
+/// The database server of all tests.
+pub async fn databases() -> &'static postgres::Server {
     static SERVER: OnceCell<postgres::Server> = OnceCell::const_new();
     let start = async || {
         // Several platforms with six processes each.
         let settings = ["max_connections=400"];
         postgres::Server::start(Durability::Crash, &settings).await.expect("a PostgreSQL server")
     };
-    SERVER.get_or_init(start).await.database().await.expect("a database")
+    SERVER.get_or_init(start).await
 }
 
 impl<Access> Broker<Access> {
     async fn new(access: Access) -> Self {
         let server = server().await;
         let url = server.host().await.expect("a virtual host");
-        Self { server, url, database: database().await, _access: access }
+        let database = databases().await.database().await.expect("a database");
+        Self { server, url, database, _access: access }
     }
 
     /// The settings of services that use the server.
