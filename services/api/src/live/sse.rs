@@ -77,6 +77,11 @@ impl SseEncoder {
         self.push_json(&EventHead::from(event), &json);
     }
 
+    /// Returns the size of the encoded events.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.offsets.len()

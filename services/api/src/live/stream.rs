@@ -26,11 +26,12 @@ use crate::config::StreamConfig;
 use crate::error::store_problem;
 use crate::token::{Principal, TokenVerifier};
 
-/// How many events are read from the store at a time. A smaller page would need less memory, but
-/// each page reads all timelines with later events.
-const PAGE_SIZE: u32 = 1000;
-/// The approximate size of a body frame, in bytes.
+/// The size after which a body frame is full, in bytes. A stream holds one frame and reads the
+/// next one when the client has taken it, so this bounds the memory of a stream.
 const FRAME_BYTES: usize = 64 * 1024;
+/// How many events are read from the store at a time: about a frame. Each page reads all
+/// timelines with later events.
+const PAGE_SIZE: u32 = 256;
 /// How often the token is validated again.
 const REVALIDATE_INTERVAL: Duration = Duration::from_millis(400);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -200,9 +201,11 @@ impl Stream {
     async fn read_page(&mut self, after: Uuid) -> Result<Bytes, Problem> {
         let read = self.live.tasks.events_after(self.principal.user_id, after, PAGE_SIZE).await;
         let events = read.map_err(store_problem)?;
-        let is_full = events.len() >= PAGE_SIZE as usize;
-        self.read_after = if is_full { events.last().map(|event| event.id) } else { None };
-        Ok(self.encode_new(&events))
+        let (frame, last) = self.encode_new(&events);
+        let is_complete = last == events.last().map(|event| event.id);
+        self.read_after =
+            if is_complete && events.len() < PAGE_SIZE as usize { None } else { last };
+        Ok(frame)
     }
 
     /// Reads the events of a task that follow after `last`.
@@ -214,7 +217,6 @@ impl Stream {
         if newest.kind == EventType::Deleted && last.is_none() {
             return Err(gone());
         }
-        self.has_ended = newest.status.is_terminal();
         // By position, not by id: ids depend on the clocks of several processes.
         let position = events.iter().position(|event| Some(event.id) == last);
         let (known, new): (Vec<&Event>, Vec<&Event>) = match (position, last) {
@@ -227,17 +229,31 @@ impl Stream {
         for event in known {
             self.delivered.insert(event.id);
         }
-        Ok(self.encode_new(new))
+        let (frame, last) = self.encode_new(new.iter().copied());
+        let is_complete = last == new.last().map(|event| event.id);
+        self.has_ended = is_complete && newest.status.is_terminal();
+        self.read_after = if is_complete { None } else { last };
+        Ok(frame)
     }
 
-    fn encode_new<'e>(&mut self, events: impl IntoIterator<Item = &'e Event>) -> Bytes {
+    /// Encodes those of the events that were not delivered yet, until a frame is full. Also
+    /// returns the last event that was considered.
+    fn encode_new<'e>(
+        &mut self,
+        events: impl IntoIterator<Item = &'e Event>,
+    ) -> (Bytes, Option<Uuid>) {
         let mut encoder = SseEncoder::default();
+        let mut last = None;
         for event in events {
+            if encoder.bytes() >= FRAME_BYTES {
+                break;
+            }
+            last = Some(event.id);
             if self.delivered.insert(event.id) {
                 encoder.push(event);
             }
         }
-        encoder.finish().bytes
+        (encoder.finish().bytes, last)
     }
 
     /// Returns the events of the chunks that were not delivered yet. Copies nothing if a

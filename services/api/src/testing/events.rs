@@ -9,7 +9,8 @@ use super::TIMEOUT;
 
 pub(crate) struct Events {
     body: BodyDataStream,
-    text: String,
+    /// What was received and not returned yet.
+    pub text: String,
     /// The number of frames received.
     pub frames: usize,
 }

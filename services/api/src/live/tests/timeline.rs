@@ -87,3 +87,30 @@ async fn feed_contains_only_own_events() {
     assert_eq!(resumed.kinds(2).await, [Started, Finished]);
     assert_eq!(live.kinds(2).await, [Started, Finished]);
 }
+
+#[tokio::test]
+async fn stored_events_are_sent_in_frames_of_64_kib() {
+    const LIMIT: usize = 65 * 1024;
+    let (platform, token) = start().await;
+    let id = platform.run_to_its_end(&token).await;
+    for _ in 0..300 {
+        platform.tasks.restart(token.user, id).await.expect("restarted");
+        platform.finish(&token, id).await;
+    }
+    let events = platform.timeline(&token, id).await;
+    assert!(serde_json::to_string(&events).expect("JSON").len() > 2 * LIMIT);
+
+    let mut live = platform.watch(&token, id).await;
+    for expected in &events {
+        assert_eq!(live.next().await.as_ref(), Some(expected));
+        assert!(live.text.len() < LIMIT, "{}", live.text.len());
+    }
+    assert!(live.frames > 2);
+    assert_eq!(live.next().await, None);
+
+    let mut feed = platform.feed_after(&token, events[0].id).await;
+    for expected in &events[1..] {
+        assert_eq!(feed.next().await.as_ref(), Some(expected));
+        assert!(feed.text.len() < LIMIT, "{}", feed.text.len());
+    }
+}
