@@ -51,7 +51,8 @@ pub(crate) async fn run(runner: &Arc<Runner>, broker: &dyn Broker, concurrency: 
                             observer.release(delivery).await;
                         }
                     };
-                    let processing = in_trace(trace, processing);
+                    // Boxed, because each wrapper and the spawning would copy the large future.
+                    let processing = in_trace(trace, Box::pin(processing));
                     attempts.spawn(async move { abort.run_until_cancelled(processing).await });
                 });
                 match consuming.await {
