@@ -173,7 +173,7 @@ mod tests {
     use uuid::Uuid;
 
     use crate::service::spawn_background;
-    use crate::testing::{Platform, eventually};
+    use crate::testing::{FakeAuth, Platform, eventually};
 
     /// Publishes a message.
     async fn publish(platform: &Platform, message: Message) {
@@ -244,7 +244,7 @@ mod tests {
             // An access token instead of a signature.
             Message::new(Uuid::new_v4(), &token),
             // A key that auth does not publish.
-            platform.auth.deleted_signed_by(9, victim.user),
+            FakeAuth::deleted_signed_by(9, victim.user),
             // A genuine signature in another message.
             Message { id: Uuid::new_v4(), ..platform.auth.deleted(victim.user) },
         ];

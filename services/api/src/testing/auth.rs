@@ -130,11 +130,11 @@ impl FakeAuth {
     /// The message that an account is deleted.
     pub fn deleted(&self, user: Uuid) -> Message {
         let seed = *self.0.keys.lock().last().expect("a key");
-        self.deleted_signed_by(seed, user)
+        Self::deleted_signed_by(seed, user)
     }
 
     /// The same, signed with any key.
-    pub fn deleted_signed_by(&self, seed: u8, user_id: Uuid) -> Message {
+    pub fn deleted_signed_by(seed: u8, user_id: Uuid) -> Message {
         let id = Uuid::new_v4();
         let event = AccountDeleted::V1 { user_id, signature: None };
         Message::new(id, &key(seed).sign_event(id, event).expect("signed"))
