@@ -1,6 +1,7 @@
 //! Tests of the accounts service and its stores.
 
 mod conformance;
+mod disabled;
 mod enumeration;
 mod names;
 mod outbox;

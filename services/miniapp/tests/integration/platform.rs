@@ -3,6 +3,7 @@
 
 mod backup;
 mod database;
+mod disabled;
 mod disk;
 mod errors;
 mod exclusive;

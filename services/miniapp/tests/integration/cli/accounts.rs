@@ -90,7 +90,68 @@ async fn admin_manages_users_and_dead_letters() {
 
     let listed = run(program, &["dead-letters", "list"], "").expect(0);
     assert!(listed.contains(&failed.to_string()), "{listed}");
+    let account = user.client().account().await.expect("an account").user_id.to_string();
+    assert!(listed.contains(&account), "{listed}");
+    // Also by the digits that a terminal shows.
+    for reference in [&failed.to_string(), &failed.simple().to_string()[24..]] {
+        let shown = run(program, &["task", "show", reference], "").expect(0);
+        assert!(shown.contains(&format!("Owner        {account}")), "{shown}");
+    }
+    run(program, &["task", "show", "--events", &failed.to_string()], "").expect(1);
     let short = &failed.simple().to_string()[24..];
     let requeued = run(program, &["dead-letters", "requeue", short], "").expect(0);
     assert!(requeued.contains("Awaiting"), "{requeued}");
+}
+
+#[tokio::test]
+async fn admin_disables_and_enables_accounts() {
+    let platform = program().set("auth.admin_email", "ada@example.com").start().await;
+    platform.sign_up("grace").await;
+    signed_in(&platform, "ada").await;
+    let program = platform.program();
+    let disabled = run(program, &["users", "disable", "grace"], "").expect(0);
+    assert_eq!(disabled, "grace is disabled now.\n");
+    let users = run(program, &["users", "list"], "").expect(0);
+    let state = |login: &str| {
+        let line = users.lines().find(|line| line.starts_with(login)).expect("a line");
+        line.contains("disabled")
+    };
+    assert_eq!((state("grace"), state("ada")), (true, false), "{users}");
+    let sign_in = |url: &[&str], password| {
+        run(program, &[&["login", "grace", "--password-stdin"], url].concat(), password)
+    };
+    let refused = sign_in(&[], PASSWORD);
+    assert!(refused.stderr.contains("is disabled; an admin can enable it"), "{refused:?}");
+    refused.expect(1);
+    let refused = sign_in(&[], "wrong");
+    assert!(refused.stderr.contains("Login or password is wrong"), "{refused:?}");
+    let refused = run(program, &["users", "disable", "ada"], "");
+    assert!(refused.stderr.contains("last admin"), "{refused:?}");
+    refused.expect(1);
+    let audit = run(program, &["audit", "--limit", "4"], "").expect(0);
+    assert!(audit.contains("last_admin") && audit.contains("by ada"), "{audit}");
+    let enabled = run(program, &["users", "enable", "grace@example.com"], "").expect(0);
+    assert_eq!(enabled, "grace is enabled now.\n");
+    sign_in(&[], PASSWORD).expect(0);
+}
+
+/// Only the URL of the API is known, and auth is somewhere else.
+#[tokio::test]
+async fn sign_in_names_the_auth_service_that_was_assumed() {
+    let platform = program().start().await;
+    platform.sign_up("ada").await;
+    let program = platform.program();
+    // Nothing listens on the first port, and the second one has no accounts.
+    for url in ["http://127.0.0.1:1", &platform.admin()] {
+        let command = ["login", "ada", "--password-stdin", "--url", url];
+        let refused = run(program, &command, PASSWORD);
+        assert!(refused.stderr.contains("--auth-url"), "{refused:?}");
+        refused.expect(1);
+        let auth = ["--auth-url", &platform.auth()];
+        run(program, &[&command, &auth[..]].concat(), PASSWORD).expect(0);
+    }
+    // With the URL there is nothing to explain.
+    let command = ["login", "ada", "--password-stdin", "--url", "http://127.0.0.1:1"];
+    let refused = run(program, &[&command[..], &["--auth-url", "http://127.0.0.1:1"]].concat(), "x");
+    assert!(!refused.stderr.contains("--auth-url"), "{refused:?}");
 }

@@ -55,6 +55,26 @@ async fn log_lines_have_trace_ids() {
 }
 
 #[tokio::test]
+async fn refused_admin_requests_are_logged() {
+    let platform = program().start().await;
+    let user = platform.sign_up("ada").await;
+    let id = user.client().account().await.expect("an account").user_id.to_string();
+    for request in [
+        user.api("GET", "/api/dead-letters"),
+        user.api("GET", "/api/tasks?owner=*"),
+        user.auth("GET", "/users"),
+    ] {
+        let trace = Answer::to(request).await.expect(403).header("x-trace-id").to_owned();
+        let is_wanted =
+            |line: &Value| line["message"] == "request refused" && line["trace_id"] == trace;
+        let about = lines(&platform, "the refusal is logged", is_wanted).await;
+        let actor = about[0].get("actor.id").or(about[0].get("user.id"));
+        assert_eq!(actor, Some(&json!(id)), "{about:?}");
+        assert_eq!((&about[0]["level"], &about[0]["code"]), (&json!("WARN"), &json!("forbidden")));
+    }
+}
+
+#[tokio::test]
 async fn failed_mail_is_logged_with_trace_of_its_request() {
     // This port has no listener.
     let program = program().set("mail.url", "smtp://127.0.0.1:1?tls=none");
