@@ -110,7 +110,7 @@ impl MailTemplate<'_> {
             },
             Self::AccountDisabled => Draft {
                 subject: "Your MiniApp account is disabled",
-                before: "someone, probably you, asked for a code to set a new password. An \
+                before: "someone, probably you, requested a code to set a new password. An \
                          administrator has disabled your account, so there is no code to send."
                     .to_owned(),
                 code: None,
