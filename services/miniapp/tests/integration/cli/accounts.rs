@@ -76,6 +76,7 @@ async fn admin_manages_users_and_dead_letters() {
     let user = platform.sign_up("grace").await;
     let failed = user.submit("flaky", &json!({ "failures": 99 })).await.task_id;
     user.until(failed, Status::Failed).await;
+    let account = user.client().account().await.expect("an account").user_id.to_string();
     signed_in(&platform, "ada").await;
     let program = platform.program();
 
@@ -90,7 +91,6 @@ async fn admin_manages_users_and_dead_letters() {
 
     let listed = run(program, &["dead-letters", "list"], "").expect(0);
     assert!(listed.contains(&failed.to_string()), "{listed}");
-    let account = user.client().account().await.expect("an account").user_id.to_string();
     assert!(listed.contains(&account), "{listed}");
     // Also by the digits that a terminal shows.
     for reference in [&failed.to_string(), &failed.simple().to_string()[24..]] {
@@ -152,6 +152,7 @@ async fn sign_in_names_the_auth_service_that_was_assumed() {
     }
     // With the URL there is nothing to explain.
     let command = ["login", "ada", "--password-stdin", "--url", "http://127.0.0.1:1"];
-    let refused = run(program, &[&command[..], &["--auth-url", "http://127.0.0.1:1"]].concat(), "x");
+    let refused =
+        run(program, &[&command[..], &["--auth-url", "http://127.0.0.1:1"]].concat(), "x");
     assert!(!refused.stderr.contains("--auth-url"), "{refused:?}");
 }

@@ -34,6 +34,7 @@ const COMMANDS: &[&[&str]] = &[
     &["sessions", "list"],
     &["users", "list"],
     &["users", "roles", ID, "user"],
+    &["users", "disable", ID],
     &["audit"],
     &["dead-letters", "list"],
     &["dead-letters", "requeue", ID],
@@ -141,6 +142,8 @@ async fn respond(State(text): State<String>, request: Request) -> Response {
         }] }),
         "/audit" => json!({ "entries": [{
             "at": TIME, "action": text, "outcome": text, "userId": ID, "login": text, "ip": text,
+            "actorId": null, "actorLogin": text, "sessionId": ID, "rolesBefore": ["user"],
+            "rolesAfter": ["admin"],
         }], "nextCursor": null }),
         "/api/kinds" => json!({ "kinds": [{
             "name": text, "description": text, "dataSchema": {}, "example": text,
@@ -167,7 +170,7 @@ async fn respond(State(text): State<String>, request: Request) -> Response {
             json!({ "events": events })
         }
         path if path.ends_with("/cancel") => return problem(409, "task_already_finished"),
-        path if path.ends_with("/requeue") || path.ends_with("/roles") => {
+        path if ["/requeue", "/roles", "/disabled"].iter().any(|end| path.ends_with(end)) => {
             return problem(422, "invalid_fields");
         }
         path if path.starts_with("/api/tasks/") && request.method() == "DELETE" => {

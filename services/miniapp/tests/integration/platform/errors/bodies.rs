@@ -140,7 +140,8 @@ async fn all_invalid_fields_are_reported() {
                 json!("a\u{0}b"),
                 json!("x".repeat(60_000)),
             ];
-            for value in wrong {
+            let is_valid = |value: &Value| value.is_boolean() && body[field.as_str()].is_boolean();
+            for value in wrong.into_iter().filter(|value| !is_valid(value)) {
                 let answer = ask(&with(&body, field, value.clone())).await;
                 let text = value.to_string();
                 assert_eq!(
@@ -201,6 +202,7 @@ async fn out_of_range_values_are_reported() {
         ("/users/me/password", "newPassword", json!("short")),
         ("/password-reset/confirm", "newPassword", json!("short")),
         ("/users/{id}/roles", "roles", json!([])),
+        ("/users/{id}/disabled", "disabled", json!("true")),
         ("/api/tasks", "description", json!("")),
         ("/api/tasks", "description", json!("x".repeat(501))),
         ("/api/tasks", "ttl", json!(0)),

@@ -115,6 +115,10 @@ fn roles() -> Value {
     json!({ "roles": ["user"] })
 }
 
+fn disabled() -> Value {
+    json!({ "disabled": true })
+}
+
 fn submission() -> Value {
     json!({
         "description": "a test",
@@ -156,6 +160,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     plain(Auth, User, "DELETE", "/sessions/{id}"),
     plain(Auth, Admin, "GET", "/users"),
     with_body(plain(Auth, Admin, "PUT", "/users/{id}/roles"), roles, &[]),
+    with_body(plain(Auth, Admin, "PUT", "/users/{id}/disabled"), disabled, &[]),
     plain(Auth, Admin, "GET", "/audit"),
     with_body(
         plain(Api, User, "POST", "/api/tasks"),
