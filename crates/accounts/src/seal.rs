@@ -17,9 +17,9 @@ pub(crate) struct Sealer {
 /// The value was sealed with neither secret, or under another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "was sealed with a secret that is neither MINIAPP__AUTH__SECRET (by default the file `secret` \
-     in the data directory) nor MINIAPP__AUTH__SECRET_PREVIOUS: set the latter to the secret that \
-     was used before"
+    "was sealed with another secret than MINIAPP__AUTH__SECRET (by default the file `secret` in the \
+     data directory) and MINIAPP__AUTH__SECRET_PREVIOUS: set the latter to the secret that was used \
+     before"
 )]
 pub struct OtherSecret;
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::audit::AuditEntry;
 use crate::keys::last;
+use crate::outbox::OutboxRow;
 use crate::store::{Operation, Outcome, SealedKey, StoreError, Transaction, TxError, TxResult};
 
 /// Stores a key that replaces the others.
@@ -13,6 +14,8 @@ pub struct RotateKeys {
     pub key: SealedKey,
     /// Whether other keys must not verify tokens any more.
     pub compromised: bool,
+    /// Events that have to be published again, because a removed key may have signed them.
+    pub events: Vec<OutboxRow>,
     pub audit: AuditEntry,
 }
 
@@ -46,6 +49,9 @@ impl Operation for RotateKeys {
         if !tx.insert_signing_key(&SealedKey { follows, ..self.key.clone() }).await? {
             let message = "another process has created a signing key".to_owned();
             return Err(TxError::Conflict(StoreError::Unavailable(message)));
+        }
+        for event in &self.events {
+            tx.insert_outbox_message(event).await?;
         }
         tx.append_audit(&self.audit).await?;
         let kids = |keys: Vec<&SealedKey>| keys.into_iter().map(|key| key.kid.clone()).collect();

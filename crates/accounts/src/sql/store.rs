@@ -231,6 +231,11 @@ impl<E: Engine> Store for E {
         Ok(count)
     }
 
+    async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>> {
+        let statement = Statement::new(text::DELETED_SINCE).bind(since);
+        all(&self.read(statement).await?, |mut row| row.read())
+    }
+
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>> {
         let statement = Statement::new(text::DELETED_ACCOUNTS).bind(after.unwrap_or(Uuid::nil()));
         all(&self.read(statement.bind(limit)).await?, |mut row| row.read())

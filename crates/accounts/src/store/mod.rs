@@ -142,6 +142,9 @@ pub trait Store: Send + Sync + 'static {
     /// Returns deleted accounts with an id above `after`, in the order of their ids.
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
 
+    /// Returns accounts that were deleted after `since`, in any order.
+    async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
+
     /// Ends all sessions, and deletes all signing keys, codes, verifications of addresses and
     /// outbox messages. Returns the number of sessions that it ended.
     async fn revoke_all(&self, now: Timestamp) -> Result<u64>;

@@ -119,6 +119,7 @@ traced! {
     async fn append_audit(&self, entry: &AuditEntry) -> Result<()>;
     async fn audit_log(&self, before: Option<Uuid>, limit: u32) -> Result<Vec<AuditEntry>>;
     async fn purge(&self, limits: ExpiryLimits) -> Result<u64>;
+    async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
     async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
     async fn close(&self) -> Result<()>;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::requests::{ResetConfirmation, Verification};
 use miniapp_accounts::{Accounts, Email, KeyRotation, grant_admin, rotate_keys};
+use miniapp_runtime::clock::SystemClock;
 use miniapp_types::account::Secret;
 use miniapp_types::fields::FromFields as _;
 use miniapp_types::problem::Code;
@@ -221,6 +222,23 @@ async fn tokens_of_compromised_keys_become_invalid(database: Option<String>) {
     assert_eq!(published.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&rotation.kid]);
 }
 
+/// Consumers refuse an event that a removed key has signed.
+async fn deletions_are_published_again_with_the_new_key(database: Option<String>) {
+    let platform = platform(database).await;
+    let account = platform.register("ada").await;
+    let owner = platform.owner("ada").await;
+    platform.accounts.delete(&owner, &caller()).await.expect("deleted");
+    platform.run_once().await;
+    assert_eq!(platform.next_deletion().await, account.user_id);
+    // The database records the time of the deletion.
+    let (store, clock) = (&*platform.store, &SystemClock);
+    rotate_keys(&platform.config, store, clock, false).await.expect("rotated");
+    assert_eq!(platform.run_once().await, 0);
+    rotate_keys(&platform.config, store, clock, true).await.expect("rotated");
+    assert_eq!(platform.run_once().await, 1);
+    assert_eq!(platform.next_deletion().await, account.user_id);
+}
+
 /// A key or message that is sealed with another secret is of no use to the processes that run.
 async fn administration_needs_the_secret_of_the_processes(database: Option<String>) {
     let platform = platform(database).await;
@@ -260,6 +278,7 @@ macro_rules! all_cases {
             processes_that_start_together_seal_again_once
             new_key_signs_when_verifiers_have_it
             tokens_of_compromised_keys_become_invalid
+            deletions_are_published_again_with_the_new_key
             administration_needs_the_secret_of_the_processes
         }
     };

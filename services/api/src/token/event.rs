@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use miniapp_broker::{Broker, Message};
 use miniapp_token::{EventError, SignedEvent, key_of_event};
+use tokio::time::sleep;
 
+use super::keys::MIN_FETCH_INTERVAL;
 use super::{TokenVerifier, VerifyError};
 
 /// Why an event could not be verified.
@@ -24,7 +26,14 @@ impl TokenVerifier {
         event: &E,
     ) -> Result<(), VerifyEventError> {
         let kid = key_of_event(event)?;
-        let key = self.0.keys.find(&kid).await.map_err(|error| match error {
+        let mut found = self.0.keys.find(&kid).await;
+        if found.as_ref().is_err_and(|error| *error == VerifyError::Invalid) {
+            // The key may be newer than the latest fetch. A token is presented again, an event is
+            // not.
+            sleep(MIN_FETCH_INTERVAL).await;
+            found = self.0.keys.find(&kid).await;
+        }
+        let key = found.map_err(|error| match error {
             VerifyError::Unavailable => VerifyEventError::Unavailable,
             _ => EventError::UnknownKey.into(),
         })?;

@@ -14,7 +14,7 @@ use super::VerifyError;
 use super::auth_client::{AuthClient, AuthUnreachable};
 
 /// Limits fetches caused by tokens with unknown key ids.
-const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Periodic fetches remove retired keys, and keys that were compromised.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 const FIRST_FETCH_INTERVAL: Duration = Duration::from_millis(200);

@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::operations::{ReplacedKeys, RotateKeys};
+use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::SealedKey;
 
-use super::{at, entry};
+use super::{at, entry, outbox_row};
 
 fn key(kid: &str, follows: &str, seconds: u64) -> SealedKey {
     SealedKey {
@@ -78,7 +79,8 @@ pub async fn signing_key_is_resealed_once(store: Arc<dyn Store>) -> Result<()> {
 
 async fn rotate(store: &dyn Store, kid: &str, compromised: bool) -> Result<ReplacedKeys> {
     let (key, audit) = (key(kid, "", 5), entry(Action::RotateKeys, 5));
-    Ok(store.transact(&RotateKeys { key, compromised, audit }).await?)
+    let events = if compromised { vec![outbox_row(OutboxKind::AccountDeleted, 5)] } else { vec![] };
+    Ok(store.transact(&RotateKeys { key, compromised, events, audit }).await?)
 }
 
 async fn kids(store: &dyn Store) -> Result<Vec<String>> {
@@ -110,6 +112,8 @@ pub async fn rotation_of_compromised_keys_removes_them(store: Arc<dyn Store>) ->
     replaced.removed.sort();
     ensure!(replaced.removed == ["current", "old"] && replaced.retiring.is_empty());
     ensure!(kids(&*store).await? == ["new"]);
+    let events = store.claim_outbox_messages(at(5), at(60), 10).await?;
+    ensure!(events.len() == 1, "{events:?}");
     // A replica that has not read the keys since.
     let added = store.add_signing_key(&key("late", "current", 9)).await?;
     ensure!(!added, "a removed key got a successor");
