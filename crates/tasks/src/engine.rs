@@ -360,8 +360,8 @@ pub trait Engine: Send + Sync + 'static {
     /// from before are void.
     async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError>;
 
-    /// Closes the connections, after the last use. An SQLite file is then complete without a
-    /// write-ahead log.
+    /// Closes the connections, after the last use. If they were the last ones of an SQLite file,
+    /// it is then complete without a write-ahead log.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -74,7 +74,7 @@ impl Engine for SqliteStore {
     }
 
     async fn close(&self) -> Result<()> {
-        // Readers would prevent the checkpoint of the writer.
+        // The last connection has to be one that can write: it removes the write-ahead log.
         self.readers.close().await;
         Ok(self.writer.close().await?)
     }

@@ -149,8 +149,8 @@ pub trait Store: Send + Sync + 'static {
     /// outbox messages. Returns the number of sessions that it ended.
     async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
 
-    /// Closes the connections, after the last use. An SQLite file is then complete without a
-    /// write-ahead log.
+    /// Closes the connections, after the last use. If they were the last ones of an SQLite file,
+    /// it is then complete without a write-ahead log.
     async fn close(&self) -> Result<()>;
 
     /// Returns the `db.system.name` of OpenTelemetry.

@@ -215,7 +215,7 @@ impl Engine for SqliteEngine {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // Readers would prevent the checkpoint of the writer.
+        // The last connection has to be one that can write: it removes the write-ahead log.
         self.readers.close().await;
         Ok(self.writer.close().await?)
     }

@@ -59,6 +59,7 @@ pub async fn run(context: &Context, command: Command) -> anyhow::Result<()> {
 async fn grant(context: &Context, config: &Config, login: &str) -> anyhow::Result<()> {
     let store = database::open_accounts(config).await?;
     let account = grant_admin(config, store.as_ref(), &context.clock, login).await?;
+    store.close().await?;
     if context.ui.json {
         return Ok(context.ui.json(&account)?);
     }
@@ -80,6 +81,7 @@ async fn rotate_keys(context: &Context, config: &Config, compromised: bool) -> a
     let clock = database::open_clock(config).await?;
     let rotated =
         miniapp_accounts::rotate_keys(config, store.as_ref(), clock.as_ref(), compromised).await?;
+    store.close().await?;
     let KeyRotation { kid, signs_from, replaced, retires_at } = rotated;
     if context.ui.json {
         let retiring = replaced.retiring.iter();
@@ -105,6 +107,7 @@ async fn rotate_keys(context: &Context, config: &Config, compromised: bool) -> a
 async fn print_deletions(context: &Context, config: &Config) -> anyhow::Result<()> {
     let store = database::open_accounts(config).await?;
     let deleted = deleted_accounts(store.as_ref()).await?;
+    store.close().await?;
     if context.ui.json {
         return Ok(context.ui.json(&json!({ "accounts": deleted }))?);
     }

@@ -13,6 +13,7 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
     let config = context.config()?;
     let engine = database::open_tasks(&config).await?;
     let reports = engine.check_invariants(context.now()).await?;
+    engine.close().await?;
     if ui.json {
         let rules: Vec<_> = reports
             .iter()

@@ -31,7 +31,9 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let ui = context.ui;
     let config = context.config()?;
-    let mails = database::open_accounts(&config).await?.inbox_mails(MAX_MAILS).await?;
+    let store = database::open_accounts(&config).await?;
+    let mails = store.inbox_mails(MAX_MAILS).await?;
+    store.close().await?;
     let mut selected = mails.iter().filter(|it| {
         args.to.as_ref().is_none_or(|address| it.mail.to.eq_ignore_ascii_case(address))
     });

@@ -16,8 +16,10 @@ pub async fn run(context: &Context) -> anyhow::Result<()> {
     let cannot_migrate = || format!("cannot migrate {url}");
     let accounts = open_store(&database).await.with_context(cannot_migrate)?;
     accounts.migrate().await.with_context(cannot_migrate)?;
+    accounts.close().await.with_context(cannot_migrate)?;
     let tasks = open_engine(&database).await.with_context(cannot_migrate)?;
     tasks.migrate().await.with_context(cannot_migrate)?;
+    tasks.close().await.with_context(cannot_migrate)?;
     if context.ui.json {
         return Ok(context.ui.json(&json!({ "migrated": true }))?);
     }

@@ -39,7 +39,8 @@ async fn expect_invalid(platform: &Separate, users: &[User]) {
 #[ignore = "needs PostgreSQL and RabbitMQ"]
 async fn restored_platform_forgets_messages_and_sessions() {
     let broker = shared().await;
-    let program = broker.program().set("auth.secret", "one for all who use this database");
+    let program =
+        broker.program().set("auth.secret", "a secret of the tests of separate processes");
     let mut platform = Separate::start(&program, 2, 2).await;
     let ada = new_user(&platform).await;
     let bob = new_user(&platform).await.remove(0);
