@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
-use miniapp_client::{Client, Secret};
+use miniapp_client::Secret;
 
 use crate::expectations::Expectations;
 use crate::figures::{Figure, Figures, Unit};

@@ -150,7 +150,7 @@ async fn services_work_with_their_own_roles_and_users() {
 async fn deny(server: &Postgres, role: &str, statement: &str) {
     let denied = log_in(server, role).await.execute(AssertSqlSafe(statement.to_owned())).await;
     let error = denied.err().unwrap_or_else(|| panic!("{role} may: {statement}"));
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     assert_eq!(code.as_deref(), Some("42501"), "{role}: {statement}: {error}");
 }
 
