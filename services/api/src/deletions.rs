@@ -260,6 +260,18 @@ mod tests {
         assert!(exists(&platform.tasks, victim.user, task).await);
     }
 
+    /// As after a key was compromised: the new one signs at once.
+    #[tokio::test]
+    async fn deletion_with_a_key_newer_than_the_latest_fetch_is_accepted() {
+        let platform = Platform::start().await;
+        let user = platform.auth.sign_in();
+        let task = platform.submit(&user).await;
+        platform.auth.rotate(2, false);
+        publish(&platform, platform.auth.deleted(user.user)).await;
+        until_gone(&platform, user.user, task).await;
+        assert_eq!(platform.broker.depth(Queue::Parked).await.expect("a broker"), 0);
+    }
+
     /// As after a restore in which the account exists again.
     #[tokio::test]
     async fn repeated_deletion_deletes_nothing() {

@@ -82,7 +82,9 @@ statements! {
     DELETE_ACCOUNT = "DELETE FROM accounts WHERE id = $1 RETURNING id";
     RECORD_DELETION = "INSERT INTO deleted_accounts (account, deleted_at) VALUES ($1, $2) \
         ON CONFLICT (account) DO NOTHING";
-    DELETED_SINCE = "SELECT account FROM deleted_accounts WHERE deleted_at > $1";
+    // Not those that a restore has brought back.
+    DELETED_SINCE = "SELECT account FROM deleted_accounts \
+        WHERE deleted_at > $1 AND NOT EXISTS (SELECT 1 FROM accounts WHERE id = account)";
     DELETED_ACCOUNTS =
         "SELECT account FROM deleted_accounts WHERE account > $1 ORDER BY account LIMIT $2";
 

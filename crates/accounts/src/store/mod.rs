@@ -142,7 +142,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns deleted accounts with an id above `after`, in the order of their ids.
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
 
-    /// Returns accounts that were deleted after `since`, in any order.
+    /// Returns accounts that were deleted after `since` and do not exist, in any order.
     async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
 
     /// Ends all sessions, and deletes all signing keys, codes, verifications of addresses and
