@@ -152,6 +152,7 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     service.json("/validate", json!(second["authToken"])).await;
     let reused = service.post("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
     assert_eq!(reused.status(), 401);
+    assert_eq!(service.mail().await.mail.code(), None);
     service.json("/password-reset", json!({ "email": email })).await;
     let reset = service.mail().await.mail.code().expect("a code").to_owned();
     let new = "another horse altogether";
