@@ -8,11 +8,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::published_secrets::is_published;
-use crate::secret;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
+/// In bytes.
+pub(crate) const MIN_SECRET_LENGTH: usize = 32;
 
 /// Tokens, sessions and signing keys.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,7 +55,7 @@ impl Section for TokenConfig {
             let length = secret.as_ref().map(|secret| secret.expose_secret().len());
             validator.ensure(
                 key,
-                length.is_none_or(|length| length >= secret::MIN_LENGTH),
+                length.is_none_or(|length| length >= MIN_SECRET_LENGTH),
                 "must have at least 32 characters (openssl rand -base64 32 makes one)",
             )?;
         }

@@ -12,17 +12,14 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use crate::config::TokenConfig;
-
-/// In bytes.
-pub(crate) const MIN_LENGTH: usize = 32;
+use crate::config::{MIN_SECRET_LENGTH, TokenConfig};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("can't use the secret in {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "the secret in {} must have at least {MIN_LENGTH} characters \
+        "the secret in {} must have at least {MIN_SECRET_LENGTH} characters \
          (openssl rand -base64 32 makes one)", path.display()
     )]
     TooShort { path: PathBuf },
@@ -107,7 +104,7 @@ fn load_file(path: PathBuf) -> Result<Zeroizing<String>, SecretError> {
         Ok(secret) => Zeroizing::new(secret.trim_end().to_owned()),
         Err(source) => return Err(SecretError::File { path, source }),
     };
-    if secret.len() < MIN_LENGTH {
+    if secret.len() < MIN_SECRET_LENGTH {
         return Err(SecretError::TooShort { path });
     }
     Ok(secret)
