@@ -87,7 +87,29 @@ pub fn url_of(file: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::SqlStr;
+    use sqlx::migrate::{Migration, MigrationType, Migrator};
+
     use super::*;
+
+    fn schema(migrations: &[&'static str]) -> Schema {
+        let migrations = migrations.iter().zip(1..).map(|(sql, version)| {
+            let sql = SqlStr::from_static(sql);
+            Migration::new(version, "a step".into(), MigrationType::Simple, sql, false)
+        });
+        Schema::new("test_migrations", Migrator::with_migrations(migrations.collect()))
+    }
+
+    #[tokio::test]
+    async fn previous_release_opens_a_newer_file() {
+        const STEPS: [&str; 2] = ["CREATE TABLE a (x)", "CREATE TABLE b (x)"];
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = url_of(&directory.path().join("a.db"));
+        for steps in [&STEPS[..], &STEPS[..1]] {
+            let opened = open(&url, false, |options| options, &schema(steps)).await;
+            opened.expect("a compatible file").1.close().await;
+        }
+    }
 
     #[test]
     fn url_of_a_file_names_it() {

@@ -31,6 +31,8 @@ impl Schema {
     /// `table` lists the `migrations` that were applied.
     pub fn new(table: &'static str, mut migrations: Migrator) -> Self {
         migrations.dangerous_set_table_name(table);
+        // The previous release can be started again after an upgrade.
+        migrations.set_ignore_missing(true);
         Self { table, migrations }
     }
 
