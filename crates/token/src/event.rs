@@ -1,5 +1,5 @@
-//! Signed events: what other services believe about accounts and sessions because the issuer of
-//! tokens says so.
+//! Signed events: changes of accounts and sessions that other services rely on, because the issuer of
+//! tokens has signed them.
 //!
 //! The signature is part of the event, so that receivers of an earlier release can read it, too. It
 //! covers the whole event and the id of its message.
@@ -24,7 +24,7 @@ pub trait SignedEvent: Clone + PartialEq + Serialize + DeserializeOwned {
     fn with_signature(self, signature: Option<String>) -> Self;
 }
 
-/// Why an event is not believed.
+/// Why an event is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error("it is not signed")]

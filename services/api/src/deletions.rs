@@ -95,7 +95,7 @@ impl Deletions {
             }
         };
         if self.processed.contains_key(&id) {
-            // A redelivery is the broker's doing, and there is nothing left to delete.
+            // The broker redelivers a message after a lost acknowledgment. Nothing is left to delete.
             if !delivery.redelivered {
                 tracing::warn!(
                     message.id = %id,
