@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, Message, Topic};
 use miniapp_runtime::clock::{self, Clock};
@@ -37,8 +38,17 @@ struct Inner {
     unpublished: Mutex<Unpublished>,
 }
 
-/// The latest epoch of each session, `None` if it has ended.
-type Unpublished = HashMap<Uuid, Option<u32>>;
+/// The latest state of each session.
+type Unpublished = HashMap<Uuid, SessionState>;
+
+/// The state of a session after a change.
+#[derive(Clone, Copy, Debug)]
+struct SessionState {
+    /// `None` if it has ended.
+    epoch: Option<u32>,
+    /// When it was current. A retry keeps it: another process may have changed the session since.
+    at: Timestamp,
+}
 
 impl EventPublisher {
     pub(crate) fn new(
@@ -50,10 +60,14 @@ impl EventPublisher {
         Self(Arc::new(Inner { service, broker, clock, keys, unpublished: Mutex::default() }))
     }
 
-    /// Publishes that the session is at `epoch`, or has ended.
-    pub(crate) async fn publish(&self, session_id: Uuid, epoch: Option<u32>) -> anyhow::Result<()> {
-        let at = self.0.clock.now();
-        let id = clock::id_at(at);
+    /// Publishes that the session was at `epoch`, or had ended, `at` a time.
+    pub(crate) async fn publish(
+        &self,
+        session_id: Uuid,
+        epoch: Option<u32>,
+        at: Timestamp,
+    ) -> anyhow::Result<()> {
+        let id = clock::new_id(self.0.clock.as_ref());
         let change = SessionChanged::V1 { session_id, epoch, at, signature: None };
         let change = self.0.keys.sign_event(id, change)?;
         let mut message = Message::new(id, &change)
@@ -81,7 +95,8 @@ impl EventPublisher {
     /// Retries unpublished events until `stop`, and then once more.
     pub(crate) async fn run(&self, stop: &Shutdown) {
         // A previous process may have crashed before it published a change.
-        keep_latest(&mut self.0.unpublished.lock(), Uuid::nil(), None);
+        let lost = SessionState { epoch: None, at: self.0.clock.now() };
+        keep_latest(&mut self.0.unpublished.lock(), Uuid::nil(), lost);
         loop {
             let is_last = stop.has_begun();
             self.republish().await;
@@ -95,22 +110,31 @@ impl EventPublisher {
     /// Retries the events that the broker did not accept.
     pub(crate) async fn republish(&self) {
         let unpublished = std::mem::take(&mut *self.0.unpublished.lock());
-        self.publish_all(unpublished).await;
+        self.publish_states(unpublished).await;
     }
 
-    /// Publishes each event until the broker fails, and keeps the rest for later.
+    /// Publishes changes that have just committed, now or when the broker is available.
     pub(crate) async fn publish_all(&self, changes: impl IntoIterator<Item = (Uuid, Option<u32>)>) {
+        let at = self.0.clock.now();
+        let changes = changes.into_iter();
+        let states = changes.map(|(session, epoch)| (session, SessionState { epoch, at }));
+        self.publish_states(states).await;
+    }
+
+    /// Publishes each state until the broker fails, and keeps the rest for later.
+    async fn publish_states(&self, states: impl IntoIterator<Item = (Uuid, SessionState)>) {
         let mut is_available = true;
-        for (session, epoch) in changes {
-            is_available = is_available && self.try_publish(session, epoch).await;
+        for (session, state) in states {
+            is_available = is_available && self.try_publish(session, state).await;
             if !is_available {
-                keep_latest(&mut self.0.unpublished.lock(), session, epoch);
+                keep_latest(&mut self.0.unpublished.lock(), session, state);
             }
         }
     }
 
-    async fn try_publish(&self, session: Uuid, epoch: Option<u32>) -> bool {
-        let error = match timeout(TIMEOUT, self.publish(session, epoch)).await {
+    async fn try_publish(&self, session: Uuid, state: SessionState) -> bool {
+        let SessionState { epoch, at } = state;
+        let error = match timeout(TIMEOUT, self.publish(session, epoch, at)).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the broker timed out".to_owned(),
@@ -121,9 +145,11 @@ impl EventPublisher {
 }
 
 /// Merges an event into the unpublished ones. An end is final, and an epoch only grows.
-fn keep_latest(unpublished: &mut Unpublished, session: Uuid, epoch: Option<u32>) {
-    let kept = unpublished.entry(session).or_insert(epoch);
-    *kept = kept.zip(epoch).map(|(kept, epoch)| kept.max(epoch));
+fn keep_latest(unpublished: &mut Unpublished, session: Uuid, state: SessionState) {
+    let kept = unpublished.entry(session).or_insert(state);
+    if kept.epoch.is_some_and(|kept| state.epoch.is_none_or(|epoch| epoch > kept)) {
+        *kept = state;
+    }
 }
 
 #[cfg(test)]
@@ -136,10 +162,12 @@ mod tests {
             [(vec![Some(1), Some(3), Some(2)], Some(3)), (vec![Some(1), None, Some(2)], None)];
         for (epochs, expected) in cases {
             let mut unpublished = Unpublished::new();
-            for epoch in epochs {
-                keep_latest(&mut unpublished, Uuid::nil(), epoch);
+            for (second, epoch) in (0..).zip(epochs) {
+                let at = Timestamp::constant(second, 0);
+                keep_latest(&mut unpublished, Uuid::nil(), SessionState { epoch, at });
             }
-            assert_eq!(unpublished[&Uuid::nil()], expected);
+            let SessionState { epoch, at } = unpublished[&Uuid::nil()];
+            assert_eq!((epoch, at), (expected, Timestamp::constant(1, 0)), "with its time");
         }
     }
 }

@@ -295,9 +295,10 @@ impl Relay {
     }
 
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
+        let read_at = self.clock.now();
         for session in self.store.sessions(account).await? {
             let (id, epoch) = session.id_and_epoch();
-            self.events.publish(id, epoch).await?;
+            self.events.publish(id, epoch, read_at).await?;
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ pub enum SessionChanged {
         /// The epoch of its only valid access token, or `None` if the session has ended. It only
         /// grows, so messages may arrive in any order.
         epoch: Option<u32>,
-        /// When it happened, by the clock of the issuer of tokens.
+        /// When it was current, by the clock of the issuer of tokens.
         at: Timestamp,
         /// The signature of the issuer of tokens. Releases before signatures have none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
