@@ -119,12 +119,16 @@ impl FakeAuth {
     }
 
     async fn broadcast(&self, session_id: Uuid, epoch: Option<u32>) {
-        let (at, id) = (self.0.clock.now(), new_id(self.0.clock.as_ref()));
-        let change = SessionChanged::V1 { session_id, epoch, at, signature: None };
-        let change = self.signing_key().sign_event(id, change).expect("signed");
-        let message = Message::new(id, &change);
+        let message = self.session_changed(session_id, epoch);
         // Fails while the broker is paused.
         let _ = self.0.broker.broadcast(Topic::Sessions, message).await;
+    }
+
+    /// The message that a session is at `epoch` now, or has ended.
+    pub fn session_changed(&self, session_id: Uuid, epoch: Option<u32>) -> Message {
+        let (at, id) = (self.0.clock.now(), new_id(self.0.clock.as_ref()));
+        let change = SessionChanged::V1 { session_id, epoch, at, signature: None };
+        Message::new(id, &self.signing_key().sign_event(id, change).expect("signed"))
     }
 
     /// The message that an account is deleted.

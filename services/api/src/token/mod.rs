@@ -73,10 +73,10 @@ impl TokenVerifier {
             .eviction_policy(EvictionPolicy::lru())
             .build();
         Ok(Self(Arc::new(Inner {
+            sessions: Sessions::new(clock.clone()),
             clock,
             keys: Keys::new(auth.clone()),
             auth,
-            sessions: Sessions::new(),
             principals,
             introspections: Mutex::default(),
         })))

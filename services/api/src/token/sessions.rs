@@ -6,10 +6,12 @@
 //! by introspection.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Message, Received, Subscription, Topic};
+use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_token::EventError;
 use miniapp_types::message::SessionChanged;
@@ -117,6 +119,7 @@ impl Reception {
 
 #[derive(Debug)]
 pub(super) struct Sessions {
+    clock: Arc<dyn Clock>,
     known: Cache<Uuid, Known>,
     reception: RwLock<Reception>,
     /// Probes carry the microseconds since then.
@@ -124,12 +127,12 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub fn new() -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         let known = Cache::builder()
             .max_capacity(CACHE_CAPACITY)
             .eviction_policy(EvictionPolicy::lru())
             .build();
-        Self { known, reception: RwLock::default(), created_at: Instant::now() }
+        Self { clock, known, reception: RwLock::default(), created_at: Instant::now() }
     }
 
     /// Returns the status of the session's token of `epoch`.
@@ -248,12 +251,21 @@ impl Sessions {
     }
 
     fn on_change(&self, change: &SessionChanged) {
-        let SessionChanged::V1 { session_id, epoch, .. } = *change;
+        let SessionChanged::V1 { session_id, epoch, at, .. } = *change;
         if session_id.is_nil() {
-            self.on_gap("auth dropped session changes");
-        } else {
-            let state = epoch.map_or(SessionState::Ended, SessionState::Current);
-            self.update(session_id, state, Instant::now());
+            return self.on_gap("auth dropped session changes");
         }
+        let now = Instant::now();
+        // Negative if the clock of auth is ahead.
+        let age = self.clock.now().duration_since(at).try_into().unwrap_or(Duration::ZERO);
+        let at = Some(age).filter(|age| *age <= MAX_AGE).and_then(|age| now.checked_sub(age));
+        let state = match (epoch, at) {
+            (None, _) => SessionState::Ended,
+            (Some(epoch), Some(_)) => SessionState::Current(epoch),
+            // Delayed or replayed. Later changes may have been missed or evicted, so this one only
+            // revokes the earlier tokens.
+            (Some(epoch), None) => SessionState::Superseded(epoch.saturating_sub(1)),
+        };
+        self.update(session_id, state, at.unwrap_or(now));
     }
 }

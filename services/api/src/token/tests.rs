@@ -16,6 +16,22 @@ use uuid::Uuid;
 use super::*;
 use crate::testing::{FakeAuth, Token, auth, eventually};
 
+async fn start_verifier(
+    auth: &FakeAuth,
+    broker: &Arc<MemoryBroker>,
+    clock: &Arc<ManualClock>,
+) -> (TokenVerifier, JoinSet<()>) {
+    let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
+    let mut background = JoinSet::new();
+    background.spawn({
+        let (verifier, broker) = (verifier.clone(), broker.clone());
+        async move { match verifier.run(broker.as_ref()).await {} }
+    });
+    eventually("keys are known", async || verifier.0.keys.are_known()).await;
+    eventually("broadcasts are received", async || verifier.0.sessions.is_receiving()).await;
+    (verifier, background)
+}
+
 struct World {
     verifier: TokenVerifier,
     auth: FakeAuth,
@@ -29,17 +45,13 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (clock, broker) = (Arc::new(ManualClock::default()), Arc::new(MemoryBroker::new()));
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
-        let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
-        let mut background = JoinSet::new();
-        background.spawn({
-            let (verifier, broker) = (verifier.clone(), broker.clone());
-            async move { match verifier.run(broker.as_ref()).await {} }
-        });
-        let world = Self { verifier, auth, broker, clock, _background: background };
-        eventually("keys are known", async || world.verifier.0.keys.are_known()).await;
-        eventually("broadcasts are received", async || world.verifier.0.sessions.is_receiving())
-            .await;
-        world
+        let (verifier, background) = start_verifier(&auth, &broker, &clock).await;
+        Self { verifier, auth, broker, clock, _background: background }
+    }
+
+    /// Starts another verifier.
+    async fn start_verifier(&self) -> (TokenVerifier, JoinSet<()>) {
+        start_verifier(&self.auth, &self.broker, &self.clock).await
     }
 
     async fn error(&self, token: &Token) -> Option<VerifyError> {

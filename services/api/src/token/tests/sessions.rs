@@ -1,6 +1,6 @@
 //! Revocation by broadcasts and by introspection.
 
-use miniapp_broker::Broker;
+use miniapp_broker::{Broker, Topic};
 
 use super::*;
 
@@ -46,7 +46,7 @@ async fn lost_broadcast_is_replaced_by_introspection() {
 #[tokio::test(start_paused = true)]
 async fn state_stays_fresh_while_probes_return() {
     let broker = MemoryBroker::new();
-    let sessions = Sessions::new();
+    let sessions = Sessions::new(Arc::new(ManualClock::default()));
     let session = Uuid::from_u128(7);
     let running = sessions.run(&broker as &dyn Broker, &|_, _| Ok(()));
     let scenario = async {
@@ -75,6 +75,34 @@ async fn state_stays_fresh_while_probes_return() {
     tokio::select! {
         never = running => match never {},
         () = scenario => {}
+    }
+}
+
+/// A verifier that missed the end of the session or has evicted it, and one that starts later.
+#[tokio::test]
+async fn replayed_change_does_not_make_a_revoked_token_valid() {
+    let world = World::new().await;
+    let token = world.auth.sign_in();
+    let opened = world.auth.session_changed(token.session, Some(token.epoch));
+    world.auth.end_silently(&token);
+    world.clock.advance(Duration::from_secs(2));
+    let (later, _background) = world.start_verifier().await;
+    let marker = world.auth.sign_in();
+    world.broker.broadcast(Topic::Sessions, opened).await.expect("sent");
+    world.auth.sign_out(&marker).await;
+    for verifier in [&world.verifier, &later] {
+        let is_received = async || {
+            let status = verifier.0.sessions.status_of(marker.session, marker.epoch);
+            status == TokenStatus::Revoked
+        };
+        eventually("the broadcasts are received", is_received).await;
+        let status = |epoch| verifier.0.sessions.status_of(token.session, epoch);
+        assert_eq!(status(token.epoch), TokenStatus::Unknown);
+        assert_eq!(status(token.epoch - 1), TokenStatus::Revoked, "earlier tokens are revoked");
+        let introspected = world.auth.validations();
+        let verified = verifier.verify(&token.text).await;
+        assert_eq!(verified.err(), Some(VerifyError::Revoked));
+        assert_eq!(world.auth.validations(), introspected + 1);
     }
 }
 
