@@ -6,8 +6,11 @@
 
 mod ring;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use miniapp_runtime::clock::Clock;
@@ -16,7 +19,7 @@ use miniapp_types::account::Jwks;
 use miniapp_types::problem::Code;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use self::ring::KeyRing;
@@ -28,6 +31,9 @@ use crate::store::{SealedKey, Store, StoreError};
 
 pub use self::schedule::Schedule;
 pub(crate) use self::schedule::{SHORT_LEAD, last};
+
+/// How long a request for the public keys waits for the store. Clients wait for 2 s.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -56,8 +62,14 @@ pub struct SigningKeys {
     sealer: Sealer,
     schedule: Schedule,
     ring: RwLock<Arc<KeyRing>>,
-    /// When the latest read began. Locked during a read.
-    read_at: Mutex<Option<Instant>>,
+    /// Locked during a read.
+    latest_read: Mutex<Option<Read>>,
+}
+
+/// A completed read of the stored keys.
+struct Read {
+    begun_at: Instant,
+    result: Result<(), StoreError>,
 }
 
 impl SigningKeys {
@@ -74,7 +86,7 @@ impl SigningKeys {
             sealer: sealer(secrets)?,
             schedule,
             ring: RwLock::default(),
-            read_at: Mutex::default(),
+            latest_read: Mutex::default(),
         };
         keys.maintain().await?;
         Ok(keys)
@@ -83,7 +95,7 @@ impl SigningKeys {
     /// Loads the keys that other processes created, creates the next one, removes expired ones, and
     /// seals those of the previous secret again.
     pub async fn maintain(&self) -> Result<(), KeyError> {
-        let _reading = self.read_at.lock().await;
+        let _reading = self.latest_read.lock().await;
         let mut stored = self.store.signing_keys().await?;
         let now = self.clock.now();
         if let Some(next) = self.schedule.next(&stored, now) {
@@ -115,8 +127,12 @@ impl SigningKeys {
     /// Returns the public keys.
     pub(crate) async fn jwks(&self) -> Jwks {
         // Another process may have replaced the keys. Then clients look for the new one here.
-        if let Err(error) = self.refresh().await {
-            tracing::warn!(%error, "failed to read the signing keys; publishing the known ones");
+        let error = match timeout(MAX_WAIT, self.refresh()).await {
+            Ok(result) => result.err().map(|error| error.to_string()),
+            Err(_) => Some("the store is slow".to_owned()),
+        };
+        if let Some(error) = error {
+            tracing::warn!(error, "failed to read the signing keys; publishing the known ones");
         }
         self.ring.read().jwks().clone()
     }
@@ -148,18 +164,32 @@ impl SigningKeys {
     }
 
     /// Reads the keys. Concurrent callers share a read that begins after all of them have called, so
-    /// that a flood of calls causes one read at a time.
+    /// that a flood of calls causes one read at a time. They also share its failure: with a silent
+    /// store they do not wait one after the other.
     async fn refresh(&self) -> Result<(), KeyError> {
         let called_at = Instant::now();
-        let mut read_at = self.read_at.lock().await;
-        if read_at.is_some_and(|at| at > called_at) {
-            return Ok(());
+        let mut latest = self.latest_read.lock().await;
+        if let Some(read) = &*latest
+            && read.begun_at > called_at
+        {
+            return Ok(read.result.clone()?);
         }
         let begun_at = Instant::now();
+        let result = self.read().await;
+        let shared = match &result {
+            Ok(()) => Some(Ok(())),
+            Err(KeyError::Store(error)) => Some(Err(error.clone())),
+            // Not a failure of the store, so the next caller need not wait.
+            Err(_) => None,
+        };
+        *latest = shared.map(|result| Read { begun_at, result });
+        result
+    }
+
+    async fn read(&self) -> Result<(), KeyError> {
         let stored = self.store.signing_keys().await?;
         let ring = KeyRing::open(&self.sealer, &stored)?;
         *self.ring.write() = Arc::new(ring);
-        *read_at = Some(begun_at);
         Ok(())
     }
 }
