@@ -47,7 +47,11 @@ impl TokenVerifier {
         // Does not wait for an unknown key: meanwhile, sessions are introspected.
         let verify = |message: &Message, event: &_| {
             let kid = key_of_event(event)?;
-            keys.known(&kid).ok_or(EventError::UnknownKey)?.verify_event(message.id, event)
+            let Some(key) = keys.known(&kid) else {
+                keys.request_fetch();
+                return Err(EventError::UnknownKey);
+            };
+            key.verify_event(message.id, event)
         };
         tokio::join!(keys.run(), sessions.run(broker, &verify)).0
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use miniapp_token::{PublicKey, PublicKeys};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::VerifyError;
 use super::auth_client::{AuthClient, AuthUnreachable};
@@ -16,7 +16,7 @@ use super::auth_client::{AuthClient, AuthUnreachable};
 /// Limits fetches caused by tokens with unknown key ids.
 pub(super) const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Periodic fetches remove retired keys, and keys that were compromised.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 const FIRST_FETCH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The published keys by id. During an outage of auth, the last known ones.
@@ -28,6 +28,8 @@ pub(super) struct Keys {
     retirements: AtomicU64,
     /// Locked during a fetch, so that concurrent callers share it.
     latest: Mutex<Option<Fetched>>,
+    /// Requests a fetch before the next periodic one.
+    requested: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,7 @@ impl Keys {
             known: RwLock::default(),
             retirements: AtomicU64::new(0),
             latest: Mutex::new(None),
+            requested: Notify::new(),
         }
     }
 
@@ -84,9 +87,19 @@ impl Keys {
                 // The client has logged the error.
                 let _ = self.fetch(&mut latest).await;
             }
+            let fetched_at = latest.map_or_else(Instant::now, |it| it.at);
             drop(latest);
-            sleep(if self.are_known() { REFRESH_INTERVAL } else { FIRST_FETCH_INTERVAL }).await;
+            if !self.are_known() {
+                sleep(FIRST_FETCH_INTERVAL).await;
+            } else if timeout(REFRESH_INTERVAL, self.requested.notified()).await.is_ok() {
+                sleep_until(fetched_at + MIN_FETCH_INTERVAL).await;
+            }
         }
+    }
+
+    /// Makes [`Self::run`] fetch soon, at most once per [`MIN_FETCH_INTERVAL`].
+    pub fn request_fetch(&self) {
+        self.requested.notify_one();
     }
 
     pub async fn fetch_now(&self) -> Result<(), AuthUnreachable> {

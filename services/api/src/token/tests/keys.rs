@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::token::keys::REFRESH_INTERVAL;
 
 #[tokio::test]
 async fn unknown_key_id_fetches_keys() {
@@ -33,6 +34,24 @@ async fn verified_token_of_a_removed_key_is_rejected() {
     assert_eq!(world.verifier.revalidate(&before).await, Err(VerifyError::Invalid));
     let after = world.verifier.verify(&new.text).await.expect("valid");
     assert_eq!(world.verifier.revalidate(&after).await, Ok(()));
+}
+
+#[tokio::test]
+async fn session_event_with_an_unknown_key_fetches_keys() {
+    let world = World::new().await;
+    let mut session = world.auth.sign_in();
+    // Periodic fetches would take the whole interval each time.
+    for seed in 2..6 {
+        world.auth.rotate(seed, true);
+        let began = Instant::now();
+        session = world.auth.refresh(&session).await;
+        let kid = format!("key-{seed}");
+        eventually("the key is known", async || world.verifier.0.keys.known(&kid).is_some()).await;
+        if began.elapsed() < REFRESH_INTERVAL / 2 {
+            return;
+        }
+    }
+    panic!("keys are fetched periodically only");
 }
 
 #[tokio::test]
