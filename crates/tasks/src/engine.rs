@@ -355,8 +355,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns owners above `after` of tasks that are not deleted, in the order of their ids.
     async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Raises the versions and claims of at most `limit` unfinished tasks whose version is below
-    /// `floor` by `floor`, and makes waiting ones due. Returns their number. Messages and claims
+    /// Raises the versions of at most `limit` unfinished tasks that are below `floor` to `floor`, and
+    /// their claims by `floor`, and makes waiting ones due. Returns their number. Messages and claims
     /// from before are void.
     async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError>;
 

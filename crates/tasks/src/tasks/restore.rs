@@ -27,8 +27,9 @@ impl Tasks {
     /// A restored task repeats the versions and claims that it had after the backup. Without this,
     /// a worker or a message from that time could be mistaken for a new one.
     pub async fn void_claims(&self) -> Result<u64, StoreError> {
-        // Higher than any version: a task changes far less often than once a second.
-        let floor = u64::try_from(self.clock.now().as_second()).unwrap_or_default();
+        // Higher than any version, also after an earlier restore: a task changes far less often than
+        // once a microsecond.
+        let floor = u64::try_from(self.clock.now().as_microsecond()).unwrap_or_default();
         let mut count = 0;
         loop {
             let raised = self.engine.raise_versions(floor, BATCH_SIZE).await?;

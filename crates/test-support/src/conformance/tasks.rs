@@ -112,6 +112,7 @@ macro_rules! task_engine_tests {
             restore {
                 owners_are_returned_in_pages,
                 raised_versions_void_claims,
+                versions_are_raised_by_each_restore,
                 raised_versions_make_waiting_tasks_due,
             }
             processes {

@@ -163,3 +163,15 @@ async fn release_does_not_count_attempts() {
     let task = tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
     assert_eq!(task.state.status, Status::Failed, "its only attempt was spent");
 }
+
+#[tokio::test]
+async fn each_restore_voids_claims() {
+    let world = World::new();
+    let process = world.process().await;
+    let (_task, claim) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
+    for _ in 0..3 {
+        assert_eq!(process.tasks.void_claims().await.expect("a store"), 1);
+        refuses_everything(&process.tasks, claim).await;
+        world.clock.advance(Duration::from_millis(1));
+    }
+}
