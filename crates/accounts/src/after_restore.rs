@@ -55,7 +55,7 @@ pub async fn deleted_accounts(store: &dyn Store) -> Result<BTreeSet<Uuid>, Store
 }
 
 /// Ends all sessions of a restored store and deletes its signing keys, codes and outbox. Deletes
-/// the accounts in `deleted`. No process may use the store meanwhile. It can be repeated.
+/// the accounts in `deleted`, and those whose deletion the store has recorded. No process may use the store meanwhile. It can be repeated.
 ///
 /// # Errors
 ///
@@ -77,7 +77,9 @@ pub async fn after_restore(
     let now = clock.now();
     let sessions_ended = store.revoke_all(now).await?;
     let mut restored = RestoredAccounts { sessions_ended, deleted: Vec::new() };
-    for account in deleted - &deleted_accounts(store).await? {
+    let mut deleted = deleted - &deleted_accounts(store).await?;
+    deleted.extend(store.returned_accounts().await?);
+    for account in deleted {
         let event = codec.encode(&OutboxMessage::AccountDeleted { account }, now)?;
         let audit = AuditEntry::new(Action::DeleteAccount, now, &Caller::default());
         if store.transact(&ReplayDeletion { account, now, event, audit }).await? {

@@ -241,6 +241,11 @@ impl<E: Engine> Store for E {
         all(&self.read(statement.bind(limit)).await?, |mut row| row.read())
     }
 
+    async fn returned_accounts(&self) -> Result<Vec<Uuid>> {
+        let statement = Statement::new(text::RETURNED_ACCOUNTS);
+        all(&self.read(statement).await?, |mut row| row.read())
+    }
+
     async fn revoke_all(&self, now: Timestamp) -> Result<u64> {
         for text in [
             text::DELETE_ALL_SIGNING_KEYS,

@@ -85,6 +85,8 @@ statements! {
     // Not those that a restore has brought back.
     DELETED_SINCE = "SELECT account FROM deleted_accounts \
         WHERE deleted_at > $1 AND NOT EXISTS (SELECT 1 FROM accounts WHERE id = account)";
+    RETURNED_ACCOUNTS = "SELECT account FROM deleted_accounts \
+        WHERE EXISTS (SELECT 1 FROM accounts WHERE id = account)";
     DELETED_ACCOUNTS =
         "SELECT account FROM deleted_accounts WHERE account > $1 ORDER BY account LIMIT $2";
 

@@ -145,6 +145,10 @@ pub trait Store: Send + Sync + 'static {
     /// Returns accounts that were deleted after `since` and do not exist, in any order.
     async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
 
+    /// Returns accounts whose deletion is recorded and that exist, because a restore brought them
+    /// back, in any order.
+    async fn returned_accounts(&self) -> Result<Vec<Uuid>>;
+
     /// Ends all sessions, and deletes all signing keys, codes, verifications of addresses and
     /// outbox messages. Returns the number of sessions that it ended.
     async fn revoke_all(&self, now: Timestamp) -> Result<u64>;

@@ -121,6 +121,7 @@ traced! {
     async fn purge(&self, limits: ExpiryLimits) -> Result<u64>;
     async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
+    async fn returned_accounts(&self) -> Result<Vec<Uuid>>;
     async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
     async fn close(&self) -> Result<()>;
 }

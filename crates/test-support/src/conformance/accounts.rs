@@ -125,6 +125,7 @@ macro_rules! account_store_tests {
                 nothing_from_before_a_restore_is_valid,
                 deletions_are_recorded,
                 deletion_is_replayed,
+                deleted_account_that_returned_is_deleted_again,
             }
             maintenance {
                 ping_succeeds,

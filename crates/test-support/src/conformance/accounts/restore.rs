@@ -1,14 +1,18 @@
 //! What makes a restored store safe to use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
+use miniapp_accounts::after_restore::after_restore;
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::code::Purpose;
 use miniapp_accounts::operations::{DeleteAccount, ReplayDeletion};
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::SealedKey;
+use miniapp_config::Config;
+use miniapp_runtime::clock::ManualClock;
 use uuid::Uuid;
 
 use super::{at, entry, issue, new_account, open, outbox_row, register, verification, verify};
@@ -94,5 +98,37 @@ pub async fn deletion_is_replayed(store: Arc<dyn Store>) -> Result<()> {
     // Another backup may have the other account, too.
     let deleted = store.deleted_accounts(None, 10).await?;
     ensure!(deleted.len() == 2 && deleted.contains(&unknown), "{deleted:?}");
+    Ok(())
+}
+
+/// The record of a deletion is newer than the account, as after a restore of one table.
+pub async fn deleted_account_that_returned_is_deleted_again(store: Arc<dyn Store>) -> Result<()> {
+    let gone = Uuid::from_u128(7);
+    let replay = |account, seconds| ReplayDeletion {
+        account,
+        now: at(seconds),
+        event: outbox_row(OutboxKind::AccountDeleted, seconds),
+        audit: entry(Action::DeleteAccount, seconds),
+    };
+    store.transact(&replay(gone, 1)).await?;
+    let returning = new_account("ada", "ada@example.com", 2)?;
+    let returned = returning.account.user_id;
+    store.transact(&replay(returned, 1)).await?;
+    ensure!(store.returned_accounts().await?.is_empty(), "no account exists");
+    verify(&*store, "ada@example.com", 2).await?;
+    store.transact(&returning).await?;
+    register(&*store, "bob", 100).await?;
+    let found = store.returned_accounts().await?;
+    ensure!(found == [returned], "{found:?}");
+
+    let directory = tempfile::tempdir()?;
+    let config = Config::defaults_in(directory.path())?;
+    let clock = ManualClock::new(at(200));
+    let none = BTreeSet::new();
+    let restored = after_restore(&config, &*store, &clock, &none, true).await?;
+    ensure!(restored.deleted == [returned], "{restored:?}");
+    ensure!(store.account(returned).await?.is_none(), "still there");
+    let again = after_restore(&config, &*store, &clock, &none, true).await?;
+    ensure!(again.deleted.is_empty(), "deleted twice: {again:?}");
     Ok(())
 }
