@@ -49,6 +49,13 @@ impl Options {
     pub fn names_deleted(&self) -> bool {
         self.deleted.is_some()
     }
+
+    /// Returns what to know about deletions that neither the file nor the database names.
+    pub fn unnamed_deletions(&self) -> Option<&'static str> {
+        (!self.names_deleted()).then_some(
+            "Accounts that were deleted after the backup are back, unless --deleted names them.",
+        )
+    }
 }
 
 fn read_ids(file: &Path) -> anyhow::Result<BTreeSet<Uuid>> {

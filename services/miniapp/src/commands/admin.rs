@@ -132,6 +132,9 @@ async fn finish_restore(
     let platform = RestoredPlatform::open(config, &accounts, &tasks).await?;
     platform.ensure_unused().await?;
     let restored = platform.finish(config, &deleted, &options).await?;
+    if let Some(note) = options.unnamed_deletions() {
+        context.ui.note(note);
+    }
     if context.ui.json {
         return Ok(context.ui.json(&restored)?);
     }

@@ -55,11 +55,8 @@ pub async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
                 ));
             }
         }
-    } else if !args.options.names_deleted() {
-        ui.note(
-            "There is no current database. Accounts that were deleted after the backup are back, \
-             unless --deleted names them.",
-        );
+    } else if let Some(note) = args.options.unnamed_deletions() {
+        ui.note(format_args!("There is no current database. {note}"));
     }
     let copy = EngineUrl::new(miniapp_sqlite::url_of(&replacement.file()));
     let copy = Database { url: copy, ..database };

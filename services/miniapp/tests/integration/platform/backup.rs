@@ -303,6 +303,14 @@ async fn another_secret_is_detected() {
     for expected in ["was sealed with", "MINIAPP__AUTH__SECRET", "add --new-secret"] {
         assert!(refused.contains(expected), "{refused}");
     }
-    succeed(&other, &["admin", "after-restore", "--new-secret"]).await;
+    let list = other.home().join("deletions");
+    fs::write(&list, "").expect("written");
+    let list = list.to_str().expect("UTF-8");
+    for (deleted, is_noted) in [(vec![], true), (vec!["--deleted", list], false)] {
+        let command = [vec!["admin", "after-restore", "--new-secret"], deleted].concat();
+        let done = other.run(&command).await;
+        assert!(done.status.success(), "{}{}", done.stdout, done.stderr);
+        assert_eq!(done.stderr.contains("unless --deleted names them"), is_noted, "{done:?}");
+    }
     other.start().await;
 }
