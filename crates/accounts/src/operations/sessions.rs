@@ -10,7 +10,7 @@ use crate::audit::AuditEntry;
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::session::{NewSession, Session};
-use crate::store::{FailureKey, Operation, Outcome, Transaction, TxResult};
+use crate::store::{FailureKey, Operation, Outcome, StoreError, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
 /// Opens a session and clears failed sign-ins. Ends the oldest sessions above the limit, and
@@ -48,15 +48,14 @@ impl Operation for OpenSession {
 /// before ends its session.
 ///
 /// Rejections are recorded, too. The audit entry gets the session and its account.
-#[derive(Clone, Debug)]
-pub struct RotateSession {
+#[derive(Clone)]
+pub struct RotateSession<'a> {
     pub used: TokenHash,
     pub next: TokenHash,
     pub now: Timestamp,
     pub expires_at: Timestamp,
-    /// The mail to the owner of a token that was used before. Its recipient is known only after
-    /// an attempt without it.
-    pub notice: Option<OutboxRow>,
+    /// Writes the mail to the owner of a token that was used before, for their mailbox.
+    pub notice: &'a (dyn Fn(&str) -> anyhow::Result<OutboxRow> + Sync),
     pub audit: AuditEntry,
 }
 
@@ -73,11 +72,6 @@ pub enum Rotation {
         session: Uuid,
         ended: bool,
     },
-    /// The token was used before, and its session is active. Nothing was changed: the operation
-    /// needs the mail to the owner.
-    NeedsNotice {
-        account: Uuid,
-    },
     /// The session has ended.
     Ended,
     /// The token has expired.
@@ -86,7 +80,7 @@ pub enum Rotation {
 }
 
 #[async_trait]
-impl Operation for RotateSession {
+impl Operation for RotateSession<'_> {
     type Output = Rotation;
 
     const NAME: &'static str = "rotate_session";
@@ -106,7 +100,7 @@ impl Operation for RotateSession {
     }
 }
 
-impl RotateSession {
+impl RotateSession<'_> {
     /// Returns why the token is not valid. Ends the session of a token that was used before.
     async fn reject(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Rotation>> {
         if let Some(session) = tx.spent_token_session(&self.used).await? {
@@ -129,12 +123,11 @@ impl RotateSession {
     ) -> TxResult<Outcome<Rotation>> {
         let ended = tx.end_session(session.id, self.now).await?;
         // One mail for each session, however often its tokens are used again.
-        if ended && let Some(Account { user_id: account, .. }) = tx.account(session.account).await?
-        {
-            let Some(notice) = &self.notice else {
-                return Ok(Outcome::Rollback(Rotation::NeedsNotice { account }));
-            };
-            tx.insert_outbox_message(notice).await?;
+        if ended && let Some(mailbox) = tx.mailbox(session.account).await? {
+            let notice = (self.notice)(&mailbox);
+            let notice =
+                notice.map_err(|error| StoreError::Broken(format!("no mail: {error:#}")))?;
+            tx.insert_outbox_message(&notice).await?;
         }
         self.record_rejection(tx, Code::TokenReused, Some(session)).await?;
         Ok(Outcome::Commit(Rotation::Reused { session: session.id, ended }))

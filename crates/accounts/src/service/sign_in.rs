@@ -85,21 +85,16 @@ impl Accounts {
     async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let now = self.0.clock.now();
         let next = new_token()?;
-        let mut rotate = RotateSession {
+        let notice = |mailbox: &str| Ok(self.mail(mailbox, &MailTemplate::TokenReused)?);
+        let rotate = RotateSession {
             used: TokenHash::of(token),
             next: TokenHash::of(&next),
             now,
             expires_at: now + self.0.settings.refresh_ttl,
-            notice: None,
+            notice: &notice,
             audit: self.audit_entry(Action::Refresh, caller),
         };
-        let mut rotation = self.0.store.transact(&rotate).await?;
-        if let Rotation::NeedsNotice { account } = rotation {
-            let mailbox = self.0.store.mailbox(account).await?.ok_or(Code::TokenRevoked)?;
-            rotate.notice = Some(self.mail(&mailbox, &MailTemplate::TokenReused)?);
-            rotation = self.0.store.transact(&rotate).await?;
-        }
-        let rejection = match rotation {
+        let rejection = match self.0.store.transact(&rotate).await? {
             Rotation::Rotated { session, account } => {
                 self.0.events.session_changed(session.id, session.epoch).await;
                 return self.tokens(&account, session.id, session.epoch, next, now);
@@ -110,8 +105,7 @@ impl Accounts {
                 }
                 Code::TokenReused
             }
-            // The former does not occur with a mail.
-            Rotation::NeedsNotice { .. } | Rotation::Ended => Code::TokenRevoked,
+            Rotation::Ended => Code::TokenRevoked,
             Rotation::Expired => Code::TokenExpired,
             Rotation::Unknown => Code::TokenInvalid,
         };

@@ -27,6 +27,11 @@ impl<C: Connection> Transaction for C {
         Ok(first(&rows, |mut row| row.account())?)
     }
 
+    async fn mailbox(&mut self, id: Uuid) -> TxResult<Option<String>> {
+        let rows = self.run(Statement::new(text::MAILBOX).bind(id)).await?;
+        Ok(first(&rows, |mut row| row.read())?)
+    }
+
     async fn session(&mut self, id: Uuid) -> TxResult<Option<(Session, Account)>> {
         let rows = self.run(Statement::new(text::SESSION).bind(id)).await?;
         Ok(first(&rows, |mut row| Ok((row.session()?, row.account()?)))?)

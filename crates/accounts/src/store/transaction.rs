@@ -21,6 +21,9 @@ use crate::token_hash::TokenHash;
 pub trait Transaction: Send {
     async fn account(&mut self, id: Uuid) -> TxResult<Option<Account>>;
 
+    /// Returns where mail to an account is sent.
+    async fn mailbox(&mut self, id: Uuid) -> TxResult<Option<String>>;
+
     /// Returns a session that was not ended, with its account. It may have expired.
     async fn session(&mut self, id: Uuid) -> TxResult<Option<(Session, Account)>>;
 

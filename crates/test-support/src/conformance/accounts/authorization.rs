@@ -48,12 +48,13 @@ pub async fn operation_needs_current_token_of_active_session(store: Arc<dyn Stor
     let foreign = rejection(&*store, &demotion(&foreign, None, &bob)).await?;
     ensure!(foreign == Some(Code::TokenRevoked), "{foreign:?}");
 
+    let notice = |_: &str| anyhow::Ok(outbox_row(OutboxKind::Mail, 2));
     let rotate = RotateSession {
         used: refresh("t"),
         next: refresh("u"),
         now: at(2),
         expires_at: at(3600),
-        notice: None,
+        notice: &notice,
         audit: entry(Action::Refresh, 2),
     };
     store.transact(&rotate).await?;

@@ -49,12 +49,13 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
     let old = open(&*store, &ada, "old", 1).await?;
     open(&*store, &ada, "ended", 1000).await?;
     open(&*store, &ada, "active", 2000).await?;
+    let notice = |_: &str| anyhow::Ok(outbox_row(OutboxKind::Mail, 3701));
     let rotate = |next, seconds| RotateSession {
         used: refresh("active"),
         next: refresh(next),
         now: at(seconds),
         expires_at: at(seconds + 3600),
-        notice: Some(outbox_row(OutboxKind::Mail, seconds)),
+        notice: &notice,
         audit: entry(Action::Refresh, seconds),
     };
     store.transact(&rotate("next", 2001)).await?;
