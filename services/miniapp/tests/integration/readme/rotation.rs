@@ -98,7 +98,10 @@ async fn outbox_is_empty(platform: &Platform) -> Option<()> {
     let metrics = platform.admin_request("/metrics").send().await.expect("a response");
     let metrics = metrics.text().await.expect("a text");
     let messages = metrics.lines().filter(|line| line.starts_with("miniapp_outbox_messages"));
-    messages.into_iter().all(|line| line.ends_with(" 0")).then_some(())
+    let messages: Vec<&str> = messages.collect();
+    let is_empty = messages.iter().all(|line| line.ends_with(" 0"));
+    // A scrape that could not read the outbox has none.
+    (!messages.is_empty() && is_empty).then_some(())
 }
 
 async fn generated_secret_is_rotated(engines: Engines) {
@@ -143,7 +146,9 @@ async fn signing_keys_are_rotated(engines: Engines) {
         };
         let answer = eventually("tokens of the removed key are rejected", async || {
             let answer = Answer::to(request()).await;
-            (answer.status != 200).then_some(answer)
+            // The API may be unable to verify it while it reads the keys again.
+            let is_early = matches!(answer.status.as_u16(), 200 | 503);
+            (!is_early).then(|| answer.expect(401))
         });
         answer.await.expect_problem(Code::TokenInvalid);
     }
