@@ -1,7 +1,7 @@
 //! The platform on the data of the previous release.
 //!
 //! `previous_release/` has dumps of a platform of version 0.1.0 with one account and four tasks.
-//! A release replaces them by dumps of its own.
+//! Each release replaces them.
 
 use std::fs;
 

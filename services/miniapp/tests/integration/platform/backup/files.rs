@@ -62,10 +62,10 @@ async fn backup_under_load_is_consistent() {
 async fn backup_keeps_existing_files() {
     let (program, empty) = (program().start().await.stop().await.program, program());
     let file = program.home().join("backup");
-    fs::write(&file, "precious").expect("written");
+    fs::write(&file, "an older backup").expect("written");
     let refused = fail(&program, &["backup", path(&file)]).await;
     assert!(refused.contains("exists already"), "{refused}");
-    assert_eq!(fs::read(&file).expect("a file"), b"precious");
+    assert_eq!(fs::read(&file).expect("a file"), b"an older backup");
     let nowhere = program.home().join("nowhere/backup");
     let refused = fail(&program, &["backup", path(&nowhere)]).await;
     assert!(refused.contains("cannot write") && refused.contains("No such file"), "{refused}");
@@ -167,8 +167,8 @@ async fn unreadable_database_is_replaced_only_with_deletions() {
     let program = platform.stop().await.program;
     let file = program.home().join("backup");
     succeed(&program, &["backup", path(&file)]).await;
-    let wreck = "a wreck".repeat(1000);
-    fs::write(database(&program), &wreck).expect("written");
+    let unreadable = "not a database".repeat(1000);
+    fs::write(database(&program), &unreadable).expect("written");
     fs::write(database(&program).with_file_name("miniapp.db-wal"), "of it").expect("written");
     let refused = fail(&program, &["restore", path(&file)]).await;
     assert!(refused.contains("--deleted"), "{refused}");
@@ -177,7 +177,7 @@ async fn unreadable_database_is_replaced_only_with_deletions() {
     let report = succeed(&program, &command).await;
     let report: Value = serde_json::from_str(&report).expect("JSON");
     let replaced = PathBuf::from(report["replaced"].as_str().expect("a file"));
-    assert_eq!(fs::read(&replaced).expect("kept"), wreck.as_bytes());
+    assert_eq!(fs::read(&replaced).expect("kept"), unreadable.as_bytes());
     assert!(replaced.with_file_name(format!("{}-wal", name(&replaced))).exists());
     let _platform = program.start().await;
     user.sign_in().await;
