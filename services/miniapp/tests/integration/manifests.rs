@@ -3,6 +3,7 @@
 //! the last reviewed production overlay.
 
 mod access;
+mod admin;
 mod archive;
 mod availability;
 mod images;

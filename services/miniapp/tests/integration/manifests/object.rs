@@ -80,8 +80,12 @@ impl Object {
     }
 
     pub fn pod(&self) -> Option<Pod<'_>> {
-        let makes_pods = matches!(self.kind(), "Deployment" | "StatefulSet" | "DaemonSet" | "Job");
-        makes_pods.then(|| Pod { owner: self, template: self.at("/spec/template") })
+        let template = match self.kind() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "Job" => "/spec/template",
+            "CronJob" => "/spec/jobTemplate/spec/template",
+            _ => return None,
+        };
+        Some(Pod { owner: self, template: self.at(template) })
     }
 }
 
@@ -112,7 +116,7 @@ impl<'o> Pod<'o> {
 
     /// Whether it runs until it is stopped, unlike a job.
     pub fn is_lasting(self) -> bool {
-        self.owner.kind() != "Job"
+        !matches!(self.owner.kind(), "Job" | "CronJob")
     }
 }
 
