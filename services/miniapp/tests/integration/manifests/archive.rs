@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::manifests::object::{Object, list, selects, text};
+use crate::manifests::object::{Object, list, map, selects, text};
 use crate::manifests::read;
 use crate::manifests::rendered::{Rendered, production, rendered};
 
@@ -54,7 +54,8 @@ fn write_ahead_log_is_archived() {
     }
 }
 
-/// The documentation restores what this archive contains.
+/// The documented patch of the production overlay recovers the database from this archive, for the
+/// same clients, and does not write into the archive that it reads.
 #[test]
 #[ignore = "needs kubectl or kustomize"]
 fn documented_restore_reads_the_archive() {
@@ -62,15 +63,40 @@ fn documented_restore_reads_the_archive() {
     let (_, example) = page.split_once("```yaml\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");
     let example = Object::read_all(example);
-    let source = example[0].at("/spec/bootstrap/recovery/source");
-    let archive = &list(example[0].value(), "/spec/externalClusters")[0];
-    assert_eq!(&archive["name"], source);
+    let it = rendered(json!({
+        "resources": ["overlays/prod"],
+        "patches": example[0].at("/patches"),
+    }));
+    check(&it);
+    let before = production().named("Cluster", "postgres").expect("a cluster");
+    let cluster = it.named("Cluster", "postgres").expect("the same name");
+    let methods = map(cluster.value(), "/spec/bootstrap").expect("a bootstrap");
+    assert_eq!(methods.keys().collect::<Vec<_>>(), ["recovery"]);
+    let recovery = &methods["recovery"];
+    for setting in ["database", "owner", "secret"] {
+        assert_eq!(recovery[setting], before.at("/spec/bootstrap/initdb")[setting], "{setting}");
+    }
+
+    let archive = &list(cluster.value(), "/spec/externalClusters")[0];
+    assert_eq!(archive["name"], recovery["source"]);
     assert_eq!(text(archive, "/plugin/name"), PLUGIN);
-    let parameters = &archive["plugin"]["parameters"];
-    let it = production();
-    assert!(it.named("ObjectStore", text(parameters, "/barmanObjectName")).is_some());
-    // The path in the archive is the name of the cluster.
-    assert!(it.named("Cluster", text(parameters, "/serverName")).is_some());
+    let source = &archive["plugin"]["parameters"];
+    assert!(it.named("ObjectStore", text(source, "/barmanObjectName")).is_some());
+    // The folder in the archive is the name of the cluster by default.
+    assert_eq!(text(source, "/serverName"), before.name());
+    let target = cluster.at("/spec/plugins/0/parameters");
+    assert_eq!(target["barmanObjectName"], source["barmanObjectName"]);
+    assert!(target["serverName"].is_string() && target["serverName"] != source["serverName"]);
+
+    // Nothing else differs.
+    let kept = |cluster: &Object| {
+        let mut spec = map(cluster.value(), "/spec").expect("a specification").clone();
+        for changed in ["bootstrap", "externalClusters", "plugins"] {
+            spec.remove(changed);
+        }
+        spec
+    };
+    assert_eq!(kept(cluster), kept(before));
 }
 
 /// The plugin runs beside PostgreSQL, in its pods.

@@ -1,5 +1,8 @@
 //! The services with the roles and users of a deployment, which are created from its files.
 
+use std::path::Path;
+use std::process::Command;
+
 use miniapp_broker::{Message, Queue};
 use miniapp_config::EngineUrl;
 use miniapp_test_support::eventually;
@@ -232,16 +235,30 @@ async fn roles_cannot_use_the_tables_of_others() {
 async fn owner_restores_a_dump_with_all_rights() {
     let postgres = postgres().await;
     migrate(&postgres, "migrate").await;
-    let file = postgres.directory().join("dump");
-    let file = file.to_str().expect("UTF-8");
-    let run = |name: &str, arguments: &[&str]| {
-        let mut command = postgres.program(name, DATABASE);
-        let output = command.env("PGUSER", "migrate").args(arguments).output().expect("it runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = read("docs/operations/backup.md");
+    let dump = postgres.directory().join("dump");
+    let tools = postgres.program("psql", DATABASE);
+    let tools = Path::new(tools.get_program()).parent().expect("a folder").to_owned();
+    let run = |name: &str| {
+        let mut commands = page.lines().filter(|line| line.starts_with(&format!("{name} ")));
+        let command = commands.next().unwrap_or_else(|| panic!("the page lacks {name}"));
+        let command = command.replace("/backups/miniapp-1.dump", &dump.display().to_string());
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("sh")
+            .args(["-euc", &command])
+            .env("PATH", format!("{}:{path}", tools.display()))
+            .env("DATABASE_URL", database_url(&postgres, "migrate"))
+            .output()
+            .expect("a shell");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {errors}");
     };
-    run("pg_dump", &["--format", "custom", "--file", file]);
-    let arguments = ["--clean", "--if-exists", "--single-transaction", "--dbname", DATABASE, file];
-    run("pg_restore", &arguments);
+    run("pg_dump");
+    run("psql");
+    let grant = "GRANT USAGE ON SCHEMA public TO auth, tasks";
+    assert!(page.contains(grant), "{page}");
+    log_in(&postgres, "migrate").await.execute(grant).await.expect(grant);
+    run("pg_restore");
     migrate(&postgres, "migrate").await;
     for (role, command) in [("tasks", "check"), ("auth", "mail"), ("migrate", "check")] {
         let program = program().set("database.url", database_url(&postgres, role));
