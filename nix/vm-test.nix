@@ -86,6 +86,21 @@
         services = "[.data[0].processes[].serviceName] | contains([\"api\", \"worker\"])"
         machine.wait_until_succeeds(f"{spans} | jq --exit-status {shlex.quote(services)}")
 
+    with subtest("an administrator runs a command with the secret of auth"):
+        secret = machine.succeed(
+            "systemctl cat miniapp-auth"
+            " | grep --only-matching '/nix/store/[^ ]*-secret'"
+        ).strip()
+        machine.succeed(
+            "systemd-run --pipe --wait --collect --unit miniapp-admin"
+            " --uid miniapp-auth --gid miniapp"
+            f" --property LoadCredential=auth.secret:{secret}"
+            " --setenv MINIAPP__AUTH__SECRET_FILE=/run/credentials/miniapp-admin.service/auth.secret"
+            " --setenv MINIAPP__AUTH__ALLOW_PUBLISHED_SECRET=true"
+            " --setenv 'MINIAPP__DATABASE__URL=postgres:///miniapp?host=/run/postgresql&user=auth'"
+            " miniapp admin grant ada"
+        )
+
     with subtest("the programs have no rights that they do not need"):
         psql = "sudo -u miniapp-{} psql 'postgres:///miniapp?host=/run/postgresql&user={}' -c 'SELECT count(*) FROM {}'"
         machine.succeed(psql.format("auth", "auth", "accounts"))
