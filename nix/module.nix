@@ -43,7 +43,7 @@ let
   ];
 
   # What each program logs in as: the role of the database and the user of the broker. Each runs as
-  # a system user of its own, because PostgreSQL trusts the name of the system user.
+  # a separate system user, because PostgreSQL trusts the name of the system user.
   roles = {
     auth = "auth";
     api = "tasks";
