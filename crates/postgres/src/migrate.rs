@@ -135,7 +135,7 @@ async fn apply(
             }
             let is_last = next_of(migrator, &mut connection).await?.is_none();
             if is_last {
-                // In the same transaction: whoever waits for the migration needs its rights, too.
+                // In the same transaction: a process that waits for the migration needs its rights.
                 execute(&mut connection, grants).await?;
             }
             execute(&mut connection, "COMMIT").await?;

@@ -22,8 +22,8 @@ const DELIVERY_LIMIT: i32 = 100;
 /// Dead letters are never dropped, however often they are delivered.
 const NO_LIMIT: i32 = i32::MAX;
 
-/// Routes probes to the queue of a subscription. The default exchange would also do, but whoever
-/// may publish to it reaches every queue.
+/// Routes probes to the queue of a subscription. The default exchange would also do, but a user
+/// that may publish to it reaches every queue.
 pub(super) const PROBES: &str = "probes";
 const TOPICS: [Topic; 3] = [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions];
 /// In this order, because the others refer to the dead letters.
