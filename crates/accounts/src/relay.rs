@@ -280,6 +280,9 @@ impl Relay {
     }
 
     async fn publish_deletion(&self, id: Uuid, user_id: Uuid) -> anyhow::Result<()> {
+        // A message of a deletion may replace one that a compromised key has signed. This process
+        // may not know yet that the key was removed.
+        self.keys.refresh().await?;
         let deleted = AccountDeleted::V1 { user_id, signature: None };
         let mut message = Message::new(id, &self.keys.sign_event(id, deleted)?)
             .with_conversation(user_id)

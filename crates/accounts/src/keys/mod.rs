@@ -166,7 +166,7 @@ impl SigningKeys {
     /// Reads the keys. Concurrent callers share a read that begins after all of them have called, so
     /// that a flood of calls causes one read at a time. They also share its failure: with a silent
     /// store they do not wait one after the other.
-    async fn refresh(&self) -> Result<(), KeyError> {
+    pub(crate) async fn refresh(&self) -> Result<(), KeyError> {
         let called_at = Instant::now();
         let mut latest = self.latest_read.lock().await;
         if let Some(read) = &*latest

@@ -6,8 +6,10 @@ use miniapp_accounts::audit::Action;
 use miniapp_accounts::requests::{ResetConfirmation, Verification};
 use miniapp_accounts::{Accounts, Email, KeyRotation, grant_admin, rotate_keys};
 use miniapp_runtime::clock::SystemClock;
+use miniapp_token::key_of_event;
 use miniapp_types::account::Secret;
 use miniapp_types::fields::FromFields as _;
+use miniapp_types::message::AccountDeleted;
 use miniapp_types::problem::Code;
 use serde_json::json;
 
@@ -234,9 +236,13 @@ async fn deletions_are_published_again_with_the_new_key(database: Option<String>
     let (store, clock) = (&*platform.store, &SystemClock);
     rotate_keys(&platform.config, store, clock, false).await.expect("rotated");
     assert_eq!(platform.run_once().await, 0);
-    rotate_keys(&platform.config, store, clock, true).await.expect("rotated");
+    let rotation = rotate_keys(&platform.config, store, clock, true).await.expect("rotated");
+    // The process has not read the keys since.
     assert_eq!(platform.run_once().await, 1);
-    assert_eq!(platform.next_deletion().await, account.user_id);
+    let event = platform.next_deletion_event().await;
+    assert_eq!(key_of_event(&event), Ok(rotation.kid));
+    let AccountDeleted::V1 { user_id, .. } = event;
+    assert_eq!(user_id, account.user_id);
 }
 
 /// A key or message that is sealed with another secret is of no use to the processes that run.

@@ -164,12 +164,17 @@ impl Platform {
 
     /// Receives the event of a deleted account.
     pub async fn next_deletion(&self) -> Uuid {
+        let AccountDeleted::V1 { user_id, .. } = self.next_deletion_event().await;
+        user_id
+    }
+
+    pub async fn next_deletion_event(&self) -> AccountDeleted {
         let mut consumer =
             self.broker.consume(Queue::AccountDeletions, 1).await.expect("a consumer");
         let delivery = consumer.next().await.expect("a message");
-        let AccountDeleted::V1 { user_id, .. } = delivery.message.decode().expect("a deletion");
+        let event = delivery.message.decode().expect("a deletion");
         delivery.ack().await;
-        user_id
+        event
     }
 }
 
