@@ -4,7 +4,8 @@
 const MARKER: &str = "for-development-only";
 
 /// The examples of earlier releases.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
+    "at-least-32-characters-of-your-own",
     "a-random-text-of-at-least-32-characters",
     "a secret of at least 32 characters",
     "a secret of this test, long enough for auth",
@@ -17,7 +18,8 @@ const EXAMPLES: [&str; 8] = [
 
 pub(crate) fn is_published(secret: &str) -> bool {
     // Copies come with quotes and in other spellings.
-    let secret = secret.trim_matches(['"', '\'', ' ', '\n']).to_ascii_lowercase();
+    let is_around = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+    let secret = secret.trim_matches(is_around).to_ascii_lowercase();
     secret.contains(MARKER) || EXAMPLES.contains(&&*secret)
 }
 
@@ -37,7 +39,8 @@ mod tests {
     #[test]
     fn published_secret_is_refused_unless_allowed() {
         let marked = format!("\"{}-and-known-to-everybody\"", MARKER.to_uppercase());
-        for published in EXAMPLES.into_iter().chain([&*marked]) {
+        let indented = format!("\t{}\r", EXAMPLES[0]);
+        for published in EXAMPLES.into_iter().chain([&*marked, &*indented]) {
             let refused = load(&[("auth.secret", published)]).expect_err(published);
             for expected in ["auth.secret (MINIAPP__AUTH__SECRET) is published", "openssl rand"] {
                 assert!(refused.contains(expected), "{refused}");
