@@ -50,7 +50,9 @@ pub fn embedded_file(database: &Database) -> anyhow::Result<PathBuf> {
              `miniapp admin after-restore`"
         );
     }
-    Ok(miniapp_sqlite::file_of(url.expose())?)
+    let file = miniapp_sqlite::file_of(url.expose())?;
+    // A restore replaces the file that a link names, not the link.
+    Ok(file.canonicalize().unwrap_or(file))
 }
 
 /// Returns the tables that a file of the platform has.

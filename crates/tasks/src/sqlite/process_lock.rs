@@ -21,7 +21,9 @@ pub struct ProcessLock {
 impl ProcessLock {
     /// The lock of a `database`: a file beside it, so that SQLite's own locks are left alone.
     pub fn beside(database: &Path) -> Self {
-        let mut path = database.as_os_str().to_owned();
+        // A link names the same database.
+        let mut path =
+            database.canonicalize().unwrap_or_else(|_| database.to_owned()).into_os_string();
         path.push("-process");
         Self { path: path.into(), held: Mutex::default(), refusals: AtomicU64::new(0) }
     }
@@ -56,5 +58,22 @@ impl ProcessLock {
     /// Releases the lock if this process holds it.
     pub fn release(&self) {
         self.held.lock().take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_name_the_same_database() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (database, link) = (folder.path().join("a.db"), folder.path().join("link.db"));
+        std::fs::write(&database, "").expect("a file");
+        std::os::unix::fs::symlink(&database, &link).expect("a link");
+        let lock = ProcessLock::beside(&database);
+        assert!(lock.take("first").expect("a lock").is_none());
+        let holder = ProcessLock::beside(&link).take("second").expect("a lock");
+        assert_eq!(holder.expect("a holder").process, "first");
     }
 }
