@@ -1,13 +1,13 @@
 //! Consistent copies of a database that is in use.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use tempfile::TempPath;
+use tempfile::{TempDir, TempPath};
 
 use crate::FileError;
 use crate::schema::{Compatibility, Schema};
@@ -26,8 +26,7 @@ pub async fn back_up(database: &Path, target: &Path, schemas: &[Schema]) -> Resu
     let at_target = |error| FileError::write(target, &error);
     let folder = folder_of(target);
     // In the same folder, so that the copy can be renamed. SQLite's other files go with it.
-    let temporary = tempfile::Builder::new().prefix(".backup-").tempdir_in(folder);
-    let temporary = temporary.map_err(at_target)?;
+    let temporary = private_folder(folder, ".backup-").map_err(at_target)?;
     let copy = temporary.path().join("copy");
     create_private(&copy).map_err(at_target)?;
     copy_snapshot(database, &copy, target).await?;
@@ -126,7 +125,13 @@ pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The file that SQLite keeps beside a database, such as `-wal`.
+/// Creates a temporary folder for its owner alone.
+pub(crate) fn private_folder(folder: &Path, prefix: &str) -> io::Result<TempDir> {
+    let permissions = Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(folder)
+}
+
+/// Returns the file that SQLite keeps beside a database, such as `-wal`.
 pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(suffix);

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
-use crate::backup::{beside, check_as, create_private, folder_of, has_log, sync};
+use crate::backup::{beside, check_as, create_private, folder_of, has_log, private_folder, sync};
 use crate::{FileError, Schema};
 
 /// The first bytes of every SQLite database.
@@ -39,9 +39,8 @@ impl Replacement {
             return Err(FileError::Incomplete { file: backup.to_owned(), log });
         }
         let at_database = |error| FileError::write(database, &error);
-        let folder = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder_of(database));
-        let replacement =
-            Self { folder: folder.map_err(at_database)?, database: database.to_owned() };
+        let folder = private_folder(folder_of(database), ".restore-").map_err(at_database)?;
+        let replacement = Self { folder, database: database.to_owned() };
         let file = replacement.file();
         let mut copy = create_private(&file).map_err(at_database)?;
         io::copy(&mut source, &mut copy).map_err(at_database)?;
