@@ -356,8 +356,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn owners(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
     /// Raises the versions of at most `limit` unfinished tasks that are below `floor` to `floor`, and
-    /// their claims by `floor`, and makes waiting ones due. Returns their number. Messages and claims
-    /// from before are void.
+    /// their claims to the number before it, and makes waiting ones due. Returns their number.
+    /// Messages and claims from before are void.
     async fn raise_versions(&self, floor: u64, limit: u32) -> Result<u64, StoreError>;
 
     /// Closes the connections, after the last use. If they were the last ones of an SQLite file,

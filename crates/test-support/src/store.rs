@@ -459,7 +459,7 @@ impl Engine for MemoryStore {
         let mut count = 0;
         for row in tables.rows.values_mut().filter(is_old).take(limit as usize) {
             row.task.state.version = floor;
-            row.task.state.claim += floor;
+            row.task.state.claim = floor - 1;
             row.due_at = row.due_at.or(row.task.state.ready_at);
             row.dispatched_at = None;
             count += 1;

@@ -26,7 +26,7 @@ pub(super) async fn raise_versions(
 ) -> Result<u64, StoreError> {
     const RAISE: &str = "WITH old AS MATERIALIZED (SELECT id FROM tasks \
          WHERE (ready_at IS NOT NULL OR lease_until IS NOT NULL) AND version < $1 LIMIT $2), \
-         raised AS (UPDATE tasks SET version = $1, claim = claim + $1, \
+         raised AS (UPDATE tasks SET version = $1, claim = $1 - 1, \
          due_at = coalesce(due_at, ready_at), dispatched_at = NULL \
          FROM old WHERE tasks.id = old.id RETURNING 1) SELECT count(*) FROM raised";
     let statement = || sqlx::query(RAISE).bind(signed(floor)).bind(i64::from(limit));

@@ -23,7 +23,7 @@ pub(super) async fn raise_versions(
     floor: u64,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    const RAISE: &str = "UPDATE tasks SET version = ?1, claim = claim + ?1, \
+    const RAISE: &str = "UPDATE tasks SET version = ?1, claim = ?1 - 1, \
          due_at = coalesce(due_at, ready_at), dispatched_at = NULL WHERE id IN \
          (SELECT id FROM tasks WHERE (ready_at IS NOT NULL OR lease_until IS NOT NULL) \
          AND version < ?1 LIMIT ?2)";

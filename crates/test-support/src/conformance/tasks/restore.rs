@@ -81,6 +81,7 @@ pub async fn versions_are_raised_by_each_restore(store: Processes) -> Result<()>
         ensure!(engine.raise_versions(floor, 10).await? == 1, "not raised to {floor}");
         let raised = stored(engine, running.id).await?;
         ensure!(raised.state.version == floor, "{raised:?}");
+        ensure!(raised.state.claim < floor, "every claim increments the version: {raised:?}");
         ensure!(claims.insert(raised.state.claim), "an old claim is valid: {raised:?}");
     }
     Ok(())
