@@ -40,7 +40,7 @@ async fn expect_invalid(platform: &Separate, users: &[User]) {
 async fn restored_platform_forgets_messages_and_sessions() {
     let broker = shared().await;
     let program =
-        broker.program().set("auth.secret", "a secret of separate processes, for-development-only");
+        broker.program().set_secret("a secret of separate processes, for-development-only");
     let mut platform = Separate::start(&program, 2, 2).await;
     let ada = new_user(&platform).await;
     let bob = new_user(&platform).await.remove(0);
