@@ -192,7 +192,13 @@ impl App {
     /// Registers a login with the address `LOGIN@example.com`.
     pub async fn register(&self, login: &str) -> Value {
         let email = format!("{}@example.com", login.to_lowercase());
-        let token = self.verify(&email).await;
+        self.register_at(login, &email).await
+    }
+
+    /// Registers a login with an address that is verified as typed and registered in lower case.
+    pub async fn register_at(&self, login: &str, address: &str) -> Value {
+        let email = address.to_lowercase();
+        let token = self.verify(address).await;
         let body = json!({
             "login": login,
             "email": email,

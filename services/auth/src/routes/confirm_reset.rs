@@ -87,14 +87,7 @@ mod tests {
     #[tokio::test]
     async fn code_is_mailed_to_the_verified_mailbox() {
         let app = App::new().await;
-        let token = app.verify("Ada@example.com").await;
-        let registration = json!({
-            "login": "ada",
-            "email": "ada@example.com",
-            "password": PASSWORD,
-            "registrationToken": token,
-        });
-        assert_eq!(app.post("/register", registration).await.status, 201);
+        app.register_at("ada", "Ada@example.com").await;
         let before = app.mails().await.len();
         app.post("/password-reset", json!("aDA@example.com")).await;
         let mails = app.mails().await;

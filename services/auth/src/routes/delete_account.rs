@@ -63,14 +63,7 @@ mod tests {
     #[tokio::test]
     async fn owner_gets_a_mail() {
         let app = App::new().await;
-        let token = app.verify("Ada@example.com").await;
-        let registration = json!({
-            "login": "ada",
-            "email": "ada@example.com",
-            "password": PASSWORD,
-            "registrationToken": token,
-        });
-        assert_eq!(app.post("/register", registration).await.status, 201);
+        app.register_at("ada", "Ada@example.com").await;
         let token = app.sign_in("ada").await.access;
         assert_eq!(app.send("DELETE", "/users/me", Some(&token), None).await.status, 204);
         let mail = app.mails().await.remove(0);
