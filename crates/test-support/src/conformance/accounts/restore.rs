@@ -75,17 +75,20 @@ pub async fn deletions_are_recorded(store: Arc<dyn Store>) -> Result<()> {
     Ok(())
 }
 
+fn replay(account: Uuid, seconds: u64) -> ReplayDeletion {
+    ReplayDeletion {
+        account,
+        now: at(seconds),
+        event: outbox_row(OutboxKind::AccountDeleted, seconds),
+        audit: entry(Action::DeleteAccount, seconds),
+    }
+}
+
 pub async fn deletion_is_replayed(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
     store.claim_outbox_messages(at(1), at(1000), 10).await?;
     let unknown = Uuid::from_u128(7);
-    let replay = |account, seconds| ReplayDeletion {
-        account,
-        now: at(seconds),
-        event: outbox_row(OutboxKind::AccountDeleted, seconds),
-        audit: entry(Action::DeleteAccount, seconds),
-    };
     ensure!(store.transact(&replay(ada.user_id, 2)).await?, "the account was not there");
     ensure!(!store.transact(&replay(ada.user_id, 3)).await?, "deleted twice");
     ensure!(!store.transact(&replay(unknown, 4)).await?, "an unknown account was there");
@@ -104,12 +107,6 @@ pub async fn deletion_is_replayed(store: Arc<dyn Store>) -> Result<()> {
 /// The record of a deletion is newer than the account, as after a restore of one table.
 pub async fn deleted_account_that_returned_is_deleted_again(store: Arc<dyn Store>) -> Result<()> {
     let gone = Uuid::from_u128(7);
-    let replay = |account, seconds| ReplayDeletion {
-        account,
-        now: at(seconds),
-        event: outbox_row(OutboxKind::AccountDeleted, seconds),
-        audit: entry(Action::DeleteAccount, seconds),
-    };
     store.transact(&replay(gone, 1)).await?;
     let returning = new_account("ada", "ada@example.com", 2)?;
     let returned = returning.account.user_id;
