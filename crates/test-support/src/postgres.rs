@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use miniapp_config::{Database, EngineUrl, Synchronous};
 use parking_lot::Mutex;
 use rustix::process::Pid;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 use tokio::sync::OnceCell;
@@ -45,6 +46,18 @@ kill -QUIT "$server"
 wait "$server"
 [ "$word" = keep ] || rm -rf -- "$directory"
 "#;
+
+/// Checks that `grants` names each table that the migrations create.
+#[track_caller]
+pub fn assert_tables_are_granted(migrations: &Migrator, grants: &str) {
+    for migration in migrations.iter() {
+        for definition in migration.sql.as_str().split("CREATE TABLE ").skip(1) {
+            let table = definition.split([' ', '(']).next().expect("a name");
+            let mut words = grants.split(|at: char| !at.is_alphanumeric() && at != '_');
+            assert!(words.any(|word| word == table), "{table} is missing");
+        }
+    }
+}
 
 /// What a committed transaction survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

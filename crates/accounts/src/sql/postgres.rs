@@ -129,17 +129,13 @@ impl From<DatabaseError> for TxError {
 
 #[cfg(test)]
 mod tests {
+    use miniapp_test_support::postgres::assert_tables_are_granted;
+
     use super::*;
 
     #[test]
     fn grants_name_every_table() {
         let migrations: Migrator = sqlx::migrate!("migrations/postgres");
-        for migration in migrations.iter() {
-            for definition in migration.sql.as_str().split("CREATE TABLE ").skip(1) {
-                let table = definition.split([' ', '(']).next().expect("a name");
-                let mut words = GRANTS.split(|at: char| !at.is_alphanumeric() && at != '_');
-                assert!(words.any(|word| word == table), "{table} is missing");
-            }
-        }
+        assert_tables_are_granted(&migrations, GRANTS);
     }
 }
