@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use parking_lot::Mutex;
 use sqlx::{Executor as _, PgConnection};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::connector::{Access, CONNECT_TIMEOUT, Connector};
 use crate::error::DatabaseError;
@@ -34,7 +35,10 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to one database. Nothing is connected before it is needed.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
+    /// The right to use a connection.
     permits: Semaphore,
+    /// The right to have a connection, also while it is being opened.
+    capacity: Arc<Semaphore>,
     max_connections: u32,
     idle: Arc<Idle>,
     closing: AbortHandle,
@@ -45,8 +49,8 @@ pub(crate) struct Pool {
 #[derive(Default)]
 struct Idle {
     sessions: Mutex<Vec<Session>>,
-    /// Notified when a connection becomes idle.
-    released: Notify,
+    /// Notified when a connection becomes idle, or could not be opened.
+    changed: Notify,
 }
 
 struct Session {
@@ -55,6 +59,7 @@ struct Session {
     opened_at: Instant,
     released_at: Instant,
     replan_at: Instant,
+    _capacity: OwnedSemaphorePermit,
 }
 
 /// A connection in use. Dropping it closes the connection, because a statement may still be
@@ -73,7 +78,8 @@ impl Pool {
         let idle = Arc::<Idle>::default();
         let closing = tokio::spawn(close_unused(idle.clone(), metrics.clone())).abort_handle();
         let permits = Semaphore::new(max_connections as usize);
-        Self { connector, permits, max_connections, idle, closing, metrics }
+        let capacity = Arc::new(Semaphore::new(max_connections as usize));
+        Self { connector, permits, capacity, max_connections, idle, closing, metrics }
     }
 
     pub fn max_connections(&self) -> u32 {
@@ -102,12 +108,10 @@ impl Pool {
         permit: SemaphorePermit<'p>,
         requested_at: Instant,
     ) -> Result<PooledConnection<'p>, DatabaseError> {
-        let (session, is_new) = match self.reuse().await {
-            Some(session) => (session, false),
-            None => self.open_or_reuse(requested_at + CONNECT_TIMEOUT).await?,
-        };
+        let session = self.reuse_or_open(requested_at + CONNECT_TIMEOUT).await?;
         self.metrics.acquired(requested_at.elapsed());
         let used = self.metrics.mark_used();
+        let is_new = session.opened_at >= requested_at;
         Ok(PooledConnection { pool: self, session, is_new, _permit: permit, _used: used })
     }
 
@@ -118,34 +122,71 @@ impl Pool {
         idle.clear();
     }
 
-    /// Opens a connection, or returns the first one that becomes idle in the meantime: the
-    /// server may have no more connections than the pool has opened already.
-    async fn open_or_reuse(&self, deadline: Instant) -> Result<(Session, bool), DatabaseError> {
-        let mut opening = pin!(self.open());
+    /// Returns the first connection that is or becomes idle, a new one included. A server that
+    /// refuses new connections may have no more than the pool has already. Then this waits for
+    /// one of those until the deadline.
+    async fn reuse_or_open(&self, deadline: Instant) -> Result<Session, DatabaseError> {
+        let mut opening = None;
         let mut refusal = None;
         loop {
+            let mut changed = pin!(self.idle.changed.notified());
+            // Before looking, so that no connection becomes idle unnoticed.
+            changed.as_mut().enable();
+            if let Some(session) = self.reuse().await {
+                return Ok(session);
+            }
+            if opening.is_none() && refusal.is_none() {
+                opening = self.start_opening();
+            }
             tokio::select! {
                 biased;
-                opened = &mut opening, if refusal.is_none() => match opened {
-                    Ok(session) => return Ok((session, true)),
-                    Err(error @ DatabaseError::NoConnection(_)) if self.is_used_by_others() => {
-                        refusal = Some(error);
+                Some(opened) = OptionFuture::from(opening.as_mut()) => {
+                    opening = None;
+                    match opened {
+                        Ok(Err(error @ DatabaseError::NoConnection(_)))
+                            if self.is_used_by_others() =>
+                        {
+                            refusal = Some(error);
+                        }
+                        Ok(Err(error)) => return Err(error),
+                        // It is idle now, or another caller has it.
+                        Ok(Ok(())) | Err(_) => {}
                     }
-                    Err(error) => return Err(error),
-                },
-                released = timeout_at(deadline, self.idle.released.notified()) => {
-                    if let Some(session) = self.reuse().await {
-                        return Ok((session, false));
-                    }
-                    if released.is_err() && let Some(error) = refusal {
+                }
+                () = changed => {}
+                () = sleep_until(deadline), if refusal.is_some() => {
+                    if let Some(error) = refusal.take() {
                         return Err(error);
-                    }
-                    if released.is_err() {
-                        return Ok((opening.await?, true));
                     }
                 }
             }
         }
+    }
+
+    /// Opens a connection in the background unless there are enough. It becomes idle even if
+    /// its caller has found another one meanwhile, as opening one takes much of the server's
+    /// time.
+    fn start_opening(&self) -> Option<JoinHandle<Result<(), DatabaseError>>> {
+        let capacity = self.capacity.clone().try_acquire_owned().ok()?;
+        let (connector, idle) = (self.connector.clone(), self.idle.clone());
+        let metrics = self.metrics.clone();
+        Some(tokio::spawn(async move {
+            let opened = connector.open().await.map(|(connection, access)| {
+                let opened_at = Instant::now();
+                let replan_at = opened_at + MIN_PLAN_LIFETIME;
+                idle.sessions.lock().push(Session {
+                    connection,
+                    access,
+                    opened_at,
+                    released_at: opened_at,
+                    replan_at,
+                    _capacity: capacity,
+                });
+                metrics.idle.inc();
+            });
+            idle.changed.notify_one();
+            opened
+        }))
     }
 
     /// Whether others have a permit besides the caller.
@@ -170,13 +211,6 @@ impl Pool {
             // The connection is dead, and so are the others.
             self.close_idle();
         }
-    }
-
-    async fn open(&self) -> Result<Session, DatabaseError> {
-        let (connection, access) = self.connector.open().await?;
-        let opened_at = Instant::now();
-        let replan_at = opened_at + MIN_PLAN_LIFETIME;
-        Ok(Session { connection, access, opened_at, released_at: opened_at, replan_at })
     }
 }
 
@@ -219,7 +253,7 @@ impl PooledConnection<'_> {
         if !self.session.is_expired() {
             self.pool.idle.sessions.lock().push(self.session);
             self.pool.metrics.idle.inc();
-            self.pool.idle.released.notify_one();
+            self.pool.idle.changed.notify_one();
         }
     }
 

@@ -238,6 +238,21 @@ async fn pool_respects_max_connections() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL"]
+async fn connections_are_not_opened_in_vain_under_load() {
+    let server = Server::shared().await;
+    let (proxy, url) = server.database_behind_proxy().await.expect("a database");
+    let database = Database::new(&settings(url), None).expect("a URL");
+    let client = async || {
+        for _ in 0..100 {
+            number(&database, "SELECT 1").await.expect("an answer");
+        }
+    };
+    join_all((0..20).map(|_| client())).await;
+    assert!(proxy.accepted() <= 2, "{}", proxy.accepted());
+}
+
 #[tokio::test(start_paused = true)]
 async fn connect_times_out_without_a_response() {
     let mute = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

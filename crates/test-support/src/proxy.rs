@@ -72,6 +72,11 @@ impl Proxy {
         self.address
     }
 
+    /// Returns the number of connections so far, including closed ones.
+    pub fn accepted(&self) -> u64 {
+        self.faults.borrow().accepted
+    }
+
     /// Delays data in both directions by a random time. The order is kept.
     pub fn delay(&self, delay: Range<Duration>) {
         self.faults.send_modify(|faults| faults.delay = delay);
