@@ -25,9 +25,11 @@ mod rabbit;
 pub mod spans;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use miniapp_config::EngineUrl;
+use miniapp_telemetry::trace::now;
 
 use crate::metered::Metered;
 
@@ -131,6 +133,8 @@ pub struct Delivery {
     pub message: Message,
     /// Whether the message may have been delivered before.
     pub redelivered: bool,
+    /// When the consumer received it.
+    pub delivered_at: SystemTime,
     /// The server's delivery tag, for engines with a server.
     pub tag: Option<u64>,
     settle: Box<dyn Settle>,
@@ -139,7 +143,7 @@ pub struct Delivery {
 impl Delivery {
     /// Creates a delivery. For engines.
     pub fn new(message: Message, redelivered: bool, settle: Box<dyn Settle>) -> Self {
-        Self { message, redelivered, tag: None, settle }
+        Self { message, redelivered, delivered_at: now(), tag: None, settle }
     }
 
     /// Sets the delivery tag.

@@ -63,6 +63,11 @@ impl MemoryBroker {
         }
     }
 
+    /// Returns the number of messages that were delivered and are not settled.
+    pub fn unsettled(&self, queue: Queue) -> usize {
+        self.queue(queue).unsettled()
+    }
+
     fn queues(&self) -> impl Iterator<Item = &MemoryQueue> {
         [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked]
             .into_iter()

@@ -165,7 +165,7 @@ impl ProcessSpan {
         delivery: &Delivery,
     ) -> Option<Self> {
         let span = Self::start(service, system, destination, &delivery.message)?;
-        Some(Self { tag: delivery.tag, ..span })
+        Some(Self { tag: delivery.tag, delivered_at: delivery.delivered_at, ..span })
     }
 
     pub fn delivered_at(&self) -> SystemTime {

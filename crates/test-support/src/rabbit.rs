@@ -117,16 +117,12 @@ impl Server {
         Ok(())
     }
 
-    /// Sets how long new consumers may hold a delivery.
-    pub async fn limit_consumers(&self, limit: Duration) -> Result<()> {
-        // The default check interval is one minute; channels read it when they are opened.
-        let set = format!(
-            "application:set_env(rabbit, channel_tick_interval, 500), \
-             application:set_env(rabbit, consumer_timeout, {}).",
-            limit.as_millis()
-        );
-        self.ctl(&["eval", &set]).await?;
-        Ok(())
+    /// Returns the number of unacknowledged messages in the virtual host of `url`.
+    pub async fn unacknowledged(&self, url: &EngineUrl) -> Result<u64> {
+        let (_, host) = url.rest().rsplit_once('/').context("a URL without a virtual host")?;
+        let list = ["list_queues", "--no-table-headers", "-p", host, "messages_unacknowledged"];
+        let counts = self.ctl(&list).await?;
+        Ok(counts.split_whitespace().map(str::parse::<u64>).sum::<Result<u64, _>>()?)
     }
 
     /// Suspends the process. Connections stay open, and nothing is sent.

@@ -1,12 +1,12 @@
-//! Consumes messages, and drains them on shutdown.
+//! Consumes offers, and drains running tasks on shutdown.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use miniapp_broker::{Broker, Consumer, Queue};
+use miniapp_broker::{Broker, Queue};
+use miniapp_tasks::{Offer, OfferConsumer};
 use miniapp_telemetry::trace::{CorrelationIds, in_trace};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -14,8 +14,8 @@ use crate::attempt::Stop;
 use crate::observer::Observer;
 use crate::runner::Runner;
 
-/// How long a message waits for a free slot before it is released to other workers.
-const SLOT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an offer waits while a task runs alone in this process before it is returned.
+const TURN_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long stopped attempts may take to release their tasks.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,48 +23,43 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// the grace period, and releases the rest.
 pub(crate) async fn run(runner: &Arc<Runner>, broker: &dyn Broker, concurrency: u16) {
     let attempts = TaskTracker::new();
-    // The prefetch limits messages per connection. After a reconnect, attempts of the old
-    // connection may still run.
     let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
     let abort = runner.shutdown.hard_token().child_token();
     let mut retry = runner.retry("consuming tasks");
-    let mut consumer = None;
+    let mut offers = OfferConsumer::new(Queue::Tasks, slots);
     while !runner.shutdown.has_begun() {
         // Other processes get the messages while a task runs alone in this one.
         runner.shutdown.token().run_until_cancelled(runner.isolation.ended()).await;
-        let ended = match broker.consume(Queue::Tasks, concurrency).await {
-            Ok(subscribed) => {
-                retry.recovered();
-                let consumer = consumer.insert(subscribed);
-                let consuming = consume(runner, consumer.as_mut(), |delivery| {
-                    let (runner, abort) = (runner.clone(), abort.clone());
-                    let slots = slots.clone();
-                    let trace = CorrelationIds::from_context(&delivery.message.trace);
-                    let mut observer = Observer::start(broker, &runner.tasks, &delivery);
-                    let processing = async move {
-                        let waiting =
-                            async { (slots.acquire().await, runner.isolation.share().await) };
-                        if let Ok((_slot, turn)) = timeout(SLOT_TIMEOUT, waiting).await {
-                            observer.slot_acquired();
-                            runner.process(delivery, turn, observer).await;
-                        } else {
-                            observer.release(delivery).await;
-                        }
-                    };
-                    // Boxed, because each wrapper and the spawning would copy the large future.
-                    let processing = in_trace(trace, Box::pin(processing));
-                    attempts.spawn(async move { abort.run_until_cancelled(processing).await });
-                });
-                match consuming.await {
-                    Ended::Interrupted => continue,
-                    Ended::Failed => "the consumer ended".to_owned(),
-                }
+        let interrupted = async {
+            tokio::select! {
+                biased;
+                () = runner.shutdown.begun() => {}
+                () = runner.isolation.begun() => {}
             }
-            Err(error) => error.to_string(),
         };
-        if !runner.shutdown.has_begun() {
-            let pause = sleep(retry.failed(&ended));
-            runner.shutdown.token().run_until_cancelled(pause).await;
+        let start = |offer: Offer, slot: OwnedSemaphorePermit| {
+            let (runner, abort) = (runner.clone(), abort.clone());
+            let trace = CorrelationIds::from_context(&offer.message().trace);
+            let mut observer = Observer::start(broker, &runner.tasks, &offer);
+            let processing = async move {
+                let _slot = slot;
+                if let Ok(turn) = timeout(TURN_TIMEOUT, runner.isolation.share()).await {
+                    observer.slot_acquired();
+                    runner.process(offer, turn, observer).await;
+                } else {
+                    observer.release(offer).await;
+                }
+            };
+            // Boxed, because each wrapper and the spawning would copy the large future.
+            let processing = in_trace(trace, Box::pin(processing));
+            attempts.spawn(async move { abort.run_until_cancelled(processing).await });
+        };
+        match offers.take(broker, interrupted, start).await {
+            Ok(()) => retry.recovered(),
+            Err(error) => {
+                let pause = sleep(retry.failed(&error));
+                runner.shutdown.token().run_until_cancelled(pause).await;
+            }
         }
     }
 
@@ -84,35 +79,4 @@ pub(crate) async fn run(runner: &Arc<Runner>, broker: &dyn Broker, concurrency: 
             attempts.wait().await;
         }
     }
-    // Last, because dropping the consumer releases its deliveries.
-    drop(consumer);
-}
-
-/// Why a consumer ended.
-enum Ended {
-    /// At the shutdown, or because a task runs alone in this process.
-    Interrupted,
-    Failed,
-}
-
-/// Consumes messages until shutdown, isolation or the end of the consumer.
-async fn consume(
-    runner: &Runner,
-    consumer: &mut dyn Consumer,
-    mut handle: impl FnMut(miniapp_broker::Delivery),
-) -> Ended {
-    let mut isolated = pin!(runner.isolation.begun());
-    loop {
-        tokio::select! {
-            biased;
-            () = runner.shutdown.begun() => break,
-            () = &mut isolated => break,
-            delivery = consumer.next() => match delivery {
-                Some(delivery) => handle(delivery),
-                None => return Ended::Failed,
-            }
-        }
-    }
-    consumer.stop().await;
-    Ended::Interrupted
 }

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempt, Stop};
 
+/// How long a suspect waits for another one of its process before it is left to others.
+const SUSPECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Lets one suspect at a time run alone. Clones share it; the workers of a process need the same.
 #[derive(Clone, Debug, Default)]
 pub struct Isolation(Arc<State>);
@@ -61,10 +64,11 @@ impl Isolation {
         Turn { beside: Some(turn), alone: None, displaced, _suspect: None }
     }
 
-    /// Waits for a turn alone, after other suspects. The tasks that run have `grace` to finish,
-    /// as at a shutdown; then they are stopped and released.
-    pub(crate) async fn alone(&self, grace: Duration) -> Turn {
-        let suspect = self.0.suspect.clone().lock_owned().await;
+    /// Waits for a turn alone. The tasks that run have `grace` to finish, as at a shutdown; then
+    /// they are stopped and released. Returns `None` if another suspect of this process does not
+    /// end soon.
+    pub(crate) async fn alone(&self, grace: Duration) -> Option<Turn> {
+        let suspect = timeout(SUSPECT_TIMEOUT, self.0.suspect.clone().lock_owned()).await.ok()?;
         self.0.is_isolating.send_replace(true);
         let isolating = IsolatingGuard(self.0.clone());
         // From its first poll on, nobody else gets a turn.
@@ -78,7 +82,7 @@ impl Isolation {
         let alone = Some((turn, isolating));
         // Other suspects wait for this one, so that they do not displace each other forever.
         let displaced = CancellationToken::new();
-        Turn { beside: None, alone, displaced, _suspect: Some(suspect) }
+        Some(Turn { beside: None, alone, displaced, _suspect: Some(suspect) })
     }
 
     /// Waits until a suspect runs alone or waits for the others to end.
@@ -145,6 +149,7 @@ mod tests {
             assert!(timeout(GRACE / 4, isolation.share()).await.is_err(), "a task starts");
             drop(other);
         });
+        let alone = alone.expect("a turn");
         assert_eq!(started.elapsed(), GRACE / 2 + GRACE / 4);
         assert!(timeout(MINUTE, isolation.share()).await.is_err(), "a task starts beside");
         drop(alone);
@@ -171,7 +176,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn others_start_after_the_isolation_but_suspects_wait() {
         let isolation = Isolation::default();
-        let (mut turn, suspect) = (isolation.alone(GRACE).await, attempt());
+        let (mut turn, suspect) = (isolation.alone(GRACE).await.expect("a turn"), attempt());
         let started = Instant::now();
         let run = async {
             turn.run(MINUTE, &suspect, sleep(3 * MINUTE)).await;
@@ -183,7 +188,10 @@ mod tests {
             assert_eq!(started.elapsed(), MINUTE);
         };
         let next = async {
-            isolation.alone(GRACE).await;
+            assert!(isolation.alone(GRACE).await.is_none(), "two suspects");
+            assert_eq!(started.elapsed(), SUSPECT_TIMEOUT);
+            sleep(3 * MINUTE - SUSPECT_TIMEOUT * 3 / 2).await;
+            assert!(isolation.alone(GRACE).await.is_some());
             assert_eq!(started.elapsed(), 3 * MINUTE);
         };
         tokio::join!(run, other, next);

@@ -1,10 +1,10 @@
 //! The worker: runs tasks.
 //!
-//! A worker consumes as many messages as it can run tasks concurrently. For each message it
-//! claims the task, runs the code of its [kind](kinds), commits the outcome and acknowledges
-//! the message. If anything fails in between, another worker makes another attempt. In the
-//! background, the worker renews its leases, receives cancellations, stores progress and
-//! reports that it is alive.
+//! A worker consumes messages, each of which offers a task, while it has free slots. It claims the
+//! task, acknowledges the message, runs the code of the [kind](kinds) and commits the outcome. If
+//! anything fails in between, the lease of the task expires and another worker makes another
+//! attempt. In the background, the worker renews its leases, receives cancellations, stores
+//! progress and reports that it is alive.
 
 mod attempt;
 mod cancellations;

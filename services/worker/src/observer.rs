@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use miniapp_broker::spans::ProcessSpan;
-use miniapp_broker::{Broker, Delivery, Queue};
-use miniapp_tasks::{Claim, Task, Tasks, attempt_span_id};
+use miniapp_broker::{Broker, Queue};
+use miniapp_tasks::{Claim, Offer, Task, Tasks, attempt_span_id};
 use miniapp_telemetry::metrics::Exemplar;
 use miniapp_telemetry::trace::{CompletedSpan, SpanKind, now};
 use tokio::time::Instant;
@@ -24,8 +24,8 @@ use crate::outcome::Outcome;
 #[derive(Default)]
 pub(crate) struct Observer(Option<Box<Trace>>);
 
-/// The spans of a message. They are recorded together after the message is settled, so that
-/// a crashed worker leaves no partial attempt in the trace.
+/// The spans of a message. They are recorded together after the attempt, so that a crashed worker
+/// leaves no partial attempt in the trace.
 struct Trace {
     process_span: ProcessSpan,
     database: &'static str,
@@ -49,8 +49,8 @@ struct AttemptAttributes {
 
 impl Observer {
     /// Starts when a message was received.
-    pub fn start(broker: &dyn Broker, tasks: &Tasks, delivery: &Delivery) -> Self {
-        let system = broker.system();
+    pub fn start(broker: &dyn Broker, tasks: &Tasks, offer: &Offer) -> Self {
+        let (system, delivery) = (broker.system(), &offer.delivery);
         let process_span = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, delivery);
         Self(process_span.map(|process_span| {
             Box::new(Trace {
@@ -102,10 +102,7 @@ impl Observer {
         requested_at: Instant,
         attempt: impl Future<Output = Outcome>,
     ) -> Outcome {
-        let span = self.0.as_mut().map_or_else(Span::none, |trace| {
-            trace.extend_last_step();
-            trace.attempt_span(task)
-        });
+        let span = self.0.as_mut().map_or_else(Span::none, |trace| trace.attempt_span(task));
         let exemplar = Exemplar::from_span(&span);
         let timer = AttemptTimer::start(requested_at, exemplar);
         let outcome = attempt.instrument(span.clone()).await;
@@ -141,26 +138,45 @@ impl Observer {
         }
     }
 
-    pub async fn ack(self, delivery: Delivery) {
-        delivery.ack().await;
-        self.settled("ack", "stale");
+    /// Acknowledges the offer of a claimed task, before its attempt runs.
+    pub async fn ack(&mut self, offer: Offer) {
+        if let Some(trace) = &mut self.0 {
+            trace.extend_last_step();
+        }
+        offer.ack().await;
+        self.settled("ack");
     }
 
-    pub async fn release(self, delivery: Delivery) {
-        delivery.release().await;
-        self.settled("nack", "released");
+    /// Acknowledges the offer of a task that cannot be claimed.
+    pub async fn drop_stale(mut self, offer: Offer) {
+        offer.ack().await;
+        self.settled("ack");
+        self.end("stale");
     }
 
-    pub async fn reject(self, delivery: Delivery) {
-        delivery.reject().await;
-        self.settled("reject", "unreadable");
+    pub async fn release(mut self, offer: Offer) {
+        offer.release().await;
+        self.settled("nack");
+        self.end("released");
     }
 
-    /// `default_outcome` applies if no attempt was made.
-    fn settled(mut self, operation: &'static str, default_outcome: &'static str) {
+    pub async fn reject(mut self, offer: Offer) {
+        offer.reject().await;
+        self.settled("reject");
+        self.end("unreadable");
+    }
+
+    fn settled(&mut self, operation: &'static str) {
         if let Some(trace) = &mut self.0 {
             trace.steps.push(trace.process_span.settle_span(operation, trace.last_step_at));
-            trace.outcome.get_or_insert((default_outcome, None));
+            trace.last_step_at = now();
+        }
+    }
+
+    /// Ends without an attempt.
+    fn end(mut self, outcome: &'static str) {
+        if let Some(trace) = &mut self.0 {
+            trace.outcome = Some((outcome, None));
         }
     }
 }
@@ -211,8 +227,9 @@ impl Trace {
     /// Moves the end of the last step to now: what prepared the attempt is a part of its claim,
     /// so that no time between them is unexplained.
     fn extend_last_step(&mut self) {
+        self.last_step_at = now();
         if let Some(step) = self.steps.pop() {
-            self.steps.push(step.with_end(now()));
+            self.steps.push(step.with_end(self.last_step_at));
         }
     }
 

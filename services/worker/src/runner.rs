@@ -1,14 +1,13 @@
-//! Processing a message: claim, attempt, commit, acknowledge.
+//! Processing an offer: claim, acknowledge, attempt, commit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use miniapp_broker::Delivery;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claim, Claimable, Committed, Error, Task, Tasks};
+use miniapp_tasks::{Claimable, Committed, Error, Offer, Task, Tasks};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
@@ -45,18 +44,18 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    /// Processes a message, and settles it after the outcome is committed.
-    pub async fn process(&self, delivery: Delivery, mut turn: Turn, mut observer: Observer) {
-        let ready: TaskReady = match delivery.message.decode() {
+    /// Claims the offered task, acknowledges the offer, and makes an attempt.
+    pub async fn process(&self, offer: Offer, mut turn: Turn, mut observer: Observer) {
+        let ready: TaskReady = match offer.message().decode() {
             Ok(ready) => ready,
             Err(error) => {
-                let id = delivery.message.id;
+                let id = offer.message().id;
                 tracing::warn!(
                     message.id = %id,
                     %error,
                     "rejected a message that could not be decoded"
                 );
-                return observer.reject(delivery).await;
+                return observer.reject(offer).await;
             }
         };
         let TaskReady::V1 { task_id, .. } = ready;
@@ -71,8 +70,9 @@ impl Runner {
                  grace period to finish"
             );
             let alone = self.isolation.alone(self.grace);
-            let Some(alone) = self.shutdown.token().run_until_cancelled(alone).await else {
-                return observer.release(delivery).await;
+            let alone = self.shutdown.token().run_until_cancelled(alone).await;
+            let Some(alone) = alone.flatten() else {
+                return observer.release(offer).await;
             };
             turn = alone;
             requested_at = Instant::now();
@@ -80,13 +80,36 @@ impl Runner {
         }
         match claimed {
             Claimed::Mine(claimed) => {
-                let miniapp_tasks::Claimed { claim, task, .. } = *claimed;
-                self.execute(claim, &task, requested_at, &mut turn, &mut observer).await;
+                let begun = self.begin(&claimed, requested_at);
+                // The lease protects the task from here on.
+                observer.ack(offer).await;
+                match begun {
+                    Some(attempt) => {
+                        let task = &claimed.task;
+                        self.execute(&attempt, task, requested_at, &mut turn, &mut observer).await;
+                    }
+                    None => observer.discard_attempt(),
+                }
             }
-            Claimed::Stale | Claimed::RunsAlone => {}
-            Claimed::Stopping => return observer.release(delivery).await,
+            Claimed::Stale | Claimed::RunsAlone => observer.drop_stale(offer).await,
+            Claimed::Stopping => observer.release(offer).await,
         }
-        observer.ack(delivery).await;
+    }
+
+    /// Adds the attempt of a claim to the running ones. Returns `None` if a copy of the message
+    /// found the claim first.
+    fn begin(
+        &self,
+        claimed: &miniapp_tasks::Claimed,
+        requested_at: Instant,
+    ) -> Option<Arc<Attempt>> {
+        let Task { spec, state, .. } = &claimed.task;
+        let ttl = Duration::from_secs(spec.ttl.into());
+        let seed = self.rng.lock().random();
+        let lease_until = requested_at + self.lease;
+        let attempt = Attempt::new(claimed.claim, state.attempt, ttl, seed, lease_until);
+        let attempt = Arc::new(attempt);
+        self.running.begin(&attempt, requested_at).then_some(attempt)
     }
 
     /// Claims the task. Retries until the store responds or the worker stops.
@@ -121,32 +144,25 @@ impl Runner {
     /// Makes an attempt and commits its outcome.
     async fn execute(
         &self,
-        claim: Claim,
+        attempt: &Arc<Attempt>,
         task: &Task,
         requested_at: Instant,
         turn: &mut Turn,
         observer: &mut Observer,
     ) {
-        let (spec, number) = (&task.spec, task.state.attempt);
-        let ttl = Duration::from_secs(spec.ttl.into());
-        let seed = self.rng.lock().random();
-        let attempt = Arc::new(Attempt::new(claim, number, ttl, seed, requested_at + self.lease));
-        if !self.running.begin(&attempt, requested_at) {
-            // A copy of the message found the claim first.
-            return observer.discard_attempt();
-        }
+        let spec = &task.spec;
         let kind = self.kinds.get(&spec.kind);
         let isolation = task.state.isolation().unwrap_or_default();
         let isolation = Duration::try_from(isolation).unwrap_or(Duration::MAX);
-        let run = turn.run(isolation, &attempt, async {
+        let run = turn.run(isolation, attempt, async {
             let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
             let context =
                 Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
-            Outcome::of(kind, &attempt, &context, &spec.data).await
+            Outcome::of(kind, attempt, &context, &spec.data).await
         });
         let outcome = observer.run(task, kind.is_some(), requested_at, run).await;
-        observer.commit(self.commit(&attempt, &outcome)).await;
-        self.running.end(claim);
+        observer.commit(self.commit(attempt, &outcome)).await;
+        self.running.end(attempt.claim);
     }
 
     /// Commits the outcome. Retries until one lease after the attempt's has expired: by then

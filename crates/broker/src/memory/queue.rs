@@ -93,6 +93,10 @@ impl MemoryQueue {
         self.state.lock().waiting.len() as u64
     }
 
+    pub(super) fn unsettled(&self) -> usize {
+        self.state.lock().consumers.iter().map(|consumer| consumer.unsettled.len()).sum()
+    }
+
     pub(super) fn pause(&self) {
         self.update(|state| {
             state.paused = true;

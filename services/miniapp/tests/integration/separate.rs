@@ -5,7 +5,7 @@
 //!
 //! | complaint | test |
 //! |---|---|
-//! | a long task runs twice | `outages::task_outlives_consumer_timeout` |
+//! | a long task runs twice | `outages::running_tasks_hold_no_messages` |
 //! | an ack timeout ends long tasks | the same |
 //! | a worker reconnects and receives nothing | `outages::services_reconnect_after_connections_are_closed` |
 //! | a cancel has no effect | `tasks::cancel_reaches_running_worker` |

@@ -3,6 +3,7 @@
 mod clocks;
 mod isolation;
 mod kinds;
+mod offers;
 mod outages;
 mod platform;
 mod running;

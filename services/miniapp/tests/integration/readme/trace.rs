@@ -39,8 +39,8 @@ async fn picture_shows_a_real_trace() {
     let trace = eventually("the last span is kept", async || {
         let answer = Answer::to(client().get(&url)).await.expect(200);
         let trace = Trace::from_json(&answer.json());
-        let acks = trace.spans.iter().filter(|span| span.name().starts_with("ack")).count();
-        (acks == 2).then_some(trace)
+        let outcomes = trace.spans.iter().filter(|span| span.name() == "commit outcome").count();
+        (outcomes == 2).then_some(trace)
     })
     .await;
     let picture = picture(&TraceTree::new(&trace, WIDTH).to_string());

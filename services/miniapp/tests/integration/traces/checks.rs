@@ -150,20 +150,20 @@ fn expect_attempt<'t>(trace: &'t Trace, publish: &Span, task: &Task, names: Name
     let expected = [
         ("wait for slot", SpanKind::Internal),
         ("claim", SpanKind::Client),
+        ("ack tasks:run:tasks", SpanKind::Client),
         (run.as_str(), SpanKind::Internal),
         ("commit outcome", SpanKind::Client),
-        ("ack tasks:run:tasks", SpanKind::Client),
     ];
     assert_eq!(published, expected, "{trace}");
     assert!(steps.iter().all(|step| step.service == "worker"), "{trace}");
     trace.expect_in_order(&steps);
-    for step in [steps[1], steps[3]] {
+    for step in [steps[1], steps[4]] {
         assert_eq!(step.attribute("db.system.name"), names.database);
         let size = step.attribute("db.operation.batch.size").parse::<u32>();
         assert!(size.is_ok_and(|size| size > 0), "{step:?}");
     }
-    assert_eq!(steps[4].attribute("messaging.operation.type"), "settle");
-    assert_eq!(steps[2].attribute("task.outcome"), process.attribute("task.outcome"));
+    assert_eq!(steps[2].attribute("messaging.operation.type"), "settle");
+    assert_eq!(steps[3].attribute("task.outcome"), process.attribute("task.outcome"));
     process
 }
 

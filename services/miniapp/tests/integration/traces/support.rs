@@ -91,7 +91,7 @@ pub fn has_attempts(trace: &Trace, attempts: usize) -> bool {
     let processes = trace.named("process tasks:run:tasks");
     let is_attempt = |process: &&Span| process.attribute("task.outcome") != "stale";
     let is_over =
-        |process: &&Span| trace.children(process).any(|step| step.name.starts_with("ack"));
+        |process: &&Span| trace.children(process).any(|step| step.name == "commit outcome");
     processes.filter(is_attempt).filter(is_over).count() == attempts
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use miniapp_broker::Queue;
 use miniapp_types::task::EventType::{
     CancelRequested, Canceled, Created, Finished, LeaseLost, Released, Restarted, Started,
 };
@@ -130,6 +131,8 @@ async fn tasks_are_released_after_the_grace_period() {
     let task = platform.task(id).await;
     assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
     assert_eq!(platform.event_types(id).await, [Created, Started, Released]);
+    // It is offered again at once.
+    platform.wait_for_depth(Queue::Tasks, 1).await;
 
     let _next = platform.worker();
     platform.gate.open(1);
