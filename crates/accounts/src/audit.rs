@@ -32,6 +32,8 @@ pub enum Action {
     Register,
     SignIn,
     Refresh,
+    /// The tokens of a refresh were issued again, because its answer may have been lost.
+    ReissueTokens,
     SignOut,
     RevokeSession,
     UpdateAccount,
@@ -113,6 +115,13 @@ impl AuditEntry {
     pub fn with_roles(mut self, before: Option<&[Role]>, after: Option<&[Role]>) -> Self {
         self.roles_before = before.map(<[Role]>::to_vec);
         self.roles_after = after.map(<[Role]>::to_vec);
+        self
+    }
+
+    #[must_use]
+    pub fn with_action(mut self, action: Action) -> Self {
+        let action: &str = action.into();
+        action.clone_into(&mut self.action);
         self
     }
 

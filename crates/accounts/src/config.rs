@@ -29,6 +29,8 @@ pub struct TokenConfig {
     pub access_ttl: Duration,
     #[serde(deserialize_with = "duration")]
     pub refresh_ttl: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub refresh_grace: Duration,
     pub sessions_per_user: u32,
     #[serde(deserialize_with = "duration")]
     pub key_rotation: Duration,
@@ -42,6 +44,7 @@ impl Section for TokenConfig {
     fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
         validator.range("access_ttl", self.access_ttl, SECOND..=DAY)?;
         validator.range("refresh_ttl", self.refresh_ttl, SECOND..=3650 * DAY)?;
+        validator.range("refresh_grace", self.refresh_grace, Duration::ZERO..=5 * MINUTE)?;
         validator.range("key_rotation", self.key_rotation, MINUTE..=3650 * DAY)?;
         validator.range("key_overlap", self.key_overlap, self.access_ttl..=3650 * DAY)?;
         validator.ensure(

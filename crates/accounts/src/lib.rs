@@ -28,6 +28,7 @@ pub mod operations;
 pub mod outbox;
 pub mod password;
 mod published_secrets;
+pub mod refresh_token;
 mod relay;
 pub mod requests;
 mod seal;

@@ -23,7 +23,9 @@ static SIGN_INS: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
 
 static REFRESHES: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
     let help = "Token refreshes, by outcome";
-    metrics::counters("miniapp_token_refreshes", help, known(Code::TokenInvalid))
+    let reissued = OutcomeLabel { outcome: RefreshKind::Reissued.into() };
+    let known = known(Code::TokenInvalid).into_iter().chain([reissued]);
+    metrics::counters("miniapp_token_refreshes", help, known)
 });
 
 static MAILS: LazyLock<Family<OutcomeLabel, Counter>> = LazyLock::new(|| {
@@ -42,6 +44,16 @@ static MAIL_TIMES: LazyLock<Histogram> = LazyLock::new(|| {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+/// How a refresh succeeded.
+#[derive(Clone, Copy, Debug, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum RefreshKind {
+    #[strum(serialize = "success")]
+    Rotated,
+    /// The tokens were issued before, and their answer may have been lost.
+    Reissued,
 }
 
 /// The outcome of an attempt to send a mail.
@@ -71,8 +83,12 @@ pub(crate) fn record_sign_in<T>(result: &Result<T, Error>) {
     SIGN_INS.get_or_create(&outcome(result)).inc();
 }
 
-pub(crate) fn record_refresh<T>(result: &Result<T, Error>) {
-    REFRESHES.get_or_create(&outcome(result)).inc();
+pub(crate) fn record_refresh<T>(result: &Result<(T, RefreshKind), Error>) {
+    let label = match result {
+        Ok((_, kind)) => OutcomeLabel { outcome: kind.into() },
+        Err(_) => outcome(result),
+    };
+    REFRESHES.get_or_create(&label).inc();
 }
 
 pub(crate) fn record_mail(outcome: MailOutcome) {

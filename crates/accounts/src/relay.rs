@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::spans::PublishSpan;
 use miniapp_broker::{Broker, Message, Queue};
 use miniapp_runtime::backoff::Backoff;
-use miniapp_runtime::clock::{self, Clock};
+use miniapp_runtime::clock::{self, Clock, MAX_SKEW};
 use miniapp_runtime::clock_step::StepDetector;
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
@@ -50,6 +50,7 @@ pub struct Relay {
     pub(crate) codec: Arc<OutboxCodec>,
     pub(crate) events: EventPublisher,
     pub(crate) keys: Arc<SigningKeys>,
+    pub(crate) refresh_grace: Duration,
     pub(crate) wake: Arc<Notify>,
 }
 
@@ -59,14 +60,20 @@ const MIN_STEP: SignedDuration = SignedDuration::from_secs(2);
 /// Notices that the clock was set back.
 struct ClockWatch {
     steps: StepDetector,
-    /// Messages that wait longer than this wait for a time before the clock was set back.
-    longest_wait: Option<Duration>,
+    /// What has not been handled.
+    step: Option<StepBack>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StepBack {
+    /// The clock may have been set back before the process started.
+    Possible,
+    Seen,
 }
 
 impl Default for ClockWatch {
-    /// Before the start the clock may have been set back by an unknown time.
     fn default() -> Self {
-        Self { steps: StepDetector::default(), longest_wait: Some(LONGEST_WAIT) }
+        Self { steps: StepDetector::default(), step: Some(StepBack::Possible) }
     }
 }
 
@@ -74,7 +81,7 @@ impl ClockWatch {
     fn observe(&mut self, now: Timestamp) {
         let step = self.steps.observe(now).map_or(SignedDuration::ZERO, |elapsed| elapsed.step);
         if step < -MIN_STEP {
-            self.longest_wait = Some(Duration::ZERO);
+            self.step = Some(StepBack::Seen);
         }
     }
 }
@@ -112,7 +119,7 @@ impl Relay {
         let mut clock = ClockWatch::default();
         loop {
             let is_last = shutdown.has_begun();
-            let claimed = match self.restart_waits(&mut clock).await {
+            let claimed = match self.end_waits(&mut clock).await {
                 Ok(()) => self.run_once().await,
                 Err(error) => Err(error),
             };
@@ -140,17 +147,23 @@ impl Relay {
         }
     }
 
-    /// Makes messages due that would wait longer than intended, because the clock was set back.
-    async fn restart_waits(&self, clock: &mut ClockWatch) -> Result<(), StoreError> {
+    /// Ends what would last longer than intended, because the clock was set back: the waits of
+    /// messages, and the time in which refresh tokens are issued again.
+    async fn end_waits(&self, clock: &mut ClockWatch) -> Result<(), StoreError> {
         let now = self.clock.now();
         clock.observe(now);
-        if let Some(longest) = clock.longest_wait {
-            let count = self.store.advance_outbox_messages(now + longest, now).await?;
-            if count > 0 {
-                tracing::warn!(count, "the clock was set back; retrying outbox messages");
-            }
-            clock.longest_wait = None;
+        // Later times are from before the step.
+        let (due, refreshed) = match clock.step {
+            Some(StepBack::Possible) => (now + LONGEST_WAIT, now + MAX_SKEW),
+            Some(StepBack::Seen) => (now, now - self.refresh_grace),
+            None => return Ok(()),
+        };
+        let count = self.store.advance_outbox_messages(due, now).await?;
+        if count > 0 {
+            tracing::warn!(count, "the clock was set back; retrying outbox messages");
         }
+        self.store.end_refresh_grace(refreshed).await?;
+        clock.step = None;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use miniapp_types::account::{self, Account};
 use uuid::Uuid;
 
 use crate::audit::Caller;
+use crate::refresh_token::Salt;
 use crate::token_hash::TokenHash;
 
 /// The epoch of a new session.
@@ -15,6 +16,8 @@ pub const FIRST_EPOCH: u32 = 1;
 pub struct NewSession {
     pub id: Uuid,
     pub account: Uuid,
+    /// The program or device that signs in.
+    pub client: String,
     pub refresh: TokenHash,
     pub now: Timestamp,
     /// When the session expires unless it is refreshed.
@@ -29,6 +32,8 @@ pub struct NewSession {
 pub struct Session {
     pub id: Uuid,
     pub account: Uuid,
+    /// The program or device that signed in.
+    pub client: String,
     /// Incremented by each refresh. Only access tokens of the current epoch are valid.
     pub epoch: u32,
     pub created_at: Timestamp,
@@ -51,10 +56,27 @@ impl Session {
     /// Returns the session as the API shows it to its owner, whose request belongs to the
     /// session `current`.
     pub fn into_response(self, current: Uuid) -> account::Session {
-        let Self { id, created_at, last_used_at, expires_at, ip, user_agent, .. } = self;
-        let current = id == current;
-        account::Session { id, created_at, last_used_at, expires_at, ip, user_agent, current }
+        account::Session {
+            id: self.id,
+            client: self.client,
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            expires_at: self.expires_at,
+            ip: self.ip,
+            user_agent: self.user_agent,
+            current: self.id == current,
+        }
     }
+}
+
+/// The session of a refresh token that was used before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpentToken {
+    pub session: Session,
+    /// The current token of the session.
+    pub current: TokenHash,
+    /// What the current token was derived with.
+    pub salt: Option<Salt>,
 }
 
 /// The owner of a valid access token.

@@ -1,5 +1,8 @@
 //! Accounts and sessions: the endpoints of the auth service.
 
+use std::time::Duration;
+
+use backon::{ConstantBuilder, Retryable as _};
 use miniapp_types::account::{
     Account, ChangePassword, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode,
     Sessions, SignIn, TokenInfo, Tokens, Validate, VerifyEmail,
@@ -9,7 +12,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::client::RESPONSE_TIMEOUT;
 use crate::{Client, Error, Session};
+
+/// Limit for the response to a refresh. Three attempts take less time than the server repeats the
+/// response.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(3);
+const REFRESH_DELAY: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Sends a verification code to an e-mail address.
@@ -31,7 +40,10 @@ impl Client {
 
     /// Signs in with a login or e-mail address, and stores the session.
     pub async fn sign_in(&self, login: &str, password: Secret) -> Result<Session, Error> {
-        let body = SignIn::Password { login: login.to_owned(), password };
+        let client = self.name().map(str::to_owned);
+        let body = SignIn::Password { login: login.to_owned(), password, client };
+        // Of concurrent sign-ins the last one is stored, which has ended the others.
+        let _lock = self.sessions().lock().await.map_err(Error::SessionStore)?;
         let tokens = self.post("sign-in", &body).await?;
         self.store(tokens)
     }
@@ -83,10 +95,23 @@ impl Client {
         self.sessions().save(None).map_err(Error::SessionStore)
     }
 
+    /// Refreshes `session` and stores the new tokens. A lost answer is requested again at once:
+    /// the server repeats it only for a few seconds, and later takes the use of the same token for
+    /// theft.
     pub(crate) async fn refresh_session(&self, session: &Session) -> Result<Session, Error> {
         let body = Refresh { refresh_token: session.refresh_token.clone() };
-        let tokens = self.post("refresh", &body).await?;
-        self.store(tokens)
+        let refresh = || {
+            let request = self.auth(Method::POST, "refresh").json(&body);
+            self.public_json(request.timeout(REFRESH_TIMEOUT))
+        };
+        let may_be_lost = |error: &Error| match error {
+            Error::ConnectionRefused(_) => false,
+            // The answer was cut off, or a proxy answered.
+            Error::UnexpectedResponse { .. } => true,
+            error => error.is_transient(),
+        };
+        let again = ConstantBuilder::new().with_delay(REFRESH_DELAY).with_max_times(2);
+        self.store(refresh.retry(again).when(may_be_lost).await?)
     }
 
     fn store(&self, tokens: Tokens) -> Result<Session, Error> {
@@ -105,6 +130,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        self.public_json(self.auth(Method::POST, path).json(body)).await
+        let request = self.auth(Method::POST, path).json(body);
+        self.public_json(request.timeout(RESPONSE_TIMEOUT)).await
     }
 }

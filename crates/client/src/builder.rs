@@ -17,6 +17,7 @@ pub struct ClientBuilder {
     api: reqwest::Result<Url>,
     auth: Option<reqwest::Result<Url>>,
     user_agent: String,
+    client_name: Option<String>,
     sessions: Box<dyn SessionStore>,
 }
 
@@ -27,6 +28,7 @@ impl Client {
             api: api.into_url(),
             auth: None,
             user_agent: concat!("miniapp-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            client_name: None,
             sessions: Box::new(MemoryStore::default()),
         }
     }
@@ -46,6 +48,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
         Self { user_agent: user_agent.into(), ..self }
+    }
+
+    /// Sets the name under which the client signs in, 1 to 64 visible ASCII characters. An account
+    /// has one session for each name: a sign-in ends the previous one. Default: `default`.
+    #[must_use]
+    pub fn client_name(self, name: impl Into<String>) -> Self {
+        Self { client_name: Some(name.into()), ..self }
     }
 
     /// Sets where the session's tokens are stored. Default: in memory.
@@ -74,7 +83,7 @@ impl ClientBuilder {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Build)?;
-        Ok(Client::new(http, api, auth, self.sessions))
+        Ok(Client::new(http, api, auth, self.client_name, self.sessions))
     }
 }
 

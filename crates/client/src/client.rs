@@ -26,6 +26,7 @@ struct Inner {
     http: reqwest::Client,
     api: Url,
     auth: Url,
+    name: Option<String>,
     sessions: Box<dyn SessionStore>,
 }
 
@@ -34,9 +35,10 @@ impl Client {
         http: reqwest::Client,
         api: Url,
         auth: Url,
+        name: Option<String>,
         sessions: Box<dyn SessionStore>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { http, api, auth, sessions }) }
+        Self { inner: Arc::new(Inner { http, api, auth, name, sessions }) }
     }
 
     /// Returns the base URL of the API.
@@ -52,6 +54,11 @@ impl Client {
     /// Returns the current session, if the client is signed in.
     pub fn session(&self) -> Option<Session> {
         self.inner.sessions.load()
+    }
+
+    /// Returns the name under which the client signs in.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.inner.name.as_deref()
     }
 
     pub(crate) fn sessions(&self) -> &dyn SessionStore {
@@ -83,15 +90,15 @@ impl Client {
         self.send_authenticated(request.timeout(RESPONSE_TIMEOUT)).await.map(drop)
     }
 
-    /// Sends a request without a token and parses the JSON response.
+    /// Sends a request without a token, which has a timeout, and parses the JSON response.
     pub(crate) async fn public_json<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
     ) -> Result<T, Error> {
-        parse(self.send(request.timeout(RESPONSE_TIMEOUT)).await?).await
+        parse(self.send(request).await?).await
     }
 
-    /// Sends `request` with the access token. If the token has expired, refreshes it and
+    /// Sends `request` with the access token. If the token is no longer valid, refreshes it and
     /// sends the request once more. The server decides about expiry, not the local clock.
     pub(crate) async fn send_authenticated(
         &self,
@@ -113,16 +120,19 @@ impl Client {
 
     /// Returns a session with newer tokens than `used`, which the server rejected with
     /// `error`. Another client may have refreshed the session already.
+    ///
+    /// A revoked token may belong to an active session: the answer to a refresh was lost, or the
+    /// roles of the account were changed.
     async fn newer_session(&self, used: &Session, error: Error) -> Result<Session, Error> {
         let _lock = self.sessions().lock().await.map_err(Error::SessionStore)?;
         let stored = self.session().ok_or_else(|| self.not_signed_in())?;
         if stored.access_token != used.access_token {
             return Ok(stored);
         }
-        if error.code() != Some(Code::TokenExpired) {
-            return Err(error);
+        match self.refresh_session(&stored).await {
+            Err(ended) if ended.code() == Some(Code::TokenRevoked) => Err(error),
+            refreshed => refreshed,
         }
-        self.refresh_session(&stored).await
     }
 
     /// Sends `request` as it is. Responses other than success become errors.

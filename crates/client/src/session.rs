@@ -34,8 +34,8 @@ pub trait SessionStore: std::fmt::Debug + Send + Sync {
 
     /// Waits for exclusive access, which the client holds while it refreshes tokens.
     ///
-    /// A refresh token is valid once. If two clients used it at the same time, auth would
-    /// treat the second use as theft and end the session. After this call,
+    /// A refresh token is valid once. For a few seconds the server returns the same tokens again;
+    /// later it takes the second use for theft and ends the session. After this call,
     /// [`load`](Self::load) returns what the previous holder saved.
     async fn lock(&self) -> io::Result<SessionLock>;
 }

@@ -22,6 +22,11 @@ struct Server {
     accepted_token: Mutex<String>,
     last_event_ids: Mutex<Vec<Option<String>>>,
     refreshes: Mutex<u32>,
+    /// Answers to refreshes that get lost.
+    lost: Mutex<u32>,
+    /// What the server says about a token that it does not accept.
+    rejection: Mutex<Option<Code>>,
+    sign_ins: Mutex<Vec<Value>>,
 }
 
 /// Starts the server and signs in.
@@ -29,7 +34,7 @@ async fn start() -> (Arc<Server>, Client) {
     let server =
         Arc::new(Server { accepted_token: Mutex::new("access-0".into()), ..Server::default() });
     let router = Router::new()
-        .route("/sign-in", post(|| async { axum::Json(tokens(0)) }))
+        .route("/sign-in", post(sign_in))
         .route("/refresh", post(refresh))
         .route("/api/stats", get(stats))
         .route("/api/tasks/{id}/events", get(events))
@@ -54,16 +59,34 @@ fn tokens(number: u32) -> Value {
     })
 }
 
-async fn refresh(State(server): State<Arc<Server>>) -> axum::Json<Value> {
+async fn sign_in(
+    State(server): State<Arc<Server>>,
+    axum::Json(body): axum::Json<Value>,
+) -> axum::Json<Value> {
+    server.sign_ins.lock().push(body);
+    axum::Json(tokens(0))
+}
+
+async fn refresh(State(server): State<Arc<Server>>) -> Response {
     *server.refreshes.lock() += 1;
+    if server.accepted_token.lock().is_empty() {
+        return problem(Code::TokenRevoked);
+    }
     "access-1".clone_into(&mut server.accepted_token.lock());
-    axum::Json(tokens(1))
+    let mut lost = server.lost.lock();
+    if *lost == 0 {
+        return axum::Json(tokens(1)).into_response();
+    }
+    *lost -= 1;
+    let start = Bytes::from_static(b"{\"authToken\":");
+    let cut_off = stream::iter([Ok(start), Err(std::io::Error::other("cut off"))]);
+    ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(cut_off)).into_response()
 }
 
 async fn stats(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let expected = format!("Bearer {}", server.accepted_token.lock());
     if headers[header::AUTHORIZATION] != expected {
-        return problem(Code::TokenExpired);
+        return problem(server.rejection.lock().unwrap_or(Code::TokenExpired));
     }
     axum::Json(json!({
         "byStatus": {"Awaiting": 0, "Executing": 0, "Finished": 7, "Canceled": 0, "Failed": 0},
@@ -138,6 +161,47 @@ async fn expired_token_is_refreshed_once_for_concurrent_calls() {
     assert_eq!(*server.refreshes.lock(), 1);
     let session = client.session().expect("a session");
     assert_eq!(session.access_token.expose(), "access-1");
+}
+
+#[tokio::test]
+async fn lost_refresh_is_repeated_at_once() {
+    let (server, client) = start().await;
+    "access-1".clone_into(&mut server.accepted_token.lock());
+    *server.lost.lock() = 2;
+    client.stats().await.expect("stats");
+    assert_eq!(*server.refreshes.lock(), 3);
+    // Not more often than the server repeats it.
+    *server.lost.lock() = 10;
+    let error = client.refresh().await.expect_err("a lost answer");
+    assert!(matches!(error, Error::UnexpectedResponse { .. } | Error::Connection { .. }), "{error}");
+    assert_eq!(*server.refreshes.lock(), 6);
+}
+
+/// The tokens of a refresh that was not stored are revoked, but the session goes on.
+#[tokio::test]
+async fn revoked_token_of_an_active_session_is_refreshed() {
+    let (server, client) = start().await;
+    *server.rejection.lock() = Some(Code::TokenRevoked);
+    "access-1".clone_into(&mut server.accepted_token.lock());
+    client.stats().await.expect("stats");
+    assert_eq!(*server.refreshes.lock(), 1);
+    server.accepted_token.lock().clear();
+    let error = client.stats().await.expect_err("an ended session");
+    assert_eq!(error.code(), Some(Code::TokenRevoked));
+    assert_eq!(*server.refreshes.lock(), 2);
+}
+
+#[tokio::test]
+async fn sign_in_names_the_client() {
+    let (server, client) = start().await;
+    let named = Client::builder(client.api_url().clone()).client_name("console").build();
+    let named = named.expect("a client");
+    named.sign_in("ada", Secret::new("password")).await.expect("signed in");
+    let expected = [
+        json!({ "login": "ada", "password": "password" }),
+        json!({ "login": "ada", "password": "password", "client": "console" }),
+    ];
+    assert_eq!(*server.sign_ins.lock(), expected);
 }
 
 #[tokio::test]

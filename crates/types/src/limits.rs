@@ -30,6 +30,8 @@ pub const LOGIN: RangeInclusive<usize> = 3..=100;
 pub const PASSWORD: RangeInclusive<usize> = 1..=256;
 /// Characters of a new password.
 pub const NEW_PASSWORD: RangeInclusive<usize> = 10..=*PASSWORD.end();
+/// Characters of the name of a client.
+pub const CLIENT: RangeInclusive<usize> = 1..=64;
 /// Characters of a token.
 pub const TOKEN: RangeInclusive<usize> = 1..=8192;
 
@@ -39,7 +41,7 @@ enum Limit {
 }
 
 /// Schemas, their properties and the limits of those.
-const LIMITS: [(&str, &str, Limit); 16] = [
+const LIMITS: [(&str, &str, Limit); 17] = [
     ("SubmitTask", "description", Limit::Length(DESCRIPTION)),
     ("SubmitTask", "kind", Limit::Length(KIND)),
     ("SubmitTask", "ttl", Limit::Value(TTL)),
@@ -56,6 +58,7 @@ const LIMITS: [(&str, &str, Limit); 16] = [
     ("ConfirmReset", "newPassword", Limit::Length(NEW_PASSWORD)),
     ("SignIn", "login", Limit::Length(EMAIL)),
     ("SignIn", "password", Limit::Length(PASSWORD)),
+    ("SignIn", "client", Limit::Length(CLIENT)),
 ];
 
 /// Adds the limits to the schemas of request bodies.

@@ -212,7 +212,12 @@ impl App {
 
     /// Signs in with the usual password.
     pub async fn sign_in(&self, login: &str) -> Session {
-        let body = json!({"login": login, "password": PASSWORD});
+        self.sign_in_as(login, "default").await
+    }
+
+    /// Signs in as another client, whose session does not end others.
+    pub async fn sign_in_as(&self, login: &str, client: &str) -> Session {
+        let body = json!({"login": login, "password": PASSWORD, "client": client});
         self.session(&self.post("/sign-in", body).await).await
     }
 

@@ -138,6 +138,7 @@ impl Context {
         let auth = self.global.auth_url.clone().or_else(session_auth).or(known_auth);
         let mut builder = Client::builder(api)
             .user_agent(concat!("miniapp/", env!("CARGO_PKG_VERSION")))
+            .client_name("cli")
             .session_store(sessions);
         if let Some(auth) = auth {
             builder = builder.auth_url(auth);

@@ -85,6 +85,7 @@ pub fn file_name(api: &Url) -> String {
 }
 
 fn lock_and_read(path: &Path) -> io::Result<(File, Option<Session>)> {
+    create_directory(path)?;
     let lock = private().create(true).append(true).open(path.with_extension("lock"))?;
     lock.lock()?;
     Ok((lock, read(path)?))
@@ -101,9 +102,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 
 /// Writes a new file and renames it, so that no reader sees a partial one.
 pub fn write(path: &Path, content: &impl Serialize) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
+    create_directory(path)?;
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let written = private()
         .create(true)
@@ -116,6 +115,12 @@ pub fn write(path: &Path, content: &impl Serialize) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Creates the directory of a file, for its owner only.
+fn create_directory(path: &Path) -> io::Result<()> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 pub fn remove(path: &Path) -> io::Result<()> {

@@ -25,4 +25,4 @@ pub use keys::{ReplacedKeys, RotateKeys};
 pub use names::{FoldNames, TakenNames};
 pub use passwords::{ChangePassword, ResetPassword};
 pub use registration::{RegisterAccount, RegisterOutcome};
-pub use sessions::{EndSession, OpenSession, RotateSession, Rotation};
+pub use sessions::{EndSession, OpenSession, Refreshed, RotateSession, Rotation};

@@ -1,21 +1,25 @@
 //! Opening, refreshing and ending sessions.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use jiff::Timestamp;
-use miniapp_types::account::Account;
+use jiff::{SignedDuration, Timestamp};
+use miniapp_runtime::clock::MAX_SKEW;
+use miniapp_types::account::{Account, Secret};
 use miniapp_types::problem::Code;
 use uuid::Uuid;
 
-use crate::audit::AuditEntry;
+use crate::audit::{Action, AuditEntry};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
-use crate::session::{NewSession, Session};
+use crate::refresh_token::{Salt, successor};
+use crate::session::{NewSession, Session, SpentToken};
 use crate::store::{FailureKey, Operation, Outcome, StoreError, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
-/// Opens a session and clears failed sign-ins. Ends the oldest sessions above the limit, and
-/// returns their ids. Rejected if `password` is no longer the current one, or the account is
-/// disabled.
+/// Opens a session and clears failed sign-ins. Ends the previous session of the client and the
+/// least recently used ones above the limit, and returns their ids. Rejected if `password` is no
+/// longer the current one, or the account is disabled.
 #[derive(Clone, Debug)]
 pub struct OpenSession {
     pub session: NewSession,
@@ -31,27 +35,35 @@ impl Operation for OpenSession {
     const NAME: &'static str = "open_session";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Self::Output>> {
-        let NewSession { account, limit, now, .. } = self.session;
+        let NewSession { id, account, limit, now, .. } = self.session;
         if !tx.insert_session(&self.session, &self.password).await? {
             let is_disabled = tx.account(account).await?.is_some_and(|account| account.disabled);
             let code = if is_disabled { Code::AccountDisabled } else { Code::CredentialsInvalid };
             return Ok(Outcome::Rollback(Err(code)));
         }
-        let ended = tx.end_oldest_sessions(account, limit, now).await?;
+        let mut ended = tx.end_client_sessions(account, &self.session.client, id, now).await?;
+        ended.extend(tx.end_unused_sessions(account, id, limit.saturating_sub(1), now).await?);
         tx.delete_failures(&self.failures).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(Ok(ended)))
     }
 }
 
-/// Replaces a refresh token and increments the session's epoch. A token that was used
-/// before ends its session.
+/// Replaces a refresh token and increments the session's epoch.
+///
+/// A token that was used before ends its session. But it returns the same successor again while that
+/// is new and unused: then the answer to the first use may have been lost, or two processes of the
+/// client have used the token at the same time.
 ///
 /// Rejections are recorded, too. The audit entry gets the session and its account.
 #[derive(Clone)]
 pub struct RotateSession<'a> {
-    pub used: TokenHash,
-    pub next: TokenHash,
+    /// The token that is replaced.
+    pub token: Secret,
+    /// Derives its successor. Random.
+    pub salt: Salt,
+    /// How long a new successor is issued again.
+    pub grace: Duration,
     pub now: Timestamp,
     pub expires_at: Timestamp,
     /// Writes the mail to the owner of a token that was used before, for their mailbox.
@@ -59,13 +71,20 @@ pub struct RotateSession<'a> {
     pub audit: AuditEntry,
 }
 
+/// A session with its refresh token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refreshed {
+    pub session: Session,
+    pub account: Account,
+    pub token: Secret,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// The session after the rotation, and its account.
-    Rotated {
-        session: Box<Session>,
-        account: Box<Account>,
-    },
+    /// The session after the rotation.
+    Rotated(Box<Refreshed>),
+    /// The session that was rotated before, with the same token.
+    Reissued(Box<Refreshed>),
     /// The token was used before, so two clients have the session. `ended` tells whether
     /// this rotation ended it.
     Reused {
@@ -86,27 +105,35 @@ impl Operation for RotateSession<'_> {
     const NAME: &'static str = "rotate_session";
 
     async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Rotation>> {
-        let Self { used, next, now, expires_at, .. } = self;
-        let rotated = tx.rotate_refresh_token(used, next, *now, *expires_at).await?;
-        let Some(session) = rotated else { return self.reject(tx).await };
+        let Self { token, salt, now, expires_at, .. } = self;
+        let (used, next) = (TokenHash::of(token), successor(token, salt));
+        let rotated =
+            tx.rotate_refresh_token(&used, &TokenHash::of(&next), salt, *now, *expires_at).await?;
+        let Some(session) = rotated else { return self.reissue_or_reject(tx, &used).await };
         let Some(account) = tx.account(session.account).await? else {
             return Ok(Outcome::Rollback(Rotation::Ended));
         };
-        tx.insert_spent_token(used, session.id, *expires_at).await?;
-        let audit = self.audit.clone().by(&account, session.id).about(&account);
-        tx.append_audit(&audit).await?;
-        let (session, account) = (Box::new(session), Box::new(account));
-        Ok(Outcome::Commit(Rotation::Rotated { session, account }))
+        tx.insert_spent_token(&used, session.id, *expires_at).await?;
+        tx.append_audit(&self.audit.clone().by(&account, session.id).about(&account)).await?;
+        let refreshed = Refreshed { session, account, token: next };
+        Ok(Outcome::Commit(Rotation::Rotated(Box::new(refreshed))))
     }
 }
 
 impl RotateSession<'_> {
-    /// Returns why the token is not valid. Ends the session of a token that was used before.
-    async fn reject(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<Rotation>> {
-        if let Some(session) = tx.spent_token_session(&self.used).await? {
-            return self.end_reused(tx, &session).await;
+    /// Returns the successor of the token again, or why the token is not valid.
+    async fn reissue_or_reject(
+        &self,
+        tx: &mut dyn Transaction,
+        used: &TokenHash,
+    ) -> TxResult<Outcome<Rotation>> {
+        if let Some(spent) = tx.spent_token(used).await? {
+            return match self.successor_in_grace(&spent) {
+                Some(token) => self.reissue(tx, spent.session, token).await,
+                None => self.end_reused(tx, &spent.session).await,
+            };
         }
-        let session = tx.refresh_token_session(&self.used).await?;
+        let session = tx.refresh_token_session(used).await?;
         let (code, rejection) = match &session {
             None => (Code::TokenInvalid, Rotation::Unknown),
             Some(session) if session.ended_at.is_some() => (Code::TokenRevoked, Rotation::Ended),
@@ -114,6 +141,34 @@ impl RotateSession<'_> {
         };
         self.record_rejection(tx, code, session.as_ref()).await?;
         Ok(Outcome::Commit(rejection))
+    }
+
+    /// Returns the current token of the session if it is the new successor of this one.
+    fn successor_in_grace(&self, spent: &SpentToken) -> Option<Secret> {
+        let SpentToken { session, current, salt } = spent;
+        let is_active = session.ended_at.is_none() && session.expires_at > self.now;
+        let age = self.now.duration_since(session.last_used_at);
+        // A time in the future is from before the clock was set back.
+        let is_new = age >= -SignedDuration::try_from(MAX_SKEW).unwrap_or_default()
+            && age.max(SignedDuration::ZERO).unsigned_abs() < self.grace;
+        let token = successor(&self.token, salt.as_ref().filter(|_| is_active && is_new)?);
+        // Another one was issued by the previous release, or this one was used.
+        (TokenHash::of(&token) == *current).then_some(token)
+    }
+
+    async fn reissue(
+        &self,
+        tx: &mut dyn Transaction,
+        session: Session,
+        token: Secret,
+    ) -> TxResult<Outcome<Rotation>> {
+        let Some(account) = tx.account(session.account).await? else {
+            return Ok(Outcome::Rollback(Rotation::Ended));
+        };
+        let audit = self.audit.clone().by(&account, session.id).about(&account);
+        tx.append_audit(&audit.with_action(Action::ReissueTokens)).await?;
+        let refreshed = Refreshed { session, account, token };
+        Ok(Outcome::Commit(Rotation::Reissued(Box::new(refreshed))))
     }
 
     async fn end_reused(

@@ -81,6 +81,7 @@ impl OpenError {
 struct Settings {
     access_ttl: Duration,
     refresh_ttl: Duration,
+    refresh_grace: Duration,
     sessions_per_user: u32,
     admin_email: Option<Email>,
     code_ttl: Duration,
@@ -105,6 +106,7 @@ impl Settings {
         Ok(Self {
             access_ttl: tokens.access_ttl,
             refresh_ttl: tokens.refresh_ttl,
+            refresh_grace: tokens.refresh_grace,
             sessions_per_user: tokens.sessions_per_user,
             admin_email,
             code_ttl: codes.ttl,
@@ -161,6 +163,7 @@ impl Accounts {
             codec: codec.clone(),
             events: events.clone(),
             keys: keys.clone(),
+            refresh_grace: settings.refresh_grace,
             wake: wake.clone(),
         });
         let inner = Inner {

@@ -16,9 +16,10 @@ use crate::error::Error;
 use crate::failure_key::sign_in_key;
 use crate::login::LoginKey;
 use crate::mail::MailTemplate;
-use crate::metrics;
-use crate::operations::{OpenSession, RecordFailure, RotateSession, Rotation};
-use crate::password::{Client, Password, PasswordHash};
+use crate::metrics::{self, RefreshKind};
+use crate::operations::{OpenSession, RecordFailure, Refreshed, RotateSession, Rotation};
+use crate::password::{Client, Password};
+use crate::refresh_token::Salt;
 use crate::session::{FIRST_EPOCH, Identity, NewSession, Session};
 use crate::store::{Credentials, FailureKey, Identifier};
 use crate::token_hash::{TokenHash, new_token};
@@ -33,9 +34,10 @@ impl Accounts {
         &self,
         login: &str,
         password: &Secret,
+        client: &str,
         caller: &Caller,
     ) -> Result<Tokens, Error> {
-        let signed_in = self.try_sign_in(login, password, caller).await;
+        let signed_in = self.try_sign_in(login, password, client, caller).await;
         metrics::record_sign_in(&signed_in);
         signed_in
     }
@@ -44,6 +46,7 @@ impl Accounts {
         &self,
         login: &str,
         password: &Secret,
+        client: &str,
         caller: &Caller,
     ) -> Result<Tokens, Error> {
         // The permit comes first: it bounds the concurrent attempts that could pass the check
@@ -67,49 +70,72 @@ impl Accounts {
             self.0.store.transact(&RecordFailure { key, audit }).await?;
             return Err(Code::CredentialsInvalid.into());
         };
-        let (this, caller) = (self.clone(), caller.clone());
-        let open = async move { this.open_session(&account, password, key, entry, caller).await };
-        self.run_to_completion(open).await
+        let refresh = new_token()?;
+        let now = self.0.clock.now();
+        let session = NewSession {
+            id: clock::id_at(now),
+            account: account.user_id,
+            client: client.to_owned(),
+            refresh: TokenHash::of(&refresh),
+            now,
+            expires_at: now + self.0.settings.refresh_ttl,
+            caller: caller.clone(),
+            limit: self.0.settings.sessions_per_user,
+        };
+        let audit = entry.clone().by(&account, session.id);
+        let open = OpenSession { session, password, failures: key, audit };
+        let this = self.clone();
+        let opened = async move { this.open_session(&account, open, refresh, entry).await };
+        self.run_to_completion(opened).await
     }
 
-    /// Returns a session's next tokens and invalidates the previous ones. A refresh token
-    /// that is used a second time ends the session: two clients have it.
+    /// Returns a session's next tokens and invalidates the previous ones. For a token that was just
+    /// replaced it returns the same successor again, see [`RotateSession`]. Any other token that is
+    /// used a second time ends the session: two clients have it.
     pub async fn refresh(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
         let (this, token, caller) = (self.clone(), token.clone(), caller.clone());
         let rotate = async move { this.rotate(&token, &caller).await };
         let rotated = self.run_to_completion(rotate).await;
         metrics::record_refresh(&rotated);
-        rotated
+        rotated.map(|(tokens, _)| tokens)
     }
 
-    async fn rotate(&self, token: &Secret, caller: &Caller) -> Result<Tokens, Error> {
+    async fn rotate(
+        &self,
+        token: &Secret,
+        caller: &Caller,
+    ) -> Result<(Tokens, RefreshKind), Error> {
         let now = self.0.clock.now();
-        let next = new_token()?;
         let notice = |mailbox: &str| Ok(self.mail(mailbox, &MailTemplate::TokenReused)?);
         let rotate = RotateSession {
-            used: TokenHash::of(token),
-            next: TokenHash::of(&next),
+            token: token.clone(),
+            salt: Salt::random()?,
+            grace: self.0.settings.refresh_grace,
             now,
             expires_at: now + self.0.settings.refresh_ttl,
             notice: &notice,
             audit: self.audit_entry(Action::Refresh, caller),
         };
-        let rejection = match self.0.store.transact(&rotate).await? {
-            Rotation::Rotated { session, account } => {
-                self.0.events.session_changed(session.id, session.epoch).await;
-                return self.tokens(&account, session.id, session.epoch, next, now);
-            }
+        let (refreshed, kind) = match self.0.store.transact(&rotate).await? {
+            Rotation::Rotated(refreshed) => (refreshed, RefreshKind::Rotated),
+            Rotation::Reissued(refreshed) => (refreshed, RefreshKind::Reissued),
             Rotation::Reused { session, ended } => {
                 if ended {
                     self.publish_ended(vec![session]).await;
                 }
-                Code::TokenReused
+                return Err(Code::TokenReused.into());
             }
-            Rotation::Ended => Code::TokenRevoked,
-            Rotation::Expired => Code::TokenExpired,
-            Rotation::Unknown => Code::TokenInvalid,
+            Rotation::Ended => return Err(Code::TokenRevoked.into()),
+            Rotation::Expired => return Err(Code::TokenExpired.into()),
+            Rotation::Unknown => return Err(Code::TokenInvalid.into()),
         };
-        Err(rejection.into())
+        let Refreshed { session, account, token } = *refreshed;
+        // Also when tokens are issued again: the process of the rotation may have crashed before it
+        // published the event.
+        self.0.events.session_changed(session.id, session.epoch).await;
+        let refresh_ttl = session.expires_at.duration_since(now).unsigned_abs();
+        let tokens = self.tokens(&account, session.id, session.epoch, token, refresh_ttl, now)?;
+        Ok((tokens, kind))
     }
 
     /// Checks an access token and its session.
@@ -148,25 +174,11 @@ impl Accounts {
     async fn open_session(
         &self,
         account: &Account,
-        password: PasswordHash,
-        failures: FailureKey,
+        open: OpenSession,
+        refresh: Secret,
         entry: AuditEntry,
-        caller: Caller,
     ) -> Result<Tokens, Error> {
-        let now = self.0.clock.now();
-        let refresh = new_token()?;
-        let session = NewSession {
-            id: clock::id_at(now),
-            account: account.user_id,
-            refresh: TokenHash::of(&refresh),
-            now,
-            expires_at: now + self.0.settings.refresh_ttl,
-            caller,
-            limit: self.0.settings.sessions_per_user,
-        };
-        let id = session.id;
-        let audit = entry.clone().by(account, id);
-        let open = OpenSession { session, password, failures, audit };
+        let NewSession { id, now, .. } = open.session;
         let ended = match self.0.store.transact(&open).await? {
             Ok(ended) => ended,
             // The account is disabled, or its password was changed while it was verified.
@@ -174,7 +186,7 @@ impl Accounts {
         };
         self.0.events.session_changed(id, FIRST_EPOCH).await;
         self.0.events.session_ended(ended).await;
-        self.tokens(account, id, FIRST_EPOCH, refresh, now)
+        self.tokens(account, id, FIRST_EPOCH, refresh, self.0.settings.refresh_ttl, now)
     }
 
     fn tokens(
@@ -183,9 +195,10 @@ impl Accounts {
         session: Uuid,
         epoch: u32,
         refresh_token: Secret,
+        refresh_ttl: Duration,
         now: Timestamp,
     ) -> Result<Tokens, Error> {
-        let (access_ttl, refresh_ttl) = (self.0.settings.access_ttl, self.0.settings.refresh_ttl);
+        let access_ttl = self.0.settings.access_ttl;
         let claims = Claims {
             iss: ISSUER.to_owned(),
             sub: account.user_id,

@@ -10,8 +10,10 @@ use uuid::Uuid;
 use crate::audit::AuditEntry;
 use crate::mail::{InboxMail, Mail};
 use crate::outbox::{OutboxBacklog, OutboxRow};
-use crate::session::Session;
+use crate::refresh_token::Salt;
+use crate::session::{Session, SpentToken};
 use crate::store::{Result, SealedKey, StoreError};
+use crate::token_hash::TokenHash;
 
 /// A row with columns of the type `T`.
 pub(crate) trait Column<T> {
@@ -40,6 +42,7 @@ pub(crate) trait Row:
     + Column<Uuid>
     + Column<Option<Uuid>>
     + Column<Vec<u8>>
+    + Column<Option<Vec<u8>>>
     + Send
     + Sync
 {
@@ -55,6 +58,7 @@ impl<R> Row for R where
         + Column<Uuid>
         + Column<Option<Uuid>>
         + Column<Vec<u8>>
+        + Column<Option<Vec<u8>>>
         + Send
         + Sync
 {
@@ -72,7 +76,7 @@ pub(super) use account_columns;
 /// Columns of a session, in the order that [`Reader::session`] reads them.
 macro_rules! session_columns {
     () => {
-        "sessions.id, sessions.account, sessions.epoch, sessions.created_at, \
+        "sessions.id, sessions.account, sessions.client, sessions.epoch, sessions.created_at, \
          sessions.last_used_at, sessions.expires_at, sessions.ended_at, sessions.ip, \
          sessions.user_agent"
     };
@@ -111,8 +115,7 @@ impl<'r, R: Row> Reader<'r, R> {
     }
 
     pub fn bytes32(&mut self) -> Result<[u8; 32]> {
-        let bytes: Vec<u8> = self.read()?;
-        bytes.as_slice().try_into().map_err(broken)
+        bytes32(&self.read::<Vec<u8>>()?)
     }
 
     pub fn account(&mut self) -> Result<Account> {
@@ -135,6 +138,7 @@ impl<'r, R: Row> Reader<'r, R> {
         Ok(Session {
             id: self.read()?,
             account: self.read()?,
+            client: self.read()?,
             epoch: self.count()?,
             created_at: self.time()?,
             last_used_at: self.time()?,
@@ -142,6 +146,14 @@ impl<'r, R: Row> Reader<'r, R> {
             ended_at: self.optional_time()?,
             ip: self.read()?,
             user_agent: self.read()?,
+        })
+    }
+
+    pub fn spent_token(&mut self) -> Result<SpentToken> {
+        Ok(SpentToken {
+            session: self.session()?,
+            current: TokenHash(self.bytes32()?),
+            salt: self.read::<Option<Vec<u8>>>()?.map(|salt| bytes32(&salt).map(Salt)).transpose()?,
         })
     }
 
@@ -232,6 +244,10 @@ pub(super) fn all<R: Row, T>(
     read: impl Fn(Reader<'_, R>) -> Result<T>,
 ) -> Result<Vec<T>> {
     rows.iter().map(|row| read(Reader::new(row))).collect()
+}
+
+fn bytes32(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(broken)
 }
 
 fn time(micros: i64) -> Result<Timestamp> {

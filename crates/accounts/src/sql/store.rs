@@ -186,6 +186,10 @@ impl<E: Engine> Store for E {
         Ok(self.write(statement.bind(due_at).bind(latest)).await?.len() as u64)
     }
 
+    async fn end_refresh_grace(&self, after: Timestamp) -> Result<u64> {
+        self.change(Statement::new(text::END_REFRESH_GRACE).bind(after)).await
+    }
+
     async fn add_inbox_mail(&self, kept: &InboxMail) -> Result<bool> {
         let InboxMail { at, mail } = kept;
         let statement = Statement::new(text::INSERT_INBOX_MAIL)

@@ -114,9 +114,9 @@ statements! {
 
     // Sessions and refresh tokens
     INSERT_SESSION = "INSERT INTO sessions \
-        (id, account, refresh, epoch, created_at, last_used_at, expires_at, ip, user_agent) \
-        SELECT $1, id, $2, $3, $4, $5, $6, $7, $8 FROM accounts \
-        WHERE id = $9 AND password = $10 AND disabled_at IS NULL RETURNING id";
+        (id, account, client, refresh, epoch, created_at, last_used_at, expires_at, ip, \
+        user_agent) SELECT $1, id, $2, $3, $4, $5, $6, $7, $8, $9 FROM accounts \
+        WHERE id = $10 AND password = $11 AND disabled_at IS NULL RETURNING id";
     SESSION = concat!(
         "SELECT ", session_columns!(), ", ", account_columns!(),
         " FROM sessions JOIN accounts ON accounts.id = sessions.account \
@@ -126,10 +126,12 @@ statements! {
         "SELECT ", session_columns!(),
         " FROM sessions WHERE account = $1 ORDER BY created_at DESC, id DESC"
     );
+    END_CLIENT_SESSIONS = "UPDATE sessions SET ended_at = $1 \
+        WHERE account = $2 AND client = $3 AND id <> $4 AND ended_at IS NULL RETURNING id";
     // SQLite takes no OFFSET without a LIMIT.
-    END_OLDEST_SESSIONS = "UPDATE sessions SET ended_at = $1 WHERE id IN (\
-        SELECT id FROM sessions WHERE account = $2 AND ended_at IS NULL AND expires_at > $1 \
-        ORDER BY created_at DESC, id DESC LIMIT 9223372036854775807 OFFSET $3) RETURNING id";
+    END_UNUSED_SESSIONS = "UPDATE sessions SET ended_at = $1 WHERE id IN (SELECT id FROM sessions \
+        WHERE account = $2 AND id <> $3 AND ended_at IS NULL AND expires_at > $1 \
+        ORDER BY last_used_at DESC, id DESC LIMIT 9223372036854775807 OFFSET $4) RETURNING id";
     END_SESSIONS = "UPDATE sessions SET ended_at = $1 \
         WHERE account = $2 AND id IS DISTINCT FROM $3 AND ended_at IS NULL RETURNING id";
     END_SESSION =
@@ -139,19 +141,21 @@ statements! {
     INCREMENT_EPOCHS =
         "UPDATE sessions SET epoch = epoch + 1 WHERE account = $1 AND ended_at IS NULL";
     ROTATE_REFRESH_TOKEN = concat!(
-        "UPDATE sessions SET refresh = $1, epoch = epoch + 1, last_used_at = $2, expires_at = $3 \
-         WHERE refresh = $4 AND ended_at IS NULL AND expires_at > $2 RETURNING ",
+        "UPDATE sessions SET refresh = $1, refresh_salt = $5, epoch = epoch + 1, \
+         last_used_at = $2, expires_at = $3 WHERE refresh = $4 AND ended_at IS NULL AND expires_at > $2 RETURNING ",
         session_columns!()
     );
     INSERT_SPENT_TOKEN =
         "INSERT INTO spent_tokens (refresh, session, expires_at) VALUES ($1, $2, $3)";
-    SPENT_TOKEN_SESSION = concat!(
-        "SELECT ", session_columns!(),
+    SPENT_TOKEN = concat!(
+        "SELECT ", session_columns!(), ", sessions.refresh, sessions.refresh_salt",
         " FROM spent_tokens JOIN sessions ON sessions.id = spent_tokens.session \
          WHERE spent_tokens.refresh = $1"
     );
     REFRESH_TOKEN_SESSION =
         concat!("SELECT ", session_columns!(), " FROM sessions WHERE refresh = $1");
+    END_REFRESH_GRACE = "UPDATE sessions SET refresh_salt = NULL \
+        WHERE refresh_salt IS NOT NULL AND last_used_at > $1";
 
     // Failed sign-ins
     INSERT_FAILURE = "INSERT INTO sign_in_failures (key, account, at) VALUES ($1, $2, $3)";

@@ -16,7 +16,8 @@ use crate::email::Email;
 use crate::login::{Login, LoginKey};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
-use crate::session::{FIRST_EPOCH, NewSession, Session};
+use crate::refresh_token::Salt;
+use crate::session::{FIRST_EPOCH, NewSession, Session, SpentToken};
 use crate::store::{CodeUsage, FailureKey, NewCode, SealedKey, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
@@ -244,6 +245,7 @@ impl<C: Connection> Transaction for C {
         let ip = new.caller.ip.map(|ip| ip.to_string());
         let statement = Statement::new(text::INSERT_SESSION)
             .bind(new.id)
+            .bind(new.client.as_str())
             .bind(&new.refresh.0)
             .bind(FIRST_EPOCH)
             .bind(new.now)
@@ -256,14 +258,26 @@ impl<C: Connection> Transaction for C {
         Ok(!self.run(statement).await?.is_empty())
     }
 
-    async fn end_oldest_sessions(
+    async fn end_client_sessions(
         &mut self,
         account: Uuid,
+        client: &str,
+        except: Uuid,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>> {
+        let statement = Statement::new(text::END_CLIENT_SESSIONS).bind(now).bind(account);
+        ids(&self.run(statement.bind(client).bind(except)).await?)
+    }
+
+    async fn end_unused_sessions(
+        &mut self,
+        account: Uuid,
+        except: Uuid,
         keep: u32,
         now: Timestamp,
     ) -> TxResult<Vec<Uuid>> {
-        let statement = Statement::new(text::END_OLDEST_SESSIONS).bind(now).bind(account);
-        ids(&self.run(statement.bind(keep)).await?)
+        let statement = Statement::new(text::END_UNUSED_SESSIONS).bind(now).bind(account);
+        ids(&self.run(statement.bind(except).bind(keep)).await?)
     }
 
     async fn end_sessions(
@@ -299,11 +313,13 @@ impl<C: Connection> Transaction for C {
         &mut self,
         used: &TokenHash,
         next: &TokenHash,
+        salt: &Salt,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> TxResult<Option<Session>> {
         let statement = Statement::new(text::ROTATE_REFRESH_TOKEN);
         let statement = statement.bind(&next.0).bind(now).bind(expires_at).bind(&used.0);
+        let statement = statement.bind(&salt.0);
         Ok(first(&self.run(statement).await?, |mut row| row.session())?)
     }
 
@@ -317,9 +333,9 @@ impl<C: Connection> Transaction for C {
         self.run(statement.bind(&used.0).bind(session).bind(expires_at)).await.map(drop)
     }
 
-    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Session>> {
-        let rows = self.run(Statement::new(text::SPENT_TOKEN_SESSION).bind(&used.0)).await?;
-        Ok(first(&rows, |mut row| row.session())?)
+    async fn spent_token(&mut self, used: &TokenHash) -> TxResult<Option<SpentToken>> {
+        let rows = self.run(Statement::new(text::SPENT_TOKEN).bind(&used.0)).await?;
+        Ok(first(&rows, |mut row| row.spent_token())?)
     }
 
     async fn refresh_token_session(&mut self, refresh: &TokenHash) -> TxResult<Option<Session>> {

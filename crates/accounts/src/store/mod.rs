@@ -125,6 +125,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes the messages that are due after `latest` due at `due_at`, and returns their number.
     async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64>;
 
+    /// Lets no refresh token be issued again that replaced another one after this time. Returns
+    /// their number.
+    async fn end_refresh_grace(&self, after: Timestamp) -> Result<u64>;
+
     /// Stores a mail. Returns false if it was stored before.
     async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
 

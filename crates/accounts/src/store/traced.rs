@@ -114,6 +114,7 @@ traced! {
     async fn postpone_outbox_message(&self, id: Uuid, due_at: Timestamp) -> Result<()>;
     async fn reopen_outbox_messages(&self, kind: OutboxKind, due_at: Timestamp) -> Result<u64>;
     async fn advance_outbox_messages(&self, latest: Timestamp, due_at: Timestamp) -> Result<u64>;
+    async fn end_refresh_grace(&self, after: Timestamp) -> Result<u64>;
     async fn add_inbox_mail(&self, mail: &InboxMail) -> Result<bool>;
     async fn inbox_mails(&self, limit: u32) -> Result<Vec<InboxMail>>;
     async fn append_audit(&self, entry: &AuditEntry) -> Result<()>;

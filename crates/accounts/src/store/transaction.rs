@@ -13,7 +13,8 @@ use crate::email::Email;
 use crate::login::{Login, LoginKey};
 use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
-use crate::session::{NewSession, Session};
+use crate::refresh_token::Salt;
+use crate::session::{NewSession, Session, SpentToken};
 use crate::token_hash::TokenHash;
 
 /// An open transaction. Each function is one statement.
@@ -138,10 +139,21 @@ pub trait Transaction: Send {
     async fn insert_session(&mut self, new: &NewSession, password: &PasswordHash)
     -> TxResult<bool>;
 
-    /// Ends all but the newest `keep` sessions of an account, and returns their ids.
-    async fn end_oldest_sessions(
+    /// Ends the sessions of a client of an account but `except`, and returns their ids.
+    async fn end_client_sessions(
         &mut self,
         account: Uuid,
+        client: &str,
+        except: Uuid,
+        now: Timestamp,
+    ) -> TxResult<Vec<Uuid>>;
+
+    /// Ends the least recently used sessions of an account, so that `keep` of them and `except`
+    /// remain, and returns their ids.
+    async fn end_unused_sessions(
+        &mut self,
+        account: Uuid,
+        except: Uuid,
         keep: u32,
         now: Timestamp,
     ) -> TxResult<Vec<Uuid>>;
@@ -168,12 +180,13 @@ pub trait Transaction: Send {
     /// Invalidates the access tokens of an account.
     async fn increment_epochs(&mut self, account: Uuid) -> TxResult<()>;
 
-    /// Replaces a refresh token that is still valid, increments the epoch, and returns the
-    /// session.
+    /// Replaces a refresh token that is still valid by one that was derived from it with `salt`,
+    /// increments the epoch, and returns the session.
     async fn rotate_refresh_token(
         &mut self,
         used: &TokenHash,
         next: &TokenHash,
+        salt: &Salt,
         now: Timestamp,
         expires_at: Timestamp,
     ) -> TxResult<Option<Session>>;
@@ -186,7 +199,7 @@ pub trait Transaction: Send {
     ) -> TxResult<()>;
 
     /// Returns the session of a refresh token that was used before.
-    async fn spent_token_session(&mut self, used: &TokenHash) -> TxResult<Option<Session>>;
+    async fn spent_token(&mut self, used: &TokenHash) -> TxResult<Option<SpentToken>>;
 
     /// Returns the session of a current refresh token. It may have ended or expired.
     async fn refresh_token_session(&mut self, refresh: &TokenHash) -> TxResult<Option<Session>>;

@@ -5,6 +5,8 @@ mod disabled;
 mod enumeration;
 mod names;
 mod outbox;
+mod previous_release;
+mod refreshes;
 mod replicas;
 mod rotation;
 mod smtp;

@@ -15,7 +15,7 @@ async fn replicas_share_keys_sessions_and_codes() {
     let other = platform.replica(&[]).await.expect("a replica");
     assert_eq!(other.jwks().await, platform.accounts.jwks().await);
     let password = Secret::new(PASSWORD);
-    let tokens = other.sign_in("ada", &password, &caller()).await.expect("signed in");
+    let tokens = other.sign_in("ada", &password, "cli", &caller()).await.expect("signed in");
     let token = tokens.auth_token.expose();
     assert!(platform.accounts.authenticate(token).await.is_ok());
     let next = platform.accounts.refresh(&tokens.refresh_token, &caller()).await;

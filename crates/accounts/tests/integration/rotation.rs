@@ -58,7 +58,7 @@ async fn reset(accounts: &Accounts, address: &str, code: &Secret) -> Result<(), 
 }
 
 async fn sign_in(accounts: &Accounts) -> (String, Secret) {
-    let tokens = accounts.sign_in("ada", &Secret::new(PASSWORD), &caller()).await;
+    let tokens = accounts.sign_in("ada", &Secret::new(PASSWORD), "cli", &caller()).await;
     let tokens = tokens.expect("signed in");
     (tokens.auth_token.expose().to_owned(), tokens.refresh_token)
 }

@@ -11,7 +11,7 @@ use miniapp_accounts::{
 use miniapp_broker::{Broker, MemoryBroker, Queue};
 use miniapp_config::Config;
 use miniapp_runtime::clock::ManualClock;
-use miniapp_types::account::{Account, Secret};
+use miniapp_types::account::{Account, Secret, Tokens};
 use miniapp_types::fields::FromFields as _;
 use miniapp_types::message::AccountDeleted;
 use parking_lot::Mutex;
@@ -157,9 +157,13 @@ impl Platform {
 
     /// Signs in and returns the identity of the token.
     pub async fn owner(&self, login: &str) -> Identity {
-        let password = Secret::new(PASSWORD);
-        let tokens = self.accounts.sign_in(login, &password, &caller()).await.expect("signed in");
+        let tokens = self.sign_in(login, "cli").await;
         self.accounts.authenticate(tokens.auth_token.expose()).await.expect("valid")
+    }
+
+    pub async fn sign_in(&self, login: &str, client: &str) -> Tokens {
+        let password = Secret::new(PASSWORD);
+        self.accounts.sign_in(login, &password, client, &caller()).await.expect("signed in")
     }
 
     /// Receives the event of a deleted account.

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod maintenance;
 pub mod outbox;
 pub mod passwords;
+pub mod refreshes;
 pub mod restore;
 pub mod sessions;
 
@@ -18,11 +19,12 @@ use jiff::Timestamp;
 use miniapp_accounts::audit::{Action, AuditEntry, Caller};
 use miniapp_accounts::code::{Mac, Purpose};
 use miniapp_accounts::operations::{
-    CodeDelivery, IssueCode, IssueOutcome, OpenSession, RegisterAccount, RegisterOutcome,
-    VerifyEmail,
+    CodeDelivery, EndSession, IssueCode, IssueOutcome, OpenSession, RegisterAccount,
+    RegisterOutcome, RotateSession, Rotation, VerifyEmail,
 };
 use miniapp_accounts::outbox::{OutboxKind, OutboxRow};
 use miniapp_accounts::password::PasswordHash;
+use miniapp_accounts::refresh_token::Salt;
 use miniapp_accounts::session::NewSession;
 use miniapp_accounts::store::{FailureKey, Identifier};
 use miniapp_accounts::{Email, Login, Store, TokenHash};
@@ -93,14 +95,22 @@ macro_rules! account_store_tests {
             sessions {
                 opened_session_is_found,
                 opening_a_session_requires_current_hash,
-                oldest_sessions_end_above_limit,
+                client_has_one_session,
+                concurrent_sign_ins_of_a_client_leave_one_session,
+                least_recently_used_sessions_end_above_limit,
+                new_session_stays_after_the_clock_was_set_back,
+                session_ends_once_and_only_by_its_owner,
+            }
+            refreshes {
                 refresh_increments_epoch,
                 reused_refresh_token_ends_session,
+                unused_successor_is_issued_again,
+                successor_is_not_issued_again_after_its_grace,
+                successor_is_not_issued_again_after_the_clock_was_set_back,
                 owner_gets_one_mail_about_a_reused_token,
                 rejected_refreshes_are_recorded_with_their_session,
                 concurrent_refreshes_rotate_once,
                 rejected_refresh_tokens_have_distinct_reasons,
-                session_ends_once_and_only_by_its_owner,
             }
             keys {
                 signing_key_round_trips,
@@ -252,15 +262,31 @@ async fn password_of(store: &dyn Store, account: &Account) -> Result<PasswordHas
     Ok(store.credentials(&of).await?.context("no credentials")?.password)
 }
 
-fn refresh(text: &str) -> TokenHash {
-    TokenHash::of(&Secret::new(text))
+/// A refresh that repeats its result for ten seconds, and lasts for an hour. The successors of a
+/// token differ.
+fn rotation<'a>(
+    token: &Secret,
+    seconds: u64,
+    notice: &'a (dyn Fn(&str) -> Result<OutboxRow> + Sync),
+) -> RotateSession<'a> {
+    RotateSession {
+        token: token.clone(),
+        salt: Salt(rand::random()),
+        grace: Duration::from_secs(10),
+        now: at(seconds),
+        expires_at: at(seconds + 3600),
+        notice,
+        audit: entry(Action::Refresh, seconds),
+    }
 }
 
+/// The session of a client with the name of its token.
 fn new_session(account: &Account, token: &str, seconds: u64, limit: u32) -> NewSession {
     NewSession {
         id: clock::id_at(at(seconds)),
         account: account.user_id,
-        refresh: refresh(token),
+        client: token.to_owned(),
+        refresh: TokenHash::of(&Secret::new(token)),
         now: at(seconds),
         expires_at: at(seconds + 3600),
         caller: Caller { ip: Some([192, 0, 2, 1].into()), user_agent: Some("tests".to_owned()) },
@@ -291,4 +317,30 @@ fn open_session(
 /// Returns the session's epoch unless it has ended.
 async fn epoch(store: &dyn Store, id: Uuid) -> Result<Option<u32>> {
     Ok(store.session(id).await?.map(|(session, _)| session.epoch))
+}
+
+async fn is_active(store: &dyn Store, session: Uuid) -> Result<bool> {
+    Ok(epoch(store, session).await?.is_some())
+}
+
+fn end_session(account: &Account, session: Uuid, seconds: u64) -> EndSession {
+    EndSession {
+        account: account.user_id,
+        session,
+        now: at(seconds),
+        audit: entry(Action::RevokeSession, seconds).about(account),
+    }
+}
+
+async fn rotate(store: &dyn Store, token: &Secret, seconds: u64) -> Result<Rotation> {
+    let notice = |_: &str| anyhow::Ok(outbox_row(OutboxKind::Mail, seconds));
+    Ok(store.transact(&rotation(token, seconds, &notice)).await?)
+}
+
+/// Rotates a current token and returns the next one.
+async fn next(store: &dyn Store, token: &Secret, seconds: u64) -> Result<Secret> {
+    match rotate(store, token, seconds).await? {
+        Rotation::Rotated(refreshed) => Ok(refreshed.token),
+        other => bail!("not rotated: {other:?}"),
+    }
 }

@@ -10,6 +10,9 @@ use crate::body::JsonBody;
 use crate::fields::{BodyError, Fields, FromFields};
 use crate::limits;
 
+/// The client of a sign-in that names none.
+pub const DEFAULT_CLIENT: &str = "default";
+
 /// The body of `POST /sign-in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, rename_all_fields = "camelCase")]
@@ -21,6 +24,11 @@ pub enum SignIn {
         login: String,
         #[schema(value_type = String, format = Password)]
         password: Secret,
+        /// The program or device that signs in, in visible ASCII characters; `default` if not
+        /// given. Ends the previous session of the same client.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "console")]
+        client: Option<String>,
     },
     /// Renews the tokens of a session, like `POST /refresh`.
     Refresh {
@@ -38,8 +46,19 @@ impl FromFields for SignIn {
         }
         let login = fields.text("login", limits::EMAIL);
         let password = fields.text("password", limits::PASSWORD).map(Secret);
-        Some(Self::Password { login: login?, password: password? })
+        let client = fields.optional(read_client, "client");
+        Some(Self::Password { login: login?, password: password?, client })
     }
+}
+
+/// Reads the name of a client.
+fn read_client(fields: &mut Fields) -> Option<String> {
+    let client = fields.text("client", limits::CLIENT)?;
+    if !client.bytes().all(|byte| byte.is_ascii_graphic()) {
+        fields.reject("client", "must consist of visible ASCII characters");
+        return None;
+    }
+    Some(client)
 }
 
 /// The body of `POST /refresh`.
@@ -65,7 +84,8 @@ pub struct Tokens {
     /// The access token, a JWT for `Authorization: Bearer`.
     #[schema(value_type = String)]
     pub auth_token: Secret,
-    /// For the next tokens; valid once.
+    /// For the next tokens; valid once. After a lost answer it returns the same ones again for a
+    /// few seconds.
     #[schema(value_type = String)]
     pub refresh_token: Secret,
     /// Always `Bearer`.
@@ -121,6 +141,10 @@ pub struct TokenInfo {
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     pub id: Uuid,
+    /// The client that signed in.
+    #[serde(default = "default_client")]
+    #[schema(required, example = "console")]
+    pub client: String,
     /// When the user signed in.
     pub created_at: Timestamp,
     /// When its tokens were renewed last.
@@ -133,6 +157,11 @@ pub struct Session {
     pub user_agent: Option<String>,
     /// Whether it is the session of the request.
     pub current: bool,
+}
+
+/// The client of a session at a server of the previous release.
+fn default_client() -> String {
+    DEFAULT_CLIENT.to_owned()
 }
 
 /// The response of `GET /sessions`.

@@ -31,6 +31,31 @@ fn sign_in_takes_a_password_or_a_refresh_token() {
 }
 
 #[test]
+fn client_is_visible_ascii() {
+    let sign_in = |client: Value| json!({"login": "ada", "password": "x", "client": client});
+    let longest = "~".repeat(64);
+    for (client, expected) in [
+        (json!("!"), Some("!")),
+        (json!(longest), Some(longest.as_str())),
+        (json!(null), None),
+    ] {
+        let expected = Ok(SignIn::Password {
+            login: "ada".to_owned(),
+            password: Secret::new("x"),
+            client: expected.map(str::to_owned),
+        });
+        assert_eq!(SignIn::from_body(sign_in(client)), expected);
+    }
+    let too_long = "c".repeat(65);
+    for client in [json!(""), json!(too_long), json!("my phone"), json!("k\u{fc}che"), json!(1)] {
+        assert_eq!(rejected_fields::<SignIn>(sign_in(client)), ["client"]);
+    }
+    // A refresh keeps the client of its session.
+    let refresh = json!({"refreshToken": "t", "client": "cli"});
+    assert_eq!(rejected_fields::<SignIn>(refresh), ["client"]);
+}
+
+#[test]
 fn validate_accepts_a_bare_token() {
     let expected = Ok(Validate { token: Secret::new("t") });
     assert_eq!(Validate::from_body(json!("t")), expected);

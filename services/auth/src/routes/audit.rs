@@ -37,6 +37,8 @@ pub(super) async fn audit(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::{Value, json};
 
     use crate::testing::{App, Session};
@@ -155,13 +157,15 @@ mod tests {
         let first = app.sign_in("ada").await;
         let second = app.refresh(&first).await;
         let used = json!({"refreshToken": first.refresh});
+        assert_eq!(app.post("/refresh", used.clone()).await.status, 200);
+        app.clock.advance(Duration::from_secs(10));
         app.post("/refresh", used).await.is_problem(401, "token_reused");
         let ended = json!({"refreshToken": second.refresh});
         app.post("/refresh", ended).await.is_problem(401, "token_revoked");
         let third = app.sign_in("ada").await;
         app.send("POST", "/sign-out", Some(&third.access), None).await;
         app.post("/password-reset", json!("ada@example.com")).await;
-        let page = app.get("/audit?limit=7", &root.access).await.json();
+        let page = app.get("/audit?limit=8", &root.access).await.json();
         let entries = page["entries"].as_array().expect("entries").iter().rev();
         let summary = |entry: &Value| {
             json!([entry["action"], entry["outcome"], entry["actorLogin"], entry["sessionId"]])
@@ -169,6 +173,7 @@ mod tests {
         let expected = [
             json!(["sign_in", "ok", "ada", first.id]),
             json!(["refresh", "ok", "ada", first.id]),
+            json!(["reissue_tokens", "ok", "ada", first.id]),
             json!(["refresh", "token_reused", null, first.id]),
             json!(["refresh", "token_revoked", null, first.id]),
             json!(["sign_in", "ok", "ada", third.id]),

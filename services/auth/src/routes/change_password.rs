@@ -48,9 +48,9 @@ mod tests {
 
     #[tokio::test]
     async fn change_sets_password_and_ends_other_sessions() {
-        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
+        let app = App::new().await;
         app.register("ada").await;
-        let other = app.sign_in("ada").await;
+        let other = app.sign_in_as("ada", "other").await;
         let mine = app.sign_in("ada").await;
         let changed = app.send("POST", PATH, Some(&mine.access), Some(body(PASSWORD, NEW))).await;
         assert_eq!(changed.status, 204);

@@ -40,10 +40,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_own_sessions_can_be_ended() {
-        let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "5")]).await;
+        let app = App::new().await;
         app.register("ada").await;
         app.register("bob").await;
-        let (mine, other) = (app.sign_in("ada").await, app.sign_in("ada").await);
+        let (mine, other) = (app.sign_in("ada").await, app.sign_in_as("ada", "other").await);
         let foreign = app.sign_in("bob").await;
         let mut events = app.subscribe(Topic::Sessions).await;
         let end = async |id: String| {

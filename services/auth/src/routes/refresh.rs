@@ -20,8 +20,9 @@ pub(super) const PROBLEMS: &[Code] = &[
 
 /// Refresh the tokens
 ///
-/// Invalidates the session's previous tokens. A refresh token works once; using it again
-/// ends the session.
+/// Invalidates the session's previous tokens. A refresh token works once; using it again ends the
+/// session. But for a few seconds, and until the new refresh token is used, it returns that one
+/// again with another access token: the first answer may have been lost.
 #[utoipa::path(
     post,
     path = "/refresh",
@@ -43,6 +44,7 @@ mod tests {
     use std::time::Duration;
 
     use miniapp_broker::Topic;
+    use miniapp_runtime::clock::Clock as _;
     use serde_json::json;
 
     use crate::testing::App;
@@ -58,12 +60,59 @@ mod tests {
         app.refresh(&second).await;
     }
 
+    /// The answer may have been lost, or another tab has used the token, too.
+    #[tokio::test]
+    async fn unused_successor_is_issued_again() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        let second = app.refresh(&first).await;
+        app.clock.advance(Duration::from_secs(9));
+        let again = app.post("/refresh", json!({"refreshToken": first.refresh})).await.json();
+        assert_eq!(again["refreshToken"], second.refresh);
+        assert_ne!(again["authToken"], second.access);
+        assert_eq!((&again["expiresIn"], &again["refreshExpiresIn"]), (&json!(900), &json!(2_591_991)));
+        let access = again["authToken"].as_str().expect("a token");
+        for token in [access, &second.access] {
+            assert_eq!(app.get("/users/me", token).await.status, 200);
+        }
+        app.get("/users/me", &first.access).await.is_problem(401, "token_revoked");
+        app.clock.advance(Duration::from_secs(891));
+        app.get("/users/me", &second.access).await.is_problem(401, "token_expired");
+        assert_eq!(app.get("/users/me", access).await.status, 200);
+        app.refresh(&second).await;
+    }
+
+    #[tokio::test]
+    async fn grace_can_be_disabled() {
+        let app = App::with(&[("MINIAPP__AUTH__REFRESH_GRACE", "0")]).await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        app.refresh(&first).await;
+        let used = json!({"refreshToken": first.refresh});
+        app.post("/refresh", used).await.is_problem(401, "token_reused");
+    }
+
+    /// Although the new token is unused.
+    #[tokio::test]
+    async fn grace_ends_when_the_clock_is_set_back() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let first = app.sign_in("ada").await;
+        app.clock.advance(Duration::from_mins(5));
+        app.refresh(&first).await;
+        app.clock.set(app.clock.now() - Duration::from_secs(5));
+        let used = json!({"refreshToken": first.refresh});
+        app.post("/refresh", used).await.is_problem(401, "token_reused");
+    }
+
     #[tokio::test]
     async fn reused_token_ends_session() {
         let app = App::new().await;
         app.register("ada").await;
         let first = app.sign_in("ada").await;
         let second = app.refresh(&first).await;
+        app.clock.advance(Duration::from_secs(10));
         let mut events = app.subscribe(Topic::Sessions).await;
         let used = json!({"refreshToken": first.refresh});
         app.post("/refresh", used.clone()).await.is_problem(401, "token_reused");
@@ -82,6 +131,7 @@ mod tests {
         let first = app.sign_in("ada").await;
         let second = app.refresh(&first).await;
         app.refresh(&second).await;
+        app.clock.advance(Duration::from_secs(10));
         let before = app.mails().await.len();
         for session in [&first, &second, &first] {
             let used = json!({"refreshToken": session.refresh});

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
 use miniapp_http::Body;
-use miniapp_types::account::{SignIn, Tokens};
+use miniapp_types::account::{DEFAULT_CLIENT, SignIn, Tokens};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
@@ -22,8 +22,9 @@ pub(super) const PROBLEMS: &[Code] = &[
 
 /// Sign in
 ///
-/// With a login or an address and a password: opens a session, and ends the oldest one if
-/// there are too many. With a refresh token: the same as `POST /refresh`.
+/// With a login or an address and a password: opens a session, and ends the previous one of the
+/// same `client`. If the account has too many sessions, the least recently used one ends. With a
+/// refresh token: the same as `POST /refresh`.
 #[utoipa::path(
     post,
     path = "/sign-in",
@@ -38,8 +39,9 @@ pub(super) async fn sign_in(
     Body(body): Body<SignIn>,
 ) -> Result<Json<Tokens>, ApiError> {
     let tokens = match body {
-        SignIn::Password { login, password } => {
-            accounts.sign_in(&login, &password, &caller).await?
+        SignIn::Password { login, password, client } => {
+            let client = client.as_deref().unwrap_or(DEFAULT_CLIENT);
+            accounts.sign_in(&login, &password, client, &caller).await?
         }
         SignIn::Refresh { refresh_token } => accounts.refresh(&refresh_token, &caller).await?,
     };
@@ -53,6 +55,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
+    use miniapp_broker::Topic;
     use serde_json::json;
 
     use crate::testing::{App, PASSWORD};
@@ -242,13 +245,50 @@ mod tests {
     async fn session_limit_is_configurable() {
         let app = App::with(&[("MINIAPP__AUTH__SESSIONS_PER_USER", "2")]).await;
         app.register("ada").await;
-        let first = app.sign_in("ada").await;
-        let second = app.sign_in("ada").await;
+        let first = app.sign_in_as("ada", "one").await;
+        let second = app.sign_in_as("ada", "two").await;
         assert_eq!(app.get("/users/me", &first.access).await.status, 200);
-        let third = app.sign_in("ada").await;
+        let third = app.sign_in_as("ada", "three").await;
         app.get("/users/me", &first.access).await.is_problem(401, "token_revoked");
         for session in [second, third] {
             assert_eq!(app.get("/users/me", &session.access).await.status, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn account_has_ten_sessions_and_the_least_recently_used_one_ends() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let mut sessions = Vec::new();
+        for number in 0..10 {
+            app.clock.advance(Duration::from_secs(1));
+            sessions.push(app.sign_in_as("ada", &format!("client-{number}")).await);
+        }
+        app.clock.advance(Duration::from_secs(1));
+        sessions[0] = app.refresh(&sessions[0]).await;
+        let mut events = app.subscribe(Topic::Sessions).await;
+        let eleventh = app.sign_in_as("ada", "client-10").await;
+        assert_eq!(events.next().await, (eleventh.id, Some(1)));
+        assert_eq!(events.next().await, (sessions[1].id, None));
+        app.get("/users/me", &sessions[1].access).await.is_problem(401, "token_revoked");
+        sessions.remove(1);
+        for session in sessions.iter().chain([&eleventh]) {
+            assert_eq!(app.get("/users/me", &session.access).await.status, 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_have_independent_sessions() {
+        let app = App::new().await;
+        app.register("ada").await;
+        let (default, cli) = (app.sign_in("ada").await, app.sign_in_as("ada", "cli").await);
+        let without = json!({"login": "ada", "password": PASSWORD, "client": null});
+        assert_eq!(app.post("/sign-in", without).await.status, 200);
+        app.get("/users/me", &default.access).await.is_problem(401, "token_revoked");
+        assert_eq!(app.get("/users/me", &cli.access).await.status, 200);
+        for client in ["", "my phone", "k\u{fc}che", &"c".repeat(65)] {
+            let body = json!({"login": "ada", "password": PASSWORD, "client": client});
+            app.post("/sign-in", body).await.has_errors(&["client"]);
         }
     }
 }

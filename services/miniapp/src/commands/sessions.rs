@@ -41,12 +41,13 @@ async fn list(context: &Context) -> anyhow::Result<()> {
         return Ok(ui.json(&sessions)?);
     }
     let now = context.now();
-    let mut table = Table::new(ui.palette, &["SESSION", "LAST USED", "ADDRESS", "PROGRAM"]);
+    let mut table = Table::new(ui.palette, &["SESSION", "CLIENT", "LAST USED", "ADDRESS", "PROGRAM"]);
     for session in &sessions.sessions {
         let current = if session.current { " (this one)" } else { "" };
         let program = session.user_agent.as_deref().unwrap_or("unknown");
         table.row([
             (short_id(session.id).as_str(), Tone::Strong),
+            (session.client.as_str(), Tone::Strong),
             (&relative(session.last_used_at, now), Tone::Dim),
             (session.ip.as_deref().unwrap_or_default(), Tone::Strong),
             (&format!("{program}{current}"), Tone::Strong),

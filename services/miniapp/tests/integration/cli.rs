@@ -7,6 +7,7 @@ mod tasks;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use miniapp_test_support::platform::{PASSWORD, Platform, Program, User};
@@ -51,15 +52,19 @@ impl Ran {
     }
 }
 
-/// Signs the program in. The user shares its tokens, because each sign-in ends the one before.
+/// Returns the file with the tokens of the program.
+fn session_file(program: &Program) -> PathBuf {
+    let sessions = program.home().join(".local/state/miniapp/sessions");
+    let mut files = fs::read_dir(sessions).expect("a folder").map(|it| it.expect("a file").path());
+    files.find(|path| path.extension().is_some_and(|it| it == "json")).expect("a session")
+}
+
+/// Signs the program in. The user shares its tokens.
 async fn signed_in(platform: &Platform, login: &str) -> User {
     let mut user = platform.sign_up(login).await;
     let program = platform.program();
     run(program, &["login", login, "--password-stdin"], PASSWORD).expect(0);
-    let sessions = program.home().join(".local/state/miniapp/sessions");
-    let mut files = fs::read_dir(sessions).expect("a folder").map(|it| it.expect("a file").path());
-    let file = files.find(|path| path.extension().is_some_and(|it| it == "json"));
-    let session = fs::read(file.expect("a session")).expect("readable");
+    let session = fs::read(session_file(program)).expect("readable");
     let session: Value = serde_json::from_slice(&session).expect("JSON");
     let token = |name: &str| session[name].as_str().expect("a token").to_owned();
     user.use_tokens(&token("access"), &token("refresh"));

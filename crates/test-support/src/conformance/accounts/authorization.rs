@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use miniapp_accounts::audit::Action;
 use miniapp_accounts::operations::{
-    Authorized, DeleteAccount, EndSession, RotateSession, SetRoles,
+    Authorized, DeleteAccount, EndSession, SetRoles,
 };
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::{Identity, Store};
-use miniapp_types::account::{Account, Role};
+use miniapp_types::account::{Account, Role, Secret};
 use miniapp_types::problem::Code;
 
-use super::{at, entry, open, outbox_row, refresh, register};
+use super::{at, entry, open, outbox_row, register, rotation};
 
 /// Sets the roles of an account to `user` on behalf of an actor.
 fn demotion(actor: &Identity, role: Option<Role>, target: &Account) -> Authorized<SetRoles> {
@@ -49,15 +49,7 @@ pub async fn operation_needs_current_token_of_active_session(store: Arc<dyn Stor
     ensure!(foreign == Some(Code::TokenRevoked), "{foreign:?}");
 
     let notice = |_: &str| anyhow::Ok(outbox_row(OutboxKind::Mail, 2));
-    let rotate = RotateSession {
-        used: refresh("t"),
-        next: refresh("u"),
-        now: at(2),
-        expires_at: at(3600),
-        notice: &notice,
-        audit: entry(Action::Refresh, 2),
-    };
-    store.transact(&rotate).await?;
+    store.transact(&rotation(&Secret::new("t"), 2, &notice)).await?;
     let replaced = rejection(&*store, &demotion(&actor, None, &bob)).await?;
     ensure!(replaced == Some(Code::TokenRevoked), "{replaced:?}");
 

@@ -6,14 +6,14 @@ use anyhow::{Result, ensure};
 use miniapp_accounts::Store;
 use miniapp_accounts::audit::{Action, AuditEntry, Caller};
 use miniapp_accounts::mail::{InboxMail, Mail};
-use miniapp_accounts::operations::{RecordFailure, RegisterOutcome, RotateSession, Rotation};
+use miniapp_accounts::operations::{RecordFailure, RegisterOutcome, Rotation};
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::ExpiryLimits;
 use miniapp_runtime::clock;
-use miniapp_types::account::Role;
+use miniapp_types::account::{Role, Secret};
 use miniapp_types::problem::Code;
 
-use super::{at, entry, new_account, open, outbox_row, refresh, register, verify};
+use super::{at, entry, new_account, open, outbox_row, register, rotation, verify};
 
 pub async fn ping_succeeds(store: Arc<dyn Store>) -> Result<()> {
     store.ping().await?;
@@ -50,15 +50,8 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
     open(&*store, &ada, "ended", 1000).await?;
     open(&*store, &ada, "active", 2000).await?;
     let notice = |_: &str| anyhow::Ok(outbox_row(OutboxKind::Mail, 3701));
-    let rotate = |next, seconds| RotateSession {
-        used: refresh("active"),
-        next: refresh(next),
-        now: at(seconds),
-        expires_at: at(seconds + 3600),
-        notice: &notice,
-        audit: entry(Action::Refresh, seconds),
-    };
-    store.transact(&rotate("next", 2001)).await?;
+    let rotate = |seconds| rotation(&Secret::new("active"), seconds, &notice);
+    store.transact(&rotate(2001)).await?;
     verify(&*store, "bob@example.com", 3000).await?;
     for seconds in [10, 3500] {
         let failure = RecordFailure { key: [1; 32], audit: entry(Action::SignIn, seconds) };
@@ -84,7 +77,7 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
 
     let sessions = store.sessions(ada.user_id).await?;
     ensure!(sessions.len() == 2 && sessions.iter().all(|s| s.id != old), "{sessions:?}");
-    let reused = store.transact(&rotate("x", 3701)).await?;
+    let reused = store.transact(&rotate(3701)).await?;
     ensure!(matches!(reused, Rotation::Reused { .. }), "a used token was deleted");
     ensure!(store.failures(&[1; 32], at(0), at(9000), 10).await? == [at(3500)], "failures");
     ensure!(store.inbox_mails(10).await?.len() == 1, "mails");

@@ -1,10 +1,13 @@
 //! Accounts, sessions and administration.
 
+use std::{fs, thread};
+
 use miniapp_test_support::platform::PASSWORD;
+use miniapp_types::problem::Code;
 use miniapp_types::task::Status;
 use serde_json::{Value, json};
 
-use super::{program, run, signed_in};
+use super::{program, run, session_file, signed_in};
 
 #[tokio::test]
 async fn register_is_scriptable_and_continues() {
@@ -68,6 +71,63 @@ async fn sessions_are_listed_and_ended() {
     let ran = run(program, &["whoami"], "");
     assert!(ran.stderr.contains("miniapp login"), "{ran:?}");
     ran.expect(1);
+}
+
+/// Commands that run at the same time share a session, and need new tokens.
+#[tokio::test]
+async fn concurrent_commands_refresh_once() {
+    let platform = program().start().await;
+    signed_in(&platform, "ada").await;
+    let program = platform.program();
+    let session = session_file(program);
+    let before = fs::read(&session).expect("readable");
+    // Its access tokens become invalid.
+    run(program, &["admin", "grant", "ada"], "").expect(0);
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| run(program, &["whoami"], "").expect(0));
+        }
+    });
+    let after = fs::read(&session).expect("readable");
+    assert_ne!(before, after);
+    run(program, &["sessions", "list"], "").expect(0);
+    assert_eq!(fs::read(&session).expect("readable"), after);
+}
+
+/// A command that was killed before it stored its new tokens.
+#[tokio::test]
+async fn interrupted_refresh_is_repeated() {
+    let platform = program().set("auth.refresh_grace", "5m").start().await;
+    signed_in(&platform, "ada").await;
+    let program = platform.program();
+    let session = session_file(program);
+    let before = fs::read(&session).expect("readable");
+    run(program, &["admin", "grant", "ada"], "").expect(0);
+    run(program, &["whoami"], "").expect(0);
+    let refreshed = fs::read(&session).expect("readable");
+    fs::write(&session, before).expect("writable");
+    run(program, &["whoami"], "").expect(0);
+    let token = |session: &[u8]| -> Value {
+        serde_json::from_slice::<Value>(session).expect("JSON")["refresh"].clone()
+    };
+    assert_eq!(token(&fs::read(&session).expect("readable")), token(&refreshed));
+}
+
+#[tokio::test]
+async fn sign_in_of_the_program_ends_its_previous_session_only() {
+    let platform = program().start().await;
+    let user = signed_in(&platform, "ada").await;
+    let program = platform.program();
+    run(program, &["login", "ada", "--password-stdin"], PASSWORD).expect(0);
+    let ran = run(program, &["sessions", "list", "--json"], "").expect(0);
+    let listed: Value = serde_json::from_str(&ran).expect("JSON");
+    let sessions = listed["sessions"].as_array().expect("sessions").iter();
+    let clients: Vec<&Value> = sessions.map(|session| &session["client"]).collect();
+    assert_eq!(clients, ["cli", "default"]);
+    let table = run(program, &["sessions", "list"], "").expect(0);
+    assert!(table.contains("CLIENT") && table.contains("cli"), "{table}");
+    let ended = user.client().account().await.expect_err("the previous session of the program");
+    assert_eq!(ended.code(), Some(Code::TokenRevoked));
 }
 
 #[tokio::test]

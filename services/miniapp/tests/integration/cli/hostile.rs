@@ -137,7 +137,7 @@ async fn respond(State(text): State<String>, request: Request) -> Response {
         "/users/me" => account,
         "/users" => json!({ "users": [account], "nextCursor": null }),
         "/sessions" => json!({ "sessions": [{
-            "id": ID, "createdAt": TIME, "lastUsedAt": TIME, "expiresAt": TIME, "ip": text,
+            "id": ID, "client": text, "createdAt": TIME, "lastUsedAt": TIME, "expiresAt": TIME, "ip": text,
             "userAgent": text, "current": true,
         }] }),
         "/audit" => json!({ "entries": [{

@@ -11,6 +11,7 @@ use crate::platform::support::{new_user, program, program_on, shared, shared_on}
 
 miniapp_test_support::on_all_engines!(
     refresh_token_works_once,
+    lost_refresh_is_repeated,
     password_reset_ends_all_sessions,
     tokens_survive_a_restart,
     account_deletion_removes_tasks,
@@ -63,9 +64,32 @@ async fn refresh_token_works_once(engines: Engines) {
     fresh.use_tokens(&tokens.text("authToken"), &tokens.text("refreshToken"));
     assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
     assert_eq!(rejection_code(&fresh).await, None);
+    let next = json!({ "refreshToken": fresh.refresh() });
+    let tokens = platform.post_auth("/refresh", &next).await.expect(200);
+    fresh.use_tokens(&tokens.text("authToken"), &tokens.text("refreshToken"));
     // Either user of a reused token may be a thief.
     platform.post_auth("/refresh", &refresh).await.expect(401).expect_problem(Code::TokenReused);
     assert_eq!(wait_for_rejection(&fresh).await, Code::TokenRevoked);
+}
+
+async fn lost_refresh_is_repeated(engines: Engines) {
+    // The grace is as long as the slowest machine needs.
+    let platform = program_on(engines).await.set("auth.refresh_grace", "5m").start().await;
+    let user = new_user(&platform).await;
+    let refresh = json!({ "refreshToken": user.refresh() });
+    let tabs = (0..4).map(|_| platform.post_auth("/refresh", &refresh));
+    let tabs = futures_util::future::join_all(tabs).await;
+    let mut fresh = user.clone();
+    for tokens in tabs.into_iter().map(|tab| tab.expect(200)) {
+        fresh.use_tokens(&tokens.text("authToken"), &tokens.text("refreshToken"));
+        assert_eq!(rejection_code(&fresh).await, None);
+    }
+    assert_eq!(wait_for_rejection(&user).await, Code::TokenRevoked);
+    let again = platform.post_auth("/refresh", &refresh).await.expect(200);
+    assert_eq!(again.text("refreshToken"), fresh.refresh());
+    let next = json!({ "refreshToken": fresh.refresh() });
+    platform.post_auth("/refresh", &next).await.expect(200);
+    platform.post_auth("/refresh", &refresh).await.expect(401).expect_problem(Code::TokenReused);
 }
 
 async fn password_reset_ends_all_sessions(engines: Engines) {
