@@ -13,10 +13,6 @@ use crate::password::Password;
 
 const TOKEN_FIELD: &str = "registrationToken";
 const EARLIEST_BIRTH: Date = date(1900, 1, 1);
-/// Longer input is rejected as malformed, shorter input as a wrong code.
-const MAX_CODE: usize = 64;
-/// In characters, separators included.
-const MAX_PHONE: usize = 32;
 
 /// The address that a code is sent to; see [`miniapp_types::account::SendCode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +128,7 @@ impl FromFields for ResetConfirmation {
 
 fn read_code(fields: &mut Fields) -> Option<Secret> {
     // Users copy surrounding spaces.
-    fields.text("code", 1..=MAX_CODE).map(|code| Secret::new(code.trim()))
+    fields.text("code", limits::CODE).map(|code| Secret::new(code.trim()))
 }
 
 fn read_birth_date(fields: &mut Fields) -> Option<Date> {
@@ -145,7 +141,7 @@ fn read_birth_date(fields: &mut Fields) -> Option<Date> {
 }
 
 fn read_phone_number(fields: &mut Fields) -> Option<String> {
-    let text = fields.text("phoneNumber", 1..=MAX_PHONE)?;
+    let text = fields.text("phoneNumber", limits::PHONE)?;
     let digits = text.chars().filter(char::is_ascii_digit).count();
     // ITU-T E.164: at most 15 digits.
     let is_number = (3..=15).contains(&digits)

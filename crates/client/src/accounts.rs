@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use backon::{ConstantBuilder, Retryable as _};
 use miniapp_types::account::{
-    Account, ChangePassword, CodeSent, EmailVerified, Refresh, Register, Secret, SendCode,
-    Sessions, SignIn, TokenInfo, Tokens, Validate, VerifyEmail,
+    Account, ChangePassword, CodeSent, EmailVerified, PasswordSignIn, Refresh, Register, Secret,
+    SendCode, Sessions, SignIn, TokenInfo, Tokens, Validate, VerifyEmail,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -41,7 +41,7 @@ impl Client {
     /// Signs in with a login or e-mail address, and stores the session.
     pub async fn sign_in(&self, login: &str, password: Secret) -> Result<Session, Error> {
         let client = self.name().map(str::to_owned);
-        let body = SignIn::Password { login: login.to_owned(), password, client };
+        let body = SignIn::Password(PasswordSignIn { login: login.to_owned(), password, client });
         // Of concurrent sign-ins the last one is stored, which has ended the others.
         let _lock = self.sessions().lock().await.map_err(Error::SessionStore)?;
         let tokens = self.post("sign-in", &body).await?;

@@ -173,7 +173,10 @@ async fn lost_refresh_is_repeated_at_once() {
     // Not more often than the server repeats it.
     *server.lost.lock() = 10;
     let error = client.refresh().await.expect_err("a lost answer");
-    assert!(matches!(error, Error::UnexpectedResponse { .. } | Error::Connection { .. }), "{error}");
+    assert!(
+        matches!(error, Error::UnexpectedResponse { .. } | Error::Connection { .. }),
+        "{error}"
+    );
     assert_eq!(*server.refreshes.lock(), 6);
 }
 

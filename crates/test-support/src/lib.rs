@@ -5,6 +5,7 @@ pub mod collector;
 pub mod conformance;
 pub mod http;
 pub mod jaeger;
+pub mod openapi;
 pub mod platform;
 pub mod ports;
 pub mod postgres;

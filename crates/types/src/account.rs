@@ -19,7 +19,9 @@ use utoipa::ToSchema;
 pub use admin::{AccountPage, AuditEntry, AuditPage, SetDisabled, SetRoles};
 pub use keys::{Jwk, Jwks};
 pub use profile::{Account, ChangePassword, ConfirmReset, UpdateAccount};
-pub use session::{DEFAULT_CLIENT, Refresh, Session, Sessions, SignIn, TokenInfo, Tokens, Validate};
+pub use session::{
+    DEFAULT_CLIENT, PasswordSignIn, Refresh, Session, Sessions, SignIn, TokenInfo, Tokens, Validate,
+};
 pub use sign_up::{CodeSent, EmailVerified, Register, SendCode, VerifyEmail};
 
 /// A password, code or token; hidden in debug output.

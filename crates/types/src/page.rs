@@ -13,7 +13,7 @@ pub struct Page {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub limit: u32,
     /// The `nextCursor` of the page before
-    #[param(rename = "cursor", value_type = Option<String>)]
+    #[param(rename = "cursor", value_type = Option<String>, min_length = 1, max_length = 500)]
     pub before: Option<Uuid>,
 }
 

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
     Hash,
     Serialize,
     Deserialize,
-    ToSchema,
     strum::Display,
     strum::EnumIter,
     strum::EnumString,
@@ -182,8 +181,10 @@ pub struct Problem {
     pub status: u16,
     /// Describes this occurrence, if there is more to say than the title.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub detail: Option<String>,
-    /// The stable code.
+    /// The stable code. New ones may be added.
+    #[schema(value_type = String, example = "invalid_fields")]
     pub code: Code,
     /// The trace of this request, also in the header `x-trace-id`.
     pub trace_id: String,

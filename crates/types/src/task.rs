@@ -60,13 +60,13 @@ pub struct SubmitTask {
     /// Seconds that one execution may take.
     #[schema(example = 30)]
     pub ttl: u32,
-    /// The kind of the task; `GET /api/kinds` lists them.
+    /// The kind of the task, `simulate` if not given; `GET /api/kinds` lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(default = "simulate", example = "echo")]
+    #[schema(example = "echo")]
     pub kind: Option<String>,
-    /// The maximum number of attempts.
+    /// The maximum number of attempts, 3 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(default = 3)]
+    #[schema(example = 3)]
     pub max_attempts: Option<u32>,
     /// Not before this time; a time in the past means now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,6 +128,7 @@ pub struct Task {
     pub trace_id: Option<String>,
     /// The account of the task, in lists for admins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub owner: Option<Uuid>,
 }
 

@@ -16,7 +16,11 @@ use crate::state::Api;
                        problem document (RFC 9457) with a stable `code`; every response carries \
                        its trace id in `x-trace-id`.",
     ),
-    components(schemas(problem::Problem, Code)),
+    servers(
+        (url = "/", description = "The service that has this document"),
+        (url = "http://127.0.0.1:8000", description = "A platform on this machine"),
+    ),
+    components(schemas(problem::Problem)),
     modifiers(&BearerToken),
     security(("bearer" = [])),
     tags(

@@ -4,7 +4,7 @@ use miniapp_http::openapi::BearerToken;
 use miniapp_types::account::{
     ChangePassword, ConfirmReset, Register, SendCode, UpdateAccount, VerifyEmail,
 };
-use miniapp_types::problem::{Code, Problem};
+use miniapp_types::problem::Problem;
 use utoipa::OpenApi as _;
 
 #[derive(utoipa::OpenApi)]
@@ -13,8 +13,12 @@ use utoipa::OpenApi as _;
         title = "MiniApp Auth",
         description = "Accounts, sessions and tokens.\n\nEvery error is a problem document (RFC 9457) with a stable `code`; every response carries the id of its trace in `x-trace-id`.",
     ),
+    servers(
+        (url = "/", description = "The service that has this document"),
+        (url = "http://127.0.0.1:8005", description = "A platform on this machine"),
+    ),
     components(schemas(
-        Problem, Code, SendCode, VerifyEmail, Register, UpdateAccount, ChangePassword, ConfirmReset
+        Problem, SendCode, VerifyEmail, Register, UpdateAccount, ChangePassword, ConfirmReset
     )),
     modifiers(&BearerToken),
     security(("bearer" = [])),

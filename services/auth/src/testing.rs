@@ -1,7 +1,7 @@
 //! The service in process, with a manual clock.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -14,6 +14,7 @@ use miniapp_broker::{Broker, MemoryBroker, Received, Subscription, Topic};
 use miniapp_config::Config;
 use miniapp_http::Peer;
 use miniapp_runtime::clock::ManualClock;
+use miniapp_test_support::openapi::{Document, RealAnswer};
 use miniapp_types::account::{Secret, Tokens};
 use miniapp_types::message::SessionChanged;
 use miniapp_types::problem::Problem;
@@ -77,10 +78,17 @@ impl App {
     }
 
     pub async fn send_request(&self, request: Request<Body>) -> TestResponse {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body");
-        TestResponse { status: parts.status.as_u16(), headers: parts.headers, body: body.into() }
+        let response = TestResponse {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.into(),
+        };
+        response.assert_described(method.as_str(), &path);
+        response
     }
 
     /// Sends a request with an optional token and JSON body.
@@ -267,6 +275,19 @@ pub(crate) struct TestResponse {
 }
 
 impl TestResponse {
+    /// Checks the response against the OpenAPI document. Every test request does.
+    fn assert_described(&self, method: &str, path: &str) {
+        static DOCUMENT: LazyLock<Document> =
+            LazyLock::new(|| Document::new(serde_json::to_value(crate::openapi()).expect("JSON")));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str()));
+        let headers: Vec<_> =
+            headers.filter_map(|(name, value)| Some((name, value.ok()?))).collect();
+        let body = String::from_utf8_lossy(&self.body);
+        let answer = RealAnswer { status: self.status, headers: &headers, body: &body };
+        let differences = DOCUMENT.differences(method, path, answer);
+        assert!(differences.is_empty(), "{method} {path}: {differences:#?}");
+    }
+
     pub fn json(&self) -> Value {
         self.read()
     }

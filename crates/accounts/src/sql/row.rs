@@ -153,7 +153,10 @@ impl<'r, R: Row> Reader<'r, R> {
         Ok(SpentToken {
             session: self.session()?,
             current: TokenHash(self.bytes32()?),
-            salt: self.read::<Option<Vec<u8>>>()?.map(|salt| bytes32(&salt).map(Salt)).transpose()?,
+            salt: self
+                .read::<Option<Vec<u8>>>()?
+                .map(|salt| bytes32(&salt).map(Salt))
+                .transpose()?,
         })
     }
 

@@ -127,7 +127,8 @@ async fn failed_sign_in_leaves_same_rows_for_unknown_login() {
         let login = email.as_str().split('@').next().expect("a name");
         for name in [login, email.as_str(), "@"] {
             let wrong = Secret::new("wrong");
-            let error = accounts.sign_in(name, &wrong, "cli", &caller()).await.expect_err("rejected");
+            let error =
+                accounts.sign_in(name, &wrong, "cli", &caller()).await.expect_err("rejected");
             assert_eq!(error.code(), Some(Code::CredentialsInvalid));
         }
     })

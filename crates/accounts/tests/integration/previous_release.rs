@@ -33,8 +33,7 @@ async fn sessions_continue(database: Option<String>) {
     let account = platform.register("ada").await.user_id;
     let blob = |hex: &str| if is_postgres { format!("'\\x{hex}'") } else { format!("X'{hex}'") };
     let hash = |token: &Secret| blob(&hex(digest(&SHA256, token.expose().as_bytes()).as_ref()));
-    let uuid =
-        |id: Uuid| if is_postgres { format!("'{id}'") } else { blob(&hex(id.as_bytes())) };
+    let uuid = |id: Uuid| if is_postgres { format!("'{id}'") } else { blob(&hex(id.as_bytes())) };
     let now = || platform.clock.now().as_microsecond();
     let expires = now() + 3_600_000_000;
     let insert = |session: Uuid, token: &Secret| {

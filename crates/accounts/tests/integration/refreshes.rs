@@ -177,8 +177,7 @@ impl History<'_> {
             session.access.push(access(&tokens, latest, now));
         } else {
             let code = result.expect_err(failure).code();
-            let expected =
-                if number == latest { Code::TokenRevoked } else { Code::TokenReused };
+            let expected = if number == latest { Code::TokenRevoked } else { Code::TokenReused };
             assert_eq!(code, Some(expected), "{failure}");
             session.has_ended = true;
         }

@@ -24,6 +24,7 @@ pub struct Account {
     pub created_at: Timestamp,
     /// Whether an administrator has disabled it. Then it cannot sign in.
     #[serde(default)]
+    #[schema(required = true)]
     pub disabled: bool,
 }
 

@@ -15,39 +15,39 @@ pub const DEFAULT_CLIENT: &str = "default";
 
 /// The body of `POST /sign-in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged, rename_all_fields = "camelCase")]
+#[serde(untagged)]
 pub enum SignIn {
     /// Starts a session.
-    Password {
-        /// The login or the e-mail address.
-        #[schema(example = "ada")]
-        login: String,
-        #[schema(value_type = String, format = Password)]
-        password: Secret,
-        /// The program or device that signs in, in visible ASCII characters; `default` if not
-        /// given. Ends the previous session of the same client.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schema(example = "console")]
-        client: Option<String>,
-    },
+    Password(PasswordSignIn),
     /// Renews the tokens of a session, like `POST /refresh`.
-    Refresh {
-        /// The latest refresh token of the session.
-        #[schema(value_type = String)]
-        refresh_token: Secret,
-    },
+    Refresh(Refresh),
+}
+
+/// A sign-in that starts a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PasswordSignIn {
+    /// The login or the e-mail address.
+    #[schema(example = "ada")]
+    pub login: String,
+    #[schema(value_type = String, format = Password)]
+    pub password: Secret,
+    /// The program or device that signs in, in visible ASCII characters; `default` if not given.
+    /// Ends the previous session of the same client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "console", pattern = "^[!-~]+$")]
+    pub client: Option<String>,
 }
 
 impl FromFields for SignIn {
     fn read(fields: &mut Fields) -> Option<Self> {
         if fields.has("refreshToken") && !fields.has("login") && !fields.has("password") {
-            let Refresh { refresh_token } = Refresh::read(fields)?;
-            return Some(Self::Refresh { refresh_token });
+            return Refresh::read(fields).map(Self::Refresh);
         }
         let login = fields.text("login", limits::EMAIL);
         let password = fields.text("password", limits::PASSWORD).map(Secret);
         let client = fields.optional(read_client, "client");
-        Some(Self::Password { login: login?, password: password?, client })
+        let sign_in = PasswordSignIn { login: login?, password: password?, client };
+        Some(Self::Password(sign_in))
     }
 }
 
@@ -143,7 +143,7 @@ pub struct Session {
     pub id: Uuid,
     /// The client that signed in.
     #[serde(default = "default_client")]
-    #[schema(required, example = "console")]
+    #[schema(required = true, example = "console")]
     pub client: String,
     /// When the user signed in.
     pub created_at: Timestamp,

@@ -24,6 +24,7 @@ pub(super) const PROBLEMS: &[Code] =
 #[utoipa::path(
     post,
     path = "/api/tasks/{id}/cancel",
+    operation_id = "cancel_task",
     tag = "tasks",
     params(
         ("id" = Uuid, Path, description = "The task's id"),

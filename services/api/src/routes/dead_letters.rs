@@ -21,6 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 #[utoipa::path(
     get,
     path = "/api/dead-letters",
+    operation_id = "list_dead_letters",
     tag = "admin",
     params(Page),
     responses((status = 200, description = "A page of tasks", body = TaskPage))

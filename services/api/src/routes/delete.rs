@@ -19,6 +19,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound, Code::VersionConflict
 #[utoipa::path(
     delete,
     path = "/api/tasks/{id}",
+    operation_id = "delete_task",
     tag = "tasks",
     params(
         ("id" = Uuid, Path, description = "The task's id"),

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use miniapp_http::{Id, Problem};
 use miniapp_types::problem::Code;
-use miniapp_types::task::{EventType, Timeline};
+use miniapp_types::task::{Event, EventType, Timeline};
 
 use super::response;
 use super::stream_headers::{LastEventId, WantsStream};
@@ -29,6 +29,7 @@ pub(super) const PROBLEMS: &[Code] =
 #[utoipa::path(
     get,
     path = "/api/tasks/{id}/events",
+    operation_id = "list_task_events",
     tag = "events",
     params(
         ("id" = Uuid, Path, description = "The task's id"),
@@ -38,7 +39,7 @@ pub(super) const PROBLEMS: &[Code] =
     responses(
         (status = 200, description = "The events, oldest first", content(
             (Timeline = "application/json"),
-            (String = "text/event-stream"),
+            (Event = "text/event-stream"),
         )),
         (status = 204, description = "`Last-Event-ID` was the last event"),
     )

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use miniapp_http::Problem;
 use miniapp_types::problem::Code;
+use miniapp_types::task::Event;
 
 use super::stream_headers::LastEventId;
 use crate::live::{Source, Stream};
@@ -21,9 +22,10 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::TooManyRequest
 #[utoipa::path(
     get,
     path = "/api/events",
+    operation_id = "stream_events",
     tag = "events",
     params(("Last-Event-ID" = Option<Uuid>, Header, description = "Resume after this event")),
-    responses((status = 200, description = "The stream", body = String,
+    responses((status = 200, description = "The stream; each message is an event", body = Event,
         content_type = "text/event-stream"))
 )]
 pub(super) async fn feed(

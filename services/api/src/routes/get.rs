@@ -22,6 +22,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TaskNotFound];
 #[utoipa::path(
     get,
     path = "/api/tasks/{id}",
+    operation_id = "get_task",
     tag = "tasks",
     params(
         ("id" = Uuid, Path, description = "The task's id"),

@@ -19,6 +19,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 #[utoipa::path(
     get,
     path = "/api/kinds",
+    operation_id = "list_kinds",
     tag = "platform",
     responses((status = 200, description = "The kinds by name", body = Kinds))
 )]

@@ -5,6 +5,7 @@ use axum::response::Response;
 use miniapp_http::{Problem, Query};
 use miniapp_tasks::Filter;
 use miniapp_types::fields::{Fields, FromFields};
+use miniapp_types::limits;
 use miniapp_types::page::Page;
 use miniapp_types::problem::Code;
 use miniapp_types::task::{Status, TaskPage};
@@ -13,9 +14,6 @@ use uuid::Uuid;
 use super::page::{self, Owners};
 use crate::state::Api;
 use crate::token::AuthUser;
-
-/// Longer filter values are rejected rather than matching nothing.
-const MAX_FILTER_LENGTH: usize = 500;
 
 /// Selects the tasks of all accounts.
 const ALL: &str = "*";
@@ -39,10 +37,9 @@ enum Owner {
 
 impl FromFields for ListQuery {
     fn read(fields: &mut Fields) -> Option<Self> {
-        let id = fields.optional(|fields| fields.text("id", 1..=MAX_FILTER_LENGTH), "id");
-        let kind = fields.optional(|fields| fields.text("kind", 1..=MAX_FILTER_LENGTH), "kind");
-        let status =
-            fields.optional(|fields| fields.text("status", 1..=MAX_FILTER_LENGTH), "status");
+        let id = fields.optional(|fields| fields.text("id", limits::FILTER), "id");
+        let kind = fields.optional(|fields| fields.text("kind", limits::FILTER), "kind");
+        let status = fields.optional(|fields| fields.text("status", limits::FILTER), "status");
         let status = status.and_then(|status| {
             let read = status.parse().ok();
             if read.is_none() {
@@ -51,7 +48,7 @@ impl FromFields for ListQuery {
             }
             read
         });
-        let owner = fields.optional(|fields| fields.text("owner", 1..=MAX_FILTER_LENGTH), "owner");
+        let owner = fields.optional(|fields| fields.text("owner", limits::FILTER), "owner");
         let owner = owner.and_then(|owner| match owner.parse() {
             Ok(id) => Some(Owner::Account(id)),
             Err(_) if owner == ALL => Some(Owner::Any),
@@ -71,12 +68,15 @@ impl FromFields for ListQuery {
 #[utoipa::path(
     get,
     path = "/api/tasks",
+    operation_id = "list_tasks",
     tag = "tasks",
     params(
-        ("id" = Option<String>, Query, description = "Only the task with this id"),
+        ("id" = Option<String>, Query, min_length = 1, max_length = 500,
+            description = "Only the task with this id"),
         ("status" = Option<Status>, Query, description = "Only tasks in this status"),
-        ("kind" = Option<String>, Query, description = "Only tasks of this kind"),
-        ("owner" = Option<String>, Query,
+        ("kind" = Option<String>, Query, min_length = 1, max_length = 500,
+            description = "Only tasks of this kind"),
+        ("owner" = Option<String>, Query, min_length = 1, max_length = 500,
             description = "Tasks of the account with this id, or `*` for all; for admins"),
         Page,
     ),

@@ -22,6 +22,7 @@ mod submit;
 mod tests;
 mod workers;
 
+use miniapp_http::openapi::complete;
 use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,5 +47,6 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(with_problems(routes!(dead_letters::dead_letters), dead_letters::PROBLEMS))
         .routes(with_problems(routes!(requeue::requeue), requeue::PROBLEMS));
     limits::describe(router.get_openapi_mut());
+    complete(router.get_openapi_mut());
     router
 }

@@ -20,6 +20,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::TaskNotFound, Code
 #[utoipa::path(
     post,
     path = "/api/dead-letters/{id}/requeue",
+    operation_id = "requeue_dead_letter",
     tag = "admin",
     params(("id" = Uuid, Path, description = "The task's id")),
     responses((status = 200, description = "The task, awaiting a worker", body = Task,

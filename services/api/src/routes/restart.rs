@@ -31,6 +31,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 #[utoipa::path(
     put,
     path = "/api/tasks/{id}",
+    operation_id = "restart_task",
     tag = "tasks",
     params(
         ("id" = Uuid, Path, description = "The task's id"),

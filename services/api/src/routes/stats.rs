@@ -19,6 +19,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 #[utoipa::path(
     get,
     path = "/api/stats",
+    operation_id = "get_stats",
     tag = "platform",
     responses((status = 200, description = "The statistics", body = Stats))
 )]

@@ -37,6 +37,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 #[utoipa::path(
     post,
     path = "/api/tasks",
+    operation_id = "submit_task",
     tag = "tasks",
     request_body = SubmitTask,
     params((

@@ -19,6 +19,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 #[utoipa::path(
     get,
     path = "/api/workers",
+    operation_id = "list_workers",
     tag = "platform",
     responses((status = 200, description = "The workers by name", body = Workers))
 )]

@@ -21,6 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 #[utoipa::path(
     get,
     path = "/audit",
+    operation_id = "list_audit_entries",
     tag = "admin",
     params(Page),
     responses((status = 200, description = "A page of entries", body = AuditPage))

@@ -20,6 +20,7 @@ pub(super) const PROBLEMS: &[Code] =
 #[utoipa::path(
     post,
     path = "/password-reset/confirm",
+    operation_id = "confirm_password_reset",
     tag = "account",
     security(()),
     request_body = ConfirmReset,

@@ -15,6 +15,7 @@ const CACHE_ONE_MINUTE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=60
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",
+    operation_id = "get_public_keys",
     tag = "tokens",
     security(()),
     responses((status = 200, description = "The keys (RFC 7517)", body = Jwks))

@@ -20,6 +20,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::InvalidFields, Code::Forbidden];
 #[utoipa::path(
     get,
     path = "/users",
+    operation_id = "list_users",
     tag = "admin",
     params(Page),
     responses((status = 200, description = "A page of accounts", body = AccountPage))

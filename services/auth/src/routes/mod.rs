@@ -27,7 +27,7 @@ mod tests;
 use axum::middleware::from_fn_with_state;
 use miniapp_accounts::Accounts;
 use miniapp_http::IpRateLimit;
-use miniapp_http::openapi::{BODY, TOKEN, with_problems, with_problems_at};
+use miniapp_http::openapi::{BODY, TOKEN, complete, with_problems, with_problems_at};
 use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -41,6 +41,7 @@ pub(crate) fn router(per_ip: &IpRateLimit) -> OpenApiRouter<Accounts> {
         .merge(unlimited())
         .merge(authenticated());
     limits::describe(router.get_openapi_mut());
+    complete(router.get_openapi_mut());
     router
 }
 

@@ -26,6 +26,7 @@ pub(super) const PROBLEMS: &[Code] = &[
 #[utoipa::path(
     post,
     path = "/refresh",
+    operation_id = "refresh_tokens",
     tag = "tokens",
     security(()),
     request_body = Refresh,
@@ -71,7 +72,10 @@ mod tests {
         let again = app.post("/refresh", json!({"refreshToken": first.refresh})).await.json();
         assert_eq!(again["refreshToken"], second.refresh);
         assert_ne!(again["authToken"], second.access);
-        assert_eq!((&again["expiresIn"], &again["refreshExpiresIn"]), (&json!(900), &json!(2_591_991)));
+        assert_eq!(
+            (&again["expiresIn"], &again["refreshExpiresIn"]),
+            (&json!(900), &json!(2_591_991))
+        );
         let access = again["authToken"].as_str().expect("a token");
         for token in [access, &second.access] {
             assert_eq!(app.get("/users/me", token).await.status, 200);

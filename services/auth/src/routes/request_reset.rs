@@ -21,6 +21,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 #[utoipa::path(
     post,
     path = "/password-reset",
+    operation_id = "request_password_reset",
     tag = "account",
     security(()),
     request_body = SendCode,

@@ -22,6 +22,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::TooManyRequests];
 #[utoipa::path(
     post,
     path = "/send-verification-code",
+    operation_id = "send_verification_code",
     tag = "sign-up",
     security(()),
     request_body = SendCode,

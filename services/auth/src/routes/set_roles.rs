@@ -20,6 +20,7 @@ pub(super) const PROBLEMS: &[Code] = &[Code::Forbidden, Code::UserNotFound, Code
 #[utoipa::path(
     put,
     path = "/users/{id}/roles",
+    operation_id = "set_user_roles",
     tag = "admin",
     params(("id" = Uuid, Path, description = "The account's id")),
     request_body = SetRoles,

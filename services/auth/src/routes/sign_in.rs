@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use miniapp_accounts::Accounts;
 use miniapp_http::Body;
-use miniapp_types::account::{DEFAULT_CLIENT, SignIn, Tokens};
+use miniapp_types::account::{DEFAULT_CLIENT, PasswordSignIn, Refresh, SignIn, Tokens};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
@@ -39,11 +39,13 @@ pub(super) async fn sign_in(
     Body(body): Body<SignIn>,
 ) -> Result<Json<Tokens>, ApiError> {
     let tokens = match body {
-        SignIn::Password { login, password, client } => {
+        SignIn::Password(PasswordSignIn { login, password, client }) => {
             let client = client.as_deref().unwrap_or(DEFAULT_CLIENT);
             accounts.sign_in(&login, &password, client, &caller).await?
         }
-        SignIn::Refresh { refresh_token } => accounts.refresh(&refresh_token, &caller).await?,
+        SignIn::Refresh(Refresh { refresh_token }) => {
+            accounts.refresh(&refresh_token, &caller).await?
+        }
     };
     Ok(Json(tokens))
 }

@@ -27,6 +27,7 @@ pub(super) fn problems() -> impl Iterator<Item = (u16, Code)> {
 #[utoipa::path(
     post,
     path = "/validate",
+    operation_id = "validate_token",
     tag = "tokens",
     security(()),
     request_body = Validate,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use miniapp_test_support::openapi::Document;
+
 #[test]
 fn openapi_json_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
@@ -15,4 +17,12 @@ fn openapi_json_is_current() {
         "services/auth/openapi.json is stale; UPDATE_OPENAPI=1 cargo test -p miniapp-auth openapi \
          updates it"
     );
+}
+
+/// Generators of clients rely on them.
+#[test]
+fn openapi_follows_the_conventions() {
+    let document = serde_json::to_value(miniapp_auth::openapi()).expect("JSON");
+    let faults = Document::new(document).faults();
+    assert!(faults.is_empty(), "{faults:#?}");
 }

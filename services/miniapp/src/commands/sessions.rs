@@ -41,7 +41,8 @@ async fn list(context: &Context) -> anyhow::Result<()> {
         return Ok(ui.json(&sessions)?);
     }
     let now = context.now();
-    let mut table = Table::new(ui.palette, &["SESSION", "CLIENT", "LAST USED", "ADDRESS", "PROGRAM"]);
+    let mut table =
+        Table::new(ui.palette, &["SESSION", "CLIENT", "LAST USED", "ADDRESS", "PROGRAM"]);
     for session in &sessions.sessions {
         let current = if session.current { " (this one)" } else { "" };
         let program = session.user_agent.as_deref().unwrap_or("unknown");

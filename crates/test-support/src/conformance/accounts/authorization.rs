@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use miniapp_accounts::audit::Action;
-use miniapp_accounts::operations::{
-    Authorized, DeleteAccount, EndSession, SetRoles,
-};
+use miniapp_accounts::operations::{Authorized, DeleteAccount, EndSession, SetRoles};
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::{Identity, Store};
 use miniapp_types::account::{Account, Role, Secret};

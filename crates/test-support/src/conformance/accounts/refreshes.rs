@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use miniapp_accounts::Store;
-use miniapp_accounts::audit::Action;
 use miniapp_accounts::operations::{Refreshed, RotateSession, Rotation};
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_types::account::Secret;
 use parking_lot::Mutex;
 
 use super::{
-    at, end_session, epoch, is_active, next, open, outbox_row, register, rotate,
-    rotation,
+    at, end_session, epoch, is_active, next, open, outbox_row, register, rotate, rotation,
 };
 
 pub async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()> {
@@ -224,4 +222,3 @@ pub async fn rejected_refresh_tokens_have_distinct_reasons(store: Arc<dyn Store>
     }
     Ok(())
 }
-
