@@ -202,6 +202,29 @@ pub struct TakeDue {
     pub limit: u32,
 }
 
+/// A part of a timeline: a few stored pages, about 16 KiB of lines.
+#[derive(Clone, Debug)]
+pub struct TimelinePart {
+    pub owner: Uuid,
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// The page with which the next part begins; `None` if this part ends with the newest event.
+    pub next_page: Option<u32>,
+    /// The status after the newest event.
+    pub status: Status,
+    /// Whether the newest event is the deletion.
+    pub deleted: bool,
+}
+
+/// The first events after a given one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// Whether there are no further events.
+    pub is_complete: bool,
+}
+
 /// What a worker reports about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerReport {
@@ -229,16 +252,24 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns tasks that are not deleted.
     async fn list(&self, filter: &Filter) -> Result<Vec<Task>, StoreError>;
 
-    /// Returns the events of a task, oldest first, or `None` if the task does not exist.
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError>;
+    /// Returns the part of a task's timeline that begins with the stored page `page`, or `None`
+    /// if the task does not exist. The first page is 0, and pages only grow by events at the
+    /// end of the last one. The cost does not depend on the length of the timeline.
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError>;
 
-    /// Returns the events of an owner's tasks after the event `after`, oldest first.
+    /// Returns a page of a task's timeline such that no event after `event` precedes it: the one
+    /// that contains the event if it is recent, else one that is determined by ids.
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError>;
+
+    /// Returns events of an owner's tasks after the event `after`: at most `limit`, and fewer
+    /// if they are large. The cost grows with the number of tasks that have later events, not
+    /// with the length of their timelines.
     async fn events_after(
         &self,
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError>;
+    ) -> Result<EventPage, StoreError>;
 
     /// Extends the leases of `claims` to `until` in one statement. Each renewal increments
     /// the task's version. Claims missing from the result are lost.
@@ -288,8 +319,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn ids_by_owner(&self, owner: Uuid, limit: u32) -> Result<Vec<Uuid>, StoreError>;
 
     /// Deletes the rows of tasks that ended before `ended` and of tasks deleted before
-    /// `removed`, at most `limit`, and returns their number. Also deletes the reports of
-    /// workers that have been silent since `removed`.
+    /// `removed`, at most `limit` and fewer with long timelines, and returns their number.
+    /// Also deletes the reports of workers that have been silent since `removed`.
     async fn purge(
         &self,
         ended: Timestamp,

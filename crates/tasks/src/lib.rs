@@ -18,6 +18,7 @@ pub mod domain;
 pub mod engine;
 mod error;
 mod event_publisher;
+mod following;
 pub mod gauges;
 pub mod health;
 mod invariants;
@@ -39,7 +40,7 @@ mod writer;
 
 pub use config::{LeaseConfig, RetentionConfig};
 pub use domain::{Command, Refusal, Task};
-pub use engine::{Claim, Engine, Filter, RenewedLease, StoreError};
+pub use engine::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
 pub use error::Error;
 pub use maintenance::Retention;
 pub use offers::{Offer, OfferConsumer};

@@ -25,7 +25,7 @@ const RESTORE_BATCH_SIZE: u32 = 500;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// A message counts as lost if the queue is empty this long after it was published.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// Number of old tasks deleted per transaction.
+/// Maximum number of old tasks deleted per transaction.
 const PURGE_BATCH_SIZE: u32 = 500;
 /// Time the broker has to accept the remaining messages at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -149,7 +149,6 @@ async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Resu
         }
     }
     let (ended, removed) = (ago(retention.ended), ago(retention.removed));
-    let batch = u64::from(PURGE_BATCH_SIZE);
-    while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await? == batch {}
+    while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await? > 0 {}
     Ok(())
 }

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock, new_id};
 use miniapp_runtime::health::Condition;
-use miniapp_types::task::{Event, Kind, Stats, Worker};
+use miniapp_types::task::{Kind, Stats, Worker};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::batcher::{BatchHandler, Batcher};
 use crate::domain::{Command, Spec, Task};
-use crate::engine::{Claim, Engine, Filter, IdempotencyKey, StoreError, WorkerReport};
+use crate::engine::{
+    Claim, Engine, EventPage, Filter, IdempotencyKey, StoreError, TimelinePart, WorkerReport,
+};
 use crate::error::Error;
 use crate::spans::{WriteSpan, traced_read};
 use crate::writer::{Applied, LastWriteError, Write, Writer};
@@ -144,24 +146,30 @@ impl Tasks {
         traced_read(self.system(), self.engine.list(filter)).await
     }
 
-    /// Returns the events of a task of `owner`, oldest first. A deleted task keeps its
-    /// timeline until it is purged; the deletion is the last event.
-    pub async fn timeline(&self, owner: Uuid, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        match self.read(id).await? {
-            Some(task) if task.owner == owner => {
-                traced_read(self.system(), self.engine.timeline(id)).await
-            }
-            _ => Ok(None),
-        }
+    /// Returns the part of the timeline of a task of `owner` that begins with the page `page`. A
+    /// deleted task keeps its timeline until it is purged; the deletion is the last event.
+    pub async fn timeline(
+        &self,
+        owner: Uuid,
+        id: Uuid,
+        page: u32,
+    ) -> Result<Option<TimelinePart>, StoreError> {
+        let part = traced_read(self.system(), self.engine.timeline(id, page)).await?;
+        Ok(part.filter(|part| part.owner == owner))
     }
 
-    /// Returns the events of an owner's tasks after the event `after`, oldest first.
+    /// See [`Engine::page_before`].
+    pub async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        self.engine.page_before(id, event).await
+    }
+
+    /// Returns the first events of an owner's tasks after the event `after`, at most `limit`.
     pub async fn events_after(
         &self,
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventPage, StoreError> {
         self.engine.events_after(owner, after, limit).await
     }
 

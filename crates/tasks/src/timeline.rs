@@ -51,6 +51,11 @@ pub(crate) fn decode(
     })
 }
 
+/// Returns the id of the event in `line` without decoding the rest.
+pub(crate) fn id_of(line: &str) -> Option<Uuid> {
+    Uuid::try_parse(line.get(2..38)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::option;
@@ -96,6 +101,8 @@ mod tests {
         fn decode_returns_the_encoded_events(events in prop::collection::vec(event(), 0..5)) {
             let lines = encode(&events);
             prop_assert_eq!(lines.matches('\n').count(), events.len());
+            let ids: Vec<_> = lines.lines().map(id_of).collect();
+            prop_assert_eq!(ids, events.iter().map(|event| Some(event.id)).collect::<Vec<_>>());
             let decoded: Result<Vec<Event>, _> = decode(Uuid::from_u128(8), &lines).collect();
             prop_assert_eq!(decoded.expect("readable"), events);
         }

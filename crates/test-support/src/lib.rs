@@ -16,6 +16,7 @@ pub mod smtp;
 mod store;
 pub mod task;
 pub mod timeline_checks;
+pub mod timelines;
 pub mod traces;
 mod wait;
 

@@ -10,10 +10,15 @@ use miniapp_tasks::engine::{
     Backlog, Change, DueTask, ExpiredLease, Insert, InsertOutcome, InvariantReport,
     MAX_WRITE_DELAY, TakeDue, WorkerReport, WriteOutcome,
 };
-use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError};
+use miniapp_tasks::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
 use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
 use parking_lot::Mutex;
 use uuid::Uuid;
+
+/// Number of events of a part of a timeline.
+const PAGE_SIZE: usize = 30;
+/// Number of events that [`Engine::events_after`] returns at most.
+const MAX_EVENTS: u32 = 300;
 
 /// A deterministic engine without disk, threads or a clock, for simulations. Clones share
 /// their content.
@@ -208,8 +213,25 @@ impl Engine for MemoryStore {
         Ok(listed.take_while(has_room).cloned().collect())
     }
 
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        Ok(self.0.lock().rows.get(&id).map(|row| row.events.clone()))
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError> {
+        Ok(self.0.lock().rows.get(&id).map(|row| {
+            let mut parts = row.events.chunks(PAGE_SIZE).skip(page as usize);
+            let events = parts.next().unwrap_or_default().to_vec();
+            TimelinePart {
+                owner: row.task.owner,
+                events,
+                next_page: parts.next().map(|_| page + 1),
+                status: row.task.state.status,
+                deleted: row.task.state.deleted,
+            }
+        }))
+    }
+
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        let tables = self.0.lock();
+        let events = tables.rows.get(&id).map_or(&[][..], |row| &row.events);
+        let place = events.iter().position(|stored| stored.id >= event).unwrap_or(events.len());
+        Ok(u32::try_from(place / PAGE_SIZE).unwrap_or(0))
     }
 
     async fn events_after(
@@ -217,13 +239,15 @@ impl Engine for MemoryStore {
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventPage, StoreError> {
         let tables = self.0.lock();
         let rows = tables.rows.values().filter(|row| row.task.owner == owner);
         let events = rows.flat_map(|row| &row.events).filter(|event| event.id > after);
         let mut events: Vec<Event> = events.cloned().collect();
         events.sort_by_key(|event| event.id);
-        Ok(truncated(events, limit))
+        let limit = limit.min(MAX_EVENTS);
+        let is_complete = events.len() <= limit as usize;
+        Ok(EventPage { events: truncated(events, limit), is_complete })
     }
 
     async fn renew(

@@ -150,13 +150,17 @@ pub(super) async fn purge(
     removed: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id FROM tasks \
+    // Deleting the pages of long timelines takes time, so their number is limited, too.
+    const PURGE: &str = "WITH ended AS MATERIALIZED (SELECT id, pages FROM tasks \
          WHERE status >= 2 AND finished_at >= 0 AND finished_at <= $1 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
-         removed AS MATERIALIZED (SELECT id FROM tasks \
+         removed AS MATERIALIZED (SELECT id, pages FROM tasks \
          WHERE deleted AND finished_at >= 0 AND finished_at <= $2 \
          ORDER BY finished_at LIMIT $3 FOR UPDATE SKIP LOCKED), \
-         old AS MATERIALIZED (SELECT id FROM ended UNION SELECT id FROM removed LIMIT $3), \
+         old AS MATERIALIZED (SELECT id FROM (SELECT id, \
+         sum(pages) OVER (ORDER BY id) - pages AS before \
+         FROM (SELECT * FROM ended UNION SELECT * FROM removed LIMIT $3) AS matching) AS counted \
+         WHERE before < 4096), \
          gone AS (DELETE FROM tasks USING old WHERE tasks.id = old.id RETURNING tasks.id, pages), \
          pages AS (DELETE FROM task_timeline_pages USING gone \
          WHERE task_id = gone.id AND gone.pages > 0), \

@@ -8,6 +8,7 @@ mod maintenance;
 mod process_lease;
 mod read;
 mod restore;
+mod timelines;
 mod values;
 mod workers;
 mod write;
@@ -18,14 +19,15 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
-use miniapp_types::task::{Event, Kind, Stats};
+use miniapp_types::task::{Kind, Stats};
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
-    LeaseHolder, RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, Claim, DueTask, Engine, EventPage, ExpiredLease, Filter, Insert,
+    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TimelinePart, WorkerReport,
+    WriteOutcome,
 };
 
 const GRANTS: &str = include_str!("../../migrations/grants.sql");
@@ -75,8 +77,12 @@ impl Engine for PostgresEngine {
         read::list(&self.database, filter).await
     }
 
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        read::timeline(&self.database, id).await
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError> {
+        timelines::part(&self.database, id, page).await
+    }
+
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        timelines::page_before(&self.database, id, event).await
     }
 
     async fn events_after(
@@ -84,8 +90,8 @@ impl Engine for PostgresEngine {
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        read::events_after(&self.database, owner, after, limit).await
+    ) -> Result<EventPage, StoreError> {
+        timelines::events_after(&self.database, owner, after, limit).await
     }
 
     async fn renew(

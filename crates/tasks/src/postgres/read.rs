@@ -5,11 +5,9 @@
 //! `IS NOT NULL` matches a large part of the table, and a range half a percent: only then
 //! does it use the partial indexes. `docs/adr/0041-query-plans.md` has the measurements.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use miniapp_postgres::Database;
-use miniapp_types::task::{ByStatus, Event, Stats, Status};
+use miniapp_types::task::{ByStatus, Stats, Status};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
@@ -19,7 +17,6 @@ use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
 use crate::row::{Columns, columns};
-use crate::timeline;
 
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
@@ -109,115 +106,6 @@ fn list_text(filter: &Filter) -> String {
          SELECT {columns} FROM sums WHERE newer < $3 ORDER BY id DESC",
         columns = columns!()
     )
-}
-
-pub(super) async fn timeline(
-    database: &Database,
-    id: Uuid,
-) -> Result<Option<Vec<Event>>, StoreError> {
-    // One statement, so that a page that is moved concurrently is not missed.
-    const LINES: &str = "SELECT page, lines FROM task_timeline_pages WHERE task_id = $1 \
-         UNION ALL SELECT pages, timeline FROM tasks WHERE id = $1 ORDER BY 1";
-    let rows = database.fetch_all(|| sqlx::query(LINES).bind(id)).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let mut events = Vec::new();
-    for row in &rows {
-        for event in timeline::decode(id, row.try_get(1)?) {
-            events.push(event?);
-        }
-    }
-    Ok(Some(events))
-}
-
-pub(super) async fn events_after(
-    database: &Database,
-    owner: Uuid,
-    after: Uuid,
-    limit: u32,
-) -> Result<Vec<Event>, StoreError> {
-    let since = Since::just_before(after);
-    let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
-    let statement =
-        || sqlx::query(TOUCHED).bind(owner).bind(since.microseconds).bind(since.id.to_string());
-    database
-        .for_each_row(statement, |row| {
-            let mut next = Columns::new(row);
-            let id = next.read()?;
-            let (pages, timeline): (Option<&str>, &str) = (next.read()?, next.read()?);
-            let lines = [pages.unwrap_or_default(), timeline];
-            let events = lines.into_iter().flat_map(|lines| timeline::decode(id, lines));
-            following.add(events.collect::<Result<_, _>>()?);
-            Ok::<_, StoreError>(())
-        })
-        .await?;
-    Ok(following.events.into_values().collect())
-}
-
-/// Returns the timelines of an owner's tasks with events since the time `$2`, and the pages
-/// that may contain events after `$3`. One statement is one snapshot: no event is returned
-/// without those committed before it.
-///
-/// The last event of a waiting task precedes its `ready_at`. Tasks delayed until later are
-/// filtered by the event id in their last line.
-const TOUCHED: &str = "WITH touched AS ( \
-     SELECT id, pages, timeline FROM tasks WHERE owner = $1 AND ready_at >= $2 \
-     AND (timeline = '' OR substr(split_part(timeline, E'\\n', -2), 3, 36) >= $3 COLLATE \"C\") \
-     UNION ALL SELECT id, pages, timeline FROM tasks \
-     WHERE owner = $1 AND lease_until >= 0 AND lease_until <= 9223372036854775807 \
-     UNION ALL SELECT id, pages, timeline FROM tasks \
-     WHERE owner = $1 AND finished_at >= $2) \
-     SELECT id, CASE WHEN pages > 0 \
-     AND (timeline = '' OR substr(timeline, 3, 36) >= $3 COLLATE \"C\") \
-     THEN (SELECT string_agg(lines, '' ORDER BY page) FROM task_timeline_pages \
-     WHERE task_id = id) END, timeline FROM touched";
-
-/// The point in time from which timelines are read.
-struct Since {
-    microseconds: i64,
-    /// The smallest event id of that time.
-    id: Uuid,
-}
-
-impl Since {
-    /// Returns a point shortly before `event`, whose id starts with its time. The next event
-    /// of a task may have a smaller id, made by another process's clock, and a task's end
-    /// time is taken before the event's id is made.
-    fn just_before(event: Uuid) -> Self {
-        const MARGIN_MILLIS: i64 = 1000;
-        let (seconds, nanoseconds) = event.get_timestamp().map_or((0, 0), |at| at.to_unix());
-        let seconds = i64::try_from(seconds).unwrap_or(0);
-        let milliseconds =
-            (seconds * 1000 + i64::from(nanoseconds / 1_000_000) - MARGIN_MILLIS).max(0);
-        let bits = u128::try_from(milliseconds).unwrap_or(0) << 80;
-        Self { microseconds: milliseconds * 1000, id: Uuid::from_u128(bits) }
-    }
-}
-
-/// The first events after a given one, ordered by id.
-///
-/// Ids are made before the commit, so another process may commit a smaller id later. Readers
-/// resume shortly before the last event they have and drop duplicates.
-struct Following {
-    after: Uuid,
-    limit: usize,
-    events: BTreeMap<Uuid, Event>,
-}
-
-impl Following {
-    /// Adds the events of one timeline. Within a task the timeline's order is authoritative,
-    /// even if ids from different clocks disagree.
-    fn add(&mut self, mut events: Vec<Event>) {
-        let position = events.iter().position(|event| event.id == self.after);
-        let rest = events.drain(position.map_or(0, |position| position + 1)..);
-        for event in rest.filter(|event| position.is_some() || event.id > self.after) {
-            self.events.insert(event.id, event);
-            if self.events.len() > self.limit {
-                self.events.pop_last();
-            }
-        }
-    }
 }
 
 pub(super) async fn stats(

@@ -84,7 +84,8 @@ async fn move_to_pages(database: &Database, ids: &[Uuid]) {
     }
 }
 
-/// Returns those tasks whose timeline contains the given event: its change was committed.
+/// Returns those tasks whose timeline contains the given event in its newest part: its change was
+/// committed.
 async fn already_committed(
     database: &Database,
     events: impl Iterator<Item = (Uuid, Uuid)>,
@@ -92,7 +93,8 @@ async fn already_committed(
     const DONE: &str = "WITH sent (id, event) AS (SELECT * FROM unnest($1::uuid[], $2::text[])) \
          SELECT tasks.id FROM sent JOIN tasks ON tasks.id = sent.id \
          WHERE strpos(timeline, event) > 0 UNION \
-         SELECT task_id FROM sent JOIN task_timeline_pages ON task_id = sent.id \
+         SELECT task_id FROM sent JOIN tasks ON tasks.id = sent.id \
+         JOIN task_timeline_pages ON task_id = tasks.id AND page >= pages - 16 \
          WHERE strpos(lines, event) > 0";
     let (ids, events): (Vec<Uuid>, Vec<String>) =
         events.map(|(id, event)| (id, event.to_string())).unzip();

@@ -212,6 +212,9 @@ static PURGE: MultiRowStatement = MultiRowStatement::new(
     ),
 );
 
+/// The pages of timelines after which a purge is full, because deleting them takes time.
+const PURGED_PAGES: i64 = 1024;
+
 /// Returns some of the tasks to purge.
 pub(super) async fn old(
     pool: &SqlitePool,
@@ -219,9 +222,14 @@ pub(super) async fn old(
     removed: Timestamp,
     limit: u32,
 ) -> Result<Vec<Uuid>, StoreError> {
-    const OLD: &str =
-        concat!("SELECT id FROM tasks WHERE finished_at IS NOT NULL AND ", is_old!(), " LIMIT ?");
+    const OLD: &str = concat!(
+        "SELECT id FROM (SELECT id, sum(pages) OVER (ORDER BY id) - pages AS before FROM (\
+         SELECT id, pages FROM tasks WHERE finished_at IS NOT NULL AND ",
+        is_old!(),
+        " LIMIT ?)) WHERE before < ?"
+    );
     let query = sqlx::query_scalar(OLD).bind(micros(ended)).bind(micros(removed)).bind(limit);
+    let query = query.bind(PURGED_PAGES);
     Ok(query.fetch_all(pool).await?)
 }
 

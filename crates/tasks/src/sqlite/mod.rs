@@ -5,6 +5,7 @@ mod multi_row;
 mod process_lock;
 mod read;
 mod restore;
+mod timelines;
 mod workers;
 mod write;
 
@@ -13,15 +14,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
-use miniapp_types::task::{Event, Kind, Stats};
+use miniapp_types::task::{Kind, Stats};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
 
 pub use self::process_lock::ProcessLock;
 use crate::domain::Task;
 use crate::engine::{
-    Backlog, Change, Claim, DueTask, Engine, ExpiredLease, Filter, Insert, InvariantReport,
-    LeaseHolder, RenewedLease, StoreError, TakeDue, WorkerReport, WriteOutcome,
+    Backlog, Change, Claim, DueTask, Engine, EventPage, ExpiredLease, Filter, Insert,
+    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TimelinePart, WorkerReport,
+    WriteOutcome,
 };
 
 pub struct SqliteEngine {
@@ -87,8 +89,12 @@ impl Engine for SqliteEngine {
         read::list(&self.readers, filter).await
     }
 
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        read::timeline(&self.readers, id).await
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError> {
+        timelines::part(&self.readers, id, page).await
+    }
+
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        timelines::page_before(&self.readers, id, event).await
     }
 
     async fn events_after(
@@ -96,8 +102,8 @@ impl Engine for SqliteEngine {
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        read::events_after(&self.readers, owner, after, limit).await
+    ) -> Result<EventPage, StoreError> {
+        timelines::events_after(&self.readers, owner, after, limit).await
     }
 
     async fn renew(

@@ -1,11 +1,8 @@
 //! Queries.
 
-use std::collections::BTreeMap;
-
-use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
-use miniapp_types::task::{ByStatus, Event, Stats, Status};
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteExecutor, SqlitePool};
+use miniapp_types::task::{ByStatus, Stats, Status};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
 use uuid::Uuid;
 
 use crate::column_values::{self, micros, time, unsigned};
@@ -13,7 +10,6 @@ use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
 use crate::row::{Columns, columns};
-use crate::timeline;
 
 pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
@@ -64,78 +60,6 @@ pub(super) async fn list(pool: &SqlitePool, filter: &Filter) -> Result<Vec<Task>
     ));
     query.push_bind(filter.max_bytes.map_or(i64::MAX, i64::from)).push(" ORDER BY id DESC");
     query.build().fetch_all(pool).await?.iter().map(|row| Columns::new(row).task()).collect()
-}
-
-pub(super) async fn timeline(
-    executor: impl SqliteExecutor<'_>,
-    id: Uuid,
-) -> Result<Option<Vec<Event>>, StoreError> {
-    // One statement, so that a page that is moved concurrently is not missed.
-    const LINES: &str = "SELECT lines FROM (\
-         SELECT page, lines FROM task_timeline_pages WHERE task_id = ?1 \
-         UNION ALL SELECT pages, timeline FROM tasks WHERE id = ?1) ORDER BY page";
-    let pages = sqlx::query_scalar::<_, String>(LINES).bind(id).fetch_all(executor).await?;
-    if pages.is_empty() {
-        return Ok(None);
-    }
-    pages.iter().flat_map(|lines| timeline::decode(id, lines)).collect::<Result<_, _>>().map(Some)
-}
-
-pub(super) async fn events_after(
-    pool: &SqlitePool,
-    owner: Uuid,
-    after: Uuid,
-    limit: u32,
-) -> Result<Vec<Event>, StoreError> {
-    // Unfinished tasks, and tasks that ended since the event, whose id starts with its time.
-    const TOUCHED: &str = "SELECT id, pages, timeline FROM tasks \
-         WHERE owner = ?1 AND ready_at IS NOT NULL \
-         UNION ALL SELECT id, pages, timeline FROM tasks \
-         WHERE +owner = ?1 AND lease_until IS NOT NULL \
-         UNION ALL SELECT id, pages, timeline FROM tasks \
-         WHERE owner = ?1 AND status IN (2, 3, 4) AND finished_at >= ?2";
-    let (seconds, nanos) = after.get_timestamp().map_or((0, 0), |at| at.to_unix());
-    let since = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000)
-        + i64::from(nanos / 1_000);
-    let mut following = Following { after, limit: limit as usize, events: BTreeMap::new() };
-    let mut long: Vec<Uuid> = Vec::new();
-    // One snapshot: no event is returned without those committed before it.
-    let mut snapshot = pool.begin().await?;
-    let mut rows = sqlx::query(TOUCHED).bind(owner).bind(since).fetch(&mut *snapshot);
-    while let Some(row) = rows.try_next().await? {
-        let id: Uuid = row.try_get(0)?;
-        let pages: i64 = row.try_get(1)?;
-        let lines: String = row.try_get(2)?;
-        let events: Vec<Event> = timeline::decode(id, &lines).collect::<Result<_, _>>()?;
-        if pages > 0 && events.first().is_none_or(|event| event.id > after) {
-            long.push(id);
-        } else {
-            following.add(events);
-        }
-    }
-    drop(rows);
-    for id in long {
-        following.add(timeline(&mut *snapshot, id).await?.unwrap_or_default());
-    }
-    Ok(following.events.into_values().collect())
-}
-
-/// The first events after a given one, ordered by id.
-struct Following {
-    after: Uuid,
-    limit: usize,
-    events: BTreeMap<Uuid, Event>,
-}
-
-impl Following {
-    fn add(&mut self, events: Vec<Event>) {
-        for event in events.into_iter().filter(|event| event.id > self.after) {
-            self.events.insert(event.id, event);
-            if self.events.len() > self.limit {
-                self.events.pop_last();
-            }
-        }
-    }
 }
 
 pub(super) async fn stats(

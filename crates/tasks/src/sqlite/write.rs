@@ -145,10 +145,11 @@ async fn change(connection: &mut SqliteConnection, changes: &[&Change]) -> Resul
     Ok(stored)
 }
 
-/// Returns whether a change is stored: its task's timeline contains its event.
+/// Returns whether a change is stored: the newest part of its task's timeline contains its event.
 async fn is_stored(connection: &mut SqliteConnection, change: &Change) -> Result<bool, StoreError> {
     const HAS: &str = "SELECT EXISTS (SELECT 1 FROM tasks WHERE id = ?1 AND instr(timeline, ?2)) \
-         OR EXISTS (SELECT 1 FROM task_timeline_pages WHERE task_id = ?1 AND instr(lines, ?2))";
+         OR EXISTS (SELECT 1 FROM task_timeline_pages WHERE task_id = ?1 \
+         AND page >= (SELECT pages - 4 FROM tasks WHERE id = ?1) AND instr(lines, ?2))";
     let Some(event) = change.events.last() else { return Ok(false) };
     let query = sqlx::query_scalar(HAS).bind(change.task.id).bind(event.id.to_string());
     Ok(query.fetch_one(connection).await?)

@@ -13,8 +13,9 @@ use miniapp_tasks::{
 };
 use miniapp_test_support::postgres::Server;
 use miniapp_test_support::task::{self, LEASE, raw};
+use miniapp_test_support::timelines;
 use miniapp_types::message::TaskReady;
-use miniapp_types::task::Status;
+use miniapp_types::task::{Event, Status};
 use miniapp_types::trace::TraceContext;
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -37,6 +38,10 @@ async fn engine(server: &Server) -> PostgresEngine {
     PostgresEngine::new(&server.settings().await.expect("a database")).expect("an engine")
 }
 
+async fn following(engine: &PostgresEngine, owner: Uuid, after: Uuid) -> Vec<Event> {
+    timelines::following(engine, owner, after, 10).await.expect("read")
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL"]
 async fn resent_batch_is_applied_once() {
@@ -56,8 +61,8 @@ async fn resent_batch_is_applied_once() {
     }
     let listed = engine.list(&Filter { owner: Some(owner), limit: 10, ..Filter::default() }).await;
     assert_eq!(listed.expect("listed").len(), 3);
-    let timeline = engine.timeline(before.task.id).await.expect("read").expect("a task");
-    assert_eq!(timeline.len(), 2);
+    let timeline = engine.timeline(before.task.id, 0).await.expect("read").expect("a task");
+    assert_eq!(timeline.events.len(), 2);
 }
 
 #[tokio::test]
@@ -115,9 +120,9 @@ async fn events_of_a_task_keep_their_order_despite_clock_differences() {
     claimed.events[0].id = id_at(behind);
     assert!(claimed.events[0].id < new.event.id);
     engine.write(&[], std::slice::from_ref(&claimed)).await.expect("written");
-    let events = engine.events_after(new.task.owner, new.event.id, 10).await.expect("read");
+    let events = following(&engine, new.task.owner, new.event.id).await;
     assert_eq!(events, claimed.events);
-    let events = engine.events_after(new.task.owner, claimed.events[0].id, 10).await.expect("read");
+    let events = following(&engine, new.task.owner, claimed.events[0].id).await;
     assert_eq!(events, []);
 }
 
@@ -134,13 +139,13 @@ async fn late_commit_is_returned_to_a_reader_that_resumes_earlier() {
     clock.advance(Duration::from_millis(5));
     let committed_first = insert(owner, None, &clock);
     fast.write(std::slice::from_ref(&committed_first), &[]).await.expect("written");
-    let events = fast.events_after(owner, begin, 10).await.expect("read");
+    let events = following(&fast, owner, begin).await;
     assert_eq!(events, std::slice::from_ref(&committed_first.event));
     slow.write(std::slice::from_ref(&decided_first), &[]).await.expect("written");
     // After the newest id, the late one is missed; from the earlier position it is returned.
     let after = committed_first.event.id;
-    assert_eq!(fast.events_after(owner, after, 10).await.expect("read"), []);
-    let events = fast.events_after(owner, begin, 10).await.expect("read");
+    assert_eq!(following(&fast, owner, after).await, []);
+    let events = following(&fast, owner, begin).await;
     assert_eq!(events, [decided_first.event, committed_first.event]);
 }
 
@@ -281,7 +286,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         }
     }
     tasks.get(owner, first).await.expect("read");
-    tasks.timeline(owner, submitted[0].id).await.expect("read");
+    tasks.timeline(owner, submitted[0].id, 0).await.expect("read");
     tasks.events_after(owner, first, 100).await.expect("read");
     engine.ids_by_owner(owner, 100).await.expect("read");
     clock.advance(Duration::from_mins(1));

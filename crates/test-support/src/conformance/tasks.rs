@@ -59,6 +59,8 @@ macro_rules! task_engine_tests {
                 timeline_of_a_missing_task_is_none,
                 very_long_timeline_is_complete,
                 reads_of_a_growing_timeline_have_no_gaps,
+                parts_of_a_long_timeline_are_small,
+                page_before_an_event_is_near,
             }
             lists {
                 list_returns_newest_first,
@@ -76,6 +78,7 @@ macro_rules! task_engine_tests {
                 events_after_returns_all_events_of_one_instant,
                 events_after_returns_a_very_long_timeline,
                 concurrent_readers_get_long_timelines,
+                events_after_merges_long_timelines,
             }
             leases {
                 renewal_increments_the_version,

@@ -7,6 +7,7 @@
 
 mod delivered;
 mod hub;
+mod replay;
 mod slots;
 mod sse;
 mod stream;
@@ -14,5 +15,6 @@ mod subscriber;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use slots::StreamSlot;
 pub use stream::LiveEvents;
 pub(crate) use stream::{Source, Stream};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use miniapp_http::Problem;
 use miniapp_types::problem::Code;
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::config::StreamConfig;
@@ -18,31 +18,45 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct StreamSlots {
     limits: StreamConfig,
-    open: Mutex<OpenStreams>,
+    open: parking_lot::Mutex<OpenStreams>,
 }
 
 #[derive(Debug, Default)]
 struct OpenStreams {
     total: u32,
-    by_account: HashMap<Uuid, u32>,
+    by_account: HashMap<Uuid, AccountStreams>,
+}
+
+#[derive(Debug, Default)]
+struct AccountStreams {
+    count: u32,
+    scan: Arc<Mutex<()>>,
 }
 
 /// Counts a stream until it is dropped.
 #[derive(Debug)]
-pub(super) struct StreamSlot {
+pub(crate) struct StreamSlot {
     slots: Arc<StreamSlots>,
     account: Uuid,
+    scan: Arc<Mutex<()>>,
+}
+
+impl StreamSlot {
+    /// Returns the lock that the streams of an account share.
+    pub(super) fn scan_lock(&self) -> Arc<Mutex<()>> {
+        self.scan.clone()
+    }
 }
 
 impl StreamSlots {
     pub fn new(limits: StreamConfig) -> Self {
-        Self { limits, open: Mutex::default() }
+        Self { limits, open: parking_lot::Mutex::default() }
     }
 
     /// Takes a slot for a stream of `account`. Rejects it if there are too many.
     pub fn acquire(self: &Arc<Self>, account: Uuid) -> Result<StreamSlot, Problem> {
         let mut open = self.open.lock();
-        let of_account = open.by_account.get(&account).copied().unwrap_or(0);
+        let of_account = open.by_account.get(&account).map_or(0, |streams| streams.count);
         let code = if of_account >= self.limits.streams_per_account {
             Some(Code::TooManyRequests)
         } else if open.total >= self.limits.streams {
@@ -54,8 +68,9 @@ impl StreamSlots {
             return Err(Problem::new(code).retry_after(RETRY_AFTER));
         }
         open.total += 1;
-        open.by_account.insert(account, of_account + 1);
-        Ok(StreamSlot { slots: self.clone(), account })
+        let of_account = open.by_account.entry(account).or_default();
+        of_account.count += 1;
+        Ok(StreamSlot { slots: self.clone(), account, scan: of_account.scan.clone() })
     }
 }
 
@@ -64,8 +79,8 @@ impl Drop for StreamSlot {
         let mut open = self.slots.open.lock();
         open.total -= 1;
         if let Some(of_account) = open.by_account.get_mut(&self.account) {
-            *of_account -= 1;
-            if *of_account == 0 {
+            of_account.count -= 1;
+            if of_account.count == 0 {
                 open.by_account.remove(&self.account);
             }
         }

@@ -1,5 +1,6 @@
 //! The event stream of one client.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +14,13 @@ use miniapp_http::Problem;
 use miniapp_runtime::clock::{Clock, new_id};
 use miniapp_tasks::Tasks;
 use miniapp_types::problem::Code;
-use miniapp_types::task::{Event, EventType};
+use miniapp_types::task::Event;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::delivered::DeliveredEvents;
 use super::hub::{Hub, Subscription};
+use super::replay::{ReadAhead, Replay, Scans};
 use super::slots::{StreamSlot, StreamSlots};
 use super::sse::{SseChunk, SseEncoder};
 use super::subscriber::Received;
@@ -29,9 +31,6 @@ use crate::token::{Principal, TokenVerifier};
 /// The size after which a body frame is full, in bytes. A stream holds one frame and reads the
 /// next one when the client has taken it, so this bounds the memory of a stream.
 const FRAME_BYTES: usize = 64 * 1024;
-/// How many events are read from the store at a time: about a frame. Each page reads all
-/// timelines with later events.
-const PAGE_SIZE: u32 = 256;
 /// How often the token is validated again.
 const REVALIDATE_INTERVAL: Duration = Duration::from_millis(400);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -57,6 +56,7 @@ pub struct LiveEvents {
     clock: Arc<dyn Clock>,
     pub(crate) hub: Arc<Hub>,
     slots: Arc<StreamSlots>,
+    scans: Arc<Scans>,
     has_other_writers: bool,
 }
 
@@ -70,7 +70,15 @@ impl LiveEvents {
         has_other_writers: bool,
     ) -> Self {
         let slots = Arc::new(StreamSlots::new(limits));
-        Self { tasks, verifier, clock, hub: Arc::default(), slots, has_other_writers }
+        Self {
+            tasks,
+            verifier,
+            clock,
+            hub: Arc::default(),
+            slots,
+            scans: Arc::default(),
+            has_other_writers,
+        }
     }
 
     /// Opens a stream, after the event `last` if there is one. Returns `None` if the client
@@ -83,6 +91,12 @@ impl LiveEvents {
     ) -> Result<Option<Stream>, Problem> {
         Stream::open(self.clone(), principal, source, last).await
     }
+
+    /// Takes a slot for a response that is read from the store while the client receives it.
+    /// Rejects it if there are too many.
+    pub(crate) fn slot(&self, account: Uuid) -> Result<StreamSlot, Problem> {
+        self.slots.acquire(account)
+    }
 }
 
 pub(crate) struct Stream {
@@ -90,12 +104,14 @@ pub(crate) struct Stream {
     principal: Arc<Principal>,
     source: Source,
     subscription: Subscription,
-    _slot: StreamSlot,
+    slot: StreamSlot,
     delivered: DeliveredEvents,
-    /// After a gap, the event after which the store has to be read.
-    read_after: Option<Uuid>,
-    /// The next frame.
-    ready: Bytes,
+    /// What has to be read from the store: at the start and after a gap.
+    replay: Option<Replay>,
+    /// The next frames.
+    ready: VecDeque<Bytes>,
+    /// Allows `ready` to contain more than one frame.
+    read_ahead: Option<ReadAhead>,
     has_ended: bool,
     revalidate_at: Instant,
     last_sent_at: Instant,
@@ -112,51 +128,53 @@ impl Stream {
             Source::Owner => None,
             Source::Task(id) => Some(id),
         };
-        let slot = live.slots.acquire(principal.user_id)?;
+        let slot = live.slot(principal.user_id)?;
         // Before the store is read, so that no event is missed in between.
         let subscription = live.hub.subscribe(principal.user_id, task);
         let now = Instant::now();
+        let delivered = match (source, last) {
+            (Source::Owner, None) => DeliveredEvents::starting_at(new_id(live.clock.as_ref())),
+            (Source::Owner, Some(last)) if live.has_other_writers => {
+                DeliveredEvents::after_with_skew(last)
+            }
+            (Source::Owner, Some(last)) => DeliveredEvents::after(last),
+            (Source::Task(_), _) => DeliveredEvents::starting_at(Uuid::nil()),
+        };
+        let replay = match (source, last) {
+            (Source::Owner, None) => None,
+            (Source::Owner, Some(_)) => Some(Replay::After(Some(delivered.read_after()))),
+            (Source::Task(_), last) => Some(Replay::After(last)),
+        };
         let mut stream = Self {
-            delivered: match (source, last) {
-                (Source::Owner, None) => DeliveredEvents::starting_at(new_id(live.clock.as_ref())),
-                (Source::Owner, Some(last)) if live.has_other_writers => {
-                    DeliveredEvents::after_with_skew(last)
-                }
-                (Source::Owner, Some(last)) => DeliveredEvents::after(last),
-                (Source::Task(_), _) => DeliveredEvents::starting_at(Uuid::nil()),
-            },
             live,
             principal,
             source,
             subscription,
-            _slot: slot,
-            read_after: None,
-            ready: Bytes::new(),
+            slot,
+            delivered,
+            replay,
+            ready: VecDeque::new(),
+            read_ahead: None,
             has_ended: false,
             revalidate_at: now + REVALIDATE_INTERVAL,
             last_sent_at: now,
         };
-        let events = match (source, last) {
-            (Source::Owner, None) => Bytes::new(),
-            (Source::Owner, Some(_)) => stream.read_page(stream.delivered.read_after()).await?,
-            (Source::Task(id), last) => stream.read_timeline(id, last).await?,
-        };
-        if stream.has_ended && events.is_empty() {
+        while stream.ready.is_empty()
+            && let Some(replay) = stream.replay.take()
+        {
+            stream.read(replay).await?;
+        }
+        if stream.has_ended && stream.ready.is_empty() {
             return Ok(None);
         }
-        stream.ready = [PREAMBLE, &events].concat().into();
+        let first = stream.ready.pop_front().unwrap_or_default();
+        stream.ready.push_front([PREAMBLE, &first].concat().into());
         Ok(Some(stream))
     }
 
     /// Returns the next frame, or `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         let frame = loop {
-            if !self.ready.is_empty() {
-                break std::mem::take(&mut self.ready);
-            }
-            if self.has_ended {
-                return None;
-            }
             let now = Instant::now();
             if now >= self.revalidate_at {
                 if let Err(error) = self.live.verifier.revalidate(&self.principal).await {
@@ -164,25 +182,35 @@ impl Stream {
                     return None;
                 }
                 self.revalidate_at = now + REVALIDATE_INTERVAL;
-                if now - self.last_sent_at >= KEEP_ALIVE_INTERVAL {
-                    break KEEP_ALIVE;
-                }
             }
-            if let Some(after) = self.read_after.take() {
-                self.ready = match self.read_again(after).await {
-                    Ok(events) => events,
-                    Err(problem) => {
-                        tracing::debug!(%problem, "closed an event stream: its events could not be read");
-                        return None;
-                    }
-                };
+            if let Some(frame) = self.ready.pop_front() {
+                break frame;
+            }
+            self.read_ahead = None;
+            if self.has_ended {
+                return None;
+            }
+            if now - self.last_sent_at >= KEEP_ALIVE_INTERVAL {
+                break KEEP_ALIVE;
+            }
+            if let Some(replay) = self.replay.take() {
+                if let Err(problem) = self.read(replay).await {
+                    tracing::debug!(%problem, "closed an event stream: its events could not be read");
+                    return None;
+                }
                 continue;
             }
             tokio::select! {
                 () = sleep_until(self.revalidate_at) => {}
                 received = self.subscription.receive(FRAME_BYTES) => match received {
-                    Received::Chunks(chunks) => self.ready = self.take_new(&chunks),
-                    Received::Gap => self.read_after = Some(self.delivered.read_after()),
+                    Received::Chunks(chunks) => {
+                        let frame = self.take_new(&chunks);
+                        self.push(frame);
+                    }
+                    Received::Gap => self.replay = Some(Replay::After(match self.source {
+                        Source::Owner => Some(self.delivered.read_after()),
+                        Source::Task(_) => self.delivered.last(),
+                    })),
                 }
             }
         };
@@ -190,70 +218,83 @@ impl Stream {
         Some(frame)
     }
 
-    async fn read_again(&mut self, after: Uuid) -> Result<Bytes, Problem> {
-        match self.source {
-            Source::Owner => self.read_page(after).await,
-            Source::Task(id) => self.read_timeline(id, self.delivered.last()).await,
+    /// Reads the next events from the store.
+    async fn read(&mut self, replay: Replay) -> Result<(), Problem> {
+        match (self.source, replay) {
+            (Source::Owner, Replay::After(after) | Replay::Page(_, after)) => {
+                self.read_feed(after.unwrap_or_default()).await
+            }
+            (Source::Task(id), Replay::Page(page, last)) => self.read_part(id, page, last).await,
+            (Source::Task(id), Replay::After(None)) => self.read_part(id, 0, None).await,
+            (Source::Task(id), Replay::After(Some(last))) => {
+                let page = self.live.tasks.page_before(id, last).await.map_err(store_problem)?;
+                self.read_part(id, page, Some(last)).await
+            }
         }
     }
 
-    /// Reads the next page of the events of all tasks.
-    async fn read_page(&mut self, after: Uuid) -> Result<Bytes, Problem> {
-        let read = self.live.tasks.events_after(self.principal.user_id, after, PAGE_SIZE).await;
-        let events = read.map_err(store_problem)?;
-        let (frame, last) = self.encode_new(&events);
-        let is_complete = last == events.last().map(|event| event.id);
-        self.read_after =
-            if is_complete && events.len() < PAGE_SIZE as usize { None } else { last };
-        Ok(frame)
+    /// Reads the first events of all tasks after `after`.
+    async fn read_feed(&mut self, after: Uuid) -> Result<(), Problem> {
+        let scans = self.live.scans.clone();
+        let scan = scans.begin(&self.slot).await;
+        let owner = self.principal.user_id;
+        let read = self.live.tasks.events_after(owner, after, scan.limit()).await;
+        let page = read.map_err(store_problem)?;
+        self.encode_new(&page.events);
+        self.read_ahead = scan.finish();
+        let last = page.events.last().filter(|_| !page.is_complete);
+        self.replay = last.map(|event| Replay::After(Some(event.id)));
+        Ok(())
     }
 
-    /// Reads the events of a task that follow after `last`.
-    async fn read_timeline(&mut self, id: Uuid, last: Option<Uuid>) -> Result<Bytes, Problem> {
-        let read = self.live.tasks.timeline(self.principal.user_id, id).await;
+    /// Reads the part of a task's timeline that begins with the page `page`. The client has the
+    /// events up to `last`, if that is not in an earlier part.
+    async fn read_part(&mut self, id: Uuid, page: u32, last: Option<Uuid>) -> Result<(), Problem> {
+        let read = self.live.tasks.timeline(self.principal.user_id, id, page).await;
         let gone = || Problem::new(Code::TaskNotFound);
-        let events = read.map_err(store_problem)?.ok_or_else(gone)?;
-        let Some(newest) = events.last() else { return Err(gone()) };
-        if newest.kind == EventType::Deleted && last.is_none() {
+        let part = read.map_err(store_problem)?.ok_or_else(gone)?;
+        if part.deleted && page == 0 && last.is_none() {
             return Err(gone());
         }
         // By position, not by id: ids depend on the clocks of several processes.
-        let position = events.iter().position(|event| Some(event.id) == last);
+        let position = part.events.iter().position(|event| Some(event.id) == last);
         let (known, new): (Vec<&Event>, Vec<&Event>) = match (position, last) {
             (Some(position), _) => {
-                (events[..=position].iter().collect(), events[position + 1..].iter().collect())
+                let (known, new) = part.events.split_at(position + 1);
+                (known.iter().collect(), new.iter().collect())
             }
-            (None, Some(last)) => events.iter().partition(|event| event.id <= last),
-            (None, None) => (Vec::new(), events.iter().collect()),
+            (None, Some(last)) => part.events.iter().partition(|event| event.id <= last),
+            (None, None) => (Vec::new(), part.events.iter().collect()),
         };
         for event in known {
             self.delivered.insert(event.id);
         }
-        let (frame, last) = self.encode_new(new.iter().copied());
-        let is_complete = last == new.last().map(|event| event.id);
-        self.has_ended = is_complete && newest.status.is_terminal();
-        self.read_after = if is_complete { None } else { last };
-        Ok(frame)
+        self.encode_new(new);
+        let last = last.filter(|_| position.is_none());
+        self.replay = part.next_page.map(|page| Replay::Page(page, last));
+        self.has_ended = self.replay.is_none() && part.status.is_terminal();
+        Ok(())
     }
 
-    /// Encodes those of the events that were not delivered yet, until a frame is full. Also
-    /// returns the last event that was considered.
-    fn encode_new<'e>(
-        &mut self,
-        events: impl IntoIterator<Item = &'e Event>,
-    ) -> (Bytes, Option<Uuid>) {
+    /// Adds frames of those of the events that were not delivered yet.
+    fn encode_new<'e>(&mut self, events: impl IntoIterator<Item = &'e Event>) {
         let mut encoder = SseEncoder::default();
-        let mut last = None;
         for event in events {
-            if encoder.bytes() >= FRAME_BYTES {
-                break;
+            if !self.delivered.insert(event.id) {
+                continue;
             }
-            last = Some(event.id);
-            if self.delivered.insert(event.id) {
-                encoder.push(event);
+            encoder.push(event);
+            if encoder.bytes() >= FRAME_BYTES {
+                self.push(std::mem::take(&mut encoder).finish().bytes);
             }
         }
-        (encoder.finish().bytes, last)
+        self.push(encoder.finish().bytes);
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        if !frame.is_empty() {
+            self.ready.push_back(frame);
+        }
     }
 
     /// Returns the events of the chunks that were not delivered yet. Copies nothing if a

@@ -1,16 +1,24 @@
 //! `GET /api/tasks/{id}/events`: the events of a task, as a document or a stream.
 
+use std::io;
+
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use miniapp_http::{Id, Problem};
+use miniapp_tasks::{Tasks, TimelinePart};
 use miniapp_types::problem::Code;
-use miniapp_types::task::{Event, EventType, Timeline};
+use miniapp_types::task::{Event, Timeline};
+use uuid::Uuid;
 
 use super::response;
 use super::stream_headers::{LastEventId, WantsStream};
 use crate::error::store_problem;
-use crate::live::{Source, Stream};
+use crate::live::{Source, Stream, StreamSlot};
 use crate::state::Api;
 use crate::token::AuthUser;
 
@@ -58,12 +66,74 @@ pub(super) async fn events(
         let no_content = || StatusCode::NO_CONTENT.into_response();
         return Ok(stream.map_or_else(no_content, Stream::into_response));
     }
-    let events = api.tasks.timeline(principal.user_id, id).await.map_err(store_problem)?;
-    let events = response::found(events)?;
-    if events.last().is_none_or(|event| event.kind == EventType::Deleted) {
-        return Err(Problem::new(Code::TaskNotFound));
+    let part = api.tasks.timeline(principal.user_id, id, 0).await.map_err(store_problem)?;
+    let part = response::found(part.filter(|part| !part.deleted))?;
+    if part.next_page.is_none() {
+        let size = part.events.len() * EVENT_BYTES + 16;
+        return response::json(size, &Timeline { events: part.events });
     }
-    response::json(events.len() * EVENT_BYTES + 16, &Timeline { events })
+    let slot = api.live.slot(principal.user_id)?;
+    let document = Document { tasks: api.tasks.clone(), owner: principal.user_id, id, _slot: slot };
+    Ok(document.into_response(part))
+}
+
+/// A [`Timeline`] that is read while the client receives it, because it can be of any length.
+struct Document {
+    tasks: Tasks,
+    owner: Uuid,
+    id: Uuid,
+    _slot: StreamSlot,
+}
+
+/// What follows in a document.
+enum Rest {
+    Part(TimelinePart),
+    Page(u32),
+}
+
+impl Document {
+    fn into_response(self, first: TimelinePart) -> Response {
+        const OPENING: Bytes = Bytes::from_static(b"{\"events\":[");
+        let opening = futures_util::stream::once(async { Ok(OPENING) });
+        let parts = futures_util::stream::try_unfold(
+            (self, Some(Rest::Part(first))),
+            async |(document, rest)| {
+                let (part, begin) = match rest {
+                    None => return Ok(None),
+                    Some(Rest::Part(part)) => (part, ""),
+                    Some(Rest::Page(page)) => (document.read(page).await?, ","),
+                };
+                let chunk = chunk(begin, &part)?;
+                Ok::<_, io::Error>(Some((chunk, (document, part.next_page.map(Rest::Page)))))
+            },
+        );
+        let mut response = Response::new(Body::from_stream(opening.chain(parts)));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
+    /// Reads the next part. An error ends the connection, because the status has been sent.
+    async fn read(&self, page: u32) -> Result<TimelinePart, io::Error> {
+        let part =
+            self.tasks.timeline(self.owner, self.id, page).await.map_err(io::Error::other)?;
+        part.ok_or_else(|| io::Error::other("the task was deleted"))
+    }
+}
+
+/// Encodes the events of a part, after `begin` if there are any, and the end of the document after
+/// the last part.
+fn chunk(begin: &str, part: &TimelinePart) -> Result<Bytes, io::Error> {
+    let mut text = Vec::with_capacity(part.events.len() * EVENT_BYTES + 16);
+    let mut separator = begin;
+    for event in &part.events {
+        text.extend_from_slice(separator.as_bytes());
+        serde_json::to_writer(&mut text, event)?;
+        separator = ",";
+    }
+    if part.next_page.is_none() {
+        text.extend_from_slice(b"]}");
+    }
+    Ok(text.into())
 }
 
 #[cfg(test)]

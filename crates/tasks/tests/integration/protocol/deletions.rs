@@ -103,7 +103,7 @@ async fn old_tasks_are_purged() {
     let ended = submit(&tasks, owner).await;
     tasks.cancel(owner, ended.id).await.expect("waiting");
 
-    let is_gone = async |id| tasks.timeline(owner, id).await.expect("a store").is_none();
+    let is_gone = async |id| tasks.timeline(owner, id, 0).await.expect("a store").is_none();
     world.clock.advance(Duration::from_hours(2));
     let process = world.process().await;
     eventually("the purge of the deleted task", async || is_gone(removed.id).await).await;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Filter, Task, Tasks};
-use miniapp_test_support::timeline_checks;
+use miniapp_test_support::{timeline_checks, timelines};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -144,11 +144,13 @@ async fn check_events(world: &World, tasks: &[Task]) {
     for owner in owners {
         let mut expected = Vec::new();
         for task in tasks.iter().filter(|task| task.owner == owner) {
-            expected.extend(engine.timeline(task.id).await.expect("a store").expect("a task"));
+            let stored = timelines::stored(&*engine, task.id).await.expect("a store");
+            expected.extend(stored.expect("a task"));
         }
         expected.sort_by_key(|event| event.id);
         for (place, event) in expected.iter().enumerate().step_by(97) {
-            let returned = engine.events_after(owner, event.id, u32::MAX).await.expect("a store");
+            let returned = timelines::following(&*engine, owner, event.id, 1000).await;
+            let returned = returned.expect("a store");
             assert_eq!(returned, expected[place + 1..], "after {event:?}");
         }
     }

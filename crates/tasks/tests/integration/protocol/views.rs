@@ -151,7 +151,7 @@ async fn tasks_of_other_owners_are_not_found() {
     let (owner, other) = (Uuid::new_v4(), Uuid::new_v4());
     let task = submit(&tasks, owner).await;
     assert!(tasks.get(other, task.id).await.expect("a store").is_none());
-    assert!(tasks.timeline(other, task.id).await.expect("a store").is_none());
+    assert!(tasks.timeline(other, task.id, 0).await.expect("a store").is_none());
     for _ in 0..2 {
         assert!(matches!(tasks.cancel(other, task.id).await, Err(Error::NotFound)));
         assert!(matches!(tasks.delete(other, task.id).await, Err(Error::NotFound)));

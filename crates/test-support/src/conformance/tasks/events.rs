@@ -6,9 +6,11 @@ use miniapp_types::task::{Event, EventType};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::timelines::lengthen;
 use super::{
     Processes, add, add_claimed, add_finished, apply, change, claim, fail, finish, progress,
 };
+use crate::timelines;
 
 const MANY: u32 = 10_000;
 
@@ -19,7 +21,7 @@ async fn events_of<'t>(
 ) -> Result<Vec<Event>> {
     let mut events = Vec::new();
     for task in tasks {
-        events.extend(engine.timeline(task.id).await?.context("no timeline")?);
+        events.extend(timelines::stored(engine, task.id).await?.context("no timeline")?);
     }
     events.sort_by_key(|event| event.id);
     Ok(events)
@@ -27,9 +29,9 @@ async fn events_of<'t>(
 
 /// From every position, all later events are returned.
 async fn check_pages(engine: &dyn Engine, owner: Uuid, expected: &[Event]) -> Result<()> {
-    ensure!(engine.events_after(owner, Uuid::nil(), MANY).await? == expected, "not all");
+    ensure!(timelines::following(engine, owner, Uuid::nil(), MANY).await? == expected, "not all");
     for (index, event) in expected.iter().enumerate() {
-        let found = engine.events_after(owner, event.id, MANY).await?;
+        let found = timelines::following(engine, owner, event.id, MANY).await?;
         let rest = &expected[index + 1..];
         ensure!(found == rest, "after {event:?}:\n  {found:?}\ninstead of\n  {rest:?}");
     }
@@ -47,7 +49,7 @@ pub async fn events_after_returns_oldest_first([engine, _]: Processes) -> Result
     let expected = events_of(&*engine, [&first, &second]).await?;
     ensure!(expected.len() == 6);
     check_pages(&*engine, owner, &expected).await?;
-    ensure!(engine.events_after(Uuid::new_v4(), Uuid::nil(), MANY).await?.is_empty());
+    ensure!(timelines::following(&*engine, Uuid::new_v4(), Uuid::nil(), MANY).await?.is_empty());
     Ok(())
 }
 
@@ -62,10 +64,12 @@ pub async fn events_after_returns_pages([engine, _]: Processes) -> Result<()> {
     let (mut found, mut after) = (Vec::new(), Uuid::nil());
     loop {
         let page = engine.events_after(owner, after, 7).await?;
-        ensure!(page.len() <= 7, "a page of {}", page.len());
-        let Some(last) = page.last() else { break };
-        after = last.id;
-        found.extend(page);
+        ensure!(page.events.len() <= 7, "a page of {}", page.events.len());
+        found.extend(page.events);
+        if page.is_complete {
+            break;
+        }
+        after = found.last().map_or(after, |event: &Event| event.id);
     }
     ensure!(found == expected, "the pages don't make the whole");
     Ok(())
@@ -156,10 +160,35 @@ pub async fn concurrent_readers_get_long_timelines([engine, _]: Processes) -> Re
     let mut readers = JoinSet::new();
     for _ in 0..20 {
         let engine = engine.clone();
-        readers.spawn(async move { engine.events_after(owner, Uuid::nil(), MANY).await });
+        readers
+            .spawn(async move { timelines::following(&*engine, owner, Uuid::nil(), MANY).await });
     }
     while let Some(read) = readers.join_next().await {
         ensure!(read?? == expected, "one read something else");
     }
+    Ok(())
+}
+
+/// Timelines that are too long to be read at once are read in parts.
+pub async fn events_after_merges_long_timelines([engine, _]: Processes) -> Result<()> {
+    let owner = Uuid::new_v4();
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let mut task = add_claimed(&*engine, owner, 0).await?;
+        lengthen(&*engine, &mut task, 600).await?;
+        tasks.push(task);
+    }
+    tasks.push(add_finished(&*engine, owner, 300).await?);
+    let expected = events_of(&*engine, &tasks).await?;
+    for (place, limit) in [(0, 100), (0, MANY), (expected.len() / 2, MANY), (1100, 7)] {
+        let after = expected[place].id;
+        let found = timelines::following(&*engine, owner, after, limit).await?;
+        let rest = &expected[place + 1..];
+        ensure!(found.len() == rest.len(), "{} events of {}", found.len(), rest.len());
+        ensure!(found == rest, "other events after {place}");
+    }
+    let page = engine.events_after(owner, expected[0].id, MANY).await?;
+    let bytes = serde_json::to_string(&page.events)?.len();
+    ensure!(bytes < 1 << 20 && !page.is_complete, "a page of {bytes} bytes");
     Ok(())
 }

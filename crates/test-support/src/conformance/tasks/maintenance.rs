@@ -162,7 +162,7 @@ pub async fn purge_deletes_only_old_tasks([engine, _]: Processes) -> Result<()> 
     ensure!(engine.purge(at(10), at(120), 100).await? == 2);
     for gone in [&ended, &removed] {
         ensure!(engine.load(&[gone.id]).await?.is_empty(), "it is still there");
-        ensure!(engine.timeline(gone.id).await?.is_none(), "its events are still there");
+        ensure!(engine.timeline(gone.id, 0).await?.is_none(), "its events are still there");
     }
     for kept in [&waiting, &running, &restarted, &newer, &fresh] {
         is_stored(&*engine, kept).await?;

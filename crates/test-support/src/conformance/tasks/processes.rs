@@ -13,6 +13,7 @@ use super::{
     Processes, add, add_claimed, apply, at, change, claim, expire, finish, held, ids, insert,
     is_stored, new_task, progress, store_all, stored,
 };
+use crate::timelines;
 
 /// Each process repeatedly writes a change of the newest state it knows.
 pub async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
@@ -43,7 +44,7 @@ pub async fn one_writer_wins_each_version(store: Processes) -> Result<()> {
     }
     let newest = stored(&*store[1], task.id).await?.state.version;
     ensure!(newest == task.state.version + 2 * WINS, "version {newest}");
-    let timeline = store[0].timeline(task.id).await?.context("no timeline")?;
+    let timeline = timelines::stored(&*store[0], task.id).await?.context("no timeline")?;
     ensure!(timeline.len() as u64 == newest, "{} events make version {newest}", timeline.len());
     Ok(())
 }

@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::{
     Processes, add_claimed, change, claim, fail, finish, insert, is_stored, new_task, progress,
 };
+use crate::timelines;
 
 async fn timeline(engine: &dyn Engine, id: Uuid) -> Result<Vec<Event>> {
-    engine.timeline(id).await?.context("no timeline")
+    timelines::stored(engine, id).await?.context("no timeline")
 }
 
 /// Writes a change and records its events.
@@ -53,7 +54,7 @@ pub async fn timeline_returns_all_events_in_order([engine, other]: Processes) ->
 }
 
 pub async fn timeline_of_a_missing_task_is_none([engine, _]: Processes) -> Result<()> {
-    ensure!(engine.timeline(Uuid::new_v4()).await?.is_none());
+    ensure!(engine.timeline(Uuid::new_v4(), 0).await?.is_none());
     Ok(())
 }
 
@@ -113,5 +114,63 @@ pub async fn reads_of_a_growing_timeline_have_no_gaps([engine, other]: Processes
     let change = change(&task, finish(&task)?, 200)?;
     note(&*engine, &mut task, change, &mut recorded).await?;
     ensure!(reader.await?? == recorded, "a hole in the whole");
+    Ok(())
+}
+
+/// Adds events of more than a kilobyte, a second apart.
+pub(super) async fn lengthen(engine: &dyn Engine, task: &mut Task, events: u64) -> Result<()> {
+    let text = "and on ".repeat(200);
+    let first = task.state.version;
+    for number in (0..events).step_by(10) {
+        let (mut added, from_version) = (Vec::new(), task.state.version);
+        for number in number..number + 10 {
+            let step = change(task, progress(task, &text), first + number)?;
+            *task = step.task;
+            added.extend(step.events);
+        }
+        let combined = Change { task: task.clone(), from_version, events: added };
+        ensure!(engine.write(&[], &[combined]).await?.changes == [true], "not stored");
+    }
+    Ok(())
+}
+
+/// However long a timeline is, a part of it is a frame of a stream.
+pub async fn parts_of_a_long_timeline_are_small([engine, _]: Processes) -> Result<()> {
+    let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    lengthen(&*engine, &mut task, 400).await?;
+    let (mut parts, mut page) = (0, Some(0));
+    while let Some(next) = page {
+        let part = engine.timeline(task.id, next).await?.context("no timeline")?;
+        let bytes = serde_json::to_string(&part.events)?.len();
+        ensure!(bytes < 64 * 1024, "a part of {bytes} bytes");
+        ensure!(part.owner == task.owner && part.status == task.state.status && !part.deleted);
+        page = part.next_page;
+        parts += 1;
+    }
+    ensure!(parts > 8, "{parts} parts");
+    Ok(())
+}
+
+/// A stream resumes near its last event, wherever that is.
+pub async fn page_before_an_event_is_near([engine, _]: Processes) -> Result<()> {
+    let mut task = add_claimed(&*engine, Uuid::new_v4(), 0).await?;
+    lengthen(&*engine, &mut task, 1500).await?;
+    let events = timeline(&*engine, task.id).await?;
+    let places = (0..events.len()).step_by(61).chain(events.len() - 30..events.len());
+    for place in places {
+        let page = engine.page_before(task.id, events[place].id).await?;
+        let part = engine.timeline(task.id, page).await?.context("no timeline")?;
+        let first = part.events.first().or(events.last()).context("no events")?.id;
+        let begin = events.iter().position(|event| event.id == first).context("unknown")?;
+        ensure!(begin <= place + 1, "from {begin} on after {place}");
+        ensure!(place <= begin + 60, "from {begin} on after {place}");
+    }
+    // Ids of other tasks are compared by time.
+    let id = |seconds| miniapp_runtime::clock::id_at(super::at(seconds));
+    ensure!(engine.page_before(task.id, Uuid::nil()).await? == 0);
+    let middle = engine.page_before(task.id, id(700)).await?;
+    let last = engine.page_before(task.id, id(1_000_000)).await?;
+    ensure!(0 < middle && middle < last, "{middle} and {last}");
+    ensure!(engine.page_before(Uuid::new_v4(), id(5)).await? == 0);
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::{
     Processes, add, add_claimed, add_finished, apply, at, change, claim, fail, finish, insert,
     is_stored, new_task, progress, raw, spec, store, store_all, stored,
 };
+use crate::timelines;
 
 pub async fn load_returns_the_inserted_task([engine, _]: Processes) -> Result<()> {
     let owner = Uuid::new_v4();
@@ -93,7 +94,7 @@ pub async fn one_write_applies_several_changes_of_a_task([engine, _]: Processes)
     let written = engine.write(&[], std::slice::from_ref(&combined)).await?;
     ensure!(written.changes == [true]);
     is_stored(&*engine, &combined.task).await?;
-    let timeline = engine.timeline(task.id).await?.context("no timeline")?;
+    let timeline = timelines::stored(&*engine, task.id).await?.context("no timeline")?;
     ensure!(timeline.ends_with(&combined.events), "the timeline is {timeline:?}");
     Ok(())
 }
@@ -116,7 +117,7 @@ pub async fn change_of_an_old_version_is_refused([engine, _]: Processes) -> Resu
     is_stored(&*engine, &new).await?;
     is_stored(&*engine, &cancel.task).await?;
     is_stored(&*engine, &fresh).await?;
-    let kinds = engine.timeline(new.id).await?.context("no timeline")?.len();
+    let kinds = timelines::stored(&*engine, new.id).await?.context("no timeline")?.len();
     ensure!(kinds == 3, "what was refused is in the timeline");
     Ok(())
 }
@@ -127,7 +128,7 @@ pub async fn change_of_a_missing_task_is_refused([engine, _]: Processes) -> Resu
     let written = engine.write(&[], &[cancel]).await?;
     ensure!(written.changes == [false]);
     ensure!(engine.load(&[nowhere.id]).await?.is_empty(), "a change made a task");
-    ensure!(engine.timeline(nowhere.id).await?.is_none(), "a change made a timeline");
+    ensure!(engine.timeline(nowhere.id, 0).await?.is_none(), "a change made a timeline");
     Ok(())
 }
 

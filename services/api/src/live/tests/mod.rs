@@ -36,7 +36,14 @@ impl Platform {
     }
 
     async fn timeline(&self, token: &Token, id: Uuid) -> Vec<Event> {
-        self.tasks.timeline(token.user, id).await.expect("a store").expect("a task")
+        let (mut events, mut page) = (Vec::new(), Some(0));
+        while let Some(next) = page {
+            let part = self.tasks.timeline(token.user, id, next).await.expect("a store");
+            let part = part.expect("a task");
+            events.extend(part.events);
+            page = part.next_page;
+        }
+        events
     }
 
     /// Submits a task and returns it with a feed that has received its `created` event.

@@ -114,3 +114,45 @@ async fn stored_events_are_sent_in_frames_of_64_kib() {
         assert!(feed.text.len() < LIMIT, "{}", feed.text.len());
     }
 }
+
+#[tokio::test]
+async fn stream_of_a_long_timeline_resumes_anywhere() {
+    let (platform, token) = start().await;
+    let id = platform.run_to_its_end(&token).await;
+    for _ in 0..400 {
+        platform.tasks.restart(token.user, id).await.expect("restarted");
+        platform.finish(&token, id).await;
+    }
+    let events = platform.timeline(&token, id).await;
+    for place in (0..events.len() - 1).step_by(83) {
+        let rest = platform.watch_after(&token, id, events[place].id).await.rest().await;
+        assert_eq!(rest, events[place + 1..], "after {place}");
+    }
+    let path = format!("/api/tasks/{id}/events");
+    let request = platform.get(&path).token(&token).header("accept", "text/event-stream");
+    let last = events.last().expect("events").id.to_string();
+    let ended = request.header("last-event-id", &last).send().await;
+    assert_eq!((ended.status(), ended.body()), (204, ""));
+    let document = platform.get(&path).token(&token).send().await.json();
+    assert_eq!(document, serde_json::json!({ "events": events }));
+}
+
+#[tokio::test]
+async fn replay_ends_with_its_token() {
+    let (platform, token) = start().await;
+    let id = platform.run_to_its_end(&token).await;
+    for _ in 0..400 {
+        platform.tasks.restart(token.user, id).await.expect("restarted");
+        platform.finish(&token, id).await;
+    }
+    let first = platform.timeline(&token, id).await[0].id;
+    let mut watch = platform.watch(&token, id).await;
+    let mut feed = platform.feed_after(&token, first).await;
+    watch.next().await.expect("an event");
+    feed.next().await.expect("an event");
+    platform.auth.sign_out(&token).await;
+    // Tokens are validated again at an interval.
+    crate::testing::skip(std::time::Duration::from_secs(1)).await;
+    let rest = [watch.rest().await.len(), feed.rest().await.len()];
+    assert!(rest.iter().all(|rest| *rest < 400), "{rest:?}");
+}

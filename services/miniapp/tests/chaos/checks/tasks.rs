@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use miniapp_config::{Database, Synchronous};
 use miniapp_tasks::Task;
 use miniapp_tasks::domain::TTL_EXCEEDED;
-use miniapp_test_support::timeline_checks;
+use miniapp_test_support::{timeline_checks, timelines};
 use miniapp_types::task::{Event, EventType, Status};
 use uuid::Uuid;
 
@@ -59,7 +59,7 @@ impl Stored {
             tasks.extend(engine.load(some).await?);
         }
         let stored = stream::iter(tasks).map(async |task| {
-            let timeline = engine.timeline(task.id).await?.context("a timeline")?;
+            let timeline = timelines::stored(&*engine, task.id).await?.context("a timeline")?;
             anyhow::Ok((task.id, (task, timeline)))
         });
         Ok(Self(stored.buffer_unordered(READS).try_collect().await?))

@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +17,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use miniapp_test_support::http::{Answer, Wire};
 use miniapp_test_support::platform::{Platform, User};
 use miniapp_types::task::Status;
+use reqwest::RequestBuilder;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::platform::support::{new_user, program};
 
@@ -89,6 +95,83 @@ async fn large_results_are_bounded_in_total() {
     eprintln!("peak {} MiB, p99 {:?}", peak >> 20, times.p99);
     assert!(peak < MAX_MEMORY, "{} MiB", peak >> 20);
     assert!(times.p99 < MAX_P99, "{:?}", times.p99);
+}
+
+/// The timeline of a task that was restarted again and again, read by many clients at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_timelines_are_bounded() {
+    const EVENTS: usize = 300_000;
+    const READERS: usize = 15;
+    let platform = program().start().await;
+    let user = new_user(&platform).await;
+    let id = user.submit("echo", &json!(1)).await.task_id;
+    user.until(id, Status::Finished).await;
+    let first = user.timeline(id).await[0].id;
+    add_events(&platform, id, first, EVENTS).await;
+    let before = Uuid::from_u128(first.as_u128() - 1).to_string();
+    let received = Arc::new(AtomicUsize::new(0));
+    let mut attack = JoinSet::new();
+    for _ in 0..READERS {
+        let path = format!("/api/tasks/{id}/events");
+        let document = user.api("GET", &path);
+        let stream = user.api("GET", &path).header("accept", "text/event-stream");
+        let feed = user.api("GET", "/api/events").header("last-event-id", &before);
+        for request in [document, stream, feed] {
+            attack.spawn(read_again_and_again(request, received.clone()));
+        }
+    }
+    let times = neighbor_requests(&platform, &user).await;
+    attack.shutdown().await;
+    let (peak, received) = (peak_memory(&platform), received.load(Ordering::Relaxed));
+    eprintln!("peak {} MiB, p99 {:?}, {} MiB read", peak >> 20, times.p99, received >> 20);
+    assert!(received > 1 << 20, "{received} bytes");
+    assert!(peak < MAX_MEMORY, "{} MiB", peak >> 20);
+    assert!(times.p99 < MAX_P99, "{:?}", times.p99);
+
+    // And it is complete.
+    let events = user.timeline(id).await;
+    assert_eq!(events.len(), EVENTS + 3);
+}
+
+/// Adds events to the timeline of a task, as if it had been restarted.
+async fn add_events(platform: &Platform, id: Uuid, first: Uuid, count: usize) {
+    let file = platform.program().data_dir().join("miniapp.db");
+    let options = SqliteConnectOptions::new().filename(file);
+    let mut database = options.connect().await.expect("the database");
+    let mut writing = database.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
+    let mut pages = 0;
+    for some in (0..count).collect::<Vec<_>>().chunks(100) {
+        let lines: String = some
+            .iter()
+            .map(|number| {
+                let id = Uuid::from_u128(first.as_u128() + 1 + *number as u128);
+                format!(
+                    "[\"{id}\",1900000000000000,\"restarted\",\"Awaiting\",null,0.0,1,\"worker\"]\n"
+                )
+            })
+            .collect();
+        sqlx::query("INSERT INTO task_timeline_pages VALUES (?, ?, ?)")
+            .bind(id)
+            .bind(pages)
+            .bind(lines)
+            .execute(&mut *writing)
+            .await
+            .expect("a page");
+        pages += 1;
+    }
+    let update = sqlx::query("UPDATE tasks SET pages = ? WHERE id = ?").bind(pages).bind(id);
+    update.execute(&mut *writing).await.expect("updated");
+    writing.commit().await.expect("committed");
+}
+
+/// Sends a request and reads its response, again and again.
+async fn read_again_and_again(request: RequestBuilder, received: Arc<AtomicUsize>) {
+    while let Some(request) = request.try_clone() {
+        let Ok(mut response) = request.send().await else { continue };
+        while let Ok(Some(chunk)) = response.chunk().await {
+            received.fetch_add(chunk.len(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// Sends requests whose bodies of nearly 1 MiB never end.

@@ -10,6 +10,7 @@ use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Runtime, Task, Tasks, open_engine};
 use miniapp_telemetry::Telemetry;
+use miniapp_test_support::timelines;
 use miniapp_types::task::{Event, EventType, Status};
 use miniapp_worker::{Dependencies, Isolation, WorkerConfig};
 use serde_json::Value;
@@ -178,7 +179,7 @@ impl Platform {
     }
 
     pub async fn events(&self, id: Uuid) -> Vec<Event> {
-        self.tasks.timeline(OWNER, id).await.expect("an answer").expect("is there")
+        timelines::of_task(&self.tasks, OWNER, id).await.expect("an answer").expect("is there")
     }
 
     /// Returns the types of the events of a task, without progress.

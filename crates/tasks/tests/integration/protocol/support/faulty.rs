@@ -9,8 +9,10 @@ use miniapp_tasks::engine::{
     Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
     WriteOutcome,
 };
-use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
-use miniapp_types::task::{Event, Kind, Stats};
+use miniapp_tasks::{
+    Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
+};
+use miniapp_types::task::{Kind, Stats};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -109,8 +111,12 @@ impl Engine for Faulty {
         self.inner()?.list(filter).await
     }
 
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        self.inner()?.timeline(id).await
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError> {
+        self.inner()?.timeline(id, page).await
+    }
+
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        self.inner()?.page_before(id, event).await
     }
 
     async fn events_after(
@@ -118,7 +124,7 @@ impl Engine for Faulty {
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventPage, StoreError> {
         self.inner()?.events_after(owner, after, limit).await
     }
 

@@ -15,6 +15,7 @@ use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Claim, Engine, NewTask, Retention, Runtime, Task, Tasks};
+use miniapp_test_support::timelines;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Event, EventType, TaskError};
 use miniapp_types::trace::TraceContext;
@@ -182,7 +183,7 @@ pub async fn get(tasks: &Tasks, task: &Task) -> Task {
 }
 
 pub async fn timeline(tasks: &Tasks, task: &Task) -> Vec<Event> {
-    tasks.timeline(task.owner, task.id).await.expect("a store").expect("a timeline")
+    timelines::of_task(tasks, task.owner, task.id).await.expect("a store").expect("a timeline")
 }
 
 pub async fn kinds(tasks: &Tasks, task: &Task) -> Vec<EventType> {

@@ -8,9 +8,11 @@ use miniapp_tasks::engine::{
     Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
     WriteOutcome,
 };
-use miniapp_tasks::{Claim, Engine, Filter, RenewedLease, StoreError, Task};
+use miniapp_tasks::{
+    Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
+};
 use miniapp_test_support::Row;
-use miniapp_types::task::{Event, Kind, Stats};
+use miniapp_types::task::{Kind, Stats};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -105,8 +107,12 @@ impl Engine for StorePort {
         self.call(self.0.world.store.list(filter)).await
     }
 
-    async fn timeline(&self, id: Uuid) -> Result<Option<Vec<Event>>, StoreError> {
-        self.call(self.0.world.store.timeline(id)).await
+    async fn timeline(&self, id: Uuid, page: u32) -> Result<Option<TimelinePart>, StoreError> {
+        self.call(self.0.world.store.timeline(id, page)).await
+    }
+
+    async fn page_before(&self, id: Uuid, event: Uuid) -> Result<u32, StoreError> {
+        self.call(self.0.world.store.page_before(id, event)).await
     }
 
     async fn events_after(
@@ -114,7 +120,7 @@ impl Engine for StorePort {
         owner: Uuid,
         after: Uuid,
         limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
+    ) -> Result<EventPage, StoreError> {
         self.call(self.0.world.store.events_after(owner, after, limit)).await
     }
 
