@@ -55,7 +55,8 @@ pub async fn deleted_accounts(store: &dyn Store) -> Result<BTreeSet<Uuid>, Store
 }
 
 /// Ends all sessions of a restored store and deletes its signing keys, codes and outbox. Deletes
-/// the accounts in `deleted`, and those whose deletion the store has recorded. No process may use the store meanwhile. It can be repeated.
+/// the accounts in `deleted`, and those whose deletion the store has recorded. No process may use
+/// the store meanwhile. It can be repeated.
 ///
 /// # Errors
 ///
@@ -69,7 +70,11 @@ pub async fn after_restore(
     is_new: bool,
 ) -> Result<RestoredAccounts, AfterRestoreError> {
     let tokens: TokenConfig = config.section()?;
-    let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
+    let secrets = if is_new {
+        PlatformSecrets::load(&tokens, config.data_dir())?
+    } else {
+        PlatformSecrets::load_existing(&tokens, config.data_dir())?
+    };
     if !is_new {
         check_secrets(store, &secrets).await?;
     }

@@ -46,6 +46,7 @@ pub use error::Error;
 pub use login::{Login, LoginKey};
 pub use open::{open_mailer, open_store};
 pub use relay::Relay;
+pub use secret::SecretError;
 pub use service::{
     Accounts, Dependencies, GrantError, KeyRotation, OpenError, RotateError, VERIFICATION_TTL,
     grant_admin, rotate_keys,

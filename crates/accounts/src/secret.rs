@@ -18,6 +18,8 @@ use crate::config::{MIN_SECRET_LENGTH, TokenConfig};
 pub enum SecretError {
     #[error("can't use the secret in {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("there is no secret in {}: set auth.secret, or copy the file there", path.display())]
+    Missing { path: PathBuf },
     #[error(
         "the secret in {} must have at least {MIN_SECRET_LENGTH} characters \
          (openssl rand -base64 32 makes one)", path.display()
@@ -49,9 +51,31 @@ impl PlatformSecrets {
     /// Returns the configured secrets. Without a configured one the current secret is in
     /// `data_dir`, and created if it is missing.
     pub(crate) fn load(config: &TokenConfig, data_dir: &Path) -> Result<Self, SecretError> {
+        Self::load_with(config, data_dir, read_or_create)
+    }
+
+    /// Like [`PlatformSecrets::load`], for a database that has a secret already.
+    pub(crate) fn load_existing(
+        config: &TokenConfig,
+        data_dir: &Path,
+    ) -> Result<Self, SecretError> {
+        let read = |path: &Path| fs::read_to_string(path).map(Zeroizing::new);
+        Self::load_with(config, data_dir, read).map_err(|error| match error {
+            SecretError::File { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                SecretError::Missing { path }
+            }
+            error => error,
+        })
+    }
+
+    fn load_with(
+        config: &TokenConfig,
+        data_dir: &Path,
+        read: impl Fn(&Path) -> io::Result<Zeroizing<String>>,
+    ) -> Result<Self, SecretError> {
         let current = match &config.secret {
             Some(secret) => Zeroizing::new(secret.expose_secret().to_owned()),
-            None => load_file(data_dir.join("secret"))?,
+            None => load_file(data_dir.join("secret"), read)?,
         };
         let previous = config.secret_previous.as_ref().map(SecretString::expose_secret);
         if previous == Some(&**current) {
@@ -99,8 +123,11 @@ pub(crate) fn random_token() -> anyhow::Result<String> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(*bytes))
 }
 
-fn load_file(path: PathBuf) -> Result<Zeroizing<String>, SecretError> {
-    let secret = match read_or_create(&path) {
+fn load_file(
+    path: PathBuf,
+    read: impl Fn(&Path) -> io::Result<Zeroizing<String>>,
+) -> Result<Zeroizing<String>, SecretError> {
+    let secret = match read(&path) {
         Ok(secret) => Zeroizing::new(secret.trim_end().to_owned()),
         Err(source) => return Err(SecretError::File { path, source }),
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::backup::{beside, check_as, create_private, folder_of, has_log, private_folder, sync};
 use crate::{FileError, Schema};
@@ -27,13 +28,14 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Copies and checks `backup`.
+    /// Copies and checks `backup`. Leaves nothing behind if it is dropped.
     pub async fn prepare(
         backup: &Path,
         database: &Path,
         schemas: &[Schema],
     ) -> Result<Self, FileError> {
-        let mut source = File::open(backup).map_err(|error| FileError::read(backup, &error))?;
+        let source = tokio::fs::File::open(backup).await;
+        let mut source = source.map_err(|error| FileError::read(backup, &error))?;
         if has_log(backup) {
             let log = beside(backup, "-wal");
             return Err(FileError::Incomplete { file: backup.to_owned(), log });
@@ -42,8 +44,9 @@ impl Replacement {
         let folder = private_folder(folder_of(database), ".restore-").map_err(at_database)?;
         let replacement = Self { folder, database: database.to_owned() };
         let file = replacement.file();
-        let mut copy = create_private(&file).map_err(at_database)?;
-        io::copy(&mut source, &mut copy).map_err(at_database)?;
+        let mut copy = tokio::fs::File::from_std(create_private(&file).map_err(at_database)?);
+        tokio::io::copy(&mut source, &mut copy).await.map_err(at_database)?;
+        copy.flush().await.map_err(at_database)?;
         check_as(&file, backup, schemas).await?;
         Ok(replacement)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use miniapp_accounts::after_restore::{self as accounts, AfterRestoreError, deleted_accounts};
 use miniapp_accounts::keys::KeyError;
-use miniapp_accounts::{Store, open_store};
+use miniapp_accounts::{SecretError, Store, open_store};
 use miniapp_config::{Config, Database, EngineUrl};
 use miniapp_runtime::clock::{Clock, SystemClock};
 use miniapp_runtime::shutdown::Shutdown;
@@ -159,7 +159,8 @@ impl RestoredPlatform {
         let accounts =
             accounts::after_restore(config, &*store, &*clock, deleted, options.new_secret).await;
         let accounts = accounts.map_err(|error| match error {
-            AfterRestoreError::Keys(KeyError::OtherSecret(_)) => {
+            AfterRestoreError::Keys(KeyError::OtherSecret(_))
+            | AfterRestoreError::Secret(SecretError::Missing { .. }) => {
                 anyhow!("{error}; if it is lost, add --new-secret")
             }
             error => error.into(),

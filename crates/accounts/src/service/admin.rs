@@ -160,7 +160,7 @@ pub async fn grant_admin(
     login: &str,
 ) -> Result<Account, GrantError> {
     let tokens: TokenConfig = config.section()?;
-    let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
+    let secrets = PlatformSecrets::load_existing(&tokens, config.data_dir())?;
     check_secrets(store, &secrets).await?;
     let found = store.credentials(&identify(login)).await?;
     let not_found = || GrantError::NotFound(login.to_owned());

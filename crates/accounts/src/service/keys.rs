@@ -41,7 +41,7 @@ pub async fn rotate_keys(
     compromised: bool,
 ) -> Result<KeyRotation, RotateError> {
     let tokens: TokenConfig = config.section()?;
-    let secrets = PlatformSecrets::load(&tokens, config.data_dir())?;
+    let secrets = PlatformSecrets::load_existing(&tokens, config.data_dir())?;
     keys::check_secrets(store, &secrets).await?;
     let now = clock.now();
     let signs_from = if compromised { now } else { now + SHORT_LEAD };

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::commands::interrupt::until_interrupted;
 use crate::context::Context;
 use crate::database;
+use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]
 #[command(long_about = "Copy the embedded database to a file, also while the platform runs.\n\n\
@@ -16,12 +18,16 @@ pub struct Args {
     file: PathBuf,
 }
 
-pub async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
+pub async fn run(context: &Context, args: &Args) -> anyhow::Result<Outcome> {
     let database = database::existing_database(&context.config()?)?;
     let file = database::embedded_file(&database)?;
-    let bytes = miniapp_sqlite::back_up(&file, &args.file, &database::schemas()).await?;
+    let schemas = database::schemas();
+    let copying = async { Ok(miniapp_sqlite::back_up(&file, &args.file, &schemas).await?) };
+    let Some(bytes) = until_interrupted(copying).await? else { return Ok(Outcome::Interrupted) };
     if context.ui.json {
-        return Ok(context.ui.json(&json!({ "file": args.file, "bytes": bytes }))?);
+        context.ui.json(&json!({ "file": args.file, "bytes": bytes }))?;
+    } else {
+        context.ui.line(format_args!("Wrote {}, {bytes} bytes.", args.file.display()))?;
     }
-    Ok(context.ui.line(format_args!("Wrote {}, {bytes} bytes.", args.file.display()))?)
+    Ok(Outcome::Success)
 }

@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod dead_letters;
 mod demo;
+mod interrupt;
 mod kinds;
 mod login;
 mod logout;
@@ -179,8 +180,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome
         Command::Mail(args) => mail::run(context, args).await?,
         Command::Admin(command) => admin::run(context, command).await?,
         Command::Check => check::run(context).await?,
-        Command::Backup(args) => backup::run(context, &args).await?,
-        Command::Restore(args) => restore::run(context, &args).await?,
+        Command::Backup(args) => return backup::run(context, &args).await,
+        Command::Restore(args) => return restore::run(context, &args).await,
         Command::Migrate => migrate::run(context).await?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Openapi(args) => openapi::run(context, &args)?,

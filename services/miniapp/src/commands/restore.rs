@@ -13,9 +13,11 @@ use miniapp_tasks::sqlite::ProcessLock;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::after_restore::{Options, RestoredPlatform};
+use crate::after_restore::{Options, Restored, RestoredPlatform};
+use crate::commands::interrupt::until_interrupted;
 use crate::context::Context;
 use crate::database;
+use crate::exit::Outcome;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -31,18 +33,56 @@ pub struct Args {
     options: Options,
 }
 
-pub async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
+pub async fn run(context: &Context, args: &Args) -> anyhow::Result<Outcome> {
     let ui = context.ui;
     let config = context.config()?;
     let database: Database = config.section()?;
     let file = database::embedded_file(&database)?;
     let _locks = lock(&config, &file)?;
+    let prepared = until_interrupted(prepare(context, args, &config, database, &file)).await?;
+    let Some(Prepared { replacement, replaces, restored }) = prepared else {
+        return Ok(Outcome::Interrupted);
+    };
+    // Not to be interrupted.
+    let aside = aside(context, &file);
+    replacement.install(&aside).await?;
+    let replaced = replaces.then_some(aside);
+    if ui.json {
+        let document = json!({ "file": file, "replaced": replaced, "restored": restored });
+        ui.json(&document)?;
+        return Ok(Outcome::Success);
+    }
+    ui.line(format_args!("Restored {} from {}.", file.display(), args.file.display()))?;
+    if let Some(replaced) = replaced {
+        ui.line(format_args!("The replaced database is {}.", replaced.display()))?;
+    }
+    restored.print(ui)?;
+    Ok(Outcome::Success)
+}
+
+/// A database that is ready to be installed.
+struct Prepared {
+    replacement: Replacement,
+    /// Whether there is a database to replace.
+    replaces: bool,
+    restored: Restored,
+}
+
+/// Makes a copy of the backup safe to use.
+async fn prepare(
+    context: &Context,
+    args: &Args,
+    config: &Config,
+    database: Database,
+    file: &Path,
+) -> anyhow::Result<Prepared> {
+    let ui = context.ui;
     let schemas = database::schemas();
-    let replacement = Replacement::prepare(&args.file, &file, &schemas).await?;
+    let replacement = Replacement::prepare(&args.file, file, &schemas).await?;
     let exists = file.try_exists().with_context(|| format!("cannot read {}", file.display()))?;
     let mut deleted = args.options.deleted()?;
     if exists {
-        match read_deletions(&database, &file).await {
+        match read_deletions(&database, file).await {
             Ok(known) => deleted.extend(known),
             Err(error) if args.options.names_deleted() && !is_in_use(&error) => {
                 ui.note(format_args!("Deletions are taken from --deleted only: {error:#}."));
@@ -60,20 +100,9 @@ pub async fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     }
     let copy = EngineUrl::new(miniapp_sqlite::url_of(&replacement.file()));
     let copy = Database { url: copy, ..database };
-    let restored = RestoredPlatform::open(&config, &copy, &copy).await?;
-    let restored = restored.finish(&config, &deleted, &args.options).await?;
-    let aside = aside(context, &file);
-    replacement.install(&aside).await?;
-    let replaced = exists.then_some(aside);
-    if ui.json {
-        let document = json!({ "file": file, "replaced": replaced, "restored": restored });
-        return Ok(ui.json(&document)?);
-    }
-    ui.line(format_args!("Restored {} from {}.", file.display(), args.file.display()))?;
-    if let Some(replaced) = replaced {
-        ui.line(format_args!("The replaced database is {}.", replaced.display()))?;
-    }
-    restored.print(ui)
+    let restored = RestoredPlatform::open(config, &copy, &copy).await?;
+    let restored = restored.finish(config, &deleted, &args.options).await?;
+    Ok(Prepared { replacement, replaces: exists, restored })
 }
 
 /// Excludes a running platform, whatever its directory and its database are called.

@@ -6,10 +6,10 @@ use clap_complete::ArgValueCandidates;
 use futures_util::TryStreamExt as _;
 use miniapp_client::{Client, retry};
 use miniapp_types::task::{Event, Status, Task};
-use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::task_ref::TaskRef;
+use crate::commands::interrupt::interrupted;
 use crate::completion;
 use crate::context::Context;
 use crate::exit::Outcome;
@@ -55,15 +55,6 @@ pub async fn follow(
             context.ui.note(format_args!("  miniapp task cancel {id}"));
             Ok(None)
         }
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM.
-async fn interrupted() -> std::io::Result<()> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminated.recv() => Ok(()),
     }
 }
 

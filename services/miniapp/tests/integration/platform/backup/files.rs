@@ -7,6 +7,7 @@ use std::process::Command;
 
 use miniapp_test_support::eventually;
 use miniapp_types::task::Status;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -157,6 +158,43 @@ async fn only_intact_backups_are_restored() {
     newer.close().await.expect("closed");
     attempt("is of a newer version of this program, which has migration 9999").await;
     assert_eq!(temporary_files(&program.data_dir()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn interrupted_restore_leaves_no_files() {
+    let program = program().start().await.stop().await.program;
+    // A backup that does not end.
+    let file = program.home().join("pipe");
+    assert!(Command::new("mkfifo").arg(&file).status().expect("mkfifo").success());
+    let restore = program.launch_with(&["restore", path(&file)]);
+    let pipe = file.clone();
+    let open = move || fs::OpenOptions::new().write(true).open(pipe);
+    let writer = tokio::task::spawn_blocking(open).await.expect("no panic").expect("a reader");
+    let data_dir = program.data_dir();
+    let has_begun = async || (!temporary_files(&data_dir).is_empty()).then_some(());
+    eventually("the copy has begun", has_begun).await;
+    restore.signal(Signal::INT);
+    assert_eq!(restore.ended().await.status.code(), Some(130));
+    drop(writer);
+    assert_eq!(temporary_files(&data_dir), Vec::<String>::new());
+    program.start().await;
+}
+
+/// A new secret would hide that the one of the backup is missing.
+#[tokio::test]
+async fn refused_restore_creates_no_secret() {
+    let source = program().start().await.stop().await.program;
+    let file = source.home().join("backup");
+    succeed(&source, &["backup", path(&file)]).await;
+    let empty = program();
+    let restore = ["restore", path(&file), "--deleted", "/dev/null"];
+    let refused = fail(&empty, &restore).await;
+    assert!(refused.contains("there is no secret in"), "{refused}");
+    assert!(refused.contains("--new-secret"), "{refused}");
+    let secret = empty.data_dir().join("secret");
+    assert!(!secret.exists());
+    fs::copy(source.data_dir().join("secret"), &secret).expect("copied");
+    succeed(&empty, &restore).await;
 }
 
 /// A database that cannot be read does not tell which accounts were deleted.
