@@ -12,6 +12,13 @@ pub struct Backoff {
     max: Duration,
 }
 
+/// The delays between the attempts of a task: from 1 second to 10 minutes.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_mins(10))
+    }
+}
+
 impl Backoff {
     pub const fn new(min: Duration, max: Duration) -> Self {
         Self { min, max }
@@ -35,19 +42,19 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
-
     #[test]
     fn delay_doubles_up_to_max() {
-        let full = [0, 1, 2, 9, 10, 31, 32, u32::MAX].map(|retry| BACKOFF.delay(retry, 1.0));
+        let full =
+            [0, 1, 2, 9, 10, 31, 32, u32::MAX].map(|retry| Backoff::default().delay(retry, 1.0));
         assert_eq!(full.map(|delay| delay.as_secs()), [1, 2, 4, 512, 600, 600, 600, 600]);
     }
 
     #[test]
     fn jitter_removes_at_most_half() {
-        assert_eq!(BACKOFF.delay(0, 0.0), Duration::from_millis(500));
-        assert_eq!(BACKOFF.delay(0, -7.0), BACKOFF.delay(0, 0.0));
-        let delay = BACKOFF.random_delay(3);
+        let backoff = Backoff::default();
+        assert_eq!(backoff.delay(0, 0.0), Duration::from_millis(500));
+        assert_eq!(backoff.delay(0, -7.0), backoff.delay(0, 0.0));
+        let delay = backoff.random_delay(3);
         assert!((4.0..=8.0).contains(&delay.as_secs_f64()), "{delay:?}");
     }
 }
