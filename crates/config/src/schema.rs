@@ -16,5 +16,10 @@ pub struct Schema {
 pub const PLATFORM: Schema = Schema {
     defaults: include_str!("../config.default.toml"),
     secret_urls: &["database.url", "broker.url", "mail.url"],
-    secrets: &["auth.secret", "auth.secret_previous", "telemetry.otlp_headers"],
+    secrets: &[
+        "auth.secret",
+        "auth.secret_previous",
+        "telemetry.otlp_headers",
+        "worker.http_secret_headers",
+    ],
 };

@@ -7,7 +7,7 @@ BEGIN
     END IF;
     GRANT SELECT ON tasks_migrations TO tasks;
     GRANT SELECT, INSERT, UPDATE, DELETE ON
-        tasks, task_timeline_pages, workers, task_kinds, process_lease
+        tasks, task_steps, task_timeline_pages, workers, task_kinds, process_lease
         TO tasks;
 END
 $$;

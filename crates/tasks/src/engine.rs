@@ -14,6 +14,7 @@ use miniapp_types::task::{Event, Kind, Stats, Status, Worker};
 use miniapp_types::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::domain::Task;
@@ -113,6 +114,13 @@ pub struct Claim {
     pub task_id: Uuid,
     /// The fencing token.
     pub token: u64,
+}
+
+impl Claim {
+    /// Returns the id of the attempt of this claim.
+    pub fn attempt_id(self) -> String {
+        format!("{}-{}", self.task_id, self.token)
+    }
 }
 
 /// The wait of a new task begins with its request, up to this time before its batch is written.
@@ -354,6 +362,23 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns all announced kinds, by name.
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
+
+    /// Returns the remembered steps of a claimed task's generation by name, as JSON, or `None` if
+    /// the claim is lost.
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError>;
+
+    /// Remembers the result of a step for the generation of the claimed task, and forgets the steps
+    /// of earlier ones. Returns `false` if the claim is lost. A step that is remembered is kept.
+    /// The steps are deleted together with their task.
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError>;
 
     /// Checks the invariants of the protocol on every stored task.
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError>;

@@ -13,6 +13,7 @@ use miniapp_tasks::engine::{
 use miniapp_tasks::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
 use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// Number of events of a part of a timeline.
@@ -32,6 +33,8 @@ struct Tables {
     keys: HashMap<(Uuid, String), (Uuid, [u8; 32])>,
     workers: BTreeMap<String, WorkerReport>,
     kinds: BTreeMap<String, Kind>,
+    /// By task and generation.
+    steps: BTreeMap<(Uuid, u32), BTreeMap<String, Box<RawValue>>>,
 }
 
 /// A stored task with its timeline and outbox columns.
@@ -61,6 +64,13 @@ impl MemoryStore {
 }
 
 impl Tables {
+    /// Returns the generation of a task whose claim is held.
+    fn held(&self, claim: Claim) -> Option<u32> {
+        let state = &self.rows.get(&claim.task_id)?.task.state;
+        let is_held = state.status == Status::Executing && state.claim == claim.token;
+        is_held.then_some(state.generation)
+    }
+
     fn insert(&mut self, insert: &Insert) -> InsertOutcome {
         if let Some(key) = &insert.key {
             let owner_key = (insert.task.owner, key.key.clone());
@@ -408,6 +418,7 @@ impl Engine for MemoryStore {
         let old = truncated(old, limit);
         for id in &old {
             tables.rows.remove(id);
+            tables.steps.retain(|(task, _), _| task != id);
             tables.keys.retain(|_, (task, _)| task != id);
         }
         tables.workers.retain(|_, report| report.worker.last_seen_at > removed);
@@ -455,6 +466,29 @@ impl Engine for MemoryStore {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(self.0.lock().kinds.values().cloned().collect())
+    }
+
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        let tables = self.0.lock();
+        let Some(generation) = tables.held(claim) else { return Ok(None) };
+        Ok(Some(tables.steps.get(&(claim.task_id, generation)).cloned().unwrap_or_default()))
+    }
+
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.0.lock();
+        let Some(generation) = tables.held(claim) else { return Ok(false) };
+        tables.steps.retain(|(task, of), _| *task != claim.task_id || *of >= generation);
+        let steps = tables.steps.entry((claim.task_id, generation)).or_default();
+        steps.entry(name.to_owned()).or_insert_with(|| result.to_owned());
+        Ok(true)
     }
 
     /// Returns nothing; simulations copy the rows into a database and check them there.

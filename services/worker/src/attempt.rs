@@ -34,7 +34,7 @@ pub(crate) struct Attempt {
     /// Starts with 1.
     pub number: u32,
     pub ttl: Duration,
-    /// The seed of [`Context::rng`](crate::kinds::Context::rng).
+    /// The seed of [`Context::seed`](miniapp_kind::Context::seed).
     pub seed: u64,
     stop: OnceLock<Stop>,
     stopped: CancellationToken,
@@ -75,6 +75,11 @@ impl Attempt {
 
     pub async fn stopped(&self) {
         self.stopped.cancelled().await;
+    }
+
+    /// Returns a token that is canceled when the attempt has to stop.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stopped.clone()
     }
 
     /// Returns when the lease expires, by a conservative estimate.
@@ -129,6 +134,23 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_is_throttled_to_the_latest_report() {
+        const INTERVAL: Duration = Duration::from_secs(1);
+        let (claim, start) = (Claim { task_id: Uuid::nil(), token: 1 }, Instant::now());
+        let attempt = Attempt::new(claim, 1, INTERVAL, 0, start);
+        let report = |progress, message: &str| attempt.set_progress(progress, message.into());
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(None));
+        report(0.1, "a");
+        report(0.2, "b");
+        assert_eq!(attempt.due_progress(start, INTERVAL), Ok((0.2, "b".into())));
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(None));
+        report(0.3, "c");
+        assert_eq!(attempt.due_progress(start, INTERVAL), Err(Some(start + INTERVAL)));
+        report(0.4, "d");
+        assert_eq!(attempt.due_progress(start + INTERVAL, INTERVAL), Ok((0.4, "d".into())));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn lease_expires_unless_renewed() {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use miniapp_broker::BrokerConfig;
-use miniapp_config::values::{duration, optional};
+use miniapp_config::values::{duration, optional, optional_secret};
 use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
 use miniapp_tasks::RetentionConfig;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+
+use crate::kinds::http::secret_headers::SecretHeaders;
 
 /// All sections of a worker.
 pub(crate) const SECTIONS: &[SectionCheck] =
@@ -25,6 +28,17 @@ pub struct WorkerConfig {
     pub http_allow_private: bool,
     /// Hosts to which `http` tasks send the trace context.
     pub http_trace_hosts: Vec<String>,
+    /// Headers of `http` tasks with secret values.
+    #[serde(deserialize_with = "optional_secret")]
+    pub http_secret_headers: Option<SecretString>,
+}
+
+impl WorkerConfig {
+    /// Parses the secret headers.
+    pub(crate) fn secret_headers(&self) -> Result<SecretHeaders, String> {
+        let text = self.http_secret_headers.as_ref().map_or("", ExposeSecret::expose_secret);
+        SecretHeaders::parse(text)
+    }
 }
 
 impl Section for WorkerConfig {
@@ -35,7 +49,9 @@ impl Section for WorkerConfig {
         validator.range("lease", self.lease, leases)?;
         validator.range("grace", self.grace, Duration::ZERO..=Duration::from_hours(24))?;
         validator.range("concurrency", self.concurrency, 1..=10_000)?;
-        validator.range("replicas", self.replicas, 0..=100)
+        validator.range("replicas", self.replicas, 0..=100)?;
+        let secrets = self.secret_headers();
+        validator.ensure("http_secret_headers", secrets.is_ok(), &secrets.err().unwrap_or_default())
     }
 }
 

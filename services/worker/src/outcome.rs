@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 
 use crate::attempt::{Attempt, Stop};
-use crate::kinds::{Context, Kind, KindError, KindResult};
+use crate::kinds::{Context, ErasedKind, KindError, KindResult};
 
 /// How long code may take to stop before it is dropped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,7 +28,11 @@ const MAX_PANIC_MESSAGE: usize = 120;
 pub(crate) enum Outcome {
     Finished(Arc<RawValue>),
     /// It failed; another attempt may succeed.
-    Retry(TaskError),
+    Retry {
+        error: TaskError,
+        /// When the next attempt may start; `None` leaves that to the kind.
+        retry_in: Option<Duration>,
+    },
     /// It failed; another attempt would fail as well.
     Failed(TaskError),
     Stopped(Stop),
@@ -37,7 +41,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     /// Runs `kind` until it ends, panics, exceeds the ttl or is stopped.
     pub async fn of(
-        kind: &dyn Kind,
+        kind: &dyn ErasedKind,
         attempt: &Attempt,
         context: &Context,
         data: &RawValue,
@@ -59,14 +63,14 @@ impl Outcome {
     /// the task would not have been accepted, for example during a rolling update.
     pub fn unknown_kind(kind: &str) -> Self {
         let message = format!("The worker doesn't know the kind {kind:?}");
-        Self::Retry(error("unknown_kind", &message))
+        Self::retry("unknown_kind", &message)
     }
 
     /// Returns the name in logs, spans and metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Finished(_) => "finished",
-            Self::Retry(_) | Self::Failed(_) => "failed",
+            Self::Retry { .. } | Self::Failed(_) => "failed",
             Self::Stopped(Stop::Canceled) => "canceled",
             Self::Stopped(Stop::Expired) => "expired",
             Self::Stopped(Stop::LeaseLost) => "lease_lost",
@@ -76,9 +80,13 @@ impl Outcome {
 
     pub fn error(&self) -> Option<&TaskError> {
         match self {
-            Self::Retry(error) | Self::Failed(error) => Some(error),
+            Self::Retry { error, .. } | Self::Failed(error) => Some(error),
             Self::Finished(_) | Self::Stopped(_) => None,
         }
+    }
+
+    fn retry(code: &str, message: &str) -> Self {
+        Self::Retry { error: error(code, message), retry_in: None }
     }
 
     fn of_result(result: Box<RawValue>) -> Self {
@@ -99,14 +107,16 @@ impl Outcome {
             Ok(Ok(result)) => Self::of_result(result),
             // It was stopped, and ended before the stop was observed here.
             _ if let Some(reason) = attempt.stop_reason() => Self::Stopped(reason),
-            Ok(Err(KindError::Retryable { code, message })) => Self::Retry(error(&code, &message)),
+            Ok(Err(KindError::Retryable { code, message, retry_in })) => {
+                Self::Retry { error: error(&code, &message), retry_in }
+            }
             Ok(Err(KindError::Permanent { code, message })) => Self::Failed(error(&code, &message)),
             Ok(Err(KindError::Stopped)) => {
-                Self::Retry(error("stopped", "The kind stopped without a request"))
+                Self::retry("stopped", "The kind stopped without a request")
             }
             Err(panic) => {
                 let message = format!("The kind's code panicked: {}", panic_message(&*panic));
-                Self::Retry(error("panicked", &message))
+                Self::retry("panicked", &message)
             }
         }
     }

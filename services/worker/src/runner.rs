@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use miniapp_kind::Backoff;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
@@ -18,13 +19,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::attempt::{Attempt, Stop};
 use crate::claimed::{Claimed, Commit};
-use crate::context::Context;
+use crate::host;
 use crate::isolation::{Isolation, Turn};
-use crate::kinds::Kinds;
+use crate::kinds::{ErasedKind, Kinds};
 use crate::metrics;
 use crate::observer::Observer;
 use crate::outcome::Outcome;
 use crate::running::RunningAttempts;
+
+/// The maximum delay of another attempt, whatever a kind returns.
+const MAX_RETRY_DELAY: Duration = Duration::from_hours(24);
 
 /// The state shared by the attempts of a worker.
 pub(crate) struct Runner {
@@ -156,22 +160,26 @@ impl Runner {
         let isolation = Duration::try_from(isolation).unwrap_or(Duration::MAX);
         let run = turn.run(isolation, attempt, async {
             let Some(kind) = kind else { return Outcome::unknown_kind(&spec.kind) };
-            let context =
-                Context::new(attempt.clone(), self.clock.clone(), self.progressed.clone());
+            let context = host::context(attempt, task, &self.tasks, &self.progressed);
             Outcome::of(kind, attempt, &context, &spec.data).await
         });
         let outcome = observer.run(task, kind.is_some(), requested_at, run).await;
-        observer.commit(self.commit(attempt, &outcome)).await;
+        observer.commit(self.commit(attempt, kind, &outcome)).await;
         self.running.end(attempt.claim);
     }
 
     /// Commits the outcome. Retries until one lease after the attempt's has expired: by then
     /// another worker has the task.
-    async fn commit(&self, attempt: &Attempt, outcome: &Outcome) -> Commit {
+    async fn commit(
+        &self,
+        attempt: &Attempt,
+        kind: Option<&dyn ErasedKind>,
+        outcome: &Outcome,
+    ) -> Commit {
         let mut retry = self.retry("committing an outcome");
         let task_id = attempt.claim.task_id;
         loop {
-            let error = match self.write(attempt, outcome).await {
+            let error = match self.write(attempt, kind, outcome).await {
                 Ok(Some(Committed { batch_size, .. })) => {
                     return Commit::Stored { batch_size: Some(batch_size) };
                 }
@@ -207,14 +215,19 @@ impl Runner {
     async fn write(
         &self,
         attempt: &Attempt,
+        kind: Option<&dyn ErasedKind>,
         outcome: &Outcome,
     ) -> Result<Option<Committed>, Error> {
         let (tasks, claim) = (&self.tasks, attempt.claim);
         let written = match outcome {
             Outcome::Finished(result) => tasks.finish(claim, result.clone()).await,
-            Outcome::Retry(error) => {
+            Outcome::Retry { error, retry_in } => {
+                let number = attempt.number;
+                let backoff = kind.map_or_else(Backoff::default, |kind| kind.retry(number));
                 let jitter = self.rng.lock().random();
-                let written = tasks.retry(claim, attempt.number, error.clone(), jitter).await;
+                let delay = backoff.delay(number.saturating_sub(1), jitter);
+                let delay = retry_in.unwrap_or(delay).min(MAX_RETRY_DELAY);
+                let written = tasks.retry(claim, error.clone(), delay).await;
                 if let Ok(Committed { task: Task { spec, state, .. }, .. }) = &written
                     && state.status == Status::Awaiting
                 {

@@ -104,6 +104,13 @@ impl Task {
         Self { id, owner, spec: Arc::new(spec), state }
     }
 
+    /// Returns the idempotency key of the task's side effects, the same for all attempts of a
+    /// generation.
+    pub fn idempotency_key(&self) -> String {
+        // Not `-`, so that it differs from the id of every attempt.
+        format!("{}.{}", self.id, self.state.generation)
+    }
+
     /// Creates an event with the task's current state.
     pub fn event(&self, id: Uuid, kind: EventType, at: Timestamp) -> Event {
         let Self { state, .. } = self;

@@ -8,11 +8,13 @@ mod maintenance;
 mod process_lease;
 mod read;
 mod restore;
+mod steps;
 mod timelines;
 mod values;
 mod workers;
 mod write;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
 use miniapp_types::task::{Kind, Stats};
+use serde_json::value::RawValue;
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
 
@@ -180,6 +183,22 @@ impl Engine for PostgresEngine {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         workers::kinds(&self.database).await
+    }
+
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        steps::load(&self.database, claim).await
+    }
+
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        steps::remember(&self.database, claim, name, result).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {

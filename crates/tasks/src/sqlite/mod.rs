@@ -5,16 +5,19 @@ mod multi_row;
 mod process_lock;
 mod read;
 mod restore;
+mod steps;
 mod timelines;
 mod workers;
 mod write;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
 use miniapp_types::task::{Kind, Stats};
+use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
 
@@ -38,6 +41,7 @@ impl SqliteEngine {
     pub async fn open(url: &str, fsync: bool) -> Result<Self, StoreError> {
         let tune = |options: SqliteConnectOptions| {
             options
+                .foreign_keys(true)
                 .pragma("cache_size", "-8000")
                 .pragma("temp_store", "memory")
                 // Fewer checkpoints, because each syncs the file several times.
@@ -206,6 +210,22 @@ impl Engine for SqliteEngine {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         workers::kinds(&self.readers).await
+    }
+
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        steps::load(&self.readers, claim).await
+    }
+
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        steps::remember(&mut *self.writer.lock().await?, claim, name, result).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {

@@ -1,10 +1,10 @@
 //! The operations of workers on the tasks they run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use miniapp_runtime::backoff::Backoff;
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
@@ -14,9 +14,6 @@ use crate::domain::{Command, Refusal, State, Task};
 use crate::engine::{Claim, RenewedLease, StoreError};
 use crate::error::Error;
 use crate::writer::Applied;
-
-/// Delay between the attempts of a task.
-const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
 impl Tasks {
     /// Claims the task of a message for `worker`. The caller sets `alone` if its process runs
@@ -90,16 +87,13 @@ impl Tasks {
         self.apply_claimed(claim, |claim| Command::Finish { claim, result }).await
     }
 
-    /// Records a failed attempt and schedules the next one, if any is left. `jitter` from 0
-    /// to 1 spreads retries.
+    /// Records a failed attempt and schedules the next one after `delay`, if any is left.
     pub async fn retry(
         &self,
         claim: Claim,
-        attempt: u32,
         error: TaskError,
-        jitter: f64,
+        delay: Duration,
     ) -> Result<Committed, Error> {
-        let delay = RETRY_BACKOFF.delay(attempt.saturating_sub(1), jitter);
         let retry_in = Some(SignedDuration::try_from(delay).unwrap_or(SignedDuration::MAX));
         self.apply_claimed(claim, |claim| Command::Fail { claim, error, retry_in }).await
     }
@@ -133,6 +127,25 @@ impl Tasks {
     ) -> Result<Vec<RenewedLease>, StoreError> {
         let until = self.clock.now().saturating_add(lease).unwrap_or(Timestamp::MAX);
         self.engine.renew(claims, until).await
+    }
+
+    /// Returns the remembered steps of a claimed task by name, or `None` if the claim is lost.
+    pub async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        self.engine.steps(claim).await
+    }
+
+    /// Remembers the result of a step for later attempts of the same generation. Returns `false`
+    /// if the claim is lost.
+    pub async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        self.engine.remember_step(claim, name, result).await
     }
 
     async fn apply_claimed(

@@ -11,6 +11,7 @@ pub mod lists;
 pub mod maintenance;
 pub mod processes;
 pub mod restore;
+pub mod steps;
 pub mod timelines;
 pub mod writes;
 
@@ -117,6 +118,15 @@ macro_rules! task_engine_tests {
                 raised_versions_void_claims,
                 versions_are_raised_by_each_restore,
                 raised_versions_make_waiting_tasks_due,
+            }
+            steps {
+                steps_are_remembered_for_the_generation,
+                restart_begins_without_steps,
+                lost_claim_cannot_remember_a_step,
+                remembered_step_is_kept,
+                purge_deletes_steps,
+                large_steps_are_stored,
+                step_and_expiry_do_not_both_win,
             }
             processes {
                 one_writer_wins_each_version,

@@ -34,7 +34,7 @@ pub struct Counted {
     pub rows: HashMap<(Uuid, u64), Row>,
     /// The newest token of each task.
     newest: HashMap<Uuid, u64>,
-    /// Requests without a task and token.
+    /// Requests without a task, token and generation.
     pub strange: Vec<String>,
 }
 
@@ -42,6 +42,8 @@ pub struct Counted {
 #[derive(Clone, Copy, Default)]
 pub struct Row {
     pub times: u32,
+    /// The generation in the idempotency key.
+    pub generation: u32,
     /// Whether a newer attempt of the task had an effect before. The result of this attempt must not
     /// be accepted then.
     pub is_stale: bool,
@@ -81,17 +83,19 @@ impl Drop for Effects {
 }
 
 impl Counted {
-    fn add(&mut self, key: &str) {
-        let attempt = key.rsplit_once('-').and_then(|(task, token)| {
-            Some((task.parse::<Uuid>().ok()?, token.parse::<u64>().ok()?))
+    fn add(&mut self, key: &str, attempt: &str) {
+        let ids = attempt.rsplit_once('-').and_then(|(task, token)| {
+            let generation = key.strip_prefix(task)?.strip_prefix('.')?;
+            Some((task.parse::<Uuid>().ok()?, token.parse::<u64>().ok()?, generation.parse().ok()?))
         });
-        let Some((task, token)) = attempt else {
-            self.strange.push(key.to_owned());
+        let Some((task, token, generation)) = ids else {
+            self.strange.push(format!("{attempt} with the key {key}"));
             return;
         };
         let newest = self.newest.entry(task).or_default();
         let row = self.rows.entry((task, token)).or_default();
         row.times += 1;
+        row.generation = generation;
         row.is_stale |= token < *newest;
         *newest = token.max(*newest);
     }
@@ -100,13 +104,16 @@ impl Counted {
 /// Counts the request. Sometimes it responds late, even after the lease has expired, or closes the
 /// connection after the effect.
 async fn count(State(server): State<Server>, headers: HeaderMap) -> Response {
-    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
-    let key = key.unwrap_or_default().to_owned();
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (key, attempt) = (text("idempotency-key"), text("x-attempt-id"));
     let (manner, pause) = {
         let mut dice = server.dice.lock();
         (dice.random_range(0..100), Duration::from_millis(dice.random_range(0..1000)))
     };
-    server.counted.lock().add(&key);
+    server.counted.lock().add(&key, &attempt);
     match manner {
         0..80 => {}
         80..93 => tokio::time::sleep(pause).await,
@@ -116,5 +123,5 @@ async fn count(State(server): State<Server>, headers: HeaderMap) -> Response {
             return Body::from_stream(broken).into_response();
         }
     }
-    key.into_response()
+    attempt.into_response()
 }

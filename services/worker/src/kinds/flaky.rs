@@ -1,50 +1,42 @@
 //! The kind `flaky`: fails before it succeeds.
 
-use async_trait::async_trait;
-use serde::Deserialize;
+use miniapp_kind::schemars::{self, JsonSchema};
+use miniapp_kind::{Context, Kind, KindError};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
-use super::{
-    Context, Description, Kind, KindError, KindResult, parse_data, to_result, whole_number,
-};
+use super::whole_number;
 
 /// Fails a given number of attempts, then finishes, to demonstrate retries.
 pub struct Flaky;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with `failures`")]
-struct Data {
+#[schemars(example = json!({ "failures": 1 }))]
+pub struct Data {
     #[serde(deserialize_with = "whole_number")]
+    #[schemars(range(max = u32::MAX))]
     failures: u32,
 }
 
-#[async_trait]
-impl Kind for Flaky {
-    fn describe(&self) -> Description {
-        Description {
-            name: "flaky".into(),
-            description: "Fails the given number of attempts, then finishes.".into(),
-            data_schema: json!({
-                "type": "object",
-                "required": ["failures"],
-                "additionalProperties": false,
-                "properties": {
-                    "failures": { "type": "integer", "minimum": 0, "maximum": u32::MAX },
-                },
-            }),
-            example: json!({ "failures": 1 }),
-        }
-    }
+#[derive(Serialize)]
+pub struct Success {
+    attempt: u32,
+}
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let Data { failures } = parse_data(data)?;
-        let attempt = context.attempt();
+impl Kind for Flaky {
+    const NAME: &'static str = "flaky";
+    const DESCRIPTION: &'static str = "Fails the given number of attempts, then finishes.";
+    type Input = Data;
+    type Output = Success;
+
+    async fn run(&self, cx: &Context, Data { failures }: Data) -> Result<Success, KindError> {
+        let attempt = cx.attempt();
         if attempt <= failures {
             let message = format!("Failure {attempt} of {failures}, as requested");
             return Err(KindError::retryable("flaky", message));
         }
-        to_result(&json!({ "attempt": attempt }))
+        Ok(Success { attempt })
     }
 }
 
@@ -56,9 +48,9 @@ mod tests {
     #[tokio::test]
     async fn fails_the_given_number_of_attempts() {
         for attempt in 1..=2 {
-            let failed = run(&Flaky, json!({ "failures": 2 }), attempt).await;
+            let failed = run(Flaky, json!({ "failures": 2 }), attempt).await;
             assert!(matches!(failed, Err(KindError::Retryable { .. })), "{failed:?}");
         }
-        assert_eq!(run(&Flaky, json!({ "failures": 2 }), 3).await, Ok(json!({ "attempt": 3 })));
+        assert_eq!(run(Flaky, json!({ "failures": 2 }), 3).await, Ok(json!({ "attempt": 3 })));
     }
 }

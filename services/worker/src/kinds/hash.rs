@@ -4,17 +4,15 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use async_trait::async_trait;
+use miniapp_kind::schemars::{self, JsonSchema};
+use miniapp_kind::{Context, Kind, KindError};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::{
-    Context, Description, Kind, KindError, KindResult, parse_data, to_result, whole_number,
-};
+use super::whole_number;
 
 /// The number of rounds between two checks for a stop; a few milliseconds.
 const CHUNK: u32 = 16 * 1024;
@@ -24,10 +22,12 @@ pub struct Hash {
     processors: Arc<Semaphore>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with `rounds`")]
-struct Data {
+#[schemars(example = json!({ "rounds": 1_000_000 }))]
+pub struct Data {
     #[serde(deserialize_with = "whole_number")]
+    #[schemars(range(min = 1, max = u32::MAX))]
     rounds: u32,
 }
 
@@ -38,31 +38,14 @@ impl Default for Hash {
     }
 }
 
-#[async_trait]
 impl Kind for Hash {
-    fn describe(&self) -> Description {
-        Description {
-            name: "hash".into(),
-            description: "Applies SHA-256 to nothing, then to the hash before, for a number \
-                          of rounds; the result is the last hash."
-                .into(),
-            data_schema: json!({
-                "type": "object",
-                "required": ["rounds"],
-                "additionalProperties": false,
-                "properties": {
-                    "rounds": { "type": "integer", "minimum": 1, "maximum": u32::MAX },
-                },
-            }),
-            example: json!({ "rounds": 1_000_000 }),
-        }
-    }
+    const NAME: &'static str = "hash";
+    const DESCRIPTION: &'static str = "Applies SHA-256 to nothing, then to the hash before, for a \
+                                       number of rounds; the result is the last hash.";
+    type Input = Data;
+    type Output = String;
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let Data { rounds } = parse_data(data)?;
-        if rounds == 0 {
-            return Err(KindError::invalid_data("rounds must be at least 1"));
-        }
+    async fn run(&self, context: &Context, Data { rounds }: Data) -> Result<String, KindError> {
         let permit = context.unless_stopped(self.processors.clone().acquire_owned()).await?;
         let inner = context.clone();
         let hashing = spawn_blocking(move || {
@@ -72,7 +55,7 @@ impl Kind for Hash {
             hash
         });
         match hashing.await {
-            Ok(hash) => to_result(&hash?),
+            Ok(hash) => hash,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
                 // The runtime shuts down.
@@ -107,40 +90,38 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use miniapp_kind::testing::TestAttempt;
 
     use super::*;
-    use crate::attempt::Stop;
-    use crate::context::tests::test_context;
-    use crate::kinds::tests::{raw, run};
+    use crate::kinds::tests::run;
 
     #[tokio::test]
     async fn hashes_repeatedly() {
         let once = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let twice = "5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456";
-        let hash = Hash::default();
-        assert_eq!(run(&hash, json!({ "rounds": 1 }), 1).await, Ok(json!(once)));
-        assert_eq!(run(&hash, json!({ "rounds": 2 }), 1).await, Ok(json!(twice)));
-        assert_eq!(run(&hash, json!({ "rounds": 2.0 }), 1).await, Ok(json!(twice)));
+        let hash = async |rounds| run(Hash::default(), json!({ "rounds": rounds }), 1).await;
+        assert_eq!(hash(json!(1)).await, Ok(json!(once)));
+        assert_eq!(hash(json!(2)).await, Ok(json!(twice)));
+        assert_eq!(hash(json!(2.0)).await, Ok(json!(twice)));
         for rounds in [json!(0), json!(1.5), json!(-1), json!(4_294_967_296_u64), json!(1e300)] {
-            assert!(run(&hash, json!({ "rounds": rounds }), 1).await.is_err(), "{rounds}");
+            assert!(hash(rounds.clone()).await.is_err(), "{rounds}");
         }
     }
 
     #[tokio::test]
     async fn stop_releases_the_processor() {
         let hash = Hash { processors: Arc::new(Semaphore::new(1)) };
-        let (context, attempt) = test_context(1, Duration::from_mins(1), 0);
-        let data = raw(&json!({ "rounds": u32::MAX }));
+        let test = TestAttempt::new();
+        let context = test.context();
         let running = async {
-            let ended = hash.run(&context, &data).await;
-            assert_eq!(ended.map(drop), Err(KindError::Stopped));
+            let ended = hash.run(&context, Data { rounds: u32::MAX }).await;
+            assert_eq!(ended, Err(KindError::Stopped));
         };
         tokio::join!(running, async {
-            while attempt.due_progress(tokio::time::Instant::now(), Duration::ZERO).is_err() {
+            while test.progress().is_none() {
                 tokio::task::yield_now().await;
             }
-            attempt.stop(Stop::Canceled);
+            test.stop();
         });
         assert_eq!(hash.processors.available_permits(), 1);
     }

@@ -1,37 +1,38 @@
 //! The kind `http`: fetches a URL.
 //!
-//! A request carries the attempt id as `Idempotency-Key`, unless the task sets one: a request
-//! whose response was lost is sent again.
+//! A request carries the idempotency key of the task as `Idempotency-Key`, unless the task sets one:
+//! a request whose response was lost is sent again.
 
 mod address;
 mod client;
 mod redirect;
 mod request;
 mod response;
+pub(crate) mod secret_headers;
+mod status;
 
 use crate::PROGRAM;
 use std::error::Error as _;
 
-use async_trait::async_trait;
 use miniapp_http::ClientSpan;
+use miniapp_kind::{Context, Kind, KindError};
 use parking_lot::Mutex;
 use reqwest::{Client, Request, Response, Url};
-use serde_json::json;
-use serde_json::value::RawValue;
 
 use self::address::is_public;
 use self::client::{Guard, MAX_REDIRECTS, Refusal, SystemResolver};
 use self::request::Data;
 use self::response::{HttpResult, LargeBodies};
-use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
+use self::secret_headers::SecretHeaders;
 use crate::config::WorkerConfig;
 
-/// Sends a request to the public internet and keeps the response, whatever its status.
+/// Sends a request to the public internet and keeps the response.
 pub struct Http {
     guard: Guard,
     /// The hosts that receive the trace context. It reveals that requests belong together, and
     /// lets the receiver add to our traces.
     trace_hosts: Vec<String>,
+    secret_headers: SecretHeaders,
     /// Created by the first task; most processes never need it.
     client: Mutex<Option<Client>>,
     large_bodies: LargeBodies,
@@ -45,13 +46,19 @@ impl Http {
         } else {
             Guard::new(resolver, is_public).refusing_internal_names()
         };
-        Self { trace_hosts: config.http_trace_hosts.clone(), ..Self::guarded(guard) }
+        let secret_headers = config.secret_headers().unwrap_or_default();
+        Self {
+            trace_hosts: config.http_trace_hosts.clone(),
+            secret_headers: secret_headers.allowing_http(config.http_allow_private),
+            ..Self::guarded(guard)
+        }
     }
 
     fn guarded(guard: Guard) -> Self {
         Self {
             guard,
             trace_hosts: Vec::new(),
+            secret_headers: SecretHeaders::default(),
             client: Mutex::new(None),
             large_bodies: LargeBodies::default(),
         }
@@ -66,15 +73,18 @@ impl Http {
         Ok(slot.insert(client).clone())
     }
 
-    async fn fetch(&self, data: Data, attempt: &str) -> Result<HttpResult, KindError> {
-        let request = data.into_request(attempt)?;
+    async fn fetch(&self, data: &Data, context: &Context) -> Result<HttpResult, KindError> {
+        let request = data.to_request(context.idempotency_key(), context.attempt_id())?;
+        self.secret_headers.check(&data.secret_headers, request.url())?;
         let outgoing = ClientSpan::start(PROGRAM.name, request.method(), request.url().as_str());
-        let response = self.send(request, &outgoing).await;
+        let response = self.send(request, &data.secret_headers, &outgoing).await;
         outgoing.end(match &response {
             Ok(response) => Ok(response.status().as_u16()),
             Err(_) => Err("connection_failed"),
         });
-        HttpResult::read(response?, &self.large_bodies).await
+        let response = response?;
+        status::check(response.status(), response.headers(), &data.expect)?;
+        HttpResult::read(response, &self.large_bodies).await
     }
 
     fn receives_trace(&self, url: &Url) -> bool {
@@ -82,7 +92,12 @@ impl Http {
     }
 
     /// Sends a request and follows redirects.
-    async fn send(&self, request: Request, span: &ClientSpan) -> Result<Response, KindError> {
+    async fn send(
+        &self,
+        request: Request,
+        secrets: &[String],
+        span: &ClientSpan,
+    ) -> Result<Response, KindError> {
         let client = self.client()?;
         let mut next = request;
         for _ in 0..=MAX_REDIRECTS {
@@ -96,6 +111,7 @@ impl Http {
                     }
                 }
             }
+            self.secret_headers.add_to(&mut next, secrets);
             let response = client.execute(next).await.map_err(failed)?;
             let redirected = match again {
                 Some(sent) => redirect::redirected(sent, &response),
@@ -111,41 +127,15 @@ impl Http {
     }
 }
 
-#[async_trait]
 impl Kind for Http {
-    fn describe(&self) -> Description {
-        Description {
-            name: "http".into(),
-            description: "Fetches a URL of the public internet; the result is the response, \
-                          whatever its status."
-                .into(),
-            data_schema: json!({
-                "type": "object",
-                "required": ["url"],
-                "additionalProperties": false,
-                "properties": {
-                    "url": { "type": "string", "format": "uri", "pattern": "^[hH][tT][tT][pP][sS]?://" },
-                    "method": {
-                        "enum": request::METHODS,
-                        "default": "GET",
-                    },
-                    "headers": {
-                        "description": "Idempotency-Key is the attempt's id where none is given",
-                        "type": "object",
-                        "additionalProperties": { "type": "string" },
-                    },
-                    "body": { "description": "A text as it is, or any other JSON" },
-                },
-            }),
-            example: json!({ "url": "https://example.com/", "method": "GET" }),
-        }
-    }
+    const NAME: &'static str = "http";
+    const DESCRIPTION: &'static str = "Fetches a URL of the public internet; the result is the \
+                                       response. Temporary failures are retried.";
+    type Input = Data;
+    type Output = HttpResult;
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let data: Data = parse_data(data)?;
-        let attempt = context.attempt_id();
-        let fetched = context.unless_stopped(self.fetch(data, &attempt)).await??;
-        to_result(&fetched)
+    async fn run(&self, context: &Context, data: Data) -> Result<HttpResult, KindError> {
+        context.unless_stopped(self.fetch(&data, context)).await?
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
+use miniapp_kind::schemars::{self, JsonSchema};
+use miniapp_kind::{Context, Kind, KindError};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::sleep::sleep_with_progress;
-use super::{Context, Description, Kind, KindResult, parse_data, to_result};
 
 /// The maximum wait before the work and the minimum work, if the ttl is long enough.
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,32 +35,33 @@ impl Plan {
     }
 }
 
-#[async_trait]
-impl Kind for Simulate {
-    fn describe(&self) -> Description {
-        Description {
-            name: "simulate".into(),
-            description: "Pretends to work for a random time, sometimes longer than the ttl. \
-                          The same seed gives the same times."
-                .into(),
-            data_schema: json!({
-                "description": "Any JSON; an object may hold a seed",
-                "properties": { "seed": { "description": "A whole number that is not negative" } },
-            }),
-            example: json!({ "seed": 7 }),
-        }
-    }
+/// Any JSON. The same `seed`, a whole number that is not negative, gives the same times.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(example = json!({ "seed": 7 }))]
+pub struct Data(Value);
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let data: Value = parse_data(data)?;
-        let rng = match data.get("seed").and_then(Value::as_u64) {
-            Some(seed) => Xoshiro256PlusPlus::seed_from_u64(seed),
-            None => context.rng(),
-        };
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    wait_seconds: f64,
+    work_seconds: f64,
+}
+
+impl Kind for Simulate {
+    const NAME: &'static str = "simulate";
+    const DESCRIPTION: &'static str = "Pretends to work for a random time, sometimes longer than \
+                                       the ttl. The same seed gives the same times.";
+    type Input = Data;
+    type Output = Times;
+
+    async fn run(&self, context: &Context, Data(data): Data) -> Result<Times, KindError> {
+        let seed = data.get("seed").and_then(Value::as_u64).unwrap_or_else(|| context.seed());
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let Plan { wait, work } = Plan::new(context.ttl(), rng);
         context.sleep(wait).await?;
         sleep_with_progress(context, work).await?;
-        to_result(&json!({ "waitSeconds": rounded(wait), "workSeconds": rounded(work) }))
+        Ok(Times { wait_seconds: rounded(wait), work_seconds: rounded(work) })
     }
 }
 
@@ -71,9 +72,9 @@ fn rounded(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use miniapp_kind::testing::TestAttempt;
+
     use super::*;
-    use crate::context::tests::test_context;
-    use crate::kinds::tests::raw;
 
     fn plan(ttl: u64, seed: u64) -> Plan {
         Plan::new(Duration::from_secs(ttl), Xoshiro256PlusPlus::seed_from_u64(seed))
@@ -91,15 +92,17 @@ mod tests {
         assert!(plan(1, 3).work >= Duration::from_millis(100));
     }
 
+    async fn simulate(data: Value, seed: u64) -> Result<Times, KindError> {
+        let test = TestAttempt::new().with_ttl(Duration::from_secs(4)).with_seed(seed);
+        Simulate.run(&test.context(), Data(data)).await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn seed_repeats_the_times() {
-        let mut results = Vec::new();
-        for seed in [1, 2] {
-            let (context, _) = test_context(1, Duration::from_secs(4), seed);
-            let result = Simulate.run(&context, &raw(&json!({ "seed": 7 }))).await;
-            results.push(result.expect("a result").to_string());
-        }
-        assert_eq!(results[0], results[1]);
+        let times = simulate(json!({ "seed": 7 }), 1).await;
+        assert!(times.is_ok());
+        assert_eq!(simulate(json!({ "seed": 7 }), 2).await, times);
+        assert_ne!(simulate(json!({ "seed": 8 }), 2).await, times);
         assert_eq!(plan(4, 7), plan(4, 7));
         assert_ne!(plan(4, 7), plan(4, 8));
     }
@@ -107,8 +110,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn accepts_any_data() {
         for data in [json!(null), json!("text"), json!([1]), json!({ "seed": "x" })] {
-            let (context, _) = test_context(1, Duration::from_secs(4), 1);
-            assert!(Simulate.run(&context, &raw(&data)).await.is_ok(), "{data}");
+            assert!(simulate(data.clone(), 1).await.is_ok(), "{data}");
         }
     }
 }

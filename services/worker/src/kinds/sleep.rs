@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
+use miniapp_kind::schemars::{self, JsonSchema};
+use miniapp_kind::{Context, Kind, KindError};
 use miniapp_types::limits;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
-
-use super::{Context, Description, Kind, KindError, KindResult, parse_data, to_result};
 
 const MAX_TTL: u32 = *limits::TTL.end();
 /// The interval of progress reports.
@@ -18,38 +16,23 @@ const STEP: Duration = Duration::from_secs(1);
 /// Waits for the given time.
 pub struct Sleep;
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object with `seconds`")]
-struct Data {
+#[schemars(example = json!({ "seconds": 1.5 }))]
+pub struct Data {
+    #[schemars(range(min = 0, max = MAX_TTL))]
     seconds: f64,
 }
 
-#[async_trait]
 impl Kind for Sleep {
-    fn describe(&self) -> Description {
-        Description {
-            name: "sleep".into(),
-            description: "Waits for a number of seconds.".into(),
-            data_schema: json!({
-                "type": "object",
-                "required": ["seconds"],
-                "additionalProperties": false,
-                "properties": {
-                    "seconds": { "type": "number", "minimum": 0, "maximum": MAX_TTL },
-                },
-            }),
-            example: json!({ "seconds": 1.5 }),
-        }
-    }
+    const NAME: &'static str = "sleep";
+    const DESCRIPTION: &'static str = "Waits for a number of seconds.";
+    type Input = Data;
+    type Output = Data;
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
-        let Data { seconds } = parse_data(data)?;
-        if !(0.0..=f64::from(MAX_TTL)).contains(&seconds) {
-            let message = format!("seconds must be a number from 0 to {MAX_TTL}");
-            return Err(KindError::invalid_data(message));
-        }
-        sleep_with_progress(context, Duration::from_secs_f64(seconds)).await?;
-        to_result(&json!({ "seconds": seconds }))
+    async fn run(&self, context: &Context, data: Data) -> Result<Data, KindError> {
+        sleep_with_progress(context, Duration::from_secs_f64(data.seconds)).await?;
+        Ok(data)
     }
 }
 
@@ -75,31 +58,31 @@ pub(super) async fn sleep_with_progress(
 
 #[cfg(test)]
 mod tests {
+    use miniapp_kind::testing::TestAttempt;
+
     use super::*;
-    use crate::attempt::Stop;
-    use crate::context::tests::test_context;
-    use crate::kinds::tests::{code, raw, run};
+    use crate::kinds::tests::run;
 
     #[tokio::test(start_paused = true)]
     async fn sleeps_for_the_given_time() {
         let start = Instant::now();
-        assert_eq!(run(&Sleep, json!({ "seconds": 2.5 }), 1).await, Ok(json!({ "seconds": 2.5 })));
+        assert_eq!(run(Sleep, json!({ "seconds": 2.5 }), 1).await, Ok(json!({ "seconds": 2.5 })));
         assert_eq!(start.elapsed().as_millis() / 10, 250);
     }
 
     #[tokio::test]
     async fn rejects_invalid_times() {
         for seconds in [json!(-1), json!(86_401), json!(1e300), json!("1")] {
-            let error = run(&Sleep, json!({ "seconds": seconds }), 1).await.expect_err("refused");
-            assert_eq!(code(&error), "invalid_data");
+            let error = run(Sleep, json!({ "seconds": seconds }), 1).await.expect_err("refused");
+            assert_eq!(error.code(), Some("invalid_data"));
         }
     }
 
     #[tokio::test]
     async fn stops_on_cancel() {
-        let (context, attempt) = test_context(1, Duration::from_secs(9), 0);
-        attempt.stop(Stop::Canceled);
-        let stopped = Sleep.run(&context, &raw(&json!({ "seconds": 1000 }))).await;
+        let test = TestAttempt::new();
+        test.stop();
+        let stopped = Sleep.run(&test.context(), Data { seconds: 1000.0 }).await;
         assert_eq!(stopped.map(drop), Err(KindError::Stopped));
     }
 }

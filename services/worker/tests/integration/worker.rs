@@ -7,4 +7,5 @@ mod offers;
 mod outages;
 mod platform;
 mod running;
+mod steps;
 mod stopping;

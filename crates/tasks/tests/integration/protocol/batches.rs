@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use miniapp_tasks::engine::IdempotencyKey;
@@ -81,7 +82,7 @@ async fn concurrent_claims_and_outcomes_get_their_own_results() {
         async move {
             match number % 5 {
                 0 => tasks.fail(claim, error()).await,
-                1 => tasks.retry(claim, 1, error(), 0.5).await,
+                1 => tasks.retry(claim, error(), Duration::from_millis(750)).await,
                 2 => tasks.release(claim).await,
                 3 => tasks.exceed_ttl(claim).await,
                 _ => tasks.finish(claim, raw(&number.to_string())).await,

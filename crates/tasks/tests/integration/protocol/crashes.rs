@@ -54,13 +54,13 @@ async fn work(tasks: Tasks, broker: Arc<MemoryBroker>, known: Arc<Known>, mut rn
         let claimed = tasks.claim(&message, &"worker".into(), LEASE, true).await;
         let claimed = claimed.map(Claimable::claimed).map_err(Error::Store);
         let Some(claimed) = known.check(claimed) else { return };
-        if let Some(Claimed { claim, task, .. }) = claimed {
+        if let Some(Claimed { claim, .. }) = claimed {
             if rng.random_bool(0.3) {
                 known.check(tasks.progress(claim, 0.5, None).await);
             }
             let outcome = match rng.random_range(0..10) {
                 0 => tasks.fail(claim, error()).await,
-                1 => tasks.retry(claim, task.state.attempt, error(), 0.0).await,
+                1 => tasks.retry(claim, error(), Duration::from_millis(500)).await,
                 _ => tasks.finish(claim, raw("1")).await,
             };
             if known.check(outcome).is_none() {

@@ -25,7 +25,7 @@ async fn delete_stops_a_running_task() {
         let results = [
             tasks.progress(held, 0.5, None).await.map(drop),
             tasks.finish(held, raw("1")).await.map(drop),
-            tasks.retry(held, 1, error(), 0.5).await.map(drop),
+            tasks.retry(held, error(), Duration::from_millis(750)).await.map(drop),
             tasks.confirm_cancel(held).await.map(drop),
             tasks.release(held).await.map(drop),
             tasks.cancel(owner, task.id).await.map(drop),

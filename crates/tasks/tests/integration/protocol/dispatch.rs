@@ -68,7 +68,12 @@ async fn delayed_task_is_dispatched_on_time() {
     let delayed = submit_for(&process.tasks, world.after(60)).await;
     let (retried, held) = submit_claimed(&process.tasks, Uuid::new_v4()).await;
     // The sixth failure: a delay of half a minute.
-    let retried_at = process.tasks.retry(held, 6, error(), 1.0).await.expect("a held claim").task;
+    let retried_at = process
+        .tasks
+        .retry(held, error(), Duration::from_secs(32))
+        .await
+        .expect("a held claim")
+        .task;
     assert_eq!(retried_at.state.ready_at, Some(world.after(32)));
     let (message, delivery) = next(&mut *consumer).await;
     assert_eq!(id(&message), retried.id, "the first attempt's");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -21,7 +22,11 @@ async fn live(tasks: &Tasks, owner: Uuid, number: usize) -> Task {
     for round in 0..number % 4 {
         let held = claim(tasks, &task).await;
         tasks.progress(held, 0.5, Some(format!("round {round}"))).await.expect("a held claim");
-        task = tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
+        task = tasks
+            .retry(held, error(), Duration::from_millis(750))
+            .await
+            .expect("a held claim")
+            .task;
     }
     if number.is_multiple_of(2) {
         tasks.cancel(owner, task.id).await.ok();

@@ -202,7 +202,12 @@ async fn background_loops_survive_a_store_outage() {
     let owner = Uuid::new_v4();
     let (running, _) = submit_claimed(&process.tasks, owner).await;
     let (waiting, held) = submit_claimed(&process.tasks, owner).await;
-    let retried = process.tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
+    let retried = process
+        .tasks
+        .retry(held, error(), Duration::from_millis(750))
+        .await
+        .expect("a held claim")
+        .task;
     engine.is_away(true);
     is_unavailable(&process.tasks.submit(new_task(owner)).await);
     is_unavailable(&process.tasks.cancel(owner, running.id).await);

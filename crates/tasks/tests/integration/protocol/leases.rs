@@ -21,7 +21,7 @@ async fn refuses_everything(tasks: &Tasks, claim: Claim) {
     let answers = [
         tasks.progress(claim, 0.5, None).await,
         tasks.finish(claim, raw("1")).await,
-        tasks.retry(claim, 1, error(), 0.5).await,
+        tasks.retry(claim, error(), Duration::from_millis(750)).await,
         tasks.fail(claim, error()).await,
         tasks.confirm_cancel(claim).await,
         tasks.exceed_ttl(claim).await,
@@ -160,7 +160,8 @@ async fn release_does_not_count_attempts() {
         assert_eq!((task.state.status, task.state.attempt), (Status::Awaiting, 0));
     }
     let held = claim(&tasks, &task).await;
-    let task = tasks.retry(held, 1, error(), 0.5).await.expect("a held claim").task;
+    let task =
+        tasks.retry(held, error(), Duration::from_millis(750)).await.expect("a held claim").task;
     assert_eq!(task.state.status, Status::Failed, "its only attempt was spent");
 }
 

@@ -39,6 +39,13 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         let detail = || format!("attempt {id}-{token} {} times", row.times);
         environment.findings.check(row.times == 1, "an attempt begins once", detail);
         let claims = stored.0.get(&id).map_or(0, |(task, _)| task.state.claim);
+        let expected = stored.0.get(&id).map(|(_, timeline)| generation_of(timeline, token));
+        let is_key_of_generation = expected.is_none_or(|expected| expected == row.generation);
+        environment.findings.check(
+            is_key_of_generation,
+            "all attempts of a generation have one idempotency key",
+            || format!("attempt {id}-{token} has the key of generation {}", row.generation),
+        );
         let is_claimed = (1..=claims).contains(&token);
         environment.findings.check(is_claimed, "who has an effect has a claim", || {
             format!("attempt {id}-{token}, the newest claim is {claims}")
@@ -71,6 +78,22 @@ pub fn check(environment: &Environment, submissions: &[Submission], stored: &Sto
         stale: counted.rows.values().filter(|row: &&Row| row.is_stale).count(),
         repeated: by_task.values().filter(|count| **count > 1).count(),
     }
+}
+
+/// Returns the generation of the attempt with this fencing token.
+fn generation_of(timeline: &[Event], token: u64) -> u32 {
+    let (mut claims, mut generation) = (0, 1);
+    for event in timeline {
+        match event.kind {
+            EventType::Started => claims += 1,
+            EventType::Restarted => generation += 1,
+            _ => {}
+        }
+        if claims == token {
+            break;
+        }
+    }
+    generation
 }
 
 /// The fencing tokens of the attempts whose results were accepted. Each claim increments the token.

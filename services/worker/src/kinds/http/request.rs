@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use miniapp_kind::schemars::{self, JsonSchema};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Url};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::status::Expected;
 use crate::kinds::KindError;
 
 /// The allowed methods: all except CONNECT and TRACE.
@@ -28,33 +30,55 @@ const CONNECTION_HEADERS: [&str; 11] = [
 ];
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const ATTEMPT_ID: HeaderName = HeaderName::from_static("x-attempt-id");
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a `url`")]
-pub(super) struct Data {
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object with a `url`")]
+#[schemars(example = json!({ "url": "https://example.com/", "method": "GET" }))]
+pub struct Data {
+    #[schemars(regex(pattern = "^[hH][tT][tT][pP][sS]?://"), extend("format" = "uri"))]
     url: String,
-    method: Option<String>,
-    headers: Option<BTreeMap<String, String>>,
-    body: Option<Value>,
+    #[serde(default = "get")]
+    #[schemars(extend("enum" = METHODS))]
+    method: String,
+    /// `Idempotency-Key` is the same for all attempts, where none is given.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// A text as it is, or any other JSON.
+    #[serde(default)]
+    body: Value,
+    /// The statuses that are results, such as 200 or "4xx"; others fail the task. By default all
+    /// except 408, 425, 429 and 5xx. These four are retried unless they are expected.
+    #[serde(default)]
+    pub(super) expect: Vec<Expected>,
+    /// Names of headers that the operator has configured for the host.
+    #[serde(default)]
+    pub(super) secret_headers: Vec<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
 }
 
 impl Data {
-    /// Builds the request. `attempt` is the default idempotency key.
-    pub fn into_request(self, attempt: &str) -> Result<Request, KindError> {
+    /// Builds the request. `key` is the default idempotency key.
+    pub(super) fn to_request(&self, key: &str, attempt_id: &str) -> Result<Request, KindError> {
         let url = Url::parse(&self.url)
             .map_err(|error| KindError::invalid_data(format!("url is not a URL: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(KindError::invalid_data("url must begin with http:// or https://"));
         }
-        let mut request = Request::new(method(self.method)?, url);
-        *request.headers_mut() = headers(self.headers.unwrap_or_default())?;
-        if let Ok(attempt) = attempt.parse() {
-            request.headers_mut().entry(IDEMPOTENCY_KEY).or_insert(attempt);
+        let mut request = Request::new(method(&self.method)?, url);
+        *request.headers_mut() = headers(&self.headers)?;
+        for (name, value) in [(IDEMPOTENCY_KEY, key), (ATTEMPT_ID, attempt_id)] {
+            if let Ok(value) = value.parse() {
+                request.headers_mut().entry(name).or_insert(value);
+            }
         }
-        match self.body {
-            None | Some(Value::Null) => {}
-            Some(Value::String(text)) => *request.body_mut() = Some(text.into()),
-            Some(json) => {
+        match &self.body {
+            Value::Null => {}
+            Value::String(text) => *request.body_mut() = Some(text.clone().into()),
+            json => {
                 *request.body_mut() = Some(json.to_string().into());
                 let json = HeaderValue::from_static("application/json");
                 request.headers_mut().entry(CONTENT_TYPE).or_insert(json);
@@ -64,8 +88,8 @@ impl Data {
     }
 }
 
-fn method(name: Option<String>) -> Result<Method, KindError> {
-    let name = name.map_or_else(|| "GET".to_owned(), |name| name.to_ascii_uppercase());
+fn method(name: &str) -> Result<Method, KindError> {
+    let name = name.to_ascii_uppercase();
     let known = METHODS.contains(&name.as_str());
     let method = Method::from_bytes(name.as_bytes()).ok().filter(|_| known);
     method.ok_or_else(|| {
@@ -73,7 +97,7 @@ fn method(name: Option<String>) -> Result<Method, KindError> {
     })
 }
 
-fn headers(given: BTreeMap<String, String>) -> Result<HeaderMap, KindError> {
+fn headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, KindError> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let shown: String = name.chars().take(64).collect();
@@ -90,11 +114,9 @@ fn headers(given: BTreeMap<String, String>) -> Result<HeaderMap, KindError> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use proptest::collection::btree_map;
     use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
 
     fn any_header() -> impl Strategy<Value = String> {
         prop_oneof![
@@ -107,7 +129,7 @@ mod tests {
         #[test]
         fn arbitrary_data_builds_only_allowed_requests(
             url in prop_oneof![any::<String>(), "(https?|ftp|file)://[a-z0-9.]{0,20}[/?#]?[a-z]{0,9}"],
-            method in proptest::option::of(prop_oneof![any::<String>(), "[A-Za-z]{3,7}"]),
+            method in prop_oneof![any::<String>(), "[A-Za-z]{3,7}"],
             headers in btree_map(any_header(), any::<String>(), 0..4),
         ) {
             let data = json!({ "url": url, "method": method, "headers": headers });
@@ -121,7 +143,7 @@ mod tests {
     }
 
     fn request(data: Value) -> Result<Request, KindError> {
-        serde_json::from_value::<Data>(data).expect("of the right form").into_request("7-1")
+        serde_json::from_value::<Data>(data).expect("of the right form").to_request("7.1", "7-2")
     }
 
     #[test]
@@ -141,10 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn idempotency_key_defaults_to_the_attempt() {
+    fn idempotency_key_defaults_to_that_of_the_task() {
         let url = "http://example.org/";
         let made = request(json!({ "url": url })).expect("a request");
-        assert_eq!(made.headers()[IDEMPOTENCY_KEY], "7-1");
+        assert_eq!(made.headers()[IDEMPOTENCY_KEY], "7.1");
+        assert_eq!(made.headers()[ATTEMPT_ID], "7-2");
         let own = json!({ "url": url, "headers": { "Idempotency-Key": "order 5" } });
         assert_eq!(request(own).expect("a request").headers()[IDEMPOTENCY_KEY], "order 5");
     }

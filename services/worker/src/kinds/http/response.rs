@@ -40,14 +40,14 @@ impl LargeBodies {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct HttpResult {
+pub struct HttpResult {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
 }
 
 impl HttpResult {
-    pub async fn read(response: Response, large: &LargeBodies) -> Result<Self, KindError> {
+    pub(super) async fn read(response: Response, large: &LargeBodies) -> Result<Self, KindError> {
         let status = response.status().as_u16();
         let headers = read_headers(response.headers())?;
         let body = read_body(response, large).await?;

@@ -2,6 +2,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use miniapp_kind::testing::TestAttempt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -9,10 +11,7 @@ use tokio::net::TcpListener;
 use super::client::NameResolver;
 use super::response::MAX_BODY;
 use super::*;
-use crate::attempt::Stop;
 use crate::config::tests::defaults;
-use crate::context::tests::test_context;
-use crate::kinds::tests::{code, raw, run};
 
 /// Starts a server that responds with `respond` of the request head. Returns its port.
 async fn server(respond: impl Fn(&str) -> String + Send + Sync + 'static) -> u16 {
@@ -80,7 +79,17 @@ fn standard() -> Http {
 }
 
 async fn fetch(http: &Http, url: String) -> Result<Value, KindError> {
-    run(http, json!({ "url": url }), 1).await
+    request(http, json!({ "url": url })).await
+}
+
+async fn request(http: &Http, data: Value) -> Result<Value, KindError> {
+    let data = serde_json::from_value(data).expect("valid data");
+    let result = http.run(&TestAttempt::new().context(), data).await?;
+    Ok(serde_json::to_value(result).expect("JSON"))
+}
+
+fn code(error: &KindError) -> &str {
+    error.code().unwrap_or("stopped")
 }
 
 #[tokio::test]
@@ -91,15 +100,70 @@ async fn result_has_status_headers_and_body() {
     assert_eq!(result["headers"]["x-a"], "1, 2");
     let request = result["body"].as_str().expect("a text");
     assert!(request.starts_with("GET /a?b HTTP/1.1\r\n"), "{request}");
-    let key = "\r\nidempotency-key: 00000000-0000-0000-0000-000000000007-3\r\n";
-    assert!(request.contains(key), "{request}");
+    for header in ["\r\nidempotency-key: 7.1\r\n", "\r\nx-attempt-id: 7-1\r\n"] {
+        assert!(request.contains(header), "{request}");
+    }
 }
 
 #[tokio::test]
-async fn error_status_is_a_result() {
-    let port = server(|_| "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
-    let result = fetch(&open(), format!("http://127.0.0.1:{port}/")).await.expect("an answer");
-    assert_eq!(result["status"], 500);
+async fn statuses_are_results_or_retried() {
+    let busy = "HTTP/1.1 503 Busy\r\nretry-after: 90\r\ncontent-length: 0\r\n\r\n";
+    let port = server(|_| busy.into()).await;
+    let url = format!("http://127.0.0.1:{port}/");
+    let error = fetch(&open(), url.clone()).await.expect_err("temporary");
+    let KindError::Retryable { retry_in, .. } = error else { panic!("{error}") };
+    assert_eq!(retry_in, Some(Duration::from_secs(90)));
+    let data = json!({ "url": url, "expect": ["2xx", 503] });
+    assert_eq!(request(&open(), data).await.expect("expected")["status"], 503);
+
+    let port = server(|_| "HTTP/1.1 404 None\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let url = format!("http://127.0.0.1:{port}/");
+    assert_eq!(fetch(&open(), url.clone()).await.expect("an answer")["status"], 404);
+    let error = request(&open(), json!({ "url": url, "expect": ["2xx"] })).await;
+    assert_eq!(code(&error.expect_err("unexpected")), "unexpected_status");
+}
+
+/// Returns the kind with one secret header for the host `host`.
+fn with_secret(host: &str) -> Http {
+    let lines = format!("billing {host} Authorization: Bearer s3cr3t");
+    let secret_headers = SecretHeaders::parse(&lines).expect("valid").allowing_http(true);
+    Http { secret_headers, ..open() }
+}
+
+#[tokio::test]
+async fn secret_headers_are_sent_to_their_hosts_only() {
+    let received = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let record = |received: &Arc<parking_lot::Mutex<Vec<String>>>| {
+        let received = received.clone();
+        move |head: &str| received.lock().push(head.to_ascii_lowercase())
+    };
+    let recorded = record(&received);
+    let other = server(move |head| {
+        recorded(head);
+        ok("the end")
+    });
+    let target = format!("http://inside.test:{}/", other.await);
+    let recorded = record(&received);
+    let port = server(move |head| {
+        recorded(head);
+        redirect(&target)
+    })
+    .await;
+    let url = format!("http://127.0.0.1:{port}/");
+    let data = json!({ "url": url, "secretHeaders": ["billing"] });
+    let http = with_secret(&format!("127.0.0.1:{port}"));
+    let result = request(&http, data.clone()).await.expect("an answer");
+    assert!(!result.to_string().contains("s3cr3t"), "{result}");
+    let heads: Vec<bool> = received
+        .lock()
+        .drain(..)
+        .map(|head| head.contains("authorization: bearer s3cr3t"))
+        .collect();
+    assert_eq!(heads, [true, false]);
+
+    let error = request(&with_secret("127.0.0.1:1"), data).await.expect_err("refused");
+    assert_eq!(code(&error), "secret_refused");
+    assert!(received.lock().is_empty(), "a request was sent");
 }
 
 #[tokio::test]
@@ -215,8 +279,10 @@ async fn large_responses_are_read_a_few_at_a_time() {
 #[tokio::test]
 async fn stops_with_the_attempt() {
     let port = server(|_| String::new()).await;
-    let (context, attempt) = test_context(1, Duration::from_mins(1), 0);
-    attempt.stop(Stop::Expired);
-    let data = raw(&json!({ "url": format!("http://127.0.0.1:{port}/") }));
-    assert_eq!(open().run(&context, &data).await.map(drop), Err(KindError::Stopped));
+    let test = TestAttempt::new();
+    test.stop();
+    let data = json!({ "url": format!("http://127.0.0.1:{port}/") });
+    let data = serde_json::from_value(data).expect("valid data");
+    let stopped = open().run(&test.context(), data).await;
+    assert_eq!(stopped.map(drop), Err(KindError::Stopped));
 }

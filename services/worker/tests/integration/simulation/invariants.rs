@@ -26,6 +26,8 @@ pub struct Invariants {
     keyed: Mutex<BTreeMap<String, HashSet<Uuid>>>,
     /// Every attempt that was ever started.
     begun: Mutex<HashSet<String>>,
+    /// The attempts that ran the steps, by the keys of the steps.
+    steps: Mutex<HashMap<String, String>>,
     /// Running attempts by their ids.
     running: Arc<Mutex<HashMap<String, Attempt>>>,
 }
@@ -94,6 +96,16 @@ impl Invariants {
         }
         running.insert(id.to_owned(), Attempt { process: Arc::downgrade(process), alone_until });
         Ok(Running { id: id.to_owned(), all: self.running.clone() })
+    }
+
+    /// Records that a step of a generation is remembered. Fails if another attempt had run it.
+    pub fn remember(&self, key: &str, attempt: &str) -> Result<(), String> {
+        let mut steps = self.steps.lock();
+        let first = steps.entry(key.to_owned()).or_insert_with(|| attempt.to_owned());
+        if first == attempt {
+            return Ok(());
+        }
+        Err(format!("{key} was run by {first} and again by {attempt}"))
     }
 
     /// Returns the number of attempts in live processes.

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use miniapp_kind::schemars::{self, JsonSchema};
+use miniapp_kind::{Context, Kind, KindError};
 use miniapp_tasks::domain::State;
-use miniapp_types::task::{Kind as Description, Status};
-use miniapp_worker::kinds::{Context, Kind, KindError, KindResult, parse_data, to_result};
+use miniapp_types::task::Status;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use crate::simulation::process::ProcessHandle;
 
 /// How an attempt ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum End {
     Result,
     Retry,
@@ -26,7 +24,7 @@ pub enum End {
 }
 
 /// The data of a task.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub steps: u32,
     /// Milliseconds.
@@ -37,21 +35,15 @@ pub struct Plan {
 /// Takes steps and reports progress.
 pub struct Steps(pub Arc<ProcessHandle>);
 
-#[async_trait]
 impl Kind for Steps {
-    fn describe(&self) -> Description {
-        Description {
-            name: "steps".into(),
-            description: "Takes steps.".into(),
-            data_schema: json!({}),
-            example: Value::Null,
-        }
-    }
+    const NAME: &'static str = "steps";
+    type Input = Plan;
+    type Output = String;
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+    async fn run(&self, context: &Context, plan: Plan) -> Result<String, KindError> {
         let Self(process) = self;
-        let Plan { steps, pause, end } = parse_data(data)?;
-        let id = context.attempt_id();
+        let Plan { steps, pause, end } = plan;
+        let id = context.attempt_id().to_owned();
         let (task, claim) = id.rsplit_once('-').expect("an id of an attempt");
         let state =
             process.world.store.row(task.parse().expect("a UUID")).map(|row| row.task.state);
@@ -69,9 +61,15 @@ impl Kind for Steps {
         for step in 0..steps {
             context.sleep(Duration::from_millis(pause)).await?;
             context.progress(f64::from(step) / f64::from(steps), format!("step {step}"));
+            let name = format!("step {step}");
+            let remembered = context.step(&name, || async { Ok(id.clone()) }).await?;
+            let key = context.step_key(&name);
+            if let Err(broken) = process.world.invariants.remember(&key, &remembered) {
+                process.world.violation(broken);
+            }
         }
         match end {
-            End::Result => to_result(&id),
+            End::Result => Ok(id),
             End::Retry => Err(KindError::retryable("again", "Try again")),
             End::Final => Err(KindError::permanent("broken", "It broke")),
             End::Never => std::future::pending().await,

@@ -3,21 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use miniapp_kind::{Backoff, Context, Kind, KindError};
 use miniapp_worker::WorkerConfig;
-use miniapp_worker::kinds::{Context, Description, Kind, KindResult, Kinds, to_result};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use miniapp_worker::kinds::Kinds;
+use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-
-fn describe(name: &str) -> Description {
-    Description {
-        name: name.to_owned(),
-        description: "For tests.".into(),
-        data_schema: json!({}),
-        example: Value::Null,
-    }
-}
 
 /// Counts of attempts by progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,13 +46,12 @@ impl Gate {
     }
 }
 
-#[async_trait]
 impl Kind for Gate {
-    fn describe(&self) -> Description {
-        describe("gate")
-    }
+    const NAME: &'static str = "gate";
+    type Input = Value;
+    type Output = String;
 
-    async fn run(&self, context: &Context, _: &RawValue) -> KindResult {
+    async fn run(&self, context: &Context, _: Value) -> Result<String, KindError> {
         self.counts.send_modify(|counts| counts.begun += 1);
         let permit = match context.unless_stopped(self.permits.acquire()).await {
             Ok(permit) => permit,
@@ -73,20 +62,19 @@ impl Kind for Gate {
         };
         permit.expect("never closed").forget();
         self.counts.send_modify(|counts| counts.ended += 1);
-        to_result(&context.attempt_id())
+        Ok(context.attempt_id().to_owned())
     }
 }
 
 /// Panics with a long message.
 struct Panics;
 
-#[async_trait]
 impl Kind for Panics {
-    fn describe(&self) -> Description {
-        describe("panics")
-    }
+    const NAME: &'static str = "panics";
+    type Input = Value;
+    type Output = ();
 
-    async fn run(&self, _: &Context, data: &RawValue) -> KindResult {
+    async fn run(&self, _: &Context, data: Value) -> Result<(), KindError> {
         panic!("began with {data} {}", "x".repeat(300));
     }
 }
@@ -94,13 +82,12 @@ impl Kind for Panics {
 /// Ignores the stop.
 struct Stubborn;
 
-#[async_trait]
 impl Kind for Stubborn {
-    fn describe(&self) -> Description {
-        describe("stubborn")
-    }
+    const NAME: &'static str = "stubborn";
+    type Input = Value;
+    type Output = ();
 
-    async fn run(&self, _: &Context, _: &RawValue) -> KindResult {
+    async fn run(&self, _: &Context, _: Value) -> Result<(), KindError> {
         std::future::pending().await
     }
 }
@@ -108,18 +95,43 @@ impl Kind for Stubborn {
 /// Reports progress a thousand times, then waits for the gate.
 struct Chatty(Gate);
 
-#[async_trait]
 impl Kind for Chatty {
-    fn describe(&self) -> Description {
-        describe("chatty")
-    }
+    const NAME: &'static str = "chatty";
+    type Input = Value;
+    type Output = String;
 
-    async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
+    async fn run(&self, context: &Context, data: Value) -> Result<String, KindError> {
         for step in 1..=1000 {
             context.progress(f64::from(step) / 2000.0, format!("step {step}"));
             tokio::task::yield_now().await;
         }
         self.0.run(context, data).await
+    }
+}
+
+/// Remembers the attempt that ran its step, then waits for the gate. Fails until attempt `failures`
+/// of its data.
+struct Remembers(Gate);
+
+impl Kind for Remembers {
+    const NAME: &'static str = "remembers";
+    type Input = u32;
+    type Output = [String; 3];
+
+    async fn run(&self, context: &Context, failures: u32) -> Result<[String; 3], KindError> {
+        let attempt = context.attempt_id().to_owned();
+        let first = context.step("first", || async { Ok(attempt.clone()) }).await?;
+        context.log(format_args!("the first step is of {first}"));
+        self.0.run(context, Value::Null).await?;
+        if context.attempt() <= failures {
+            return Err(KindError::retryable("again", "As requested"));
+        }
+        let second = context.step("second", || async { Ok(attempt.clone()) }).await?;
+        Ok([first, second, context.idempotency_key().to_owned()])
+    }
+
+    fn retry(&self, _: u32) -> Backoff {
+        Backoff::new(Duration::ZERO, Duration::ZERO)
     }
 }
 
@@ -130,5 +142,6 @@ pub fn kinds(gate: &Gate, config: &WorkerConfig) -> Kinds {
     kinds.register(Panics);
     kinds.register(Stubborn);
     kinds.register(Chatty(gate.clone()));
+    kinds.register(Remembers(gate.clone()));
     kinds
 }

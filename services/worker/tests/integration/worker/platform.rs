@@ -213,6 +213,15 @@ impl Platform {
         .await;
     }
 
+    /// Makes remembering a step fail.
+    pub async fn break_steps(&self) {
+        self.execute(
+            "CREATE TRIGGER outage BEFORE INSERT ON task_steps \
+             BEGIN SELECT RAISE(ABORT, 'outage'); END",
+        )
+        .await;
+    }
+
     /// Ends the outage.
     pub async fn repair_store(&self) {
         self.execute("DROP TRIGGER outage").await;

@@ -1,6 +1,7 @@
 //! Workers that run tasks; some vanish and return too late.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use miniapp_broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use miniapp_tasks::{Claim, Error, StoreError, Task, Tasks};
@@ -90,7 +91,11 @@ async fn end(stage: &Stage, tasks: &Tasks, claim: Claim, rng: &mut SmallRng) {
         let ended = match way {
             0..6 => tasks.finish(claim, raw("1")).await,
             6 => tasks.fail(claim, error()).await,
-            7 => tasks.retry(claim, 1, error(), rng.random()).await,
+            7 => {
+                tasks
+                    .retry(claim, error(), Duration::from_millis(rng.random_range(500..1000)))
+                    .await
+            }
             8 => tasks.exceed_ttl(claim).await,
             _ => tasks.release(claim).await,
         };

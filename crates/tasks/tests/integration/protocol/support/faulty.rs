@@ -1,5 +1,6 @@
 //! A store with injected failures.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -14,6 +15,7 @@ use miniapp_tasks::{
 };
 use miniapp_types::task::{Kind, Stats};
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// When a write fails.
@@ -214,6 +216,22 @@ impl Engine for Faulty {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         self.inner()?.kinds().await
+    }
+
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        self.inner()?.steps(claim).await
+    }
+
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        self.inner()?.remember_step(claim, name, result).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {

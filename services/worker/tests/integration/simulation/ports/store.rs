@@ -1,5 +1,6 @@
 //! The simulated store of a process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use miniapp_tasks::{
 };
 use miniapp_test_support::Row;
 use miniapp_types::task::{Kind, Stats};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -211,6 +213,22 @@ impl Engine for StorePort {
 
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         self.call(self.0.world.store.kinds()).await
+    }
+
+    async fn steps(
+        &self,
+        claim: Claim,
+    ) -> Result<Option<BTreeMap<String, Box<RawValue>>>, StoreError> {
+        self.call(self.0.world.store.steps(claim)).await
+    }
+
+    async fn remember_step(
+        &self,
+        claim: Claim,
+        name: &str,
+        result: &RawValue,
+    ) -> Result<bool, StoreError> {
+        self.call(self.0.world.store.remember_step(claim, name, result)).await
     }
 
     async fn check_invariants(&self, now: Timestamp) -> Result<Vec<InvariantReport>, StoreError> {
