@@ -18,10 +18,10 @@ use self::pages::{Generated, blocks, read};
 
 const EXAMPLE: Generated = Generated { page: "docs/guides/new-kind.md", name: "example" };
 
-/// The example is compiled as a documentation test of the worker.
+/// The example is compiled as a documentation test.
 #[test]
 fn example_of_a_kind_is_the_compiled_one() {
-    let code = read("services/worker/src/kinds/mod.rs");
+    let code = read("crates/kind/src/lib.rs");
     let docs: Vec<&str> = code
         .lines()
         .filter_map(|line| line.strip_prefix("//!"))
