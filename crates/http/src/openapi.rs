@@ -12,7 +12,7 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{Array, Object, ObjectBuilder, OneOf, Schema, SchemaType, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -105,6 +105,10 @@ const KNOWN_VALUES: &str = "x-extensible-enum";
 /// attributes cannot express.
 pub fn complete(openapi: &mut OpenApi) {
     for operation in openapi.paths.paths.values_mut().flat_map(operations) {
+        // An empty requirement means that a token is optional, and generators ask for one.
+        if operation.security.as_deref() == Some(&[SecurityRequirement::default()]) {
+            operation.security = Some(Vec::new());
+        }
         for parameter in operation.parameters.iter_mut().flatten() {
             if let RefOr::T(parameter) = parameter
                 && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema

@@ -27,6 +27,9 @@ pub(super) fn faults(document: &Value) -> Vec<String> {
         if !ids.insert(id) {
             faults.push(format!("{name}: the operation id {id} is used twice"));
         }
+        if operation["security"] == json!([{}]) {
+            faults.push(format!("{name}: an optional token is a token for generators"));
+        }
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let named = format!("{name}: the parameter {}", parameter["name"]);
             if parameter["in"] == "query" {
