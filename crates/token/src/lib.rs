@@ -1,9 +1,10 @@
 //! Access tokens: JWTs signed with Ed25519, and their verification with the published keys. The
-//! same keys sign events about accounts and sessions.
+//! same keys sign events about accounts and sessions. Also the format of API keys.
 //!
 //! Nothing in a token selects how it is verified: other algorithms, types and issuers are
 //! rejected. Whether a token was revoked is not decided here.
 
+mod api_key;
 mod event;
 mod provider;
 mod signer;
@@ -16,6 +17,7 @@ use miniapp_types::problem::Code;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
+pub use api_key::{check_api_key, generate_api_key, is_api_key, shown_prefix};
 pub use event::{EventError, SignedEvent, key_of_event};
 pub use signer::{SigningKey, jwk};
 pub use verifier::{PublicKey, PublicKeys, UnverifiedToken};

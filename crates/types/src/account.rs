@@ -4,6 +4,7 @@
 //! crate that owns those rules. The others implement `FromFields` here.
 
 mod admin;
+mod api_key;
 mod keys;
 mod profile;
 mod session;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use admin::{AccountPage, AuditEntry, AuditPage, SetDisabled, SetRoles};
+pub use api_key::{API_KEY_PREFIX, ApiKey, ApiKeyInfo, ApiKeys, CreateApiKey, NewApiKey, Scope};
 pub use keys::{Jwk, Jwks};
 pub use profile::{Account, ChangePassword, ConfirmReset, UpdateAccount};
 pub use session::{

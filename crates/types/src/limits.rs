@@ -38,6 +38,8 @@ pub const PHONE: RangeInclusive<usize> = 1..=32;
 pub const FILTER: RangeInclusive<usize> = 1..=500;
 /// Characters of the name of a client.
 pub const CLIENT: RangeInclusive<usize> = 1..=64;
+/// Characters of the name of an API key.
+pub const API_KEY_NAME: RangeInclusive<usize> = 1..=100;
 /// Characters of a token.
 pub const TOKEN: RangeInclusive<usize> = 1..=8192;
 
@@ -47,7 +49,7 @@ enum Limit {
 }
 
 /// Schemas, their properties and the limits of those.
-const LIMITS: [(&str, &str, Limit); 25] = [
+const LIMITS: [(&str, &str, Limit); 26] = [
     ("SubmitTask", "description", Limit::Length(DESCRIPTION)),
     ("SubmitTask", "kind", Limit::Length(KIND)),
     ("SubmitTask", "ttl", Limit::Value(TTL)),
@@ -73,6 +75,7 @@ const LIMITS: [(&str, &str, Limit); 25] = [
     ("PasswordSignIn", "client", Limit::Length(CLIENT)),
     ("Refresh", "refreshToken", Limit::Length(TOKEN)),
     ("Validate", "token", Limit::Length(TOKEN)),
+    ("CreateApiKey", "name", Limit::Length(API_KEY_NAME)),
 ];
 
 /// Adds the limits to the schemas of request bodies.
@@ -108,8 +111,8 @@ mod tests {
 
     use super::*;
     use crate::account::{
-        ChangePassword, ConfirmReset, PasswordSignIn, Refresh, Register, SendCode, UpdateAccount,
-        Validate, VerifyEmail,
+        ChangePassword, ConfirmReset, CreateApiKey, PasswordSignIn, Refresh, Register, SendCode,
+        UpdateAccount, Validate, VerifyEmail,
     };
     use crate::task::SubmitTask;
 
@@ -125,6 +128,7 @@ mod tests {
         PasswordSignIn,
         Refresh,
         Validate,
+        CreateApiKey,
     )))]
     struct Document;
 

@@ -122,15 +122,16 @@ impl From<&Event> for EventHead {
     }
 }
 
-/// A session started, got new tokens or ended. Broadcast to the API replicas.
+/// A session started, got new tokens or ended, or an API key has to be checked again or was revoked.
+/// Broadcast to the API replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum SessionChanged {
     #[serde(rename = "1")]
     V1 {
-        /// Nil if it may be any session, because changes may have been lost.
+        /// The session or the API key. Nil if it may be any, because changes may have been lost.
         session_id: Uuid,
-        /// The epoch of its only valid access token, or `None` if the session has ended. It only
+        /// The epoch of its only valid access token, or of the key. `None` if it has ended. It only
         /// grows, so messages may arrive in any order.
         epoch: Option<u32>,
         /// When it was current, by the clock of the issuer of tokens.

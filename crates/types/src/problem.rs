@@ -51,6 +51,8 @@ pub enum Code {
     AccountDisabled,
     /// The caller is known but may not do this.
     Forbidden,
+    /// The API key lacks the scope that the operation requires.
+    ScopeMissing,
     /// The e-mail address has no open verification.
     EmailNotVerified,
     /// The current password is wrong.
@@ -63,8 +65,12 @@ pub enum Code {
     EmailTaken,
     /// No enabled account would have the role `admin`.
     LastAdmin,
+    /// The account has as many API keys as it may have.
+    ApiKeyLimit,
     /// No such session of the caller.
     SessionNotFound,
+    /// No such API key of the caller.
+    ApiKeyNotFound,
     /// No such account.
     UserNotFound,
     /// No such task, or someone else's.
@@ -100,14 +106,20 @@ impl Code {
             | Self::CredentialsInvalid => 401,
             Self::AccountDisabled
             | Self::Forbidden
+            | Self::ScopeMissing
             | Self::EmailNotVerified
             | Self::PasswordWrong => 403,
-            Self::SessionNotFound | Self::UserNotFound | Self::TaskNotFound | Self::NotFound => 404,
+            Self::SessionNotFound
+            | Self::ApiKeyNotFound
+            | Self::UserNotFound
+            | Self::TaskNotFound
+            | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::LoginTaken
             | Self::EmailTaken
             | Self::LastAdmin
+            | Self::ApiKeyLimit
             | Self::TaskNotFinished
             | Self::TaskAlreadyFinished => 409,
             Self::VersionConflict => 412,
@@ -138,13 +150,16 @@ impl Code {
             Self::CredentialsInvalid => "Login or password is wrong",
             Self::AccountDisabled => "The account is disabled",
             Self::Forbidden => "This account may not do that",
+            Self::ScopeMissing => "The API key lacks the required scope",
             Self::EmailNotVerified => "The e-mail address has not been verified",
             Self::PasswordWrong => "The current password is wrong",
             Self::CodeInvalid => "The code is not valid",
             Self::LoginTaken => "The login is taken",
             Self::EmailTaken => "The e-mail address is taken",
             Self::LastAdmin => "The account is the last admin",
+            Self::ApiKeyLimit => "The account has too many API keys",
             Self::SessionNotFound => "No such session",
+            Self::ApiKeyNotFound => "No such API key",
             Self::UserNotFound => "No such account",
             Self::TaskNotFound => "No such task",
             Self::TaskNotFinished => "The task has not ended yet",

@@ -81,6 +81,9 @@ pub struct AuditEntry {
     /// The session of the actor, or of the refresh token.
     #[serde(default)]
     pub session_id: Option<Uuid>,
+    /// The API key that the action is about.
+    #[serde(default)]
+    pub api_key_id: Option<Uuid>,
     /// The roles before, if they changed.
     #[serde(default)]
     pub roles_before: Option<Vec<Role>>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Role, Secret};
+use super::{ApiKeyInfo, Role, Secret};
 use crate::body::JsonBody;
 use crate::fields::{BodyError, Fields, FromFields};
 use crate::limits;
@@ -121,7 +121,7 @@ impl FromFields for Validate {
     }
 }
 
-/// The holder of a valid token.
+/// The owner of a valid token or API key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenInfo {
@@ -131,9 +131,16 @@ pub struct TokenInfo {
     pub sub: Uuid,
     pub login: String,
     pub roles: Vec<Role>,
-    /// When the token expires, in seconds since 1970.
-    pub exp: i64,
-    pub session_id: Uuid,
+    /// When the token or key expires, in seconds since 1970. Absent for a key that does not
+    /// expire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<i64>,
+    /// The session of the token. Absent for a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<Uuid>,
+    /// The key. Absent for a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeyInfo>,
 }
 
 /// An active session.
