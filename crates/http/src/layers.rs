@@ -3,6 +3,7 @@
 mod access_log;
 mod catch_panic;
 mod client_address;
+mod logged_path;
 mod method;
 mod metrics;
 mod security_headers;

@@ -37,14 +37,14 @@ pub const TOKEN: &[Code] =
 /// Problems of any request.
 const ALWAYS: &[Code] = &[Code::Unavailable, Code::Internal];
 
-/// Adds the security scheme `bearer`.
+/// Adds the security scheme `bearer` with a description of the tokens.
 #[derive(Clone, Copy, Debug)]
-pub struct BearerToken;
+pub struct BearerToken(pub &'static str);
 
 impl Modify for BearerToken {
     fn modify(&self, openapi: &mut OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
-        let scheme = scheme.description(Some("The `authToken` of a sign-in")).build();
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        let scheme = scheme.description(Some(self.0)).build();
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
@@ -78,7 +78,8 @@ pub fn with_problems_at<S>(
     (schemas, paths, router)
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// Returns the operations of a path.
+pub fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -45,14 +46,18 @@ impl IpRateLimit {
 
     /// Counts a request from `address`. Rejects it if there are too many.
     pub fn check(&self, address: IpAddr) -> Result<(), Problem> {
+        let rejected = |wait| Problem::new(Code::TooManyRequests).retry_after(wait);
+        self.wait(address).map_err(rejected)
+    }
+
+    /// Counts a request from `address`. Returns how long to wait if there are too many.
+    pub fn wait(&self, address: IpAddr) -> Result<(), Duration> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         if limiter.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             limiter.seen.retain_recent();
         }
-        limiter.seen.check_key(&client_network(address)).map_err(|rejected| {
-            let wait = rejected.wait_time_from(limiter.clock.now());
-            Problem::new(Code::TooManyRequests).retry_after(wait)
-        })
+        let checked = limiter.seen.check_key(&client_network(address));
+        checked.map_err(|rejected| rejected.wait_time_from(limiter.clock.now()))
     }
 
     pub async fn limit(

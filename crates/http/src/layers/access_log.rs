@@ -12,6 +12,7 @@ use miniapp_types::problem::Code;
 use tower::{Layer, Service};
 use tracing::Level;
 
+use super::logged_path::logged_path;
 use super::method::known_method;
 use crate::client::Peer;
 use crate::problem::Cause;
@@ -104,7 +105,7 @@ impl Line {
                 tracing::event!(
                     $level,
                     method = self.method,
-                    path = self.uri.path(),
+                    path = &*logged_path(self.uri.path()),
                     status = status.as_u16(),
                     code = response.extensions().get::<Code>().map(<&str>::from),
                     took_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),

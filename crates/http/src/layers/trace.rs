@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use super::logged_path::logged_path;
 use super::method::known_method;
 use crate::client::Peer;
 
@@ -146,7 +147,7 @@ fn describe_request(context: &Context, request: &Request) {
     let port = host.as_ref().and_then(Authority::port_u16);
     let attributes = [
         Some(KeyValue::new("url.scheme", "http")),
-        Some(KeyValue::new("url.path", uri.path().to_owned())),
+        Some(KeyValue::new("url.path", logged_path(uri.path()).into_owned())),
         Some(KeyValue::new("network.protocol.version", version)),
         host.map(|host| KeyValue::new("server.address", host.host().to_owned())),
         port.map(|port| KeyValue::new("server.port", i64::from(port))),
