@@ -7,8 +7,8 @@ BEGIN
     END IF;
     GRANT SELECT ON accounts_migrations TO auth;
     GRANT SELECT, INSERT, UPDATE, DELETE ON
-        accounts, login_looks, codes, verified_emails, sessions, spent_tokens, sign_in_failures,
-        signing_keys, duties, inbox, deleted_accounts
+        accounts, login_looks, codes, verified_emails, sessions, spent_tokens, api_keys,
+        sign_in_failures, signing_keys, duties, inbox, deleted_accounts
         TO auth;
     -- Entries are added, and deleted when they are old.
     GRANT SELECT, INSERT, DELETE ON audit TO auth;

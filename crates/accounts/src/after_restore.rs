@@ -1,6 +1,6 @@
 //! Makes a restored database safe to use.
 //!
-//! A backup contains what was revoked since: sessions, signing keys, codes and accounts. The past
+//! A backup contains what was revoked since: sessions, API keys, signing keys, codes and accounts. The past
 //! must not become valid again.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::keys::{KeyError, check_secrets};
 use crate::operations::ReplayDeletion;
 use crate::outbox::{OutboxCodec, OutboxMessage};
 use crate::secret::{PlatformSecrets, SecretError};
-use crate::store::{Store, StoreError};
+use crate::store::{Revoked, Store, StoreError};
 
 /// Deletions that are read at a time.
 const PAGE_SIZE: u32 = 1000;
@@ -25,6 +25,8 @@ const PAGE_SIZE: u32 = 1000;
 pub struct RestoredAccounts {
     /// The number of sessions that were ended.
     pub sessions_ended: u64,
+    /// The number of API keys that were revoked.
+    pub api_keys_revoked: u64,
     /// Accounts that the backup had and that were deleted again.
     pub deleted: Vec<Uuid>,
 }
@@ -54,9 +56,9 @@ pub async fn deleted_accounts(store: &dyn Store) -> Result<BTreeSet<Uuid>, Store
     }
 }
 
-/// Ends all sessions of a restored store and deletes its signing keys, codes and outbox. Deletes
-/// the accounts in `deleted`, and those whose deletion the store has recorded. No process may use
-/// the store meanwhile. It can be repeated.
+/// Ends all sessions of a restored store, revokes its API keys, and deletes its signing keys, codes
+/// and outbox. Deletes the accounts in `deleted`, and those whose deletion the store has recorded. No
+/// process may use the store meanwhile. It can be repeated.
 ///
 /// # Errors
 ///
@@ -80,8 +82,12 @@ pub async fn after_restore(
     }
     let codec = OutboxCodec::new(&secrets)?;
     let now = clock.now();
-    let sessions_ended = store.revoke_all(now).await?;
-    let mut restored = RestoredAccounts { sessions_ended, deleted: Vec::new() };
+    let Revoked { sessions, api_keys } = store.revoke_all(now).await?;
+    let mut restored = RestoredAccounts {
+        sessions_ended: sessions,
+        api_keys_revoked: api_keys,
+        deleted: Vec::new(),
+    };
     let mut deleted = deleted - &deleted_accounts(store).await?;
     deleted.extend(store.returned_accounts().await?);
     for account in deleted {

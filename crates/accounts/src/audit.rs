@@ -36,6 +36,8 @@ pub enum Action {
     ReissueTokens,
     SignOut,
     RevokeSession,
+    CreateApiKey,
+    RevokeApiKey,
     UpdateAccount,
     ChangePassword,
     RequestPasswordReset,
@@ -70,6 +72,8 @@ pub struct AuditEntry {
     pub actor_login: Option<String>,
     /// The session of the actor, or of the refresh token.
     pub session: Option<Uuid>,
+    /// The API key that the action is about.
+    pub api_key: Option<Uuid>,
     pub roles_before: Option<Vec<Role>>,
     pub roles_after: Option<Vec<Role>>,
     pub ip: Option<String>,
@@ -89,6 +93,7 @@ impl AuditEntry {
             actor: None,
             actor_login: None,
             session: None,
+            api_key: None,
             roles_before: None,
             roles_after: None,
             ip: caller.ip.map(|ip| ip.to_string()),
@@ -108,6 +113,12 @@ impl AuditEntry {
     pub fn about(mut self, account: &Account) -> Self {
         self.account = Some(account.user_id);
         self.login = Some(account.login.clone());
+        self
+    }
+
+    #[must_use]
+    pub fn about_key(mut self, api_key: Uuid) -> Self {
+        self.api_key = Some(api_key);
         self
     }
 
@@ -143,6 +154,7 @@ impl From<AuditEntry> for account::AuditEntry {
             actor_id: entry.actor,
             actor_login: entry.actor_login,
             session_id: entry.session,
+            api_key_id: entry.api_key,
             roles_before: entry.roles_before,
             roles_after: entry.roles_after,
             ip: entry.ip,

@@ -32,6 +32,7 @@ pub struct TokenConfig {
     #[serde(deserialize_with = "duration")]
     pub refresh_grace: Duration,
     pub sessions_per_user: u32,
+    pub api_keys_per_user: u32,
     #[serde(deserialize_with = "duration")]
     pub key_rotation: Duration,
     #[serde(deserialize_with = "duration")]
@@ -53,6 +54,7 @@ impl Section for TokenConfig {
             "must not be shorter than auth.access_ttl",
         )?;
         validator.range("sessions_per_user", self.sessions_per_user, 1..=1000)?;
+        validator.range("api_keys_per_user", self.api_keys_per_user, 0..=1000)?;
         for (key, secret) in [("secret", &self.secret), ("secret_previous", &self.secret_previous)]
         {
             let length = secret.as_ref().map(|secret| secret.expose_secret().len());

@@ -1,4 +1,4 @@
-//! Publishing session events.
+//! Publishing session events. An API key is announced like a session.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 /// How often unpublished events are retried. Consumers expect events within a second.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Broadcasts changes of sessions after they have committed, and retries what the broker did
+/// Broadcasts changes of sessions and API keys after they have committed, and retries what the broker did
 /// not accept.
 ///
 /// Events that a crash loses are covered by the next start, which publishes that any session

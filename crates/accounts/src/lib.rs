@@ -9,6 +9,7 @@
 //! To verify tokens only, use [`miniapp_token`] with the published keys.
 
 pub mod after_restore;
+pub mod api_key;
 pub mod audit;
 mod case_fold;
 pub mod code;

@@ -28,6 +28,8 @@ const FOLD_BATCH: u32 = 500;
 /// Outbox messages that are read at a time.
 const RESEAL_BATCH: u32 = 500;
 const DAY: Duration = Duration::from_hours(24);
+/// Retention of API keys that were revoked or have expired.
+const API_KEY_RETENTION: Duration = Duration::from_hours(24 * 30);
 const AUDIT_RETENTION: Duration = Duration::from_hours(24 * 365);
 /// Retention of mails in the inbox.
 const MAIL_RETENTION: Duration = Duration::from_hours(24 * 7);
@@ -102,6 +104,7 @@ fn expiry_limits(clock: &dyn Clock) -> ExpiryLimits {
     ExpiryLimits {
         now,
         codes_before: now - DAY,
+        api_keys_before: now - API_KEY_RETENTION,
         // Those of codes count for a day.
         failures_before: now - DAY,
         audit_before: now - AUDIT_RETENTION,

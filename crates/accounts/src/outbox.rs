@@ -29,7 +29,7 @@ pub(crate) enum OutboxMessage {
     AccountDeleted {
         account: Uuid,
     },
-    /// Tells consumers the current epochs of the account's sessions.
+    /// Tells consumers the current epochs of the account's sessions and API keys.
     SessionsChanged {
         account: Uuid,
     },

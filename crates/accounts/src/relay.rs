@@ -21,11 +21,13 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
+use crate::api_key::ApiKey;
 use crate::event_publisher::EventPublisher;
 use crate::keys::SigningKeys;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::metrics::{self, MailOutcome};
 use crate::outbox::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
+use crate::session::Session;
 use crate::store::{Store, StoreError};
 
 const BATCH_SIZE: u32 = 20;
@@ -39,6 +41,9 @@ const RETRY_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), LONGEST_WAIT
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// How long published deletions are retained, for brokers that are not durable.
 const DELETION_RETENTION: Duration = Duration::from_hours(7 * 24);
+
+/// API keys that were revoked within this time are announced with the sessions of their account.
+const RECENT_REVOCATIONS: Duration = Duration::from_hours(1);
 
 /// Delivers outbox messages as soon as they are due.
 pub struct Relay {
@@ -312,8 +317,10 @@ impl Relay {
 
     async fn announce_sessions(&self, account: Uuid) -> anyhow::Result<()> {
         let read_at = self.clock.now();
-        for session in self.store.sessions(account).await? {
-            let (id, epoch) = session.id_and_epoch();
+        let sessions = self.store.sessions(account).await?;
+        let keys = self.store.api_keys(account, read_at - RECENT_REVOCATIONS).await?;
+        let sessions = sessions.iter().map(Session::id_and_epoch);
+        for (id, epoch) in sessions.chain(keys.iter().map(ApiKey::id_and_epoch)) {
             self.events.publish(id, epoch, read_at).await?;
         }
         Ok(())

@@ -5,8 +5,8 @@ use ring::digest::{SHA256, digest};
 
 use crate::secret;
 
-/// The stored form of a refresh token or a registration token. The token has 256 random bits,
-/// so a plain hash is enough.
+/// The stored form of a refresh token, a registration token or an API key. These have 256 random
+/// bits, so a plain hash is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 

@@ -7,6 +7,8 @@ use miniapp_types::account::{
 use miniapp_types::problem::Problem;
 use utoipa::OpenApi as _;
 
+const BEARER: BearerToken = BearerToken("The `authToken` of a sign-in, a JWT");
+
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
@@ -20,11 +22,12 @@ use utoipa::OpenApi as _;
     components(schemas(
         Problem, SendCode, VerifyEmail, Register, UpdateAccount, ChangePassword, ConfirmReset
     )),
-    modifiers(&BearerToken),
+    modifiers(&BEARER),
     security(("bearer" = [])),
     tags(
         (name = "sign-up", description = "Verifying an address and registering an account"),
         (name = "tokens", description = "Issuing, checking and revoking tokens"),
+        (name = "keys", description = "API keys for scripts and workers"),
         (name = "account", description = "The caller's own account"),
         (name = "admin", description = "For the role `admin`"),
     )

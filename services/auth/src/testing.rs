@@ -15,7 +15,7 @@ use miniapp_config::Config;
 use miniapp_http::Peer;
 use miniapp_runtime::clock::ManualClock;
 use miniapp_test_support::openapi::{Document, RealAnswer};
-use miniapp_types::account::{Secret, Tokens};
+use miniapp_types::account::{NewApiKey, Secret, Tokens};
 use miniapp_types::message::SessionChanged;
 use miniapp_types::problem::Problem;
 use serde_json::{Value, json};
@@ -36,6 +36,13 @@ pub(crate) struct App {
     store: Arc<dyn Store>,
     /// Removed with the value.
     _files: TempDir,
+}
+
+/// An API key.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiKey {
+    pub text: String,
+    pub id: Uuid,
 }
 
 /// The tokens of a session.
@@ -240,7 +247,16 @@ impl App {
         let text = |secret: Secret| secret.expose().to_owned();
         let (access, refresh) = (text(auth_token), text(refresh_token));
         let info = self.accounts.introspect(&access).await.expect("a valid token");
-        Session { access, refresh, id: info.session_id }
+        Session { access, refresh, id: info.session_id.expect("a session") }
+    }
+
+    /// Creates an API key.
+    pub async fn create_key(&self, token: &str, scopes: &[&str]) -> ApiKey {
+        let body = json!({"name": "a key", "scopes": scopes});
+        let created = self.send("POST", "/api-keys", Some(token), Some(body)).await;
+        assert_eq!(created.status, 201, "{created:?}");
+        let NewApiKey { api_key, key } = created.read();
+        ApiKey { text: key.expose().to_owned(), id: api_key.id }
     }
 
     /// Subscribes to session events.

@@ -75,6 +75,7 @@ fn read_ids(file: &Path) -> anyhow::Result<BTreeSet<Uuid>> {
 #[serde(rename_all = "camelCase")]
 pub struct Restored {
     sessions_ended: u64,
+    api_keys_revoked: u64,
     /// Accounts that were deleted again.
     deleted_accounts: Vec<Uuid>,
     /// Tasks that had not ended.
@@ -86,8 +87,10 @@ pub struct Restored {
 
 impl Restored {
     pub fn print(&self, ui: Ui) -> anyhow::Result<()> {
-        let Self { sessions_ended, deleted_accounts, unfinished_tasks, .. } = self;
+        let Self { sessions_ended, api_keys_revoked, deleted_accounts, .. } = self;
+        let unfinished_tasks = self.unfinished_tasks;
         ui.line(format_args!("Sessions ended: {sessions_ended}"))?;
+        ui.line(format_args!("API keys revoked: {api_keys_revoked}"))?;
         ui.line(format_args!("Accounts deleted again: {}", deleted_accounts.len()))?;
         ui.line(format_args!("Unfinished tasks, which run again: {unfinished_tasks}"))?;
         if !self.orphaned_owners.is_empty() {
@@ -171,6 +174,7 @@ impl RestoredPlatform {
         tasks.close().await?;
         Ok(Restored {
             sessions_ended: accounts.sessions_ended,
+            api_keys_revoked: accounts.api_keys_revoked,
             deleted_accounts: accounts.deleted,
             unfinished_tasks,
             orphaned_owners,

@@ -11,12 +11,12 @@ use crate::outbox::OutboxRow;
 use crate::store::{Operation, Outcome, Transaction, TxResult};
 
 /// Sets the roles of an account and invalidates its access tokens, which carry the old
-/// ones. The audit entry gets the account and its roles.
+/// ones. Its API keys are checked again. The audit entry gets the account and its roles.
 #[derive(Clone, Debug)]
 pub struct SetRoles {
     pub account: Uuid,
     pub roles: Vec<Role>,
-    /// The event about the account's sessions.
+    /// The event about the account's sessions and API keys.
     pub event: OutboxRow,
     pub audit: AuditEntry,
 }
@@ -36,6 +36,7 @@ impl Operation for SetRoles {
         }
         tx.update_roles(self.account, &self.roles).await?;
         tx.increment_epochs(self.account).await?;
+        tx.increment_api_key_epochs(self.account).await?;
         tx.insert_outbox_message(&self.event).await?;
         let audit =
             self.audit.clone().about(&before).with_roles(Some(&before.roles), Some(&self.roles));
@@ -44,13 +45,13 @@ impl Operation for SetRoles {
     }
 }
 
-/// Disables an account and ends its sessions, or enables it. The audit entry gets the account.
+/// Disables an account, which ends its sessions and API keys, or enables it. The audit entry gets the account.
 #[derive(Clone, Debug)]
 pub struct SetDisabled {
     pub account: Uuid,
     pub disabled: bool,
     pub now: Timestamp,
-    /// The event about the account's sessions.
+    /// The event about the account's sessions and API keys.
     pub event: OutboxRow,
     pub audit: AuditEntry,
 }
@@ -59,7 +60,7 @@ pub struct SetDisabled {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisabledSet {
     pub account: Account,
-    /// The sessions that were ended.
+    /// The sessions and API keys that were ended.
     pub ended: Vec<Uuid>,
 }
 
@@ -82,6 +83,7 @@ impl Operation for SetDisabled {
         }
         if self.disabled {
             ended = tx.end_sessions(self.account, None, self.now).await?;
+            ended.extend(tx.revoke_api_keys(self.account, self.now).await?);
             tx.insert_outbox_message(&self.event).await?;
         }
         tx.append_audit(&self.audit.clone().about(&before)).await?;
@@ -90,8 +92,8 @@ impl Operation for SetDisabled {
     }
 }
 
-/// Deletes an account and ends its sessions, whose ids it returns. The audit entry gets the
-/// account and its roles.
+/// Deletes an account and ends its sessions and API keys, whose ids it returns. The audit entry
+/// gets the account and its roles.
 #[derive(Clone, Debug)]
 pub struct DeleteAccount {
     pub account: Uuid,
@@ -117,7 +119,8 @@ impl Operation for DeleteAccount {
             return Ok(Outcome::Rollback(Err(Code::LastAdmin)));
         }
         tx.delete_account(self.account).await?;
-        let ended = tx.end_sessions(self.account, None, self.now).await?;
+        let mut ended = tx.end_sessions(self.account, None, self.now).await?;
+        ended.extend(tx.revoke_api_keys(self.account, self.now).await?);
         tx.insert_outbox_message(&self.event).await?;
         tx.insert_outbox_message(&self.notice).await?;
         let audit = self.audit.clone().about(&account).with_roles(Some(&account.roles), None);

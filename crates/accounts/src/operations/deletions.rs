@@ -33,6 +33,7 @@ impl Operation for ReplayDeletion {
         };
         tx.delete_account(self.account).await?;
         tx.end_sessions(self.account, None, self.now).await?;
+        tx.revoke_api_keys(self.account, self.now).await?;
         tx.insert_outbox_message(&self.event).await?;
         tx.append_audit(&self.audit.clone().about(&account)).await?;
         Ok(Outcome::Commit(true))

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod administration;
+mod api_keys;
 mod authorized;
 mod codes;
 mod deletions;
@@ -17,6 +18,7 @@ mod sessions;
 
 pub use accounts::{AccountChanges, UpdateAccount, UpdateOutcome};
 pub use administration::{DeleteAccount, DisabledSet, SetDisabled, SetRoles};
+pub use api_keys::{CreateApiKey, CreateKeyOutcome, RevokeApiKey};
 pub use authorized::Authorized;
 pub use codes::{CheckCode, CodeCheck, CodeDelivery, IssueCode, IssueOutcome, VerifyEmail};
 pub use deletions::ReplayDeletion;

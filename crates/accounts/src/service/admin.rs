@@ -1,5 +1,6 @@
 //! Use cases of administrators.
 
+use jiff::Timestamp;
 use miniapp_config::{Config, ConfigError};
 use miniapp_runtime::clock::Clock;
 use miniapp_types::account::{Account, AccountPage, AuditPage, Role};
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use super::Accounts;
 use super::sign_in::identify;
+use crate::api_key::ApiKey;
 use crate::audit::{Action, AuditEntry, Caller};
 use crate::config::TokenConfig;
 use crate::error::Error;
@@ -66,7 +68,9 @@ impl Accounts {
             // Not left to the outbox, where it would wait behind mails: that is for the case
             // that this process crashes first.
             let sessions = this.0.store.sessions(id).await.unwrap_or_default();
+            let keys = this.0.store.api_keys(id, Timestamp::MAX).await.unwrap_or_default();
             let epochs = sessions.iter().map(Session::id_and_epoch);
+            let epochs = epochs.chain(keys.iter().map(ApiKey::id_and_epoch));
             let active: Vec<_> = epochs.filter(|(_, epoch)| epoch.is_some()).collect();
             this.0.events.publish_all(active).await;
             this.0.wake.notify_one();
@@ -75,7 +79,7 @@ impl Accounts {
         self.run_to_completion(change).await
     }
 
-    /// Disables an account, which ends its sessions at once, or enables it.
+    /// Disables an account, which ends its sessions and API keys at once, or enables it.
     pub async fn set_disabled(
         &self,
         admin: &Identity,

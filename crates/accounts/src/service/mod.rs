@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod api_keys;
 mod codes;
 mod keys;
 mod password_reset;
@@ -21,7 +22,7 @@ use miniapp_telemetry::metrics::CollectorGuard;
 use miniapp_types::account::{Jwks, Role};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
@@ -44,6 +45,9 @@ use crate::relay::Relay;
 use crate::secret::{PlatformSecrets, SecretError};
 use crate::session::Identity;
 use crate::store::{Operation, Store, StoreError, TracedStore};
+
+/// Uses of API keys that are recorded concurrently.
+const KEY_USES: usize = 16;
 
 #[derive(Clone)]
 pub struct Dependencies {
@@ -83,6 +87,7 @@ struct Settings {
     refresh_ttl: Duration,
     refresh_grace: Duration,
     sessions_per_user: u32,
+    api_keys_per_user: u32,
     admin_email: Option<Email>,
     code_ttl: Duration,
     code_tries: u32,
@@ -108,6 +113,7 @@ impl Settings {
             refresh_ttl: tokens.refresh_ttl,
             refresh_grace: tokens.refresh_grace,
             sessions_per_user: tokens.sessions_per_user,
+            api_keys_per_user: tokens.api_keys_per_user,
             admin_email,
             code_ttl: codes.ttl,
             code_tries: codes.tries,
@@ -134,6 +140,8 @@ struct Inner {
     events: EventPublisher,
     relay: Arc<Relay>,
     wake: Arc<Notify>,
+    /// Permits to record uses of API keys.
+    key_uses: Arc<Semaphore>,
 }
 
 impl Accounts {
@@ -177,6 +185,7 @@ impl Accounts {
             events,
             relay,
             wake,
+            key_uses: Arc::new(Semaphore::new(KEY_USES)),
         };
         Ok(Self(Arc::new(inner)))
     }

@@ -1,5 +1,6 @@
 //! Listing, introspecting and ending sessions.
 
+use miniapp_token::is_api_key;
 use miniapp_types::account::{self, TokenInfo};
 use miniapp_types::problem::Code;
 use uuid::Uuid;
@@ -42,16 +43,20 @@ impl Accounts {
         Ok(account::Sessions { sessions: active.map(|s| s.into_response(owner.session)).collect() })
     }
 
-    /// Returns who an access token belongs to.
+    /// Returns who an access token or an API key belongs to.
     pub async fn introspect(&self, token: &str) -> Result<TokenInfo, Error> {
+        if is_api_key(token) {
+            return self.introspect_api_key(token).await;
+        }
         let Identity { account, session, expires, .. } = self.authenticate(token).await?;
         Ok(TokenInfo {
             active: true,
             sub: account.user_id,
             login: account.login,
             roles: account.roles,
-            exp: expires,
-            session_id: session,
+            exp: Some(expires),
+            session_id: Some(session),
+            api_key: None,
         })
     }
 

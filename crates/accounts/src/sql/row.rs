@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use miniapp_runtime::clock;
-use miniapp_types::account::{Account, Role};
+use miniapp_types::account::{Account, Role, Scope};
 use miniapp_types::trace::TraceContext;
 use sqlx::{ColumnIndex, Decode, Type};
 use uuid::Uuid;
 
+use crate::api_key::{ApiKey, ApiKeyUsage};
 use crate::audit::AuditEntry;
 use crate::mail::{InboxMail, Mail};
 use crate::outbox::{OutboxBacklog, OutboxRow};
@@ -82,6 +83,16 @@ macro_rules! session_columns {
     };
 }
 pub(super) use session_columns;
+
+/// Columns of an API key, in the order that [`Reader::api_key`] reads them.
+macro_rules! api_key_columns {
+    () => {
+        "api_keys.id, api_keys.account, api_keys.name, api_keys.prefix, api_keys.scopes, \
+         api_keys.epoch, api_keys.created_at, api_keys.expires_at, api_keys.last_used_at, \
+         api_keys.revoked_at"
+    };
+}
+pub(super) use api_key_columns;
 
 /// Reads a row from left to right.
 pub(crate) struct Reader<'r, R> {
@@ -160,6 +171,34 @@ impl<'r, R: Row> Reader<'r, R> {
         })
     }
 
+    pub fn api_key(&mut self) -> Result<ApiKey> {
+        Ok(ApiKey {
+            id: self.read()?,
+            account: self.read()?,
+            name: self.read()?,
+            prefix: self.read()?,
+            scopes: scopes(&self.read::<String>()?),
+            epoch: self.count()?,
+            created_at: self.time()?,
+            expires_at: self.optional_time()?,
+            last_used_at: self.optional_time()?,
+            revoked_at: self.optional_time()?,
+        })
+    }
+
+    pub fn api_key_usage(&mut self) -> Result<ApiKeyUsage> {
+        Ok(ApiKeyUsage {
+            stored: self.read::<i64>()?.cast_unsigned(),
+            created: self.read::<i64>()?.cast_unsigned(),
+            created_since: self.optional_time()?,
+        })
+    }
+
+    /// Reads the columns of an account, which are null if there is none, after its id.
+    pub fn optional_account(&mut self) -> Result<Option<Account>> {
+        self.read::<Option<Uuid>>()?.map(|_| self.account()).transpose()
+    }
+
     pub fn outbox_row(&mut self) -> Result<OutboxRow> {
         Ok(OutboxRow {
             id: self.read()?,
@@ -191,6 +230,7 @@ impl<'r, R: Row> Reader<'r, R> {
             actor: self.read()?,
             actor_login: self.read()?,
             session: self.read()?,
+            api_key: self.read()?,
             roles_before: self.optional_roles()?,
             roles_after: self.optional_roles()?,
             ip: self.read()?,
@@ -259,6 +299,11 @@ fn time(micros: i64) -> Result<Timestamp> {
 
 fn roles(names: &str) -> Result<Vec<Role>> {
     names.split(',').map(|name| name.parse().map_err(broken)).collect()
+}
+
+/// Ignores scopes of later versions.
+fn scopes(names: &str) -> Vec<Scope> {
+    names.split(',').filter_map(|name| name.parse().ok()).collect()
 }
 
 /// A stored value that can't be read.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use miniapp_types::account::Role;
+use miniapp_types::account::{Role, Scope};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
@@ -122,6 +122,13 @@ impl From<Option<Date>> for Value<'_> {
 impl From<&[Role]> for Value<'_> {
     fn from(roles: &[Role]) -> Self {
         let names: Vec<&str> = roles.iter().map(Into::into).collect();
+        Self::Owned(Some(names.join(",")))
+    }
+}
+
+impl From<&[Scope]> for Value<'_> {
+    fn from(scopes: &[Scope]) -> Self {
+        let names: Vec<&str> = scopes.iter().map(Into::into).collect();
         Self::Owned(Some(names.join(",")))
     }
 }

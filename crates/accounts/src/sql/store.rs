@@ -10,15 +10,17 @@ use super::row::{all, first};
 use super::statement::Statement;
 use super::text;
 use super::transaction::{insert_audit_entry, insert_signing_key};
+use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::password::PasswordHash;
 use crate::session::Session;
 use crate::store::{
-    Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, SealedKey, Store, TxResult,
-    UnfoldedAccount,
+    Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, Revoked, SealedKey, Store,
+    TxResult, UnfoldedAccount,
 };
+use crate::token_hash::TokenHash;
 
 #[async_trait]
 impl<E: Engine> Store for E {
@@ -94,6 +96,27 @@ impl<E: Engine> Store for E {
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>> {
         let rows = self.read(Statement::new(text::SESSIONS).bind(account)).await?;
         all(&rows, |mut row| row.session())
+    }
+
+    async fn api_key(&self, hash: &TokenHash) -> Result<Option<(ApiKey, Option<Account>)>> {
+        let rows = self.read(Statement::new(text::API_KEY).bind(&hash.0)).await?;
+        first(&rows, |mut row| Ok((row.api_key()?, row.optional_account()?)))
+    }
+
+    async fn api_keys(&self, account: Uuid, revoked_since: Timestamp) -> Result<Vec<ApiKey>> {
+        let statement = Statement::new(text::API_KEYS).bind(account).bind(revoked_since);
+        all(&self.read(statement).await?, |mut row| row.api_key())
+    }
+
+    async fn touch_api_key(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<()> {
+        let statement = Statement::new(text::TOUCH_API_KEY).bind(now).bind(id);
+        self.write(statement.bind(since).bind(until)).await.map(drop)
     }
 
     async fn failures(
@@ -225,6 +248,7 @@ impl<E: Engine> Store for E {
             (text::DELETE_EXPIRED_VERIFICATIONS, limits.now),
             (text::DELETE_EXPIRED_SESSIONS, limits.now),
             (text::DELETE_EXPIRED_TOKENS, limits.now),
+            (text::DELETE_ENDED_API_KEYS, limits.api_keys_before),
             (text::DELETE_RETAINED_MESSAGES, limits.now),
             (text::DELETE_OLD_FAILURES, limits.failures_before),
             (text::DELETE_OLD_AUDIT_ENTRIES, limits.audit_before),
@@ -250,7 +274,7 @@ impl<E: Engine> Store for E {
         all(&self.read(statement).await?, |mut row| row.read())
     }
 
-    async fn revoke_all(&self, now: Timestamp) -> Result<u64> {
+    async fn revoke_all(&self, now: Timestamp) -> Result<Revoked> {
         for text in [
             text::DELETE_ALL_SIGNING_KEYS,
             text::INVALIDATE_ALL_CODES,
@@ -259,7 +283,9 @@ impl<E: Engine> Store for E {
         ] {
             self.change(Statement::new(text)).await?;
         }
-        self.change(Statement::new(text::END_ALL_SESSIONS).bind(now)).await
+        let api_keys = self.change(Statement::new(text::REVOKE_ALL_API_KEYS).bind(now)).await?;
+        let sessions = self.change(Statement::new(text::END_ALL_SESSIONS).bind(now)).await?;
+        Ok(Revoked { sessions, api_keys })
     }
 
     async fn close(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Both number their parameters `$1`, `$2`, ...
 
-use super::row::{account_columns, session_columns};
+use super::row::{account_columns, api_key_columns, session_columns};
 
 /// Whether an account has the address with the key `$1` and the lower case `$2`. Accounts of the
 /// previous release have no key, and neither has the younger of two with the same key: it is
@@ -157,6 +157,33 @@ statements! {
     END_REFRESH_GRACE = "UPDATE sessions SET refresh_salt = NULL \
         WHERE refresh_salt IS NOT NULL AND last_used_at > $1";
 
+    // API keys
+    INSERT_API_KEY = "INSERT INTO api_keys \
+        (id, account, hash, name, prefix, scopes, epoch, created_at, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    API_KEY = concat!(
+        "SELECT ", api_key_columns!(), ", accounts.id, ", account_columns!(),
+        " FROM api_keys LEFT JOIN accounts ON accounts.id = api_keys.account \
+         WHERE api_keys.hash = $1"
+    );
+    API_KEYS = concat!(
+        "SELECT ", api_key_columns!(), " FROM api_keys \
+         WHERE account = $1 AND (revoked_at IS NULL OR revoked_at > $2) \
+         ORDER BY created_at DESC, id DESC"
+    );
+    API_KEY_USAGE = "SELECT count(*) FILTER (WHERE revoked_at IS NULL), \
+        count(*) FILTER (WHERE created_at > $2), min(created_at) FILTER (WHERE created_at > $2) \
+        FROM api_keys WHERE account = $1";
+    // Repeating the statement after a lost answer does no harm.
+    TOUCH_API_KEY = "UPDATE api_keys SET last_used_at = $1 WHERE id = $2 \
+        AND (last_used_at IS NULL OR last_used_at <= $3 OR last_used_at > $4)";
+    REVOKE_API_KEY = "UPDATE api_keys SET revoked_at = $1 \
+        WHERE id = $2 AND account = $3 AND revoked_at IS NULL RETURNING id";
+    REVOKE_API_KEYS = "UPDATE api_keys SET revoked_at = $1 \
+        WHERE account = $2 AND revoked_at IS NULL RETURNING id";
+    INCREMENT_API_KEY_EPOCHS =
+        "UPDATE api_keys SET epoch = epoch + 1 WHERE account = $1 AND revoked_at IS NULL";
+
     // Failed sign-ins
     INSERT_FAILURE = "INSERT INTO sign_in_failures (key, account, at) VALUES ($1, $2, $3)";
     DELETE_ACCOUNT_FAILURES = "DELETE FROM sign_in_failures WHERE account = $1";
@@ -197,16 +224,17 @@ statements! {
 
     // Audit log. Repeating the insert after a lost answer does no harm.
     INSERT_AUDIT_ENTRY = "INSERT INTO audit (id, at, action, outcome, account, login, actor, \
-        actor_login, session, roles_before, roles_after, ip) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (id) DO NOTHING";
+        actor_login, session, api_key, roles_before, roles_after, ip) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING";
     AUDIT_LOG = "SELECT id, at, action, outcome, account, login, actor, actor_login, session, \
-        roles_before, roles_after, ip FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
+        api_key, roles_before, roles_after, ip FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
 
     // Expired rows. The row of a code also counts the requests of its address.
     DELETE_EXPIRED_CODES = "DELETE FROM codes WHERE counted_since <= $1 AND expires_at <= $1";
     DELETE_EXPIRED_VERIFICATIONS = "DELETE FROM verified_emails WHERE expires_at <= $1";
     DELETE_EXPIRED_SESSIONS = "DELETE FROM sessions WHERE expires_at <= $1";
     DELETE_EXPIRED_TOKENS = "DELETE FROM spent_tokens WHERE expires_at <= $1";
+    DELETE_ENDED_API_KEYS = "DELETE FROM api_keys WHERE coalesce(revoked_at, expires_at) <= $1";
     DELETE_RETAINED_MESSAGES = "DELETE FROM duties WHERE remembered_until <= $1";
     DELETE_OLD_FAILURES = "DELETE FROM sign_in_failures WHERE at <= $1";
     DELETE_OLD_AUDIT_ENTRIES = "DELETE FROM audit WHERE at <= $1";
@@ -214,6 +242,7 @@ statements! {
 
     // After a restore
     END_ALL_SESSIONS = "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL";
+    REVOKE_ALL_API_KEYS = "UPDATE api_keys SET revoked_at = $1 WHERE revoked_at IS NULL";
     DELETE_ALL_SIGNING_KEYS = "DELETE FROM signing_keys";
     // The rows also count the requests of their addresses.
     INVALIDATE_ALL_CODES = "UPDATE codes SET mac = NULL WHERE mac IS NOT NULL";

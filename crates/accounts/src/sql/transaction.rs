@@ -10,6 +10,7 @@ use super::engine::Connection;
 use super::row::{Reader, Row, all, first};
 use super::statement::Statement;
 use super::text;
+use crate::api_key::{self, ApiKeyUsage, NewApiKey};
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -18,7 +19,7 @@ use crate::outbox::OutboxRow;
 use crate::password::PasswordHash;
 use crate::refresh_token::Salt;
 use crate::session::{FIRST_EPOCH, NewSession, Session, SpentToken};
-use crate::store::{CodeUsage, FailureKey, NewCode, SealedKey, Transaction, TxResult};
+use crate::store::{CodeUsage, FailureKey, NewCode, SealedKey, StoreError, Transaction, TxResult};
 use crate::token_hash::TokenHash;
 
 #[async_trait]
@@ -343,6 +344,39 @@ impl<C: Connection> Transaction for C {
         Ok(first(&rows, |mut row| row.session())?)
     }
 
+    async fn insert_api_key(&mut self, new: &NewApiKey) -> TxResult<()> {
+        let statement = Statement::new(text::INSERT_API_KEY)
+            .bind(new.id)
+            .bind(new.account)
+            .bind(&new.hash.0)
+            .bind(new.name.as_str())
+            .bind(new.prefix.as_str())
+            .bind(new.scopes.as_slice())
+            .bind(api_key::FIRST_EPOCH)
+            .bind(new.created_at)
+            .bind(new.expires_at);
+        self.run(statement).await.map(drop)
+    }
+
+    async fn api_key_usage(&mut self, account: Uuid, since: Timestamp) -> TxResult<ApiKeyUsage> {
+        let rows = self.run(Statement::new(text::API_KEY_USAGE).bind(account).bind(since)).await?;
+        let usage = first(&rows, |mut row| row.api_key_usage())?;
+        Ok(usage.ok_or_else(|| StoreError::Broken("no counts".to_owned()))?)
+    }
+
+    async fn revoke_api_key(&mut self, account: Uuid, id: Uuid, now: Timestamp) -> TxResult<bool> {
+        let statement = Statement::new(text::REVOKE_API_KEY).bind(now).bind(id).bind(account);
+        Ok(!self.run(statement).await?.is_empty())
+    }
+
+    async fn revoke_api_keys(&mut self, account: Uuid, now: Timestamp) -> TxResult<Vec<Uuid>> {
+        ids(&self.run(Statement::new(text::REVOKE_API_KEYS).bind(now).bind(account)).await?)
+    }
+
+    async fn increment_api_key_epochs(&mut self, account: Uuid) -> TxResult<()> {
+        self.run(Statement::new(text::INCREMENT_API_KEY_EPOCHS).bind(account)).await.map(drop)
+    }
+
     async fn failures(
         &mut self,
         key: &FailureKey,
@@ -425,6 +459,7 @@ pub(super) fn insert_audit_entry(entry: &AuditEntry) -> Statement<'_> {
         .bind(entry.actor)
         .bind(entry.actor_login.as_deref())
         .bind(entry.session)
+        .bind(entry.api_key)
         .bind(entry.roles_before.as_deref())
         .bind(entry.roles_after.as_deref())
         .bind(entry.ip.as_deref())

@@ -15,14 +15,16 @@ use jiff::Timestamp;
 use miniapp_types::account::Account;
 use uuid::Uuid;
 
+use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
+use crate::token_hash::TokenHash;
 
 pub use error::{Result, StoreError, TxError, TxResult};
 pub use records::{
-    CodeUsage, Credentials, ExpiryLimits, FailureKey, Identifier, NewCode, SealedKey,
+    CodeUsage, Credentials, ExpiryLimits, FailureKey, Identifier, NewCode, Revoked, SealedKey,
     UnfoldedAccount,
 };
 pub(crate) use traced::TracedStore;
@@ -67,6 +69,23 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the stored sessions of an account, newest first, ended ones included.
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
+
+    /// Returns an API key with its account, unless that was deleted. The key may have expired or
+    /// been revoked.
+    async fn api_key(&self, hash: &TokenHash) -> Result<Option<(ApiKey, Option<Account>)>>;
+
+    /// Returns the API keys of an account that were not revoked, or after `revoked_since`, newest
+    /// first.
+    async fn api_keys(&self, account: Uuid, revoked_since: Timestamp) -> Result<Vec<ApiKey>>;
+
+    /// Records a use of an API key, unless one between `since` and `until` is recorded.
+    async fn touch_api_key(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<()>;
 
     /// Returns the times of failed sign-ins after `since` and up to `until`, latest first.
     async fn failures(
@@ -153,9 +172,9 @@ pub trait Store: Send + Sync + 'static {
     /// back, in any order.
     async fn returned_accounts(&self) -> Result<Vec<Uuid>>;
 
-    /// Ends all sessions, and deletes all signing keys, codes, verifications of addresses and
-    /// outbox messages. Returns the number of sessions that it ended.
-    async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
+    /// Ends all sessions, revokes all API keys, and deletes all signing keys, codes, verifications
+    /// of addresses and outbox messages.
+    async fn revoke_all(&self, now: Timestamp) -> Result<Revoked>;
 
     /// Closes the connections, after the last use. If they were the last ones of an SQLite file,
     /// it is then complete without a write-ahead log.

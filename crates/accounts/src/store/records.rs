@@ -70,11 +70,19 @@ pub struct SealedKey {
     pub signs_from: Timestamp,
 }
 
+/// The numbers of credentials that were valid before all were revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    pub sessions: u64,
+    pub api_keys: u64,
+}
+
 /// Which rows have expired. Those that carry their own end expire at `now`.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpiryLimits {
     pub now: Timestamp,
     pub codes_before: Timestamp,
+    pub api_keys_before: Timestamp,
     pub failures_before: Timestamp,
     pub audit_before: Timestamp,
     pub mails_before: Timestamp,

@@ -9,13 +9,15 @@ use miniapp_types::account::Account;
 use uuid::Uuid;
 
 use super::{
-    Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, SealedKey, Store,
+    Attempt, Credentials, ExpiryLimits, FailureKey, Identifier, Result, Revoked, SealedKey, Store,
     StoreError, TxError, TxResult, UnfoldedAccount,
 };
+use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
 use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
+use crate::token_hash::TokenHash;
 
 /// Records each operation as a client span of the current request, if that is traced.
 pub(crate) struct TracedStore {
@@ -82,6 +84,15 @@ traced! {
     ) -> Result<Vec<UnfoldedAccount>>;
     async fn session(&self, id: Uuid) -> Result<Option<(Session, Account)>>;
     async fn sessions(&self, account: Uuid) -> Result<Vec<Session>>;
+    async fn api_key(&self, hash: &TokenHash) -> Result<Option<(ApiKey, Option<Account>)>>;
+    async fn api_keys(&self, account: Uuid, revoked_since: Timestamp) -> Result<Vec<ApiKey>>;
+    async fn touch_api_key(
+        &self,
+        id: Uuid,
+        now: Timestamp,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<()>;
     async fn failures(
         &self,
         key: &FailureKey,
@@ -123,6 +134,6 @@ traced! {
     async fn deleted_since(&self, since: Timestamp) -> Result<Vec<Uuid>>;
     async fn deleted_accounts(&self, after: Option<Uuid>, limit: u32) -> Result<Vec<Uuid>>;
     async fn returned_accounts(&self) -> Result<Vec<Uuid>>;
-    async fn revoke_all(&self, now: Timestamp) -> Result<u64>;
+    async fn revoke_all(&self, now: Timestamp) -> Result<Revoked>;
     async fn close(&self) -> Result<()>;
 }

@@ -7,6 +7,7 @@ use miniapp_types::account::{Account, Role};
 use uuid::Uuid;
 
 use super::{CodeUsage, FailureKey, NewCode, SealedKey, TxResult};
+use crate::api_key::{ApiKeyUsage, NewApiKey};
 use crate::audit::AuditEntry;
 use crate::code::{Mac, Purpose};
 use crate::email::Email;
@@ -203,6 +204,20 @@ pub trait Transaction: Send {
 
     /// Returns the session of a current refresh token. It may have ended or expired.
     async fn refresh_token_session(&mut self, refresh: &TokenHash) -> TxResult<Option<Session>>;
+
+    async fn insert_api_key(&mut self, new: &NewApiKey) -> TxResult<()>;
+
+    /// Counts the API keys of an account, and those created after `since`.
+    async fn api_key_usage(&mut self, account: Uuid, since: Timestamp) -> TxResult<ApiKeyUsage>;
+
+    /// Revokes an API key of an account. Returns false if it was revoked before.
+    async fn revoke_api_key(&mut self, account: Uuid, id: Uuid, now: Timestamp) -> TxResult<bool>;
+
+    /// Revokes all API keys of an account, and returns their ids.
+    async fn revoke_api_keys(&mut self, account: Uuid, now: Timestamp) -> TxResult<Vec<Uuid>>;
+
+    /// Makes the API keys of an account be checked again.
+    async fn increment_api_key_epochs(&mut self, account: Uuid) -> TxResult<()>;
 
     /// Returns the times of failures after `since` and up to `until`, latest first.
     async fn failures(

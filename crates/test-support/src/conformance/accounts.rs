@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod administration;
+pub mod api_keys;
 pub mod authorization;
 pub mod codes;
 pub mod keys;
@@ -111,6 +112,21 @@ macro_rules! account_store_tests {
                 rejected_refreshes_are_recorded_with_their_session,
                 concurrent_refreshes_rotate_once,
                 rejected_refresh_tokens_have_distinct_reasons,
+            }
+            api_keys {
+                created_key_is_found_by_its_hash,
+                keys_are_listed_newest_first,
+                use_of_key_is_recorded_at_intervals,
+                key_is_revoked_once_and_only_by_its_owner,
+                number_of_keys_is_limited,
+                concurrent_creations_do_not_exceed_the_limit,
+                creations_are_limited_in_window,
+                scopes_of_admins_require_the_role,
+                change_of_roles_increments_epochs_of_keys,
+                disabled_account_has_no_keys,
+                deleted_account_has_no_keys,
+                ended_keys_are_purged_later,
+                keys_from_before_a_restore_are_revoked,
             }
             keys {
                 signing_key_round_trips,

@@ -3,11 +3,14 @@
 mod audit;
 mod change_password;
 mod confirm_reset;
+mod create_api_key;
 mod delete_account;
+mod delete_api_key;
 mod end_session;
 mod get_account;
 mod jwks;
 mod list_accounts;
+mod list_api_keys;
 mod list_sessions;
 mod refresh;
 mod register;
@@ -89,6 +92,15 @@ fn authenticated() -> OpenApiRouter<Accounts> {
         ))
         .routes(with_problems(routes!(list_sessions::list_sessions), &[TOKEN]))
         .routes(with_problems(routes!(end_session::end_session), &[TOKEN, end_session::PROBLEMS]))
+        .routes(with_problems(
+            routes!(create_api_key::create_api_key),
+            &[TOKEN, BODY, create_api_key::PROBLEMS],
+        ))
+        .routes(with_problems(routes!(list_api_keys::list_api_keys), &[TOKEN]))
+        .routes(with_problems(
+            routes!(delete_api_key::delete_api_key),
+            &[TOKEN, delete_api_key::PROBLEMS],
+        ))
         .routes(with_problems(
             routes!(list_accounts::list_accounts),
             &[TOKEN, list_accounts::PROBLEMS],

@@ -28,6 +28,7 @@ fn endpoints() -> Vec<Endpoint> {
     let disabled = "/users/01900000-0000-7000-8000-000000000001/disabled";
     let session = "/sessions/01900000-0000-7000-8000-000000000001";
     let email = json!({"email": "a@example.com"});
+    let key = json!({"name": "n", "scopes": ["tasks:read"]});
     let endpoint = |method, path, body, required, requires_token| Endpoint {
         method,
         path,
@@ -53,6 +54,9 @@ fn endpoints() -> Vec<Endpoint> {
         endpoint("POST", "/users/me/password", Some(password), &["password", "newPassword"], true),
         bare("GET", "/sessions"),
         bare("DELETE", session),
+        endpoint("POST", "/api-keys", Some(key), &["name", "scopes"], true),
+        bare("GET", "/api-keys"),
+        bare("DELETE", "/api-keys/01900000-0000-7000-8000-000000000001"),
         bare("GET", "/users"),
         endpoint("PUT", roles, Some(json!({"roles": ["user"]})), &["roles"], true),
         endpoint("PUT", disabled, Some(json!({"disabled": true})), &["disabled"], true),
@@ -233,6 +237,29 @@ async fn token_that_ends_before_the_body_arrives_is_rejected() {
         // Also not after a new sign-in, and nothing was changed.
         assert_eq!(target, app.get("/users/me", &app.sign_in("ada").await.access).await.json());
     }
+}
+
+/// A key gives access to the API, not to the account.
+#[tokio::test]
+async fn api_keys_are_rejected() {
+    let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+    let account = app.register("root").await;
+    let token = app.sign_in("root").await.access;
+    let all =
+        ["tasks:read", "tasks:write", "schedules:write", "worker", "admin:read", "admin:write"];
+    let key = app.create_key(&token, &all).await.text;
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.requires_token) {
+        let body = endpoint.body.clone();
+        for key in [key.clone(), format!(" {key} ")] {
+            let response = app.send(endpoint.method, endpoint.path, Some(&key), body.clone()).await;
+            response.is_problem(401, "token_invalid");
+        }
+        let path = format!("{}?access_token={key}", endpoint.path);
+        let response = app.send(endpoint.method, &path, None, body).await;
+        response.is_problem(401, "token_missing");
+    }
+    app.post("/refresh", json!({"refreshToken": key})).await.is_problem(401, "token_invalid");
+    app.get("/users/me", &token).await.is(200, account);
 }
 
 /// A demoted admin does not become an admin again with a request that was on its way.

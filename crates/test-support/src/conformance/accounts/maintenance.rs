@@ -68,6 +68,7 @@ pub async fn purge_removes_only_expired_rows(store: Arc<dyn Store>) -> Result<()
     let limits = ExpiryLimits {
         now: at(3700),
         codes_before: at(3700),
+        api_keys_before: at(100),
         failures_before: at(100),
         audit_before: at(100),
         mails_before: at(100),
