@@ -177,9 +177,13 @@ impl Stream {
         let frame = loop {
             let now = Instant::now();
             if now >= self.revalidate_at {
-                if let Err(error) = self.live.verifier.revalidate(&self.principal).await {
-                    tracing::debug!(%error, "closed an event stream: its token is no longer valid");
-                    return None;
+                match self.live.verifier.revalidate(&self.principal).await {
+                    Ok(principal) => self.principal = principal,
+                    Err(error) => {
+                        let reason = "closed an event stream: its token is no longer valid";
+                        tracing::debug!(%error, reason);
+                        return None;
+                    }
                 }
                 self.revalidate_at = now + REVALIDATE_INTERVAL;
             }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use miniapp_http::{Problem, Query};
 use miniapp_tasks::Filter;
+use miniapp_types::account::Scope;
 use miniapp_types::fields::{Fields, FromFields};
 use miniapp_types::limits;
 use miniapp_types::page::Page;
@@ -64,7 +65,8 @@ impl FromFields for ListQuery {
 /// List tasks
 ///
 /// Returns the caller's tasks, newest first, in pages. With `owner`, which requires the role
-/// `admin`, tasks of others, too; then each task names its `owner`.
+/// `admin`, and of a key the scope `admin:read`, tasks of others, too; then each task names its
+/// `owner`.
 #[utoipa::path(
     get,
     path = "/api/tasks",
@@ -91,7 +93,7 @@ pub(super) async fn list(
     let (owner, owners) = match owner {
         None => (Some(principal.user_id), Owners::Hidden),
         Some(owner) => {
-            principal.require_admin()?;
+            principal.require(Scope::AdminRead)?;
             let account = if let Owner::Account(id) = owner { Some(id) } else { None };
             (account, Owners::Shown)
         }

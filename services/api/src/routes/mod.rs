@@ -23,29 +23,30 @@ mod tests;
 mod workers;
 
 use miniapp_http::openapi::complete;
+use miniapp_types::account::Scope::{AdminRead, AdminWrite, TasksRead, TasksWrite};
 use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::openapi::{self, with_problems};
+use crate::openapi::{self, with_scope};
 use crate::state::Api;
 
 /// Returns the routes with their OpenAPI description.
 pub(crate) fn router() -> OpenApiRouter<Api> {
     let mut router = OpenApiRouter::with_openapi(openapi::document())
-        .routes(with_problems(routes!(submit::submit), submit::PROBLEMS))
-        .routes(with_problems(routes!(list::list), list::PROBLEMS))
-        .routes(with_problems(routes!(get::get), get::PROBLEMS))
-        .routes(with_problems(routes!(restart::restart), restart::PROBLEMS))
-        .routes(with_problems(routes!(cancel::cancel), cancel::PROBLEMS))
-        .routes(with_problems(routes!(delete::delete), delete::PROBLEMS))
-        .routes(with_problems(routes!(events::events), events::PROBLEMS))
-        .routes(with_problems(routes!(feed::feed), feed::PROBLEMS))
-        .routes(with_problems(routes!(kinds::kinds), kinds::PROBLEMS))
-        .routes(with_problems(routes!(workers::workers), workers::PROBLEMS))
-        .routes(with_problems(routes!(stats::stats), stats::PROBLEMS))
-        .routes(with_problems(routes!(dead_letters::dead_letters), dead_letters::PROBLEMS))
-        .routes(with_problems(routes!(requeue::requeue), requeue::PROBLEMS));
+        .routes(with_scope(routes!(submit::submit), TasksWrite, submit::PROBLEMS))
+        .routes(with_scope(routes!(list::list), TasksRead, list::PROBLEMS))
+        .routes(with_scope(routes!(get::get), TasksRead, get::PROBLEMS))
+        .routes(with_scope(routes!(restart::restart), TasksWrite, restart::PROBLEMS))
+        .routes(with_scope(routes!(cancel::cancel), TasksWrite, cancel::PROBLEMS))
+        .routes(with_scope(routes!(delete::delete), TasksWrite, delete::PROBLEMS))
+        .routes(with_scope(routes!(events::events), TasksRead, events::PROBLEMS))
+        .routes(with_scope(routes!(feed::feed), TasksRead, feed::PROBLEMS))
+        .routes(with_scope(routes!(kinds::kinds), TasksRead, kinds::PROBLEMS))
+        .routes(with_scope(routes!(workers::workers), TasksRead, workers::PROBLEMS))
+        .routes(with_scope(routes!(stats::stats), TasksRead, stats::PROBLEMS))
+        .routes(with_scope(routes!(dead_letters::dead_letters), AdminRead, dead_letters::PROBLEMS))
+        .routes(with_scope(routes!(requeue::requeue), AdminWrite, requeue::PROBLEMS));
     limits::describe(router.get_openapi_mut());
     complete(router.get_openapi_mut());
     router

@@ -38,7 +38,8 @@ pub(super) async fn requeue(
         task.id = %task.id,
         user.id = %task.owner,
         actor.id = %principal.user_id,
-        session.id = %principal.session_id,
+        session.id = principal.credential.session().map(tracing::field::display),
+        api_key.id = principal.credential.api_key().map(tracing::field::display),
         "dead letter requeued"
     );
     response::task(StatusCode::OK, &task)

@@ -15,7 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 
 /// Task statistics
 ///
-/// Covers the caller's tasks; for admins, all tasks.
+/// Covers the caller's tasks; for admins, all tasks. A key also needs the scope `admin:read` for all.
 #[utoipa::path(
     get,
     path = "/api/stats",
@@ -27,7 +27,7 @@ pub(super) async fn stats(
     State(api): State<Api>,
     AuthUser(principal): AuthUser,
 ) -> Result<Response, Problem> {
-    let owner = (!principal.is_admin).then_some(principal.user_id);
+    let owner = (!principal.reads_all()).then_some(principal.user_id);
     let stats = api.tasks.stats(owner).await.map_err(store_problem)?;
     response::json(256, &stats)
 }

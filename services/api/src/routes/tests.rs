@@ -1,5 +1,7 @@
 //! Errors that every endpoint handles alike.
 
+mod scopes;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -53,6 +53,11 @@ impl Answer {
         assert_eq!(problem["type"], format!("urn:miniapp:problem:{code}"));
         match code {
             "token_missing" => assert_eq!(self.header("www-authenticate"), "Bearer"),
+            "scope_missing" => {
+                let challenge = self.header("www-authenticate");
+                let start = "Bearer error=\"insufficient_scope\", scope=\"";
+                assert!(challenge.starts_with(start), "{challenge}");
+            }
             _ if self.status == StatusCode::UNAUTHORIZED => {
                 let challenge = self.header("www-authenticate");
                 assert_eq!(challenge, "Bearer error=\"invalid_token\"");

@@ -14,7 +14,7 @@ use http::StatusCode;
 use miniapp_broker::{Broker as _, MemoryBroker, Message, Topic};
 use miniapp_http::Problem;
 use miniapp_runtime::clock::{Clock as _, ManualClock, new_id};
-use miniapp_token::{SigningKey, jwk};
+use miniapp_token::{SigningKey, generate_api_key, is_api_key, jwk};
 use miniapp_types::account::Jwks;
 use miniapp_types::message::{AccountDeleted, SessionChanged};
 use miniapp_types::problem::Code;
@@ -37,6 +37,13 @@ pub(crate) struct Token {
     pub epoch: u32,
 }
 
+/// An API key, and the response of `/validate`.
+struct ApiKey {
+    info: Value,
+    is_revoked: bool,
+    expires_at: Option<i64>,
+}
+
 #[derive(Clone)]
 pub(crate) struct FakeAuth(Arc<Shared>);
 
@@ -48,6 +55,8 @@ struct Shared {
     keys: Mutex<Vec<u8>>,
     /// The epoch of each session; `None` after its end.
     sessions: Mutex<HashMap<Uuid, Option<u32>>>,
+    /// The API keys by text.
+    api_keys: Mutex<HashMap<String, ApiKey>>,
     is_down: AtomicBool,
     /// Each response to `/validate` takes a permit.
     gate: Semaphore,
@@ -65,6 +74,7 @@ impl FakeAuth {
             broker,
             keys: Mutex::new(vec![1]),
             sessions: Mutex::default(),
+            api_keys: Mutex::default(),
             is_down: AtomicBool::new(false),
             gate: Semaphore::new(1_000_000),
             validations: AtomicUsize::new(0),
@@ -97,6 +107,53 @@ impl FakeAuth {
         let (user, session) = (new_id(clock), new_id(clock));
         self.0.sessions.lock().insert(session, Some(1));
         self.token(user, session, 1, roles)
+    }
+
+    /// Returns an API key of a new account. The key is used like a token.
+    pub fn create_key(&self, roles: &[&str], scopes: &[&str]) -> Token {
+        self.create_expiring_key(roles, scopes, None)
+    }
+
+    /// Returns an API key that expires after some seconds.
+    pub fn create_expiring_key(&self, roles: &[&str], scopes: &[&str], ttl: Option<i64>) -> Token {
+        let clock = self.0.clock.as_ref();
+        let (user, id) = (new_id(clock), new_id(clock));
+        let text = generate_api_key().expect("random bits").expose().to_owned();
+        let expires_at = ttl.map(|ttl| clock.now().as_second() + ttl);
+        let mut info = json!({
+            "active": true, "sub": user, "login": "ada", "roles": roles,
+            "apiKey": {"id": id, "scopes": scopes, "epoch": 1},
+        });
+        if let Some(at) = expires_at {
+            info["exp"] = at.into();
+        }
+        let key = ApiKey { info, is_revoked: false, expires_at };
+        self.0.api_keys.lock().insert(text.clone(), key);
+        Token { text, user, session: id, epoch: 1 }
+    }
+
+    /// Revokes a key, and broadcasts it.
+    pub async fn revoke_key(&self, key: &Token) {
+        self.revoke_key_silently(key);
+        self.broadcast(key.session, None).await;
+    }
+
+    /// Revokes a key without a broadcast.
+    pub fn revoke_key_silently(&self, key: &Token) {
+        self.0.api_keys.lock().get_mut(&key.text).expect("a key").is_revoked = true;
+    }
+
+    /// Sets the roles of a key's owner, and broadcasts that.
+    pub async fn set_roles(&self, key: &Token, roles: &[&str]) {
+        let epoch = {
+            let mut keys = self.0.api_keys.lock();
+            let info = &mut keys.get_mut(&key.text).expect("a key").info;
+            let epoch = info["apiKey"]["epoch"].as_u64().expect("a number") + 1;
+            info["roles"] = json!(roles);
+            info["apiKey"]["epoch"] = epoch.into();
+            u32::try_from(epoch).expect("a small number")
+        };
+        self.broadcast(key.session, Some(epoch)).await;
     }
 
     /// Issues the next token of a session, and broadcasts the change.
@@ -241,7 +298,11 @@ async fn validate(State(FakeAuth(auth)): State<FakeAuth>, Json(body): Json<Value
     if auth.is_down.load(Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let claims = claims(body["token"].as_str().expect("a token"));
+    let token = body["token"].as_str().expect("a token");
+    if is_api_key(token) {
+        return validate_key(&auth, token).await;
+    }
+    let claims = claims(token);
     let session: Uuid = claims["sid"].as_str().expect("an id").parse().expect("a UUID");
     // The response is delayed, not the lookup: a broadcast may overtake it.
     let epoch = auth.sessions.lock().get(&session).copied().flatten();
@@ -250,4 +311,24 @@ async fn validate(State(FakeAuth(auth)): State<FakeAuth>, Json(body): Json<Value
         return Json(json!({"active": true, "sub": claims["sub"]})).into_response();
     }
     Problem::new(Code::TokenRevoked).status(StatusCode::BAD_REQUEST).into_response()
+}
+
+async fn validate_key(auth: &Shared, key: &str) -> Response {
+    // The response is delayed, not the lookup.
+    let answer = {
+        let keys = auth.api_keys.lock();
+        match keys.get(key) {
+            None => Err(Code::TokenInvalid),
+            Some(key) if key.is_revoked => Err(Code::TokenRevoked),
+            Some(key) if key.expires_at.is_some_and(|at| at <= auth.clock.now().as_second()) => {
+                Err(Code::TokenExpired)
+            }
+            Some(key) => Ok(key.info.clone()),
+        }
+    };
+    auth.gate.acquire().await.expect("open").forget();
+    match answer {
+        Ok(info) => Json(info).into_response(),
+        Err(code) => Problem::new(code).status(StatusCode::BAD_REQUEST).into_response(),
+    }
 }

@@ -1,4 +1,4 @@
-//! The HTTP client for auth: signing keys and token introspection.
+//! The HTTP client for auth: signing keys, and introspection of tokens and API keys.
 
 use crate::PROGRAM;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use http::StatusCode;
 use miniapp_config::variable_of;
 use miniapp_http::ClientSpan;
-use miniapp_types::account::{Jwks, Secret, Validate};
+use miniapp_types::account::{ApiKeyInfo, Jwks, Secret, TokenInfo, Validate};
 use miniapp_types::problem::{Code, Problem};
 use parking_lot::Mutex;
 use reqwest::{RequestBuilder, Response};
@@ -30,6 +30,9 @@ pub(super) enum Introspection {
     /// The token is not active, for this reason.
     Rejected(Code),
 }
+
+/// The owner and the scopes of an API key, or why it is not valid.
+pub(super) type KeyIntrospection = Result<(TokenInfo, ApiKeyInfo), Code>;
 
 #[derive(Debug)]
 pub(super) struct AuthClient {
@@ -67,22 +70,44 @@ impl AuthClient {
 
     /// Introspects a token.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, AuthUnreachable> {
-        if self.failed_at.lock().is_some_and(|at| at.elapsed() < FAILURE_BACKOFF) {
-            return Err(AuthUnreachable);
-        }
-        let response = async {
-            let request = self.client.post(format!("{}/validate", self.url));
-            let body = Validate { token: Secret::new(token) };
-            let response = send(request.json(&body)).await?;
-            match response.status() {
-                StatusCode::OK => Ok(Introspection::Active),
-                StatusCode::BAD_REQUEST => {
-                    Ok(Introspection::Rejected(response.json::<Problem>().await?.code))
-                }
-                status => Err(anyhow::anyhow!("auth responded with {status}")),
-            }
+        self.check_backoff()?;
+        let validated = self.validate(token).await;
+        self.record(validated.map(|validated| match validated {
+            Ok(_) => Introspection::Active,
+            Err(code) => Introspection::Rejected(code),
+        }))
+    }
+
+    /// Introspects an API key. Returns its owner and scopes, or why it is not valid.
+    pub async fn introspect_api_key(&self, key: &str) -> Result<KeyIntrospection, AuthUnreachable> {
+        self.check_backoff()?;
+        let validated = async {
+            let response = match self.validate(key).await? {
+                Ok(response) => response,
+                Err(code) => return Ok(Err(code)),
+            };
+            let mut owner: TokenInfo = response.json().await?;
+            let info = owner.api_key.take().context("auth responded without a key")?;
+            Ok(Ok((owner, info)))
         };
-        self.record(response.await)
+        self.record(validated.await)
+    }
+
+    fn check_backoff(&self) -> Result<(), AuthUnreachable> {
+        let has_failed = self.failed_at.lock().is_some_and(|at| at.elapsed() < FAILURE_BACKOFF);
+        if has_failed { Err(AuthUnreachable) } else { Ok(()) }
+    }
+
+    /// Returns the response about a valid token or key, or why it is not valid.
+    async fn validate(&self, token: &str) -> anyhow::Result<Result<Response, Code>> {
+        let request = self.client.post(format!("{}/validate", self.url));
+        let body = Validate { token: Secret::new(token) };
+        let response = send(request.json(&body)).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Ok(response)),
+            StatusCode::BAD_REQUEST => Ok(Err(response.json::<Problem>().await?.code)),
+            status => Err(anyhow::anyhow!("auth responded with {status}")),
+        }
     }
 
     fn record<T>(&self, response: anyhow::Result<T>) -> Result<T, AuthUnreachable> {

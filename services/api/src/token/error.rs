@@ -14,12 +14,26 @@ pub enum VerifyError {
     Invalid,
     #[error("the token has expired")]
     Expired,
-    /// A newer token replaced it, or its session ended.
+    /// A newer token replaced it, its session ended, or the API key was deleted.
     #[error("the token was revoked")]
     Revoked,
     /// Auth is unreachable.
     #[error("the token can't be verified now")]
     Unavailable,
+    /// The client has sent too many unknown API keys. It may send one after this time.
+    #[error("too many unknown API keys")]
+    RateLimited(Duration),
+}
+
+impl VerifyError {
+    /// Returns the error for a token or key that auth has rejected.
+    pub(super) fn of_rejection(code: Code) -> Self {
+        match code {
+            Code::TokenRevoked => Self::Revoked,
+            Code::TokenExpired => Self::Expired,
+            _ => Self::Invalid,
+        }
+    }
 }
 
 impl From<TokenError> for VerifyError {
@@ -40,6 +54,7 @@ impl From<VerifyError> for Problem {
             VerifyError::Unavailable => Self::new(Code::Unavailable)
                 .detail("tokens can't be checked now")
                 .retry_after(Duration::from_secs(1)),
+            VerifyError::RateLimited(wait) => Self::new(Code::TooManyRequests).retry_after(wait),
         }
     }
 }

@@ -8,10 +8,11 @@ use prometheus_client::encoding::EncodeLabelSet;
 use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
 use super::VerifyError;
-use super::auth_client::{AuthUnreachable, Introspection};
+use super::auth_client::{AuthUnreachable, Introspection, KeyIntrospection};
 
 struct TokenMetrics {
     checks: Family<CheckLabels, Counter>,
+    key_checks: Family<CheckLabels, Counter>,
     introspections: Family<IntrospectionLabels, Counter>,
     events: Family<EventLabels, Counter>,
 }
@@ -20,6 +21,9 @@ static METRICS: LazyLock<TokenMetrics> = LazyLock::new(|| {
     let help = "Access tokens verified, by source of the principal and outcome";
     let known = Source::iter().map(|source| CheckLabels::new(source, None));
     let checks = metrics::counters("miniapp_token_checks", help, known);
+    let help = "API keys verified, by source of the result and outcome";
+    let known = KeySource::iter().map(|source| CheckLabels::new(source, None));
+    let key_checks = metrics::counters("miniapp_api_key_checks", help, known);
     let help = "Token introspection requests sent to auth, by outcome";
     let known = [VALID, "refused", "unreachable"].map(|outcome| IntrospectionLabels { outcome });
     let introspections = metrics::counters("miniapp_token_introspections", help, known);
@@ -28,7 +32,7 @@ static METRICS: LazyLock<TokenMetrics> = LazyLock::new(|| {
         EventOutcome::iter().map(move |outcome| EventLabels::new(event, outcome))
     });
     let events = metrics::counters("miniapp_auth_events", help, known);
-    TokenMetrics { checks, introspections, events }
+    TokenMetrics { checks, key_checks, introspections, events }
 });
 
 const VALID: &str = "valid";
@@ -43,6 +47,18 @@ pub(super) enum Source {
     Signature,
 }
 
+/// The source of a result about an API key.
+#[derive(Clone, Copy, Debug, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum KeySource {
+    /// The format or the checksum is wrong.
+    Format,
+    /// An earlier lookup.
+    Cache,
+    /// A lookup in auth.
+    Auth,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabels {
     source: &'static str,
@@ -55,7 +71,7 @@ struct IntrospectionLabels {
 }
 
 impl CheckLabels {
-    fn new(source: Source, error: Option<&VerifyError>) -> Self {
+    fn new(source: impl Into<&'static str>, error: Option<&VerifyError>) -> Self {
         Self { source: source.into(), outcome: error.map_or(VALID, Into::into) }
     }
 }
@@ -104,11 +120,26 @@ pub(super) fn record_check(source: Source, error: Option<&VerifyError>) {
     METRICS.checks.get_or_create(&CheckLabels::new(source, error)).inc();
 }
 
+pub(super) fn record_key_check(source: KeySource, error: Option<&VerifyError>) {
+    METRICS.key_checks.get_or_create(&CheckLabels::new(source, error)).inc();
+}
+
+pub(super) fn record_key_introspection(result: &Result<KeyIntrospection, AuthUnreachable>) {
+    count_introspection(match result {
+        Ok(Ok(_)) => VALID,
+        Ok(Err(_)) => "refused",
+        Err(AuthUnreachable) => "unreachable",
+    });
+}
+
 pub(super) fn record_introspection(result: Result<Introspection, AuthUnreachable>) {
-    let outcome = match result {
+    count_introspection(match result {
         Ok(Introspection::Active) => VALID,
         Ok(Introspection::Rejected(_)) => "refused",
         Err(AuthUnreachable) => "unreachable",
-    };
+    });
+}
+
+fn count_introspection(outcome: &'static str) {
     METRICS.introspections.get_or_create(&IntrospectionLabels { outcome }).inc();
 }

@@ -1,9 +1,10 @@
-//! Verification of access tokens.
+//! Verification of access tokens and API keys.
 //!
 //! Signatures are verified with the keys that auth publishes. Whether a token is still the
 //! newest of its session is known from broadcasts of auth; without recent ones, the token is
 //! introspected. Verifying a cached token takes a digest and two lookups.
 
+mod api_keys;
 mod auth_client;
 mod auth_user;
 mod error;
@@ -32,24 +33,26 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use self::api_keys::ApiKeys;
 use self::auth_client::{AuthClient, AuthUnreachable, Introspection};
 use self::keys::Keys;
 use self::metrics::Source;
 use self::sessions::{SessionState, Sessions, TokenStatus};
 
+pub(crate) use self::auth_user::RequiredScope;
 pub use self::auth_user::{AuthUser, AuthenticatedBody};
 pub use self::error::VerifyError;
 pub(crate) use self::event::VerifyEventError;
 pub(crate) use self::metrics::{EventOutcome, record_event};
-pub use self::principal::Principal;
+pub use self::principal::{Credential, Principal};
 
 const CACHE_CAPACITY: u64 = 8 * 1024;
-/// How long a stale session is accepted while auth is unreachable.
+/// How long a stale session or key is accepted while auth is unreachable.
 const MAX_STALE: Duration = Duration::from_secs(30);
 
 type SharedIntrospection = Shared<BoxFuture<'static, Result<Introspection, AuthUnreachable>>>;
 
-/// Verifies access tokens. Cheap to clone.
+/// Verifies access tokens and API keys. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenVerifier(Arc<Inner>);
 
@@ -62,6 +65,7 @@ struct Inner {
     principals: Cache<[u8; 32], Arc<Principal>>,
     /// Running introspections by session and epoch, shared by concurrent requests.
     introspections: Mutex<HashMap<(Uuid, u32), SharedIntrospection>>,
+    api_keys: ApiKeys,
 }
 
 impl TokenVerifier {
@@ -79,6 +83,7 @@ impl TokenVerifier {
             auth,
             principals,
             introspections: Mutex::default(),
+            api_keys: ApiKeys::new(),
         })))
     }
 
@@ -90,7 +95,7 @@ impl TokenVerifier {
         Ok(())
     }
 
-    /// Verifies `token` and returns its principal.
+    /// Verifies an access token and returns its principal.
     pub async fn verify(&self, token: &str) -> Result<Arc<Principal>, VerifyError> {
         let digest = sha256(token);
         let (source, principal) = match self.cached(&digest) {
@@ -98,29 +103,45 @@ impl TokenVerifier {
             None => (Source::Signature, self.verify_signature(token, digest).await),
         };
         let verified = match principal {
-            Ok(principal) => self.revalidate(&principal).await.map(|()| principal),
+            Ok(principal) => self.revalidate_token(&principal).await.map(|()| principal),
             Err(error) => Err(error),
         };
         metrics::record_check(source, verified.as_ref().err());
         verified
     }
 
-    /// Checks that a token that was verified before is still valid.
-    pub async fn revalidate(&self, principal: &Arc<Principal>) -> Result<(), VerifyError> {
-        if principal.expires_at <= self.0.clock.now().as_second() {
-            return Err(VerifyError::Expired);
+    /// Checks that a token or key that was verified before is still valid. The result has the
+    /// current roles.
+    pub async fn revalidate(
+        &self,
+        principal: &Arc<Principal>,
+    ) -> Result<Arc<Principal>, VerifyError> {
+        match principal.credential {
+            Credential::Session(_) => {
+                self.revalidate_token(principal).await.map(|()| principal.clone())
+            }
+            Credential::ApiKey(_) => self.revalidate_api_key(principal).await,
         }
+    }
+
+    async fn revalidate_token(&self, principal: &Arc<Principal>) -> Result<(), VerifyError> {
+        self.check_expiry(principal)?;
         if principal.retirements != self.0.keys.retirements() {
             // The key may have been removed because it is compromised.
             let token = UnverifiedToken::parse(principal.token.expose())?;
             token.verify(&self.0.keys.find(&token.kid).await?, self.0.clock.now())?;
         }
-        match self.0.sessions.status_of(principal.session_id, principal.epoch) {
+        match self.0.sessions.status_of(principal.credential.id(), principal.epoch) {
             TokenStatus::Valid => Ok(()),
             TokenStatus::Revoked => Err(VerifyError::Revoked),
             TokenStatus::Stale(age) => self.introspect(principal, age <= MAX_STALE).await,
             TokenStatus::Unknown => self.introspect(principal, false).await,
         }
+    }
+
+    fn check_expiry(&self, principal: &Principal) -> Result<(), VerifyError> {
+        let is_over = principal.expires_at <= self.0.clock.now().as_second();
+        if is_over { Err(VerifyError::Expired) } else { Ok(()) }
     }
 
     fn cached(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
@@ -157,12 +178,11 @@ impl TokenVerifier {
         match introspection.await {
             Ok(Introspection::Active) => {
                 // A broadcast may have arrived before the response.
-                let status = self.0.sessions.status_of(principal.session_id, principal.epoch);
+                let session = principal.credential.id();
+                let status = self.0.sessions.status_of(session, principal.epoch);
                 if status == TokenStatus::Revoked { Err(VerifyError::Revoked) } else { Ok(()) }
             }
-            Ok(Introspection::Rejected(Code::TokenRevoked)) => Err(VerifyError::Revoked),
-            Ok(Introspection::Rejected(Code::TokenExpired)) => Err(VerifyError::Expired),
-            Ok(Introspection::Rejected(_)) => Err(VerifyError::Invalid),
+            Ok(Introspection::Rejected(code)) => Err(VerifyError::of_rejection(code)),
             Err(AuthUnreachable) if accept_stale => Ok(()),
             Err(AuthUnreachable) => Err(VerifyError::Unavailable),
         }
@@ -171,7 +191,7 @@ impl TokenVerifier {
     /// Returns the running introspection of the token, or starts one. It completes even if
     /// no caller waits for it any more.
     fn shared_introspection(&self, principal: &Arc<Principal>) -> SharedIntrospection {
-        let key = (principal.session_id, principal.epoch);
+        let key = (principal.credential.id(), principal.epoch);
         let mut introspections = self.0.introspections.lock();
         if let Some(running) = introspections.get(&key) {
             return running.clone();
@@ -208,7 +228,7 @@ impl Inner {
             }
             Introspection::Rejected(_) => return Ok(introspection),
         };
-        self.sessions.update(principal.session_id, state, at);
+        self.sessions.update(principal.credential.id(), state, at);
         Ok(introspection)
     }
 }

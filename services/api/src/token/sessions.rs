@@ -1,6 +1,6 @@
-//! The session states known to this process, and how long they can be trusted.
+//! The states of sessions and API keys known to this process, and how long they can be trusted.
 //!
-//! Auth broadcasts every change of a session. While no broadcast was missed, the last known
+//! Auth broadcasts every change of a session or key. While no broadcast was missed, the last known
 //! state is current. Probes through the broker prove that broadcasts would have arrived.
 //! After a gap, or without returning probes, the state becomes stale and has to be confirmed
 //! by introspection.
@@ -34,7 +34,7 @@ const MAX_AGE: Duration = Duration::from_millis(750);
 /// The interval of probes; well below [`MAX_AGE`].
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What is known about the epochs of a session. The epoch only grows, and an ended session
+/// What is known about the epochs of a session or an API key. The epoch only grows, and an ended session
 /// stays ended. So states can be merged in any order, and the later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionState {
@@ -152,6 +152,11 @@ impl Sessions {
             }
             SessionState::Superseded(_) | SessionState::Current(_) => TokenStatus::Unknown,
         }
+    }
+
+    /// Whether it is known that the session has ended, or that the API key was revoked.
+    pub fn has_ended(&self, id: Uuid) -> bool {
+        self.known.get(&id).is_some_and(|known| known.state == SessionState::Ended)
     }
 
     /// Merges a state that was current `at` a time.

@@ -1,5 +1,6 @@
 //! Tests of the token verifier against a fake auth service.
 
+mod api_keys;
 mod keys;
 mod outages;
 mod sessions;
@@ -52,6 +53,14 @@ impl World {
     /// Starts another verifier.
     async fn start_verifier(&self) -> (TokenVerifier, JoinSet<()>) {
         start_verifier(&self.auth, &self.broker, &self.clock).await
+    }
+
+    async fn key_error(&self, key: &Token) -> Option<VerifyError> {
+        self.verifier.verify_api_key(&key.text, None).await.err()
+    }
+
+    async fn wait_for_key(&self, key: &Token, error: Option<VerifyError>) {
+        eventually(&format!("{error:?}"), async || self.key_error(key).await == error).await;
     }
 
     async fn error(&self, token: &Token) -> Option<VerifyError> {
