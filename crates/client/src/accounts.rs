@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use backon::{ConstantBuilder, Retryable as _};
 use miniapp_types::account::{
-    Account, ChangePassword, CodeSent, EmailVerified, PasswordSignIn, Refresh, Register, Secret,
-    SendCode, Sessions, SignIn, TokenInfo, Tokens, Validate, VerifyEmail,
+    Account, ApiKeys, ChangePassword, CodeSent, CreateApiKey, EmailVerified, NewApiKey,
+    PasswordSignIn, Refresh, Register, Secret, SendCode, Sessions, SignIn, TokenInfo, Tokens,
+    Validate, VerifyEmail,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -57,10 +58,13 @@ impl Client {
         self.refresh_session(&session).await
     }
 
-    /// Returns what the access token contains.
+    /// Returns what the API key or the access token stands for.
     pub async fn token_info(&self) -> Result<TokenInfo, Error> {
-        let session = self.session().ok_or_else(|| self.not_signed_in())?;
-        self.post("validate", &Validate { token: session.access_token }).await
+        let token = match self.api_key() {
+            Some(key) => key.clone(),
+            None => self.session().ok_or_else(|| self.not_signed_in())?.access_token,
+        };
+        self.post("validate", &Validate { token }).await
     }
 
     /// Returns the account.
@@ -82,6 +86,21 @@ impl Client {
     /// Ends a session of the account.
     pub async fn end_session(&self, id: Uuid) -> Result<(), Error> {
         self.empty(self.auth(Method::DELETE, &format!("sessions/{id}"))).await
+    }
+
+    /// Creates an API key. The result is the only place where the key is shown.
+    pub async fn create_api_key(&self, key: &CreateApiKey) -> Result<NewApiKey, Error> {
+        self.json(self.auth(Method::POST, "api-keys").json(key)).await
+    }
+
+    /// Returns the API keys of the account.
+    pub async fn api_keys(&self) -> Result<ApiKeys, Error> {
+        self.json(self.auth(Method::GET, "api-keys")).await
+    }
+
+    /// Deletes an API key of the account.
+    pub async fn delete_api_key(&self, id: Uuid) -> Result<(), Error> {
+        self.empty(self.auth(Method::DELETE, &format!("api-keys/{id}"))).await
     }
 
     /// Ends the session on the server, then removes the stored tokens.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use miniapp_types::account::Secret;
 use reqwest::{IntoUrl, Url};
 use rustls::crypto::{CryptoProvider, ring};
 
@@ -19,6 +20,7 @@ pub struct ClientBuilder {
     user_agent: String,
     client_name: Option<String>,
     sessions: Box<dyn SessionStore>,
+    api_key: Option<Secret>,
 }
 
 impl Client {
@@ -30,6 +32,7 @@ impl Client {
             user_agent: concat!("miniapp-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             client_name: None,
             sessions: Box::new(MemoryStore::default()),
+            api_key: None,
         }
     }
 }
@@ -63,6 +66,13 @@ impl ClientBuilder {
         Self { sessions: Box::new(sessions), ..self }
     }
 
+    /// Sets an API key, which authenticates requests to the API. Requests to the auth service use
+    /// the session.
+    #[must_use]
+    pub fn api_key(self, key: Secret) -> Self {
+        Self { api_key: Some(key), ..self }
+    }
+
     /// Builds the client. Fails if a URL is invalid or TLS cannot be initialized.
     ///
     /// Installs ring as the process's rustls provider if none is installed.
@@ -83,7 +93,7 @@ impl ClientBuilder {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Build)?;
-        Ok(Client::new(http, api, auth, self.client_name, self.sessions))
+        Ok(Client::new(http, api, auth, self.client_name, self.sessions, self.api_key))
     }
 }
 

@@ -1,10 +1,11 @@
-//! [`Client`]: sends requests, adds the access token, and refreshes it.
+//! [`Client`]: sends requests, adds the API key or the access token, and refreshes the latter.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use miniapp_types::account::Secret;
 use miniapp_types::problem::{Code, Problem};
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
@@ -15,7 +16,7 @@ pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Client of one MiniApp platform.
 ///
-/// Clones share the connection pool and the session.
+/// Clones share the connection pool, the session and the API key.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -28,6 +29,7 @@ struct Inner {
     auth: Url,
     name: Option<String>,
     sessions: Box<dyn SessionStore>,
+    api_key: Option<Secret>,
 }
 
 impl Client {
@@ -37,8 +39,9 @@ impl Client {
         auth: Url,
         name: Option<String>,
         sessions: Box<dyn SessionStore>,
+        api_key: Option<Secret>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { http, api, auth, name, sessions }) }
+        Self { inner: Arc::new(Inner { http, api, auth, name, sessions, api_key }) }
     }
 
     /// Returns the base URL of the API.
@@ -61,6 +64,11 @@ impl Client {
         self.inner.name.as_deref()
     }
 
+    /// Returns the API key, if there is one.
+    pub fn api_key(&self) -> Option<&Secret> {
+        self.inner.api_key.as_ref()
+    }
+
     pub(crate) fn sessions(&self) -> &dyn SessionStore {
         &*self.inner.sessions
     }
@@ -70,7 +78,11 @@ impl Client {
     }
 
     pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
-        self.inner.http.request(method, join(&self.inner.api, path))
+        let request = self.inner.http.request(method, join(&self.inner.api, path));
+        match self.api_key() {
+            Some(key) => request.bearer_auth(key.expose()),
+            None => request,
+        }
     }
 
     pub(crate) fn auth(&self, method: Method, path: &str) -> RequestBuilder {
@@ -98,12 +110,19 @@ impl Client {
         parse(self.send(request).await?).await
     }
 
-    /// Sends `request` with the access token. If the token is no longer valid, refreshes it and
-    /// sends the request once more. The server decides about expiry, not the local clock.
+    /// Sends `request`, with the access token unless it has the API key. If the token is no longer
+    /// valid, refreshes it and sends the request once more. The server decides about expiry, not the local clock.
     pub(crate) async fn send_authenticated(
         &self,
         request: RequestBuilder,
     ) -> Result<Response, Error> {
+        let (http, request) = request.build_split();
+        let request = request.map_err(|error| Error::from_transport(self.api_url(), error))?;
+        let has_key = request.headers().contains_key(AUTHORIZATION);
+        let request = RequestBuilder::from_parts(http, request);
+        if has_key {
+            return self.send(request).await;
+        }
         let session = self.session().ok_or_else(|| self.not_signed_in())?;
         let retry = request.try_clone();
         let result = self.send(request.bearer_auth(session.access_token.expose())).await;
