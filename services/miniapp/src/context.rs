@@ -13,6 +13,7 @@ use miniapp_program::AdminConfig;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
 use reqwest::Url;
 
+use crate::environment_key;
 use crate::pending::Pending;
 use crate::platform::reachable;
 use crate::program::PROGRAM;
@@ -130,7 +131,8 @@ impl Context {
         Ok(config)
     }
 
-    /// Builds a client of the selected platform with the session of `miniapp login`.
+    /// Builds a client of the selected platform with the session of `miniapp login`, and with the
+    /// API key of the environment.
     pub fn client(&self) -> anyhow::Result<Client> {
         let Selected { api, auth: known_auth, .. } = self.selected()?;
         let sessions = SessionFile::open(&state_directory()?, &api)?;
@@ -142,6 +144,9 @@ impl Context {
             .session_store(sessions);
         if let Some(auth) = auth {
             builder = builder.auth_url(auth);
+        }
+        if let Some(key) = environment_key::read()? {
+            builder = builder.api_key(key);
         }
         Ok(builder.build()?)
     }

@@ -8,6 +8,7 @@ use miniapp_client::{Code, Error as ClientError};
 use miniapp_config::ConfigError;
 use miniapp_runtime::terminal::is_unsafe;
 
+use crate::environment_key::{self, InvalidKey};
 use crate::ui::{Text, Ui};
 
 /// The outcome of a command that ran without an error.
@@ -63,7 +64,7 @@ pub fn report_error(ui: Ui, error: &anyhow::Error, task: Option<&str>) {
 }
 
 fn is_usage(error: &anyhow::Error) -> bool {
-    error.is::<ConfigError>() || error.is::<UsageError>()
+    error.is::<ConfigError>() || error.is::<UsageError>() || error.is::<InvalidKey>()
 }
 
 /// Prints clap's error or help, and returns the exit status.
@@ -135,7 +136,19 @@ fn advice(error: &ClientError) -> Option<Cow<'static, str>> {
             | Code::TokenInvalid
             | Code::TokenExpired
             | Code::TokenRevoked
+            | Code::TokenReused
+                if environment_key::is_set() =>
+            {
+                "replace the key in MINIAPP_API_KEY, or sign in again with `miniapp login`"
+            }
+            Code::TokenMissing
+            | Code::TokenInvalid
+            | Code::TokenExpired
+            | Code::TokenRevoked
             | Code::TokenReused => "sign in again with `miniapp login`",
+            Code::ScopeMissing => "create a key with it: `miniapp key create NAME --scope SCOPE`",
+            Code::ApiKeyLimit => "revoke keys that are not needed with `miniapp key revoke`",
+            Code::ApiKeyNotFound => "`miniapp key list` lists your keys",
             Code::CredentialsInvalid => "try again, or create an account with `miniapp register`",
             Code::CodeInvalid => "use the code of the newest mail",
             Code::AccountDisabled => "an admin can enable it with `miniapp users enable`",

@@ -7,6 +7,7 @@ mod completion;
 mod context;
 mod database;
 mod demo;
+mod environment_key;
 mod exit;
 #[cfg(test)]
 mod fixtures;

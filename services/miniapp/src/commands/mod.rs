@@ -9,6 +9,7 @@ mod config;
 mod dead_letters;
 mod demo;
 mod interrupt;
+mod key;
 mod kinds;
 mod login;
 mod logout;
@@ -55,6 +56,9 @@ pub enum Command {
     /// List and end your sessions
     #[command(subcommand)]
     Sessions(sessions::Command),
+    /// Create, list and revoke API keys for scripts and workers
+    #[command(subcommand, visible_alias = "keys")]
+    Key(key::Command),
     /// Submit, list, watch and control tasks
     #[command(subcommand, visible_alias = "tasks")]
     Task(task::Command),
@@ -168,6 +172,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome
         Command::Whoami => whoami::run(context).await?,
         Command::Passwd(args) => passwd::run(context, args).await?,
         Command::Sessions(command) => sessions::run(context, command).await?,
+        Command::Key(command) => key::run(context, command).await?,
         Command::DeadLetters(command) => return dead_letters::run(context, command).await,
         Command::Users(command) => users::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
