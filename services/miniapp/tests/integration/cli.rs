@@ -2,6 +2,7 @@
 
 mod accounts;
 mod hostile;
+mod keys;
 mod options;
 mod tasks;
 

@@ -1,6 +1,7 @@
 //! The real program over HTTP: it is started, killed, stopped, starved of resources and sent
 //! invalid requests.
 
+mod api_keys;
 mod backup;
 mod database;
 mod disabled;

@@ -18,6 +18,7 @@
 //! | delayed tasks occupy workers | `tasks::delayed_tasks_occupy_no_worker` |
 //! | heartbeats overload the database | `database::leases_of_a_worker_are_renewed_by_one_statement` |
 
+mod api_keys;
 mod clocks;
 mod database;
 mod messages;

@@ -111,6 +111,10 @@ fn reset() -> Value {
     })
 }
 
+fn key() -> Value {
+    json!({ "name": "a key", "scopes": ["tasks:read"], "expiresAt": "2099-01-01T00:00:00Z" })
+}
+
 fn roles() -> Value {
     json!({ "roles": ["user"] })
 }
@@ -158,6 +162,9 @@ pub const ENDPOINTS: &[Endpoint] = &[
     with_body(plain(Auth, User, "POST", "/users/me/password"), passwords, &[]),
     plain(Auth, User, "GET", "/sessions"),
     plain(Auth, User, "DELETE", "/sessions/{id}"),
+    with_body(plain(Auth, User, "POST", "/api-keys"), key, &["expiresAt"]),
+    plain(Auth, User, "GET", "/api-keys"),
+    plain(Auth, User, "DELETE", "/api-keys/{id}"),
     plain(Auth, Admin, "GET", "/users"),
     with_body(plain(Auth, Admin, "PUT", "/users/{id}/roles"), roles, &[]),
     with_body(plain(Auth, Admin, "PUT", "/users/{id}/disabled"), disabled, &[]),
