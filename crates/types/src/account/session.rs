@@ -134,12 +134,15 @@ pub struct TokenInfo {
     /// When the token or key expires, in seconds since 1970. Absent for a key that does not
     /// expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub exp: Option<i64>,
     /// The session of the token. Absent for a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub session_id: Option<Uuid>,
     /// The key. Absent for a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub api_key: Option<ApiKeyInfo>,
 }
 
