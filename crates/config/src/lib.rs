@@ -44,16 +44,16 @@ pub struct Config {
 }
 
 impl Config {
-    /// Loads the platform's configuration from `file`, or the file that `MINIAPP_CONFIG`
+    /// Loads the configuration with these `schemas` from `file`, or the file that `MINIAPP_CONFIG`
     /// names, and from the environment of this process.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn load(schemas: &[Schema], file: Option<&Path>) -> Result<Self, ConfigError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self::load_from(file, environment)
+        Self::load_schemas(schemas, file, environment)
     }
 
-    /// Like [`load`](Self::load), with the given environment.
+    /// Like [`load`](Self::load), with the settings of the platform and the given environment.
     pub fn load_from(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::{AdminConfig, Program, SECTIONS, admin};
-use miniapp_config::{Config, variable_of};
+use miniapp_config::{Config, Schema, variable_of};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_runtime::terminal::escape;
@@ -51,8 +51,8 @@ struct Arguments {
 
 /// Runs a program from its arguments to its exit code: loads the configuration, starts telemetry,
 /// signal handling and the admin listener, then runs `serve`. An invalid value in a section that
-/// the program reads is a usage error.
-pub fn run<F>(program: Program, serve: impl FnOnce(AppContext) -> F) -> ExitCode
+/// the program reads is a usage error, and so is a key without a default in one of the `schemas`.
+pub fn run<F>(program: Program, schemas: &[Schema], serve: impl FnOnce(AppContext) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
@@ -64,7 +64,7 @@ where
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
-    let config = Config::load(arguments.config.as_deref()).and_then(|config| {
+    let config = Config::load(schemas, arguments.config.as_deref()).and_then(|config| {
         config.validate(SECTIONS)?;
         config.validate(program.sections)?;
         Ok(config)

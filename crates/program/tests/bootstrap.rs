@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Trial};
-use miniapp_config::{Section, check};
+use miniapp_config::{PLATFORM, Section, check};
 use miniapp_program::Program;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -35,16 +35,16 @@ const AS_SERVICE: &str = "MINIAPP_TEST_AS_SERVICE";
 
 fn main() -> ExitCode {
     match std::env::var(AS_SERVICE).as_deref() {
-        Ok("stubborn") => miniapp_program::run(PROGRAM, |context| async move {
+        Ok("stubborn") => miniapp_program::run(PROGRAM, &[PLATFORM], |context| async move {
             println!("ready");
             context.shutdown.begun().await;
             println!("stopping");
             std::future::pending().await
         }),
-        Ok("failing") => {
-            miniapp_program::run(PROGRAM, |_| async { anyhow::bail!("the disk\nis full") })
-        }
-        Ok(_) => miniapp_program::run(PROGRAM, |context| async move {
+        Ok("failing") => miniapp_program::run(PROGRAM, &[PLATFORM], |_| async {
+            anyhow::bail!("the disk\nis full")
+        }),
+        Ok(_) => miniapp_program::run(PROGRAM, &[PLATFORM], |context| async move {
             let worker: WorkerConfig = context.config.section()?;
             println!("ready {}", worker.concurrency);
             context.shutdown.begun().await;

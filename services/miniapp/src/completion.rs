@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap_complete::CompletionCandidate;
 use miniapp_client::{Client, Error, TaskQuery};
+use miniapp_worker::Extension;
 
 use crate::context::{Context, GlobalOptions};
 use crate::ui::format::{short_id, truncate};
@@ -40,7 +41,8 @@ pub fn tasks() -> Vec<CompletionCandidate> {
 /// Returns nothing if the platform does not answer: there is no place for an error.
 fn fetch<T>(call: impl AsyncFnOnce(Client) -> Result<Vec<T>, Error>) -> Vec<T> {
     // Of the options on the command line only the program has them.
-    let Ok(client) = Context::new(GlobalOptions::from_environment(), false).client() else {
+    let options = GlobalOptions::from_environment();
+    let Ok(client) = Context::new(options, false, Extension::default()).client() else {
         return Vec::new();
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -11,6 +11,7 @@ use miniapp_client::{Client, Code, Error, SessionStore as _};
 use miniapp_config::{Config, ConfigError};
 use miniapp_program::AdminConfig;
 use miniapp_runtime::clock::{Clock as _, SystemClock};
+use miniapp_worker::Extension;
 use reqwest::Url;
 
 use crate::environment_key;
@@ -107,6 +108,8 @@ pub struct Context {
     /// Whether the command line selects a platform, not only the environment.
     pub is_url_given: bool,
     pub clock: SystemClock,
+    /// The kinds and settings of the program.
+    pub extension: Extension,
 }
 
 /// Where a platform listens.
@@ -119,14 +122,14 @@ struct Selected {
 }
 
 impl Context {
-    pub fn new(global: GlobalOptions, is_url_given: bool) -> Self {
+    pub fn new(global: GlobalOptions, is_url_given: bool, extension: Extension) -> Self {
         let ui = Ui::new(global.json, global.color);
-        Self { ui, global, is_url_given, clock: SystemClock }
+        Self { ui, global, is_url_given, clock: SystemClock, extension }
     }
 
     /// Loads the configuration and validates every section of the platform.
     pub fn config(&self) -> Result<Config, ConfigError> {
-        let config = Config::load(self.global.config.as_deref())?;
+        let config = Config::load(self.extension.schemas(), self.global.config.as_deref())?;
         settings::validate(&config)?;
         Ok(config)
     }

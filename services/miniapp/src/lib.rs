@@ -24,7 +24,9 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use clap_complete::CompleteEnv;
+use miniapp_worker::{Builder, Extension, Launch};
 
+pub use platform::Platform;
 pub use program::PROGRAM;
 pub use settings::validate;
 pub use ui::TraceTree;
@@ -33,15 +35,24 @@ use cli::Cli;
 use commands::Command;
 use context::Context;
 
-/// Runs the command line.
-pub fn main() -> ExitCode {
-    // Ends the process if a shell has called it for completion.
-    CompleteEnv::with_factory(Cli::command).var(completion::VARIABLE).complete();
-    match cli::parse(std::env::args_os()) {
-        Ok((Cli { global, command }, is_url_given)) => {
-            let command = command.unwrap_or(Command::Serve);
-            commands::run(&Context::new(global, is_url_given), command)
+impl Platform {
+    /// Builds a program with kinds and settings of its own: the whole platform and the command
+    /// line.
+    pub fn builder() -> Builder<Self> {
+        Builder::default()
+    }
+}
+
+impl Launch for Platform {
+    fn launch(extension: Extension) -> ExitCode {
+        // Ends the process if a shell has called it for completion.
+        CompleteEnv::with_factory(Cli::command).var(completion::VARIABLE).complete();
+        match cli::parse(std::env::args_os()) {
+            Ok((Cli { global, command }, is_url_given)) => {
+                let command = command.unwrap_or(Command::Serve);
+                commands::run(&Context::new(global, is_url_given, extension), command)
+            }
+            Err((ui, error)) => exit::report_usage(ui, &error),
         }
-        Err((ui, error)) => exit::report_usage(ui, &error),
     }
 }

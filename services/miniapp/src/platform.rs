@@ -59,7 +59,11 @@ pub struct Addresses {
 
 impl Platform {
     /// Starts all services with their files in `directory`. Returns once they listen.
-    pub async fn start(context: AppContext, directory: DataDir) -> anyhow::Result<(Self, Running)> {
+    pub(crate) async fn start(
+        context: AppContext,
+        directory: DataDir,
+        kinds: Kinds,
+    ) -> anyhow::Result<(Self, Running)> {
         let AppContext { config, shutdown, health, admin, .. } = context;
         let auth_config: AuthConfig = config.section()?;
         let api_config: ApiConfig = config.section()?;
@@ -102,12 +106,11 @@ impl Platform {
             let (config, shutdown) = (config.clone(), shutdown.clone());
             async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }
         });
-        let kinds = Arc::new(Kinds::standard(&worker));
         let deps = miniapp_worker::Dependencies {
             tasks: tasks.clone(),
             broker: broker.clone(),
             clock: clock.clone(),
-            kinds,
+            kinds: Arc::new(kinds),
             isolation: Isolation::default(),
             seed: rand::random(),
         };

@@ -7,6 +7,7 @@
 //! progress and reports that it is alive.
 
 mod attempt;
+mod builder;
 mod cancellations;
 mod claimed;
 mod config;
@@ -41,9 +42,10 @@ use crate::kinds::Kinds;
 use crate::runner::Runner;
 use crate::running::RunningAttempts;
 
+pub use builder::{Builder, Extension, Launch, Worker};
 pub use config::WorkerConfig;
 pub use isolation::Isolation;
-pub use service::serve;
+pub use miniapp_kind::{Context, Kind, KindError};
 
 /// The program that consists of this service alone.
 pub const PROGRAM: Program = Program {

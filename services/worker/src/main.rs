@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    miniapp_program::run(miniapp_worker::PROGRAM, miniapp_worker::serve)
+    miniapp_worker::Worker::builder().main()
 }

@@ -10,13 +10,13 @@ use miniapp_runtime::clock::SystemClock;
 use miniapp_tasks::{LeaseConfig, RetentionConfig, Runtime};
 
 use crate::config::WorkerConfig;
-use crate::kinds::Kinds;
-use crate::{Dependencies, Isolation};
+use crate::{Dependencies, Extension, Isolation};
 
 /// Opens the configured engines and runs one worker until shutdown.
-pub async fn serve(context: AppContext) -> anyhow::Result<()> {
+pub(crate) async fn serve(context: AppContext, extension: Extension) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
     let worker: WorkerConfig = config.section()?;
+    let kinds = Arc::new(extension.kinds(&config)?);
     let database: Database = config.section()?;
     let retention: RetentionConfig = config.section()?;
     let broker_config: BrokerConfig = config.section()?;
@@ -37,7 +37,6 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     miniapp_tasks::health::add(&health, &tasks);
     miniapp_broker::health::add(&health, broker.clone());
 
-    let kinds = Arc::new(Kinds::standard(&worker));
     health.started();
     let dependencies = Dependencies {
         tasks: tasks.clone(),

@@ -1,6 +1,6 @@
 //! `miniapp config`: shows the effective configuration.
 
-use miniapp_config::{PLATFORM, Source};
+use miniapp_config::Source;
 use serde_json::json;
 
 use crate::context::Context;
@@ -19,7 +19,9 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> anyhow::Result<()> {
     let ui = context.ui;
     if args.defaults {
-        return Ok(ui.line(Text::from_lines(PLATFORM.defaults))?);
+        let defaults = context.extension.schemas().iter().map(|schema| schema.defaults.trim_end());
+        let defaults: Vec<&str> = defaults.collect();
+        return Ok(ui.line(Text::from_lines(&defaults.join("\n\n")))?);
     }
     let config = context.config()?;
     let selected = || {

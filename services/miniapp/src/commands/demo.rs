@@ -7,6 +7,8 @@ use anyhow::{Context as _, anyhow};
 use miniapp_config::{Config, ConfigError};
 use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
+use miniapp_worker::Extension;
+use miniapp_worker::kinds::Kinds;
 use tempfile::TempDir;
 
 use crate::context::Context;
@@ -18,21 +20,25 @@ use crate::ui::Ui;
 
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
-    let result = prepare().and_then(|(_temporary, config, directory)| {
-        miniapp_program::run_with(PROGRAM, config, move |context| run_demo(ui, context, directory))
+    let extension = &context.extension;
+    let result = prepare(extension).and_then(|(_temporary, config, directory)| {
+        let kinds = extension.kinds(&config)?;
+        miniapp_program::run_with(PROGRAM, config, |context| {
+            run_demo(ui, context, directory, kinds)
+        })
     });
     exit::report(ui, &result.map(|()| Outcome::Success))
 }
 
-fn prepare() -> anyhow::Result<(TempDir, Config, DataDir)> {
+fn prepare(extension: &Extension) -> anyhow::Result<(TempDir, Config, DataDir)> {
     let temporary = tempfile::tempdir().context("cannot create a temporary directory")?;
-    let config = config(temporary.path())?;
+    let config = config(extension, temporary.path())?;
     let directory = DataDir::lock(config.data_dir())?;
     Ok((temporary, config, directory))
 }
 
 /// Ignores the configuration: the demo uses only its own directory and free ports.
-fn config(directory: &Path) -> Result<Config, ConfigError> {
+fn config(extension: &Extension, directory: &Path) -> Result<Config, ConfigError> {
     let directory = directory.display().to_string();
     let settings = [
         ("MINIAPP__DATA_DIR", directory.as_str()),
@@ -44,12 +50,18 @@ fn config(directory: &Path) -> Result<Config, ConfigError> {
         ("MINIAPP__LOG__LEVEL", "error"),
         ("MINIAPP__TELEMETRY__SAMPLER", "always_on"),
     ];
-    Config::load_from(None, settings.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::load_schemas(extension.schemas(), None, settings)
 }
 
-async fn run_demo(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
+async fn run_demo(
+    ui: Ui,
+    context: AppContext,
+    directory: DataDir,
+    kinds: Kinds,
+) -> anyhow::Result<()> {
     let (telemetry, shutdown) = (context.telemetry.clone(), context.shutdown.clone());
-    let (platform, running) = Platform::start(context, directory).await?;
+    let (platform, running) = Platform::start(context, directory, kinds).await?;
     let stopped = running.wait();
     tokio::pin!(stopped);
     let result = tokio::select! {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use miniapp_config::{Config, Setting, Source};
 use miniapp_program::AppContext;
 use miniapp_runtime::data_dir::DataDir;
+use miniapp_worker::kinds::Kinds;
 
 use crate::context::Context;
 use crate::exit::{self, Outcome};
@@ -17,7 +18,8 @@ use crate::ui::Ui;
 pub fn run(context: &Context) -> ExitCode {
     let ui = context.ui;
     let result = prepare(context).and_then(|(config, directory)| {
-        miniapp_program::run_with(PROGRAM, config, move |context| serve(ui, context, directory))
+        let kinds = context.extension.kinds(&config)?;
+        miniapp_program::run_with(PROGRAM, config, |context| serve(ui, context, directory, kinds))
     });
     exit::report(ui, &result.map(|()| Outcome::Success))
 }
@@ -36,9 +38,14 @@ fn prepare(context: &Context) -> anyhow::Result<(Config, DataDir)> {
     Ok((config, directory))
 }
 
-async fn serve(ui: Ui, context: AppContext, directory: DataDir) -> anyhow::Result<()> {
+async fn serve(
+    ui: Ui,
+    context: AppContext,
+    directory: DataDir,
+    kinds: Kinds,
+) -> anyhow::Result<()> {
     let (telemetry, shutdown) = (context.telemetry.clone(), context.shutdown.clone());
-    let starting = Box::pin(Platform::start(context, directory));
+    let starting = Box::pin(Platform::start(context, directory, kinds));
     let started = shutdown.token().run_until_cancelled_owned(starting);
     let Some((platform, running)) = started.await.transpose()? else { return Ok(()) };
     tokio::select! {

@@ -73,6 +73,11 @@ impl Kinds {
         self.0.insert(kind.describe().name, kind);
     }
 
+    /// Adds the kinds of another set and replaces earlier ones of the same name.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Returns the kind of this name.
     pub fn get(&self, name: &str) -> Option<&dyn ErasedKind> {
         self.0.get(name).map(AsRef::as_ref)
