@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::{AdminConfig, Program, SECTIONS, admin};
-use miniapp_config::{Config, Schema, variable_of};
+use miniapp_config::{Config, ConfigError, Schema, variable_of};
 use miniapp_runtime::health::Health;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_runtime::terminal::escape;
@@ -75,7 +75,11 @@ where
     };
     match run_with(program, config, serve) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit_with(&format_args!("{error:#}"), EXIT_FAILURE),
+        Err(error) => {
+            // A section that the program reads later than the others.
+            let code = if error.is::<ConfigError>() { EXIT_USAGE } else { EXIT_FAILURE };
+            exit_with(&format_args!("{error:#}"), code)
+        }
     }
 }
 

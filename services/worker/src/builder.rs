@@ -161,7 +161,10 @@ impl Worker {
 impl Launch for Worker {
     fn launch(extension: Extension) -> ExitCode {
         let schemas = extension.schemas.clone();
-        miniapp_program::run(PROGRAM, &schemas, |context| service::serve(context, extension))
+        miniapp_program::run(PROGRAM, &schemas, |context| async move {
+            let kinds = extension.kinds(&context.config)?;
+            service::serve(context, kinds).await
+        })
     }
 }
 

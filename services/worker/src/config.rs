@@ -9,7 +9,7 @@ use miniapp_tasks::RetentionConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::kinds::http::secret_headers::SecretHeaders;
+use crate::secret_headers::SecretHeaders;
 
 /// All sections of a worker.
 pub(crate) const SECTIONS: &[SectionCheck] =

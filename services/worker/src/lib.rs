@@ -24,6 +24,7 @@ mod outcome;
 mod progress;
 mod runner;
 mod running;
+mod secret_headers;
 mod service;
 
 use std::sync::Arc;

@@ -10,13 +10,13 @@ use miniapp_runtime::clock::SystemClock;
 use miniapp_tasks::{LeaseConfig, RetentionConfig, Runtime};
 
 use crate::config::WorkerConfig;
-use crate::{Dependencies, Extension, Isolation};
+use crate::kinds::Kinds;
+use crate::{Dependencies, Isolation};
 
 /// Opens the configured engines and runs one worker until shutdown.
-pub(crate) async fn serve(context: AppContext, extension: Extension) -> anyhow::Result<()> {
+pub(crate) async fn serve(context: AppContext, kinds: Kinds) -> anyhow::Result<()> {
     let AppContext { config, shutdown, health, .. } = context;
     let worker: WorkerConfig = config.section()?;
-    let kinds = Arc::new(extension.kinds(&config)?);
     let database: Database = config.section()?;
     let retention: RetentionConfig = config.section()?;
     let broker_config: BrokerConfig = config.section()?;
@@ -42,7 +42,7 @@ pub(crate) async fn serve(context: AppContext, extension: Extension) -> anyhow::
         tasks: tasks.clone(),
         broker,
         clock,
-        kinds,
+        kinds: Arc::new(kinds),
         isolation: Isolation::default(),
         seed: rand::random(),
     };

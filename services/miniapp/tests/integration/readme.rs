@@ -18,6 +18,17 @@ use self::pages::{Generated, blocks, read};
 
 const EXAMPLE: Generated = Generated { page: "docs/guides/new-kind.md", name: "example" };
 
+const KIND: Generated = Generated { page: "README.md", name: "kind" };
+
+/// The template is compiled by `./test examples`.
+#[test]
+fn kind_of_the_readme_is_that_of_the_template() {
+    let code = read("templates/kind/src/greet.rs");
+    let (code, _) = code.split_once("#[cfg(test)]").expect("tests");
+    let (_, code) = code.split_once("\n\n").expect("a comment of the file");
+    KIND.check(&format!("```rust\n{}\n```\n", code.trim_end()));
+}
+
 /// The example is compiled as a documentation test.
 #[test]
 fn example_of_a_kind_is_the_compiled_one() {

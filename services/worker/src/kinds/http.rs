@@ -8,7 +8,6 @@ mod client;
 mod redirect;
 mod request;
 mod response;
-pub(crate) mod secret_headers;
 mod status;
 
 use crate::PROGRAM;
@@ -23,8 +22,8 @@ use self::address::is_public;
 use self::client::{Guard, MAX_REDIRECTS, Refusal, SystemResolver};
 use self::request::Data;
 use self::response::{HttpResult, LargeBodies};
-use self::secret_headers::SecretHeaders;
 use crate::config::WorkerConfig;
+use crate::secret_headers::SecretHeaders;
 
 /// Sends a request to the public internet and keeps the response.
 pub struct Http {

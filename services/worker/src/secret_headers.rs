@@ -1,4 +1,4 @@
-//! Headers whose values only the operator knows.
+//! Headers of `http` tasks whose values only the operator knows.
 
 use miniapp_kind::KindError;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
