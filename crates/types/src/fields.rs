@@ -1,5 +1,6 @@
 //! Reads a JSON body field by field and reports every error, not only the first.
 
+mod nested;
 #[cfg(test)]
 mod tests;
 

@@ -14,3 +14,4 @@ pub mod problem;
 pub mod task;
 mod time;
 pub mod trace;
+pub mod worker;

@@ -181,7 +181,7 @@ pub enum EventType {
     Released,
     /// The worker lost its lease; another one will claim the task.
     LeaseLost,
-    /// The owner canceled the task; the running attempt is being stopped.
+    /// The owner canceled the task, or its ttl ended; the running attempt is being stopped.
     CancelRequested,
     /// Ended with a result.
     Finished,
