@@ -47,5 +47,8 @@ pub use offers::{Offer, OfferConsumer};
 pub use open::open_engine;
 pub use process_lease::{ProcessLease, ProcessLeaseError};
 pub use runtime::Runtime;
-pub use spans::attempt_span_id;
-pub use tasks::{Claimable, Claimed, Committed, NewTask, Submitted, Tasks};
+pub use spans::{attempt_span_id, record_attempt};
+pub use tasks::{
+    Claimable, Claimed, Committed, NewTask, Outcome, Submitted, Tasks, check_result, task_error,
+    truncated,
+};

@@ -142,16 +142,47 @@ pub(crate) fn event_trace(task: &Task) -> Option<EventTrace> {
 
 /// Records the span of an attempt whose worker vanished, because the worker cannot.
 pub(crate) fn record_lost_attempt(task: &Task, clock: &dyn Clock) {
-    let Some(parent) = SpanHandle::from_context(&task.spec.trace) else { return };
+    let Some(span) = attempt_span("attempt lost".to_owned(), task, task.state.claim, clock) else {
+        return;
+    };
+    span.with_error("lease_lost").record();
+}
+
+/// Records the span of an attempt that a worker without spans has ended. `task` is its state after
+/// the outcome, `error` the code of a failure.
+pub fn record_attempt(
+    task: &Task,
+    claim: u64,
+    outcome: &'static str,
+    error: Option<&str>,
+    clock: &dyn Clock,
+) {
+    let Some(span) = attempt_span(format!("run {}", task.spec.kind), task, claim, clock) else {
+        return;
+    };
+    let span = span.with_attribute("task.outcome", outcome);
+    match error {
+        Some(error) => span.with_error(error.to_owned()),
+        None => span,
+    }
+    .record();
+}
+
+/// Returns the span of the attempt that ends now.
+fn attempt_span(name: String, task: &Task, claim: u64, clock: &dyn Clock) -> Option<CompletedSpan> {
+    let parent = SpanHandle::from_context(&task.spec.trace)?;
     let clock = SpanClock::new(clock);
     let started_at = task.state.started_at.map_or(clock.now(), |at| clock.to_span_time(at));
-    CompletedSpan::internal("attempt lost", &parent, started_at, clock.now())
-        .with_id(attempt_span_id(task.id, task.state.claim))
+    let span = CompletedSpan::internal(name, &parent, started_at, clock.now())
+        .with_id(attempt_span_id(task.id, claim))
         .with_attribute("task.id", task.id.to_string())
         .with_attribute("task.kind", task.spec.kind.clone())
         .with_attribute("task.generation", i64::from(task.state.generation))
         .with_attribute("task.attempt", i64::from(task.state.attempt))
-        .with_optional_attribute("task.worker", task.state.worker.clone())
-        .with_error("lease_lost")
-        .record();
+        .with_optional_attribute("task.worker", task.state.worker.clone());
+    let previous = claim.checked_sub(1).filter(|previous| *previous > 0);
+    Some(match previous {
+        Some(previous) => span.with_link(attempt_span_id(task.id, previous)),
+        None => span,
+    })
 }

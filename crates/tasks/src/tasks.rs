@@ -1,6 +1,7 @@
 //! The operations on tasks that services use.
 
 mod attempts;
+mod outcomes;
 mod restore;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::engine::{
 use crate::error::Error;
 use crate::spans::{WriteSpan, traced_read};
 use crate::writer::{Applied, LastWriteError, Write, Writer};
+
+pub use outcomes::{Outcome, check_result, task_error, truncated};
 
 /// Maximum number of changes per transaction.
 const WRITE_BATCH_SIZE: usize = 256;

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use miniapp_types::json;
-use miniapp_types::limits::MAX_RESULT_BYTES;
+use miniapp_tasks::{check_result, task_error, truncated};
 use miniapp_types::task::TaskError;
 use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
@@ -17,10 +16,7 @@ use crate::kinds::{Context, ErasedKind, KindError, KindResult};
 
 /// How long code may take to stop before it is dropped.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-/// In characters.
-const MAX_ERROR_MESSAGE: usize = 500;
-const MAX_ERROR_CODE: usize = 100;
-/// Shorter, because panic messages are not written for owners of tasks.
+/// In characters. Panic messages are not written for owners of tasks.
 const MAX_PANIC_MESSAGE: usize = 120;
 
 /// The outcome of an attempt.
@@ -86,31 +82,20 @@ impl Outcome {
     }
 
     fn retry(code: &str, message: &str) -> Self {
-        Self::Retry { error: error(code, message), retry_in: None }
-    }
-
-    fn of_result(result: Box<RawValue>) -> Self {
-        let size = result.get().len();
-        if size > MAX_RESULT_BYTES {
-            let message = format!("The result has {size} bytes of JSON, of {MAX_RESULT_BYTES}");
-            return Self::Failed(error("result_too_large", &message));
-        }
-        if json::depth(result.get()) > json::MAX_DEPTH {
-            let message = format!("The result is nested deeper than {} levels", json::MAX_DEPTH);
-            return Self::Failed(error("invalid_result", &message));
-        }
-        Self::Finished(result.into())
+        Self::Retry { error: task_error(code, message), retry_in: None }
     }
 
     fn ended(ended: Result<KindResult, Box<dyn Any + Send>>, attempt: &Attempt) -> Self {
         match ended {
-            Ok(Ok(result)) => Self::of_result(result),
+            Ok(Ok(result)) => check_result(result).map_or_else(Self::Failed, Self::Finished),
             // It was stopped, and ended before the stop was observed here.
             _ if let Some(reason) = attempt.stop_reason() => Self::Stopped(reason),
             Ok(Err(KindError::Retryable { code, message, retry_in })) => {
-                Self::Retry { error: error(&code, &message), retry_in }
+                Self::Retry { error: task_error(&code, &message), retry_in }
             }
-            Ok(Err(KindError::Permanent { code, message })) => Self::Failed(error(&code, &message)),
+            Ok(Err(KindError::Permanent { code, message })) => {
+                Self::Failed(task_error(&code, &message))
+            }
             Ok(Err(KindError::Stopped)) => {
                 Self::retry("stopped", "The kind stopped without a request")
             }
@@ -125,19 +110,5 @@ impl Outcome {
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    truncate(text.unwrap_or("without a message"), MAX_PANIC_MESSAGE)
-}
-
-fn error(code: &str, message: &str) -> TaskError {
-    TaskError {
-        code: truncate(code, MAX_ERROR_CODE),
-        message: truncate(message, MAX_ERROR_MESSAGE),
-    }
-}
-
-fn truncate(text: &str, max_chars: usize) -> String {
-    match text.char_indices().nth(max_chars) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
+    truncated(text.unwrap_or("without a message"), MAX_PANIC_MESSAGE)
 }

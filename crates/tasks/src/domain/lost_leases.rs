@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{EventType, Status, TaskError};
 
-use super::machine::Next;
+use super::machine::{Next, TTL_EXCEEDED};
 use super::task::State;
 
 /// From this many lost leases in one generation on, a task is a suspect: its next attempts
@@ -42,7 +42,11 @@ impl State {
 
     pub(super) fn lease_lost(&self, now: Timestamp) -> Next {
         if self.cancel_requested {
-            return self.canceled("Canceled by its owner; its worker had vanished", now);
+            let message = match self.stop_reason() {
+                TTL_EXCEEDED => TTL_EXCEEDED,
+                _ => "Canceled by its owner; its worker had vanished",
+            };
+            return self.canceled(message, now);
         }
         let lost_leases = self.lost_leases + 1;
         let worker = self.worker.as_deref().unwrap_or("unknown");

@@ -11,6 +11,8 @@ use super::task::{State, Task};
 
 /// The status message of a task stopped at its ttl.
 pub const TTL_EXCEEDED: &str = "TTL is shorter than the execution time";
+/// The status message of a task that its worker returned.
+pub const RELEASED: &str = "Handed back unfinished by its worker";
 
 /// A requested change of a task.
 ///
@@ -49,6 +51,9 @@ pub enum Command {
     ConfirmCancel { claim: u64 },
     /// The attempt was stopped at its ttl.
     ExceedTtl { claim: u64 },
+    /// The attempt has exceeded its ttl and its worker is requested to stop it. The lease ends
+    /// after `grace`.
+    RequestStop { claim: u64, grace: SignedDuration },
     /// The worker shuts down and returns the task. The attempt is not counted.
     Release { claim: u64 },
     /// The reaper found that the lease of this version has ended. It is refused if the lease
@@ -163,19 +168,31 @@ impl Task {
                 if !claimed.cancel_requested {
                     return Err(Refusal::Stale);
                 }
-                Ok(claimed.canceled("Canceled by its owner", now))
+                Ok(claimed.canceled(claimed.stop_reason(), now))
             }
             Command::ExceedTtl { claim } => {
                 Ok(state.claimed_by(claim)?.canceled(TTL_EXCEEDED, now))
             }
+            Command::RequestStop { claim, grace } => {
+                let claimed = state.claimed_by(claim)?;
+                if claimed.cancel_requested {
+                    return Ok((claimed.clone(), None));
+                }
+                let until = now.saturating_add(grace).unwrap_or(Timestamp::MAX);
+                let mut next = claimed.next();
+                next.cancel_requested = true;
+                next.message = Some(TTL_EXCEEDED.to_owned());
+                next.lease_until = claimed.lease_until.map(|lease_until| lease_until.min(until));
+                Ok(next.with_event(EventType::CancelRequested))
+            }
             Command::Release { claim } => {
                 let claimed = state.claimed_by(claim)?;
                 if claimed.cancel_requested {
-                    return Ok(claimed.canceled("Canceled by its owner", now));
+                    return Ok(claimed.canceled(claimed.stop_reason(), now));
                 }
                 let mut next = claimed.awaiting(now);
                 next.attempt = next.attempt.saturating_sub(1);
-                next.message = Some("Handed back unfinished by its worker".into());
+                next.message = Some(RELEASED.to_owned());
                 Ok(next.with_event(EventType::Released))
             }
             Command::ExpireLease { version } => {
@@ -256,10 +273,20 @@ impl State {
         next.with_event(EventType::Canceled)
     }
 
-    /// A requested cancel takes precedence over another attempt.
+    /// Returns the final message of a task whose attempt is requested to stop. The message until
+    /// then is that of the request.
+    pub(super) fn stop_reason(&self) -> &'static str {
+        if self.message.as_deref() == Some(TTL_EXCEEDED) {
+            TTL_EXCEEDED
+        } else {
+            "Canceled by its owner"
+        }
+    }
+
+    /// A requested stop takes precedence over another attempt.
     fn failed(&self, error: TaskError, retry_at: Option<Timestamp>, now: Timestamp) -> Next {
         if self.cancel_requested {
-            return self.canceled("Canceled by its owner", now);
+            return self.canceled(self.stop_reason(), now);
         }
         let (mut next, event) = match retry_at {
             Some(at) => (self.awaiting(at), EventType::Retrying),

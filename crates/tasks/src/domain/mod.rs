@@ -6,6 +6,6 @@ mod task;
 mod view;
 
 pub use lost_leases::{MAX_LOST_LEASES, POISON_AFTER, SUSPECT_AFTER};
-pub use machine::{Command, Refusal, TTL_EXCEEDED, Transition};
+pub use machine::{Command, RELEASED, Refusal, TTL_EXCEEDED, Transition};
 pub use task::{Spec, State, Task};
 pub use view::TaskView;

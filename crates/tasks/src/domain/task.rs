@@ -70,7 +70,7 @@ pub struct State {
     pub finished_at: Option<Timestamp>,
     /// While waiting: the time at which the task may run and is due for dispatch.
     pub ready_at: Option<Timestamp>,
-    /// The owner requested a cancel of the running attempt.
+    /// The running attempt has to stop: the owner canceled the task, or its ttl has ended.
     pub cancel_requested: bool,
     /// Deleted, but kept so that streams can report the deletion.
     pub deleted: bool,

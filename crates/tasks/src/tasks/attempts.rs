@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::{Claimable, Claimed, Committed, Tasks};
 use crate::domain::{Command, Refusal, State, Task};
@@ -65,6 +66,20 @@ impl Tasks {
             let claim = Claim { task_id, token: task.state.claim };
             Claimed { claim, task, batch_size: None }
         }))
+    }
+
+    /// Returns a task of any owner, also a deleted one.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Task>, StoreError> {
+        self.read(id).await
+    }
+
+    /// Requests an attempt to stop because its ttl has ended. The task is canceled after `grace`.
+    pub async fn request_stop(
+        &self,
+        claim: Claim,
+        grace: SignedDuration,
+    ) -> Result<Committed, Error> {
+        self.apply_claimed(claim, |claim| Command::RequestStop { claim, grace }).await
     }
 
     /// Records the progress of an attempt, from 0 to 1.

@@ -45,6 +45,7 @@ enum Move {
     Fail { current: bool },
     ConfirmCancel { current: bool },
     ExceedTtl { current: bool },
+    RequestStop { current: bool },
     Release { current: bool },
     ExpireLease,
     Cancel,
@@ -63,6 +64,7 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => current.prop_map(|current| Move::Fail { current }),
         1 => current.prop_map(|current| Move::ConfirmCancel { current }),
         1 => current.prop_map(|current| Move::ExceedTtl { current }),
+        1 => current.prop_map(|current| Move::RequestStop { current }),
         2 => current.prop_map(|current| Move::Release { current }),
         2 => Just(Move::ExpireLease),
         2 => Just(Move::Cancel),
@@ -99,6 +101,10 @@ impl Move {
             }
             Self::ConfirmCancel { current } => Command::ConfirmCancel { claim: claim(current) },
             Self::ExceedTtl { current } => Command::ExceedTtl { claim: claim(current) },
+            Self::RequestStop { current } => {
+                let grace = SignedDuration::from_secs(5);
+                Command::RequestStop { claim: claim(current), grace }
+            }
             Self::Release { current } => Command::Release { claim: claim(current) },
             Self::ExpireLease => Command::ExpireLease { version: state.version },
             Self::Cancel => Command::Cancel,
@@ -121,6 +127,7 @@ impl Move {
             | Self::Retry { current }
             | Self::Fail { current }
             | Self::ExceedTtl { current }
+            | Self::RequestStop { current }
             | Self::Release { current } => held(current),
             Self::ConfirmCancel { current } => held(current) && state.cancel_requested,
             Self::ExpireLease => state.status == Status::Executing,

@@ -1,5 +1,6 @@
 //! Earlier attempts and restarts of a task.
 
+use miniapp_tasks::domain::TTL_EXCEEDED;
 use miniapp_types::task::{Event, EventType, Status};
 
 use super::facts::Facts;
@@ -41,6 +42,9 @@ fn sentence(event: &Event, previous: Option<&Event>) -> Option<String> {
         ),
         EventType::Released => {
             format!("{worker} returned it unfinished. That attempt does not count.")
+        }
+        EventType::CancelRequested if event.message.as_deref() == Some(TTL_EXCEEDED) => {
+            "Its ttl ended while it was running.".to_owned()
         }
         EventType::CancelRequested => "Its owner canceled it while it was running.".to_owned(),
         EventType::Created

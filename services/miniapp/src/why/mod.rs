@@ -45,11 +45,13 @@ fn executing(facts: Facts<'_>) -> (String, String) {
     let started = task.execution_started_at.unwrap_or(now);
     let canceled = facts.newest(EventType::CancelRequested).filter(|event| event.at >= started);
     if let Some(canceled) = canceled {
+        let ago = between(canceled.at, now);
+        let cause = match canceled.message.as_deref() {
+            Some(TTL_EXCEEDED) => format!("its ttl ended {ago} ago"),
+            _ => format!("its owner canceled it {ago} ago"),
+        };
         return (
-            format!(
-                "It is being stopped: its owner canceled it {} ago.",
-                between(canceled.at, now)
-            ),
+            format!("It is being stopped: {cause}."),
             format!("{worker} stops it at the next opportunity. It is Canceled then."),
         );
     }
