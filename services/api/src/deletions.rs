@@ -168,6 +168,7 @@ mod tests {
 
     use bytes::Bytes;
     use miniapp_broker::{Broker, Message, Queue};
+    use miniapp_runtime::shutdown::Shutdown;
     use miniapp_tasks::Tasks;
     use miniapp_types::message::AccountDeleted;
     use uuid::Uuid;
@@ -301,7 +302,7 @@ mod tests {
         let Platform { api, broker, .. } = &platform;
         let broker: Arc<dyn Broker> = broker.clone();
         platform.stop_background().await;
-        let _background = spawn_background(api, &broker, true);
+        let _background = spawn_background(api, &broker, true, &Shutdown::new());
         until_gone(&platform, user.user, task).await;
         until_depth(&platform, Queue::Parked, 0).await;
     }

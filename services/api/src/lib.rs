@@ -11,6 +11,7 @@ mod error;
 mod kinds;
 mod live;
 mod openapi;
+mod remote;
 mod routes;
 mod schema;
 mod service;

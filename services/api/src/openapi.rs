@@ -34,6 +34,7 @@ const BEARER: BearerToken = BearerToken(
         (name = "tasks", description = "Submit and control tasks"),
         (name = "events", description = "Events of tasks"),
         (name = "platform", description = "Workers, kinds and statistics"),
+        (name = "worker", description = "Workers over HTTP"),
         (name = "admin", description = "Requires the role `admin`"),
     )
 )]

@@ -44,12 +44,14 @@ pub async fn run(
     let options = ServerOptions::from(&config.section()?);
     let verifier = TokenVerifier::new(&auth.url, clock.clone())?;
     add_checks(health, &tasks, &verifier);
-    let api = Api::new(tasks, verifier, clock, config.section()?, broker.is_durable());
+    let LeaseConfig { lease } = config.section()?;
+    let lease = lease.try_into().context("can't use the duration of a lease")?;
+    let api = Api::new(tasks, verifier, clock, config.section()?, broker.is_durable(), lease);
     let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
     // Dropped when this function returns, after the last request.
     let _gauges = miniapp_tasks::gauges::register(&api.tasks, &broker);
-    let _background = spawn_background(&api, &broker, accept_unverified_deletions);
+    let _background = spawn_background(&api, &broker, accept_unverified_deletions, &shutdown);
     miniapp_http::serve(listener, router, options, shutdown).await.context("can't serve tasks")
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn spawn_background(
     api: &Api,
     broker: &Arc<dyn Broker>,
     accepts_unverified_deletions: bool,
+    shutdown: &Shutdown,
 ) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn({
@@ -115,6 +118,10 @@ pub(crate) fn spawn_background(
         let deletions = Deletions::new(tasks, verifier, accepts_unverified_deletions);
         let broker = broker.clone();
         async move { match deletions.run(broker.as_ref()).await {} }
+    });
+    background.spawn({
+        let (api, broker, shutdown) = (api.clone(), broker.clone(), shutdown.clone());
+        async move { api.remote.run(broker.as_ref(), &shutdown).await }
     });
     background.spawn({
         let broker = broker.clone();

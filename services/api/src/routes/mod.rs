@@ -20,10 +20,13 @@ mod submission;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod worker_claims;
+mod worker_heartbeats;
+mod worker_outcomes;
 mod workers;
 
 use miniapp_http::openapi::complete;
-use miniapp_types::account::Scope::{AdminRead, AdminWrite, TasksRead, TasksWrite};
+use miniapp_types::account::Scope::{AdminRead, AdminWrite, TasksRead, TasksWrite, Worker};
 use miniapp_types::limits;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,7 +49,14 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(with_scope(routes!(workers::workers), TasksRead, workers::PROBLEMS))
         .routes(with_scope(routes!(stats::stats), TasksRead, stats::PROBLEMS))
         .routes(with_scope(routes!(dead_letters::dead_letters), AdminRead, dead_letters::PROBLEMS))
-        .routes(with_scope(routes!(requeue::requeue), AdminWrite, requeue::PROBLEMS));
+        .routes(with_scope(routes!(requeue::requeue), AdminWrite, requeue::PROBLEMS))
+        .routes(with_scope(routes!(worker_claims::claim_tasks), Worker, worker_claims::PROBLEMS))
+        .routes(with_scope(
+            routes!(worker_heartbeats::renew_claims),
+            Worker,
+            worker_heartbeats::PROBLEMS,
+        ))
+        .routes(with_scope(routes!(worker_outcomes::end_attempts), Worker, worker_outcomes::PROBLEMS));
     limits::describe(router.get_openapi_mut());
     complete(router.get_openapi_mut());
     router

@@ -12,11 +12,27 @@ use uuid::Uuid;
 use crate::testing::documentation::{Operation, document, operations};
 use crate::testing::{Answer, Platform, Token};
 
+/// A valid body of each operation that takes one.
+fn body((_, path): &Operation) -> Value {
+    let claim = json!({"taskId": Uuid::nil(), "claim": 1});
+    match path.as_str() {
+        "/worker/v1/claims" => {
+            json!({"worker": "w", "kinds": [{"name": "echo"}], "max": 1, "waitSeconds": 0})
+        }
+        "/worker/v1/heartbeats" => json!({"worker": "w", "claims": [claim]}),
+        "/worker/v1/outcomes" => {
+            let outcome = json!({"taskId": Uuid::nil(), "claim": 1, "result": 1});
+            json!({"worker": "w", "outcomes": [outcome]})
+        }
+        _ => json!({"description": "d", "data": 1, "ttl": 5}),
+    }
+}
+
 async fn send(platform: &Platform, operation: &Operation, id: &str, token: &Token) -> Answer {
     let path = operation.1.replace("{id}", id);
     let request = platform.request(operation.0.clone(), &path).token(token);
     let request = match operation.0 {
-        Method::POST => request.json(&json!({"description": "d", "data": 1, "ttl": 5})),
+        Method::POST => request.json(&body(operation)),
         _ => request,
     };
     request.send().await
@@ -54,14 +70,6 @@ async fn invalid_tokens_are_rejected_everywhere() {
     }
 }
 
-/// A valid body of each operation that takes one.
-fn delayed_body((method, path): &Operation) -> Value {
-    match (method.as_str(), path.as_str()) {
-        ("POST", "/api/tasks") => json!({"description": "d", "data": 1, "ttl": 5}),
-        _ => panic!("{method} {path} needs a body for the test of delayed bodies"),
-    }
-}
-
 /// Authorization is evaluated when the effect happens, not when the header arrives.
 #[tokio::test]
 async fn token_that_ends_before_the_body_arrives_is_rejected() {
@@ -70,7 +78,7 @@ async fn token_that_ends_before_the_body_arrives_is_rejected() {
         !document()["paths"][path][method.as_str().to_lowercase()]["requestBody"].is_null()
     };
     for operation in operations().iter().filter(|operation| takes_body(operation)) {
-        let body = delayed_body(operation);
+        let body = body(operation);
         for (end, code) in [
             ("sign out", "token_revoked"),
             ("refresh", "token_revoked"),
@@ -116,7 +124,8 @@ async fn foreign_and_missing_tasks_are_not_found() {
 async fn admin_endpoints_reject_users() {
     let platform = Platform::start().await;
     let user = platform.auth.sign_in();
-    for operation in operations().iter().filter(|(_, path)| path.contains("dead-letters")) {
+    let is_for_admins = |path: &str| path.contains("dead-letters") || path.contains("worker/v1");
+    for operation in operations().iter().filter(|(_, path)| is_for_admins(path)) {
         let answer = send(&platform, operation, &Uuid::nil().to_string(), &user).await;
         check(operation, &answer, 403, "forbidden");
     }

@@ -92,10 +92,11 @@ impl Platform {
         let auth = FakeAuth::start(clock.clone(), broker.clone()).await;
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
         let streams = StreamConfig { streams: STREAMS, streams_per_account: STREAMS_PER_ACCOUNT };
-        let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false);
+        let lease = SignedDuration::try_from(LEASE).expect("a short lease");
+        let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false, lease);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();
-        let background = service::spawn_background(&api, &port, false);
+        let background = service::spawn_background(&api, &port, false, &stop);
         let maintenance = stop;
         Self {
             api,

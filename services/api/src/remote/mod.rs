@@ -1,0 +1,71 @@
+//! Workers over HTTP: claims, heartbeats and outcomes.
+//!
+//! The service consumes the work queue on behalf of the claim calls that wait. What a worker holds
+//! is in the store; what is kept here only saves reading it. So any replica can answer a call, and
+//! a claim survives the replica that granted it.
+
+mod claims;
+mod dispatcher;
+mod grants;
+mod heartbeats;
+mod held;
+mod isolation;
+mod outcomes;
+mod polls;
+mod registry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use miniapp_broker::Broker;
+use miniapp_runtime::clock::Clock;
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_tasks::Tasks;
+
+use self::held::HeldClaims;
+use self::isolation::IsolatedWorkers;
+use self::outcomes::AcceptedOutcomes;
+use self::polls::Polls;
+use self::registry::Registry;
+
+/// What the platform knows about the workers over HTTP. Cheap to clone.
+#[derive(Clone)]
+pub struct RemoteWorkers(Arc<Shared>);
+
+struct Shared {
+    tasks: Tasks,
+    clock: Arc<dyn Clock>,
+    /// The duration of a lease.
+    lease: SignedDuration,
+    polls: Polls,
+    held: HeldClaims,
+    isolated: IsolatedWorkers,
+    accepted: AcceptedOutcomes,
+    registry: Registry,
+}
+
+impl RemoteWorkers {
+    pub(crate) fn new(tasks: Tasks, clock: Arc<dyn Clock>, lease: SignedDuration) -> Self {
+        Self(Arc::new(Shared {
+            tasks,
+            clock,
+            lease,
+            polls: Polls::default(),
+            held: HeldClaims::default(),
+            isolated: IsolatedWorkers::default(),
+            accepted: AcceptedOutcomes::default(),
+            registry: Registry::default(),
+        }))
+    }
+
+    /// Offers the tasks of the work queue to waiting calls. At the shutdown, it answers them.
+    pub(crate) async fn run(&self, broker: &dyn Broker, shutdown: &Shutdown) {
+        tokio::select! {
+            biased;
+            () = shutdown.begun() => self.0.polls.close(),
+            never = dispatcher::run(&self.0, broker) => match never {},
+        }
+    }
+}
