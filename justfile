@@ -28,6 +28,7 @@ lint:
 # Regenerate API descriptions, the generated parts of the documentation, and rendered manifests
 update:
     UPDATE_OPENAPI=1 cargo test --package miniapp-api --package miniapp-auth openapi
+    sdk/generate
     UPDATE_DOCS=1 ./test readme
     UPDATE_MANIFESTS=1 ./test manifests
 

@@ -1,0 +1,11 @@
+"""Workers and clients for MiniApp, without dependencies."""
+
+from ._http import ApiError, ConnectionFailed
+from .client import Client, TaskFailed
+from .kinds import Attempt, FinalError, RetryableError, Stopped, kind
+from .worker import Worker, run
+
+__all__ = [
+    "ApiError", "Attempt", "Client", "ConnectionFailed", "FinalError", "RetryableError", "Stopped",
+    "TaskFailed", "Worker", "kind", "run",
+]

@@ -1,0 +1,223 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import unittest.mock
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from fake_api import FakeApi  # noqa: E402
+from miniapp import (  # noqa: E402
+    ApiError, Client, FinalError, RetryableError, Stopped, TaskFailed, Worker, kind,
+)
+
+stopped = []
+
+
+@kind("echo", data_schema={"type": "object"}, queue="fast")
+def echo(attempt):
+    """Returns its data."""
+    return attempt.data
+
+
+@kind("fails")
+def fails(attempt):
+    raise {"final": FinalError("no", "never"), "later": RetryableError("wait", retry_in=7),
+           "bug": KeyError("x")}[attempt.data]
+
+
+@kind("large")
+def large(attempt):
+    return "x" * attempt.data
+
+
+@kind("not_json")
+def not_json(attempt):
+    return {1, 2}
+
+
+@kind("sleeps")
+def sleeps(attempt):
+    attempt.progress(0.5, "halfway")
+    try:
+        attempt.sleep(60)
+    except Stopped:
+        stopped.append(attempt.stop_reason)
+        raise
+
+
+@kind("waits")
+def waits(attempt):
+    attempt.sleep(3600)
+
+
+class WorkerTest(unittest.TestCase):
+    def setUp(self):
+        self.api = FakeApi()
+        self.worker = None
+
+    def tearDown(self):
+        if self.worker is not None:
+            self.worker.stop()
+            self.thread.join(30)
+            self.assertFalse(self.thread.is_alive())
+        self.api.close()
+
+    def start(self, **options):
+        self.error = None
+        self.worker = Worker(self.api.url, "key", name="w", **{"concurrency": 4, **options})
+
+        def work():
+            try:
+                self.worker.run()
+            except ApiError as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=work)
+        self.thread.start()
+
+    def outcome(self, task_id):
+        self.api.until(lambda: task_id in self.api.outcomes)
+        [outcome] = self.api.outcomes[task_id]
+        return {key: value for key, value in outcome.items() if key not in ("taskId", "claim")}
+
+    def test_results_and_errors(self):
+        self.api.add("a", "echo", {"b": [1, None, "é"]})
+        for data in ("final", "later", "bug"):
+            self.api.add(data, "fails", data)
+        self.api.add("set", "not_json", None)
+        self.start()
+        self.assertEqual(self.outcome("a"), {"result": {"b": [1, None, "é"]}})
+        failed = {"code": "never", "message": "no", "retry": False}
+        self.assertEqual(self.outcome("final"), {"error": failed})
+        failed = {"code": "failed", "message": "wait", "retry": True, "retryInSeconds": 7}
+        self.assertEqual(self.outcome("later"), {"error": failed})
+        failed = {"code": "key_error", "message": "'x'", "retry": True}
+        self.assertEqual(self.outcome("bug"), {"error": failed})
+        self.assertEqual(self.outcome("set")["error"]["code"], "type_error")
+        call = self.api.claim_calls[0]
+        self.assertEqual((call["worker"], call["max"]), ("w", 4))
+        described = {"name": "echo", "description": "Returns its data.",
+                     "dataSchema": {"type": "object"}, "queue": "fast"}
+        self.assertEqual(call["kinds"][0], described)
+
+    def test_results_are_bounded_and_batched(self):
+        self.api.add("over", "large", 512 * 1024 - 1)
+        for number in range(4):
+            self.api.add(number, "large", 400 * 1024)
+        self.start()
+        self.assertEqual(self.outcome("over")["error"]["code"], "result_too_large")
+        for number in range(4):
+            self.assertEqual(len(self.outcome(str(number))["result"]), 400 * 1024)
+
+    def test_stop_reasons(self):
+        self.api.lease_seconds = 1.5
+        stopped.clear()
+        for reason in ("canceled", "expired", "lost"):
+            self.api.stops[reason] = reason
+            self.api.add(reason, "sleeps", None)
+        self.start()
+        self.assertEqual(self.outcome("canceled"), {"stopped": True})
+        self.assertEqual(self.outcome("expired"), {"stopped": True})
+        self.api.until(lambda: len(stopped) == 3)
+        self.assertNotIn("lost", self.api.outcomes)
+        reported = [one for beat in self.api.beats for one in beat if "progress" in one]
+        self.assertEqual((reported[0]["progress"], reported[0]["message"]), (0.5, "halfway"))
+
+    def test_heartbeat_is_sent_at_the_end_of_the_ttl(self):
+        self.api.lease_seconds = 3600.0
+        self.api.stops["short"] = "expired"
+        self.api.add("short", "waits", None, ttl=1)
+        with unittest.mock.patch("miniapp.worker.MAX_HEARTBEAT_INTERVAL", 3600.0):
+            self.start()
+            self.assertEqual(self.outcome("short"), {"stopped": True})
+
+    def test_graceful_stop_releases_what_does_not_end(self):
+        self.api.add("slow", "sleeps", None)
+        self.start(grace=0.1)
+        self.api.until(lambda: not self.api.waiting and self.api.claim_calls)
+        time.sleep(0.2)
+        self.worker.stop()
+        self.assertEqual(self.outcome("slow"), {"released": True})
+
+    def test_calls_are_repeated_after_failures(self):
+        busy = {"code": "unavailable", "title": "later"}
+        self.api.failures = [("claims", 503, busy), ("outcomes", 503, busy), ("outcomes", 503, busy)]
+        self.api.add("a", "echo", {})
+        self.start()
+        self.assertEqual(self.outcome("a"), {"result": {}})
+
+    def test_outcome_that_the_api_cannot_read_fails_its_task_alone(self):
+        refused = {"code": "invalid_fields", "title": "no", "errors": []}
+        self.api.failures = [("outcomes", 422, refused)] * 2
+        for number in range(2):
+            self.api.add(number, "echo", number)
+        self.start()
+        self.api.until(lambda: len(self.api.outcomes) == 2)
+        outcomes = [self.outcome("0"), self.outcome("1")]
+        codes = [one.get("error", {}).get("code") for one in outcomes]
+        self.assertEqual(sorted(codes, key=str), [None, "invalid_result"])
+
+    def test_revoked_key_stops_the_worker(self):
+        revoked = {"code": "token_revoked", "title": "revoked"}
+        self.start()
+        self.api.until(lambda: self.api.claim_calls)
+        self.api.failures = [("claims", 401, revoked)]
+        self.thread.join(30)
+        self.assertEqual(self.error.code, "token_revoked")
+
+    def test_signal_stops_the_program(self):
+        program = ("from miniapp import kind, run\n"
+                   "@kind('echo')\ndef echo(attempt): return attempt.data\nrun(concurrency=2)")
+        environment = {**os.environ, "MINIAPP_URL": self.api.url, "MINIAPP_API_KEY": "key",
+                       "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen([sys.executable, "-c", program], env=environment,
+                                   stderr=subprocess.DEVNULL)
+        self.api.add("a", "echo", 1)
+        self.assertEqual(self.outcome("a"), {"result": 1})
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(30), 0)
+
+
+class ClientTest(unittest.TestCase):
+    def setUp(self):
+        self.api = FakeApi()
+        self.client = Client(self.api.url, "key")
+
+    def tearDown(self):
+        self.api.close()
+
+    def test_run_returns_the_result(self):
+        self.assertEqual(self.client.run("echo", {"a": 1}, maxAttempts=2), {"a": 1})
+        [task] = self.api.tasks.values()
+        self.assertEqual((task["description"], task["ttl"], task["maxAttempts"]), ("echo", 300, 2))
+
+    def test_failed_task_raises(self):
+        with self.assertRaises(TaskFailed) as raised:
+            self.client.run("fail")
+        self.assertIn("it broke", str(raised.exception))
+
+    def test_submit_is_repeated_with_one_key(self):
+        self.api.failures = [("tasks", 503, {"code": "unavailable", "title": "later"})]
+        self.client.submit("echo")
+        self.assertEqual(len(self.api.tasks), 1)
+
+    def test_refusal_is_not_repeated(self):
+        refused = {"code": "invalid_fields", "errors": [{"field": "ttl", "message": "is wrong"}]}
+        self.api.failures = [("tasks", 422, refused)]
+        with self.assertRaises(ApiError) as raised:
+            self.client.submit("echo", ttl=0)
+        self.assertEqual(str(raised.exception), "422 invalid_fields: ttl is wrong")
+
+    def test_api_key_is_needed(self):
+        os.environ.pop("MINIAPP_API_KEY", None)
+        self.assertRaises(ValueError, Client, self.api.url)
+
+
+if __name__ == "__main__":
+    unittest.main()
