@@ -56,7 +56,11 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
             Worker,
             worker_heartbeats::PROBLEMS,
         ))
-        .routes(with_scope(routes!(worker_outcomes::end_attempts), Worker, worker_outcomes::PROBLEMS));
+        .routes(with_scope(
+            routes!(worker_outcomes::end_attempts),
+            Worker,
+            worker_outcomes::PROBLEMS,
+        ));
     limits::describe(router.get_openapi_mut());
     complete(router.get_openapi_mut());
     router
