@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use miniapp_accounts::mail::MailError;
 use miniapp_runtime::clock::Clock as _;
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_test_support::eventually;
 use miniapp_test_support::postgres::Server;
 use miniapp_types::account::{Secret, Tokens};
 use miniapp_types::problem::Code;
@@ -32,6 +35,39 @@ async fn sqlite_sessions_follow_the_model() {
 async fn postgres_sessions_follow_the_model() {
     let url = Server::shared().await.database().await.expect("a database");
     histories(Some(url.expose().to_owned())).await;
+}
+
+/// Also once the clock has caught up.
+#[tokio::test]
+async fn grace_ends_for_good_when_the_clock_is_set_back() {
+    let platform = Platform::new().await;
+    platform.register("ada").await;
+    let first = platform.sign_in("ada", "cli").await.refresh_token;
+    platform.accounts.refresh(&first, &caller()).await.expect("refreshed");
+    // A mail that waits for another attempt shows when the step was noticed.
+    platform.mailer.fail(MailError::Temporary("down".to_owned()));
+    platform.send_code("bob@example.com").await;
+    platform.run_once().await;
+    platform.mailer.recover();
+    let sent = platform.mailer.sent().len();
+    let delivered = async |count| {
+        eventually("mails are delivered", async || {
+            (platform.mailer.sent().len() == sent + count).then_some(())
+        })
+        .await;
+    };
+    let shutdown = Shutdown::new();
+    let relay = tokio::spawn(platform.accounts.relay().run(shutdown.clone()));
+    platform.send_code("cyd@example.com").await;
+    delivered(1).await;
+    let now = platform.clock.now();
+    platform.clock.set(now - Duration::from_hours(1));
+    delivered(2).await;
+    platform.clock.set(now + Duration::from_secs(1));
+    let reused = platform.accounts.refresh(&first, &caller()).await.expect_err("no grace");
+    assert_eq!(reused.code(), Some(Code::TokenReused));
+    shutdown.begin();
+    relay.await.expect("an end");
 }
 
 async fn histories(database: Option<String>) {

@@ -30,6 +30,14 @@ pub(crate) fn operations() -> Vec<Operation> {
     operations
 }
 
+/// Checks a message of a stream against the description of the events.
+pub(crate) fn assert_event(message: &str) {
+    let headers = [("content-type", "text/event-stream"), ("x-trace-id", "")];
+    let answer = RealAnswer { status: 200, headers: &headers, body: message };
+    let differences = DOCUMENT.differences("GET", "/api/events", answer);
+    assert!(differences.is_empty(), "{message}: {differences:#?}");
+}
+
 /// Checks an answer against the description of its operation. Every test request does.
 pub(crate) fn assert_documented(method: &Method, path: &str, answer: &Answer) {
     let headers = answer.headers.iter().map(|(name, value)| (name.as_str(), value.to_str()));

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use miniapp_types::task::{Event, EventType};
 use uuid::Uuid;
 
-use super::TIMEOUT;
+use super::{TIMEOUT, documentation};
 
 pub(crate) struct Events {
     body: BodyDataStream,
@@ -75,6 +75,7 @@ fn parsed(message: &str) -> Option<Event> {
             let event: Event = serde_json::from_str(data).expect("an event");
             assert_eq!(id.trim().parse(), Ok::<Uuid, _>(event.id));
             assert_eq!(kind.trim(), event.kind.to_string());
+            documentation::assert_event(message);
             Some(event)
         }
         [("retry", _) | ("", "")] => None,

@@ -7,9 +7,10 @@ mod options;
 mod tasks;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use miniapp_test_support::platform::{PASSWORD, Platform, Program, User};
 use serde_json::Value;
@@ -35,7 +36,13 @@ fn run(program: &Program, arguments: &[&str], input: &str) -> Ran {
 
 fn run_command(mut command: Command, input: &str) -> Ran {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("started");
+    let mut child = loop {
+        match command.spawn() {
+            // A test in another thread has started a process while this one wrote the program.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            child => break child.expect("started"),
+        }
+    };
     let mut stdin = child.stdin.take().expect("a pipe");
     // A command that does not read it may have ended.
     let _ = stdin.write_all(input.as_bytes());
