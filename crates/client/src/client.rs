@@ -9,7 +9,7 @@ use reqwest::header::{AUTHORIZATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Session, SessionStore};
+use crate::{Error, Session, SessionStore, UnknownProblem};
 
 /// Limit for a response; for an event stream, for its headers.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -170,10 +170,14 @@ impl Client {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        match response.json::<Problem>().await {
-            Ok(problem) => Err(Error::Problem { problem: Box::new(problem), retry_after }),
-            Err(_) => Err(Error::unexpected(&url, status)),
+        let body = response.bytes().await.unwrap_or_default();
+        if let Ok(problem) = serde_json::from_slice::<Problem>(&body) {
+            return Err(Error::Problem { problem: Box::new(problem), retry_after });
         }
+        Err(match serde_json::from_slice::<UnknownProblem>(&body) {
+            Ok(problem) => Error::UnknownProblem(Box::new(problem)),
+            Err(_) => Error::unexpected(&url, status),
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use miniapp_types::problem::{Code, Problem};
 use reqwest::{StatusCode, Url};
+use serde::Deserialize;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,9 @@ pub enum Error {
         /// When to try again (`Retry-After`).
         retry_after: Option<Duration>,
     },
+    /// The server returned a problem document with a code that this version does not know.
+    #[error("{} ({})", .0.title, .0.code)]
+    UnknownProblem(Box<UnknownProblem>),
     /// The response does not come from MiniApp, for example from a proxy.
     #[error("unexpected response from {url} (status {status})")]
     UnexpectedResponse { url: Box<Url>, status: StatusCode },
@@ -41,8 +45,16 @@ pub enum Error {
     SessionStore(#[source] io::Error),
 }
 
+/// A problem document of a later version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct UnknownProblem {
+    pub status: u16,
+    pub code: String,
+    pub title: String,
+}
+
 impl Error {
-    /// Returns the code of the problem document, if the server returned one.
+    /// Returns the code of the problem document, if the server returned one with a known code.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Problem { problem, .. } => Some(problem.code),
@@ -56,6 +68,7 @@ impl Error {
             Self::ConnectionRefused(_) | Self::Connection { .. } | Self::Timeout(_) => true,
             Self::UnexpectedResponse { status, .. } => status.is_server_error(),
             Self::Problem { problem, .. } => problem.status >= 500,
+            Self::UnknownProblem(problem) => problem.status >= 500,
             Self::Build(_) | Self::NotSignedIn(_) | Self::SessionStore(_) => false,
         }
     }

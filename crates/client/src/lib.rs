@@ -37,7 +37,7 @@ mod tasks;
 pub use administration::PageQuery;
 pub use builder::ClientBuilder;
 pub use client::Client;
-pub use error::Error;
+pub use error::{Error, UnknownProblem};
 pub use events::EventStream;
 pub use miniapp_types::account::Secret;
 pub use miniapp_types::problem::{Code, Problem};

@@ -27,6 +27,7 @@ struct Server {
     /// What the server says about a token that it does not accept.
     rejection: Mutex<Option<Code>>,
     sign_ins: Mutex<Vec<Value>>,
+    later_problem: Mutex<bool>,
 }
 
 /// Starts the server and signs in.
@@ -84,6 +85,10 @@ async fn refresh(State(server): State<Arc<Server>>) -> Response {
 }
 
 async fn stats(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    if *server.later_problem.lock() {
+        let body = json!({ "status": 503, "code": "later_problem", "title": "A later problem" });
+        return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
+    }
     let expected = format!("Bearer {}", server.accepted_token.lock());
     if headers[header::AUTHORIZATION] != expected {
         return problem(server.rejection.lock().unwrap_or(Code::TokenExpired));
@@ -209,9 +214,15 @@ async fn sign_in_names_the_client() {
 
 #[tokio::test]
 async fn errors_are_typed() {
-    let (_server, client) = start().await;
+    let (server, client) = start().await;
     let error = client.task(Uuid::nil()).await.expect_err("no such route");
     assert!(matches!(error, Error::UnexpectedResponse { .. }), "{error}");
+
+    // A code of a later version.
+    *server.later_problem.lock() = true;
+    let error = client.stats().await.expect_err("a problem");
+    assert_eq!(error.to_string(), "A later problem (later_problem)");
+    assert_eq!((error.code(), error.is_transient()), (None, true));
 
     client.forget_session().expect("forgotten");
     let error = client.stats().await.expect_err("no session");

@@ -9,7 +9,7 @@ use miniapp_test_support::platform::{Separate, User};
 use miniapp_types::task::{EventType, Status};
 use serde_json::{Value, json};
 
-use crate::separate::support::{Broker, alone, expect_finished_once, new_user, readiness, shared};
+use crate::separate::support::{Broker, alone, new_user, readiness, shared};
 
 /// The number of tasks that wait during the long outage.
 const WAITING: usize = 20_000;
