@@ -160,7 +160,7 @@ fn add_headers(status: &str, response: &mut Response) {
     add(X_TRACE_ID.as_str(), trace_id, "The trace of the request");
     match status {
         "401" => {
-            add("WWW-Authenticate", text(), "`Bearer`, with an `error` if a token was rejected")
+            add("WWW-Authenticate", text(), "`Bearer`, with an `error` if a token was rejected");
         }
         "429" | "503" => {
             let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
@@ -181,8 +181,9 @@ fn require_nullable(schema: &mut Object) {
 
 fn is_nullable(schema: &RefOr<Schema>) -> bool {
     match schema {
-        RefOr::T(Schema::Object(Object { schema_type, .. })) => is_null(schema_type),
-        RefOr::T(Schema::Array(Array { schema_type, .. })) => is_null(schema_type),
+        RefOr::T(
+            Schema::Object(Object { schema_type, .. }) | Schema::Array(Array { schema_type, .. }),
+        ) => is_null(schema_type),
         RefOr::T(Schema::OneOf(OneOf { items, .. })) => items.iter().any(is_nullable),
         _ => false,
     }

@@ -15,7 +15,7 @@ const PROBLEM: &str = "application/problem+json";
 /// The document of a service.
 #[derive(Debug)]
 pub struct Document {
-    document: Value,
+    root: Value,
     /// Schemas by the name of their component. Those of responses are closed: a field that is not
     /// described is an error.
     validators: Mutex<HashMap<String, &'static Validator>>,
@@ -34,16 +34,16 @@ pub struct RealAnswer<'a> {
 impl Document {
     pub fn new(document: Value) -> Self {
         let components = closed(&document["components"]);
-        Self { document, validators: Mutex::default(), components }
+        Self { root: document, validators: Mutex::default(), components }
     }
 
     pub fn value(&self) -> &Value {
-        &self.document
+        &self.root
     }
 
     /// Returns what breaks the conventions.
     pub fn faults(&self) -> Vec<String> {
-        conventions::faults(&self.document)
+        conventions::faults(&self.root)
     }
 
     /// Returns what the document says otherwise about an answer. A path or method without a
@@ -102,7 +102,7 @@ impl Document {
                 && segments.into_iter().all(|(one, other)| one == other || one.starts_with('{'))
         };
         // `/users/me` goes before `/users/{id}`.
-        let mut paths: Vec<_> = members(&self.document["paths"]).collect();
+        let mut paths: Vec<_> = members(&self.root["paths"]).collect();
         paths.sort_by_key(|(template, _)| template.contains('{'));
         let (_, item) = paths.into_iter().find(|(template, _)| fits(template))?;
         item.get(method.to_lowercase())

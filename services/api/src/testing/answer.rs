@@ -38,11 +38,6 @@ impl Answer {
         value.to_str().expect("text")
     }
 
-    pub fn is_problem(&self) -> bool {
-        let content_type = self.headers.get("content-type");
-        content_type.is_some_and(|value| value == "application/problem+json")
-    }
-
     /// Returns status and code of a problem document, after checking its format.
     pub fn problem(&self) -> (u16, String) {
         let problem = self.json();
