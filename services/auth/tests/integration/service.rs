@@ -55,6 +55,17 @@ impl Running {
         response.json().await.expect("JSON")
     }
 
+    /// Creates an API key and returns it.
+    async fn create_key(&self, token: &Value) -> String {
+        let request = self.client.post(format!("{}/api-keys", self.url));
+        let request = request.bearer_auth(token.as_str().expect("a token"));
+        let body = json!({"name": "a key", "scopes": ["tasks:read"]});
+        let created = request.json(&body).send().await.expect("a response");
+        assert_eq!(created.status(), 201);
+        let created: Value = created.json().await.expect("JSON");
+        created["key"].as_str().expect("a key").to_owned()
+    }
+
     /// Waits for the next mail.
     async fn mail(&mut self) -> InboxMail {
         let mail = tokio::time::timeout(TIMEOUT, self.mails.recv()).await.expect("in time");
@@ -150,6 +161,12 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     let first = service.json("/sign-in", json!({"login": "ada", "password": PASSWORD})).await;
     let second = service.json("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
     service.json("/validate", json!(second["authToken"])).await;
+    let key = service.create_key(&second["authToken"]).await;
+    service.json("/validate", json!(key)).await;
+    let damaged = service.post("/validate", json!(format!("{key}x"))).await;
+    assert_eq!(damaged.status(), 400);
+    // The successor is used, so the answer was not lost.
+    let third = service.json("/refresh", json!({"refreshToken": second["refreshToken"]})).await;
     let reused = service.post("/refresh", json!({"refreshToken": first["refreshToken"]})).await;
     assert_eq!(reused.status(), 401);
     assert_eq!(service.mail().await.mail.code(), None);
@@ -163,7 +180,7 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     assert!(!docs.is_empty());
 
     let registration_token = &registration;
-    let tokens = [&first, &second].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
+    let tokens = [&first, &second, &third].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
     let tokens = tokens.iter().flatten().chain([&registration_token]);
     let tokens = tokens.filter_map(|token| token.as_str()).map(str::to_owned);
     let texts = [PASSWORD, wrong, new].map(str::to_owned);
@@ -171,5 +188,5 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     let codes = [code, reset]
         .into_iter()
         .flat_map(|code| ["\"", " ", "=", ":"].map(|before| format!("{before}{code}")));
-    tokens.chain(texts).chain(codes).collect()
+    tokens.chain(texts).chain(codes).chain([key]).collect()
 }
