@@ -180,7 +180,8 @@ async fn use_secrets(service: &mut Running) -> Vec<String> {
     assert!(!docs.is_empty());
 
     let registration_token = &registration;
-    let tokens = [&first, &second, &third].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
+    let tokens =
+        [&first, &second, &third].map(|tokens| [&tokens["authToken"], &tokens["refreshToken"]]);
     let tokens = tokens.iter().flatten().chain([&registration_token]);
     let tokens = tokens.filter_map(|token| token.as_str()).map(str::to_owned);
     let texts = [PASSWORD, wrong, new].map(str::to_owned);

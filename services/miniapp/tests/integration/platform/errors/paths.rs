@@ -89,7 +89,8 @@ async fn unknown_id_is_not_found() {
             None => request(&callers, endpoint),
         };
         let answer = Answer::to(request).await.expect(404);
-        let known = [Code::TaskNotFound, Code::SessionNotFound, Code::UserNotFound];
+        let known =
+            [Code::TaskNotFound, Code::SessionNotFound, Code::ApiKeyNotFound, Code::UserNotFound];
         assert!(known.contains(&answer.problem().code), "{answer:?}");
     }
     is_unmoved(&platform).await;
