@@ -77,6 +77,8 @@ pub struct AuditEntry {
     pub roles_before: Option<Vec<Role>>,
     pub roles_after: Option<Vec<Role>>,
     pub ip: Option<String>,
+    /// How many equal requests it stands for.
+    pub count: u64,
 }
 
 impl AuditEntry {
@@ -97,6 +99,7 @@ impl AuditEntry {
             roles_before: None,
             roles_after: None,
             ip: caller.ip.map(|ip| ip.to_string()),
+            count: 1,
         }
     }
 
@@ -158,6 +161,7 @@ impl From<AuditEntry> for account::AuditEntry {
             roles_before: entry.roles_before,
             roles_after: entry.roles_after,
             ip: entry.ip,
+            count: entry.count,
         }
     }
 }

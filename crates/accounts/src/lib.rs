@@ -11,6 +11,7 @@
 pub mod after_restore;
 pub mod api_key;
 pub mod audit;
+mod audit_limit;
 mod case_fold;
 pub mod code;
 mod config;

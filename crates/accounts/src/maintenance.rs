@@ -53,8 +53,9 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
-            () = shutdown.begun() => return,
+            () = shutdown.begun() => return accounts.flush_audit(true).await,
         }
+        accounts.flush_audit(false).await;
         match accounts.maintain_keys().await {
             Ok(()) => key_log.recovered(),
             Err(error) => key_log.failed(&error),

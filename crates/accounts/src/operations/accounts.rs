@@ -15,7 +15,8 @@ use crate::store::{Operation, Outcome, Transaction, TxResult};
 pub struct UpdateAccount {
     pub account: Uuid,
     pub changes: AccountChanges,
-    pub audit: AuditEntry,
+    /// `None` if a later entry stands for this change, too.
+    pub audit: Option<AuditEntry>,
 }
 
 /// New values of an account. `None` leaves a field unchanged.
@@ -60,7 +61,9 @@ impl Operation for UpdateAccount {
         account.phone_number = phone_number.clone().unwrap_or(account.phone_number);
         let phone_number = account.phone_number.as_deref();
         tx.update_profile(self.account, account.birth_date, phone_number).await?;
-        tx.append_audit(&self.audit).await?;
+        if let Some(audit) = &self.audit {
+            tx.append_audit(audit).await?;
+        }
         Ok(Outcome::Commit(UpdateOutcome::Updated(account)))
     }
 }

@@ -32,7 +32,8 @@ impl Accounts {
         self.check_birth_date(changes.birth_date.flatten())?;
         let entry = self.owner_entry(Action::UpdateAccount, owner, caller);
         let account = owner.account.user_id;
-        let update = UpdateAccount { account, changes, audit: entry.clone() };
+        let audit = self.0.audit_limit.admit(entry.clone());
+        let update = UpdateAccount { account, changes, audit };
         let updated = match self.transact_as(owner, None, update).await {
             Ok(UpdateOutcome::Updated(account)) => Ok(account),
             Ok(UpdateOutcome::LoginTaken) => Err(Code::LoginTaken.into()),

@@ -132,18 +132,21 @@ impl Accounts {
     ) -> Result<T, Error> {
         if let Err(error) = &result
             && let Some(code) = error.code()
+            && let Some(entry) = self.0.audit_limit.admit(entry.rejected(code))
         {
             tracing::warn!(
                 action = entry.action,
                 %code,
+                count = entry.count,
                 actor.id = entry.actor.map(tracing::field::display),
                 session.id = entry.session.map(tracing::field::display),
                 user.id = entry.account.map(tracing::field::display),
                 client.address = entry.ip,
                 "request refused"
             );
+            self.record(&entry).await;
         }
-        self.audit_rejection(entry, result).await
+        result
     }
 
     /// Returns a page of the audit log, newest first.

@@ -30,6 +30,7 @@ pub use keys::{KeyRotation, RotateError, rotate_keys};
 pub use registration::VERIFICATION_TTL;
 
 use crate::audit::{Action, AuditEntry, Caller};
+use crate::audit_limit::AuditLimit;
 use crate::code::Codes;
 use crate::config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
 use crate::email::Email;
@@ -142,6 +143,7 @@ struct Inner {
     wake: Arc<Notify>,
     /// Permits to record uses of API keys.
     key_uses: Arc<Semaphore>,
+    audit_limit: AuditLimit,
 }
 
 impl Accounts {
@@ -186,6 +188,7 @@ impl Accounts {
             relay,
             wake,
             key_uses: Arc::new(Semaphore::new(KEY_USES)),
+            audit_limit: AuditLimit::default(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -271,11 +274,26 @@ impl Accounts {
     ) -> Result<T, Error> {
         if let Err(error) = &result
             && let Some(code) = error.code()
-            && let Err(error) = self.0.store.append_audit(&entry.rejected(code)).await
+            && let Some(entry) = self.0.audit_limit.admit(entry.rejected(code))
         {
-            tracing::warn!(%error, "failed to record a rejection in the audit log");
+            self.record(&entry).await;
         }
         result
+    }
+
+    /// Records the requests that earlier entries do not stand for: of intervals that have ended, or
+    /// of all if the process stops.
+    pub(crate) async fn flush_audit(&self, stops: bool) {
+        let now = (!stops).then(|| self.0.clock.now());
+        for entry in self.0.audit_limit.flush(now) {
+            self.record(&entry).await;
+        }
+    }
+
+    async fn record(&self, entry: &AuditEntry) {
+        if let Err(error) = self.0.store.append_audit(entry).await {
+            tracing::warn!(%error, "failed to record a request in the audit log");
+        }
     }
 }
 

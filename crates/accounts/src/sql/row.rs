@@ -234,6 +234,7 @@ impl<'r, R: Row> Reader<'r, R> {
             roles_before: self.optional_roles()?,
             roles_after: self.optional_roles()?,
             ip: self.read()?,
+            count: self.read::<i64>()?.cast_unsigned(),
         })
     }
 

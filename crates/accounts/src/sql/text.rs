@@ -224,10 +224,12 @@ statements! {
 
     // Audit log. Repeating the insert after a lost answer does no harm.
     INSERT_AUDIT_ENTRY = "INSERT INTO audit (id, at, action, outcome, account, login, actor, \
-        actor_login, session, api_key, roles_before, roles_after, ip) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (id) DO NOTHING";
+        actor_login, session, api_key, roles_before, roles_after, ip, count) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+        ON CONFLICT (id) DO NOTHING";
     AUDIT_LOG = "SELECT id, at, action, outcome, account, login, actor, actor_login, session, \
-        api_key, roles_before, roles_after, ip FROM audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
+        api_key, roles_before, roles_after, ip, count FROM audit WHERE id < $1 \
+        ORDER BY id DESC LIMIT $2";
 
     // Expired rows. The row of a code also counts the requests of its address.
     DELETE_EXPIRED_CODES = "DELETE FROM codes WHERE counted_since <= $1 AND expires_at <= $1";

@@ -463,6 +463,7 @@ pub(super) fn insert_audit_entry(entry: &AuditEntry) -> Statement<'_> {
         .bind(entry.roles_before.as_deref())
         .bind(entry.roles_after.as_deref())
         .bind(entry.ip.as_deref())
+        .bind(u32::try_from(entry.count).unwrap_or(u32::MAX))
 }
 
 fn ids<R: Row>(rows: &[R]) -> TxResult<Vec<Uuid>> {

@@ -92,6 +92,13 @@ pub struct AuditEntry {
     pub roles_after: Option<Vec<Role>>,
     /// The address of the client.
     pub ip: Option<String>,
+    /// How many equal requests the entry stands for. Frequent ones are recorded together.
+    #[serde(default = "one")]
+    pub count: u64,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// A page of the audit log, newest first.

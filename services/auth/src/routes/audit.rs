@@ -83,6 +83,29 @@ mod tests {
         app.get("/audit", &token).await.is_problem(403, "forbidden");
     }
 
+    #[tokio::test]
+    async fn repeated_requests_are_recorded_together() {
+        let app = App::with(&[("MINIAPP__AUTH__ADMIN_EMAIL", "root@example.com")]).await;
+        app.register("root").await;
+        app.register("ada").await;
+        let (root, ada) = (app.sign_in("root").await, app.sign_in("ada").await);
+        for _ in 0..120 {
+            app.get("/users", &ada.access).await.is_problem(403, "forbidden");
+            let path = format!("/users/{}/roles", uuid::Uuid::new_v4());
+            let refused = app.put(&path, &ada.access, json!({"roles": ["admin"]})).await;
+            refused.is_problem(403, "forbidden");
+            app.put("/users/me", &ada.access, json!({"phoneNumber": null})).await;
+        }
+        let page = app.get("/audit?limit=200", &root.access).await.json();
+        let entries = page["entries"].as_array().expect("entries");
+        for action in ["list_accounts", "set_roles", "update_account"] {
+            let of_action = entries.iter().filter(|entry| entry["action"] == action);
+            let counts: Vec<&Value> = of_action.map(|entry| &entry["count"]).collect();
+            let expected = [&[json!(90)][..], &vec![json!(1); 10]].concat();
+            assert_eq!(counts, expected.iter().collect::<Vec<_>>(), "{action}");
+        }
+    }
+
     /// Returns the newest entries, oldest first: action, outcome, login, login of the actor and new
     /// roles.
     async fn newest(app: &App, root: &Session, count: usize) -> Vec<Value> {

@@ -57,5 +57,8 @@ fn details(entry: &AuditEntry) -> String {
     if let Some(session) = entry.session_id {
         details.push(format!("session {}", short_id(session)));
     }
+    if entry.count > 1 {
+        details.push(format!("{} times", entry.count));
+    }
     details.join("; ")
 }

@@ -173,7 +173,7 @@ pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> 
     let account = register(&*store, "ada", 0).await?;
     let update = async |changes: AccountChanges| -> Result<Account> {
         let audit = entry(Action::UpdateAccount, 1).about(&account);
-        let update = UpdateAccount { account: account.user_id, changes, audit };
+        let update = UpdateAccount { account: account.user_id, changes, audit: Some(audit) };
         match store.transact(&update).await? {
             UpdateOutcome::Updated(account) => Ok(account),
             other => bail!("{other:?}"),
@@ -190,7 +190,8 @@ pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> 
     ensure!(changed.birth_date.is_none() && changed.phone_number.is_some(), "{changed:?}");
     ensure!(store.account(account.user_id).await? == Some(changed), "the update was not stored");
     let audit = entry(Action::UpdateAccount, 2);
-    let unknown = UpdateAccount { account: Uuid::nil(), changes: AccountChanges::default(), audit };
+    let changes = AccountChanges::default();
+    let unknown = UpdateAccount { account: Uuid::nil(), changes, audit: Some(audit) };
     let unknown = store.transact(&unknown).await?;
     ensure!(unknown == UpdateOutcome::NotFound, "{unknown:?}");
     Ok(())
@@ -202,7 +203,7 @@ pub async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()
     let rename = async |account: &Account, name: &str| -> Result<UpdateOutcome> {
         let changes = AccountChanges { login: Some(login(name)?), ..AccountChanges::default() };
         let audit = entry(Action::UpdateAccount, 2).about(account);
-        let update = UpdateAccount { account: account.user_id, changes, audit };
+        let update = UpdateAccount { account: account.user_id, changes, audit: Some(audit) };
         Ok(store.transact(&update).await?)
     };
     let taken = rename(&bob, "ADA").await?;
