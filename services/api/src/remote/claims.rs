@@ -18,6 +18,9 @@ use super::{RemoteWorkers, Shared};
 use crate::error::store_problem;
 use crate::schema::DataSchema;
 
+/// The queue of all tasks.
+const DEFAULT_QUEUE: &str = "default";
+
 impl RemoteWorkers {
     /// Waits for tasks. Lists the worker meanwhile. `version` is that of its program.
     pub(crate) async fn claim(
@@ -26,7 +29,7 @@ impl RemoteWorkers {
         version: &str,
     ) -> Result<Option<Grant>, Problem> {
         let shared = &*self.0;
-        let ClaimRequest { worker, kinds, max, wait_seconds, .. } = request;
+        let ClaimRequest { worker, kinds, queues, max, wait_seconds } = request;
         let wait_until = Instant::now() + Duration::from_secs(wait_seconds.into());
         let demanded = kinds.iter().map(|kind| kind.name.clone()).collect();
         let call = shared.registry.call(&worker, &kinds, shared.clock.now());
@@ -36,7 +39,10 @@ impl RemoteWorkers {
             shared.registry.set_kinds(&call, kinds);
         }
         let max = max as usize;
-        let demand = Demand { worker: call.name.clone(), kinds: Arc::new(demanded), max };
+        let takes_default =
+            queues.is_none_or(|queues| queues.iter().any(|name| name == DEFAULT_QUEUE));
+        let worker = call.name.clone();
+        let demand = Demand { worker, kinds: Arc::new(demanded), takes_default, max };
         shared.report(&call, version, max).await.map_err(store_problem)?;
         let mut poll = shared.polls.begin(demand);
         let mut reports = interval(registry::INTERVAL);

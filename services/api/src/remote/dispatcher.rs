@@ -132,7 +132,8 @@ async fn offer(
     let mut assigned = Vec::with_capacity(offers.len());
     for offer in offers {
         let fits = |(_, demand): &&mut (u64, Demand)| {
-            demand.max > 0 && demand.kinds.contains(&offer.task.spec.kind)
+            let is_known = demand.kinds.contains(&offer.task.spec.kind);
+            demand.max > 0 && demand.takes_default && is_known
         };
         match demands.iter_mut().find(fits) {
             Some((poll, demand)) => {

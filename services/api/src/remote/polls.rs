@@ -14,6 +14,8 @@ pub(super) struct Demand {
     /// The name of the worker.
     pub worker: Arc<str>,
     pub kinds: Arc<HashSet<String>>,
+    /// Whether it takes tasks from the queue of all tasks.
+    pub takes_default: bool,
     pub max: usize,
 }
 
