@@ -33,6 +33,7 @@ mod events;
 mod retry;
 mod session;
 mod tasks;
+mod workers;
 
 pub use administration::PageQuery;
 pub use builder::ClientBuilder;
@@ -41,7 +42,7 @@ pub use error::{Error, UnknownProblem};
 pub use events::EventStream;
 pub use miniapp_types::account::Secret;
 pub use miniapp_types::problem::{Code, Problem};
-pub use miniapp_types::{account, task};
+pub use miniapp_types::{account, task, worker};
 pub use retry::retry;
 pub use session::{MemoryStore, Session, SessionLock, SessionStore};
 pub use tasks::{NewTask, TaskQuery};

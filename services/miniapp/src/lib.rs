@@ -2,6 +2,7 @@
 
 mod after_restore;
 mod cli;
+mod command_worker;
 mod commands;
 mod completion;
 mod context;

@@ -28,6 +28,7 @@ mod trace;
 mod users;
 mod whoami;
 mod why;
+mod worker;
 mod workers;
 
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ pub enum Command {
     Why(why::Args),
     /// List the kinds of task that the workers run
     Kinds,
+    /// Run a command for each task of a kind
+    Worker(worker::Args),
     /// List the live workers
     Workers,
     /// Show the number of tasks by status
@@ -180,6 +183,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome
         Command::Trace(args) => trace::run(context, args).await?,
         Command::Why(args) => why::run(context, args).await?,
         Command::Kinds => kinds::run(context).await?,
+        Command::Worker(args) => worker::run(context, args).await?,
         Command::Workers => workers::run(context).await?,
         Command::Stats => stats::run(context).await?,
         Command::Mail(args) => mail::run(context, args).await?,

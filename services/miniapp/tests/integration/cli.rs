@@ -1,6 +1,7 @@
 //! The commands of the program: what they print, refuse and remember.
 
 mod accounts;
+mod command_worker;
 mod hostile;
 mod keys;
 mod options;
