@@ -24,3 +24,4 @@ mod support;
 mod tasks;
 mod tokens;
 mod upgrade;
+mod workers;
