@@ -204,7 +204,7 @@ mod tests {
     const SETTINGS: Schema =
         Schema { defaults: "[greeting]\nword = \"Hello\"", secret_urls: &[], secrets: &[] };
 
-    fn kinds(builder: Builder<Worker>, word: &str) -> Result<Vec<String>, ConfigError> {
+    fn kinds(builder: &Builder<Worker>, word: &str) -> Result<Vec<String>, ConfigError> {
         let variables = [("HOME", "/unused"), ("MINIAPP__GREETING__WORD", word)];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Config::load_schemas(builder.extension.schemas(), None, variables)?;
@@ -219,15 +219,15 @@ mod tests {
     #[test]
     fn own_kinds_join_the_built_in_ones() {
         let names = ["echo", "flaky", "greet", "hash", "http", "simulate", "sleep"];
-        assert_eq!(kinds(greeting(), "Hi").expect("valid"), names);
-        assert_eq!(kinds(greeting().without_built_in_kinds(), "Hi").expect("valid"), ["greet"]);
+        assert_eq!(kinds(&greeting(), "Hi").expect("valid"), names);
+        assert_eq!(kinds(&greeting().without_built_in_kinds(), "Hi").expect("valid"), ["greet"]);
     }
 
     #[test]
     fn wrong_settings_are_refused() {
-        let error = kinds(greeting(), "").expect_err("refused").to_string();
+        let error = kinds(&greeting(), "").expect_err("refused").to_string();
         assert!(error.starts_with("greeting.word (MINIAPP__GREETING__WORD) "), "{error}");
-        let error = kinds(Worker::builder(), "Hi").expect_err("unknown").to_string();
+        let error = kinds(&Worker::builder(), "Hi").expect_err("unknown").to_string();
         assert!(error.contains("MINIAPP__GREETING__WORD"), "{error}");
     }
 }
