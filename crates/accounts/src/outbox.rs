@@ -54,6 +54,14 @@ pub enum OutboxKind {
     SessionsChanged,
 }
 
+/// Messages that are delivered independently of others: a mail server that is slow or silent must
+/// not delay events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Mails,
+    Events,
+}
+
 impl OutboxKind {
     pub fn name(self) -> &'static str {
         self.into()

@@ -26,7 +26,7 @@ use crate::event_publisher::EventPublisher;
 use crate::keys::SigningKeys;
 use crate::mail::{Mail, MailError, Mailer};
 use crate::metrics::{self, MailOutcome};
-use crate::outbox::{OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
+use crate::outbox::{Lane, OutboxCodec, OutboxKind, OutboxMessage, OutboxRow};
 use crate::session::Session;
 use crate::store::{Store, StoreError};
 
@@ -56,7 +56,28 @@ pub struct Relay {
     pub(crate) events: EventPublisher,
     pub(crate) keys: Arc<SigningKeys>,
     pub(crate) refresh_grace: Duration,
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) wake: Arc<Wake>,
+}
+
+/// Wakes the relay for messages that were committed.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    mails: Notify,
+    events: Notify,
+}
+
+impl Wake {
+    pub fn notify(&self) {
+        self.mails.notify_one();
+        self.events.notify_one();
+    }
+
+    fn lane(&self, lane: Lane) -> &Notify {
+        match lane {
+            Lane::Mails => &self.mails,
+            Lane::Events => &self.events,
+        }
+    }
 }
 
 /// Smaller steps back only prolong waits by themselves.
@@ -103,7 +124,11 @@ impl Relay {
         if !self.broker.is_durable() {
             self.republish_deletions().await;
         }
-        let work = async { tokio::join!(self.events.run(&shutdown), self.drain(&shutdown)) };
+        let work = async {
+            let (mails, events) =
+                (self.drain(Lane::Mails, &shutdown), self.drain(Lane::Events, &shutdown));
+            tokio::join!(self.events.run(&shutdown), mails, events)
+        };
         tokio::pin!(work);
         tokio::select! {
             _ = &mut work => return,
@@ -119,13 +144,14 @@ impl Relay {
         }
     }
 
-    async fn drain(self: &Arc<Self>, shutdown: &Shutdown) {
+    /// Delivers the messages of a lane.
+    async fn drain(self: &Arc<Self>, lane: Lane, shutdown: &Shutdown) {
         let mut retry_log = RetryLogger::new("claiming outbox messages");
         let mut clock = ClockWatch::default();
         loop {
             let is_last = shutdown.has_begun();
             let claimed = match self.end_waits(&mut clock).await {
-                Ok(()) => self.run_once().await,
+                Ok(()) => self.deliver_due(lane).await,
                 Err(error) => Err(error),
             };
             let count = match claimed {
@@ -145,7 +171,7 @@ impl Relay {
                 continue;
             }
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.lane(lane).notified() => {}
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = shutdown.begun() => {}
             }
@@ -174,9 +200,18 @@ impl Relay {
 
     /// Attempts each due message once, and returns their number.
     pub async fn run_once(self: &Arc<Self>) -> Result<usize, StoreError> {
-        self.events.republish().await;
-        let now = self.clock.now();
-        let due = self.store.claim_outbox_messages(now, now + CLAIM_TIMEOUT, BATCH_SIZE).await?;
+        let (mails, events) =
+            tokio::join!(self.deliver_due(Lane::Mails), self.deliver_due(Lane::Events));
+        Ok(mails? + events?)
+    }
+
+    /// Attempts each due message of a lane once, and returns their number.
+    async fn deliver_due(self: &Arc<Self>, lane: Lane) -> Result<usize, StoreError> {
+        if lane == Lane::Events {
+            self.events.republish().await;
+        }
+        let (now, limit) = (self.clock.now(), BATCH_SIZE);
+        let due = self.store.claim_outbox_messages(lane, now, now + CLAIM_TIMEOUT, limit).await?;
         let count = due.len();
         let mut attempts = JoinSet::new();
         for message in due {

@@ -273,6 +273,21 @@ mod tests {
         assert_eq!(platform.broker.depth(Queue::Parked).await.expect("a broker"), 0);
     }
 
+    /// As after an outage of the API that was longer than the key of auth is published.
+    #[tokio::test]
+    async fn events_of_a_retired_key_do_not_delay_others() {
+        let platform = Platform::start().await;
+        let user = platform.auth.sign_in();
+        let task = platform.submit(&user).await;
+        for _ in 0..60 {
+            publish(&platform, FakeAuth::deleted_signed_by(9, Uuid::new_v4())).await;
+        }
+        publish(&platform, platform.auth.deleted(user.user)).await;
+        // Sixty waits for the key would exceed the limit of `eventually`.
+        until_gone(&platform, user.user, task).await;
+        until_depth(&platform, Queue::Parked, 60).await;
+    }
+
     /// As after a restore in which the account exists again.
     #[tokio::test]
     async fn repeated_deletion_deletes_nothing() {

@@ -134,7 +134,7 @@ impl Accounts {
     /// Publishes the end of sessions, and wakes the relay for the messages that were
     /// committed with it.
     pub(super) async fn publish_ended(&self, sessions: Vec<Uuid>) {
-        self.0.wake.notify_one();
+        self.0.wake.notify();
         self.0.events.session_ended(sessions).await;
     }
 }

@@ -73,7 +73,7 @@ impl Accounts {
             let epochs = epochs.chain(keys.iter().map(ApiKey::id_and_epoch));
             let active: Vec<_> = epochs.filter(|(_, epoch)| epoch.is_some()).collect();
             this.0.events.publish_all(active).await;
-            this.0.wake.notify_one();
+            this.0.wake.notify();
             Ok(account)
         };
         self.run_to_completion(change).await

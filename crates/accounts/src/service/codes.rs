@@ -99,7 +99,7 @@ impl Accounts {
             }
             IssueOutcome::LimitReached(start) => Err(too_many(start, LIMIT_WINDOW, now)),
         };
-        self.0.wake.notify_one();
+        self.0.wake.notify();
         self.audit_rejection(entry, issued).await
     }
 

@@ -22,7 +22,7 @@ use miniapp_telemetry::metrics::CollectorGuard;
 use miniapp_types::account::{Jwks, Role};
 use miniapp_types::body::JsonBody;
 use miniapp_types::fields::{BodyError, FromFields};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 pub use admin::{GrantError, grant_admin};
@@ -42,7 +42,7 @@ use crate::metrics;
 use crate::operations::Authorized;
 use crate::outbox::OutboxCodec;
 use crate::password::{Client, PasswordHasher};
-use crate::relay::Relay;
+use crate::relay::{Relay, Wake};
 use crate::secret::{PlatformSecrets, SecretError};
 use crate::session::Identity;
 use crate::store::{Operation, Store, StoreError, TracedStore};
@@ -140,7 +140,7 @@ struct Inner {
     codec: Arc<OutboxCodec>,
     events: EventPublisher,
     relay: Arc<Relay>,
-    wake: Arc<Notify>,
+    wake: Arc<Wake>,
     /// Permits to record uses of API keys.
     key_uses: Arc<Semaphore>,
     audit_limit: AuditLimit,
@@ -163,7 +163,7 @@ impl Accounts {
             .context("the password hasher failed to start")??;
         let codec = Arc::new(OutboxCodec::new(&secrets)?);
         let events = EventPublisher::new(service, broker.clone(), clock.clone(), keys.clone());
-        let wake = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let relay = Arc::new(Relay {
             service,
             store: store.clone(),

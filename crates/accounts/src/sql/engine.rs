@@ -35,8 +35,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     async fn change(&self, statement: Statement<'_>) -> Result<u64>;
 
     /// Claims due outbox messages. Parameters: `$1` the end of the claim, `$2` now, `$3` the
-    /// number of messages.
-    async fn claim_outbox_messages(&self, parameters: [i64; 3]) -> Result<Vec<Self::Row>>;
+    /// number of messages, `$4` 1 for mails and 0 for events.
+    async fn claim_outbox_messages(&self, parameters: [i64; 4]) -> Result<Vec<Self::Row>>;
 
     async fn close(&self) -> Result<()> {
         Ok(())

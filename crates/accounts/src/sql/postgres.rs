@@ -12,7 +12,8 @@ use super::statement::Statement;
 use crate::store::{Attempt, Result, StoreError, TxError, TxResult};
 
 pub(super) const CLAIM_OUTBOX_MESSAGES: &str = "WITH due AS MATERIALIZED (\
-     SELECT id FROM duties WHERE due_at <= $2 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
+     SELECT id FROM duties WHERE due_at <= $2 AND (kind = 'mail') = ($4 = 1) \
+     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
      UPDATE duties SET due_at = $1, attempts = attempts + 1 FROM due WHERE duties.id = due.id \
      RETURNING duties.id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, \
      attempts - 1";
@@ -72,9 +73,10 @@ impl Engine for PostgresStore {
         Ok(count.map_err(DatabaseError::from)?.unwrap_or_default().cast_unsigned())
     }
 
-    async fn claim_outbox_messages(&self, parameters: [i64; 3]) -> Result<Vec<PgRow>> {
-        let [until, now, limit] = parameters;
+    async fn claim_outbox_messages(&self, parameters: [i64; 4]) -> Result<Vec<PgRow>> {
+        let [until, now, limit, mails] = parameters;
         let claim = Statement::new(CLAIM_OUTBOX_MESSAGES).bind(until).bind(now).bind(limit);
+        let claim = claim.bind(mails);
         self.write(claim).await
     }
 

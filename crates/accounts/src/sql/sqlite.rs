@@ -10,9 +10,11 @@ use super::engine::{Connection, Engine};
 use super::statement::Statement;
 use crate::store::{Attempt, Result, StoreError, TxError, TxResult};
 
-pub(super) const ANY_DUE: &str = "SELECT 1 FROM duties WHERE due_at <= $1 LIMIT 1";
+pub(super) const ANY_DUE: &str =
+    "SELECT 1 FROM duties WHERE due_at <= $1 AND (kind = 'mail') = $2 LIMIT 1";
 pub(super) const CLAIM_OUTBOX_MESSAGES: &str = "UPDATE duties SET due_at = $1, attempts = attempts + 1 \
-     WHERE id IN (SELECT id FROM duties WHERE due_at <= $2 ORDER BY due_at LIMIT $3) \
+     WHERE id IN (SELECT id FROM duties WHERE due_at <= $2 AND (kind = 'mail') = $4 \
+     ORDER BY due_at LIMIT $3) \
      RETURNING id, kind, payload, traceparent, tracestate, baggage, due_at, not_after, \
      attempts - 1";
 
@@ -63,13 +65,14 @@ impl Engine for SqliteStore {
         Ok(statement.for_sqlite().execute(&mut *writer).await?.rows_affected())
     }
 
-    async fn claim_outbox_messages(&self, parameters: [i64; 3]) -> Result<Vec<SqliteRow>> {
-        let [until, now, limit] = parameters;
+    async fn claim_outbox_messages(&self, parameters: [i64; 4]) -> Result<Vec<SqliteRow>> {
+        let [until, now, limit, mails] = parameters;
         // Usually nothing is due: a look by a reader spares the write lock.
-        if self.read(Statement::new(ANY_DUE).bind(now)).await?.is_empty() {
+        if self.read(Statement::new(ANY_DUE).bind(now).bind(mails)).await?.is_empty() {
             return Ok(Vec::new());
         }
         let claim = Statement::new(CLAIM_OUTBOX_MESSAGES).bind(until).bind(now).bind(limit);
+        let claim = claim.bind(mails);
         self.write(claim).await
     }
 

@@ -13,7 +13,7 @@ use super::transaction::{insert_audit_entry, insert_signing_key};
 use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
+use crate::outbox::{Lane, OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::password::PasswordHash;
 use crate::session::Session;
 use crate::store::{
@@ -152,11 +152,13 @@ impl<E: Engine> Store for E {
 
     async fn claim_outbox_messages(
         &self,
+        lane: Lane,
         now: Timestamp,
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxRow>> {
-        let parameters = [until.as_microsecond(), now.as_microsecond(), limit.into()];
+        let mails = i64::from(lane == Lane::Mails);
+        let parameters = [until.as_microsecond(), now.as_microsecond(), limit.into(), mails];
         let rows = Engine::claim_outbox_messages(self, parameters).await?;
         all(&rows, |mut row| row.outbox_row())
     }

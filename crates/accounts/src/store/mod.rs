@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
+use crate::outbox::{Lane, OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
 use crate::token_hash::TokenHash;
 
@@ -108,10 +108,11 @@ pub trait Store: Send + Sync + 'static {
     /// whether it did.
     async fn reseal_signing_key(&self, key: &SealedKey, resealed: &[u8]) -> Result<bool>;
 
-    /// Claims due messages until `until`, oldest first: no other process gets them before.
+    /// Claims due messages of a lane until `until`, oldest first: no other process gets them before.
     /// Increments their attempts; the rows returned have the count from before.
     async fn claim_outbox_messages(
         &self,
+        lane: Lane,
         now: Timestamp,
         until: Timestamp,
         limit: u32,

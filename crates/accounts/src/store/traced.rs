@@ -15,7 +15,7 @@ use super::{
 use crate::api_key::ApiKey;
 use crate::audit::AuditEntry;
 use crate::mail::InboxMail;
-use crate::outbox::{OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
+use crate::outbox::{Lane, OutboxBacklog, OutboxKind, OutboxRow, SealedPayload};
 use crate::session::Session;
 use crate::token_hash::TokenHash;
 
@@ -106,6 +106,7 @@ traced! {
     async fn reseal_signing_key(&self, key: &SealedKey, resealed: &[u8]) -> Result<bool>;
     async fn claim_outbox_messages(
         &self,
+        lane: Lane,
         now: Timestamp,
         until: Timestamp,
         limit: u32,

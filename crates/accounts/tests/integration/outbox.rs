@@ -46,6 +46,24 @@ async fn rejected_or_expired_mail_is_abandoned() {
 }
 
 #[tokio::test]
+async fn silent_mail_server_does_not_delay_events() {
+    let platform = Platform::new().await;
+    let account = platform.register("ada").await;
+    let owner = platform.owner("ada").await;
+    platform.mailer.silence();
+    // More than are sent at a time.
+    for number in 0..30 {
+        platform.send_code(&format!("user{number}@example.com")).await;
+    }
+    let shutdown = Shutdown::new();
+    let relay = tokio::spawn(platform.accounts.relay().run(shutdown.clone()));
+    platform.accounts.delete(&owner, &caller()).await.expect("deleted");
+    let next = tokio::time::timeout(Duration::from_secs(25), platform.next_deletion());
+    assert_eq!(next.await.expect("not delayed by mails"), account.user_id);
+    relay.abort();
+}
+
+#[tokio::test]
 async fn account_deletion_is_published_after_broker_outage() {
     let platform = Platform::new().await;
     let account = platform.register("ada").await;

@@ -1,6 +1,7 @@
 //! Accounts with a manual clock and a mailer that can fail.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use miniapp_accounts::mail::{Mail, MailError, Mailer};
@@ -27,11 +28,17 @@ pub const PASSWORD: &str = "correct horse battery";
 pub struct TestMailer {
     sent: Mutex<Vec<Mail>>,
     error: Mutex<Option<MailError>>,
+    is_silent: AtomicBool,
 }
 
 impl TestMailer {
     pub fn fail(&self, error: MailError) {
         *self.error.lock() = Some(error);
+    }
+
+    /// Makes the server accept mails and not answer.
+    pub fn silence(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
     }
 
     pub fn recover(&self) {
@@ -46,6 +53,9 @@ impl TestMailer {
 #[async_trait]
 impl Mailer for TestMailer {
     async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         match &*self.error.lock() {
             Some(MailError::Temporary(reason)) => return Err(MailError::Temporary(reason.clone())),
             Some(MailError::Permanent(reason)) => return Err(MailError::Permanent(reason.clone())),

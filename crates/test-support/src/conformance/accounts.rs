@@ -23,7 +23,7 @@ use miniapp_accounts::operations::{
     CodeDelivery, EndSession, IssueCode, IssueOutcome, OpenSession, RegisterAccount,
     RegisterOutcome, RotateSession, Rotation, VerifyEmail,
 };
-use miniapp_accounts::outbox::{OutboxKind, OutboxRow};
+use miniapp_accounts::outbox::{Lane, OutboxKind, OutboxRow};
 use miniapp_accounts::password::PasswordHash;
 use miniapp_accounts::refresh_token::Salt;
 use miniapp_accounts::session::NewSession;
@@ -193,6 +193,20 @@ fn outbox_row(kind: OutboxKind, seconds: u64) -> OutboxRow {
         not_after: None,
         attempts: 0,
     }
+}
+
+/// Claims the messages of all lanes.
+async fn claim_messages(
+    store: &dyn Store,
+    now: Timestamp,
+    until: Timestamp,
+    limit: u32,
+) -> Result<Vec<OutboxRow>> {
+    let mut claimed = Vec::new();
+    for lane in [Lane::Mails, Lane::Events] {
+        claimed.extend(store.claim_outbox_messages(lane, now, until, limit).await?);
+    }
+    Ok(claimed)
 }
 
 /// A request for a code, with a limit of three per day and one per minute.

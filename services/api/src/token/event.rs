@@ -27,11 +27,17 @@ impl TokenVerifier {
     ) -> Result<(), VerifyEventError> {
         let kid = key_of_event(event)?;
         let mut found = self.0.keys.find(&kid).await;
-        if found.as_ref().is_err_and(|error| *error == VerifyError::Invalid) {
+        let is_unknown = |found: &Result<_, VerifyError>| {
+            found.as_ref().is_err_and(|error| *error == VerifyError::Invalid)
+        };
+        if is_unknown(&found) && !self.0.unknown_keys.contains_key(&kid) {
             // The key may be newer than the latest fetch. A token is presented again, an event is
             // not.
             sleep(MIN_FETCH_INTERVAL).await;
             found = self.0.keys.find(&kid).await;
+            if is_unknown(&found) {
+                self.0.unknown_keys.insert(kid, ());
+            }
         }
         let key = found.map_err(|error| match error {
             VerifyError::Unavailable => VerifyEventError::Unavailable,

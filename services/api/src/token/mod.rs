@@ -47,6 +47,9 @@ pub(crate) use self::metrics::{EventOutcome, record_event};
 pub use self::principal::{Credential, Principal};
 
 const CACHE_CAPACITY: u64 = 8 * 1024;
+const UNKNOWN_KEY_CAPACITY: u64 = 256;
+/// How long an event of an unknown key is refused without another wait.
+const UNKNOWN_KEY_TTL: Duration = Duration::from_mins(1);
 /// How long a stale session or key is accepted while auth is unreachable.
 const MAX_STALE: Duration = Duration::from_secs(30);
 
@@ -66,6 +69,9 @@ struct Inner {
     /// Running introspections by session and epoch, shared by concurrent requests.
     introspections: Mutex<HashMap<(Uuid, u32), SharedIntrospection>>,
     api_keys: ApiKeys,
+    /// Ids of keys that auth did not publish, although an event that they signed was waited for.
+    /// Many events of a retired key would otherwise delay those after them.
+    unknown_keys: Cache<String, ()>,
 }
 
 impl TokenVerifier {
@@ -84,6 +90,10 @@ impl TokenVerifier {
             principals,
             introspections: Mutex::default(),
             api_keys: ApiKeys::new(),
+            unknown_keys: Cache::builder()
+                .max_capacity(UNKNOWN_KEY_CAPACITY)
+                .time_to_live(UNKNOWN_KEY_TTL)
+                .build(),
         })))
     }
 

@@ -17,7 +17,7 @@ use miniapp_types::problem::Code;
 use uuid::Uuid;
 
 use super::{
-    at, email, entry, epoch, issue, login, new_account, open, outbox_row, register,
+    at, claim_messages, email, entry, epoch, issue, login, new_account, open, outbox_row, register,
     registration_token, verification, verify,
 };
 
@@ -224,7 +224,7 @@ pub async fn changed_login_becomes_available(store: Arc<dyn Store>) -> Result<()
 pub async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
-    store.claim_outbox_messages(at(1), at(1000), 10).await?;
+    claim_messages(&*store, at(1), at(1000), 10).await?;
     let roles = [Role::User, Role::Admin];
     let set_roles = |account, seconds| SetRoles {
         account,
@@ -236,12 +236,12 @@ pub async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Res
     let changed = store.transact(&change).await?;
     ensure!(changed.is_ok_and(|account| account.roles == roles), "wrong roles");
     ensure!(epoch(&*store, session).await? == Some(2), "the old access token is still valid");
-    let messages = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    let messages = claim_messages(&*store, at(2), at(1000), 10).await?;
     ensure!(messages.len() == 1 && messages[0].id == change.event.id, "{messages:?}");
     let unknown = store.transact(&set_roles(Uuid::nil(), 3)).await?;
     ensure!(unknown == Err(Code::UserNotFound), "{unknown:?}");
     ensure!(
-        store.claim_outbox_messages(at(3), at(1000), 10).await?.is_empty(),
+        claim_messages(&*store, at(3), at(1000), 10).await?.is_empty(),
         "an event about an unknown account"
     );
     Ok(())
@@ -250,7 +250,7 @@ pub async fn role_change_invalidates_access_tokens(store: Arc<dyn Store>) -> Res
 pub async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
-    store.claim_outbox_messages(at(1), at(1000), 10).await?;
+    claim_messages(&*store, at(1), at(1000), 10).await?;
     for expected in [Ok(vec![session]), Err(Code::UserNotFound)] {
         let delete = DeleteAccount {
             account: ada.user_id,
@@ -264,7 +264,7 @@ pub async fn deleted_account_is_gone(store: Arc<dyn Store>) -> Result<()> {
     }
     ensure!(store.account(ada.user_id).await?.is_none(), "still there");
     ensure!(store.session(session).await?.is_none(), "its session is active");
-    let messages = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    let messages = claim_messages(&*store, at(2), at(1000), 10).await?;
     let mut kinds: Vec<OutboxKind> = messages.iter().map(|message| message.kind).collect();
     kinds.sort_by_key(|kind| kind.name());
     ensure!(kinds == [OutboxKind::AccountDeleted, OutboxKind::Mail], "{messages:?}");

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::passwords::with_reset_code;
 use super::{
-    at, entry, epoch, new_account, new_session, open, open_session, outbox_row, password_of,
-    register, verify,
+    at, claim_messages, entry, epoch, new_account, new_session, open, open_session, outbox_row,
+    password_of, register, verify,
 };
 
 const ADMIN: [Role; 2] = [Role::User, Role::Admin];
@@ -71,7 +71,7 @@ async fn try_open(store: &dyn Store, account: &Account, seconds: u64) -> Result<
 pub async fn disabled_account_has_no_sessions(store: Arc<dyn Store>) -> Result<()> {
     let (ada, bob) = (register(&*store, "ada", 0).await?, register(&*store, "bob", 0).await?);
     let (hers, his) = (open(&*store, &ada, "a", 1).await?, open(&*store, &bob, "b", 1).await?);
-    store.claim_outbox_messages(at(1), at(1000), 10).await?;
+    claim_messages(&*store, at(1), at(1000), 10).await?;
     let disabled = store.transact(&set_disabled(&ada, true, 2)).await?;
     let account = Account { disabled: true, ..ada.clone() };
     let expected = DisabledSet { account: account.clone(), ended: vec![hers] };
@@ -79,7 +79,7 @@ pub async fn disabled_account_has_no_sessions(store: Arc<dyn Store>) -> Result<(
     ensure!(store.account(ada.user_id).await? == Some(account), "not stored");
     ensure!(epoch(&*store, hers).await?.is_none(), "the session is active");
     ensure!(epoch(&*store, his).await?.is_some(), "the session of another account has ended");
-    let messages = store.claim_outbox_messages(at(2), at(1000), 10).await?;
+    let messages = claim_messages(&*store, at(2), at(1000), 10).await?;
     ensure!(messages.len() == 1 && messages[0].kind == OutboxKind::SessionsChanged, "{messages:?}");
     let opened = try_open(&*store, &ada, 3).await?;
     ensure!(opened == Err(Code::AccountDisabled), "{opened:?}");

@@ -10,7 +10,7 @@ use miniapp_accounts::operations::{CheckCode, CodeCheck, CodeDelivery, IssueOutc
 use miniapp_accounts::outbox::OutboxKind;
 use uuid::Uuid;
 
-use super::{at, email, issue, outbox_row, register, verification};
+use super::{at, claim_messages, email, issue, outbox_row, register, verification};
 
 const CODE: Mac = [9; 32];
 const WRONG: Mac = [0; 32];
@@ -196,7 +196,7 @@ pub async fn code_requests_have_a_daily_limit(store: Arc<dyn Store>) -> Result<(
 
 pub async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
-    store.claim_outbox_messages(at(0), at(10_000), 10).await?;
+    claim_messages(&*store, at(0), at(10_000), 10).await?;
     for (address, purpose) in
         [(ADDRESS, Purpose::Verification), ("bob@example.com", Purpose::Reset)]
     {
@@ -212,7 +212,7 @@ pub async fn registered_email_gets_a_different_mail(store: Arc<dyn Store>) -> Re
         *chosen = without_code.clone();
         *other = CodeDelivery::default();
         ensure!(store.transact(&request).await? == IssueOutcome::Sent, "not sent");
-        let sent = store.claim_outbox_messages(at(100), at(10_000), 10).await?;
+        let sent = claim_messages(&*store, at(100), at(10_000), 10).await?;
         let ids: Vec<Uuid> = sent.iter().map(|row| row.id).collect();
         ensure!(
             ids == without_code.mail.map(|mail| mail.id).into_iter().collect::<Vec<_>>(),

@@ -9,7 +9,7 @@ use miniapp_accounts::operations::{ReplacedKeys, RotateKeys};
 use miniapp_accounts::outbox::OutboxKind;
 use miniapp_accounts::store::SealedKey;
 
-use super::{at, entry, outbox_row};
+use super::{at, claim_messages, entry, outbox_row};
 
 fn key(kid: &str, follows: &str, seconds: u64) -> SealedKey {
     SealedKey {
@@ -112,7 +112,7 @@ pub async fn rotation_of_compromised_keys_removes_them(store: Arc<dyn Store>) ->
     replaced.removed.sort();
     ensure!(replaced.removed == ["current", "old"] && replaced.retiring.is_empty());
     ensure!(kids(&*store).await? == ["new"]);
-    let events = store.claim_outbox_messages(at(5), at(60), 10).await?;
+    let events = claim_messages(&*store, at(5), at(60), 10).await?;
     ensure!(events.len() == 1, "{events:?}");
     // A replica that has not read the keys since.
     let added = store.add_signing_key(&key("late", "current", 9)).await?;

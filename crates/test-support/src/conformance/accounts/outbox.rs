@@ -12,7 +12,7 @@ use miniapp_runtime::clock;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
-use super::{at, issue, outbox_row};
+use super::{at, claim_messages, issue, outbox_row};
 
 /// Stores a message with an operation.
 async fn add(store: &dyn Store, message: OutboxRow, name: &str) -> Result<()> {
@@ -23,7 +23,7 @@ async fn add(store: &dyn Store, message: OutboxRow, name: &str) -> Result<()> {
 }
 
 async fn claim(store: &dyn Store, seconds: u64, limit: u32) -> Result<Vec<OutboxRow>> {
-    Ok(store.claim_outbox_messages(at(seconds), at(seconds + 60), limit).await?)
+    claim_messages(store, at(seconds), at(seconds + 60), limit).await
 }
 
 pub async fn outbox_message_is_claimed_once(store: Arc<dyn Store>) -> Result<()> {

@@ -11,7 +11,8 @@ use miniapp_types::account::Secret;
 use parking_lot::Mutex;
 
 use super::{
-    at, end_session, epoch, is_active, next, open, outbox_row, register, rotate, rotation,
+    at, claim_messages, end_session, epoch, is_active, next, open, outbox_row, register, rotate,
+    rotation,
 };
 
 pub async fn refresh_increments_epoch(store: Arc<dyn Store>) -> Result<()> {
@@ -136,7 +137,7 @@ pub async fn owner_gets_one_mail_about_a_reused_token(store: Arc<dyn Store>) -> 
     let id = open(&*store, &ada, "first", 1).await?;
     let first = Secret::new("first");
     next(&*store, &first, 2).await?;
-    store.claim_outbox_messages(at(100), at(1000), 10).await?;
+    claim_messages(&*store, at(100), at(1000), 10).await?;
     let mailboxes = Mutex::new(Vec::new());
     let notice = outbox_row(OutboxKind::Mail, 3);
     let write = |mailbox: &str| {
@@ -150,7 +151,7 @@ pub async fn owner_gets_one_mail_about_a_reused_token(store: Arc<dyn Store>) -> 
         ensure!(epoch(&*store, id).await?.is_none(), "the session is active");
     }
     ensure!(*mailboxes.lock() == [ada.email.clone()], "{mailboxes:?}");
-    let mails = store.claim_outbox_messages(at(100), at(1000), 10).await?;
+    let mails = claim_messages(&*store, at(100), at(1000), 10).await?;
     ensure!(mails.len() == 1 && mails[0].id == notice.id, "{mails:?}");
     Ok(())
 }

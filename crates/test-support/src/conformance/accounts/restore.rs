@@ -15,7 +15,9 @@ use miniapp_config::Config;
 use miniapp_runtime::clock::ManualClock;
 use uuid::Uuid;
 
-use super::{at, entry, issue, new_account, open, outbox_row, register, verification, verify};
+use super::{
+    at, claim_messages, entry, issue, new_account, open, outbox_row, register, verification, verify,
+};
 
 pub async fn nothing_from_before_a_restore_is_valid(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
@@ -36,10 +38,7 @@ pub async fn nothing_from_before_a_restore_is_valid(store: Arc<dyn Store>) -> Re
     ensure!(store.session(session).await?.is_none(), "the session is active");
     ensure!(store.sessions(ada.user_id).await?[0].ended_at == Some(at(5)), "not ended");
     ensure!(store.signing_keys().await?.is_empty(), "a signing key is left");
-    ensure!(
-        store.claim_outbox_messages(at(100), at(1000), 10).await?.is_empty(),
-        "a message is left"
-    );
+    ensure!(claim_messages(&*store, at(100), at(1000), 10).await?.is_empty(), "a message is left");
     let verified = store.transact(&verification("cyd@example.com", [4; 32], 7)?).await?;
     ensure!(!verified, "the code is valid");
     let registered = store.transact(&new_account("bob", "bob@example.com", 8)?).await?;
@@ -87,14 +86,14 @@ fn replay(account: Uuid, seconds: u64) -> ReplayDeletion {
 pub async fn deletion_is_replayed(store: Arc<dyn Store>) -> Result<()> {
     let ada = register(&*store, "ada", 0).await?;
     let session = open(&*store, &ada, "t", 1).await?;
-    store.claim_outbox_messages(at(1), at(1000), 10).await?;
+    claim_messages(&*store, at(1), at(1000), 10).await?;
     let unknown = Uuid::from_u128(7);
     ensure!(store.transact(&replay(ada.user_id, 2)).await?, "the account was not there");
     ensure!(!store.transact(&replay(ada.user_id, 3)).await?, "deleted twice");
     ensure!(!store.transact(&replay(unknown, 4)).await?, "an unknown account was there");
     ensure!(store.account(ada.user_id).await?.is_none(), "still there");
     ensure!(store.session(session).await?.is_none(), "its session is active");
-    let messages = store.claim_outbox_messages(at(5), at(1000), 10).await?;
+    let messages = claim_messages(&*store, at(5), at(1000), 10).await?;
     ensure!(messages.len() == 1 && messages[0].kind == OutboxKind::AccountDeleted, "{messages:?}");
     let log = store.audit_log(None, 1).await?;
     ensure!(log[0].account == Some(ada.user_id) && log[0].action == "delete_account", "{log:?}");
