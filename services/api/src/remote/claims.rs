@@ -60,11 +60,6 @@ impl RemoteWorkers {
             }
         }
     }
-
-    /// Returns what a worker needs to run claimed tasks.
-    pub(crate) fn describe(&self, claims: &[Claimed]) -> Vec<ClaimedTask> {
-        claims.iter().map(describe).collect()
-    }
 }
 
 impl Shared {
@@ -92,7 +87,8 @@ fn check_schemas(kinds: &[miniapp_types::worker::WorkerKind]) -> Result<(), Prob
     if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
 }
 
-fn describe(claimed: &Claimed) -> ClaimedTask {
+/// Returns what a worker needs to run a claimed task.
+pub(crate) fn describe(claimed: &Claimed) -> ClaimedTask {
     let Claimed { claim, task, .. } = claimed;
     let (spec, state) = (&task.spec, &task.state);
     let trace = child_context(&spec.trace, attempt_span_id(task.id, claim.token));

@@ -163,11 +163,12 @@ async fn offer(
         let is_free = !grants.contains_key(&poll)
             && shared.held.count(&worker, shared.lease) == 0
             && !shared.isolated.contains(&worker, &shared.held);
-        match if is_free {
+        let claimed = if is_free {
             claim(shared, &offer, &worker, true).await
         } else {
             Ok(Claimable::RunsAlone)
-        } {
+        };
+        match claimed {
             Ok(Claimable::Claimed(claimed)) => {
                 shared.isolated.begin(&worker, &claimed);
                 grants.entry(poll).or_default().push(*claimed);

@@ -30,6 +30,8 @@ use self::outcomes::AcceptedOutcomes;
 use self::polls::Polls;
 use self::registry::Registry;
 
+pub(crate) use self::claims::describe;
+
 /// What the platform knows about the workers over HTTP. Cheap to clone.
 #[derive(Clone)]
 pub struct RemoteWorkers(Arc<Shared>);

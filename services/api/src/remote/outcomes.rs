@@ -83,17 +83,15 @@ impl Shared {
         if !error.retry {
             return Ok(Outcome::Failed(failure));
         }
-        let delay = match error.retry_in_seconds {
-            Some(seconds) => Duration::from_secs(seconds.into()),
-            None => {
-                let attempt = match self.held.see(claim) {
-                    Some(held) => held.attempt,
-                    None => {
-                        self.tasks.find(claim.task_id).await?.map_or(1, |task| task.state.attempt)
-                    }
-                };
-                Backoff::default().random_delay(attempt.saturating_sub(1))
-            }
+        let delay = if let Some(seconds) = error.retry_in_seconds {
+            Duration::from_secs(seconds.into())
+        } else {
+            let attempt = if let Some(held) = self.held.see(claim) {
+                held.attempt
+            } else {
+                self.tasks.find(claim.task_id).await?.map_or(1, |task| task.state.attempt)
+            };
+            Backoff::default().random_delay(attempt.saturating_sub(1))
         };
         Ok(Outcome::Retry { error: failure, delay })
     }

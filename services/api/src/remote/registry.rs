@@ -57,7 +57,7 @@ impl Registry {
     pub fn call(&self, worker: &str, kinds: &[WorkerKind], now: Timestamp) -> Call<'_> {
         let mut workers = self.0.lock();
         workers.retain(|_, listed| listed.is_calling || listed.called_at.elapsed() < FORGET_AFTER);
-        let name = (1..)
+        let name = (1..=u32::MAX)
             .map(|number| numbered(worker, number))
             .find(|name| workers.get(name).is_none_or(|listed| !listed.is_calling))
             .unwrap_or_else(|| worker.into());

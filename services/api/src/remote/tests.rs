@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::{Broker as _, Queue};
-use miniapp_types::task::{EventType, Status};
+use miniapp_types::task::EventType::{self, CancelRequested, Canceled, Created, Started};
+use miniapp_types::task::Status;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -231,7 +232,6 @@ async fn end_of_the_ttl_is_reported_and_shortens_the_lease() {
     let events = fixture.platform.tasks.timeline(fixture.token.user, id, 0).await;
     let events = events.expect("a store").expect("a task");
     let types: Vec<EventType> = events.events.iter().map(|event| event.kind).collect();
-    use EventType::{CancelRequested, Canceled, Created, Started};
     assert_eq!(types, [Created, Started, CancelRequested, Canceled]);
 }
 

@@ -7,9 +7,10 @@ use http::header::USER_AGENT;
 use miniapp_http::{Body, Problem};
 use miniapp_types::account::Scope;
 use miniapp_types::problem::Code;
-use miniapp_types::worker::{ClaimRequest, Claims};
+use miniapp_types::worker::{ClaimRequest, ClaimedTask, Claims};
 
 use super::response;
+use crate::remote::describe;
 use crate::state::Api;
 use crate::token::AuthenticatedBody;
 
@@ -45,8 +46,10 @@ pub(super) async fn claim_tasks(
     // The token may have been revoked during the wait, or the role removed. Then the grant is
     // dropped.
     api.verifier.revalidate(&principal).await?.require(Scope::Worker)?;
-    let claims =
-        granted.as_ref().map(|grant| api.remote.describe(grant.claims())).unwrap_or_default();
+    let claims: Vec<ClaimedTask> = match &granted {
+        Some(grant) => grant.claims().iter().map(describe).collect(),
+        None => Vec::new(),
+    };
     let size = claims.iter().map(|claim| claim.data.get().len() + 512).sum();
     let response = response::json(size, &Claims { claims })?;
     if let Some(grant) = granted {

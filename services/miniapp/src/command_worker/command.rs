@@ -153,13 +153,11 @@ impl Group {
     /// Ends the processes, by force after a while.
     async fn stop(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
         self.signal(Signal::TERM);
-        match timeout(STOP_TIMEOUT, child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                self.signal(Signal::KILL);
-                child.wait().await
-            }
+        if let Ok(status) = timeout(STOP_TIMEOUT, child.wait()).await {
+            return status;
         }
+        self.signal(Signal::KILL);
+        child.wait().await
     }
 }
 

@@ -1,6 +1,6 @@
 //! `miniapp worker`: runs a command for each task of a kind.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn default_name() -> String {
 }
 
 /// Whether a command can be started, as far as its file shows.
-fn is_executable(program: &OsString) -> bool {
+fn is_executable(program: &OsStr) -> bool {
     let is_file = |path: &Path| path.metadata().is_ok_and(|file| file.is_file());
     if Path::new(program).components().count() > 1 {
         return is_file(Path::new(program));
