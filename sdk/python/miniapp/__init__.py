@@ -1,7 +1,6 @@
 """Workers and clients for MiniApp, without dependencies."""
 
-from ._http import ApiError, ConnectionFailed
-from .client import Client, TaskFailed
+from .client import ApiError, Client, ConnectionFailed, TaskFailed
 from .kinds import Attempt, FinalError, RetryableError, Stopped, kind
 from .worker import Worker, run
 

@@ -1,5 +1,8 @@
 """Functions that run tasks, and what they get."""
 
+import contextlib
+import math
+import re
 import threading
 import time
 from datetime import datetime
@@ -7,11 +10,13 @@ from typing import Any, Callable, Dict, Optional, Tuple, cast
 
 from .types import ClaimedTask, WorkerKind
 
+MAX_TEXT, MAX_CODE, MAX_DELAY = 500, 100, 86_400
+
 
 class RetryableError(Exception):
     """Fails the attempt. Another one starts after `retry_in` seconds, or a growing delay."""
 
-    def __init__(self, message: str, code: str = "failed", retry_in: Optional[int] = None):
+    def __init__(self, message: str, code: str = "failed", retry_in: Optional[float] = None):
         super().__init__(message)
         self.code, self.retry_in = code, retry_in
 
@@ -39,9 +44,10 @@ class Attempt:
         # The same for all attempts: for services that must not repeat an effect.
         self.idempotency_key = claimed["idempotencyKey"]
         self.stop_reason: Optional[str] = None
-        self._claim, self._stop = claimed["claim"], threading.Event()
+        self._stop = threading.Event()
+        self._identity: Dict[str, Any] = {"taskId": self.task_id, "claim": claimed["claim"]}
         self._report: Dict[str, Any] = {}
-        self._renewed_at = self._beat_at = time.monotonic()
+        self._renewed_at = time.monotonic()
         # A heartbeat shows the end of the ttl.
         self._deadline = self._renewed_at + self.ttl + 0.1
         # By the clock of the platform alone: the one of this machine may be wrong.
@@ -50,8 +56,8 @@ class Attempt:
 
     def progress(self, fraction: float, message: Optional[str] = None) -> None:
         """Reports progress from 0 to 1. Only the latest report is sent, about once a second."""
-        report: Dict[str, Any] = {"progress": min(1.0, max(0.0, fraction))}
-        self._report = report if message is None else {**report, "message": message}
+        report: Dict[str, Any] = {"progress": min(1.0, max(0.0, float(fraction)))}
+        self._report = report if message is None else {**report, "message": _clean(message)}
 
     @property
     def stopped(self) -> bool:
@@ -63,19 +69,25 @@ class Attempt:
         if self._stop.wait(seconds):
             raise Stopped(self.stop_reason)
 
-    @property
-    def _key(self) -> Tuple[str, int]:
-        return self.task_id, self._claim
-
-    @property
-    def _identity(self) -> Dict[str, Any]:
-        return {"taskId": self.task_id, "claim": self._claim}
-
     def _is_due(self, interval: float) -> bool:
         """Whether a heartbeat has to be sent."""
-        since = time.monotonic() - self._beat_at
-        has_report = bool(self._report) and since >= 1.0
-        return has_report or since >= min(interval, self._lease / 3) or self._deadline <= time.monotonic()
+        now = time.monotonic()
+        interval = min(1.0 if self._report else interval, self._lease / 3)
+        return now >= min(self._renewed_at + interval, self._deadline)
+
+    def _take_report(self) -> Dict[str, Any]:
+        report, self._report = self._report, {}
+        return report
+
+    def _renew(self, now: float) -> None:
+        self._renewed_at = now
+        if self._deadline <= now:
+            self._deadline = math.inf
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the lease has ended without a heartbeat, for example in a frozen process."""
+        return time.monotonic() > self._renewed_at + self._lease
 
     def _end(self, reason: str) -> None:
         self.stop_reason = self.stop_reason or reason
@@ -91,14 +103,33 @@ def kind(name: str, *, data_schema: Any = None, example: Any = None,
     """Registers a function as a kind. What it returns is the result of the task, as JSON."""
 
     def register(function: Function) -> Function:
-        description = " ".join((function.__doc__ or "").split())[:500]
-        optional = {"description": description or None, "dataSchema": data_schema,
-                    "example": example, "queue": queue}
-        given = {key: value for key, value in optional.items() if value is not None}
-        registered[name] = cast(WorkerKind, {"name": name, **given}), function
+        description = " ".join((function.__doc__ or "").split())[:500] or None
+        fields = {"name": name, "description": description, "dataSchema": data_schema,
+                  "example": example, "queue": queue}
+        given = {key: value for key, value in fields.items() if value is not None}
+        registered[name] = cast(WorkerKind, given), function
         return function
 
     return register
+
+
+def failure(error: BaseException) -> Dict[str, Any]:
+    """Returns the error of an outcome. `code` of other classes than the above means other things."""
+    code = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(error).__name__).lower()[:MAX_CODE]
+    failed = {"code": code, "message": code, "retry": not isinstance(error, FinalError)}
+    with contextlib.suppress(Exception):  # Text and numbers of the function may not be usable.
+        failed["message"] = _clean(error)
+        if isinstance(error, (FinalError, RetryableError)):
+            failed["code"] = _clean(error.code, MAX_CODE) or "failed"
+        if isinstance(error, RetryableError) and error.retry_in is not None:
+            failed["retryInSeconds"] = math.ceil(min(MAX_DELAY, max(0.0, float(error.retry_in))))
+    return failed
+
+
+def _clean(value: Any, length: int = MAX_TEXT) -> str:
+    """Returns text that the API accepts: without NUL and lone surrogates, of limited length."""
+    utf16 = str(value)[:2 * length].encode("utf-16-le", "surrogatepass")
+    return utf16.decode("utf-16-le", "replace").replace("\0", "\ufffd")[:length]
 
 
 def _seconds(text: str) -> float:

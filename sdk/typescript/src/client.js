@@ -64,6 +64,10 @@ export class Client {
       try {
         return await this.#connection.call(method, path, encoded, { headers });
       } catch (error) {
+        // By an earlier try whose response was lost: only cancellations fail so.
+        if (failures > 0 && error.code === "task_already_finished") {
+          return this.#call("GET", path.slice(0, -"/cancel".length));
+        }
         const pause = backoff(failures, error);
         if (!error.isTemporary || performance.now() + pause > endsAt) throw error;
         await sleep(pause);

@@ -3,13 +3,11 @@
 /** The API refused a request. */
 export class ApiError extends Error {
   constructor(status, problem, retryAfter) {
-    const fields = (problem.errors ?? []).map((one) => `${one.field} ${one.message}`).join("; ");
-    super(`${status} ${problem.code ?? "unknown"}: ${problem.detail ?? fields}`);
-    this.name = "ApiError";
-    this.status = status;
-    this.code = problem.code ?? "unknown";
-    this.problem = problem;
-    this.retryAfter = retryAfter;
+    const errors = Array.isArray(problem.errors) ? problem.errors : [];
+    const fields = errors.map((one) => `${one?.field} ${one?.message}`).join("; ");
+    const code = String(problem.code ?? "unknown");
+    super(`${status} ${code}: ${problem.detail ?? fields}`);
+    Object.assign(this, { name: "ApiError", status, code, problem, retryAfter });
   }
 
   get isTemporary() {
@@ -17,20 +15,18 @@ export class ApiError extends Error {
   }
 }
 
-/** No response came. The request may have been processed. */
+/** No response of the API came. The request may have been processed. */
 export class ConnectionFailed extends Error {
   constructor(cause) {
     super(cause?.cause?.message ?? cause?.message ?? String(cause), { cause });
-    this.name = "ConnectionFailed";
-    this.isTemporary = true;
-    this.retryAfter = 0;
+    Object.assign(this, { name: "ConnectionFailed", isTemporary: true, retryAfter: 0 });
   }
 }
 
 /** Returns the milliseconds before the next try, with jitter. */
-export function backoff(failures, error) {
-  const pause = Math.min(30_000, 250 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
-  return Math.max(pause, error.retryAfter * 1000);
+export function backoff(failures, error, longest = 300_000) {
+  const pause = 250 * 2 ** Math.min(failures, 7) * (0.5 + Math.random() / 2);
+  return Math.min(longest, Math.max(pause, (error.retryAfter ?? 0) * 1000));
 }
 
 /** Resolves after `milliseconds`, or when `signal` is aborted. */
@@ -77,7 +73,12 @@ export class Connection {
     try {
       answer = JSON.parse(text || "{}");
     } catch {
+      answer = null;
+    }
+    // A page of a proxy, for example.
+    if (answer === null || typeof answer !== "object" || Array.isArray(answer)) {
       answer = { detail: text.slice(0, 200) };
+      if (response.ok) throw new ConnectionFailed(`the response is no JSON object: ${answer.detail}`);
     }
     if (response.ok) return answer;
     throw new ApiError(response.status, answer, Number(response.headers.get("retry-after")) || 0);

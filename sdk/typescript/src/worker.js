@@ -4,25 +4,23 @@ import { ApiError, backoff, Connection, sleep } from "./http.js";
 
 const MAX_RESULT = 512 * 1024;
 // The API accepts bodies of 1 MiB.
-const MAX_BATCH_BYTES = 700 * 1024;
-const MAX_BATCH = 100;
-// Proxies often end a request after 15 s without a response.
+const [MAX_BATCH_BYTES, MAX_BATCH] = [700 * 1024, 100];
+// In seconds. Proxies often end a request after 15 s without a response.
 const WAIT_SECONDS = 10;
-// Slots and outcomes that become free within this time share a call.
-const BATCH_DELAY = 3;
-const MAX_HEARTBEAT_INTERVAL = 5000;
-const HEARTBEAT_TICK = 250;
-// How long functions may take to stop, and outcomes to be sent, at the end.
-const STOP_TIMEOUT = 5000;
-const SETTLE_TIMEOUT = 30_000;
+const BATCH_DELAY = 3; // Slots and outcomes that become free within this time share a call.
+const [MAX_HEARTBEAT_INTERVAL, HEARTBEAT_TICK, HEARTBEAT_TIMEOUT] = [5000, 250, 5000];
+// At the stop: for the response to an open claim call, for functions to stop, for outcomes.
+const [CLAIM_TIMEOUT, STOP_TIMEOUT, SETTLE_TIMEOUT] = [1000, 5000, 30_000];
+// The API refuses a body, or the key.
+const [BODY_REFUSED, KEY_REFUSED] = [[400, 413, 415, 422], [401, 403]];
+const RELEASED = '"released":true';
+const [MAX_TEXT, MAX_CODE, MAX_DELAY] = [500, 100, 86_400];
 
 /** Fails the attempt. Another one starts after `retryIn` seconds, or a growing delay. */
 export class RetryableError extends Error {
   constructor(message, { code = "failed", retryIn } = {}) {
     super(message);
-    this.name = "RetryableError";
-    this.code = code;
-    this.retryIn = retryIn;
+    Object.assign(this, { name: "RetryableError", code, retryIn });
   }
 }
 
@@ -30,9 +28,30 @@ export class RetryableError extends Error {
 export class FinalError extends Error {
   constructor(message, { code = "failed" } = {}) {
     super(message);
-    this.name = "FinalError";
-    this.code = code;
+    Object.assign(this, { name: "FinalError", code });
   }
+}
+
+/** Returns text that the API accepts: without NUL and lone surrogates, of limited length. */
+function clean(value, length = MAX_TEXT) {
+  const text = String(value).slice(0, 2 * length).toWellFormed().replaceAll("\0", "\ufffd");
+  return [...text].slice(0, length).join("");
+}
+
+/** Returns the error of an outcome. `code` of other classes than the above means other things. */
+function failure(error) {
+  const isRetryable = error instanceof RetryableError;
+  const failed = { code: "failed", message: "failed", retry: !(error instanceof FinalError) };
+  try {
+    const name = String(error?.name ?? "error").replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toLowerCase();
+    failed.code = clean(isRetryable || !failed.retry ? error.code : name, MAX_CODE) || "failed";
+    failed.message = clean(error?.message ?? error);
+    const delay = isRetryable && error.retryIn != null ? Number(error.retryIn) : NaN;
+    if (!Number.isNaN(delay)) failed.retryInSeconds = Math.ceil(Math.min(MAX_DELAY, Math.max(0, delay)));
+  } catch {
+    // Text and numbers of the function may not be usable.
+  }
+  return failed;
 }
 
 /** What a function gets beside its data. */
@@ -48,7 +67,7 @@ class Attempt {
     this.identity = { taskId, claim: claimed.claim };
     this.report = null;
     this.stopReason = null;
-    this.renewedAt = this.beatAt = performance.now();
+    this.renewedAt = performance.now();
     // A heartbeat shows the end of the ttl.
     this.deadlineAt = this.renewedAt + ttl * 1000 + 100;
     // By the clock of the platform alone: the one of this machine may be wrong.
@@ -63,15 +82,19 @@ class Attempt {
 
   /** Reports progress from 0 to 1. Only the latest report is sent, about once a second. */
   progress(fraction, message) {
-    this.report = { progress: Math.min(1, Math.max(0, fraction)), message };
+    this.report = { progress: Math.min(1, Math.max(0, Number(fraction) || 0)) };
+    if (message != null) this.report.message = clean(message);
   }
 
   /** Whether a heartbeat has to be sent. */
-  isDue() {
-    const now = performance.now();
-    const since = now - this.beatAt;
-    const hasReport = this.report !== null && since >= 1000;
-    return hasReport || since >= Math.min(MAX_HEARTBEAT_INTERVAL, this.lease / 3) || this.deadlineAt <= now;
+  get isDue() {
+    const interval = Math.min(this.report ? 1000 : MAX_HEARTBEAT_INTERVAL, this.lease / 3);
+    return performance.now() >= Math.min(this.renewedAt + interval, this.deadlineAt);
+  }
+
+  /** Whether the lease has ended without a heartbeat, for example in a frozen process. */
+  get isLost() {
+    return performance.now() > this.renewedAt + this.lease;
   }
 
   stop(reason) {
@@ -85,6 +108,7 @@ export class Worker {
   #options;
   #kinds = new Map();
   #stopping = new AbortController();
+  #abandoned = new AbortController();
   #fatal = null;
   // Attempts that run, claims to renew, and outcomes to send.
   #running = new Set();
@@ -117,52 +141,56 @@ export class Worker {
     if (this.#kinds.size === 0) throw new Error("no kinds: add one with worker.kind(name, run)");
     const onSignal = () => this.stop();
     for (const name of ["SIGTERM", "SIGINT"]) globalThis.process?.once?.(name, onSignal);
-    const renewing = this.#renew();
-    const settling = this.#settle();
-    await this.#claim();
-    await this.#drain();
-    const ended = new AbortController();
-    const ending = Promise.all([renewing, settling]).then(() => ended.abort());
-    await Promise.race([ending, sleep(SETTLE_TIMEOUT, ended.signal)]);
+    const renewing = this.#repeat("renew", () => this.#renew(), this.#closed, 1000);
+    const settling = this.#repeat("settle", () => this.#settle(), this.#closed);
+    const fatal = [...KEY_REFUSED, ...BODY_REFUSED];
+    const claiming = this.#repeat("claim", () => this.#claim(), this.#stopping, 300_000, fatal);
+    while (!this.#stopping.signal.aborted) await this.#change(1000);
+    await this.#drain(claiming);
+    await Promise.all([renewing, settling]);
     for (const name of ["SIGTERM", "SIGINT"]) globalThis.process?.off?.(name, onSignal);
     if (this.#fatal) throw this.#fatal;
   }
 
-  async #claim() {
-    const { concurrency, queues } = this.#options;
-    const kinds = [...this.#kinds.values()].map((kind) => kind.description);
-    let failures = 0;
-    while (!this.#stopping.signal.aborted) {
-      if (this.#running.size >= concurrency) {
-        await this.#change(1000);
-        continue;
-      }
-      if (this.#running.size > 0) await sleep(BATCH_DELAY);
-      const max = Math.min(concurrency - this.#running.size, 100);
-      const request = { worker: this.name, kinds, queues, max, waitSeconds: WAIT_SECONDS };
+  /** Repeats a step until the end, or until the API answers with a fatal status. */
+  async #repeat(name, step, ended, longestPause = 300_000, fatal = KEY_REFUSED) {
+    for (let failures = 0; !ended.signal.aborted; ) {
       try {
-        const { claims } = await this.#post("claims", JSON.stringify(request), {
-          timeout: (WAIT_SECONDS + 20) * 1000,
-          signal: this.#stopping.signal,
-        });
+        await step();
         failures = 0;
-        for (const claimed of claims) void this.#start(claimed);
       } catch (error) {
-        if (this.#stopping.signal.aborted || this.#isFatal(error)) return;
-        console.warn(`miniapp: claiming failed: ${error.message}`);
-        await sleep(backoff(failures++, error), this.#stopping.signal);
+        if (ended.signal.aborted) return;
+        if (error instanceof ApiError && fatal.includes(error.status)) {
+          this.#fatal ??= error;
+          return this.stop();
+        }
+        console.warn(`miniapp: ${name} failed: ${error?.message}`);
+        await sleep(backoff(failures++, error, longestPause), ended.signal);
       }
     }
+  }
+
+  async #claim() {
+    const { concurrency, queues } = this.#options;
+    if (this.#running.size >= concurrency) return this.#change(1000);
+    if (this.#running.size > 0) await sleep(BATCH_DELAY);
+    const kinds = [...this.#kinds.values()].map((kind) => kind.description);
+    const max = Math.min(concurrency - this.#running.size, 100);
+    const request = { worker: this.name, kinds, queues, max, waitSeconds: WAIT_SECONDS };
+    const options = { timeout: (WAIT_SECONDS + 20) * 1000, signal: this.#abandoned.signal };
+    const { claims } = await this.#post("claims", JSON.stringify(request), options);
+    for (const claimed of claims) void this.#start(claimed);
   }
 
   async #start(claimed) {
     const attempt = new Attempt(claimed);
     this.#held.add(attempt);
     this.#running.add(attempt);
-    this.#end(attempt, await this.#outcome(attempt, claimed.data));
+    const run = () => this.#outcome(attempt, claimed.data);
+    this.#end(attempt, this.#stopping.signal.aborted ? RELEASED : await run());
   }
 
-  /** Runs the function. Resolves to the outcome as JSON, or null if the claim is lost. */
+  /** Runs the function. Resolves to the outcome as JSON. */
   async #outcome(attempt, data) {
     try {
       const result = JSON.stringify((await this.#kinds.get(attempt.kind).run(data, attempt)) ?? null);
@@ -178,22 +206,14 @@ export class Worker {
       if (attempt.stopReason === null) {
         const isOwn = error instanceof FinalError || error instanceof RetryableError;
         if (!isOwn) console.error(`miniapp: ${attempt.kind} of task ${attempt.taskId} failed:`, error);
-        const name = String(error?.name ?? "error").replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_");
-        const failed = {
-          code: isOwn ? error.code : name.toLowerCase(),
-          message: String(error?.message ?? error),
-          retry: !(error instanceof FinalError),
-          retryInSeconds: error?.retryIn,
-        };
-        return `"error":${JSON.stringify(failed)}`;
+        return `"error":${JSON.stringify(failure(error))}`;
       }
     }
-    if (attempt.stopReason === "lost") return null;
-    return attempt.stopReason === "shutdown" ? '"released":true' : '"stopped":true';
+    return attempt.stopReason === "shutdown" ? RELEASED : '"stopped":true';
   }
 
   #end(attempt, outcome) {
-    if (this.#running.delete(attempt) && outcome !== null && this.#held.has(attempt)) {
+    if (this.#running.delete(attempt)) {
       const json = `${JSON.stringify(attempt.identity).slice(0, -1)},${outcome}}`;
       this.#outcomes.push({ attempt, json });
     }
@@ -201,94 +221,74 @@ export class Worker {
   }
 
   async #settle() {
-    let failures = 0;
-    for (;;) {
-      while (this.#outcomes.length === 0) {
-        if (this.#closed.signal.aborted) return;
-        await this.#change(1000);
-      }
-      await sleep(BATCH_DELAY);
-      const batch = this.#nextBatch();
-      try {
-        if (batch.length > 0) await this.#send(batch);
-        failures = 0;
-      } catch (error) {
-        if (this.#isFatal(error)) return;
-        console.warn(`miniapp: settling ${batch.length} tasks failed: ${error.message}`);
-        this.#outcomes.unshift(...batch);
-        await sleep(backoff(failures++, error));
-      }
-    }
+    if (this.#outcomes.length === 0) return this.#change(1000);
+    await sleep(BATCH_DELAY);
+    const batch = this.#nextBatch();
+    if (batch.length > 0) await this.#send(batch);
   }
 
   #nextBatch() {
-    // Without the claims that were lost in the meantime.
-    this.#outcomes = this.#outcomes.filter(({ attempt }) => this.#held.has(attempt));
+    this.#outcomes = this.#outcomes.filter(({ attempt }) => this.#held.has(attempt) && !attempt.isLost);
     let count = 0;
     for (let size = 0; count < Math.min(this.#outcomes.length, MAX_BATCH); count++) {
       size += new TextEncoder().encode(this.#outcomes[count].json).length;
       if (count > 0 && size > MAX_BATCH_BYTES) break;
     }
-    return this.#outcomes.splice(0, count);
+    return this.#outcomes.slice(0, count);
   }
 
   async #send(batch) {
-    const outcomes = batch.map(({ json }) => json).join();
     try {
+      const outcomes = batch.map(({ json }) => json).join();
       const body = `{"worker":${JSON.stringify(this.name)},"outcomes":[${outcomes}]}`;
       const settled = (await this.#post("outcomes", body)).outcomes;
       for (const [index, { attempt }] of batch.entries()) {
-        this.#held.delete(attempt);
         const { accepted, refusal } = settled[index];
         if (!accepted) console.warn(`miniapp: task ${attempt.taskId}: outcome refused: ${refusal}`);
       }
-      this.#notify();
     } catch (error) {
-      if (!(error instanceof ApiError) || ![400, 413, 422].includes(error.status)) throw error;
+      if (!(error instanceof ApiError) || !BODY_REFUSED.includes(error.status)) throw error;
       if (batch.length > 1) {
         for (const one of batch) await this.#send([one]);
         return;
       }
-      // The API cannot read this outcome, so the task fails with the reason.
       const [{ attempt, json: refused }] = batch;
-      const failed = { code: "invalid_result", message: error.message, retry: false };
-      const json = JSON.stringify({ ...attempt.identity, error: failed });
-      if (json === refused) throw error;
-      await this.#send([{ attempt, json }]);
+      console.warn(`miniapp: the outcome of task ${attempt.taskId} is refused: ${error.message}`);
+      if (!refused.includes('"code":"invalid_result"')) {
+        // A result that the API cannot read fails the task. An error stays what it is.
+        const retry = refused.includes('"error":') && refused.includes('"retry":true');
+        const failed = { code: "invalid_result", message: clean(error.message), retry };
+        return this.#send([{ attempt, json: JSON.stringify({ ...attempt.identity, error: failed }) }]);
+      }
     }
+    for (const { attempt } of batch) this.#held.delete(attempt);
+    this.#notify();
   }
 
   async #renew() {
-    while (!this.#closed.signal.aborted) {
-      await sleep(HEARTBEAT_TICK, this.#closed.signal);
-      const due = [...this.#held].filter((attempt) => attempt.isDue());
-      for (let start = 0; start < due.length; start += 1000) {
-        await this.#heartbeat(due.slice(start, start + 1000));
-      }
+    await sleep(HEARTBEAT_TICK, this.#closed.signal);
+    for (const attempt of this.#held) if (attempt.isLost) this.#stopAttempt(attempt, "lost");
+    const due = [...this.#held].filter((attempt) => attempt.isDue).slice(0, MAX_BATCH);
+    if (due.length === 0) return;
+    const now = performance.now();
+    const reports = due.map(({ identity, report }) => ({ ...identity, ...report }));
+    for (const attempt of due) attempt.report = null;
+    const renewed = await this.#beat(reports).catch((error) => {
+      if (!BODY_REFUSED.includes(error.status)) throw error;
+      console.warn(`miniapp: renewing without progress, which is refused: ${error.message}`);
+      return this.#beat(due.map(({ identity }) => identity));
+    });
+    for (const [index, attempt] of due.entries()) {
+      const { stop } = renewed[index];
+      attempt.renewedAt = now;
+      if (attempt.deadlineAt <= now) attempt.deadlineAt = Infinity;
+      if (stop) this.#stopAttempt(attempt, stop);
     }
   }
 
-  async #heartbeat(attempts) {
-    const now = performance.now();
-    const claims = attempts.map(({ identity, report }) => ({ ...identity, ...report }));
-    for (const attempt of attempts) {
-      attempt.report = null;
-      attempt.beatAt = now;
-      if (attempt.deadlineAt <= now) attempt.deadlineAt = Infinity;
-    }
-    try {
-      const body = JSON.stringify({ worker: this.name, claims });
-      const renewed = (await this.#post("heartbeats", body, { timeout: 10_000 })).claims;
-      for (const [index, attempt] of attempts.entries()) {
-        attempt.renewedAt = now;
-        if (renewed[index].stop) this.#stopAttempt(attempt, renewed[index].stop);
-      }
-    } catch (error) {
-      console.warn(`miniapp: heartbeat failed: ${error.message}`);
-      this.#isFatal(error);
-      const lost = attempts.filter((one) => performance.now() > one.renewedAt + one.lease);
-      for (const attempt of lost) this.#stopAttempt(attempt, "lost");
-    }
+  async #beat(claims) {
+    const body = JSON.stringify({ worker: this.name, claims });
+    return (await this.#post("heartbeats", body, { timeout: HEARTBEAT_TIMEOUT })).claims;
   }
 
   #stopAttempt(attempt, reason) {
@@ -297,20 +297,15 @@ export class Worker {
     this.#notify();
   }
 
-  /** Whether the API refuses the worker, because of its key or a kind. Then it stops. */
-  #isFatal(error) {
-    if (error.isTemporary) return false;
-    this.#fatal ??= error;
-    this.stop();
-    return true;
-  }
-
-  async #drain() {
-    this.#stopping.abort();
+  async #drain(claiming) {
+    // The response to the open call may be on its way. Its tasks are released.
+    const timer = setTimeout(() => this.#abandoned.abort(), CLAIM_TIMEOUT);
+    await claiming;
+    clearTimeout(timer);
     await this.#until(() => this.#running.size === 0, this.#fatal ? 0 : this.#options.grace * 1000);
     for (const attempt of this.#running) attempt.stop(this.#fatal ? "lost" : "shutdown");
     await this.#until(() => this.#running.size === 0, STOP_TIMEOUT);
-    for (const attempt of this.#running) this.#end(attempt, '"released":true');
+    for (const attempt of this.#running) this.#end(attempt, RELEASED);
     await this.#until(() => this.#held.size === 0 || this.#fatal, SETTLE_TIMEOUT);
     this.#closed.abort();
     this.#notify();
@@ -318,7 +313,7 @@ export class Worker {
 
   async #until(condition, timeout) {
     const endsAt = performance.now() + timeout;
-    while (!condition() && performance.now() < endsAt) await this.#change(endsAt - performance.now());
+    while (!condition() && performance.now() < endsAt) await this.#change(Math.min(1000, endsAt - performance.now()));
   }
 
   /** Resolves at the next change, or after a timeout. */

@@ -11,6 +11,13 @@ export class FakeApi {
   failures = [];
   tasks = new Map();
   leaseSeconds = 15;
+  maxBody = 1024 * 1024;
+  /** Granted claims are sent after this. */
+  sending = Promise.resolve();
+  /** Paths whose next response is lost. */
+  lostResponses = [];
+  granted = [];
+  renewedAt = new Map();
   #wakers = new Set();
 
   static async start() {
@@ -31,7 +38,7 @@ export class FakeApi {
     this.#wake();
   }
 
-  async until(condition, seconds = 30) {
+  async until(condition, seconds = 60) {
     const endsAt = performance.now() + seconds * 1000;
     while (!condition()) {
       if (performance.now() > endsAt) throw new Error("timed out");
@@ -58,9 +65,19 @@ export class FakeApi {
   async #serve(request, response) {
     let text = "";
     for await (const chunk of request) text += chunk;
-    const [status, answer] = await this.#answer(request, text ? JSON.parse(text) : null);
+    const isTooLarge = text.length > this.maxBody;
+    const [status, answer] = isTooLarge
+      ? [413, { code: "body_too_large" }]
+      : await this.#answer(request, text ? JSON.parse(text) : null);
+    this.#wake();
+    if (request.url.includes("claims")) await this.sending;
+    if (this.lostResponses.length > 0 && request.url.includes(this.lostResponses[0])) {
+      this.lostResponses.shift();
+      return request.socket.destroy();
+    }
     response.writeHead(status, { "content-type": "application/json" });
-    response.end(JSON.stringify(answer));
+    // Text is a page of a proxy.
+    response.end(typeof answer === "string" ? answer : JSON.stringify(answer));
     this.#wake();
   }
 
@@ -72,18 +89,39 @@ export class FakeApi {
     }
     if (url === "/worker/v1/claims") return [200, await this.#claim(body)];
     if (url === "/worker/v1/heartbeats") {
+      if (!body.claims.every(isReport)) return [422, { code: "invalid_fields" }];
       this.beats.push(body.claims);
-      const state = ({ taskId }) => ({ taskId, claim: 1, leaseUntil: null, stop: this.stops[taskId] ?? null });
+      const state = ({ taskId }) => ({ taskId, claim: 1, leaseUntil: null, stop: this.#stop(taskId) });
       return [200, { claims: body.claims.map(state) }];
     }
     if (url === "/worker/v1/outcomes") {
-      for (const one of body.outcomes) {
-        this.outcomes.set(one.taskId, [...(this.outcomes.get(one.taskId) ?? []), one]);
-      }
-      const accept = ({ taskId }) => ({ taskId, claim: 1, accepted: true, refusal: null });
-      return [200, { outcomes: body.outcomes.map(accept) }];
+      if (!body.outcomes.every(({ error }) => !error || isError(error))) return [422, { code: "invalid_fields" }];
+      return [200, { outcomes: body.outcomes.map((outcome) => this.#settle(outcome)) }];
+    }
+    if (url.endsWith("/cancel")) {
+      const [task] = this.tasks.values();
+      if (task.status === "Canceled") return [409, { code: "task_already_finished" }];
+      task.status = "Canceled";
+      return [200, task];
     }
     return [200, this.#task(method, body, headers)];
+  }
+
+  isLost(taskId) {
+    return performance.now() > this.renewedAt.get(taskId) + this.leaseSeconds * 1000;
+  }
+
+  #stop(taskId) {
+    if (this.isLost(taskId)) return "lost";
+    this.renewedAt.set(taskId, performance.now());
+    return this.stops[taskId] ?? null;
+  }
+
+  #settle(outcome) {
+    const { taskId } = outcome;
+    const isLost = this.isLost(taskId);
+    if (!isLost) this.outcomes.set(taskId, [...(this.outcomes.get(taskId) ?? []), outcome]);
+    return { taskId, claim: 1, accepted: !isLost, refusal: isLost ? "lost" : null };
   }
 
   async #claim(body) {
@@ -91,6 +129,10 @@ export class FakeApi {
     this.#wake();
     if (this.waiting.length === 0) await this.#changed(200);
     const granted = this.waiting.splice(0, body.max);
+    for (const { taskId } of granted) {
+      this.granted.push(taskId);
+      this.renewedAt.set(taskId, performance.now());
+    }
     // A clock that is a day ahead of the worker's.
     const now = Date.now() + 86_400_000;
     const at = (seconds) => new Date(now + seconds * 1000).toISOString();
@@ -110,7 +152,7 @@ export class FakeApi {
     }
     const [task] = this.tasks.values();
     task.polls += 1;
-    if (task.polls > 2) {
+    if (task.polls > 2 && task.status === "Awaiting") {
       const failed = task.kind === "fail";
       task.status = failed ? "Failed" : "Finished";
       task.result = failed ? null : task.data;
@@ -118,4 +160,17 @@ export class FakeApi {
     }
     return task;
   }
+}
+
+function isText(value, limit) {
+  return typeof value === "string" && value.length <= limit && !value.includes("\0") && value.isWellFormed();
+}
+
+function isReport({ progress = 0, message = "" }) {
+  return progress >= 0 && progress <= 1 && isText(message, 100_000);
+}
+
+function isError({ code, message, retry, retryInSeconds = 0 }) {
+  const isDelay = Number.isInteger(retryInSeconds) && retryInSeconds >= 0 && retryInSeconds <= 86_400;
+  return isDelay && isText(code, 100) && code !== "" && isText(message, 100_000) && typeof retry === "boolean";
 }

@@ -12,11 +12,37 @@ let api;
 beforeEach(async () => (api = await FakeApi.start()));
 afterEach(() => api.close());
 
+const hostile = new Error("x");
+Object.defineProperty(hostile, "message", { get: () => { throw new Error("no text"); } });
+
+const oddErrors = {
+  http: Object.assign(new Error("Busy \0 \ud800"), { code: 503, retryIn: -1 }),
+  method: Object.assign(new Error("x"), { code: () => 1n }),
+  hostile,
+  half: new RetryableError("x".repeat(1000), { code: "a\0" + "b".repeat(200), retryIn: 0.5 }),
+  long: new RetryableError("\ud83d\ude00", { code: "", retryIn: 1e9 }),
+  negative: new RetryableError("early", { retryIn: -1 }),
+  infinite: new RetryableError("late", { retryIn: Infinity }),
+  text: new RetryableError("soon", { retryIn: "tomorrow" }),
+  nothing: undefined,
+};
+
 /** Resolves when the attempt has to stop. */
 const untilStopped = ({ signal }) =>
   new Promise((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason));
   });
+
+/** Starts a process that runs a worker with the kinds of the code. */
+function spawnWorker(kinds) {
+  const program = `
+    import { Worker } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
+    const worker = new Worker({ concurrency: 2 });
+    ${kinds}
+    await worker.run();`;
+  const env = { ...process.env, MINIAPP_URL: api.url, MINIAPP_API_KEY: "key" };
+  return spawn(process.execPath, ["--input-type=module", "--eval", program], { env });
+}
 
 describe("worker", () => {
   let worker, running;
@@ -37,6 +63,14 @@ describe("worker", () => {
         stopped.push(attempt.stopReason);
         throw error;
       });
+    });
+    worker.kind("odd errors", (name) => {
+      throw oddErrors[name];
+    });
+    worker.kind("reports", async (number, attempt) => {
+      const messages = ["\ud83d\ude00", ["\0"], "\ud800" + "x".repeat(1000)];
+      attempt.progress(["0.25", 0.25, 0.25][number], messages[number]);
+      await untilStopped(attempt);
     });
     worker.kind("waits", (_, attempt) => untilStopped(attempt));
     running = worker.run();
@@ -91,8 +125,134 @@ describe("worker", () => {
     assert.deepEqual(await outcome("expired"), { stopped: true });
     await api.until(() => stopped.length === 3);
     assert.equal(api.outcomes.has("lost"), false);
-    const [reported] = api.beats.flat().filter((one) => "progress" in one);
-    assert.deepEqual([reported.progress, reported.message], [0.5, "halfway"]);
+  });
+
+  test("reports reach the API in a form that it accepts", async () => {
+    for (const number of [0, 1, 2]) api.add(String(number), "reports", number);
+    start({ grace: 0 });
+    const reported = () => api.beats.flat().filter((one) => "progress" in one);
+    await api.until(() => reported().length === 3);
+    const messages = Object.fromEntries(reported().map((one) => [one.taskId, one.message]));
+    assert.deepEqual(messages, { 0: "\u{1f600}", 1: "\ufffd", 2: "\ufffd" + "x".repeat(499) });
+    assert.deepEqual(reported().map(({ progress }) => progress), [0.25, 0.25, 0.25]);
+  });
+
+  test("claims are renewed without reports that the API refuses", async () => {
+    api.leaseSeconds = 3;
+    api.failures = [400, 413, 422].map((status) => ["heartbeats", status, { code: "invalid_fields" }]);
+    api.add("a", "sleeps", null);
+    start({ grace: 0 });
+    await api.until(() => api.failures.length === 0 && api.beats.length > 2);
+    assert.equal("progress" in api.beats[0][0], false);
+  });
+
+  test("claims that arrive after the stop are released", async () => {
+    let send;
+    api.sending = new Promise((resolve) => (send = resolve));
+    api.add("late", "echo", 1);
+    start();
+    await api.until(() => api.granted.includes("late"));
+    worker.stop();
+    send();
+    assert.deepEqual(await outcome("late"), { released: true });
+    await running;
+    assert.equal(api.claimCalls.length, 1);
+  });
+
+  test("a stop does not repeat a claim call", async () => {
+    api.sending = new Promise(() => {});
+    start();
+    await api.until(() => api.claimCalls.length > 0);
+    worker.stop();
+    await running;
+    assert.equal(api.claimCalls.length, 1);
+  });
+
+  test("errors are described so that they are retried", async () => {
+    for (const name of Object.keys(oddErrors)) api.add(name, "odd errors", name);
+    start();
+    const errors = {};
+    for (const name of Object.keys(oddErrors)) errors[name] = (await outcome(name)).error;
+    assert.deepEqual([...new Set(Object.values(errors).map(({ retry }) => retry))], [true]);
+    assert.deepEqual(errors.http, { code: "error", message: "Busy \ufffd \ufffd", retry: true });
+    assert.equal(errors.method.code, "error");
+    assert.deepEqual([errors.half.code, errors.half.message], ["a\ufffd" + "b".repeat(98), "x".repeat(500)]);
+    assert.deepEqual([errors.long.code, errors.long.message], ["failed", "\u{1f600}"]);
+    const delays = ["half", "long", "negative", "infinite", "text"].map((name) => errors[name].retryInSeconds);
+    assert.deepEqual(delays, [1, 86_400, 0, 86_400, undefined]);
+  });
+
+  test("an error that the API refuses is retried", async () => {
+    api.failures = [["outcomes", 422, { code: "invalid_fields" }]];
+    api.add("later", "fails", "later");
+    start();
+    const { error } = await outcome("later");
+    assert.deepEqual([error.code, error.retry], ["invalid_result", true]);
+  });
+
+  test("answers that are not of the API are survived", async () => {
+    api.leaseSeconds = 60;
+    const odd = [
+      [502, "[]"], [502, "null"], [502, '"x"'], [502, { errors: null }], [200, "<html>"], [200, "{}"],
+      [404, { code: "not_found" }], [405, "<html>"],
+    ];
+    api.add("a", "sleeps", null);
+    start({ grace: 0 });
+    await api.until(() => api.beats.length > 0);
+    api.failures = odd.map((one) => ["heartbeats", ...one]);
+    await api.until(() => api.failures.length === 0);
+    // In groups, because the pauses grow.
+    for (let first = 0; first < odd.length; first += 3) {
+      const group = odd.slice(first, first + 3);
+      const calls = api.claimCalls.length;
+      api.failures = group.map((one) => ["claims", ...one]);
+      await api.until(() => api.claimCalls.length > calls + 1 && api.failures.length === 0);
+      api.failures = group.map((one) => ["outcomes", ...one]);
+      api.add(`b${first}`, "echo", 1);
+      assert.deepEqual(await outcome(`b${first}`), { result: 1 });
+    }
+    const { length } = api.beats;
+    await api.until(() => api.beats.length > length);
+  });
+
+  test("a result above the limit fails alone", async () => {
+    let send;
+    api.maxBody = 100_000;
+    api.sending = new Promise((resolve) => (send = resolve));
+    api.add("over", "large", 200_000);
+    for (const id of ["1", "2", "3"]) api.add(id, "large", 10);
+    start();
+    send();
+    const { error } = await outcome("over");
+    assert.deepEqual([error.code, error.retry], ["invalid_result", false]);
+    for (const id of ["1", "2", "3"]) assert.deepEqual(await outcome(id), { result: "x".repeat(10) });
+  });
+
+  test("a frozen worker drops its claim", async () => {
+    start();
+    worker.stop();
+    await running;
+    api.leaseSeconds = 3;
+    const child = spawnWorker(`
+      worker.kind("program", (data) => data);
+      // Ends as soon as the process is continued.
+      worker.kind("until frozen", async () => {
+        for (let before, now = performance.now(); !(now - before > 1500); now = performance.now()) {
+          before = now;
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      });`);
+    const exited = once(child, "exit");
+    api.add("frozen", "until frozen", null);
+    await api.until(() => api.beats.length > 0);
+    child.kill("SIGSTOP");
+    await api.until(() => api.isLost("frozen"));
+    child.kill("SIGCONT");
+    api.add("next", "program", 1);
+    assert.deepEqual(await outcome("next"), { result: 1 });
+    child.kill("SIGTERM");
+    assert.deepEqual(await exited, [0, null]);
+    assert.equal(api.outcomes.has("frozen"), false);
   });
 
   test("a heartbeat is sent at the end of the ttl", async () => {
@@ -139,15 +299,9 @@ describe("worker", () => {
 
   test("a signal stops the program", async () => {
     start();
-    const program = `
-      import { Worker } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
-      const worker = new Worker({ concurrency: 2 });
-      worker.kind("program", (data) => data);
-      await worker.run();`;
     worker.stop();
     await running;
-    const env = { ...process.env, MINIAPP_URL: api.url, MINIAPP_API_KEY: "key" };
-    const child = spawn(process.execPath, ["--input-type=module", "--eval", program], { env });
+    const child = spawnWorker('worker.kind("program", (data) => data);');
     const exited = once(child, "exit");
     api.add("a", "program", 1);
     assert.deepEqual(await outcome("a"), { result: 1 });
@@ -174,6 +328,13 @@ describe("client", () => {
     api.failures = [["tasks", 503, { code: "unavailable" }]];
     await client.submit("echo");
     assert.equal(api.tasks.size, 1);
+  });
+
+  test("a repeated cancel finds its own effect", async () => {
+    await client.submit("echo");
+    api.lostResponses = ["cancel"];
+    assert.equal((await client.cancel("t")).status, "Canceled");
+    await assert.rejects(client.cancel("t"), { code: "task_already_finished" });
   });
 
   test("a refusal is not repeated", async () => {
