@@ -75,15 +75,6 @@ class Attempt:
         interval = min(1.0 if self._report else interval, self._lease / 3)
         return now >= min(self._renewed_at + interval, self._deadline)
 
-    def _take_report(self) -> Dict[str, Any]:
-        report, self._report = self._report, {}
-        return report
-
-    def _renew(self, now: float) -> None:
-        self._renewed_at = now
-        if self._deadline <= now:
-            self._deadline = math.inf
-
     @property
     def _is_lost(self) -> bool:
         """Whether the lease has ended without a heartbeat, for example in a frozen process."""

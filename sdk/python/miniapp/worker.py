@@ -1,5 +1,6 @@
 """Claims tasks, runs their functions and settles them."""
 
+import json
 import logging
 import os
 import queue
@@ -69,6 +70,9 @@ class Worker:
 
     def run(self) -> None:
         """Works until the stop. Raises `ApiError` if the API refuses the worker or its key."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
         claim = threading.Thread(target=self._repeat, daemon=True, args=(
             self._claim, self._stopping, 300.0, KEY_REFUSED + BODY_REFUSED))
         renew = threading.Thread(target=self._repeat, daemon=True, args=(self._renew, self._closed, 1.0))
@@ -76,9 +80,6 @@ class Worker:
         slots = [threading.Thread(target=self._work, daemon=True) for _ in range(self._concurrency)]
         for thread in (claim, renew, settle, *slots):
             thread.start()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
         log.info("worker %s runs %s", self.name, ", ".join(self._kinds))
         self._stops.get()
         self._drain(claim)
@@ -184,10 +185,11 @@ class Worker:
                 return
             [(attempt, refused)] = batch
             log.warning("the outcome of task %s is refused: %s", attempt.task_id, error)
-            settled = []
-            if b'"code":"invalid_result"' not in refused:
-                # A result that the API cannot read fails the task. An error stays what it is.
-                failed = {"code": "invalid_result", "message": str(error)[:500], "retry": b'"retry":true' in refused}
+            settled, outcome = [], json.loads(refused)
+            if outcome.get("error", {}).get("code") != "invalid_result":
+                # A result that the API cannot read fails the task. What may be retried still may.
+                retry = outcome["error"]["retry"] if "error" in outcome else "result" not in outcome
+                failed = {"code": "invalid_result", "message": str(error)[:500], "retry": retry}
                 return self._send([(attempt, encode({**attempt._identity, "error": failed}))])
         for (attempt, _), one in zip(batch, settled):
             if not one["accepted"]:
@@ -204,16 +206,20 @@ class Worker:
         due = [one for one in held if one._is_due(MAX_HEARTBEAT_INTERVAL)][:MAX_HEARTBEATS]
         if not due:
             return
-        now, reports = time.monotonic(), [one._take_report() for one in due]
+        now, claims = time.monotonic(), [{**one._identity, **one._report} for one in due]
+        for one in due:
+            one._report = {}
         try:
-            renewed = self._beat([{**one._identity, **report} for one, report in zip(due, reports)])
+            renewed = self._beat(claims)
         except ApiError as error:
             if error.status not in BODY_REFUSED:
                 raise
             log.warning("renewing without progress, which is refused: %s", error)
             renewed = self._beat([one._identity for one in due])
         for one, answer in zip(due, renewed):
-            one._renew(now)
+            one._renewed_at = now
+            if one._deadline <= now:
+                one._deadline = float("inf")
             if answer["stop"] is not None:
                 self._stop_attempt(one, answer["stop"])
 

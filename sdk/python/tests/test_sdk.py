@@ -244,6 +244,15 @@ class WorkerTest(unittest.TestCase):
         delays = [errors[name].get("retryInSeconds") for name in ("long", "negative", "infinite", "text")]
         self.assertEqual(delays, [86_400, 0, 86_400, None])
 
+    def test_result_that_looks_like_an_error_is_not_retried(self):
+        for number, data in enumerate([{"error": {"retry": True}}, {"code": "invalid_result"}]):
+            self.api.failures = [("outcomes", 422, {"code": "invalid_fields"})]
+            self.api.add(number, "echo", data)
+            if not number:
+                self.start()
+            failed = self.outcome(str(number))["error"]
+            self.assertEqual((failed["code"], failed["retry"]), ("invalid_result", False))
+
     def test_error_that_the_api_refuses_is_retried(self):
         self.api.failures = [("outcomes", 422, {"code": "invalid_fields"})]
         self.api.add("later", "fails", "later")

@@ -254,9 +254,10 @@ export class Worker {
       }
       const [{ attempt, json: refused }] = batch;
       console.warn(`miniapp: the outcome of task ${attempt.taskId} is refused: ${error.message}`);
-      if (!refused.includes('"code":"invalid_result"')) {
-        // A result that the API cannot read fails the task. An error stays what it is.
-        const retry = refused.includes('"error":') && refused.includes('"retry":true');
+      const { error: original, result } = JSON.parse(refused);
+      if (original?.code !== "invalid_result") {
+        // A result that the API cannot read fails the task. What may be retried still may.
+        const retry = original?.retry ?? result === undefined;
         const failed = { code: "invalid_result", message: clean(error.message), retry };
         return this.#send([{ attempt, json: JSON.stringify({ ...attempt.identity, error: failed }) }]);
       }

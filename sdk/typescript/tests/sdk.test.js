@@ -182,6 +182,16 @@ describe("worker", () => {
     assert.deepEqual(delays, [1, 86_400, 0, 86_400, undefined]);
   });
 
+  test("a result that looks like an error is not retried", async () => {
+    start();
+    for (const [id, data] of [["1", { error: { retry: true } }], ["2", { code: "invalid_result" }]]) {
+      api.failures = [["outcomes", 422, { code: "invalid_fields" }]];
+      api.add(id, "echo", data);
+      const { error } = await outcome(id);
+      assert.deepEqual([error.code, error.retry], ["invalid_result", false]);
+    }
+  });
+
   test("an error that the API refuses is retried", async () => {
     api.failures = [["outcomes", 422, { code: "invalid_fields" }]];
     api.add("later", "fails", "later");
