@@ -132,8 +132,8 @@ async fn publish(broker: &dyn Broker, queue: Queue, message: Message) -> Result<
 
 /// Returns the queue for the message's type, or `None` if no known type matches.
 fn queue_of(message: &Message) -> Option<Queue> {
-    if message.decode::<TaskReady>().is_ok() {
-        Some(Queue::Tasks)
+    if let Ok(TaskReady::V1 { queue, .. }) = message.decode() {
+        Some(Queue::of_tasks(&queue.unwrap_or_default(), None))
     } else if message.decode::<AccountDeleted>().is_ok() {
         Some(Queue::AccountDeletions)
     } else {
@@ -154,7 +154,7 @@ mod tests {
     use crate::MemoryBroker;
 
     fn task_ready() -> Message {
-        let ready = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1 };
+        let ready = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1, queue: None };
         Message::new(Uuid::new_v4(), &ready)
     }
 

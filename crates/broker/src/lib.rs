@@ -35,16 +35,19 @@ use crate::metered::Metered;
 
 pub use config::BrokerConfig;
 pub use dead_letters::run_dead_letter_consumer;
-pub use destination::Destination;
+pub use destination::{Destination, WorkQueue};
 pub use memory::MemoryBroker;
 pub use message::Message;
 pub use rabbit::RabbitBroker;
 
 /// A queue of work. Each message goes to one consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumIter)]
 pub enum Queue {
-    /// Tasks to run, for the workers.
+    /// Tasks of the queue `default`, for the workers.
     Tasks,
+    /// Tasks of another queue, or of one kind, for the workers. Created on first use.
+    #[strum(disabled)]
+    Work(WorkQueue),
     /// Deleted accounts, for services that store data of accounts.
     AccountDeletions,
     /// Messages of the other queues that were rejected, or delivered too often without

@@ -2,18 +2,25 @@
 
 mod queue;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use strum::IntoEnumIterator as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use self::queue::MemoryQueue;
-use crate::{Broker, BrokerError, Consumer, Message, Queue, Received, Subscription, Topic};
+use crate::{
+    Broker, BrokerError, Consumer, Message, Queue, Received, Subscription, Topic, WorkQueue,
+};
 
 /// How many messages a slow subscriber may lag behind before it misses some.
 const BACKLOG: usize = 1024;
+/// From this number of work queues on, unused ones are removed.
+const MAX_WORK_QUEUES: usize = 256;
 
 /// Queues and topics in memory, with the guarantees of a broker while the process lives.
 ///
@@ -21,6 +28,7 @@ const BACKLOG: usize = 1024;
 /// code above the port.
 pub struct MemoryBroker {
     task_queue: Arc<MemoryQueue>,
+    work_queues: Mutex<HashMap<WorkQueue, Arc<MemoryQueue>>>,
     account_deletions: Arc<MemoryQueue>,
     dead_letters: Arc<MemoryQueue>,
     parked: Arc<MemoryQueue>,
@@ -36,6 +44,7 @@ impl MemoryBroker {
         let dead_letters = Arc::default();
         Self {
             task_queue: Arc::new(MemoryQueue::with(&dead_letters)),
+            work_queues: Mutex::default(),
             account_deletions: Arc::new(MemoryQueue::with(&dead_letters)),
             dead_letters,
             parked: Arc::default(),
@@ -50,14 +59,14 @@ impl MemoryBroker {
     /// subscriptions receive nothing, and unsettled messages return to their queues.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
-        self.queues().for_each(MemoryQueue::pause);
+        self.queues().iter().for_each(|queue| queue.pause());
     }
 
     /// Ends the outage: consumers receive messages again, and subscriptions a
     /// [`Received::Gap`].
     pub fn resume(&self) {
         self.paused.store(false, Ordering::SeqCst);
-        self.queues().for_each(MemoryQueue::resume);
+        self.queues().iter().for_each(|queue| queue.resume());
         for topic in [Topic::TaskCancels, Topic::TaskEvents, Topic::Sessions] {
             self.send(topic, Received::Gap);
         }
@@ -68,19 +77,37 @@ impl MemoryBroker {
         self.queue(queue).unsettled()
     }
 
-    fn queues(&self) -> impl Iterator<Item = &MemoryQueue> {
-        [Queue::Tasks, Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked]
-            .into_iter()
-            .map(|queue| &**self.queue(queue))
+    fn queues(&self) -> Vec<Arc<MemoryQueue>> {
+        let mut queues: Vec<_> = Queue::iter().map(|queue| self.queue(queue)).collect();
+        queues.extend(self.work_queues.lock().values().cloned());
+        queues
     }
 
-    fn queue(&self, queue: Queue) -> &Arc<MemoryQueue> {
-        match queue {
+    fn queue(&self, queue: Queue) -> Arc<MemoryQueue> {
+        let queue = match queue {
             Queue::Tasks => &self.task_queue,
+            Queue::Work(work) => return self.work_queue(work),
             Queue::AccountDeletions => &self.account_deletions,
             Queue::DeadLetters => &self.dead_letters,
             Queue::Parked => &self.parked,
+        };
+        Arc::clone(queue)
+    }
+
+    /// Returns the queue, which is created on first use.
+    fn work_queue(&self, work: WorkQueue) -> Arc<MemoryQueue> {
+        let mut queues = self.work_queues.lock();
+        if queues.len() >= MAX_WORK_QUEUES && !queues.contains_key(&work) {
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1 || queue.is_used());
         }
+        let create = || {
+            let queue = MemoryQueue::with(&self.dead_letters);
+            if self.paused.load(Ordering::SeqCst) {
+                queue.pause();
+            }
+            Arc::new(queue)
+        };
+        Arc::clone(queues.entry(work).or_insert_with(create))
     }
 
     fn topic(&self, topic: Topic) -> &broadcast::Sender<Received> {

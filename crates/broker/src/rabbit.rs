@@ -86,6 +86,8 @@ impl RabbitBroker {
                 live.return_channel(channel);
                 Ok(declared.message_count().into())
             }
+            // Not created yet, or expired.
+            Err(error) if error::is_missing(&error) && matches!(queue, Queue::Work(_)) => Ok(0),
             Err(error) => {
                 if error::is_missing(&error) {
                     live.redeclare().await;

@@ -1,5 +1,6 @@
 //! Tasks: the endpoints of the API.
 
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kinds, Stats, Status, SubmitTask, Task, TaskPage, Timeline, Workers};
 use reqwest::Method;
 use serde::Serialize;
@@ -37,6 +38,7 @@ impl NewTask {
             data: to_raw_value(data)?,
             ttl: Self::DEFAULT_TTL,
             kind: Some(kind),
+            queue: None,
             max_attempts: None,
             run_at: None,
         };
@@ -61,6 +63,13 @@ impl NewTask {
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.body.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Sets the queue. Default: that of the kind.
+    #[must_use]
+    pub fn queue(mut self, queue: QueueName) -> Self {
+        self.body.queue = Some(queue);
         self
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, Kind, Stats, Status, Worker};
 use miniapp_types::trace::TraceContext;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,8 @@ pub struct DueTask {
     pub generation: u32,
     /// The version to claim.
     pub version: u64,
+    pub kind: String,
+    pub queue: QueueName,
     /// The time at which it may run.
     pub at: Timestamp,
     /// The start of its wait, for spans.
@@ -196,9 +199,26 @@ pub struct InvariantReport {
     pub examples: Vec<Uuid>,
 }
 
+/// The queues of [`Engine::take_due`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenQueues {
+    /// The default queue.
+    Default,
+    /// All others except these.
+    OthersExcept(Vec<QueueName>),
+}
+
+/// Tasks of a kind in a queue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskGroup {
+    pub queue: QueueName,
+    pub kind: String,
+}
+
 /// The arguments of [`Engine::take_due`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TakeDue {
+    pub queues: TakenQueues,
     pub now: Timestamp,
     /// How far ahead of their time delayed tasks are taken.
     pub lookahead: SignedDuration,
@@ -308,9 +328,21 @@ pub trait Engine: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Makes every waiting task that was dispatched at `before` or earlier due again, and
-    /// returns their number.
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError>;
+    /// Returns the groups of waiting tasks that were dispatched at `before` or earlier.
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError>;
+
+    /// Makes every waiting task that was dispatched at `before` or earlier due again, of some
+    /// groups or of all, and returns their number.
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Returns the queues with waiting tasks besides the default one, those that wait for the
+    /// longest time first.
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError>;
 
     /// Restarts the waits that began at a time after `now`, because the clock was set back
     /// `by` a known time or by at least zero, and returns their number. A wait then lasts as

@@ -35,7 +35,7 @@ struct StateLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueLabels {
-    queue: &'static str,
+    queue: String,
 }
 
 /// Collects the gauges on each scrape until the guard is dropped.
@@ -78,7 +78,7 @@ async fn collect_tasks(tasks: &Tasks) {
 
 async fn collect_queues(broker: &dyn Broker) {
     for queue in Queue::iter() {
-        let labels = QueueLabels { queue: queue.name() };
+        let labels = QueueLabels { queue: queue.name().into_owned() };
         match broker.depth(queue).await {
             Ok(count) => {
                 GAUGES.messages.get_or_create(&labels).set(count.cast_signed());

@@ -1,5 +1,7 @@
 //! The background loops of a process: relay, event publisher, lease reaper and sweeper.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::RetentionConfig;
-use crate::engine::DueTask;
+use crate::engine::{DueTask, StoreError};
 use crate::error::Error;
 use crate::event_publisher::{self, EventQueue};
 use crate::metrics::COUNTERS;
@@ -115,7 +117,7 @@ async fn restore(tasks: &Tasks) {
         let now = tasks.clock().now();
         let restored = async {
             expire_all(tasks).await?;
-            tasks.engine().redispatch(now, now).await.map_err(Error::from)
+            tasks.engine().redispatch(None, now, now).await.map_err(Error::from)
         };
         match restored.await {
             Ok(0) => return,
@@ -137,17 +139,38 @@ async fn expire_all(tasks: &Tasks) -> Result<(), Error> {
     }
 }
 
+/// Redispatches tasks whose message the broker lost: they were dispatched at `before` or earlier,
+/// and their queue is empty. While messages are queued, lost ones cannot be detected.
+async fn redispatch_lost(
+    tasks: &Tasks,
+    broker: &dyn Broker,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut lost = tasks.engine().dispatched_groups(before).await?;
+    let mut empty: BTreeMap<Queue, bool> = BTreeMap::new();
+    for group in &lost {
+        let queue = Queue::of_tasks(&group.queue, None);
+        if let Entry::Vacant(entry) = empty.entry(queue) {
+            entry.insert(broker.depth(queue).await.is_ok_and(|depth| depth == 0));
+        }
+    }
+    lost.retain(|group| empty[&Queue::of_tasks(&group.queue, None)]);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let lost = tasks.engine().redispatch(Some(&lost), before, now).await?;
+    if lost > 0 {
+        tracing::warn!(lost, "the broker lost messages; redispatching their tasks");
+    }
+    Ok(())
+}
+
 /// Redispatches tasks whose message the broker lost, and purges old tasks.
 async fn sweep(tasks: &Tasks, broker: &dyn Broker, retention: Retention) -> Result<(), Error> {
     let now = tasks.clock().now();
     let ago = |time: SignedDuration| now.saturating_sub(time).unwrap_or(Timestamp::MIN);
-    // While messages are queued, lost ones cannot be detected.
-    if let Ok(0) = broker.depth(Queue::Tasks).await {
-        let lost = tasks.engine().redispatch(ago(LOST_AFTER), now).await?;
-        if lost > 0 {
-            tracing::warn!(lost, "the broker lost messages; redispatching their tasks");
-        }
-    }
+    redispatch_lost(tasks, broker, ago(LOST_AFTER), now).await?;
     let (ended, removed) = (ago(retention.ended), ago(retention.removed));
     while tasks.engine().purge(ended, removed, PURGE_BATCH_SIZE).await? > 0 {}
     Ok(())

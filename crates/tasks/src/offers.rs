@@ -123,6 +123,14 @@ impl OfferConsumer {
         self.stopped.push((consumer, unsettled));
         ended
     }
+
+    /// Waits until all offers are settled.
+    pub async fn settled(self) {
+        for (_consumer, unsettled) in self.stopped {
+            unsettled.close();
+            unsettled.wait().await;
+        }
+    }
 }
 
 #[cfg(test)]

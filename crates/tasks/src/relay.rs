@@ -8,7 +8,7 @@
 //! messages are harmless, because a task is claimed once.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +21,12 @@ use miniapp_runtime::clock::new_id;
 use miniapp_runtime::retry::RetryLogger;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_types::message::TaskReady;
+use miniapp_types::name::QueueName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
-use crate::engine::{DueTask, StoreError, TakeDue};
+use crate::engine::{DueTask, StoreError, TakeDue, TakenQueues};
 use crate::spans::DispatchSpans;
 use crate::tasks::Tasks;
 
@@ -48,7 +49,7 @@ const MARK_DELAY: Duration = Duration::from_millis(500);
 const BATCH_SIZE: usize = 256;
 /// Maximum number of concurrent publishes.
 const MAX_IN_FLIGHT: usize = 8;
-/// Maximum number of messages in the queue. More would only use the broker's memory: the
+/// Maximum number of messages in a queue. More would only use the broker's memory: the
 /// rest stays due in the store.
 const MAX_QUEUED: u64 = 8 * 1024;
 /// Delay after the broker failed.
@@ -63,8 +64,17 @@ pub(crate) fn visibility_deadline(now: Timestamp) -> Timestamp {
 /// A due task that this process dispatches.
 struct LeasedDue {
     due: DueTask,
+    /// The queue of its message.
+    route: Queue,
     /// From this time on another process may take it over.
     until: Timestamp,
+}
+
+impl LeasedDue {
+    fn new(due: DueTask, until: Timestamp) -> Self {
+        let route = Queue::of_tasks(&due.queue, None);
+        Self { due, route, until }
+    }
 }
 
 /// The result of a publish.
@@ -85,8 +95,10 @@ pub(crate) struct Relay {
     confirmed: Vec<(Instant, Uuid, u64)>,
     /// Set after the broker failed.
     paused_until: Option<Instant>,
-    /// The queue holds [`MAX_QUEUED`] messages.
-    queue_is_full: bool,
+    /// The queues to which messages were published since the last poll.
+    used: BTreeMap<Queue, QueueName>,
+    /// The queues with [`MAX_QUEUED`] messages.
+    full: BTreeMap<Queue, QueueName>,
 }
 
 impl Relay {
@@ -98,7 +110,8 @@ impl Relay {
             scheduled: BinaryHeap::new(),
             confirmed: Vec::new(),
             paused_until: None,
-            queue_is_full: false,
+            used: BTreeMap::new(),
+            full: BTreeMap::new(),
         }
     }
 
@@ -112,8 +125,8 @@ impl Relay {
         let mut retry_log = RetryLogger::new("polling for due tasks");
         while is_open || !self.ready.is_empty() || !in_flight.is_empty() {
             while in_flight.len() < MAX_IN_FLIGHT && !self.ready.is_empty() && !self.is_paused() {
-                let batch = self.next_batch();
-                in_flight.push(publish(self.tasks.clone(), self.broker.clone(), batch));
+                let (route, batch) = self.next_batch();
+                in_flight.push(publish(self.tasks.clone(), self.broker.clone(), route, batch));
             }
             let has_room = self.ready.len() < BATCH_SIZE * MAX_IN_FLIGHT;
             let wake = pin!(sleep_until(self.next_wake()));
@@ -132,7 +145,7 @@ impl Relay {
                     is_open = count > 0;
                     let leased = received.drain(..).map(|due| {
                         let until = due.at.saturating_add(OVERDUE).unwrap_or(Timestamp::MAX);
-                        LeasedDue { due, until }
+                        LeasedDue::new(due, until)
                     });
                     self.schedule(self.tasks.clock().now(), SCHEDULE_WINDOW, leased);
                 }
@@ -144,12 +157,19 @@ impl Relay {
         self.paused_until.is_some_and(|until| until > Instant::now())
     }
 
-    /// Takes the next batch of ready tasks. Expired ones are dropped: another process finds
-    /// them in the store, and after an outage every process would send them.
-    fn next_batch(&mut self) -> Vec<LeasedDue> {
+    /// Takes the next batch of ready tasks for one queue. Expired ones are dropped: another
+    /// process finds them in the store, and after an outage every process would send them.
+    fn next_batch(&mut self) -> (Queue, Vec<LeasedDue>) {
         let now = self.tasks.clock().now();
+        let first = self.ready.first().map(|leased| (leased.route, leased.due.queue));
+        let (route, queue) = first.unwrap_or((Queue::Tasks, QueueName::default()));
         let count = self.ready.len().min(BATCH_SIZE);
-        self.ready.drain(..count).filter(|leased| leased.until > now).collect()
+        let (mut batch, others): (Vec<_>, Vec<_>) =
+            self.ready.drain(..count).partition(|leased| leased.route == route);
+        self.ready.splice(..0, others);
+        batch.retain(|leased| leased.until > now);
+        self.used.insert(route, queue);
+        (route, batch)
     }
 
     /// Sorts tasks into ready and scheduled. Tasks beyond `window` are left to polling.
@@ -162,7 +182,7 @@ impl Relay {
         for task in tasks {
             let wait = task.due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
-                if !self.queue_is_full {
+                if !self.full.contains_key(&task.route) {
                     self.ready.push(task);
                 }
             } else if wait <= window {
@@ -226,39 +246,74 @@ impl Relay {
         if self.is_paused() || self.ready.len() >= BATCH_SIZE * MAX_IN_FLIGHT {
             return Ok(());
         }
-        let room = MAX_QUEUED.saturating_sub(self.broker.depth(Queue::Tasks).await.unwrap_or(0));
-        self.queue_is_full = room == 0;
-        if self.queue_is_full {
-            return Ok(());
+        let room = self.find_room().await;
+        if room > 0 {
+            self.take_due(now, TakenQueues::Default, room).await?;
         }
+        let full: BTreeSet<QueueName> = self.full.values().copied().collect();
+        let others = TakenQueues::OthersExcept(full.into_iter().collect());
+        self.take_due(now, others, MAX_QUEUED).await
+    }
+
+    async fn take_due(
+        &mut self,
+        now: Timestamp,
+        queues: TakenQueues,
+        limit: u64,
+    ) -> Result<(), StoreError> {
         let take = TakeDue {
+            queues,
             now,
             lookahead: LOOKAHEAD,
             overdue: OVERDUE,
             visibility_timeout: VISIBILITY_TIMEOUT,
-            limit: u32::try_from(room).unwrap_or(u32::MAX),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
         };
         let taken = self.tasks.engine().take_due(&take).await?;
         let until = now.saturating_add(VISIBILITY_TIMEOUT).unwrap_or(Timestamp::MAX);
-        self.schedule(now, LOOKAHEAD, taken.into_iter().map(|due| LeasedDue { due, until }));
+        self.schedule(now, LOOKAHEAD, taken.into_iter().map(|due| LeasedDue::new(due, until)));
         Ok(())
+    }
+
+    /// Finds out which queues are full. Returns the room in the default one.
+    async fn find_room(&mut self) -> u64 {
+        let mut queues = std::mem::take(&mut self.used);
+        queues.append(&mut self.full);
+        queues.insert(Queue::Tasks, QueueName::default());
+        let mut room = 0;
+        for (queue, name) in queues {
+            let depth = self.broker.depth(queue).await.unwrap_or(0);
+            if depth >= MAX_QUEUED {
+                self.full.insert(queue, name);
+            }
+            if queue == Queue::Tasks {
+                room = MAX_QUEUED.saturating_sub(depth);
+            }
+        }
+        room
     }
 }
 
 /// Publishes a message per task, each with its task's trace context.
-async fn publish(tasks: Tasks, broker: Arc<dyn Broker>, batch: Vec<LeasedDue>) -> Published {
+async fn publish(
+    tasks: Tasks,
+    broker: Arc<dyn Broker>,
+    route: Queue,
+    batch: Vec<LeasedDue>,
+) -> Published {
     let mut messages: Vec<Message> = batch
         .iter()
         .map(|LeasedDue { due, .. }| {
             let DueTask { id: task_id, generation, version, .. } = *due;
-            let body = TaskReady::V1 { task_id, generation, version };
+            let queue = Some(due.queue).filter(|queue| !queue.is_default());
+            let body = TaskReady::V1 { task_id, generation, version, queue };
             Message::new(new_id(tasks.clock()), &body)
                 .with_conversation(task_id)
                 .with_trace(due.trace.clone())
         })
         .collect();
-    let spans = DispatchSpans::start(tasks.clock(), broker.system(), &mut messages);
-    let results = broker.publish(Queue::Tasks, messages).await;
+    let spans = DispatchSpans::start(tasks.clock(), broker.system(), route, &mut messages);
+    let results = broker.publish(route, messages).await;
     spans.end(batch.iter().map(|task| &task.due), &results);
     Published { tasks: batch, results }
 }

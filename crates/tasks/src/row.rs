@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::TaskError;
 use miniapp_types::trace::TraceContext;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
@@ -15,7 +16,7 @@ use crate::engine::StoreError;
 /// The columns of a task, in the order in which [`Columns::task`] reads them.
 macro_rules! columns {
     () => {
-        "id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
+        "id, owner, kind, queue, description, data, ttl, max_attempts, created_at, traceparent, \
          tracestate, baggage, status, message, progress, result, error_code, error_message, \
          attempt, generation, version, claim, lease_until, lost_leases, worker, changed_at, \
          run_at, started_at, finished_at, ready_at, cancel_requested, deleted"
@@ -61,6 +62,11 @@ where
         Ok(u32::try_from(self.read::<i32>()?).unwrap_or(0))
     }
 
+    pub fn queue(&mut self) -> Result<QueueName, StoreError> {
+        let text: &str = self.read()?;
+        text.parse().map_err(|_| StoreError::Internal(format!("{text:?} is no queue")))
+    }
+
     pub fn time(&mut self) -> Result<Option<Timestamp>, StoreError> {
         self.read::<Option<i64>>()?.map(time).transpose()
     }
@@ -79,6 +85,7 @@ where
         let owner = self.read()?;
         let spec = Spec {
             kind: self.read()?,
+            queue: self.queue()?,
             description: self.read()?,
             data: raw(self.read()?)?,
             ttl: self.count()?,

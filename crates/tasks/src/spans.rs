@@ -82,12 +82,17 @@ pub(crate) struct DispatchSpans {
 
 impl DispatchSpans {
     /// Starts a span for each sampled message and adds its context to the message.
-    pub fn start(clock: &dyn Clock, system: &'static str, messages: &mut [Message]) -> Self {
+    pub fn start(
+        clock: &dyn Clock,
+        system: &'static str,
+        queue: Queue,
+        messages: &mut [Message],
+    ) -> Self {
         let spans: Vec<_> = messages
             .iter_mut()
             .enumerate()
             .filter_map(|(index, message)| {
-                Some((index, PublishSpan::start(system, Queue::Tasks, message)?))
+                Some((index, PublishSpan::start(system, queue, message)?))
             })
             .collect();
         let clock = (!spans.is_empty()).then(|| SpanClock::new(clock));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock, new_id};
 use miniapp_runtime::health::Condition;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Stats, Worker};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
@@ -37,6 +38,7 @@ const WORKER_TIMEOUT: SignedDuration = SignedDuration::from_secs(15);
 pub struct NewTask {
     pub owner: Uuid,
     pub kind: String,
+    pub queue: QueueName,
     pub description: String,
     /// The input of the kind, as JSON.
     pub data: Box<RawValue>,
@@ -130,9 +132,20 @@ impl Tasks {
 
     /// Stores a new task and queues it for dispatch.
     pub async fn submit(&self, new: NewTask) -> Result<Submitted, Error> {
-        let NewTask { owner, kind, description, data, ttl, max_attempts, run_at, key, trace } = new;
+        let NewTask {
+            owner,
+            kind,
+            queue,
+            description,
+            data,
+            ttl,
+            max_attempts,
+            run_at,
+            key,
+            trace,
+        } = new;
         let created_at = self.clock.now();
-        let spec = Spec { kind, description, data, ttl, max_attempts, created_at, trace };
+        let spec = Spec { kind, queue, description, data, ttl, max_attempts, created_at, trace };
         let task = Task::new(new_id(self.clock.as_ref()), owner, spec, run_at);
         let Applied { task, is_new, .. } = self.write(Write::Submit(Box::new(task), key)).await?;
         Ok(Submitted { task, is_new })
@@ -228,6 +241,12 @@ impl Tasks {
     /// Returns task counts by status, of one owner or of all.
     pub async fn stats(&self, owner: Option<Uuid>) -> Result<Stats, StoreError> {
         traced_read(self.system(), self.engine.stats(owner, self.clock.now())).await
+    }
+
+    /// Returns the queues with waiting tasks besides the default one, those that wait for the
+    /// longest time first.
+    pub async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        self.engine.waiting_queues(limit).await
     }
 
     /// Stores a worker's report. The worker counts as live for [`WORKER_TIMEOUT`].

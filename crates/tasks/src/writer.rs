@@ -243,6 +243,8 @@ impl Writer {
                 id: task.id,
                 generation: task.state.generation,
                 version: task.state.version,
+                kind: task.spec.kind.clone(),
+                queue: task.spec.queue,
                 at,
                 since: committed_at,
                 attempt: task.state.attempt,

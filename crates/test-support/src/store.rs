@@ -8,9 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::Task;
 use miniapp_tasks::engine::{
     Backlog, Change, DueTask, ExpiredLease, Insert, InsertOutcome, InvariantReport,
-    MAX_WRITE_DELAY, TakeDue, WorkerReport, WriteOutcome,
+    MAX_WRITE_DELAY, TakeDue, TakenQueues, TaskGroup, WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -168,6 +169,10 @@ fn before(now: Timestamp, ago: SignedDuration) -> Timestamp {
     now.saturating_sub(ago).unwrap_or(Timestamp::MIN)
 }
 
+fn group(task: &Task) -> TaskGroup {
+    TaskGroup { queue: task.spec.queue, kind: task.spec.kind.clone() }
+}
+
 /// Returns the earlier of two optional times.
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
@@ -303,19 +308,25 @@ impl Engine for MemoryStore {
     }
 
     async fn take_due(&self, take: &TakeDue) -> Result<Vec<DueTask>, StoreError> {
-        let TakeDue { now, lookahead, overdue, visibility_timeout, limit } = *take;
+        let TakeDue { queues, now, lookahead, overdue, visibility_timeout, limit } = take;
+        let (now, lookahead, overdue) = (*now, *lookahead, *overdue);
         let near = now.saturating_add(lookahead).unwrap_or(Timestamp::MAX);
         let overdue_since = before(now, overdue);
-        let held = now.saturating_add(lookahead + visibility_timeout).unwrap_or(Timestamp::MAX);
+        let held = now.saturating_add(lookahead + *visibility_timeout).unwrap_or(Timestamp::MAX);
         let mut tables = self.0.lock();
         let mut due: Vec<(Timestamp, Uuid)> = Vec::new();
         for (id, row) in &tables.rows {
             let is_delayed = row.task.state.run_at > Some(row.task.spec.created_at);
             let is_due = |at: &Timestamp| *at <= near && (is_delayed || *at <= overdue_since);
-            due.extend(row.due_at.filter(is_due).map(|at| (at, *id)));
+            let queue = &row.task.spec.queue;
+            let is_taken = match queues {
+                TakenQueues::Default => queue.is_default(),
+                TakenQueues::OthersExcept(full) => !queue.is_default() && !full.contains(queue),
+            };
+            due.extend(row.due_at.filter(|at| is_taken && is_due(at)).map(|at| (at, *id)));
         }
         due.sort();
-        let taken = truncated(due, limit).into_iter().filter_map(|(_, id)| {
+        let taken = truncated(due, *limit).into_iter().filter_map(|(_, id)| {
             let row = tables.rows.get_mut(&id)?;
             row.due_at = Some(held);
             let Task { state, spec, .. } = &row.task;
@@ -323,6 +334,8 @@ impl Engine for MemoryStore {
                 id,
                 generation: state.generation,
                 version: state.version,
+                kind: spec.kind.clone(),
+                queue: spec.queue,
                 at: state.ready_at?,
                 since: state.changed_at,
                 attempt: state.attempt,
@@ -349,13 +362,43 @@ impl Engine for MemoryStore {
         Ok(())
     }
 
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError> {
+        let tables = self.0.lock();
+        let is_waiting = |row: &&Row| row.due_at.is_none() && row.task.state.ready_at.is_some();
+        let rows = tables.rows.values().filter(is_waiting);
+        let rows = rows.filter(|row| row.dispatched_at.is_some_and(|at| at <= before));
+        let groups: BTreeSet<TaskGroup> = rows.map(|row| group(&row.task)).collect();
+        Ok(groups.into_iter().collect())
+    }
+
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        let mut since: BTreeMap<QueueName, Timestamp> = BTreeMap::new();
+        for Row { task, .. } in self.0.lock().rows.values() {
+            if let Some(at) = task.state.ready_at
+                && !task.spec.queue.is_default()
+            {
+                let oldest = since.entry(task.spec.queue).or_insert(at);
+                *oldest = at.min(*oldest);
+            }
+        }
+        let mut queues: Vec<QueueName> = since.keys().copied().collect();
+        queues.sort_by_key(|queue| since[queue]);
+        Ok(truncated(queues, limit))
+    }
+
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let overdue = self::before(now, SignedDuration::from_mins(1));
         let mut again = 0;
         for row in self.0.lock().rows.values_mut() {
             if let Some(ready_at) = row.task.state.ready_at
                 && row.due_at.is_none()
                 && row.dispatched_at.is_some_and(|at| at <= before)
+                && groups.is_none_or(|groups| groups.contains(&group(&row.task)))
             {
                 row.due_at = Some(ready_at.min(overdue));
                 row.dispatched_at = None;

@@ -6,6 +6,7 @@ use miniapp_runtime::clock::id_at;
 use miniapp_tasks::Command;
 use miniapp_tasks::domain::{Spec, State, Task};
 use miniapp_tasks::engine::{Change, IdempotencyKey, Insert};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::EventType;
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
@@ -28,6 +29,7 @@ pub fn new(owner: Uuid, created_at: Timestamp) -> Result<Task> {
 pub fn spec(kind: &str, created_at: Timestamp) -> Result<Spec> {
     Ok(Spec {
         kind: kind.to_owned(),
+        queue: QueueName::default(),
         description: "a task of a test".to_owned(),
         data: raw("{\"n\":1}")?,
         ttl: 60,

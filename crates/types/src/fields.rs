@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -179,6 +180,15 @@ impl Fields {
             return Some(text);
         }
         None
+    }
+
+    /// Reads a required string that `T` parses.
+    pub fn parse<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let Value::String(text) = self.required(name)? else {
+            self.reject(name, "must be a string");
+            return None;
+        };
+        text.parse().map_err(|error| self.reject(name, error)).ok()
     }
 
     /// Reads a required whole number in `range`. The notation does not matter: 5, 5.0 and 5e0

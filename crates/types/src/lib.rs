@@ -9,6 +9,7 @@ pub mod fields;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod name;
 pub mod page;
 pub mod problem;
 pub mod task;

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::name::QueueName;
 use crate::task::{Event, EventType, Status};
 
-/// A task is ready to run. Sent to one worker through the queue `tasks`.
+/// A task is ready to run. Sent to one worker through a work queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum TaskReady {
@@ -22,6 +23,9 @@ pub enum TaskReady {
         generation: u32,
         /// The task's version when the message was written.
         version: u64,
+        /// The queue of the task, unless it is `default`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queue: Option<QueueName>,
     },
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::fields::{Fields, FromFields};
 use crate::limits;
+use crate::name::{KindName, QueueName};
 
 /// The status of a task.
 #[derive(
@@ -64,6 +65,10 @@ pub struct SubmitTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "echo")]
     pub kind: Option<String>,
+    /// The queue of the task, of `a-z`, `0-9`, `-`, `_` and `.`; that of its kind if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "default")]
+    pub queue: Option<QueueName>,
     /// The maximum number of attempts, 3 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 3)]
@@ -78,11 +83,20 @@ impl FromFields for SubmitTask {
         let description = fields.text("description", limits::DESCRIPTION);
         let data = fields.json("data");
         let ttl = fields.integer("ttl", limits::TTL);
-        let kind = fields.optional(|f| f.text("kind", limits::KIND), "kind");
+        let kind = fields.optional(|f| f.parse("kind").map(|KindName(kind)| kind), "kind");
+        let queue = fields.optional(|f| f.parse("queue"), "queue");
         let max_attempts =
             fields.optional(|f| f.integer("maxAttempts", limits::ATTEMPTS), "maxAttempts");
         let run_at = fields.optional(|f| f.timestamp("runAt"), "runAt");
-        Some(Self { description: description?, data: data?, ttl: ttl?, kind, max_attempts, run_at })
+        Some(Self {
+            description: description?,
+            data: data?,
+            ttl: ttl?,
+            kind,
+            queue,
+            max_attempts,
+            run_at,
+        })
     }
 }
 
@@ -93,6 +107,10 @@ pub struct Task {
     /// A UUIDv7: ids sort by creation.
     pub task_id: Uuid,
     pub kind: String,
+    /// The queue in which it waits for a worker.
+    #[serde(default)]
+    #[schema(value_type = String, required, example = "default")]
+    pub queue: QueueName,
     /// What the task is about.
     pub description: String,
     /// The input of the kind as submitted.
@@ -234,6 +252,10 @@ pub struct Kind {
     /// A valid `data`.
     #[schema(value_type = Value)]
     pub example: Value,
+    /// The queue of tasks that name none.
+    #[serde(default)]
+    #[schema(value_type = String, required, example = "default")]
+    pub queue: QueueName,
 }
 
 /// The response of `GET /api/kinds`.
@@ -250,6 +272,10 @@ pub struct Worker {
     pub name: String,
     pub version: String,
     pub kinds: Vec<String>,
+    /// The queues from which it takes tasks; empty: all.
+    #[serde(default = "default_queue_only")]
+    #[schema(value_type = Vec<String>, required)]
+    pub queues: Vec<QueueName>,
     /// Tasks that it is running.
     pub running: u32,
     /// Tasks that it runs at a time at most.
@@ -257,6 +283,11 @@ pub struct Worker {
     pub started_at: Timestamp,
     /// When it reported last.
     pub last_seen_at: Timestamp,
+}
+
+/// Workers of the previous release do not report their queues.
+fn default_queue_only() -> Vec<QueueName> {
+    vec![QueueName::default()]
 }
 
 /// The response of `GET /api/workers`.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use miniapp_tasks::engine::WorkerReport;
 use miniapp_tasks::{StoreError, Tasks};
+use miniapp_types::name::QueueName;
 use miniapp_types::problem::FieldError;
+use miniapp_types::task::Kind;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::RwLock;
@@ -26,9 +28,16 @@ pub struct KnownKinds(RwLock<Option<Snapshot>>);
 
 #[derive(Debug)]
 struct Snapshot {
-    /// With the schema on which all live workers agree.
-    kinds: HashMap<String, Option<Arc<DataSchema>>>,
+    kinds: HashMap<String, KnownKind>,
     at: Instant,
+}
+
+#[derive(Debug)]
+struct KnownKind {
+    /// The queue of tasks that name none.
+    queue: QueueName,
+    /// The schema on which all live workers agree.
+    schema: Option<Arc<DataSchema>>,
 }
 
 impl KnownKinds {
@@ -52,21 +61,28 @@ impl KnownKinds {
         *latest = Some(snapshot);
         Ok(errors)
     }
+
+    /// Returns the queue of a kind, as of its last check.
+    pub(crate) async fn queue(&self, kind: &str) -> QueueName {
+        let latest = self.0.read().await;
+        let known = latest.as_ref().and_then(|snapshot| snapshot.kinds.get(kind));
+        known.map(|known| known.queue).unwrap_or_default()
+    }
 }
 
 impl Snapshot {
     /// `previous` saves compiling its schemas again.
     async fn load(tasks: &Tasks, previous: Option<Self>) -> Result<Self, StoreError> {
-        let names = tasks.kinds().await?.into_iter().map(|kind| kind.name);
+        let known = tasks.kinds().await?.into_iter();
         let mut schemas = agreed(tasks.worker_reports().await?);
         let mut compiled = previous.map(|previous| previous.kinds).unwrap_or_default();
-        let kinds = names.map(|name| {
+        let kinds = known.map(|Kind { name, queue, .. }| {
             let schema = schemas.remove(&name).flatten().and_then(|schema| {
-                let before = compiled.remove(&name).flatten();
+                let before = compiled.remove(&name).and_then(|before| before.schema);
                 let same = before.filter(|before| *before.document() == schema);
                 same.or_else(|| DataSchema::new(&name, schema).map(Arc::new))
             });
-            (name, schema)
+            (name, KnownKind { queue, schema })
         });
         Ok(Self { kinds: kinds.collect(), at: Instant::now() })
     }
@@ -85,7 +101,7 @@ impl Snapshot {
                 let message = "is none that a worker can run".to_owned();
                 vec![FieldError { field: "kind".to_owned(), message }]
             }
-            Some(schema) => match (schema, data) {
+            Some(KnownKind { schema, .. }) => match (schema, data) {
                 (Some(schema), Some(data)) => schema.errors(data),
                 _ => Vec::new(),
             },

@@ -1,6 +1,7 @@
 //! Tasks, events and workers for tests.
 
 use jiff::{SignedDuration, Timestamp};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, EventType, Status, Task, Worker};
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ pub fn task(status: Status) -> Task {
     Task {
         task_id: Uuid::nil(),
         kind: "echo".to_owned(),
+        queue: QueueName::default(),
         description: "Say it back".to_owned(),
         data: serde_json::json!({"hello": "world"}),
         ttl: 30,
@@ -68,6 +70,7 @@ pub fn event(kind: EventType, second: i64) -> Event {
 /// Returns a worker that runs `running` of at most 8 tasks.
 pub fn worker(name: &str, kinds: &[&str], running: u32) -> Worker {
     Worker {
+        queues: Vec::new(),
         name: name.to_owned(),
         version: "0.1.0".to_owned(),
         kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(),

@@ -6,6 +6,7 @@ use miniapp_broker::BrokerConfig;
 use miniapp_config::values::{duration, optional, optional_secret};
 use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
 use miniapp_tasks::RetentionConfig;
+use miniapp_types::name::{InvalidName, QueueName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -20,6 +21,8 @@ pub struct WorkerConfig {
     #[serde(deserialize_with = "optional")]
     pub name: Option<String>,
     pub concurrency: u16,
+    /// The queues from which tasks are taken. Empty: all.
+    pub queues: Vec<String>,
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
     #[serde(deserialize_with = "duration")]
@@ -41,10 +44,18 @@ impl WorkerConfig {
     }
 }
 
+impl WorkerConfig {
+    pub(crate) fn queues(&self) -> Vec<QueueName> {
+        self.queues.iter().filter_map(|queue| queue.parse().ok()).collect()
+    }
+}
+
 impl Section for WorkerConfig {
     const NAME: &'static str = "worker";
 
     fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        let are_names = self.queues.iter().all(|queue| queue.parse::<QueueName>().is_ok());
+        validator.ensure("queues", are_names, &InvalidName.to_string())?;
         let leases = Duration::from_secs(1)..=Duration::from_hours(1);
         validator.range("lease", self.lease, leases)?;
         validator.range("grace", self.grace, Duration::ZERO..=Duration::from_hours(24))?;

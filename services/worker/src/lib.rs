@@ -26,6 +26,7 @@ mod runner;
 mod running;
 mod secret_headers;
 mod service;
+mod subscriptions;
 
 use std::sync::Arc;
 
@@ -81,6 +82,7 @@ pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Sh
         tasks,
         clock,
         kinds,
+        queues: config.queues(),
         isolation,
         lease: config.lease,
         grace: config.grace,
@@ -92,7 +94,7 @@ pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Sh
     tracing::info!(worker = %runner.name, concurrency = config.concurrency, "worker started");
     let _slots = metrics::SlotsGuard::new(config.concurrency, &runner.kinds);
     let renew = Notify::new();
-    let consuming = consumer::run(&runner, broker.as_ref(), config.concurrency);
+    let consuming = consumer::run(&runner, broker.clone(), config.concurrency);
     let background = async {
         tokio::join!(
             lease_renewal::run(&runner, &renew),

@@ -43,6 +43,7 @@ fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> WorkerReport
         name: runner.name.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kinds: runner.kinds.names(),
+        queues: runner.queues.clone(),
         running: u32::try_from(runner.running.count()).unwrap_or(u32::MAX),
         capacity: capacity.into(),
         started_at,

@@ -49,9 +49,9 @@ struct AttemptAttributes {
 
 impl Observer {
     /// Starts when a message was received.
-    pub fn start(broker: &dyn Broker, tasks: &Tasks, offer: &Offer) -> Self {
+    pub fn start(broker: &dyn Broker, queue: Queue, tasks: &Tasks, offer: &Offer) -> Self {
         let (system, delivery) = (broker.system(), &offer.delivery);
-        let process_span = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, delivery);
+        let process_span = ProcessSpan::of_delivery(PROGRAM.name, system, queue, delivery);
         Self(process_span.map(|process_span| {
             Box::new(Trace {
                 database: tasks.system(),

@@ -10,6 +10,7 @@ use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claimable, Committed, Error, Offer, Task, Tasks};
 use miniapp_types::message::TaskReady;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -36,6 +37,8 @@ pub(crate) struct Runner {
     pub tasks: Tasks,
     pub clock: Arc<dyn Clock>,
     pub kinds: Arc<Kinds>,
+    /// The queues from which it takes tasks. Empty: all.
+    pub queues: Vec<QueueName>,
     pub isolation: Isolation,
     pub lease: Duration,
     /// How long running tasks may continue when they have to stop.

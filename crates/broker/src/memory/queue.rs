@@ -93,6 +93,12 @@ impl MemoryQueue {
         self.state.lock().waiting.len() as u64
     }
 
+    /// Whether it has messages or consumers.
+    pub(super) fn is_used(&self) -> bool {
+        let state = self.state.lock();
+        !state.waiting.is_empty() || !state.consumers.is_empty()
+    }
+
     pub(super) fn unsettled(&self) -> usize {
         self.state.lock().consumers.iter().map(|consumer| consumer.unsettled.len()).sum()
     }

@@ -1,5 +1,6 @@
 //! One connection, from its handshake to its end.
 
+use std::collections::HashSet;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 
 use super::address::Address;
 use super::error::{ConnectionError, describe};
-use super::topology::Topology;
-use crate::BrokerError;
+use super::topology::{self, Topology};
+use crate::{BrokerError, WorkQueue};
 
 /// Limits connecting, including the AMQP handshake, and declaring the topology.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +26,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// it to cancel the old consumers; it has been seen to attach remaining ones to the new
 /// queue without delivering to them.
 const REDECLARE_DELAY: Duration = Duration::from_millis(500);
+/// The number of work queues that a connection remembers to have declared.
+const MAX_KNOWN_QUEUES: usize = 1024;
 /// How often the status is polled, in case lapin does not report an event.
 const STATUS_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ pub(super) struct LiveConnection {
     blocked: watch::Sender<Option<Arc<str>>>,
     address: Address,
     topology: Arc<Topology>,
+    /// Those that exist.
+    work_queues: Mutex<HashSet<WorkQueue>>,
 }
 
 impl LiveConnection {
@@ -65,6 +70,7 @@ impl LiveConnection {
             blocked: watch::Sender::new(None),
             address: address.clone(),
             topology: topology.clone(),
+            work_queues: Mutex::default(),
         };
         live.declare_until(deadline).await?;
         Ok(live)
@@ -89,11 +95,31 @@ impl LiveConnection {
     /// Declares deleted queues and exchanges again, so that the next attempt succeeds.
     pub async fn redeclare(&self) {
         tracing::warn!(server = %self.address, "a queue or exchange is missing; redeclaring it");
+        self.work_queues.lock().clear();
         sleep(REDECLARE_DELAY).await;
         if self.declare().await.is_err() {
             // The next connection attempt reports the error.
             self.abort();
         }
+    }
+
+    /// Declares a work queue unless this connection has done so.
+    pub async fn ensure_work_queue(&self, work: WorkQueue) -> lapin::Result<()> {
+        if self.work_queues.lock().contains(&work) {
+            return Ok(());
+        }
+        topology::ensure_work_queue(&self.connection, work).await?;
+        let mut known = self.work_queues.lock();
+        if known.len() >= MAX_KNOWN_QUEUES {
+            known.clear();
+        }
+        known.insert(work);
+        Ok(())
+    }
+
+    /// Forgets that a work queue exists: it may have been deleted.
+    pub fn forget_work_queue(&self, work: WorkQueue) {
+        self.work_queues.lock().remove(&work);
     }
 
     /// Opens a channel for a consumer.

@@ -102,11 +102,14 @@ struct ChannelConsumer {
 
 impl ChannelConsumer {
     async fn open(live: Arc<LiveConnection>, queue: Queue, prefetch: u16) -> lapin::Result<Self> {
+        if let Queue::Work(work) = queue {
+            live.ensure_work_queue(work).await?;
+        }
         let channel = live.open_channel().await?;
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let (name, options) = (queue.name(), BasicConsumeOptions::default());
         let deliveries =
-            channel.basic_consume(name.into(), "".into(), options, FieldTable::default()).await?;
+            channel.basic_consume((&*name).into(), "".into(), options, FieldTable::default()).await?;
         let acks = Arc::new(AckBatcher::new(channel.clone()));
         Ok(Self { live, channel, acks, deliveries })
     }
@@ -139,7 +142,10 @@ impl ConsumerTask {
                 return consumer.close().await;
             };
             delay.reset_if_stable(connected_at);
-            consumer.live.log_end_of(self.queue.name(), &ended);
+            consumer.live.log_end_of(&self.queue.name(), &ended);
+            if let Queue::Work(work) = self.queue {
+                consumer.live.forget_work_queue(work);
+            }
             consumer.close().await;
             let mut wanted = self.wanted.clone();
             tokio::select! {

@@ -61,6 +61,10 @@ impl Publisher {
         live.check_not_blocked()?;
         let permit = Arc::clone(&self.slots).acquire_owned().await;
         let permit = permit.map_err(|_| shutting_down())?;
+        if let Some(work) = route.work_queue {
+            let ensured = live.ensure_work_queue(work).await;
+            ensured.map_err(|error| error::unavailable(&error))?;
+        }
         let channel = live.confirm_channel().await.map_err(|error| error::unavailable(&error))?;
         // In a separate task: a channel can be reused only after its last confirm, even if the
         // caller has stopped waiting.
@@ -83,13 +87,17 @@ async fn send(
     route: Route,
     messages: Vec<Message>,
 ) -> PublishResults {
+    let work_queue = route.work_queue;
     let confirmed = send_all(&live, &channel, route, &messages).await;
     if confirmed.iter().all(Result::is_ok) {
         live.return_channel(channel);
     }
     let (results, is_unroutable) = collect(&messages, confirmed);
-    if is_unroutable {
-        live.redeclare().await;
+    match work_queue {
+        // Declared again by the next attempt.
+        Some(work) if is_unroutable => live.forget_work_queue(work),
+        None if is_unroutable => live.redeclare().await,
+        _ => {}
     }
     results
 }
@@ -120,7 +128,7 @@ async fn send_one(
     route: &Route,
     message: &Message,
 ) -> lapin::Result<Confirmation> {
-    let Route { exchange, key, is_durable } = route;
+    let Route { exchange, key, is_durable, .. } = route;
     let options = BasicPublishOptions { mandatory: *is_durable, ..BasicPublishOptions::default() };
     let properties = envelope::properties(message, *is_durable);
     let sent = channel.basic_publish(

@@ -13,12 +13,15 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind, Queue as DeclaredQueue};
 
 use super::error;
-use crate::{Queue, Topic};
+use crate::{Queue, Topic, WorkQueue};
 
 /// How often a message is delivered without being settled before it is dead-lettered. High,
 /// because a crashing consumer also costs the other messages it had prefetched a delivery;
 /// poison tasks are detected much earlier, from their leases. RabbitMQ 4 defaults to 20.
 const DELIVERY_LIMIT: i32 = 100;
+/// A work queue that nobody consumes or declares for this time is deleted by the server, in
+/// milliseconds. What waited in it is published again, because it waits in the store.
+const UNUSED_TIMEOUT: i32 = 24 * 60 * 60 * 1000;
 /// Dead letters are never dropped, however often they are delivered.
 const NO_LIMIT: i32 = i32::MAX;
 
@@ -35,6 +38,8 @@ const QUEUES: [Queue; 4] =
 pub(super) struct Route {
     pub exchange: &'static str,
     pub key: Cow<'static, str>,
+    /// The queue, if it is created on first use.
+    pub work_queue: Option<WorkQueue>,
     /// Whether the message must reach a queue and survive a server restart. Broadcasts are
     /// neither mandatory nor persistent.
     pub is_durable: bool,
@@ -43,16 +48,17 @@ pub(super) struct Route {
 impl Route {
     pub fn to_queue(queue: Queue) -> Self {
         let (exchange, key) = queue.route();
-        Self { exchange, key: key.into(), is_durable: true }
+        let work_queue = if let Queue::Work(work) = queue { Some(work) } else { None };
+        Self { exchange, key, work_queue, is_durable: true }
     }
 
     pub fn to_topic(topic: Topic) -> Self {
-        Self { exchange: topic.exchange(), key: "".into(), is_durable: false }
+        Self { exchange: topic.exchange(), key: "".into(), work_queue: None, is_durable: false }
     }
 
     /// To the one subscriber that consumes `queue`.
     pub fn to_subscriber(queue: String) -> Self {
-        Self { exchange: PROBES, key: queue.into(), is_durable: false }
+        Self { exchange: PROBES, key: queue.into(), work_queue: None, is_durable: false }
     }
 }
 
@@ -85,6 +91,22 @@ impl Topology {
     }
 }
 
+/// Declares a work queue, or checks that it exists if the user may not declare it.
+pub(super) async fn ensure_work_queue(
+    connection: &Connection,
+    work: WorkQueue,
+) -> lapin::Result<()> {
+    let queue = Queue::Work(work);
+    let mut arguments = work_arguments();
+    arguments.push(("x-expires", UNUSED_TIMEOUT.into()));
+    match declare_queue(&connection.create_channel().await?, queue, &arguments).await {
+        Err(error) if error::is_access_refused(&error) => {
+            inspect(&connection.create_channel().await?, queue).await.map(drop)
+        }
+        declared => declared,
+    }
+}
+
 async fn declare(channel: &Channel) -> lapin::Result<()> {
     for topic in TOPICS {
         declare_exchange(channel, Route::to_topic(topic).exchange, ExchangeKind::Fanout).await?;
@@ -96,17 +118,21 @@ async fn declare(channel: &Channel) -> lapin::Result<()> {
     }
     for queue in [Queue::Tasks, Queue::AccountDeletions] {
         declare_exchange(channel, Route::to_queue(queue).exchange, ExchangeKind::Direct).await?;
-        let arguments = [
-            ("x-delivery-limit", DELIVERY_LIMIT.into()),
-            ("x-dead-letter-exchange", text(Queue::DeadLetters.name())),
-            // A message leaves its queue only after the dead-letter queue has confirmed it.
-            // RabbitMQ requires `reject-publish` for that.
-            ("x-dead-letter-strategy", text("at-least-once")),
-            ("x-overflow", text("reject-publish")),
-        ];
-        declare_queue(channel, queue, &arguments).await?;
+        declare_queue(channel, queue, &work_arguments()).await?;
     }
     Ok(())
+}
+
+/// Returns the arguments of queues whose messages may become dead letters.
+fn work_arguments() -> Vec<(&'static str, AMQPValue)> {
+    vec![
+        ("x-delivery-limit", DELIVERY_LIMIT.into()),
+        ("x-dead-letter-exchange", text(&Queue::DeadLetters.name())),
+        // A message leaves its queue only after the dead-letter queue has confirmed it.
+        // RabbitMQ requires `reject-publish` for that.
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+    ]
 }
 
 /// Checks that everything exists, which needs no permission.
@@ -144,7 +170,7 @@ pub(super) async fn declare_subscription_queue(
 /// Returns the state of `queue` without declaring it. Fails if it does not exist.
 pub(super) async fn inspect(channel: &Channel, queue: Queue) -> lapin::Result<DeclaredQueue> {
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.name().into(), options, FieldTable::default()).await
+    channel.queue_declare((&*queue.name()).into(), options, FieldTable::default()).await
 }
 
 async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> lapin::Result<()> {
@@ -163,9 +189,9 @@ async fn declare_queue(
         table.insert((*name).into(), value.clone());
     }
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.name().into(), options, table).await?;
+    channel.queue_declare((&*queue.name()).into(), options, table).await?;
     let Route { exchange, key, .. } = Route::to_queue(queue);
-    bind(channel, queue.name(), exchange, &key).await
+    bind(channel, &queue.name(), exchange, &key).await
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {

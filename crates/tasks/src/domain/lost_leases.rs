@@ -94,6 +94,7 @@ mod tests {
             uuid::Uuid::nil(),
             crate::domain::Spec {
                 kind: "echo".into(),
+                queue: miniapp_types::name::QueueName::default(),
                 description: "a task".into(),
                 data: serde_json::value::RawValue::NULL.to_owned(),
                 ttl: 60,

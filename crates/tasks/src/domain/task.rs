@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, EventType, Status, TaskError};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
@@ -22,6 +23,7 @@ pub struct Task {
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub kind: String,
+    pub queue: QueueName,
     pub description: String,
     /// The input of the kind, as the client sent it.
     pub data: Box<RawValue>,

@@ -14,6 +14,7 @@ use super::task::Task;
 pub struct TaskView<'a> {
     task_id: Uuid,
     kind: &'a str,
+    queue: &'a str,
     description: &'a str,
     data: &'a RawValue,
     ttl: u32,
@@ -42,6 +43,7 @@ impl Task {
         TaskView {
             task_id: self.id,
             kind: &spec.kind,
+            queue: spec.queue.as_str(),
             description: &spec.description,
             data: &spec.data,
             ttl: spec.ttl,
@@ -84,6 +86,7 @@ mod tests {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).expect("JSON");
         let spec = Spec {
             kind: "echo".into(),
+            queue: "gpu".parse().expect("a name"),
             description: "\"quoted\"\n".into(),
             data: raw(r#"{"a":[1,null]}"#),
             ttl: 5,

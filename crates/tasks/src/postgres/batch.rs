@@ -19,12 +19,13 @@ use crate::column_values::{micros, signed, status_code};
 use crate::engine::{Change, Insert};
 use crate::timeline;
 
-/// The composite type `new_task`; the field order matters.
+/// The composite type `queued_task`; the field order matters.
 #[derive(sqlx::Encode)]
 struct NewTask<'b> {
     id: Uuid,
     owner: Uuid,
     kind: Cow<'b, str>,
+    queue: &'b str,
     description: Cow<'b, str>,
     data: &'b str,
     ttl: i32,
@@ -42,7 +43,7 @@ struct NewTask<'b> {
 }
 
 /// The columns of [`NewTask`], in the same order.
-const NEW: &str = "id, owner, kind, description, data, ttl, max_attempts, created_at, \
+const NEW: &str = "id, owner, kind, queue, description, data, ttl, max_attempts, created_at, \
      traceparent, tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, \
      ready_at, timeline";
 
@@ -169,7 +170,7 @@ fn insert(keyed: bool) -> String {
     };
     format!(
         "INSERT INTO tasks ({NEW}, due_at) SELECT new.*, ready_at \
-         FROM unnest($1::new_task[]) AS new {conflict} RETURNING id, false"
+         FROM unnest($1::queued_task[]) AS new {conflict} RETURNING id, false"
     )
 }
 
@@ -204,6 +205,7 @@ impl<'b> From<&'b Insert> for NewTask<'b> {
             id: task.id,
             owner: task.owner,
             kind: text(&spec.kind),
+            queue: spec.queue.as_str(),
             description: text(&spec.description),
             data: spec.data.get(),
             ttl: small(spec.ttl),
@@ -270,4 +272,4 @@ macro_rules! composite_types {
     };
 }
 
-composite_types!(NewTask is "new_task", TaskChange is "task_change");
+composite_types!(NewTask is "queued_task", TaskChange is "task_change");

@@ -2,11 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_postgres::Database;
+use miniapp_types::name::QueueName;
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use crate::column_values::{later_than_skew, micros, signed, span_micros, time, unsigned};
-use crate::engine::{DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue};
+use crate::engine::{
+    DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue, TakenQueues, TaskGroup,
+};
 use crate::row::Columns;
 
 pub(super) async fn expired_leases(
@@ -40,22 +43,41 @@ pub(super) async fn take_due(
 ) -> Result<Vec<DueTask>, StoreError> {
     // Delayed tasks near their time, and tasks not dispatched by the process that committed
     // them. Rows locked by another process are skipped.
-    const TAKE: &str = "WITH due AS MATERIALIZED (SELECT id FROM tasks \
-         WHERE due_at >= 0 AND due_at <= $1 AND (run_at > created_at OR due_at <= $2) \
-         ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
-         UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
-         RETURNING tasks.id, generation, version, ready_at, changed_at, attempt, \
-         traceparent, tracestate, baggage";
+    macro_rules! take {
+        ($queues:literal) => {
+            concat!(
+                "WITH due AS MATERIALIZED (SELECT id FROM tasks \
+                 WHERE due_at >= 0 AND due_at <= $1 AND (run_at > created_at OR due_at <= $2) AND ",
+                $queues,
+                " ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
+                 UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
+                 RETURNING tasks.id, generation, version, kind, queue, ready_at, changed_at, \
+                 attempt, traceparent, tracestate, baggage"
+            )
+        };
+    }
+    const DEFAULT: &str = take!("queue = 'default'");
+    const OTHERS: &str = take!("queue <> 'default' AND queue <> ALL($5)");
     let until = take.now.saturating_add(take.lookahead).unwrap_or(Timestamp::MAX);
     let overdue = take.now.saturating_sub(take.overdue).unwrap_or(Timestamp::MIN);
     let invisible_until =
         take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
     let statement = || {
-        sqlx::query(TAKE)
+        let (sql, except) = match &take.queues {
+            TakenQueues::Default => (DEFAULT, None),
+            TakenQueues::OthersExcept(full) => (OTHERS, Some(full)),
+        };
+        let statement = sqlx::query(sql)
             .bind(micros(until))
             .bind(micros(overdue))
             .bind(micros(invisible_until))
-            .bind(i64::from(take.limit))
+            .bind(i64::from(take.limit));
+        match except {
+            None => statement,
+            Some(full) => {
+                statement.bind(full.iter().map(ToString::to_string).collect::<Vec<String>>())
+            }
+        }
     };
     let rows = database.fetch_all(statement).await?;
     rows.iter()
@@ -65,6 +87,8 @@ pub(super) async fn take_due(
                 id: next.read()?,
                 generation: next.count()?,
                 version: unsigned(next.read()?),
+                kind: next.read()?,
+                queue: next.queue()?,
                 at: next.time()?.unwrap_or_default(),
                 since: next.time()?.unwrap_or_default(),
                 attempt: next.count()?,
@@ -92,17 +116,67 @@ pub(super) async fn mark_dispatched(
     Ok(())
 }
 
+pub(super) async fn dispatched_groups(
+    database: &Database,
+    before: Timestamp,
+) -> Result<Vec<TaskGroup>, StoreError> {
+    const GROUPS: &str = "SELECT DISTINCT queue, kind FROM tasks WHERE dispatched_at >= 0 \
+         AND dispatched_at <= $1 AND due_at IS NULL AND ready_at IS NOT NULL";
+    let rows = database.scan(|| sqlx::query(GROUPS).bind(micros(before))).await?;
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::new(row);
+            Ok(TaskGroup { queue: next.queue()?, kind: next.read()? })
+        })
+        .collect()
+}
+
 pub(super) async fn redispatch(
     database: &Database,
+    groups: Option<&[TaskGroup]>,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     // Overdue immediately, so that the relay's next poll finds them.
-    const AGAIN: &str = "WITH again AS (UPDATE tasks SET due_at = least(ready_at, $2), \
-         dispatched_at = NULL WHERE dispatched_at >= 0 AND dispatched_at <= $1 AND due_at IS NULL \
-         AND ready_at IS NOT NULL RETURNING 1) SELECT count(*) FROM again";
+    macro_rules! again {
+        ($groups:literal) => {
+            concat!(
+                "WITH again AS (UPDATE tasks SET due_at = least(ready_at, $2), \
+                 dispatched_at = NULL WHERE dispatched_at >= 0 AND dispatched_at <= $1 \
+                 AND due_at IS NULL AND ready_at IS NOT NULL",
+                $groups,
+                " RETURNING 1) SELECT count(*) FROM again"
+            )
+        };
+    }
+    const ALL: &str = again!("");
+    const SOME: &str =
+        again!(" AND (queue, kind) IN (SELECT * FROM unnest($3::text[], $4::text[]))");
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
-    count(database, || sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue))).await
+    let times = |sql| sqlx::query(sql).bind(micros(before)).bind(micros(overdue));
+    let Some(groups) = groups else { return count(database, || times(ALL)).await };
+    let statement = || {
+        let (queues, kinds): (Vec<&str>, Vec<&str>) =
+            groups.iter().map(|group| (group.queue.as_str(), group.kind.as_str())).unzip();
+        times(SOME).bind(queues).bind(kinds)
+    };
+    count(database, statement).await
+}
+
+/// Reads one entry of the index for each queue, however many tasks wait.
+pub(super) async fn waiting_queues(
+    database: &Database,
+    limit: u32,
+) -> Result<Vec<QueueName>, StoreError> {
+    const QUEUES: &str = "WITH RECURSIVE waiting (queue, since) AS ( \
+         (SELECT queue, ready_at FROM tasks WHERE ready_at IS NOT NULL AND queue <> 'default' \
+         ORDER BY queue, ready_at LIMIT 1) \
+         UNION ALL SELECT next.queue, next.ready_at FROM waiting, LATERAL ( \
+         SELECT queue, ready_at FROM tasks WHERE ready_at IS NOT NULL AND queue <> 'default' \
+         AND tasks.queue > waiting.queue ORDER BY queue, ready_at LIMIT 1) AS next) \
+         SELECT queue FROM waiting ORDER BY since LIMIT $1";
+    let rows = database.fetch_all(|| sqlx::query(QUEUES).bind(i64::from(limit))).await?;
+    rows.iter().map(|row| Columns::new(row).queue()).collect()
 }
 
 pub(super) async fn restart_waits(

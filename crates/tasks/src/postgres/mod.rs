@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Stats};
 use serde_json::value::RawValue;
 use sqlx::migrate::Migrator;
@@ -29,8 +30,8 @@ use uuid::Uuid;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, EventPage, ExpiredLease, Filter, Insert,
-    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TimelinePart, WorkerReport,
-    WriteOutcome,
+    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TaskGroup, TimelinePart,
+    WorkerReport, WriteOutcome,
 };
 
 const GRANTS: &str = include_str!("../../migrations/grants.sql");
@@ -126,8 +127,21 @@ impl Engine for PostgresEngine {
         maintenance::mark_dispatched(&self.database, tasks, now).await
     }
 
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        maintenance::redispatch(&self.database, before, now).await
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError> {
+        maintenance::dispatched_groups(&self.database, before).await
+    }
+
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        maintenance::redispatch(&self.database, groups, before, now).await
+    }
+
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        maintenance::waiting_queues(&self.database, limit).await
     }
 
     async fn restart_waits(

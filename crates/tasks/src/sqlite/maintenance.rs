@@ -1,13 +1,19 @@
 //! Statements of the background loops.
 
 use jiff::{SignedDuration, Timestamp};
+use miniapp_types::name::QueueName;
 use miniapp_types::trace::TraceContext;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
-use crate::column_values::{later_than_skew, micros, signed, span_micros, time, unsigned};
-use crate::engine::{DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue};
+use crate::column_values::{
+    later_than_skew, micros, signed, span_micros, time, to_json, unsigned,
+};
+use crate::engine::{
+    DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue, TakenQueues, TaskGroup,
+};
 
 pub(super) async fn expired_leases(
     pool: &SqlitePool,
@@ -46,29 +52,65 @@ fn limits(take: &TakeDue) -> (i64, i64) {
     (micros(until), micros(overdue))
 }
 
+/// Matches the queues of a [`TakeDue`], of which ?3 is a list in JSON.
+macro_rules! in_others {
+    () => {
+        " AND queue <> 'default' AND queue NOT IN (SELECT value FROM json_each(?3))"
+    };
+}
+
+/// Returns the queues to skip as JSON; `None` for the default queue.
+fn skipped(take: &TakeDue) -> Result<Option<String>, StoreError> {
+    match &take.queues {
+        TakenQueues::Default => Ok(None),
+        TakenQueues::OthersExcept(full) => Ok(Some(to_json(full)?)),
+    }
+}
+
 /// Returns whether [`take_due`] would return tasks, without using the writer.
 pub(super) async fn any_due(pool: &SqlitePool, take: &TakeDue) -> Result<bool, StoreError> {
-    const ANY: &str = concat!("SELECT EXISTS (SELECT 1 FROM tasks WHERE ", is_due!(), ")");
+    macro_rules! any {
+        ($queues:expr) => {
+            concat!("SELECT EXISTS (SELECT 1 FROM tasks WHERE ", is_due!(), $queues, ")")
+        };
+    }
+    const DEFAULT: &str = any!(" AND queue = 'default'");
+    const OTHERS: &str = any!(in_others!());
     let (until, overdue) = limits(take);
-    Ok(sqlx::query_scalar(ANY).bind(until).bind(overdue).fetch_one(pool).await?)
+    let skipped = skipped(take)?;
+    let sql = if skipped.is_some() { OTHERS } else { DEFAULT };
+    let query = sqlx::query_scalar(sql).bind(until).bind(overdue).bind(skipped);
+    Ok(query.fetch_one(pool).await?)
 }
 
 pub(super) async fn take_due(
     connection: &mut SqliteConnection,
     take: &TakeDue,
 ) -> Result<Vec<DueTask>, StoreError> {
-    const TAKE: &str = concat!(
-        "UPDATE tasks SET due_at = ?3 WHERE id IN (SELECT id FROM tasks WHERE ",
-        is_due!(),
-        " ORDER BY due_at LIMIT ?4) \
-         RETURNING id, generation, version, ready_at, changed_at, attempt, \
-         traceparent, tracestate, baggage"
-    );
+    macro_rules! take {
+        ($queues:expr) => {
+            concat!(
+                "UPDATE tasks SET due_at = ?4 WHERE id IN (SELECT id FROM tasks WHERE ",
+                is_due!(),
+                $queues,
+                " ORDER BY due_at LIMIT ?5) \
+                 RETURNING id, generation, version, ready_at, changed_at, attempt, \
+                 traceparent, tracestate, baggage, kind, queue"
+            )
+        };
+    }
+    const DEFAULT: &str = take!(" AND queue = 'default'");
+    const OTHERS: &str = take!(in_others!());
     let (until, overdue) = limits(take);
     let invisible_until =
         take.now.saturating_add(take.lookahead + take.visibility_timeout).unwrap_or(Timestamp::MAX);
-    let query =
-        sqlx::query(TAKE).bind(until).bind(overdue).bind(micros(invisible_until)).bind(take.limit);
+    let skipped = skipped(take)?;
+    let query = sqlx::query(if skipped.is_some() { OTHERS } else { DEFAULT })
+        .bind(until)
+        .bind(overdue)
+        .bind(skipped)
+        .bind(micros(invisible_until))
+        .bind(take.limit);
     let rows = connection.fetch_all(query).await?;
     rows.iter()
         .map(|row| {
@@ -85,6 +127,8 @@ pub(super) async fn take_due(
                     tracestate: trace(7)?.map(Into::into),
                     baggage: trace(8)?.map(Into::into),
                 },
+                kind: row.try_get(9)?,
+                queue: queue(row, 10)?,
             })
         })
         .collect()
@@ -133,17 +177,67 @@ pub(super) async fn mark_dispatched(
     Ok(())
 }
 
+fn queue(row: &SqliteRow, column: usize) -> Result<QueueName, StoreError> {
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(|_| StoreError::Internal(format!("{text:?} is no queue")))
+}
+
+pub(super) async fn dispatched_groups(
+    pool: &SqlitePool,
+    before: Timestamp,
+) -> Result<Vec<TaskGroup>, StoreError> {
+    const GROUPS: &str = "SELECT DISTINCT queue, kind FROM tasks \
+         WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at <= ?";
+    let rows = sqlx::query(GROUPS).bind(micros(before)).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok(TaskGroup { queue: queue(row, 0)?, kind: row.try_get(1)? })).collect()
+}
+
 pub(super) async fn redispatch(
     connection: &mut SqliteConnection,
+    groups: Option<&[TaskGroup]>,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     // Overdue immediately, so that the relay's next poll finds them.
-    const AGAIN: &str = "UPDATE tasks SET due_at = min(ready_at, ?2), dispatched_at = NULL \
-                         WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at <= ?1";
+    macro_rules! again {
+        ($group:literal) => {
+            concat!(
+                "UPDATE tasks SET due_at = min(ready_at, ?2), dispatched_at = NULL \
+                 WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at <= ?1",
+                $group
+            )
+        };
+    }
+    const ALL: &str = again!("");
+    const GROUP: &str = again!(" AND queue = ?3 AND kind = ?4");
     let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
-    let query = sqlx::query(AGAIN).bind(micros(before)).bind(micros(overdue));
-    Ok(connection.execute(query).await?.rows_affected())
+    let times = |sql| sqlx::query(sql).bind(micros(before)).bind(micros(overdue));
+    let Some(groups) = groups else {
+        return Ok(connection.execute(times(ALL)).await?.rows_affected());
+    };
+    let mut count = 0;
+    for TaskGroup { queue, kind } in groups {
+        let query = times(GROUP).bind(queue.as_str()).bind(kind);
+        count += connection.execute(query).await?.rows_affected();
+    }
+    Ok(count)
+}
+
+/// Reads one entry of the index for each queue, however many tasks wait.
+pub(super) async fn waiting_queues(
+    pool: &SqlitePool,
+    limit: u32,
+) -> Result<Vec<QueueName>, StoreError> {
+    const QUEUES: &str = "WITH RECURSIVE waiting (queue) AS ( \
+         SELECT (SELECT min(queue) FROM tasks WHERE ready_at IS NOT NULL AND queue <> 'default') \
+         UNION ALL SELECT (SELECT min(tasks.queue) FROM tasks WHERE ready_at IS NOT NULL \
+         AND queue <> 'default' AND tasks.queue > waiting.queue) FROM waiting \
+         WHERE waiting.queue IS NOT NULL) \
+         SELECT queue FROM waiting WHERE queue IS NOT NULL ORDER BY \
+         (SELECT min(ready_at) FROM tasks WHERE ready_at IS NOT NULL AND queue <> 'default' \
+         AND tasks.queue = waiting.queue) LIMIT ?";
+    let rows = sqlx::query(QUEUES).bind(limit).fetch_all(pool).await?;
+    rows.iter().map(|row| queue(row, 0)).collect()
 }
 
 /// The end of a wait that began after the time ?1, if it had begun at ?1, or ?2 earlier than it

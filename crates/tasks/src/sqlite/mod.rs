@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Stats};
 use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -25,8 +26,8 @@ pub use self::process_lock::ProcessLock;
 use crate::domain::Task;
 use crate::engine::{
     Backlog, Change, Claim, DueTask, Engine, EventPage, ExpiredLease, Filter, Insert,
-    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TimelinePart, WorkerReport,
-    WriteOutcome,
+    InvariantReport, LeaseHolder, RenewedLease, StoreError, TakeDue, TaskGroup, TimelinePart,
+    WorkerReport, WriteOutcome,
 };
 
 pub struct SqliteEngine {
@@ -147,8 +148,21 @@ impl Engine for SqliteEngine {
         maintenance::mark_dispatched(&mut *self.writer.lock().await?, &waiting, now).await
     }
 
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        maintenance::redispatch(&mut *self.writer.lock().await?, before, now).await
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError> {
+        maintenance::dispatched_groups(&self.readers, before).await
+    }
+
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        maintenance::redispatch(&mut *self.writer.lock().await?, groups, before, now).await
+    }
+
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        maintenance::waiting_queues(&self.readers, limit).await
     }
 
     async fn restart_waits(

@@ -17,11 +17,11 @@ use crate::row::{Columns, columns};
 use crate::timeline;
 
 static INSERT: MultiRowStatement = MultiRowStatement::new(
-    "WITH new (id, owner, kind, description, data, ttl, max_attempts, created_at, traceparent, \
+    "WITH new (id, owner, kind, queue, description, data, ttl, max_attempts, created_at, traceparent, \
      tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, ready_at, timeline) \
      AS (VALUES ",
-    17,
-    ") INSERT INTO tasks (id, owner, kind, description, data, ttl, max_attempts, created_at, \
+    18,
+    ") INSERT INTO tasks (id, owner, kind, queue, description, data, ttl, max_attempts, created_at, \
      traceparent, tracestate, baggage, idempotency_key, body_digest, changed_at, run_at, ready_at, \
      timeline, due_at) SELECT *, ready_at FROM new WHERE id IS NOT NULL",
 );
@@ -181,6 +181,7 @@ fn bind_insert<'q>(statement: Statement<'q>, insert: &'q Insert) -> Statement<'q
         .bind(id)
         .bind(owner)
         .bind(&spec.kind)
+        .bind(spec.queue.as_str())
         .bind(&spec.description)
         .bind(spec.data.get())
         .bind(spec.ttl)

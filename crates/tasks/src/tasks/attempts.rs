@@ -26,7 +26,7 @@ impl Tasks {
         lease: SignedDuration,
         alone: bool,
     ) -> Result<Claimable, StoreError> {
-        let TaskReady::V1 { task_id, generation, version } = *ready;
+        let TaskReady::V1 { task_id, generation, version, .. } = *ready;
         let command = Command::Claim { generation, version, worker: worker.clone(), lease, alone };
         match self.apply(None, task_id, command).await {
             Ok(Applied { task, batch_size, .. }) => {

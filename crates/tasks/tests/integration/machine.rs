@@ -17,6 +17,7 @@ const LEASE: SignedDuration = SignedDuration::from_secs(15);
 fn task(max_attempts: u32) -> Task {
     let spec = Spec {
         kind: "echo".into(),
+        queue: miniapp_types::name::QueueName::default(),
         description: "a task".into(),
         data: RawValue::from_string("1".into()).expect("JSON"),
         ttl: 60,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_broker::MemoryBroker;
 use miniapp_runtime::clock::{Clock, ManualClock, id_at, new_id};
-use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, InsertOutcome, TakeDue};
+use miniapp_tasks::engine::{Change, IdempotencyKey, Insert, InsertOutcome, TakeDue, TakenQueues};
 use miniapp_tasks::postgres::PostgresEngine;
 use miniapp_tasks::{
     Claimed, Command, Engine, Filter, NewTask, Retention, Runtime, StoreError, Task, Tasks,
@@ -241,6 +241,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
         submitted.push(tasks.submit(NewTask {
             owner,
             kind: "echo".into(),
+            queue: miniapp_types::name::QueueName::default(),
             description: "one of many".into(),
             data: raw("1").expect("JSON"),
             ttl: 30,
@@ -256,7 +257,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     let first = new_id(clock);
     for (index, task) in submitted.iter().enumerate() {
         let version = task.state.version;
-        let ready = TaskReady::V1 { task_id: task.id, generation: 1, version };
+        let ready = TaskReady::V1 { task_id: task.id, generation: 1, version, queue: None };
         match index % 8 {
             0 | 1 => {
                 let claimed = tasks.claim(&ready, &worker, LEASE, false).await.expect("a store");
@@ -294,9 +295,14 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     let second = SignedDuration::from_secs(1);
     engine.expired_leases(now, now + second, 100).await.expect("read");
     engine.restart_waits(now, second, second).await.expect("restarted");
-    let take =
-        TakeDue { now, lookahead: second, overdue: second, visibility_timeout: second, limit: 100 };
-    engine.take_due(&take).await.expect("taken");
-    engine.redispatch(now, now).await.expect("due again");
+    for queues in [TakenQueues::Default, TakenQueues::OthersExcept(Vec::new())] {
+        let (lookahead, overdue, visibility_timeout) = (second, second, second);
+        let take = TakeDue { queues, now, lookahead, overdue, visibility_timeout, limit: 100 };
+        engine.take_due(&take).await.expect("taken");
+    }
+    let groups = engine.dispatched_groups(now).await.expect("read");
+    engine.redispatch(Some(&groups), now, now).await.expect("due again");
+    engine.redispatch(None, now, now).await.expect("due again");
+    engine.waiting_queues(10).await.expect("read");
     engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("purged");
 }

@@ -32,6 +32,7 @@ macro_rules! broker_tests {
                 messages_wait_for_a_consumer,
                 queues_are_separate,
                 every_queue_delivers,
+                work_queues_are_created_on_first_use,
                 concurrent_publishes_succeed,
                 acked_message_is_removed,
                 dropped_consumer_releases_its_messages,

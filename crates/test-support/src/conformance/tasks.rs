@@ -99,6 +99,9 @@ macro_rules! task_engine_tests {
                 dispatch_of_an_old_version_keeps_the_outbox_entry,
                 only_waiting_tasks_are_due,
                 redispatch_makes_dispatched_tasks_due,
+                due_tasks_are_taken_by_queue,
+                redispatch_selects_groups,
+                waiting_queues_are_ordered_by_their_oldest_task,
                 waits_restart_after_the_clock_was_set_back,
                 dispatched_tasks_are_due_again_after_the_clock_was_set_back,
             }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use miniapp_http::Problem;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_types::json::canonical;
+use miniapp_types::name::QueueName;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +13,8 @@ use serde_json::value::{RawValue, to_raw_value};
 /// The content of a request besides its data, with defaults applied.
 pub(super) struct Content<'a> {
     pub kind: &'a str,
+    /// As requested: the default depends on the workers.
+    pub queue: Option<&'a QueueName>,
     pub description: &'a str,
     pub ttl: u32,
     pub max_attempts: u32,
@@ -19,7 +22,7 @@ pub(super) struct Content<'a> {
 }
 
 /// What is hashed. The fields and their order are stored data: changing them changes the digests
-/// of all requests.
+/// of all requests. Absent fields are newer than stored digests.
 #[derive(Serialize)]
 struct Fingerprint<'a> {
     kind: &'a str,
@@ -28,6 +31,8 @@ struct Fingerprint<'a> {
     ttl: u32,
     max_attempts: u32,
     run_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'a QueueName>,
 }
 
 /// Returns the key with the digest of the request. Requests have the same digest if their
@@ -47,8 +52,8 @@ pub(super) fn key(
 
 impl Content<'_> {
     fn digest(&self, data: &RawValue) -> Result<[u8; 32], Problem> {
-        let &Self { kind, description, ttl, max_attempts, run_at } = self;
-        let fingerprint = Fingerprint { kind, description, data, ttl, max_attempts, run_at };
+        let &Self { kind, queue, description, ttl, max_attempts, run_at } = self;
+        let fingerprint = Fingerprint { kind, description, data, ttl, max_attempts, run_at, queue };
         let text = serde_json::to_vec(&fingerprint).map_err(Problem::internal)?;
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, &text).as_ref());
@@ -72,6 +77,7 @@ mod tests {
     fn key_of(data: &str) -> IdempotencyKey {
         let content = Content {
             kind: "echo",
+            queue: None,
             description: "d",
             ttl: 5,
             max_attempts: 3,

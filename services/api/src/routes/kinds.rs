@@ -38,7 +38,7 @@ mod tests {
         let token = platform.auth.sign_in();
         platform.announce("echo").await;
         let kinds = platform.get("/api/kinds").token(&token).send().await.json();
-        let echo = serde_json::json!({"name": "echo", "description": "d", "dataSchema": {}, "example": null});
+        let echo = serde_json::json!({"name": "echo", "description": "d", "dataSchema": {}, "example": null, "queue": "default"});
         assert_eq!(kinds["kinds"], serde_json::json!([echo]));
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn submit(
     AuthenticatedBody { principal, body: submission }: AuthenticatedBody<Submission>,
 ) -> Result<Response, Problem> {
     let (task, key) = submission.validate(&api.kinds, &api.tasks).await?;
-    let SubmitTask { description, data, ttl, kind, max_attempts, run_at } = task;
+    let SubmitTask { description, data, ttl, kind, queue, max_attempts, run_at } = task;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
@@ -69,12 +69,17 @@ pub(super) async fn submit(
     let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let run_at = run_at.map(truncate_to_micros);
     let fingerprint = |key| {
-        let content = Content { kind: &kind, description: &description, ttl, max_attempts, run_at };
+        let (kind, description, queue) = (&kind, &description, queue.as_ref());
+        let content = Content { kind, queue, description, ttl, max_attempts, run_at };
         idempotency::key(key, &content, &data)
     };
     let key = key.map(fingerprint).transpose()?;
     let new = NewTask {
         owner: principal.user_id,
+        queue: match queue {
+            Some(queue) => queue,
+            None => api.kinds.queue(&kind).await,
+        },
         kind,
         description,
         data,
@@ -133,6 +138,7 @@ mod tests {
             ("maxAttempts", json!(3)),
             ("generation", json!(1)),
             ("attempt", json!(0)),
+            ("queue", json!("default")),
             ("progress", json!(0.0)),
             ("runAt", Value::Null),
             ("createdAt", json!("2030-01-01T00:00:00Z")),
@@ -182,6 +188,7 @@ mod tests {
             ("data", json!({"a": [1, null]})),
             ("ttl", json!(6)),
             ("maxAttempts", json!(4)),
+            ("queue", json!("gpu")),
             ("runAt", json!("2031-01-01T00:00:00Z")),
             ("description", json!("e")),
         ] {

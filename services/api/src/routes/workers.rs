@@ -50,6 +50,7 @@ mod tests {
             name: "w".into(),
             version: "1".into(),
             kinds: vec!["echo".into()],
+            queues: Vec::new(),
             running: 1,
             capacity: 2,
             started_at: platform.clock.now(),

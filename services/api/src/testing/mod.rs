@@ -21,6 +21,7 @@ use miniapp_runtime::clock::ManualClock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claim, Retention, Runtime, Tasks, open_engine};
 use miniapp_types::message::TaskReady;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, TaskError};
 use parking_lot::Mutex;
 use serde_json::value::to_raw_value;
@@ -144,7 +145,7 @@ impl Platform {
     pub async fn claim(&self, token: &Token, id: Uuid) -> Claim {
         let task = self.tasks.get(token.user, id).await.expect("a store").expect("a task");
         let (generation, version) = (task.state.generation, task.state.version);
-        let ready = TaskReady::V1 { task_id: id, generation, version };
+        let ready = TaskReady::V1 { task_id: id, generation, version, queue: None };
         let lease = SignedDuration::from_mins(5);
         let claimed = self.tasks.claim(&ready, &"worker-1".into(), lease, true).await;
         claimed.expect("a store").claimed().expect("a task to claim").claim
@@ -171,6 +172,7 @@ impl Platform {
             description: "d".into(),
             data_schema: json!({}),
             example: Value::Null,
+            queue: QueueName::default(),
         };
         self.tasks.announce_kinds(&[kind]).await.expect("announced");
     }

@@ -26,6 +26,7 @@ pub fn cases(page: &str) -> Vec<Case> {
             // Serializing a `Value` cannot fail.
             data: to_raw_value(&data).unwrap_or_default(),
             ttl,
+            queue: None,
             kind: Some(kind.to_owned()),
             max_attempts: None,
             run_at: None,

@@ -1,7 +1,7 @@
 //! Kinds without their types.
 
 use async_trait::async_trait;
-use miniapp_kind::{Backoff, Context, DEFAULT_QUEUE, KindError};
+use miniapp_kind::{Backoff, Context, KindError};
 use serde_json::value::RawValue;
 
 use super::Description;
@@ -14,11 +14,6 @@ pub type KindResult = Result<Box<RawValue>, KindError>;
 pub trait ErasedKind: Send + Sync + 'static {
     /// Returns the kind's name, documentation and data schema, as clients see them.
     fn describe(&self) -> Description;
-
-    /// Returns the queue of tasks that name none.
-    fn queue(&self) -> &str {
-        DEFAULT_QUEUE
-    }
 
     /// Runs one attempt of a task with this `data`.
     async fn run(&self, context: &Context, data: &RawValue) -> KindResult;

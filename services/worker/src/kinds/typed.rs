@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use jsonschema::Validator;
 use miniapp_kind::schemars::generate::SchemaSettings;
 use miniapp_kind::{Backoff, Context, Kind, KindError};
+use miniapp_types::name::check_name;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -25,7 +26,15 @@ pub(super) struct Typed<K> {
 }
 
 impl<K: Kind> Typed<K> {
+    /// # Panics
+    ///
+    /// Panics if the name of the kind or of its queue is invalid.
     pub fn new(kind: K) -> Self {
+        let invalid = |what, name, error| panic!("{name:?} is no {what}: it {error}");
+        if let Err(error) = check_name(K::NAME) {
+            invalid("kind", K::NAME, error);
+        }
+        let queue = K::QUEUE.parse().unwrap_or_else(|error| invalid("queue", K::QUEUE, error));
         let settings = SchemaSettings::draft2020_12();
         let schema: Value = settings.into_generator().into_root_schema_for::<K::Input>().into();
         let example = schema.pointer("/examples/0").cloned().unwrap_or_default();
@@ -38,6 +47,7 @@ impl<K: Kind> Typed<K> {
             description: K::DESCRIPTION.to_owned(),
             data_schema: schema,
             example,
+            queue,
         };
         Self { kind, description, validator }
     }
@@ -58,10 +68,6 @@ fn validator(kind: &str, schema: &Value) -> Option<Validator> {
 impl<K: Kind> ErasedKind for Typed<K> {
     fn describe(&self) -> Description {
         self.description.clone()
-    }
-
-    fn queue(&self) -> &str {
-        K::QUEUE
     }
 
     async fn run(&self, context: &Context, data: &RawValue) -> KindResult {
@@ -169,9 +175,9 @@ mod tests {
     #[test]
     fn description_is_derived() {
         let kind = Typed::new(Sum);
-        let Description { name, description, data_schema, example } = kind.describe();
+        let Description { name, description, data_schema, example, queue } = kind.describe();
         assert_eq!((name.as_str(), description.as_str()), ("sum", "Adds prices."));
-        assert_eq!(kind.queue(), "orders");
+        assert_eq!(queue.as_str(), "orders");
         assert_eq!(data_schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert_eq!(data_schema["required"], json!(["unitPrice"]));
         assert_eq!(data_schema["additionalProperties"], false);

@@ -6,6 +6,7 @@ mod kinds;
 mod offers;
 mod outages;
 mod platform;
+mod queues;
 mod running;
 mod steps;
 mod stopping;

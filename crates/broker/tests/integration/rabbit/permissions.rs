@@ -120,8 +120,8 @@ async fn users_may_do_nothing_else() {
     let [auth, api, worker] = ["auth", "api", "worker"].map(|user| as_user(server, user));
     for (broker, allowed) in [
         (&auth, &[Queue::AccountDeletions][..]),
-        (&api, &[Queue::AccountDeletions, Queue::Tasks, Queue::Parked]),
-        (&worker, &[Queue::Tasks]),
+        (&api, &Queue::iter().collect::<Vec<_>>()),
+        (&worker, &[Queue::Tasks, Queue::DeadLetters]),
     ] {
         for queue in Queue::iter().filter(|queue| !allowed.contains(queue)) {
             assert!(!may_publish(broker, queue).await, "{queue:?}");
@@ -129,7 +129,7 @@ async fn users_may_do_nothing_else() {
     }
     for (broker, allowed) in [
         (&auth, &[][..]),
-        (&api, &[Queue::AccountDeletions, Queue::DeadLetters, Queue::Parked]),
+        (&api, &Queue::iter().collect::<Vec<_>>()),
         (&worker, &[Queue::Tasks]),
     ] {
         for queue in Queue::iter().filter(|queue| !allowed.contains(queue)) {
@@ -228,6 +228,31 @@ async fn worker_cannot_reach_account_deletions_in_other_ways() {
         channel.exchange_declare("mine".into(), ExchangeKind::Fanout, options, arguments).await
     })
     .await;
+}
+
+/// Work queues are created by whoever uses them first.
+#[tokio::test]
+#[ignore = "needs RabbitMQ"]
+async fn services_create_work_queues() {
+    let (server, _guard) = deployed().await;
+    let [auth, api, worker] = ["auth", "api", "worker"].map(|user| as_user(server, user));
+    let queue = |name: &str| Queue::of_tasks(&name.parse().unwrap(), None);
+    assert!(!may_publish(&auth, queue("gpu")).await);
+    assert!(may_publish(&api, queue("gpu")).await);
+    let mut consumer = worker.consume(queue("gpu"), 1).await.unwrap();
+    consumer.next().await.unwrap().reject().await;
+    drop(consumer);
+    let mut dead_letters = api.consume(Queue::DeadLetters, 1).await.unwrap();
+    dead_letters.next().await.unwrap().ack().await;
+    let mut consumer = worker.consume(queue("mail"), 1).await.unwrap();
+    for publisher in [&api, &worker] {
+        assert!(may_publish(publisher, queue("mail")).await);
+        consumer.next().await.unwrap().ack().await;
+    }
+    drop((consumer, dead_letters));
+    for name in ["gpu", "mail"] {
+        server.ctl(&["delete_queue", &queue(name).name()]).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,7 @@ async fn lost_message_is_redispatched() {
     // Nothing is due once the task is marked as dispatched.
     let far = world.after(3600);
     let look = miniapp_tasks::engine::TakeDue {
+        queues: miniapp_tasks::engine::TakenQueues::Default,
         now: far,
         lookahead: SignedDuration::ZERO,
         overdue: SignedDuration::ZERO,

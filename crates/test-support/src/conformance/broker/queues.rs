@@ -85,6 +85,29 @@ pub async fn every_queue_delivers(broker: Arc<dyn Broker>) -> Result<()> {
     Ok(())
 }
 
+pub async fn work_queues_are_created_on_first_use(broker: Arc<dyn Broker>) -> Result<()> {
+    let queue = |name: &str, kind| Ok::<_, anyhow::Error>(Queue::of_tasks(&name.parse()?, kind));
+    let published = queue("published", None)?;
+    let consumed = queue("consumed", None)?;
+    let of_kind = queue("published", Some("echo"))?;
+    ensure!(broker.depth(published).await? == 0, "a queue that does not exist is empty");
+    let mut consumer = broker.consume(consumed, 1).await?;
+    for (queue, number) in [(published, 1), (consumed, 2), (of_kind, 3)] {
+        for result in broker.publish(queue, vec![message(number)]).await {
+            result?;
+        }
+    }
+    ensure!(next(&mut *consumer).await?.message.body == message(2).body);
+    for (queue, number) in [(of_kind, 3), (published, 1)] {
+        let mut consumer = broker.consume(queue, 1).await?;
+        let delivery = next(&mut *consumer).await?;
+        ensure!(delivery.message.body == message(number).body, "{queue:?}");
+        delivery.ack().await;
+    }
+    ensure!(broker.depth(Queue::Tasks).await? == 0);
+    Ok(())
+}
+
 pub async fn concurrent_publishes_succeed(broker: Arc<dyn Broker>) -> Result<()> {
     const PUBLISHES: usize = 40;
     let mut publishes = JoinSet::new();

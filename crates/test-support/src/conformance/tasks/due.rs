@@ -4,8 +4,9 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::{Spec, Task};
-use miniapp_tasks::engine::{DueTask, TakeDue};
+use miniapp_tasks::engine::{DueTask, TakeDue, TakenQueues, TaskGroup};
 use miniapp_tasks::{Command, Engine};
+use miniapp_types::name::QueueName;
 use miniapp_types::trace::TraceContext;
 use uuid::Uuid;
 
@@ -26,11 +27,19 @@ fn seconds(count: u64) -> SignedDuration {
 
 /// Takes the tasks due at `now` seconds.
 pub(super) async fn take(engine: &dyn Engine, now: u64, limit: u32) -> Result<Vec<DueTask>> {
+    take_of(engine, TakenQueues::Default, now, limit).await
+}
+
+async fn take_of(
+    engine: &dyn Engine,
+    queues: TakenQueues,
+    now: u64,
+    limit: u32,
+) -> Result<Vec<DueTask>> {
     let (lookahead, overdue, visibility_timeout) =
         (seconds(LOOKAHEAD), seconds(OVERDUE), seconds(HOLD));
-    Ok(engine
-        .take_due(&TakeDue { now: at(now), lookahead, overdue, visibility_timeout, limit })
-        .await?)
+    let take = TakeDue { queues, now: at(now), lookahead, overdue, visibility_timeout, limit };
+    Ok(engine.take_due(&take).await?)
 }
 
 /// Checks that exactly `expected` can be taken, in any order.
@@ -184,11 +193,11 @@ pub async fn redispatch_makes_dispatched_tasks_due([engine, _]: Processes) -> Re
     }
     let claimed = apply(&*engine, &sent[0], claim(&sent[0]), 20).await?;
     apply(&*engine, &sent[1], Command::Cancel, 20).await?;
-    ensure!(engine.redispatch(at(9), at(100)).await? == 0, "too early");
-    ensure!(engine.redispatch(at(13), at(100)).await? == 2);
+    ensure!(engine.redispatch(None, at(9), at(100)).await? == 0, "too early");
+    ensure!(engine.redispatch(None, at(13), at(100)).await? == 2);
     takes(&*engine, 100, &[&sent[2], &sent[3]]).await?;
-    ensure!(engine.redispatch(at(13), at(100)).await? == 0, "again, though not sent again");
-    ensure!(engine.redispatch(at(100), at(100)).await? == 1);
+    ensure!(engine.redispatch(None, at(13), at(100)).await? == 0, "again, though not sent again");
+    ensure!(engine.redispatch(None, at(100), at(100)).await? == 1);
     takes(&*engine, 100, &[&sent[4]]).await?;
     for task in [&claimed, &sent[2], &sent[3], &sent[4]] {
         is_stored(&*engine, task).await?;
@@ -231,9 +240,71 @@ pub async fn dispatched_tasks_are_due_again_after_the_clock_was_set_back(
 ) -> Result<()> {
     let task = add(&*engine, Uuid::new_v4(), 3600).await?;
     engine.mark_dispatched(&[(task.id, task.state.version)], at(3601)).await?;
-    ensure!(engine.redispatch(at(10), at(40)).await? == 0);
+    ensure!(engine.redispatch(None, at(10), at(40)).await? == 0);
     ensure!(restart_waits(&*engine, 10, 0).await? == 1);
-    ensure!(engine.redispatch(at(9), at(40)).await? == 0, "too early");
-    ensure!(engine.redispatch(at(10), at(40)).await? == 1);
+    ensure!(engine.redispatch(None, at(9), at(40)).await? == 0, "too early");
+    ensure!(engine.redispatch(None, at(10), at(40)).await? == 1);
     takes(&*engine, 40, &[&task]).await
+}
+
+/// Stores a task that waits in `queue` since `created` seconds.
+async fn add_queued(engine: &dyn Engine, queue: &str, kind: &str, created: u64) -> Result<Task> {
+    let spec = Spec { queue: queue.parse()?, ..spec(kind, created)? };
+    let task = Task::new(id_at(at(created)), Uuid::new_v4(), spec, None);
+    store(engine, &task).await?;
+    Ok(task)
+}
+
+pub async fn due_tasks_are_taken_by_queue([engine, _]: Processes) -> Result<()> {
+    let default = add(&*engine, Uuid::new_v4(), 0).await?;
+    let gpu = add_queued(&*engine, "gpu", "resize", 1).await?;
+    let mail = add_queued(&*engine, "mail", "send", 2).await?;
+    let full: QueueName = "gpu".parse()?;
+    for (queues, expected) in [
+        (TakenQueues::OthersExcept(vec![full]), &mail),
+        (TakenQueues::OthersExcept(Vec::new()), &gpu),
+        (TakenQueues::Default, &default),
+    ] {
+        let taken = take_of(&*engine, queues.clone(), 10, 10).await?;
+        let [due] = taken.as_slice() else { anyhow::bail!("{queues:?}: {}", taken.len()) };
+        ensure!(due.id == expected.id, "{queues:?}");
+        ensure!((due.queue, &due.kind) == (expected.spec.queue, &expected.spec.kind));
+    }
+    is_stored(&*engine, &gpu).await
+}
+
+pub async fn redispatch_selects_groups([engine, _]: Processes) -> Result<()> {
+    let mut tasks = Vec::new();
+    for (queue, kind) in [("default", "echo"), ("gpu", "echo"), ("gpu", "resize"), ("gpu", "echo")]
+    {
+        let task = add_queued(&*engine, queue, kind, 0).await?;
+        engine.mark_dispatched(&[(task.id, task.state.version)], at(5)).await?;
+        tasks.push(task);
+    }
+    let group = |task: &Task| TaskGroup { queue: task.spec.queue, kind: task.spec.kind.clone() };
+    ensure!(engine.dispatched_groups(at(4)).await?.is_empty(), "too early");
+    let mut groups = engine.dispatched_groups(at(5)).await?;
+    groups.sort();
+    ensure!(groups == [group(&tasks[0]), group(&tasks[1]), group(&tasks[2])], "{groups:?}");
+    ensure!(engine.redispatch(Some(&[]), at(5), at(100)).await? == 0);
+    ensure!(engine.redispatch(Some(&groups[1..2]), at(5), at(100)).await? == 2);
+    let taken = take_of(&*engine, TakenQueues::OthersExcept(Vec::new()), 100, 10).await?;
+    let taken: HashSet<Uuid> = taken.iter().map(|due| due.id).collect();
+    ensure!(taken == HashSet::from([tasks[1].id, tasks[3].id]));
+    ensure!(engine.dispatched_groups(at(5)).await?.len() == 2);
+    Ok(())
+}
+
+pub async fn waiting_queues_are_ordered_by_their_oldest_task(
+    [engine, _]: Processes,
+) -> Result<()> {
+    for (queue, created) in [("b", 3), ("a", 2), ("c", 1), ("b", 9), ("default", 0)] {
+        add_queued(&*engine, queue, "echo", created).await?;
+    }
+    let names = async |limit| -> Result<Vec<String>> {
+        Ok(engine.waiting_queues(limit).await?.iter().map(ToString::to_string).collect())
+    };
+    ensure!(names(10).await? == ["c", "a", "b"]);
+    ensure!(names(2).await? == ["c", "a"]);
+    Ok(())
 }

@@ -2,7 +2,7 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::Task;
-use miniapp_tasks::engine::{Backlog, TakeDue, WorkerReport};
+use miniapp_tasks::engine::{Backlog, TakeDue, TakenQueues, WorkerReport};
 use miniapp_tasks::{Command, Engine, Filter};
 use miniapp_types::task::{ByStatus, Kind, Stats, Worker};
 use serde_json::json;
@@ -86,6 +86,7 @@ pub async fn backlog_counts_by_state([engine, _]: Processes) -> Result<()> {
     ensure!(found == expected, "{found:?}");
     // Taking a task does not change its age.
     let take = TakeDue {
+        queues: TakenQueues::Default,
         now: at(20),
         lookahead: SignedDuration::from_secs(1),
         overdue: SignedDuration::from_secs(2),
@@ -191,6 +192,7 @@ pub async fn purge_respects_its_limit([engine, _]: Processes) -> Result<()> {
 pub async fn worker_reports_are_stored_and_deleted([engine, other]: Processes) -> Result<()> {
     let worker = |name: &str, running: u32, seen: u64| WorkerReport {
         worker: Worker {
+            queues: Vec::new(),
             name: name.to_owned(),
             version: "1.0".to_owned(),
             kinds: vec!["echo".to_owned(), "sleep".to_owned()],
@@ -224,6 +226,7 @@ pub async fn announced_kinds_are_updated([engine, other]: Processes) -> Result<(
         description: description.to_owned(),
         data_schema: json!({ "type": "object" }),
         example: json!({ "a": [1, 2.5, null] }),
+        queue: "gpu".parse().expect("a name"),
     };
     ensure!(engine.kinds().await?.is_empty());
     engine.announce_kinds(&[kind("sleep", "Sleeps"), kind("echo", "Echoes")]).await?;

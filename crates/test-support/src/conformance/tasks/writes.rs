@@ -20,6 +20,7 @@ pub async fn load_returns_the_inserted_task([engine, _]: Processes) -> Result<()
     let plain = new_task(owner, 1)?;
     let large = json!("x".repeat(256 * 1024)).to_string();
     let full = Spec {
+        queue: "q-1_a.b".parse()?,
         kind: "k\u{e4}nd".into(),
         description: "quoted \"text\",\nthe second line \u{1F980}".into(),
         // The JSON is stored verbatim, with its spaces and the order of its keys.

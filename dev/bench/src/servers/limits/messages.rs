@@ -55,6 +55,6 @@ async fn publish(broker: Arc<dyn Broker>, count: u32) -> anyhow::Result<()> {
 /// A message like those of the task relay.
 pub fn message() -> Message {
     let id = Uuid::new_v4();
-    Message::new(id, &TaskReady::V1 { task_id: id, generation: 1, version: 1 })
+    Message::new(id, &TaskReady::V1 { task_id: id, generation: 1, version: 1, queue: None })
         .with_conversation(id)
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use miniapp_client::NewTask;
 use miniapp_config::values::parse_duration;
 use miniapp_types::limits;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{SubmitTask, Task};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -28,6 +29,9 @@ pub struct Args {
     #[arg(long, short, default_value = "simulate",
         add = ArgValueCandidates::new(completion::kinds))]
     kind: String,
+    /// Queue of the task [default: that of the kind]
+    #[arg(long, value_name = "NAME")]
+    queue: Option<QueueName>,
     /// Input of the task as JSON; @FILE reads a file, - reads standard input [default: {}]
     #[arg(long, short, value_name = "JSON", value_parser = Data::parse_json)]
     data: Option<Data>,
@@ -129,6 +133,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<Outcome> {
         data: input(args.data, args.text)?,
         ttl: args.ttl,
         kind: Some(args.kind),
+        queue: args.queue,
         max_attempts: args.max_attempts,
         run_at: delayed.context("--after is too large")?.or(args.run_at),
     });

@@ -12,6 +12,7 @@ use crate::platform::support::{new_user, shared_on};
 
 miniapp_test_support::on_all_engines!(
     new_account_runs_tasks_of_every_kind,
+    tasks_have_a_queue,
     running_task_is_canceled_and_restarted,
     task_is_canceled_after_its_ttl,
     tasks_are_visible_to_their_owner_only,
@@ -59,6 +60,30 @@ async fn new_account_runs_tasks_of_every_kind(engines: Engines) {
         }
         let types = user.event_types(task.task_id).await;
         assert_eq!((types[0], types.last()), (EventType::Created, Some(&EventType::Finished)));
+    }
+}
+
+async fn tasks_have_a_queue(engines: Engines) {
+    let platform = shared_on(engines).await;
+    let user = new_user(&platform).await;
+    let longest = "q".repeat(64);
+    for queue in ["default", "gpu-2", "a.b_c", &longest] {
+        let mut body = task("echo", &json!(1));
+        body["queue"] = json!(queue);
+        let submitted = user.try_submit(&body).await.expect("an answer").expect(201).json();
+        assert_eq!(submitted["queue"], *queue);
+        let id = submitted["taskId"].as_str().and_then(|id| id.parse().ok()).expect("a UUID");
+        assert_eq!(user.until(id, Status::Finished).await.queue.as_str(), queue);
+    }
+    let too_long = "q".repeat(65);
+    for field in ["queue", "kind"] {
+        for name in ["", "Echo", "a b", "a/b", &too_long] {
+            let mut body = task("echo", &json!(1));
+            body[field] = json!(name);
+            let answer = user.try_submit(&body).await.expect("an answer");
+            let problem = answer.expect_problem(Code::InvalidFields).problem();
+            assert_eq!(problem.errors[0].field, field, "{name:?}");
+        }
     }
 }
 

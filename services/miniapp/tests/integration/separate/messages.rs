@@ -47,7 +47,7 @@ async fn unreadable_messages_are_parked() {
         answer.expect("published");
     }
     // A message about an unknown task has nothing to claim.
-    let stale = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1 };
+    let stale = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1, queue: None };
     client.publish(Queue::Tasks, vec![Message::new(Uuid::new_v4(), &stale)]).await;
 
     let tasks = (0..20).map(async |number| user.submit("echo", &json!(number)).await);

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use miniapp_runtime::clock::Clock as _;
 use miniapp_tasks::engine::IdempotencyKey;
 use miniapp_tasks::{Error, NewTask, Refusal, Task, Tasks};
+use miniapp_types::name::QueueName;
 use miniapp_types::trace::TraceContext;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::sleep;
@@ -95,6 +96,7 @@ async fn submit(
     let new = NewTask {
         owner,
         kind: "steps".into(),
+        queue: if world.draw(0..4) == 0 { "other".parse().expect("a name") } else { QueueName::default() },
         description: "a task of a run".into(),
         data: data.unwrap_or_else(|| to_raw_value(&plan).expect("JSON")),
         ttl: world.draw(3..40),

@@ -11,6 +11,7 @@ use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{NewTask, Retention, Runtime, Task, Tasks, open_engine};
 use miniapp_telemetry::Telemetry;
 use miniapp_test_support::timelines;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, EventType, Status};
 use miniapp_worker::{Dependencies, Isolation, WorkerConfig};
 use serde_json::Value;
@@ -144,6 +145,7 @@ impl Platform {
         let mut task = NewTask {
             owner: OWNER,
             kind: kind.to_owned(),
+            queue: QueueName::default(),
             description: "a test".into(),
             data: to_raw_value(&data).expect("JSON"),
             ttl: 60,

@@ -47,7 +47,7 @@ async fn duplicate_message_runs_nothing() {
     let platform = Platform::start().await;
     let _worker = platform.worker();
     let id = platform.submit("gate", json!(null)).await;
-    let copy = TaskReady::V1 { task_id: id, generation: 1, version: 1 };
+    let copy = TaskReady::V1 { task_id: id, generation: 1, version: 1, queue: None };
     for _ in 0..3 {
         platform.publish(Message::new(Uuid::new_v4(), &copy)).await;
     }

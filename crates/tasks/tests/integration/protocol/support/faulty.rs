@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup, WorkerReport,
     WriteOutcome,
 };
 use miniapp_tasks::{
     Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
 };
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Stats};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
@@ -159,8 +160,21 @@ impl Engine for Faulty {
         self.inner()?.mark_dispatched(tasks, now).await
     }
 
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.inner()?.redispatch(before, now).await
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError> {
+        self.inner()?.dispatched_groups(before).await
+    }
+
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.inner()?.redispatch(groups, before, now).await
+    }
+
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        self.inner()?.waiting_queues(limit).await
     }
 
     async fn restart_waits(

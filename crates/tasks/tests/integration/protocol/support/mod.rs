@@ -17,6 +17,7 @@ use miniapp_tasks::sqlite::SqliteEngine;
 use miniapp_tasks::{Claim, Engine, NewTask, Retention, Runtime, Task, Tasks};
 use miniapp_test_support::timelines;
 use miniapp_types::message::TaskReady;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, EventType, TaskError};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
@@ -130,6 +131,7 @@ pub fn new_task(owner: Uuid) -> NewTask {
     NewTask {
         owner,
         kind: "echo".into(),
+        queue: QueueName::default(),
         description: "a task of a test".into(),
         data: raw("{\"n\":1}"),
         ttl: 60,
@@ -159,7 +161,8 @@ pub async fn submit(tasks: &Tasks, owner: Uuid) -> Task {
 /// Returns the message about the current version of `task`.
 pub fn ready(task: &Task) -> TaskReady {
     let (generation, version) = (task.state.generation, task.state.version);
-    TaskReady::V1 { task_id: task.id, generation, version }
+    let queue = Some(task.spec.queue).filter(|queue| !queue.is_default());
+    TaskReady::V1 { task_id: task.id, generation, version, queue }
 }
 
 pub async fn try_claim(tasks: &Tasks, ready: &TaskReady) -> Option<(Claim, Task)> {

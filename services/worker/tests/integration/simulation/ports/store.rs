@@ -6,13 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, WorkerReport,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup, WorkerReport,
     WriteOutcome,
 };
 use miniapp_tasks::{
     Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
 };
 use miniapp_test_support::Row;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Stats};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -156,8 +157,21 @@ impl Engine for StorePort {
         self.call(self.0.world.store.mark_dispatched(tasks, now)).await
     }
 
-    async fn redispatch(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
-        self.call(self.0.world.store.redispatch(before, now)).await
+    async fn dispatched_groups(&self, before: Timestamp) -> Result<Vec<TaskGroup>, StoreError> {
+        self.call(self.0.world.store.dispatched_groups(before)).await
+    }
+
+    async fn redispatch(
+        &self,
+        groups: Option<&[TaskGroup]>,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.call(self.0.world.store.redispatch(groups, before, now)).await
+    }
+
+    async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
+        self.call(self.0.world.store.waiting_queues(limit)).await
     }
 
     async fn restart_waits(
