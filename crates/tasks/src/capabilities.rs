@@ -1,33 +1,21 @@
 //! What the live workers can run, and where the offers of a task go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use miniapp_broker::Queue;
 use miniapp_types::name::QueueName;
 
+use crate::domain::Capability;
 use crate::engine::WorkerReport;
+
+/// The number of remembered routes.
+const MAX_ROUTES: usize = 1024;
 
 /// What the live workers can run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Without duplicates: workers of one program can do the same.
     workers: BTreeSet<Capability>,
-}
-
-/// What a worker can run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Capability {
-    /// Empty: all.
-    pub queues: Vec<QueueName>,
-    pub kinds: BTreeSet<String>,
-    /// It consumes the work queues of its kinds, which others of a queue do not run.
-    pub has_kind_queues: bool,
-}
-
-impl Capability {
-    fn takes(&self, queue: &QueueName) -> bool {
-        self.queues.is_empty() || self.queues.contains(queue)
-    }
 }
 
 /// Why no live worker can run a task.
@@ -100,6 +88,42 @@ impl Capabilities {
             let is_taken = able.any(|worker| worker.takes(queue));
             (!is_taken).then_some(Missing::Queue)
         }
+    }
+}
+
+/// The routes of tasks, remembered while the workers do not change.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    capabilities: Capabilities,
+    known: HashMap<QueueName, HashMap<String, Option<Queue>>>,
+    count: usize,
+}
+
+impl Routes {
+    /// Replaces the capabilities.
+    pub fn set(&mut self, capabilities: Capabilities) {
+        if self.capabilities != capabilities {
+            *self = Self { capabilities, ..Self::default() };
+        }
+    }
+
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// See [`Capabilities::route`].
+    pub fn get(&mut self, queue: &QueueName, kind: &str) -> Option<Queue> {
+        if let Some(route) = self.known.get(queue).and_then(|kinds| kinds.get(kind)) {
+            return *route;
+        }
+        if self.count >= MAX_ROUTES {
+            self.known.clear();
+            self.count = 0;
+        }
+        let route = self.capabilities.route(queue, kind);
+        self.known.entry(*queue).or_default().insert(kind.to_owned(), route);
+        self.count += 1;
+        route
     }
 }
 

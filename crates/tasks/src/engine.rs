@@ -138,6 +138,9 @@ pub struct ExpiredLease {
     pub until: Timestamp,
 }
 
+/// When a task is due that no live worker can run: the end of time.
+pub const PARKED: Timestamp = Timestamp::MAX;
+
 /// A claim whose lease was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewedLease {
@@ -261,6 +264,9 @@ pub struct WorkerReport {
     /// The JSON Schemas of the data of its kinds; empty in reports of the previous release.
     #[serde(default)]
     pub schemas: BTreeMap<String, Value>,
+    /// It consumes the work queues of its kinds; not in reports of the previous release.
+    #[serde(default)]
+    pub has_kind_queues: bool,
 }
 
 /// A database that stores tasks.
@@ -338,6 +344,20 @@ pub trait Engine: Send + Sync + 'static {
         groups: Option<&[TaskGroup]>,
         before: Timestamp,
         now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Makes waiting tasks (id and version) due at `until`, and increments their versions, so that
+    /// messages about them are void.
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError>;
+
+    /// Makes at most `limit` of the tasks due that are [`PARKED`], have one of `kinds` and are in
+    /// one of `queues`, or in any if that is empty. Returns their number.
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
     ) -> Result<u64, StoreError>;
 
     /// Returns the queues with waiting tasks besides the default one, those that wait for the

@@ -12,6 +12,7 @@
 //! lease to the queue, publishes task events and purges old tasks.
 
 mod batcher;
+pub mod capabilities;
 mod column_values;
 mod config;
 pub mod domain;
@@ -49,6 +50,6 @@ pub use process_lease::{ProcessLease, ProcessLeaseError};
 pub use runtime::Runtime;
 pub use spans::{attempt_span_id, record_attempt};
 pub use tasks::{
-    Claimable, Claimed, Committed, NewTask, Outcome, Submitted, Tasks, check_result, task_error,
-    truncated,
+    Claimable, Claimant, Claimed, Committed, NewTask, Outcome, Submitted, Tasks, check_result,
+    task_error, truncated,
 };

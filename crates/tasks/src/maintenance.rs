@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::config::RetentionConfig;
-use crate::engine::{DueTask, StoreError};
+use crate::engine::{DueTask, StoreError, TaskGroup};
 use crate::error::Error;
 use crate::event_publisher::{self, EventQueue};
 use crate::metrics::COUNTERS;
@@ -148,14 +148,19 @@ async fn redispatch_lost(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut lost = tasks.engine().dispatched_groups(before).await?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let able = tasks.capabilities().await?;
+    // Tasks that no worker can run any more are read again, too, and parked.
+    let route = |group: &TaskGroup| able.route(&group.queue, &group.kind);
     let mut empty: BTreeMap<Queue, bool> = BTreeMap::new();
-    for group in &lost {
-        let queue = Queue::of_tasks(&group.queue, None);
+    for queue in lost.iter().filter_map(route) {
         if let Entry::Vacant(entry) = empty.entry(queue) {
             entry.insert(broker.depth(queue).await.is_ok_and(|depth| depth == 0));
         }
     }
-    lost.retain(|group| empty[&Queue::of_tasks(&group.queue, None)]);
+    lost.retain(|group| route(group).is_none_or(|queue| empty[&queue]));
     if lost.is_empty() {
         return Ok(());
     }

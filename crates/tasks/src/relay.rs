@@ -26,7 +26,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use uuid::Uuid;
 
-use crate::engine::{DueTask, StoreError, TakeDue, TakenQueues};
+use crate::capabilities::Routes;
+use crate::engine::{DueTask, PARKED, StoreError, TakeDue, TakenQueues};
 use crate::spans::DispatchSpans;
 use crate::tasks::Tasks;
 
@@ -52,6 +53,10 @@ const MAX_IN_FLIGHT: usize = 8;
 /// Maximum number of messages in a queue. More would only use the broker's memory: the
 /// rest stays due in the store.
 const MAX_QUEUED: u64 = 8 * 1024;
+/// How often the relay finds out what the live workers can run.
+const ROUTE_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of parked tasks that become due at once.
+const UNPARKED: u32 = 5000;
 /// Delay after the broker failed.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -64,7 +69,7 @@ pub(crate) fn visibility_deadline(now: Timestamp) -> Timestamp {
 /// A due task that this process dispatches.
 struct LeasedDue {
     due: DueTask,
-    /// The queue of its message.
+    /// The queue of its message, once it is ready.
     route: Queue,
     /// From this time on another process may take it over.
     until: Timestamp,
@@ -72,8 +77,7 @@ struct LeasedDue {
 
 impl LeasedDue {
     fn new(due: DueTask, until: Timestamp) -> Self {
-        let route = Queue::of_tasks(&due.queue, None);
-        Self { due, route, until }
+        Self { due, route: Queue::Tasks, until }
     }
 }
 
@@ -95,6 +99,11 @@ pub(crate) struct Relay {
     confirmed: Vec<(Instant, Uuid, u64)>,
     /// Set after the broker failed.
     paused_until: Option<Instant>,
+    routes: Routes,
+    /// When the routes were read.
+    routed_at: Option<Instant>,
+    /// Tasks that no live worker can run, as far as is known.
+    unroutable: Vec<LeasedDue>,
     /// The queues to which messages were published since the last poll.
     used: BTreeMap<Queue, QueueName>,
     /// The queues with [`MAX_QUEUED`] messages.
@@ -110,6 +119,9 @@ impl Relay {
             scheduled: BinaryHeap::new(),
             confirmed: Vec::new(),
             paused_until: None,
+            routes: Routes::default(),
+            routed_at: None,
+            unroutable: Vec::new(),
             used: BTreeMap::new(),
             full: BTreeMap::new(),
         }
@@ -182,14 +194,53 @@ impl Relay {
         for task in tasks {
             let wait = task.due.at.duration_since(now);
             if wait <= SignedDuration::ZERO {
-                if !self.full.contains_key(&task.route) {
-                    self.ready.push(task);
-                }
+                self.make_ready(task);
             } else if wait <= window {
                 let wait = Duration::try_from(wait).unwrap_or_default();
                 self.scheduled.push(Reverse(Scheduled { at: Instant::now() + wait, task }));
             }
         }
+    }
+
+    /// Adds a task whose time has come to the ones to publish. Those of full queues stay due in the
+    /// store.
+    fn make_ready(&mut self, mut task: LeasedDue) {
+        match self.routes.get(&task.due.queue, &task.due.kind) {
+            Some(route) if self.full.contains_key(&route) => {}
+            Some(route) => {
+                task.route = route;
+                self.ready.push(task);
+            }
+            None => self.unroutable.push(task),
+        }
+    }
+
+    /// Finds out what the live workers can run. Tasks that none can run are parked in the store,
+    /// and those return that a new worker runs.
+    async fn update_routes(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let is_old = self.routed_at.is_none_or(|at| at.elapsed() >= ROUTE_INTERVAL);
+        if !is_old && self.unroutable.is_empty() {
+            return Ok(());
+        }
+        self.routes.set(self.tasks.capabilities().await?);
+        self.routed_at = Some(Instant::now());
+        for task in std::mem::take(&mut self.unroutable) {
+            self.make_ready(task);
+        }
+        if !self.unroutable.is_empty() {
+            let unroutable = self.unroutable.iter();
+            let parked: Vec<_> = unroutable.map(|task| (task.due.id, task.due.version)).collect();
+            self.tasks.engine().defer(&parked, PARKED).await?;
+            self.unroutable.clear();
+        }
+        if is_old {
+            for able in self.routes.capabilities().iter() {
+                let kinds: Vec<String> = able.kinds.iter().cloned().collect();
+                let engine = self.tasks.engine();
+                engine.unpark(&able.queues, &kinds, now, UNPARKED).await?;
+            }
+        }
+        Ok(())
     }
 
     fn next_wake(&self) -> Instant {
@@ -204,7 +255,9 @@ impl Relay {
         let now = Instant::now();
         self.paused_until = self.paused_until.filter(|until| *until > now);
         while self.scheduled.peek().is_some_and(|Reverse(scheduled)| scheduled.at <= now) {
-            self.ready.extend(self.scheduled.pop().map(|Reverse(scheduled)| scheduled.task));
+            if let Some(Reverse(scheduled)) = self.scheduled.pop() {
+                self.make_ready(scheduled.task);
+            }
         }
     }
 
@@ -243,6 +296,7 @@ impl Relay {
             self.tasks.engine().mark_dispatched(&mark, now).await?;
             self.confirmed.drain(..split);
         }
+        self.update_routes(now).await?;
         if self.is_paused() || self.ready.len() >= BATCH_SIZE * MAX_IN_FLIGHT {
             return Ok(());
         }

@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::batcher::{BatchHandler, Batcher};
-use crate::domain::{Command, Spec, Task};
+use crate::capabilities::Capabilities;
+use crate::domain::{Capability, Command, Spec, Task};
 use crate::engine::{
     Claim, Engine, EventPage, Filter, IdempotencyKey, StoreError, TimelinePart, WorkerReport,
 };
@@ -72,12 +73,24 @@ pub struct Claimed {
     pub batch_size: Option<usize>,
 }
 
+/// Who claims tasks.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    pub worker: Arc<str>,
+    /// The duration of a lease.
+    pub lease: SignedDuration,
+    /// The tasks that it runs; `None`: all.
+    pub runs: Option<Arc<Capability>>,
+}
+
 /// The result of [`Tasks::claim`].
 #[derive(Clone, Debug)]
 pub enum Claimable {
     Claimed(Box<Claimed>),
     /// The task may only be claimed by a worker whose process runs nothing else.
     RunsAlone,
+    /// The worker does not run tasks of this kind or of this queue.
+    NotRun,
     /// There is nothing to claim: the message is a duplicate or the task has changed since.
     Stale,
 }
@@ -93,7 +106,7 @@ impl Claimable {
     pub fn claimed(self) -> Option<Claimed> {
         match self {
             Self::Claimed(claimed) => Some(*claimed),
-            Self::RunsAlone | Self::Stale => None,
+            Self::RunsAlone | Self::NotRun | Self::Stale => None,
         }
     }
 }
@@ -274,6 +287,11 @@ impl Tasks {
         let latest = self.clock.now().saturating_add(WORKER_TIMEOUT).unwrap_or(Timestamp::MAX);
         workers.retain(|report| report.worker.last_seen_at <= latest);
         Ok(workers)
+    }
+
+    /// Returns what the live workers can run.
+    pub async fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        Ok(Capabilities::new(&self.worker_reports().await?))
     }
 
     /// Stores the descriptions of the kinds that a worker runs.

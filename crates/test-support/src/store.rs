@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::domain::Task;
 use miniapp_tasks::engine::{
     Backlog, Change, DueTask, ExpiredLease, Insert, InsertOutcome, InvariantReport,
-    MAX_WRITE_DELAY, TakeDue, TakenQueues, TaskGroup, WorkerReport, WriteOutcome,
+    MAX_WRITE_DELAY, PARKED, TakeDue, TakenQueues, TaskGroup, WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
 use miniapp_types::name::QueueName;
@@ -44,7 +44,7 @@ pub struct Row {
     pub task: Task,
     /// The timeline, oldest first.
     pub events: Vec<Event>,
-    /// Number of renewals, which have no events.
+    /// Number of renewals and deferrals, which have no events.
     pub renewals: u64,
     /// When a message is due.
     pub due_at: Option<Timestamp>,
@@ -369,6 +369,47 @@ impl Engine for MemoryStore {
         let rows = rows.filter(|row| row.dispatched_at.is_some_and(|at| at <= before));
         let groups: BTreeSet<TaskGroup> = rows.map(|row| group(&row.task)).collect();
         Ok(groups.into_iter().collect())
+    }
+
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError> {
+        let mut tables = self.0.lock();
+        for (id, version) in tasks {
+            if let Some(row) = tables.rows.get_mut(id)
+                && row.task.state.version == *version
+                && row.task.state.ready_at.is_some()
+            {
+                row.due_at = Some(until);
+                row.dispatched_at = None;
+                row.task.state.version += 1;
+                row.renewals += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let overdue = before(now, SignedDuration::from_mins(1));
+        let mut count = 0;
+        for row in self.0.lock().rows.values_mut() {
+            let spec = &row.task.spec;
+            let is_able = kinds.contains(&spec.kind)
+                && (queues.is_empty() || queues.contains(&spec.queue));
+            if let Some(ready_at) = row.task.state.ready_at
+                && row.due_at == Some(PARKED)
+                && is_able
+                && count < u64::from(limit)
+            {
+                row.due_at = Some(ready_at.min(overdue));
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {

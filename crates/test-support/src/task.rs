@@ -67,6 +67,6 @@ pub fn claim(task: &Task) -> Command {
         version: task.state.version,
         worker: "worker-1".into(),
         lease: LEASE,
-        alone: true,
+        alone: true, runs: None,
     }
 }

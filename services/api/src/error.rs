@@ -16,7 +16,7 @@ pub(crate) fn task_problem(error: Error) -> Problem {
             Refusal::NotFinished => Problem::new(Code::TaskNotFinished),
             Refusal::AlreadyFinished => Problem::new(Code::TaskAlreadyFinished),
             // Only commands of workers can be stale.
-            Refusal::Stale | Refusal::RunsAlone => Problem::internal(refusal),
+            Refusal::Stale | Refusal::RunsAlone | Refusal::NotRun => Problem::internal(refusal),
         },
         Error::Store(error) => store_problem(error),
     }

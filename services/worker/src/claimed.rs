@@ -5,6 +5,8 @@ pub(crate) enum Claimed {
     Mine(Box<miniapp_tasks::Claimed>),
     /// The task may only be claimed while this process runs nothing else.
     RunsAlone,
+    /// This worker does not run tasks of this kind or of this queue.
+    NotRun,
     /// The message is a duplicate or outdated.
     Stale,
     /// The store is unreachable and the worker stops.

@@ -72,7 +72,7 @@ impl Consumer {
     /// consumers, which have stopped or are about to.
     async fn consume_all(self: &Arc<Self>) -> JoinSet<()> {
         let shutdown = &self.runner.shutdown;
-        let mut subscriptions = Subscriptions::new(&self.runner.queues);
+        let mut subscriptions = Subscriptions::new(self.runner.runs.clone());
         let mut consumed: BTreeMap<Queue, CancellationToken> = BTreeMap::new();
         let mut consuming = JoinSet::new();
         let mut retry = self.runner.retry("looking for queues");

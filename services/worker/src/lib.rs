@@ -35,6 +35,7 @@ use miniapp_program::Program;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Tasks;
+use miniapp_tasks::domain::Capability;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -81,8 +82,12 @@ pub async fn run(config: &WorkerConfig, dependencies: Dependencies, shutdown: Sh
         name: name::next(config.name.as_deref()).into(),
         tasks,
         clock,
+        runs: Arc::new(Capability {
+            queues: config.queues(),
+            kinds: kinds.names().into_iter().collect(),
+            has_kind_queues: true,
+        }),
         kinds,
-        queues: config.queues(),
         isolation,
         lease: config.lease,
         grace: config.grace,

@@ -43,11 +43,11 @@ fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> WorkerReport
         name: runner.name.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kinds: runner.kinds.names(),
-        queues: runner.queues.clone(),
+        queues: runner.runs.queues.clone(),
         running: u32::try_from(runner.running.count()).unwrap_or(u32::MAX),
         capacity: capacity.into(),
         started_at,
         last_seen_at: runner.clock.now(),
     };
-    WorkerReport { worker, schemas }
+    WorkerReport { worker, schemas, has_kind_queues: true }
 }

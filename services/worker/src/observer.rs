@@ -83,7 +83,7 @@ impl Observer {
                 mine.batch_size
             }
             Claimed::Stale => None,
-            Claimed::RunsAlone | Claimed::Stopping => return claimed,
+            Claimed::RunsAlone | Claimed::NotRun | Claimed::Stopping => return claimed,
         };
         let slot_at = trace.last_step_at;
         let process_span = &trace.process_span;
@@ -152,6 +152,13 @@ impl Observer {
         offer.ack().await;
         self.settled("ack");
         self.end("stale");
+    }
+
+    /// Acknowledges the offer of a task that is back in the store.
+    pub async fn give_back(mut self, offer: Offer) {
+        offer.ack().await;
+        self.settled("ack");
+        self.end("returned");
     }
 
     pub async fn release(mut self, offer: Offer) {

@@ -8,9 +8,9 @@ use miniapp_kind::Backoff;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
-use miniapp_tasks::{Claimable, Committed, Error, Offer, Task, Tasks};
+use miniapp_tasks::domain::Capability;
+use miniapp_tasks::{Claimable, Claimant, Committed, Error, Offer, Task, Tasks};
 use miniapp_types::message::TaskReady;
-use miniapp_types::name::QueueName;
 use miniapp_types::task::Status;
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -37,8 +37,8 @@ pub(crate) struct Runner {
     pub tasks: Tasks,
     pub clock: Arc<dyn Clock>,
     pub kinds: Arc<Kinds>,
-    /// The queues from which it takes tasks. Empty: all.
-    pub queues: Vec<QueueName>,
+    /// The tasks that it runs.
+    pub runs: Arc<Capability>,
     pub isolation: Isolation,
     pub lease: Duration,
     /// How long running tasks may continue when they have to stop.
@@ -99,6 +99,15 @@ impl Runner {
                 }
             }
             Claimed::Stale | Claimed::RunsAlone => observer.drop_stale(offer).await,
+            // Another consumer may take it. If it comes back, it is left to the store.
+            Claimed::NotRun if !offer.delivery.redelivered => observer.release(offer).await,
+            Claimed::NotRun => match self.tasks.return_offer(&ready).await {
+                Ok(()) => observer.give_back(offer).await,
+                Err(error) => {
+                    tracing::warn!(task.id = %task_id, %error, "could not return a task to the store");
+                    observer.release(offer).await;
+                }
+            },
             Claimed::Stopping => observer.release(offer).await,
         }
     }
@@ -124,8 +133,10 @@ impl Runner {
         let mut retry = self.retry("claiming a task");
         let mut is_first = true;
         let since = self.clock.now();
+        let (worker, lease) = (self.name.clone(), self.lease());
+        let claimant = Claimant { worker, lease, runs: Some(self.runs.clone()) };
         loop {
-            let claimed = match self.tasks.claim(ready, &self.name, self.lease(), alone).await {
+            let claimed = match self.tasks.claim_for(ready, &claimant, alone).await {
                 // A failed call may have succeeded in the store. Then the claim is this worker's.
                 Ok(Claimable::Stale) if !is_first => {
                     let own = self.tasks.recover_lost_claim(ready, &self.name, since).await;
@@ -137,6 +148,7 @@ impl Runner {
             match claimed {
                 Ok(Claimable::Claimed(claimed)) => return Claimed::Mine(claimed),
                 Ok(Claimable::RunsAlone) => return Claimed::RunsAlone,
+                Ok(Claimable::NotRun) => return Claimed::NotRun,
                 Ok(Claimable::Stale) => return Claimed::Stale,
                 Err(error) => {
                     let delay = sleep(retry.failed(&error));

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_types::task::{EventType, Status, TaskError};
 use serde_json::value::RawValue;
 
+use super::capability::Capability;
 use super::task::{State, Task};
 
 /// The status message of a task stopped at its ttl.
@@ -30,6 +31,8 @@ pub enum Command {
         lease: SignedDuration,
         /// The worker's process runs nothing else, for as long as [`State::isolation`] requires.
         alone: bool,
+        /// The tasks that the worker runs; `None`: all.
+        runs: Option<Arc<Capability>>,
     },
     /// The attempt reports progress.
     Progress {
@@ -78,6 +81,9 @@ pub enum Refusal {
     /// The task may only be claimed by a worker whose process runs nothing else.
     #[error("the task lost its workers several times and has to run alone")]
     RunsAlone,
+    /// The worker does not run tasks of this kind or of this queue.
+    #[error("the worker does not run such tasks")]
+    NotRun,
     /// The task was deleted.
     #[error("the task was removed")]
     Deleted,
@@ -129,11 +135,14 @@ impl Task {
             return Err(Refusal::Deleted);
         }
         match command {
-            Command::Claim { generation, version, worker, lease, alone } => {
+            Command::Claim { generation, version, worker, lease, alone, runs } => {
                 if (state.status, state.generation, state.version)
                     != (Status::Awaiting, generation, version)
                 {
                     return Err(Refusal::Stale);
+                }
+                if runs.is_some_and(|runs| !runs.includes(&self.spec.queue, &self.spec.kind)) {
+                    return Err(Refusal::NotRun);
                 }
                 if state.isolation().is_some() && !alone {
                     return Err(Refusal::RunsAlone);

@@ -163,6 +163,45 @@ pub(super) async fn redispatch(
     count(database, statement).await
 }
 
+pub(super) async fn defer(
+    database: &Database,
+    tasks: &[(Uuid, u64)],
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    const DEFER: &str = "UPDATE tasks SET due_at = $3, dispatched_at = NULL, \
+         version = tasks.version + 1 FROM unnest($1::uuid[], $2::bigint[]) AS sent (id, version) \
+         WHERE tasks.id = sent.id AND tasks.version = sent.version AND ready_at IS NOT NULL";
+    let mut tasks = tasks.to_vec();
+    tasks.sort_unstable();
+    let (ids, versions): (Vec<Uuid>, Vec<i64>) =
+        tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip();
+    let statement = || sqlx::query(DEFER).bind(&ids).bind(&versions).bind(micros(until));
+    database.fetch_all(statement).await?;
+    Ok(())
+}
+
+pub(super) async fn unpark(
+    database: &Database,
+    queues: &[QueueName],
+    kinds: &[String],
+    now: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    // The time is that of the index.
+    const UNPARK: &str = "WITH parked AS MATERIALIZED (SELECT id FROM tasks \
+         WHERE due_at = 253402207200999999 AND kind = ANY($1) \
+         AND (cardinality($2::text[]) = 0 OR queue = ANY($2)) LIMIT $4 FOR UPDATE SKIP LOCKED), \
+         again AS (UPDATE tasks SET due_at = least(ready_at, $3) FROM parked \
+         WHERE tasks.id = parked.id RETURNING 1) SELECT count(*) FROM again";
+    let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
+    let queues: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
+    let statement = || {
+        let statement = sqlx::query(UNPARK).bind(kinds).bind(queues.clone());
+        statement.bind(micros(overdue)).bind(i64::from(limit))
+    };
+    count(database, statement).await
+}
+
 /// Reads one entry of the index for each queue, however many tasks wait.
 pub(super) async fn waiting_queues(
     database: &Database,

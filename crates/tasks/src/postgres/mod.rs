@@ -140,6 +140,20 @@ impl Engine for PostgresEngine {
         maintenance::redispatch(&self.database, groups, before, now).await
     }
 
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError> {
+        maintenance::defer(&self.database, tasks, until).await
+    }
+
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        maintenance::unpark(&self.database, queues, kinds, now, limit).await
+    }
+
     async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
         maintenance::waiting_queues(&self.database, limit).await
     }

@@ -223,6 +223,64 @@ pub(super) async fn redispatch(
     Ok(count)
 }
 
+static DEFER: MultiRowStatement = MultiRowStatement::new(
+    "WITH sent (id, version, until) AS (VALUES ",
+    3,
+    ") UPDATE tasks SET due_at = sent.until, dispatched_at = NULL, version = tasks.version + 1 \
+     FROM sent WHERE tasks.id = sent.id AND tasks.version = sent.version AND ready_at IS NOT NULL",
+);
+
+pub(super) async fn defer(
+    connection: &mut SqliteConnection,
+    tasks: &[(Uuid, u64)],
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    DEFER
+        .execute(connection, tasks, |statement, (id, version)| {
+            statement.bind(id).bind(signed(*version)).bind(micros(until))
+        })
+        .await?;
+    Ok(())
+}
+
+/// Matches parked tasks with the kinds and queues in the JSON lists ?1 and ?2. The time is that of
+/// the index.
+macro_rules! is_parked {
+    () => {
+        "due_at = 253402207200999999 AND kind IN (SELECT value FROM json_each(?1)) \
+         AND (?2 = '[]' OR queue IN (SELECT value FROM json_each(?2)))"
+    };
+}
+
+/// Returns whether [`unpark`] would change tasks, without using the writer.
+pub(super) async fn any_parked(
+    pool: &SqlitePool,
+    queues: &[QueueName],
+    kinds: &[String],
+) -> Result<bool, StoreError> {
+    const ANY: &str = concat!("SELECT EXISTS (SELECT 1 FROM tasks WHERE ", is_parked!(), ")");
+    let query = sqlx::query_scalar(ANY).bind(to_json(&kinds)?).bind(to_json(&queues)?);
+    Ok(query.fetch_one(pool).await?)
+}
+
+pub(super) async fn unpark(
+    connection: &mut SqliteConnection,
+    queues: &[QueueName],
+    kinds: &[String],
+    now: Timestamp,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    const UNPARK: &str = concat!(
+        "UPDATE tasks SET due_at = min(ready_at, ?3) WHERE id IN (SELECT id FROM tasks WHERE ",
+        is_parked!(),
+        " LIMIT ?4)"
+    );
+    let overdue = now.saturating_sub(SignedDuration::from_secs(60)).unwrap_or(Timestamp::MIN);
+    let query = sqlx::query(UNPARK).bind(to_json(&kinds)?).bind(to_json(&queues)?);
+    let query = query.bind(micros(overdue)).bind(limit);
+    Ok(connection.execute(query).await?.rows_affected())
+}
+
 /// Reads one entry of the index for each queue, however many tasks wait.
 pub(super) async fn waiting_queues(
     pool: &SqlitePool,

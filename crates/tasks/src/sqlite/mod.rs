@@ -161,6 +161,24 @@ impl Engine for SqliteEngine {
         maintenance::redispatch(&mut *self.writer.lock().await?, groups, before, now).await
     }
 
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError> {
+        maintenance::defer(&mut *self.writer.lock().await?, tasks, until).await
+    }
+
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        if !maintenance::any_parked(&self.readers, queues, kinds).await? {
+            return Ok(0);
+        }
+        let mut writer = self.writer.lock().await?;
+        maintenance::unpark(&mut writer, queues, kinds, now, limit).await
+    }
+
     async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
         maintenance::waiting_queues(&self.readers, limit).await
     }

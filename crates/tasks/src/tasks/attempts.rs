@@ -10,7 +10,7 @@ use miniapp_types::task::{Status, TaskError};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Claimable, Claimed, Committed, Tasks};
+use super::{Claimable, Claimant, Claimed, Committed, Tasks};
 use crate::domain::{Command, Refusal, State, Task};
 use crate::engine::{Claim, RenewedLease, StoreError};
 use crate::error::Error;
@@ -26,8 +26,20 @@ impl Tasks {
         lease: SignedDuration,
         alone: bool,
     ) -> Result<Claimable, StoreError> {
+        let claimant = Claimant { worker: worker.clone(), lease, runs: None };
+        self.claim_for(ready, &claimant, alone).await
+    }
+
+    /// Claims the task of a message if `claimant` runs such tasks. See [`Tasks::claim`].
+    pub async fn claim_for(
+        &self,
+        ready: &TaskReady,
+        claimant: &Claimant,
+        alone: bool,
+    ) -> Result<Claimable, StoreError> {
         let TaskReady::V1 { task_id, generation, version, .. } = *ready;
-        let command = Command::Claim { generation, version, worker: worker.clone(), lease, alone };
+        let Claimant { worker, lease, runs } = claimant.clone();
+        let command = Command::Claim { generation, version, worker, lease, alone, runs };
         match self.apply(None, task_id, command).await {
             Ok(Applied { task, batch_size, .. }) => {
                 let claim = Claim { task_id, token: task.state.claim };
@@ -35,10 +47,20 @@ impl Tasks {
             }
             Err(Error::Store(error)) => Err(error),
             Err(Error::Refused(Refusal::RunsAlone)) => Ok(Claimable::RunsAlone),
+            Err(Error::Refused(Refusal::NotRun)) => Ok(Claimable::NotRun),
             Err(
                 Error::NotFound | Error::KeyReused | Error::VersionConflict | Error::Refused(_),
             ) => Ok(Claimable::Stale),
         }
+    }
+
+    /// Returns the task of a message to the store, because the consumer of the message does not run
+    /// it. Another one is published after a moment, if a live worker runs the task. The attempt is
+    /// not counted.
+    pub async fn return_offer(&self, ready: &TaskReady) -> Result<(), StoreError> {
+        let TaskReady::V1 { task_id, version, .. } = *ready;
+        // Relays wait for two seconds before they take it, in which its workers may appear.
+        self.engine.defer(&[(task_id, version)], self.clock.now()).await
     }
 
     /// Returns the claim of a call to [`Tasks::claim`] whose response was lost.

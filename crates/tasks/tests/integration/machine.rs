@@ -85,6 +85,7 @@ impl Move {
                 worker: "w".into(),
                 lease: LEASE,
                 alone: true,
+                runs: None,
             },
             Self::Progress { current } => {
                 Command::Progress { claim: claim(current), progress: 0.5, message: None }
@@ -199,7 +200,7 @@ fn claimed(task: &mut Task) -> u64 {
     let state = &task.state;
     let (generation, version) = (state.generation, state.version);
     let alone = state.isolation().is_some();
-    let claim = Command::Claim { generation, version, worker: "w".into(), lease: LEASE, alone };
+    let claim = Command::Claim { generation, version, worker: "w".into(), lease: LEASE, alone, runs: None };
     task.state = task.apply(claim, at(0)).expect("claimable").state;
     task.state.claim
 }
@@ -246,7 +247,7 @@ fn suspect_is_claimed_only_alone() {
     let claim = |task: &Task, alone| {
         let (generation, version) = (task.state.generation, task.state.version);
         let worker = "w".into();
-        task.apply(Command::Claim { generation, version, worker, lease: LEASE, alone }, at(0))
+        task.apply(Command::Claim { generation, version, worker, lease: LEASE, alone, runs: None }, at(0))
     };
     for _ in 0..SUSPECT_AFTER {
         assert_eq!(claim(&task, false).map(|_| ()), Ok(()));

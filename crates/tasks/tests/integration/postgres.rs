@@ -304,5 +304,7 @@ async fn everything(tasks: &Tasks, engine: &dyn Engine, clock: &ManualClock, cou
     engine.redispatch(Some(&groups), now, now).await.expect("due again");
     engine.redispatch(None, now, now).await.expect("due again");
     engine.waiting_queues(10).await.expect("read");
+    engine.defer(&[(first, 1)], now).await.expect("deferred");
+    engine.unpark(&[], &["echo".to_owned()], now, 10).await.expect("due again");
     engine.purge(Timestamp::UNIX_EPOCH, now, 5).await.expect("purged");
 }

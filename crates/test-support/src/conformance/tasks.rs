@@ -101,6 +101,8 @@ macro_rules! task_engine_tests {
                 redispatch_makes_dispatched_tasks_due,
                 due_tasks_are_taken_by_queue,
                 redispatch_selects_groups,
+                deferred_task_is_due_again_later,
+                parked_tasks_return_for_a_worker_that_runs_them,
                 waiting_queues_are_ordered_by_their_oldest_task,
                 waits_restart_after_the_clock_was_set_back,
                 dispatched_tasks_are_due_again_after_the_clock_was_set_back,

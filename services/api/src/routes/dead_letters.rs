@@ -33,5 +33,5 @@ pub(super) async fn dead_letters(
 ) -> Result<Response, Problem> {
     principal.require_admin()?;
     let filter = Filter { status: Some(Status::Failed), ..Filter::default() };
-    page::respond(filter, page, Owners::Shown, &api.tasks).await
+    page::respond(filter, page, Owners::Shown, &api).await
 }

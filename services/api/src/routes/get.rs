@@ -41,7 +41,11 @@ pub(super) async fn get(
     if_none_match: IfNoneMatch,
 ) -> Result<Response, Problem> {
     let id = id.or(Code::TaskNotFound)?;
-    let task = response::found(api.tasks.get(principal.user_id, id).await.map_err(store_problem)?)?;
+    let found = api.tasks.get(principal.user_id, id).await.map_err(store_problem)?;
+    let mut task = response::found(found)?;
+    let waiting = std::slice::from_mut(&mut task);
+    let explained = api.kinds.explain_waits(waiting, api.clock.now(), &api.tasks).await;
+    explained.map_err(store_problem)?;
     let etag = response::etag(&task)?;
     if if_none_match.matches(&etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());

@@ -103,7 +103,7 @@ pub(super) async fn list(
         return page::empty();
     };
     let filter = Filter { owner, id, status, kind, ..Filter::default() };
-    page::respond(filter, page, owners, &api.tasks).await
+    page::respond(filter, page, owners, &api).await
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use axum::response::Response;
 use miniapp_http::Problem;
 use miniapp_tasks::domain::TaskView;
-use miniapp_tasks::{Filter, Task, Tasks};
+use miniapp_tasks::{Filter, Task};
 use miniapp_types::page::{Page, cursor};
 use serde::Serialize;
 
 use super::response;
 use crate::error::store_problem;
+use crate::state::Api;
 
 /// Limits the memory of a page, which is held until the slowest client has received it.
 /// Larger pages are cut short.
@@ -34,12 +35,14 @@ pub(super) async fn respond(
     filter: Filter,
     page: Page,
     owners: Owners,
-    tasks: &Tasks,
+    api: &Api,
 ) -> Result<Response, Problem> {
     // One more shows whether there is a next page.
     let limit = page.limit + 1;
     let filter = Filter { before: page.before, limit, max_bytes: Some(MAX_BYTES), ..filter };
-    let found = tasks.list(&filter).await.map_err(store_problem)?;
+    let mut found = api.tasks.list(&filter).await.map_err(store_problem)?;
+    let explained = api.kinds.explain_waits(&mut found, api.clock.now(), &api.tasks).await;
+    explained.map_err(store_problem)?;
     let (count, size) = fitting(&found);
     let shown = count.min(page.limit as usize);
     let is_full = size > MAX_BYTES as usize;

@@ -61,6 +61,8 @@ fn is_any(tag: &[u8]) -> bool {
 /// Returns the version in a strong entity tag of a task.
 fn version(tag: &[u8]) -> Option<u64> {
     let text = str::from_utf8(tag.strip_prefix(b"\"")?.strip_suffix(b"\"")?).ok()?;
+    // Without the hash of a message.
+    let text = text.split('-').next()?;
     text.parse().ok().filter(|version: &u64| version.to_string() == text)
 }
 
@@ -71,6 +73,7 @@ mod tests {
     #[test]
     fn only_strong_tags_of_tasks_are_versions() {
         assert_eq!(version(b"\"17\""), Some(17));
+        assert_eq!(version(b"\"17-0a1b2c3d\""), Some(17));
         for tag in [&b"17"[..], b"W/\"17\"", b"\"017\"", b"\"+17\"", b"\"\"", b"\"", b"", b"\"x\""]
         {
             assert_eq!(version(tag), None, "{}", String::from_utf8_lossy(tag));

@@ -6,7 +6,9 @@ use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderValue, StatusCode};
 use miniapp_http::Problem;
 use miniapp_tasks::Task;
+use miniapp_tasks::domain::State;
 use miniapp_types::problem::Code;
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
 /// The approximate size of a task as JSON, without data and result.
@@ -27,9 +29,19 @@ pub(super) fn size(task: &Task) -> usize {
     TASK_BYTES + task.spec.data.get().len() + result
 }
 
-/// Returns the entity tag of a task: its version, which every change increases.
+/// Returns the entity tag of a task: its version, which every change increases. That of a waiting
+/// task also covers its message, which may depend on the workers.
 pub(super) fn etag(task: &Task) -> Result<HeaderValue, Problem> {
-    HeaderValue::try_from(format!("\"{}\"", task.state.version)).map_err(Problem::internal)
+    let State { version, message, ready_at, .. } = &task.state;
+    let tag = match message.as_deref().filter(|_| ready_at.is_some()) {
+        None => format!("\"{version}\""),
+        Some(message) => {
+            let hash = digest(&SHA256, message.as_bytes());
+            let bytes = hash.as_ref().first_chunk().copied().unwrap_or_default();
+            format!("\"{version}-{:08x}\"", u32::from_be_bytes(bytes))
+        }
+    };
+    HeaderValue::try_from(tag).map_err(Problem::internal)
 }
 
 /// Returns JSON of about `size` bytes.

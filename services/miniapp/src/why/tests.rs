@@ -23,7 +23,15 @@ fn waiting_is_explained() {
     let waiting = task(Status::Awaiting);
     let later = Task { run_at: Some(at(60)), ..task(Status::Awaiting) };
     let created = event(EventType::Created, 0);
-    let cases: [(&Task, &[Worker], &str, &str); 6] = [
+    let elsewhere =
+        Worker { queues: vec!["gpu".parse().expect("a name")], ..worker("d", &["echo"], 0) };
+    let cases: [(&Task, &[Worker], &str, &str); 7] = [
+        (
+            &waiting,
+            &[elsewhere],
+            "none of 1 worker with the kind `echo` takes tasks from the queue `default`",
+            "worker.queues",
+        ),
         (&waiting, &[], "there are no live workers", "Start one"),
         (&waiting, &[other()], "none of 1 live worker runs the kind `echo`", "with this kind"),
         (

@@ -27,8 +27,10 @@ fn for_its_start_time(facts: Facts<'_>) -> Option<(String, String)> {
 
 fn for_a_worker(facts: Facts<'_>) -> (String, String) {
     let Facts { task, workers, now, .. } = facts;
-    let able: Vec<&Worker> =
+    let knowing: Vec<&Worker> =
         workers.iter().filter(|worker| worker.kinds.contains(&task.kind)).collect();
+    let takes = |worker: &Worker| worker.queues.is_empty() || worker.queues.contains(&task.queue);
+    let able: Vec<&Worker> = knowing.iter().copied().filter(|worker| takes(worker)).collect();
     let slots: u32 = able.iter().map(|worker| worker.capacity).sum();
     let used: u32 = able.iter().map(|worker| worker.running.min(worker.capacity)).sum();
     if workers.is_empty() {
@@ -36,11 +38,21 @@ fn for_a_worker(facts: Facts<'_>) -> (String, String) {
             "It waits because there are no live workers.".to_owned(),
             "Start one with `worker`, or the whole platform with `miniapp`.".to_owned(),
         )
-    } else if able.is_empty() {
+    } else if knowing.is_empty() {
         let alive = count(workers.len(), "live worker");
         (
             format!("It waits because none of {alive} runs the kind `{}`.", task.kind),
             "Start a worker with this kind, or cancel the task.".to_owned(),
+        )
+    } else if able.is_empty() {
+        let knowing = count(knowing.len(), "worker");
+        (
+            format!(
+                "It waits because none of {knowing} with the kind `{}` takes tasks from the queue \
+                 `{}`.",
+                task.kind, task.queue
+            ),
+            "Start a worker whose worker.queues has this queue, or cancel the task.".to_owned(),
         )
     } else if let Some(lost) = facts.suspect() {
         (

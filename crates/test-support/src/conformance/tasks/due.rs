@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use miniapp_runtime::clock::id_at;
 use miniapp_tasks::domain::{Spec, Task};
-use miniapp_tasks::engine::{DueTask, TakeDue, TakenQueues, TaskGroup};
+use miniapp_tasks::engine::{DueTask, PARKED, TakeDue, TakenQueues, TaskGroup};
 use miniapp_tasks::{Command, Engine};
 use miniapp_types::name::QueueName;
 use miniapp_types::trace::TraceContext;
@@ -306,5 +306,45 @@ pub async fn waiting_queues_are_ordered_by_their_oldest_task(
     };
     ensure!(names(10).await? == ["c", "a", "b"]);
     ensure!(names(2).await? == ["c", "a"]);
+    Ok(())
+}
+
+pub async fn deferred_task_is_due_again_later([engine, _]: Processes) -> Result<()> {
+    let task = add(&*engine, Uuid::new_v4(), 0).await?;
+    let sent = (task.id, task.state.version);
+    engine.mark_dispatched(&[sent], at(1)).await?;
+    engine.defer(&[sent], at(10)).await?;
+    engine.defer(&[sent], at(0)).await?;
+    // What was published before is void.
+    engine.mark_dispatched(&[sent], at(2)).await?;
+    ensure!(take(&*engine, 9, 10).await?.is_empty());
+    let taken = take(&*engine, 10 + OVERDUE, 10).await?;
+    let [due] = taken.as_slice() else { anyhow::bail!("{} are due", taken.len()) };
+    ensure!((due.id, due.version) == (task.id, task.state.version + 1));
+    let ended = add_finished(&*engine, Uuid::new_v4(), 0).await?;
+    engine.defer(&[(ended.id, ended.state.version)], at(0)).await?;
+    is_stored(&*engine, &ended).await
+}
+
+pub async fn parked_tasks_return_for_a_worker_that_runs_them([engine, _]: Processes) -> Result<()> {
+    let mut parked = Vec::new();
+    for (queue, kind) in [("default", "a"), ("default", "b"), ("gpu", "a"), ("gpu", "c")] {
+        let task = add_queued(&*engine, queue, kind, 0).await?;
+        engine.defer(&[(task.id, task.state.version)], PARKED).await?;
+        parked.push(task.id);
+    }
+    let gpu: QueueName = "gpu".parse()?;
+    let kinds = ["a".to_owned(), "b".to_owned()];
+    for queues in [TakenQueues::Default, TakenQueues::OthersExcept(Vec::new())] {
+        ensure!(take_of(&*engine, queues, 1_000_000, 10).await?.is_empty());
+    }
+    ensure!(engine.unpark(&[], &["d".to_owned()], at(9), 10).await? == 0);
+    ensure!(engine.unpark(&[gpu], &kinds, at(9), 10).await? == 1);
+    let taken = take_of(&*engine, TakenQueues::OthersExcept(Vec::new()), 9, 10).await?;
+    ensure!(taken.iter().map(|due| due.id).eq([parked[2]]));
+    ensure!(engine.unpark(&[], &kinds, at(9), 1).await? == 1);
+    ensure!(engine.unpark(&[], &kinds, at(9), 10).await? == 1);
+    ensure!(engine.unpark(&[], &kinds, at(9), 10).await? == 0);
+    ensure!(take(&*engine, 9, 10).await?.len() == 2);
     Ok(())
 }

@@ -95,7 +95,7 @@ async fn submit(
     let delay = SignedDuration::from_millis(world.draw(-1000..8000));
     let new = NewTask {
         owner,
-        kind: "steps".into(),
+        kind: if world.draw(0..4) == 0 { "strides".into() } else { "steps".into() },
         queue: if world.draw(0..4) == 0 { "other".parse().expect("a name") } else { QueueName::default() },
         description: "a task of a run".into(),
         data: data.unwrap_or_else(|| to_raw_value(&plan).expect("JSON")),

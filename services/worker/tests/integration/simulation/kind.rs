@@ -80,3 +80,16 @@ impl Kind for Steps {
         }
     }
 }
+
+/// The same as a kind that only some workers run.
+pub struct Strides(pub Steps);
+
+impl Kind for Strides {
+    const NAME: &'static str = "strides";
+    type Input = Plan;
+    type Output = String;
+
+    async fn run(&self, context: &Context, plan: Plan) -> Result<String, KindError> {
+        self.0.run(context, plan).await
+    }
+}

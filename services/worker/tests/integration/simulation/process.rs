@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::simulation::kind::Steps;
+use crate::simulation::kind::{Steps, Strides};
 use crate::simulation::ports::{BrokerPort, StorePort};
 use crate::simulation::world::{World, WorldClock};
 
@@ -145,6 +145,10 @@ impl Process {
                 config.grace = world.draw_time(1000..10_000);
                 let mut kinds = Kinds::none();
                 kinds.register(Steps(handle.clone()));
+                // One worker runs all kinds.
+                if place == 2 || world.draw(0..2) == 0 {
+                    kinds.register(Strides(Steps(handle.clone())));
+                }
                 let dependencies = Dependencies {
                     tasks: tasks.clone(),
                     broker,

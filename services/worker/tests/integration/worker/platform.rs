@@ -13,6 +13,7 @@ use miniapp_telemetry::Telemetry;
 use miniapp_test_support::timelines;
 use miniapp_types::name::QueueName;
 use miniapp_types::task::{Event, EventType, Status};
+use miniapp_worker::kinds::Kinds;
 use miniapp_worker::{Dependencies, Isolation, WorkerConfig};
 use serde_json::Value;
 use serde_json::value::to_raw_value;
@@ -98,11 +99,16 @@ impl Platform {
 
     /// Starts a worker.
     pub fn worker(&self) -> Worker {
+        self.worker_of(kinds(&self.gate, &self.config))
+    }
+
+    /// Starts a worker with these kinds.
+    pub fn worker_of(&self, kinds: Kinds) -> Worker {
         let deps = Dependencies {
             tasks: self.tasks.clone(),
             broker: self.broker.clone(),
             clock: self.clock.clone(),
-            kinds: Arc::new(kinds(&self.gate, &self.config)),
+            kinds: Arc::new(kinds),
             isolation: self.isolation.clone(),
             seed: rand::random(),
         };

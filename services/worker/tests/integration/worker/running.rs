@@ -77,18 +77,6 @@ async fn undecodable_message_is_parked() {
 }
 
 #[tokio::test]
-async fn unknown_kind_is_retried() {
-    let platform = Platform::start().await;
-    let _worker = platform.worker();
-    let id = platform.submit("nonesuch", json!(null)).await;
-    let task = platform.ended(id).await;
-    assert_eq!((task.state.status, task.state.attempt), (Status::Failed, 2));
-    assert_eq!(task.state.error.expect("an error").code, "unknown_kind");
-    let story = [Created, Started, Retrying, Started, Failed];
-    assert_eq!(platform.event_types(id).await, story);
-}
-
-#[tokio::test]
 async fn invalid_data_fails_permanently() {
     let platform = Platform::start().await;
     let _worker = platform.worker();

@@ -173,6 +173,20 @@ impl Engine for Faulty {
         self.inner()?.redispatch(groups, before, now).await
     }
 
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError> {
+        self.inner()?.defer(tasks, until).await
+    }
+
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.inner()?.unpark(queues, kinds, now, limit).await
+    }
+
     async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
         self.inner()?.waiting_queues(limit).await
     }

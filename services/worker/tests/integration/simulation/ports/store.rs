@@ -170,6 +170,20 @@ impl Engine for StorePort {
         self.call(self.0.world.store.redispatch(groups, before, now)).await
     }
 
+    async fn defer(&self, tasks: &[(Uuid, u64)], until: Timestamp) -> Result<(), StoreError> {
+        self.call(self.0.world.store.defer(tasks, until)).await
+    }
+
+    async fn unpark(
+        &self,
+        queues: &[QueueName],
+        kinds: &[String],
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.call(self.0.world.store.unpark(queues, kinds, now, limit)).await
+    }
+
     async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
         self.call(self.0.world.store.waiting_queues(limit)).await
     }
