@@ -61,7 +61,8 @@ pub struct SubmitTask {
     /// Seconds that one execution may take.
     #[schema(example = 30)]
     pub ttl: u32,
-    /// The kind of the task, `simulate` if not given; `GET /api/kinds` lists them.
+    /// The kind of the task; `GET /api/kinds` lists them. Required unless the platform has a
+    /// default (`tasks.default_kind`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "echo")]
     pub kind: Option<String>,

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use miniapp_broker::BrokerConfig;
-use miniapp_config::values::is_http_url;
+use miniapp_config::values::{is_http_url, optional};
 use miniapp_config::{ConfigError, Database, Section, SectionCheck, Validator, check};
 use miniapp_http::{BaggageConfig, CorsConfig, LimitConfig};
 use miniapp_tasks::{LeaseConfig, RetentionConfig};
+use miniapp_types::name::{InvalidName, check_name};
 use serde::Deserialize;
 
 /// All sections of the service.
@@ -19,6 +20,7 @@ pub(crate) const SECTIONS: &[SectionCheck] = &[
     check::<CorsConfig>,
     check::<BaggageConfig>,
     check::<StreamConfig>,
+    check::<SubmitConfig>,
     check::<ApiConfig>,
     check::<AuthServerConfig>,
 ];
@@ -36,6 +38,22 @@ impl Section for StreamConfig {
     fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
         validator.range("streams", self.streams, 1..=1_000_000)?;
         validator.range("streams_per_account", self.streams_per_account, 1..=1_000_000)
+    }
+}
+
+/// The setting of the section `tasks` for submits.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SubmitConfig {
+    #[serde(deserialize_with = "optional")]
+    pub default_kind: Option<String>,
+}
+
+impl Section for SubmitConfig {
+    const NAME: &'static str = "tasks";
+
+    fn validate(&self, validator: &Validator<'_>) -> Result<(), ConfigError> {
+        let is_name = self.default_kind.as_deref().is_none_or(|kind| check_name(kind).is_ok());
+        validator.ensure("default_kind", is_name, &InvalidName.to_string())
     }
 }
 

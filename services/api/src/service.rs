@@ -15,7 +15,7 @@ use miniapp_tasks::{LeaseConfig, RetentionConfig, Runtime, Tasks};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::config::{ApiConfig, AuthServerConfig};
+use crate::config::{ApiConfig, AuthServerConfig, SubmitConfig};
 use crate::deletions::Deletions;
 use crate::state::Api;
 use crate::token::TokenVerifier;
@@ -27,6 +27,8 @@ pub struct Dependencies {
     pub tasks: Tasks,
     pub broker: Arc<dyn Broker>,
     pub clock: Arc<dyn Clock>,
+    /// The kind of tasks that name none, unless `tasks.default_kind` is set.
+    pub default_kind: Option<&'static str>,
 }
 
 /// Serves tasks on `listener` until `shutdown`. Adds checks of the store and of auth to
@@ -38,7 +40,9 @@ pub async fn run(
     health: &Health,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let Dependencies { tasks, broker, clock } = dependencies;
+    let Dependencies { tasks, broker, clock, default_kind } = dependencies;
+    let submit: SubmitConfig = config.section()?;
+    let default_kind = submit.default_kind.or(default_kind.map(str::to_owned));
     let auth: AuthServerConfig = config.section()?;
     let ApiConfig { accept_unverified_deletions, .. } = config.section()?;
     let options = ServerOptions::from(&config.section()?);
@@ -46,7 +50,8 @@ pub async fn run(
     add_checks(health, &tasks, &verifier);
     let LeaseConfig { lease } = config.section()?;
     let lease = lease.try_into().context("can't use the duration of a lease")?;
-    let api = Api::new(tasks, verifier, clock, config.section()?, broker.is_durable(), lease);
+    let streams = config.section()?;
+    let api = Api::new(tasks, verifier, clock, streams, broker.is_durable(), lease, default_kind);
     let router = router(api.clone(), &RouterOptions::new(PROGRAM.name, config)?)?;
     health.started();
     // Dropped when this function returns, after the last request.
@@ -78,7 +83,7 @@ pub async fn serve(context: AppContext) -> anyhow::Result<()> {
     miniapp_broker::health::add(&health, broker.clone());
     let listener = miniapp_program::listen(address, "api.listen").await?;
     let tasks = runtime.tasks().clone();
-    let dependencies = Dependencies { tasks: tasks.clone(), broker, clock };
+    let dependencies = Dependencies { tasks: tasks.clone(), broker, clock, default_kind: None };
     let serving = run(&config, dependencies, listener, &health, shutdown);
     let served = runtime.run(serving).await?;
     tasks.close().await.with_context(at_database)?;

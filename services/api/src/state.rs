@@ -25,6 +25,8 @@ pub struct Shared {
     pub live: LiveEvents,
     pub kinds: KnownKinds,
     pub remote: RemoteWorkers,
+    /// The kind of tasks that name none.
+    pub default_kind: Option<String>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -38,13 +40,14 @@ impl Api {
         streams: StreamConfig,
         has_other_writers: bool,
         lease: SignedDuration,
+        default_kind: Option<String>,
     ) -> Self {
         let (live_tasks, verifying) = (tasks.clone(), verifier.clone());
         let live =
             LiveEvents::new(live_tasks, verifying, clock.clone(), streams, has_other_writers);
         let remote = RemoteWorkers::new(tasks.clone(), clock.clone(), lease);
         let kinds = KnownKinds::default();
-        Self(Arc::new(Shared { tasks, verifier, live, kinds, remote, clock }))
+        Self(Arc::new(Shared { tasks, verifier, live, kinds, remote, default_kind, clock }))
     }
 }
 

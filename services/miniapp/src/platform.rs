@@ -29,6 +29,9 @@ use crate::program::PROGRAM;
 /// Mails that a slow subscriber can fall behind before it misses some.
 const MAIL_CHANNEL_CAPACITY: usize = 64;
 
+/// The kind of tasks that name none.
+const DEFAULT_KIND: &str = "simulate";
+
 /// The running platform.
 pub struct Platform {
     pub addresses: Addresses,
@@ -102,6 +105,7 @@ impl Platform {
                 tasks: tasks.clone(),
                 broker: broker.clone(),
                 clock: clock.clone(),
+                default_kind: Some(DEFAULT_KIND),
             };
             let (config, shutdown) = (config.clone(), shutdown.clone());
             async move { miniapp_api::run(&config, deps, api_listener, &health, shutdown).await }

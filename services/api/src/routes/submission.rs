@@ -4,7 +4,6 @@ use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::HeaderName;
 use miniapp_http::{Problem, read_json};
-use miniapp_tasks::Tasks;
 use miniapp_types::fields::{BodyError, FromFields as _};
 use miniapp_types::limits::MAX_DATA_BYTES;
 use miniapp_types::problem::FieldError;
@@ -12,9 +11,7 @@ use miniapp_types::task::SubmitTask;
 use serde_json::value::RawValue;
 
 use crate::error::store_problem;
-use crate::kinds::KnownKinds;
-
-pub(super) const DEFAULT_KIND: &str = "simulate";
+use crate::state::Api;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY_LENGTH: usize = 255;
@@ -51,16 +48,18 @@ impl Submission {
     /// Returns the task and the idempotency key, or all errors.
     pub async fn validate(
         self,
-        kinds: &KnownKinds,
-        tasks: &Tasks,
+        api: &Api,
     ) -> Result<(SubmitTask, Option<String>), Problem> {
         let Self { kind, data, task, key } = self;
-        let kind = kind.as_deref().unwrap_or(DEFAULT_KIND);
         // Larger data is rejected for its size.
         let data = data.filter(|data| data.get().len() <= MAX_DATA_BYTES);
-        let checked = kinds.check(kind, data.as_deref(), tasks).await;
+        let named = kind.or_else(|| api.default_kind.clone());
+        let checked = match &named {
+            Some(kind) => api.kinds.check(kind, data.as_deref(), &api.tasks).await,
+            None => Ok(vec![field_error("kind", "is required")]),
+        };
         let (task, mut errors) = match task {
-            Ok(task) => (Some(task), Vec::new()),
+            Ok(task) => (Some(SubmitTask { kind: named, ..task }), Vec::new()),
             Err(errors) => (None, errors),
         };
         match checked {

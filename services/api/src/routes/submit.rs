@@ -13,7 +13,7 @@ use miniapp_types::task::{SubmitTask, Task};
 
 use super::idempotency::{self, Content};
 use super::response;
-use super::submission::{DEFAULT_KIND, Submission};
+use super::submission::Submission;
 use crate::error::task_problem;
 use crate::state::Api;
 use crate::token::AuthenticatedBody;
@@ -59,13 +59,13 @@ pub(super) async fn submit(
     State(api): State<Api>,
     AuthenticatedBody { principal, body: submission }: AuthenticatedBody<Submission>,
 ) -> Result<Response, Problem> {
-    let (task, key) = submission.validate(&api.kinds, &api.tasks).await?;
+    let (task, key) = submission.validate(&api).await?;
     let SubmitTask { description, data, ttl, kind, queue, max_attempts, run_at } = task;
     if data.get().len() > MAX_DATA_BYTES {
         let detail = format!("data may have {MAX_DATA_BYTES} bytes of JSON");
         return Err(Problem::new(Code::BodyTooLarge).detail(detail));
     }
-    let kind = kind.unwrap_or_else(|| DEFAULT_KIND.to_owned());
+    let kind = kind.unwrap_or_default();
     let max_attempts = max_attempts.unwrap_or(DEFAULT_MAX_ATTEMPTS);
     let run_at = run_at.map(truncate_to_micros);
     let fingerprint = |key| {

@@ -94,7 +94,8 @@ impl Platform {
         let verifier = TokenVerifier::new(auth.url(), clock.clone()).expect("a client");
         let streams = StreamConfig { streams: STREAMS, streams_per_account: STREAMS_PER_ACCOUNT };
         let lease = SignedDuration::try_from(LEASE).expect("a short lease");
-        let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false, lease);
+        let kind = Some("simulate".to_owned());
+        let api = Api::new(tasks.clone(), verifier, clock.clone(), streams, false, lease, kind);
         let router = service::router(api.clone(), &RouterOptions::default()).expect("a router");
         let port: Arc<dyn Broker> = broker.clone();
         let background = service::spawn_background(&api, &port, false, &stop);
