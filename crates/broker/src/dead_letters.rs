@@ -154,7 +154,8 @@ mod tests {
     use crate::MemoryBroker;
 
     fn task_ready() -> Message {
-        let ready = TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1, queue: None };
+        let ready =
+            TaskReady::V1 { task_id: Uuid::new_v4(), generation: 1, version: 1, queue: None };
         Message::new(Uuid::new_v4(), &ready)
     }
 

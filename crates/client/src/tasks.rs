@@ -1,7 +1,9 @@
 //! Tasks: the endpoints of the API.
 
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kinds, Stats, Status, SubmitTask, Task, TaskPage, Timeline, Workers};
+use miniapp_types::task::{
+    Kinds, Queues, Stats, Status, SubmitTask, Task, TaskPage, Timeline, Workers,
+};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
@@ -150,6 +152,11 @@ impl Client {
     /// Returns the live workers.
     pub async fn workers(&self) -> Result<Workers, Error> {
         self.json(self.api(Method::GET, "api/workers")).await
+    }
+
+    /// Returns the queues with their unfinished tasks.
+    pub async fn queues(&self) -> Result<Queues, Error> {
+        self.json(self.api(Method::GET, "api/queues")).await
     }
 
     /// Returns how many tasks there are by status.

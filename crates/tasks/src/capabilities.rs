@@ -39,7 +39,7 @@ impl Capabilities {
         Self { workers: reports.iter().map(capability).collect() }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Capability> {
+    pub fn workers(&self) -> impl Iterator<Item = &Capability> {
         self.workers.iter()
     }
 

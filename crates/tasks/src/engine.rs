@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Event, Kind, Stats, Status, Worker};
+use miniapp_types::task::{Event, Kind, QueueStatus, Stats, Status, Worker};
 use miniapp_types::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -390,6 +390,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Returns task counts, of one owner or of all.
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError>;
+
+    /// Counts the unfinished tasks of each queue that has some, of one owner or of all, by name.
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError>;
 
     /// Counts unfinished tasks, each state up to `limit`. Every task that may run at `now`
     /// has a `due_at` before `visibility_deadline`. The cost grows with the counts.

@@ -234,7 +234,7 @@ impl Relay {
             self.unroutable.clear();
         }
         if is_old {
-            for able in self.routes.capabilities().iter() {
+            for able in self.routes.capabilities().workers() {
                 let kinds: Vec<String> = able.kinds.iter().cloned().collect();
                 let engine = self.tasks.engine();
                 engine.unpark(&able.queues, &kinds, now, UNPARKED).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use miniapp_types::name::QueueName;
-use miniapp_types::task::TaskError;
+use miniapp_types::task::{QueueStatus, TaskError};
 use miniapp_types::trace::TraceContext;
 use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
@@ -122,4 +122,16 @@ where
         };
         Ok(Task { id, owner, spec: Arc::new(spec), state })
     }
+}
+
+/// Returns the status of a queue whose oldest task may run since `oldest`.
+pub(crate) fn queue_status(
+    name: QueueName,
+    waiting: u64,
+    running: u64,
+    oldest: Option<Timestamp>,
+    now: Timestamp,
+) -> QueueStatus {
+    let waited = oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
+    QueueStatus { name, waiting, running, oldest_wait_seconds: waited }
 }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_runtime::clock::{Clock, new_id};
 use miniapp_runtime::health::Condition;
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kind, Stats, Worker};
+use miniapp_types::task::{Kind, QueueStatus, Stats, Worker};
 use miniapp_types::trace::TraceContext;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -260,6 +260,18 @@ impl Tasks {
     /// longest time first.
     pub async fn waiting_queues(&self, limit: u32) -> Result<Vec<QueueName>, StoreError> {
         self.engine.waiting_queues(limit).await
+    }
+
+    /// Returns the default queue and those with unfinished tasks, of one owner or of all, by name.
+    pub async fn queues(&self, owner: Option<Uuid>) -> Result<Vec<QueueStatus>, StoreError> {
+        let queues = self.engine.queues(owner, self.clock.now());
+        let mut queues = traced_read(self.system(), queues).await?;
+        let name = QueueName::default();
+        if let Err(place) = queues.binary_search_by_key(&name, |queue| queue.name) {
+            let empty = QueueStatus { name, waiting: 0, running: 0, oldest_wait_seconds: 0.0 };
+            queues.insert(place, empty);
+        }
+        Ok(queues)
     }
 
     /// Stores a worker's report. The worker counts as live for [`WORKER_TIMEOUT`].

@@ -12,7 +12,7 @@ use miniapp_tasks::engine::{
 };
 use miniapp_tasks::{Claim, Engine, EventPage, Filter, RenewedLease, StoreError, TimelinePart};
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{ByStatus, Event, Kind, Stats, Status};
+use miniapp_types::task::{ByStatus, Event, Kind, QueueStatus, Stats, Status};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -398,8 +398,8 @@ impl Engine for MemoryStore {
         let mut count = 0;
         for row in self.0.lock().rows.values_mut() {
             let spec = &row.task.spec;
-            let is_able = kinds.contains(&spec.kind)
-                && (queues.is_empty() || queues.contains(&spec.queue));
+            let is_able =
+                kinds.contains(&spec.kind) && (queues.is_empty() || queues.contains(&spec.queue));
             if let Some(ready_at) = row.task.state.ready_at
                 && row.due_at == Some(PARKED)
                 && is_able
@@ -511,6 +511,31 @@ impl Engine for MemoryStore {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         Ok(self.0.lock().count(owner, now))
+    }
+
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError> {
+        let mut queues: BTreeMap<QueueName, QueueStatus> = BTreeMap::new();
+        let tables = self.0.lock();
+        let owned = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
+        for Row { task, .. } in tables.rows.values().filter(owned) {
+            let (name, state) = (task.spec.queue, &task.state);
+            if state.ready_at.is_none() && state.lease_until.is_none() {
+                continue;
+            }
+            let empty = QueueStatus { name, waiting: 0, running: 0, oldest_wait_seconds: 0.0 };
+            let status = queues.entry(name).or_insert(empty);
+            status.running += u64::from(state.lease_until.is_some());
+            if let Some(at) = state.ready_at.filter(|at| *at <= now) {
+                let waited = now.duration_since(at).as_secs_f64();
+                status.waiting += 1;
+                status.oldest_wait_seconds = status.oldest_wait_seconds.max(waited);
+            }
+        }
+        Ok(queues.into_values().collect())
     }
 
     async fn backlog(

@@ -67,6 +67,7 @@ pub fn claim(task: &Task) -> Command {
         version: task.state.version,
         worker: "worker-1".into(),
         lease: LEASE,
-        alone: true, runs: None,
+        alone: true,
+        runs: None,
     }
 }

@@ -78,6 +78,7 @@ enum Limit {
 const LIMITS: &[(&str, &str, Limit)] = &[
     ("SubmitTask", "description", Limit::Length(DESCRIPTION)),
     ("SubmitTask", "kind", Limit::Length(KIND)),
+    ("SubmitTask", "queue", Limit::Length(NAME)),
     ("SubmitTask", "ttl", Limit::Value(TTL)),
     ("SubmitTask", "maxAttempts", Limit::Value(ATTEMPTS)),
     ("VerifyEmail", "code", Limit::Length(CODE)),

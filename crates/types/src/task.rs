@@ -298,6 +298,27 @@ pub struct Workers {
     pub workers: Vec<Worker>,
 }
 
+/// The unfinished tasks of a queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    #[schema(value_type = String, example = "default")]
+    pub name: QueueName,
+    /// Tasks that could run now and wait for a worker.
+    pub waiting: u64,
+    /// Tasks that are running.
+    pub running: u64,
+    /// The longest wait of the waiting ones, in seconds.
+    pub oldest_wait_seconds: f64,
+}
+
+/// The response of `GET /api/queues`: about the caller's tasks, or all for an admin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Queues {
+    /// The default queue and those with unfinished tasks, ordered by name.
+    pub queues: Vec<QueueStatus>,
+}
+
 /// The number of tasks by status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]

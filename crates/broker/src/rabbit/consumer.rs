@@ -108,8 +108,9 @@ impl ChannelConsumer {
         let channel = live.open_channel().await?;
         channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
         let (name, options) = (queue.name(), BasicConsumeOptions::default());
-        let deliveries =
-            channel.basic_consume((&*name).into(), "".into(), options, FieldTable::default()).await?;
+        let deliveries = channel
+            .basic_consume((&*name).into(), "".into(), options, FieldTable::default())
+            .await?;
         let acks = Arc::new(AckBatcher::new(channel.clone()));
         Ok(Self { live, channel, acks, deliveries })
     }

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use miniapp_config::Database as Settings;
 use miniapp_postgres::{Database, DatabaseError};
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kind, Stats};
+use miniapp_types::task::{Kind, QueueStatus, Stats};
 use serde_json::value::RawValue;
 use sqlx::migrate::Migrator;
 use uuid::Uuid;
@@ -182,6 +182,14 @@ impl Engine for PostgresEngine {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         read::stats(&self.database, owner, now).await
+    }
+
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError> {
+        read::queues(&self.database, owner, now).await
     }
 
     async fn backlog(

@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_postgres::Database;
-use miniapp_types::task::{ByStatus, Stats, Status};
+use miniapp_types::task::{ByStatus, QueueStatus, Stats, Status};
 use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ use crate::column_values::{micros, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::row::{Columns, columns};
+use crate::row::{Columns, columns, queue_status};
 
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
@@ -155,6 +155,39 @@ pub(super) async fn stats(
         oldest_wait_seconds: oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64()),
         finished_per_minute: count()?,
     })
+}
+
+pub(super) async fn queues(
+    database: &Database,
+    owner: Option<Uuid>,
+    now: Timestamp,
+) -> Result<Vec<QueueStatus>, StoreError> {
+    let scope = if owner.is_some() { " AND owner = $2" } else { "" };
+    // Each part is read from its own index.
+    let sql = format!(
+        "SELECT queue, count(*) FILTER (WHERE ready_at <= $1), \
+         count(*) FILTER (WHERE lease_until IS NOT NULL), min(ready_at) FROM ( \
+         SELECT queue, ready_at, lease_until FROM tasks WHERE ready_at IS NOT NULL{scope} \
+         UNION ALL SELECT queue, ready_at, lease_until FROM tasks WHERE lease_until >= 0 \
+         AND lease_until <= 9223372036854775807{scope}) AS unfinished GROUP BY queue ORDER BY queue"
+    );
+    let statement = || {
+        let statement = sqlx::query(AssertSqlSafe(sql.as_str())).bind(micros(now));
+        if let Some(owner) = owner { statement.bind(owner) } else { statement }
+    };
+    let rows = if owner.is_some() {
+        database.fetch_all(statement).await?
+    } else {
+        database.scan(statement).await?
+    };
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::new(row);
+            let (name, waiting) = (next.queue()?, unsigned(next.read()?));
+            let running = unsigned(next.read()?);
+            Ok(queue_status(name, waiting, running, next.time()?, now))
+        })
+        .collect()
 }
 
 pub(super) async fn backlog(

@@ -8,9 +8,7 @@ use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::multi_row::{MAX_ROWS, MultiRowStatement, Statement};
-use crate::column_values::{
-    later_than_skew, micros, signed, span_micros, time, to_json, unsigned,
-};
+use crate::column_values::{later_than_skew, micros, signed, span_micros, time, to_json, unsigned};
 use crate::engine::{
     DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue, TakenQueues, TaskGroup,
 };

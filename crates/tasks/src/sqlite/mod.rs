@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_sqlite::{DatabaseError, Schema, WriteLock};
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kind, Stats};
+use miniapp_types::task::{Kind, QueueStatus, Stats};
 use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use uuid::Uuid;
@@ -213,6 +213,14 @@ impl Engine for SqliteEngine {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         read::stats(&self.readers, owner, now).await
+    }
+
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError> {
+        read::queues(&self.readers, owner, now).await
     }
 
     async fn backlog(

@@ -1,7 +1,7 @@
 //! Queries.
 
 use jiff::{SignedDuration, Timestamp};
-use miniapp_types::task::{ByStatus, Stats, Status};
+use miniapp_types::task::{ByStatus, QueueStatus, Stats, Status};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqlitePool};
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::column_values::{self, micros, time, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::row::{Columns, columns};
+use crate::row::{Columns, columns, queue_status};
 
 pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
@@ -112,6 +112,35 @@ pub(super) async fn stats(
         oldest_wait_seconds: waited.map_or(0.0, |waited| waited.as_secs_f64()),
         finished_per_minute: unsigned(finished),
     })
+}
+
+pub(super) async fn queues(
+    pool: &SqlitePool,
+    owner: Option<Uuid>,
+    now: Timestamp,
+) -> Result<Vec<QueueStatus>, StoreError> {
+    let mut query: QueryBuilder<Sqlite> =
+        QueryBuilder::new("SELECT queue, count(*) FILTER (WHERE ready_at <= ");
+    query.push_bind(micros(now));
+    query.push("), count(*) FILTER (WHERE lease_until IS NOT NULL), min(ready_at) FROM (");
+    for (part, condition) in ["ready_at IS NOT NULL", "lease_until IS NOT NULL"].iter().enumerate()
+    {
+        query.push(if part > 0 { " UNION ALL " } else { "" });
+        query.push("SELECT queue, ready_at, lease_until FROM tasks WHERE ").push(condition);
+        if let Some(owner) = owner {
+            query.push(" AND owner = ").push_bind(owner);
+        }
+    }
+    query.push(") GROUP BY queue ORDER BY queue");
+    let rows = query.build().fetch_all(pool).await?;
+    rows.iter()
+        .map(|row| {
+            let mut next = Columns::new(row);
+            let (name, waiting) = (next.queue()?, unsigned(next.read()?));
+            let running = unsigned(next.read()?);
+            Ok(queue_status(name, waiting, running, next.time()?, now))
+        })
+        .collect()
 }
 
 pub(super) async fn backlog(

@@ -200,7 +200,8 @@ fn claimed(task: &mut Task) -> u64 {
     let state = &task.state;
     let (generation, version) = (state.generation, state.version);
     let alone = state.isolation().is_some();
-    let claim = Command::Claim { generation, version, worker: "w".into(), lease: LEASE, alone, runs: None };
+    let claim =
+        Command::Claim { generation, version, worker: "w".into(), lease: LEASE, alone, runs: None };
     task.state = task.apply(claim, at(0)).expect("claimable").state;
     task.state.claim
 }
@@ -247,7 +248,10 @@ fn suspect_is_claimed_only_alone() {
     let claim = |task: &Task, alone| {
         let (generation, version) = (task.state.generation, task.state.version);
         let worker = "w".into();
-        task.apply(Command::Claim { generation, version, worker, lease: LEASE, alone, runs: None }, at(0))
+        task.apply(
+            Command::Claim { generation, version, worker, lease: LEASE, alone, runs: None },
+            at(0),
+        )
     };
     for _ in 0..SUSPECT_AFTER {
         assert_eq!(claim(&task, false).map(|_| ()), Ok(()));

@@ -156,6 +156,7 @@ async fn offer(
             }
             Ok(Claimable::Stale) => settle(offer).await,
             Ok(Claimable::RunsAlone) => suspects.push((poll, worker, offer)),
+            Ok(Claimable::NotRun) => set_aside(offer.delivery),
             Err(error) => failure = Some(error),
         }
     }
@@ -175,7 +176,7 @@ async fn offer(
                 settle(offer).await;
             }
             Ok(Claimable::Stale) => settle(offer).await,
-            Ok(Claimable::RunsAlone) => set_aside(offer.delivery),
+            Ok(Claimable::RunsAlone | Claimable::NotRun) => set_aside(offer.delivery),
             Err(error) => failure = Some(error),
         }
     }

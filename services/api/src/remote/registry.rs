@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use miniapp_tasks::engine::WorkerReport;
+use miniapp_types::name::QueueName;
 use miniapp_types::task::{Kind, Worker};
 use miniapp_types::worker::WorkerKind;
 use parking_lot::Mutex;
@@ -105,12 +106,13 @@ impl Registry {
             name: name.to_string(),
             version: version.chars().take(MAX_VERSION).collect(),
             kinds: listed.kinds.iter().map(|kind| kind.name.clone()).collect(),
+            queues: vec![QueueName::default()],
             running: u32::try_from(running).unwrap_or(u32::MAX),
             capacity: u32::try_from(running + free).unwrap_or(u32::MAX),
             started_at: listed.started_at,
             last_seen_at: now,
         };
-        Some(WorkerReport { worker, schemas })
+        Some(WorkerReport { worker, schemas, has_kind_queues: false })
     }
 }
 
@@ -121,6 +123,7 @@ pub(super) fn catalog(kinds: &[WorkerKind]) -> Vec<Kind> {
         description: kind.description.clone().unwrap_or_default(),
         data_schema: kind.data_schema.clone().unwrap_or_else(|| json!({})),
         example: kind.example.clone().unwrap_or_default(),
+        queue: kind.queue.as_deref().and_then(|queue| queue.parse().ok()).unwrap_or_default(),
     };
     kinds.iter().map(described).collect()
 }

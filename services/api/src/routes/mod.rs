@@ -11,6 +11,7 @@ mod kinds;
 mod list;
 mod page;
 mod preconditions;
+mod queues;
 mod requeue;
 mod response;
 mod restart;
@@ -47,6 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(with_scope(routes!(feed::feed), TasksRead, feed::PROBLEMS))
         .routes(with_scope(routes!(kinds::kinds), TasksRead, kinds::PROBLEMS))
         .routes(with_scope(routes!(workers::workers), TasksRead, workers::PROBLEMS))
+        .routes(with_scope(routes!(queues::queues), TasksRead, queues::PROBLEMS))
         .routes(with_scope(routes!(stats::stats), TasksRead, stats::PROBLEMS))
         .routes(with_scope(routes!(dead_letters::dead_letters), AdminRead, dead_letters::PROBLEMS))
         .routes(with_scope(routes!(requeue::requeue), AdminWrite, requeue::PROBLEMS))

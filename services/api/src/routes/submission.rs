@@ -46,10 +46,7 @@ impl<S: Send + Sync> FromRequest<S> for Submission {
 
 impl Submission {
     /// Returns the task and the idempotency key, or all errors.
-    pub async fn validate(
-        self,
-        api: &Api,
-    ) -> Result<(SubmitTask, Option<String>), Problem> {
+    pub async fn validate(self, api: &Api) -> Result<(SubmitTask, Option<String>), Problem> {
         let Self { kind, data, task, key } = self;
         // Larger data is rejected for its size.
         let data = data.filter(|data| data.get().len() <= MAX_DATA_BYTES);

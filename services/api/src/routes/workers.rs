@@ -56,7 +56,11 @@ mod tests {
             started_at: platform.clock.now(),
             last_seen_at: platform.clock.now(),
         };
-        let report = WorkerReport { worker: worker.clone(), schemas: BTreeMap::new(), has_kind_queues: false };
+        let report = WorkerReport {
+            worker: worker.clone(),
+            schemas: BTreeMap::new(),
+            has_kind_queues: false,
+        };
         platform.tasks.report_worker(&report).await.expect("reported");
         let listed = async || platform.get("/api/workers").token(&token).send().await.json();
         let shown = serde_json::to_value(&worker).expect("JSON");

@@ -18,6 +18,7 @@ mod migrate;
 mod openapi;
 mod paging;
 mod passwd;
+mod queues;
 mod register;
 mod restore;
 mod serve;
@@ -69,6 +70,8 @@ pub enum Command {
     Why(why::Args),
     /// List the kinds of task that the workers run
     Kinds,
+    /// List queues with the number of waiting and running tasks
+    Queues,
     /// Run a command for each task of a kind
     Worker(worker::Args),
     /// List the live workers
@@ -183,6 +186,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<Outcome
         Command::Trace(args) => trace::run(context, args).await?,
         Command::Why(args) => why::run(context, args).await?,
         Command::Kinds => kinds::run(context).await?,
+        Command::Queues => queues::run(context).await?,
         Command::Worker(args) => worker::run(context, args).await?,
         Command::Workers => workers::run(context).await?,
         Command::Stats => stats::run(context).await?,

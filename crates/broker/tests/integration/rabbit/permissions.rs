@@ -127,11 +127,9 @@ async fn users_may_do_nothing_else() {
             assert!(!may_publish(broker, queue).await, "{queue:?}");
         }
     }
-    for (broker, allowed) in [
-        (&auth, &[][..]),
-        (&api, &Queue::iter().collect::<Vec<_>>()),
-        (&worker, &[Queue::Tasks]),
-    ] {
+    for (broker, allowed) in
+        [(&auth, &[][..]), (&api, &Queue::iter().collect::<Vec<_>>()), (&worker, &[Queue::Tasks])]
+    {
         for queue in Queue::iter().filter(|queue| !allowed.contains(queue)) {
             assert!(broker.consume(queue, 1).await.is_err(), "{queue:?}");
         }

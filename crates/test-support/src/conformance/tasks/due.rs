@@ -295,9 +295,7 @@ pub async fn redispatch_selects_groups([engine, _]: Processes) -> Result<()> {
     Ok(())
 }
 
-pub async fn waiting_queues_are_ordered_by_their_oldest_task(
-    [engine, _]: Processes,
-) -> Result<()> {
+pub async fn waiting_queues_are_ordered_by_their_oldest_task([engine, _]: Processes) -> Result<()> {
     for (queue, created) in [("b", 3), ("a", 2), ("c", 1), ("b", 9), ("default", 0)] {
         add_queued(&*engine, queue, "echo", created).await?;
     }

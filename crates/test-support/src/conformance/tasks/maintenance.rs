@@ -202,6 +202,7 @@ pub async fn worker_reports_are_stored_and_deleted([engine, other]: Processes) -
             last_seen_at: at(seen),
         },
         schemas: [("echo".to_owned(), json!({ "maximum": 1.5 }))].into(),
+        has_kind_queues: true,
     };
     for report in [worker("b", 1, 10), worker("a", 2, 10), worker("c", 3, 5)] {
         engine.report_worker(&report).await?;

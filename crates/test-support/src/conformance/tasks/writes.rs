@@ -155,7 +155,11 @@ pub async fn large_batch_returns_results_in_order([engine, _]: Processes) -> Res
             let worker = Arc::from("worker-2");
             let (generation, version) = (task.state.generation, task.state.version);
             let (lease, alone) = (super::LEASE, false);
-            change(task, Command::Claim { generation, version, worker, lease, alone, runs: None }, 2)
+            change(
+                task,
+                Command::Claim { generation, version, worker, lease, alone, runs: None },
+                2,
+            )
         })
         .collect::<Result<_>>()?;
     let written = engine.write(&inserts, &again).await?;

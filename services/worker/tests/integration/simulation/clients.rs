@@ -96,7 +96,11 @@ async fn submit(
     let new = NewTask {
         owner,
         kind: if world.draw(0..4) == 0 { "strides".into() } else { "steps".into() },
-        queue: if world.draw(0..4) == 0 { "other".parse().expect("a name") } else { QueueName::default() },
+        queue: if world.draw(0..4) == 0 {
+            "other".parse().expect("a name")
+        } else {
+            QueueName::default()
+        },
         description: "a task of a run".into(),
         data: data.unwrap_or_else(|| to_raw_value(&plan).expect("JSON")),
         ttl: world.draw(3..40),

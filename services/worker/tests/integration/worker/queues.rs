@@ -37,10 +37,8 @@ async fn worker_takes_tasks_from_its_queues_only() {
     let mut platform = Platform::start().await;
     platform.config.queues = vec!["gpu".to_owned()];
     let _worker = platform.worker();
-    let others = [
-        submit(&platform, "default", "echo").await,
-        submit(&platform, "mail", "echo").await,
-    ];
+    let others =
+        [submit(&platform, "default", "echo").await, submit(&platform, "mail", "echo").await];
     let own = submit(&platform, "gpu", "echo").await;
     assert_eq!(platform.ended(own).await.state.status, Status::Finished);
     for other in others {

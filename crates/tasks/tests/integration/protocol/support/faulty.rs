@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup, WorkerReport,
-    WriteOutcome,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup,
+    WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{
     Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
 };
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kind, Stats};
+use miniapp_types::task::{Kind, QueueStatus, Stats};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -215,6 +215,14 @@ impl Engine for Faulty {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         self.inner()?.stats(owner, now).await
+    }
+
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError> {
+        self.inner()?.queues(owner, now).await
     }
 
     async fn backlog(

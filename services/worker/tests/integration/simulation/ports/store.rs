@@ -6,15 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use miniapp_tasks::engine::{
-    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup, WorkerReport,
-    WriteOutcome,
+    Backlog, Change, DueTask, ExpiredLease, Insert, InvariantReport, TakeDue, TaskGroup,
+    WorkerReport, WriteOutcome,
 };
 use miniapp_tasks::{
     Claim, Engine, EventPage, Filter, RenewedLease, StoreError, Task, TimelinePart,
 };
 use miniapp_test_support::Row;
 use miniapp_types::name::QueueName;
-use miniapp_types::task::{Kind, Stats};
+use miniapp_types::task::{Kind, QueueStatus, Stats};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -212,6 +212,14 @@ impl Engine for StorePort {
 
     async fn stats(&self, owner: Option<Uuid>, now: Timestamp) -> Result<Stats, StoreError> {
         self.call(self.0.world.store.stats(owner, now)).await
+    }
+
+    async fn queues(
+        &self,
+        owner: Option<Uuid>,
+        now: Timestamp,
+    ) -> Result<Vec<QueueStatus>, StoreError> {
+        self.call(self.0.world.store.queues(owner, now)).await
     }
 
     async fn backlog(
