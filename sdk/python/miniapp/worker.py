@@ -15,9 +15,8 @@ from .kinds import Attempt, FinalError, RetryableError, failure, registered
 
 log = logging.getLogger("miniapp")
 
-MAX_RESULT = 512 * 1024
 # The API accepts bodies of 1 MiB.
-MAX_BATCH_BYTES, MAX_BATCH, MAX_HEARTBEATS = 700 * 1024, 100, 100
+MAX_RESULT, MAX_BATCH_BYTES, MAX_BATCH = 512 * 1024, 700 * 1024, 100
 # Proxies often end a request after 15 s without a response.
 WAIT_SECONDS = 10
 # Slots and outcomes that become free within this time share a call.
@@ -102,6 +101,7 @@ class Worker:
             except Exception as error:  # The thread has to survive.
                 if ended.is_set():
                     return
+                # A 404 or 405 may come from a replica of an older version.
                 if isinstance(error, ApiError) and error.status in fatal:
                     self._fatal = self._fatal or error
                     return self.stop()
@@ -203,7 +203,7 @@ class Worker:
         for one in held:
             if one._is_lost:
                 self._stop_attempt(one, "lost")
-        due = [one for one in held if one._is_due(MAX_HEARTBEAT_INTERVAL)][:MAX_HEARTBEATS]
+        due = [one for one in held if one._is_due(MAX_HEARTBEAT_INTERVAL)][:MAX_BATCH]
         if not due:
             return
         now, claims = time.monotonic(), [{**one._identity, **one._report} for one in due]

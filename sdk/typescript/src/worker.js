@@ -2,9 +2,8 @@
 
 import { ApiError, backoff, Connection, sleep } from "./http.js";
 
-const MAX_RESULT = 512 * 1024;
 // The API accepts bodies of 1 MiB.
-const [MAX_BATCH_BYTES, MAX_BATCH] = [700 * 1024, 100];
+const [MAX_RESULT, MAX_BATCH_BYTES, MAX_BATCH] = [512 * 1024, 700 * 1024, 100];
 // In seconds. Proxies often end a request after 15 s without a response.
 const WAIT_SECONDS = 10;
 const BATCH_DELAY = 3; // Slots and outcomes that become free within this time share a call.
@@ -61,9 +60,8 @@ class Attempt {
   constructor(claimed) {
     const { taskId, kind, maxAttempts, generation, ttl, attemptId, traceparent } = claimed;
     Object.assign(this, { taskId, kind, maxAttempts, generation, ttl, attemptId, traceparent });
-    this.number = claimed.attempt;
-    // The same for all attempts: for services that must not repeat an effect.
-    this.idempotencyKey = claimed.idempotencyKey;
+    // The key is the same for all attempts: for services that must not repeat an effect.
+    Object.assign(this, { number: claimed.attempt, idempotencyKey: claimed.idempotencyKey });
     this.identity = { taskId, claim: claimed.claim };
     this.report = null;
     this.stopReason = null;
@@ -160,6 +158,7 @@ export class Worker {
         failures = 0;
       } catch (error) {
         if (ended.signal.aborted) return;
+        // A 404 or 405 may come from a replica of an older version.
         if (error instanceof ApiError && fatal.includes(error.status)) {
           this.#fatal ??= error;
           return this.stop();
@@ -175,8 +174,8 @@ export class Worker {
     if (this.#running.size >= concurrency) return this.#change(1000);
     if (this.#running.size > 0) await sleep(BATCH_DELAY);
     const kinds = [...this.#kinds.values()].map((kind) => kind.description);
-    const max = Math.min(concurrency - this.#running.size, 100);
-    const request = { worker: this.name, kinds, queues, max, waitSeconds: WAIT_SECONDS };
+    const request = { worker: this.name, kinds, queues, waitSeconds: WAIT_SECONDS };
+    request.max = Math.min(concurrency - this.#running.size, 100);
     const options = { timeout: (WAIT_SECONDS + 20) * 1000, signal: this.#abandoned.signal };
     const { claims } = await this.#post("claims", JSON.stringify(request), options);
     for (const claimed of claims) void this.#start(claimed);
@@ -186,8 +185,8 @@ export class Worker {
     const attempt = new Attempt(claimed);
     this.#held.add(attempt);
     this.#running.add(attempt);
-    const run = () => this.#outcome(attempt, claimed.data);
-    this.#end(attempt, this.#stopping.signal.aborted ? RELEASED : await run());
+    const isLate = this.#stopping.signal.aborted;
+    this.#end(attempt, isLate ? RELEASED : await this.#outcome(attempt, claimed.data));
   }
 
   /** Runs the function. Resolves to the outcome as JSON. */
