@@ -153,7 +153,10 @@ impl Task {
                 let mut next = state.claimed_by(claim)?.next();
                 next.progress =
                     if progress.is_nan() { state.progress } else { progress.clamp(0.0, 1.0) };
-                next.message = message.or(next.message);
+                // The message of a requested stop is its reason.
+                if !state.cancel_requested {
+                    next.message = message.or(next.message);
+                }
                 Ok(next.with_event(EventType::Progress))
             }
             Command::Finish { claim, result } => {

@@ -18,6 +18,8 @@ use super::{RemoteWorkers, Shared};
 use crate::error::store_problem;
 use crate::schema::DataSchema;
 
+/// How long a call without `waitSeconds` waits at most until the queue has been read.
+const BRIEF_WAIT: Duration = Duration::from_secs(2);
 /// The queue of all tasks.
 const DEFAULT_QUEUE: &str = "default";
 
@@ -30,7 +32,9 @@ impl RemoteWorkers {
     ) -> Result<Option<Grant>, Problem> {
         let shared = &*self.0;
         let ClaimRequest { worker, kinds, queues, max, wait_seconds } = request;
-        let wait_until = Instant::now() + Duration::from_secs(wait_seconds.into());
+        let is_brief = wait_seconds == 0;
+        let wait = if is_brief { BRIEF_WAIT } else { Duration::from_secs(wait_seconds.into()) };
+        let wait_until = Instant::now() + wait;
         let demanded = kinds.iter().map(|kind| kind.name.clone()).collect();
         let call = shared.registry.call(&worker, &kinds, shared.clock.now());
         if call.has_new_kinds {
@@ -42,7 +46,7 @@ impl RemoteWorkers {
         let takes_default =
             queues.is_none_or(|queues| queues.iter().any(|name| name == DEFAULT_QUEUE));
         let worker = call.name.clone();
-        let demand = Demand { worker, kinds: Arc::new(demanded), takes_default, max };
+        let demand = Demand { worker, kinds: Arc::new(demanded), takes_default, max, is_brief };
         shared.report(&call, version, max).await.map_err(store_problem)?;
         let mut poll = shared.polls.begin(demand);
         let mut reports = interval(registry::INTERVAL);
@@ -50,7 +54,10 @@ impl RemoteWorkers {
             tokio::select! {
                 biased;
                 granted = timeout_at(wait_until, &mut poll.answer) => {
-                    return Ok(granted.ok().and_then(Result::ok));
+                    return Ok(match granted {
+                        Ok(granted) => granted.ok(),
+                        Err(_) => poll.finish().await,
+                    });
                 }
                 _ = reports.tick() => {
                     if let Err(error) = shared.report(&call, version, max).await {

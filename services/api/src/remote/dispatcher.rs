@@ -5,7 +5,7 @@
 //! returned.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use futures_util::future::join_all;
 use miniapp_broker::spans::ProcessSpan;
 use miniapp_broker::{Broker, Consumer, Delivery, Queue};
 use miniapp_runtime::retry::Retry;
-use miniapp_tasks::{Claimable, Claimed, StoreError, Task};
+use miniapp_runtime::shutdown::Shutdown;
+use miniapp_tasks::{Claimable, StoreError, Task};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
 use tokio::time::{Instant, sleep, timeout};
@@ -34,6 +35,12 @@ const MAX_SURPLUS_TIME: Duration = Duration::from_secs(1);
 /// How long a message is kept that no waiting call can use. It would return at once.
 const SET_ASIDE_TIME: Duration = Duration::from_secs(1);
 
+/// How long the queue has to be silent until calls that do not wait are answered without tasks.
+const BRIEF_SILENCE: Duration = Duration::from_millis(50);
+/// The maximum size of the `data` of a grant, except that of its first task. A response is built in
+/// memory.
+const MAX_GRANT_BYTES: usize = 4 << 20;
+
 /// A message with its task.
 struct Offer {
     delivery: Delivery,
@@ -48,17 +55,43 @@ enum Ended {
     Demand,
     Broker,
     Store(StoreError),
+    Shutdown,
 }
 
-pub(super) async fn run(shared: &Shared, broker: &dyn Broker) -> Infallible {
+/// The result of a claim.
+enum Granted {
+    Grant(Grant),
+    RunsAlone,
+    NotRun,
+    Stale,
+}
+
+/// The part of a waiting call's demand that is left.
+struct Seat {
+    poll: u64,
+    demand: Demand,
+    /// The number and the size of the tasks that are assigned to it.
+    tasks: usize,
+    bytes: usize,
+}
+
+impl Seat {
+    fn is_full(&self) -> bool {
+        self.tasks >= self.demand.max || self.bytes >= MAX_GRANT_BYTES
+    }
+}
+
+/// Runs until the shutdown. Tasks that are being claimed then are granted first.
+pub(super) async fn run(shared: &Arc<Shared>, broker: &dyn Broker, shutdown: &Shutdown) {
     let mut retry = Retry::new("offering tasks to workers over HTTP", rand::random());
-    loop {
-        shared.polls.any().await;
+    let stop = shutdown.token();
+    while stop.run_until_cancelled(shared.polls.any()).await.is_some() {
         let prefetch = shared.polls.demand().clamp(1, MAX_PREFETCH);
         let prefetch_u16 = u16::try_from(prefetch).unwrap_or(u16::MAX);
-        let delay = match broker.consume(Queue::Tasks, prefetch_u16).await {
-            Ok(mut consumer) => {
-                let ended = serve(shared, broker, consumer.as_mut(), prefetch).await;
+        let consumer = stop.run_until_cancelled(broker.consume(Queue::Tasks, prefetch_u16)).await;
+        let delay = match consumer {
+            Some(Ok(mut consumer)) => {
+                let ended = serve(shared, broker, consumer.as_mut(), prefetch, shutdown).await;
                 consumer.stop().await;
                 match ended {
                     Ended::Demand => {
@@ -67,19 +100,22 @@ pub(super) async fn run(shared: &Shared, broker: &dyn Broker) -> Infallible {
                     }
                     Ended::Broker => retry.failed(&"the consumer ended"),
                     Ended::Store(error) => retry.failed(&error),
+                    Ended::Shutdown => return,
                 }
             }
-            Err(error) => retry.failed(&error),
+            Some(Err(error)) => retry.failed(&error),
+            None => return,
         };
-        sleep(delay).await;
+        stop.run_until_cancelled(sleep(delay)).await;
     }
 }
 
 async fn serve(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     broker: &dyn Broker,
     consumer: &mut dyn Consumer,
     prefetch: usize,
+    shutdown: &Shutdown,
 ) -> Ended {
     let mut surplus_since = None;
     loop {
@@ -103,8 +139,13 @@ async fn serve(
         }
         let delivery = tokio::select! {
             biased;
+            () = shutdown.begun() => return Ended::Shutdown,
             delivery = consumer.next() => delivery,
             () = changed => continue,
+            () = sleep(BRIEF_SILENCE), if shared.polls.has_brief() => {
+                shared.polls.end_brief();
+                continue;
+            }
         };
         let Some(delivery) = delivery else { return Ended::Broker };
         let mut deliveries = vec![delivery];
@@ -122,68 +163,78 @@ async fn serve(
 /// Claims the tasks of messages for waiting calls, and settles the messages. After an error of the
 /// store, the messages are dropped and thereby returned.
 async fn offer(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     broker: &dyn Broker,
     deliveries: Vec<Delivery>,
 ) -> Result<(), StoreError> {
     let offers = read(shared, broker, deliveries).await?;
-    let mut demands = shared.polls.demands();
-    demands.retain(|(_, demand)| !shared.isolated.contains(&demand.worker, &shared.held));
-    let mut assigned = Vec::with_capacity(offers.len());
-    for offer in offers {
-        let fits = |(_, demand): &&mut (u64, Demand)| {
-            let is_known = demand.kinds.contains(&offer.task.spec.kind);
-            demand.max > 0 && demand.takes_default && is_known
-        };
-        match demands.iter_mut().find(fits) {
-            Some((poll, demand)) => {
-                demand.max -= 1;
-                assigned.push((*poll, demand.worker.clone(), offer));
-            }
-            None => set_aside(offer.delivery),
-        }
-    }
-    let claims = assigned.iter().map(|(_, worker, offer)| claim(shared, offer, worker, false));
+    let (assigned, unused) = assign(shared, offers);
+    unused.into_iter().for_each(|offer| set_aside(offer.delivery));
+    let serving = shared.polls.serve(assigned.iter().map(|(poll, ..)| *poll));
+    let claims = assigned.iter().map(|(_, worker, offer)| claim(shared, offer, worker));
     let claims = join_all(claims).await;
-    let mut grants: BTreeMap<u64, Vec<Claimed>> = BTreeMap::new();
-    let mut suspects = Vec::new();
+    let mut grants: BTreeMap<u64, Grant> = BTreeMap::new();
+    let mut settled = Vec::with_capacity(assigned.len());
     let mut failure = None;
-    for ((poll, worker, offer), claimed) in assigned.into_iter().zip(claims) {
-        match claimed {
-            Ok(Claimable::Claimed(claimed)) => {
-                grants.entry(poll).or_default().push(*claimed);
-                settle(offer).await;
+    for ((poll, _, offer), granted) in assigned.into_iter().zip(claims) {
+        match granted {
+            Ok(Granted::Grant(grant)) => {
+                match grants.entry(poll) {
+                    Entry::Vacant(entry) => _ = entry.insert(grant),
+                    Entry::Occupied(mut entry) => entry.get_mut().add(grant),
+                }
+                settled.push(offer);
             }
-            Ok(Claimable::Stale) => settle(offer).await,
-            Ok(Claimable::RunsAlone) => suspects.push((poll, worker, offer)),
-            Ok(Claimable::NotRun) => set_aside(offer.delivery),
+            Ok(Granted::Stale) => settled.push(offer),
+            Ok(Granted::RunsAlone | Granted::NotRun) => set_aside(offer.delivery),
             Err(error) => failure = Some(error),
         }
     }
-    for (poll, worker, offer) in suspects {
-        let is_free = !grants.contains_key(&poll)
-            && shared.held.count(&worker, shared.lease) == 0
-            && !shared.isolated.contains(&worker, &shared.held);
-        let claimed = if is_free {
-            claim(shared, &offer, &worker, true).await
-        } else {
-            Ok(Claimable::RunsAlone)
-        };
-        match claimed {
-            Ok(Claimable::Claimed(claimed)) => {
-                shared.isolated.begin(&worker, &claimed);
-                grants.entry(poll).or_default().push(*claimed);
-                settle(offer).await;
-            }
-            Ok(Claimable::Stale) => settle(offer).await,
-            Ok(Claimable::RunsAlone | Claimable::NotRun) => set_aside(offer.delivery),
-            Err(error) => failure = Some(error),
-        }
+    for (poll, grant) in grants {
+        shared.polls.answer(poll, grant);
     }
-    for (poll, claims) in grants {
-        shared.polls.answer(poll, Grant::new(claims, shared.tasks.clone()));
-    }
+    drop(serving);
+    join_all(settled.into_iter().map(settle)).await;
     failure.map_or(Ok(()), Err)
+}
+
+/// Assigns offers to waiting calls. Returns those that none of them can use, too. A suspect goes to
+/// a worker that runs nothing; if there is none, one is reserved for it.
+fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, Vec<Offer>) {
+    let demands = shared.polls.demands().into_iter();
+    let mut seats: Vec<Seat> =
+        demands.map(|(poll, demand)| Seat { poll, demand, tasks: 0, bytes: 0 }).collect();
+    let (mut assigned, mut unused) = (Vec::with_capacity(offers.len()), Vec::new());
+    for offer in offers {
+        let Task { id, spec, state, .. } = &offer.task;
+        let is_suspect = state.isolation().is_some();
+        let fits = |seat: &Seat| {
+            let worker = &seat.demand.worker;
+            seat.demand.takes_default
+                && seat.demand.kinds.contains(&spec.kind)
+                && !seat.is_full()
+                && shared.isolated.admits(worker, *id, &shared.held)
+        };
+        let is_free = |seat: &Seat| {
+            seat.tasks == 0 && shared.held.count(&seat.demand.worker, shared.lease) == 0
+        };
+        let mut fitting = seats.iter_mut().filter(|seat| fits(seat)).peekable();
+        let first = fitting.peek().map(|seat| seat.demand.worker.clone());
+        match fitting.find(|seat| !is_suspect || is_free(seat)) {
+            Some(seat) => {
+                seat.tasks += if is_suspect { seat.demand.max } else { 1 };
+                seat.bytes += spec.data.get().len();
+                assigned.push((seat.poll, seat.demand.worker.clone(), offer));
+            }
+            None => {
+                if let Some(worker) = first.filter(|_| is_suspect) {
+                    shared.isolated.reserve(&worker, *id);
+                }
+                unused.push(offer);
+            }
+        }
+    }
+    (assigned, unused)
 }
 
 /// Reads the tasks of messages. Messages of tasks that do not wait are acknowledged.
@@ -221,25 +272,30 @@ async fn read(
 }
 
 async fn claim(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     offer: &Offer,
     worker: &Arc<str>,
-    alone: bool,
-) -> Result<Claimable, StoreError> {
+) -> Result<Granted, StoreError> {
     let since = shared.clock.now();
-    let claimed = shared.tasks.claim(&offer.ready, worker, shared.lease, alone).await;
-    let claimed = match claimed {
+    let is_suspect = offer.task.state.isolation().is_some();
+    let claimed = match shared.tasks.claim(&offer.ready, worker, shared.lease, is_suspect).await {
+        Ok(Claimable::Claimed(claimed)) => *claimed,
+        Ok(Claimable::RunsAlone) => return Ok(Granted::RunsAlone),
+        Ok(Claimable::NotRun) => return Ok(Granted::NotRun),
+        Ok(Claimable::Stale) => return Ok(Granted::Stale),
         // The call may have succeeded in the store.
-        Err(_) => {
-            let own = shared.tasks.recover_lost_claim(&offer.ready, worker, since).await?;
-            own.map_or(Claimable::Stale, Claimable::from)
+        Err(error) => {
+            shared.tasks.recover_lost_claim(&offer.ready, worker, since).await?.ok_or(error)?
         }
-        Ok(claimed) => claimed,
     };
-    if let Claimable::Claimed(claimed) = &claimed {
-        shared.held.insert(claimed.claim, Held::new(&claimed.task));
+    if !shared.held.insert(claimed.claim, Held::new(&claimed.task)) {
+        // A copy of the message has recovered the same claim.
+        return Ok(Granted::Stale);
     }
-    Ok(claimed)
+    if is_suspect {
+        shared.isolated.begin(worker, &claimed);
+    }
+    Ok(Granted::Grant(Grant::new(claimed, shared.clone())))
 }
 
 /// Acknowledges a message and records its span.

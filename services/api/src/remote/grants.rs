@@ -1,16 +1,26 @@
 //! Claims on their way to a worker.
 
-use miniapp_tasks::{Claimed, Error, Outcome, Tasks};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use miniapp_tasks::{Claimed, Error, Outcome};
+
+use super::Shared;
 
 /// Claims that a worker has not received yet. Dropping them releases their tasks.
 pub(crate) struct Grant {
     claims: Vec<Claimed>,
-    tasks: Option<Tasks>,
+    shared: Arc<Shared>,
 }
 
 impl Grant {
-    pub(super) fn new(claims: Vec<Claimed>, tasks: Tasks) -> Self {
-        Self { claims, tasks: Some(tasks) }
+    pub(super) fn new(claimed: Claimed, shared: Arc<Shared>) -> Self {
+        Self { claims: vec![claimed], shared }
+    }
+
+    /// Adds the claims of another grant.
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.claims.append(&mut other.claims);
     }
 
     pub fn claims(&self) -> &[Claimed] {
@@ -25,11 +35,17 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Some(tasks) = self.tasks.take().filter(|_| !self.claims.is_empty()) else { return };
         let claims = std::mem::take(&mut self.claims);
+        if claims.is_empty() {
+            return;
+        }
+        for claimed in &claims {
+            self.shared.held.remove(claimed.claim);
+        }
+        let tasks = self.shared.tasks.clone();
         tokio::spawn(async move {
             let release = claims.iter().map(|one| tasks.commit(one.claim, Outcome::Released));
-            for released in futures_util::future::join_all(release).await {
+            for released in join_all(release).await {
                 if let Err(error @ Error::Store(_)) = released {
                     // The task continues when the lease has expired.
                     tracing::warn!(%error, "could not release a task that its worker did not receive");

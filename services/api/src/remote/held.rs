@@ -1,6 +1,7 @@
 //! What the last calls of workers have shown about their claims.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,13 +74,20 @@ struct State {
 }
 
 impl HeldClaims {
-    pub fn insert(&self, claim: Claim, held: Held) {
+    /// Adds a claim. Returns `false` if it was known.
+    pub fn insert(&self, claim: Claim, held: Held) -> bool {
         let mut state = self.0.lock();
         if state.claims.len() >= state.prune_at.max(MIN_PRUNED) {
             state.claims.retain(|_, held| held.seen_at.elapsed() < FORGET_AFTER);
             state.prune_at = state.claims.len() * 2;
         }
-        state.claims.insert(claim, held);
+        match state.claims.entry(claim) {
+            Entry::Vacant(entry) => {
+                entry.insert(held);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
     }
 
     pub fn remove(&self, claim: Claim) {

@@ -64,10 +64,7 @@ impl RemoteWorkers {
 
     /// Offers the tasks of the work queue to waiting calls. At the shutdown, it answers them.
     pub(crate) async fn run(&self, broker: &dyn Broker, shutdown: &Shutdown) {
-        tokio::select! {
-            biased;
-            () = shutdown.begun() => self.0.polls.close(),
-            never = dispatcher::run(&self.0, broker) => match never {},
-        }
+        dispatcher::run(&self.0, broker, shutdown).await;
+        self.0.polls.close();
     }
 }

@@ -63,7 +63,12 @@ impl Shared {
             Err(_) => match self.tasks.find(claim.task_id).await? {
                 // The response to the same outcome was lost.
                 Some(task) if outcome.explains(&task, claim.token) => {}
-                task => return self.explain(claim, &outcome, task.as_ref()).await,
+                task => {
+                    let refusal = self.explain(claim, &outcome, task.as_ref()).await?;
+                    if refusal.is_some() {
+                        return Ok(refusal);
+                    }
+                }
             },
         }
         self.accepted.insert(claim, fingerprint);
@@ -114,7 +119,12 @@ impl Shared {
                     return Ok(Some(OutcomeRefusal::NotStopped));
                 }
                 match self.tasks.exceed_ttl(claim).await {
-                    Ok(_) => Ok(None),
+                    Ok(committed) => {
+                        let (name, error) = describe(outcome);
+                        let task = &committed.task;
+                        record_attempt(task, claim.token, name, error.as_deref(), &*self.clock);
+                        Ok(None)
+                    }
                     Err(Error::Store(error)) => Err(error),
                     Err(_) => Ok(Some(OutcomeRefusal::Lost)),
                 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use super::grants::Grant;
@@ -17,6 +18,8 @@ pub(super) struct Demand {
     /// Whether it takes tasks from the queue of all tasks.
     pub takes_default: bool,
     pub max: usize,
+    /// It waits only until the queue has been read once.
+    pub is_brief: bool,
 }
 
 /// The waiting calls, in the order of their arrival.
@@ -38,6 +41,10 @@ struct State {
 struct Waiting {
     demand: Demand,
     answer: oneshot::Sender<Grant>,
+    /// Tasks are being claimed for it.
+    is_served: bool,
+    /// It has waited long enough.
+    has_ended: bool,
 }
 
 /// A waiting call. It ends to wait when this is dropped.
@@ -47,9 +54,38 @@ pub(super) struct Poll<'p> {
     pub answer: oneshot::Receiver<Grant>,
 }
 
+impl Poll<'_> {
+    /// Ends to wait. If tasks are being claimed for the call, they are its answer.
+    pub async fn finish(mut self) -> Option<Grant> {
+        self.polls.end(|id, _| *id == self.id);
+        (&mut self.answer).await.ok()
+    }
+}
+
 impl Drop for Poll<'_> {
     fn drop(&mut self) {
         self.polls.state.lock().waiting.remove(&self.id);
+        self.polls.changed.notify_waiters();
+    }
+}
+
+/// Calls for which tasks are being claimed, until this is dropped. Those without an answer by then
+/// wait on, if their time has not ended.
+pub(super) struct Serving<'p> {
+    polls: &'p Polls,
+    ids: Vec<u64>,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.polls.state.lock();
+        for id in &self.ids {
+            if let Some(poll) = state.waiting.get_mut(id) {
+                poll.is_served = false;
+            }
+        }
+        state.waiting.retain(|_, poll| poll.is_served || !poll.has_ended);
+        drop(state);
         self.polls.changed.notify_waiters();
     }
 }
@@ -62,7 +98,8 @@ impl Polls {
         state.last_id += 1;
         let id = state.last_id;
         if !state.is_closed {
-            state.waiting.insert(id, Waiting { demand, answer: sender });
+            let waiting = Waiting { demand, answer: sender, is_served: false, has_ended: false };
+            state.waiting.insert(id, waiting);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -87,20 +124,52 @@ impl Polls {
         }
     }
 
-    /// Waits until a call begins or ends to wait.
-    pub async fn changed(&self) {
-        self.changed.notified().await;
+    /// Returns when a call begins or ends to wait after this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Whether a call waits only until the queue has been read once.
+    pub fn has_brief(&self) -> bool {
+        self.state.lock().waiting.values().any(|poll| poll.demand.is_brief)
+    }
+
+    /// Ends the brief calls: the queue has been read.
+    pub fn end_brief(&self) {
+        self.end(|_, demand| demand.is_brief);
+    }
+
+    /// Ends calls without tasks, or with those that are being claimed for them.
+    fn end(&self, is_ended: impl Fn(&u64, &Demand) -> bool) {
+        self.state.lock().waiting.retain(|id, poll| {
+            poll.has_ended |= is_ended(id, &poll.demand);
+            poll.is_served || !poll.has_ended
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Marks calls for which tasks are about to be claimed.
+    pub fn serve(&self, ids: impl IntoIterator<Item = u64>) -> Serving<'_> {
+        let ids: Vec<u64> = ids.into_iter().collect();
+        let mut state = self.state.lock();
+        for id in &ids {
+            if let Some(poll) = state.waiting.get_mut(id) {
+                poll.is_served = true;
+            }
+        }
+        Serving { polls: self, ids }
     }
 
     /// Returns the number of tasks that all calls ask for.
     pub fn demand(&self) -> usize {
-        self.state.lock().waiting.values().map(|poll| poll.demand.max).sum()
+        self.demands().iter().map(|(_, demand)| demand.max).sum()
     }
 
     /// Returns the demands with their ids, the longest wait first.
     pub fn demands(&self) -> Vec<(u64, Demand)> {
         let state = self.state.lock();
-        state.waiting.iter().map(|(id, poll)| (*id, poll.demand.clone())).collect()
+        let waiting = state.waiting.iter().filter(|(_, poll)| !poll.is_served);
+        waiting.map(|(id, poll)| (*id, poll.demand.clone())).collect()
     }
 
     /// Answers a call. The grant is dropped, and thereby released, if the call has ended.

@@ -1,5 +1,7 @@
 //! The protocol of workers over HTTP.
 
+mod grants;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +43,16 @@ impl Fixture {
 
     async fn submit(&self) -> Uuid {
         self.platform.submit(&self.token).await
+    }
+
+    /// Submits a task and waits for its message.
+    async fn submit_and_publish(&self) -> Uuid {
+        let id = self.submit().await;
+        eventually("its message is published", async || {
+            self.platform.broker.depth(Queue::Tasks).await.expect("a broker") == 1
+        })
+        .await;
+        id
     }
 
     async fn task(&self, id: Uuid) -> miniapp_tasks::Task {

@@ -189,13 +189,14 @@ impl Platform {
 
     /// Makes every query of the service fail.
     pub async fn break_store(&self) {
+        self.execute("DROP TABLE tasks; DROP TABLE workers; DROP TABLE task_kinds").await;
+    }
+
+    /// Executes statements in the store of the service.
+    pub async fn execute(&self, sql: &'static str) {
         use sqlx::{Connection as _, Executor as _};
         let store = sqlx::SqliteConnection::connect(database(&self.files).url.expose()).await;
-        let mut store = store.expect("a connection");
-        for table in ["tasks", "workers", "task_kinds"] {
-            let sql = sqlx::AssertSqlSafe(format!("DROP TABLE {table}"));
-            store.execute(sql).await.expect("dropped");
-        }
+        store.expect("a connection").execute(sql).await.expect("executed");
     }
 }
 
