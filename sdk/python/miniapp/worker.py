@@ -23,7 +23,7 @@ WAIT_SECONDS = 10
 BATCH_DELAY = 0.003
 MAX_HEARTBEAT_INTERVAL, HEARTBEAT_TICK, HEARTBEAT_TIMEOUT = 5.0, 0.25, 5.0
 # At the stop: for the response to an open claim call, for functions to stop, for outcomes.
-CLAIM_TIMEOUT, STOP_TIMEOUT, SETTLE_TIMEOUT = 1.0, 5.0, 30.0
+CLAIM_TIMEOUT, STOP_TIMEOUT, SETTLE_TIMEOUT = 2.0, 5.0, 30.0
 # The API refuses a body, or the key.
 BODY_REFUSED, KEY_REFUSED = (400, 413, 415, 422), (401, 403)
 

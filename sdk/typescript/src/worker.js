@@ -9,7 +9,7 @@ const WAIT_SECONDS = 10;
 const BATCH_DELAY = 3; // Slots and outcomes that become free within this time share a call.
 const [MAX_HEARTBEAT_INTERVAL, HEARTBEAT_TICK, HEARTBEAT_TIMEOUT] = [5000, 250, 5000];
 // At the stop: for the response to an open claim call, for functions to stop, for outcomes.
-const [CLAIM_TIMEOUT, STOP_TIMEOUT, SETTLE_TIMEOUT] = [1000, 5000, 30_000];
+const [CLAIM_TIMEOUT, STOP_TIMEOUT, SETTLE_TIMEOUT] = [2000, 5000, 30_000];
 // The API refuses a body, or the key.
 const [BODY_REFUSED, KEY_REFUSED] = [[400, 413, 415, 422], [401, 403]];
 const RELEASED = '"released":true';

@@ -115,7 +115,7 @@ describe("worker", () => {
   });
 
   test("stop reasons", async () => {
-    api.leaseSeconds = 1.5;
+    api.leaseSeconds = 6;
     for (const reason of ["canceled", "expired", "lost"]) {
       api.stops[reason] = reason;
       api.add(reason, "sleeps", null);
@@ -138,11 +138,11 @@ describe("worker", () => {
   });
 
   test("claims are renewed without reports that the API refuses", async () => {
-    api.leaseSeconds = 3;
+    api.leaseSeconds = 15;
     api.failures = [400, 413, 422].map((status) => ["heartbeats", status, { code: "invalid_fields" }]);
     api.add("a", "sleeps", null);
     start({ grace: 0 });
-    await api.until(() => api.failures.length === 0 && api.beats.length > 2);
+    await api.until(() => api.failures.length === 0 && api.beats.length > 0);
     assert.equal("progress" in api.beats[0][0], false);
   });
 
@@ -242,12 +242,12 @@ describe("worker", () => {
     start();
     worker.stop();
     await running;
-    api.leaseSeconds = 3;
+    api.leaseSeconds = 6;
     const child = spawnWorker(`
       worker.kind("program", (data) => data);
       // Ends as soon as the process is continued.
       worker.kind("until frozen", async () => {
-        for (let before, now = performance.now(); !(now - before > 1500); now = performance.now()) {
+        for (let before, now = performance.now(); !(now - before > 2500); now = performance.now()) {
           before = now;
           await new Promise((resolve) => setTimeout(resolve, 20));
         }
