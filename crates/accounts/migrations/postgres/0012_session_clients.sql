@@ -6,4 +6,3 @@ ALTER TABLE sessions ADD COLUMN client text NOT NULL DEFAULT 'default';
 -- The current refresh token is derived from the one before and this value, unless the previous
 -- release has replaced it since.
 ALTER TABLE sessions ADD COLUMN refresh_salt bytea;
-CREATE INDEX sessions_by_refresh ON sessions (last_used_at) WHERE refresh_salt IS NOT NULL;
