@@ -6,8 +6,8 @@ use utoipa::openapi::OpenApi;
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
-/// Returns a document in version 3.0. It describes the same requests, and of the responses what such
-/// generators can express: each operation has one type of success and one of error.
+/// Returns a document in version 3.0. It describes the same requests, and of the responses what
+/// such generators can express: each operation has one type of success and one of error.
 ///
 /// - Problem documents have the content type `application/json`.
 /// - Redirections and `304` are left out, and so are successes without a body beside others.
@@ -24,6 +24,10 @@ pub fn to_version_3_0(openapi: &OpenApi) -> serde_json::Result<Value> {
         if let Some(responses) = operation["responses"].as_object_mut() {
             simplify(responses);
         }
+        // Only schemes of OAuth 2.0 have scopes. The description names them.
+        let requirements = operation["security"].as_array_mut().into_iter().flatten();
+        let schemes = requirements.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+        schemes.for_each(|scopes| *scopes = json!([]));
     }
     convert(&mut document);
     Ok(document)
@@ -56,9 +60,17 @@ fn convert(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(convert),
         Value::Object(members) => {
-            // Examples are no schemas.
-            let inner = members.iter_mut().filter(|(name, _)| *name != "example");
-            inner.for_each(|(_, member)| convert(member));
+            for (name, member) in members.iter_mut() {
+                match (name.as_str(), member) {
+                    // Examples are no schemas.
+                    ("example", _) => {}
+                    // The names are those of properties, not of members of a schema.
+                    ("properties", Value::Object(properties)) => {
+                        properties.values_mut().for_each(convert);
+                    }
+                    (_, member) => convert(member),
+                }
+            }
             nullable_type(members);
             nullable_variant(members);
             separate_reference(members);
@@ -103,6 +115,10 @@ fn separate_reference(schema: &mut Map<String, Value>) {
 
 #[cfg(test)]
 mod tests {
+    use utoipa::openapi::path::{OperationBuilder, PathsBuilder};
+    use utoipa::openapi::security::SecurityRequirement;
+    use utoipa::openapi::{HttpMethod, OpenApiBuilder, PathItem};
+
     use super::*;
 
     fn converted(mut schema: Value) -> Value {
@@ -124,6 +140,26 @@ mod tests {
             converted(described),
             json!({ "allOf": [{ "$ref": "#/a" }], "description": "text" })
         );
+    }
+
+    #[test]
+    fn examples_stay_as_they_are() {
+        let nullable = json!({ "type": ["string", "null"] });
+        let schema = json!({ "example": nullable, "properties": { "example": nullable } });
+        let property = json!({ "type": "string", "nullable": true });
+        let expected = json!({ "example": nullable, "properties": { "example": property } });
+        assert_eq!(converted(schema), expected);
+    }
+
+    #[test]
+    fn security_requirements_have_no_scopes() {
+        let requirement = SecurityRequirement::new("bearer", ["tasks:read"]);
+        let operation = OperationBuilder::new().security(requirement).build();
+        let path = PathItem::new(HttpMethod::Get, operation);
+        let paths = PathsBuilder::new().path("/", path).build();
+        let document = OpenApiBuilder::new().paths(paths).build();
+        let converted = to_version_3_0(&document).expect("a document");
+        assert_eq!(converted["paths"]["/"]["get"]["security"], json!([{ "bearer": [] }]));
     }
 
     #[test]
