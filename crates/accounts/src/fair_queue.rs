@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 1000;
 /// requests delays only itself. The newest request of a client is first: under overload the
 /// older ones have waited so long that they are likely to be given up.
 #[derive(Debug)]
-pub(super) struct FairQueue<K: Clone + Eq + Hash>(Arc<Mutex<State<K>>>);
+pub(crate) struct FairQueue<K: Clone + Eq + Hash>(Arc<Mutex<State<K>>>);
 
 #[derive(Debug)]
 struct State<K: Clone + Eq + Hash> {
@@ -27,7 +27,7 @@ struct State<K: Clone + Eq + Hash> {
 
 /// The right to do the work. Dropping it passes it on.
 #[derive(Debug)]
-pub(super) struct Permit<K: Clone + Eq + Hash>(FairQueue<K>);
+pub(crate) struct Permit<K: Clone + Eq + Hash>(FairQueue<K>);
 
 impl<K: Clone + Eq + Hash> FairQueue<K> {
     pub fn new(permits: usize) -> Self {

@@ -19,6 +19,7 @@ mod email;
 mod error;
 mod event_publisher;
 mod failure_key;
+mod fair_queue;
 mod inbox;
 pub mod keys;
 mod login;

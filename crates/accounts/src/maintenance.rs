@@ -1,5 +1,5 @@
-//! Periodic work: rotating signing keys, sealing the outbox again, deleting expired rows, and
-//! case-folding names.
+//! Periodic work: rotating signing keys, sealing the outbox again, revoking API keys without an
+//! owner, deleting expired rows, and case-folding names.
 
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ pub async fn run(accounts: Accounts, shutdown: Shutdown) {
         if round.is_multiple_of(PURGE_EVERY) {
             if let Err(error) = accounts.purge().await {
                 tracing::warn!(%error, "failed to delete expired rows");
+            }
+            if let Err(error) = accounts.revoke_api_keys_without_owner().await {
+                tracing::warn!(%error, "failed to revoke API keys without an owner");
             }
             if let Err(error) = fold_names(&*accounts.store()).await {
                 tracing::warn!(%error, "failed to case-fold names");
@@ -125,6 +128,12 @@ impl Accounts {
             tracing::info!(count, "outbox messages sealed with the current secret");
         }
         Ok(count)
+    }
+
+    /// Revokes the API keys of accounts that the previous release has disabled or deleted, and
+    /// returns their number. They are refused already, but would be stored forever.
+    pub async fn revoke_api_keys_without_owner(&self) -> Result<u64, StoreError> {
+        self.store().revoke_api_keys_without_owner(self.clock().now()).await
     }
 
     /// Deletes expired rows and returns their number.

@@ -9,7 +9,7 @@ use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request};
 use miniapp_accounts::mail::{InboxMail, Mail};
-use miniapp_accounts::{Accounts, Dependencies, Store, open_mailer, open_store};
+use miniapp_accounts::{Accounts, Caller, Dependencies, Store, open_mailer, open_store};
 use miniapp_broker::{Broker, MemoryBroker, Received, Subscription, Topic};
 use miniapp_config::Config;
 use miniapp_http::Peer;
@@ -246,7 +246,8 @@ impl App {
         let Tokens { auth_token, refresh_token, .. } = response.read();
         let text = |secret: Secret| secret.expose().to_owned();
         let (access, refresh) = (text(auth_token), text(refresh_token));
-        let info = self.accounts.introspect(&access).await.expect("a valid token");
+        let info =
+            self.accounts.introspect(&access, &Caller::default()).await.expect("a valid token");
         Session { access, refresh, id: info.session_id.expect("a session") }
     }
 

@@ -45,7 +45,8 @@ impl Operation for SetRoles {
     }
 }
 
-/// Disables an account, which ends its sessions and API keys, or enables it. The audit entry gets the account.
+/// Disables an account, which ends its sessions and API keys, or enables it. The audit entry gets
+/// the account.
 #[derive(Clone, Debug)]
 pub struct SetDisabled {
     pub account: Uuid,
@@ -81,7 +82,8 @@ impl Operation for SetDisabled {
         if self.disabled != before.disabled {
             tx.set_disabled_at(self.account, self.disabled.then_some(self.now)).await?;
         }
-        if self.disabled {
+        // The previous release disables accounts without revoking their keys.
+        if self.disabled || before.disabled {
             ended = tx.end_sessions(self.account, None, self.now).await?;
             ended.extend(tx.revoke_api_keys(self.account, self.now).await?);
             tx.insert_outbox_message(&self.event).await?;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::api_key::{ApiKeyUsage, NewApiKey};
 use crate::audit::AuditEntry;
+use crate::outbox::OutboxRow;
 use crate::store::{Operation, Outcome, Transaction, TxResult};
 
 /// Stores an API key. Scopes of administrators require the role `admin`.
@@ -67,6 +68,8 @@ pub struct RevokeApiKey {
     pub account: Uuid,
     pub key: Uuid,
     pub now: Timestamp,
+    /// The event about the account's sessions and API keys.
+    pub event: OutboxRow,
     pub audit: AuditEntry,
 }
 
@@ -80,6 +83,7 @@ impl Operation for RevokeApiKey {
         if !tx.revoke_api_key(self.account, self.key, self.now).await? {
             return Ok(Outcome::Rollback(false));
         }
+        tx.insert_outbox_message(&self.event).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(true))
     }

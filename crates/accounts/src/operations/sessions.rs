@@ -51,8 +51,8 @@ impl Operation for OpenSession {
 
 /// Replaces a refresh token and increments the session's epoch.
 ///
-/// A token that was used before ends its session. But it returns the same successor again while that
-/// is new and unused: then the answer to the first use may have been lost, or two processes of the
+/// A token that was used before ends its session. But it returns the same successor again while
+/// that is new and unused: then the answer to the first use may have been lost, or two processes of the
 /// client have used the token at the same time.
 ///
 /// Rejections are recorded, too. The audit entry gets the session and its account.
@@ -212,6 +212,8 @@ pub struct EndSession {
     pub account: Uuid,
     pub session: Uuid,
     pub now: Timestamp,
+    /// The event about the account's sessions and API keys.
+    pub event: OutboxRow,
     pub audit: AuditEntry,
 }
 
@@ -225,6 +227,7 @@ impl Operation for EndSession {
         if !tx.end_active_session(self.account, self.session, self.now).await? {
             return Ok(Outcome::Rollback(false));
         }
+        tx.insert_outbox_message(&self.event).await?;
         tx.append_audit(&self.audit).await?;
         Ok(Outcome::Commit(true))
     }

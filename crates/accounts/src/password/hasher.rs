@@ -13,7 +13,7 @@ use miniapp_types::fields::{BodyError, FromFields};
 use uuid::Uuid;
 
 use super::Password;
-use super::queue::{FairQueue, Permit};
+use crate::fair_queue::{FairQueue, Permit};
 
 /// OWASP's second recommendation: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -53,9 +53,9 @@ pub enum Client {
     Account(Uuid),
 }
 
-/// The hasher is overloaded; retry later.
+/// Too many requests wait for limited work; retry later.
 #[derive(Debug, thiserror::Error)]
-#[error("too many passwords are being checked")]
+#[error("too many passwords or API keys are being checked")]
 pub struct Busy;
 
 /// Hashes and verifies passwords.

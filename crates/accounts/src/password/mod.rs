@@ -1,7 +1,6 @@
 //! Passwords: which are acceptable, and how they are hashed.
 
 mod hasher;
-mod queue;
 
 use std::fmt;
 

@@ -119,7 +119,7 @@ impl Accounts {
         Ok((entry, account))
     }
 
-    fn sessions_changed(&self, account: Uuid) -> Result<OutboxRow, Error> {
+    pub(super) fn sessions_changed(&self, account: Uuid) -> Result<OutboxRow, Error> {
         let event = OutboxMessage::SessionsChanged { account };
         Ok(self.0.codec.encode(&event, self.0.clock.now())?)
     }

@@ -7,6 +7,7 @@ use miniapp_runtime::clock;
 use miniapp_token::{check_api_key, generate_api_key, shown_prefix};
 use miniapp_types::account::{self, ApiKeys, Secret, TokenInfo};
 use miniapp_types::problem::Code;
+use tokio::time::timeout;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use crate::api_key::NewApiKey;
 use crate::audit::{Action, Caller};
 use crate::error::Error;
 use crate::operations::{CreateApiKey, CreateKeyOutcome, RevokeApiKey};
+use crate::password::Busy;
 use crate::session::Identity;
 use crate::token_hash::TokenHash;
 
@@ -22,6 +24,8 @@ use crate::token_hash::TokenHash;
 /// time, so this bounds their number.
 const CREATION_LIMIT: u32 = 200;
 const CREATION_WINDOW: Duration = Duration::from_hours(24);
+/// How long a check of a key waits for others to end. The API waits for two seconds.
+const LOOKUP_WAIT: Duration = Duration::from_secs(1);
 /// A use is recorded unless one was recorded within this time.
 const USE_INTERVAL: Duration = Duration::from_secs(50);
 
@@ -92,7 +96,8 @@ impl Accounts {
     ) -> Result<(), Error> {
         let entry = self.owner_entry(Action::RevokeApiKey, owner, caller).about_key(id);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
-        let revoke = RevokeApiKey { account, key: id, now, audit: entry.clone() };
+        let event = self.sessions_changed(account)?;
+        let revoke = RevokeApiKey { account, key: id, now, event, audit: entry.clone() };
         let (this, owner) = (self.clone(), owner.clone());
         let revoke = async move {
             let revoked = match this.transact_as(&owner, None, revoke).await {
@@ -101,17 +106,24 @@ impl Accounts {
                 Err(error) => Err(error),
             };
             this.audit_rejection(entry, revoked).await?;
-            this.0.events.session_ended([id]).await;
+            this.publish_ended(vec![id]).await;
             Ok(())
         };
         self.run_to_completion(revoke).await
     }
 
     /// Returns what an API key stands for, and records its use.
-    pub(super) async fn introspect_api_key(&self, key: &str) -> Result<TokenInfo, Error> {
+    pub(super) async fn introspect_api_key(
+        &self,
+        key: &str,
+        caller: &Caller,
+    ) -> Result<TokenInfo, Error> {
         check_api_key(key)?;
         let hash = TokenHash::of(&Secret::new(key));
+        let permit = timeout(LOOKUP_WAIT, self.0.key_lookups.acquire(caller.network())).await;
+        let permit = permit.ok().flatten().ok_or(Busy)?;
         let found = self.0.store.api_key(&hash).await?;
+        drop(permit);
         let (key, owner) = found.ok_or(Code::TokenInvalid)?;
         let (id, used_at, now) = (key.id, key.last_used_at, self.0.clock.now());
         let info = key.introspect(owner, now)?;
@@ -141,4 +153,54 @@ fn too_many(since: Timestamp, now: Timestamp) -> Error {
     let wait = (since + CREATION_WINDOW).duration_since(now);
     let retry_after = wait.try_into().unwrap_or(Duration::ZERO).min(CREATION_WINDOW);
     Error::TooManyAttempts { retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use miniapp_broker::MemoryBroker;
+    use miniapp_config::Config;
+    use miniapp_runtime::clock::ManualClock;
+    use tokio::sync::broadcast;
+    use tokio::time::{pause, resume};
+
+    use super::super::KEY_LOOKUPS;
+    use super::*;
+    use crate::open::{open_mailer, open_store};
+    use crate::service::Dependencies;
+
+    #[tokio::test]
+    async fn few_keys_are_read_at_a_time() {
+        let files = tempfile::tempdir().expect("a directory");
+        let directory = files.path().display().to_string();
+        let settings = [("MINIAPP__DATA_DIR".to_owned(), directory)];
+        let config = Config::load_from(None, settings).expect("a configuration");
+        let store = open_store(&config.section().expect("a section")).await.expect("a store");
+        let clock = Arc::new(ManualClock::default());
+        let (watchers, _) = broadcast::channel(1);
+        let mail = config.section().expect("a section");
+        let mailer = open_mailer(&mail, store.clone(), clock.clone(), watchers).expect("a mailer");
+        let broker = Arc::new(MemoryBroker::new());
+        let dependencies = Dependencies { service: "auth", store, broker, mailer, clock };
+        let accounts = Accounts::open(&config, dependencies).await.expect("accounts");
+        let check = async |client: [u8; 4]| {
+            let key = generate_api_key().expect("random bits");
+            let ip = Some(Ipv4Addr::from(client).into());
+            let caller = Caller { ip, user_agent: None };
+            accounts.introspect(key.expose(), &caller).await.expect_err("an unknown key")
+        };
+        let mut held = Vec::new();
+        for _ in 0..KEY_LOOKUPS {
+            held.push(accounts.0.key_lookups.acquire(None).await.expect("a permit"));
+        }
+        pause();
+        assert!(matches!(check([192, 0, 2, 1]).await, Error::Busy(_)), "not limited");
+        resume();
+        held.pop();
+        for client in [[192, 0, 2, 1], [192, 0, 2, 2]] {
+            assert!(matches!(check(client).await, Error::Rejected(Code::TokenInvalid)));
+        }
+    }
 }

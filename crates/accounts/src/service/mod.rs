@@ -10,6 +10,7 @@ mod registration;
 mod session;
 mod sign_in;
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::config::{CodeConfig, MailConfig, SignInLimits, TokenConfig};
 use crate::email::Email;
 use crate::error::Error;
 use crate::event_publisher::EventPublisher;
+use crate::fair_queue::FairQueue;
 use crate::keys::{KeyError, Schedule, SigningKeys};
 use crate::mail::Mailer;
 use crate::metrics;
@@ -47,6 +49,8 @@ use crate::secret::{PlatformSecrets, SecretError};
 use crate::session::Identity;
 use crate::store::{Operation, Store, StoreError, TracedStore};
 
+/// API keys that are read concurrently.
+const KEY_LOOKUPS: usize = 8;
 /// Uses of API keys that are recorded concurrently.
 const KEY_USES: usize = 16;
 
@@ -141,6 +145,8 @@ struct Inner {
     events: EventPublisher,
     relay: Arc<Relay>,
     wake: Arc<Wake>,
+    /// Permits to read API keys, by client network: anyone may send any number of random keys.
+    key_lookups: FairQueue<Option<IpAddr>>,
     /// Permits to record uses of API keys.
     key_uses: Arc<Semaphore>,
     audit_limit: AuditLimit,
@@ -187,6 +193,7 @@ impl Accounts {
             events,
             relay,
             wake,
+            key_lookups: FairQueue::new(KEY_LOOKUPS),
             key_uses: Arc::new(Semaphore::new(KEY_USES)),
             audit_limit: AuditLimit::default(),
         };

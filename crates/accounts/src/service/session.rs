@@ -44,9 +44,9 @@ impl Accounts {
     }
 
     /// Returns who an access token or an API key belongs to.
-    pub async fn introspect(&self, token: &str) -> Result<TokenInfo, Error> {
+    pub async fn introspect(&self, token: &str, caller: &Caller) -> Result<TokenInfo, Error> {
         if is_api_key(token) {
-            return self.introspect_api_key(token).await;
+            return self.introspect_api_key(token, caller).await;
         }
         let Identity { account, session, expires, .. } = self.authenticate(token).await?;
         Ok(TokenInfo {
@@ -69,12 +69,13 @@ impl Accounts {
     ) -> Result<bool, Error> {
         let audit = self.owner_entry(action, owner, caller);
         let (account, now) = (owner.account.user_id, self.0.clock.now());
-        let end = EndSession { account, session, now, audit };
+        let event = self.sessions_changed(account)?;
+        let end = EndSession { account, session, now, event, audit };
         let (this, owner) = (self.clone(), owner.clone());
         let end = async move {
             let ended = this.transact_as(&owner, None, end).await?;
             if ended {
-                this.0.events.session_ended([session]).await;
+                this.publish_ended(vec![session]).await;
             }
             Ok(ended)
         };

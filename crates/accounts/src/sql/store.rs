@@ -119,6 +119,10 @@ impl<E: Engine> Store for E {
         self.write(statement.bind(since).bind(until)).await.map(drop)
     }
 
+    async fn revoke_api_keys_without_owner(&self, now: Timestamp) -> Result<u64> {
+        self.change(Statement::new(text::REVOKE_API_KEYS_WITHOUT_OWNER).bind(now)).await
+    }
+
     async fn failures(
         &self,
         key: &FailureKey,

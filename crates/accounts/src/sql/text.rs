@@ -181,6 +181,9 @@ statements! {
         WHERE id = $2 AND account = $3 AND revoked_at IS NULL RETURNING id";
     REVOKE_API_KEYS = "UPDATE api_keys SET revoked_at = $1 \
         WHERE account = $2 AND revoked_at IS NULL RETURNING id";
+    REVOKE_API_KEYS_WITHOUT_OWNER = "UPDATE api_keys SET revoked_at = $1 \
+        WHERE revoked_at IS NULL AND NOT EXISTS \
+        (SELECT 1 FROM accounts WHERE id = api_keys.account AND disabled_at IS NULL)";
     INCREMENT_API_KEY_EPOCHS =
         "UPDATE api_keys SET epoch = epoch + 1 WHERE account = $1 AND revoked_at IS NULL";
 

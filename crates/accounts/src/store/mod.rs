@@ -87,6 +87,9 @@ pub trait Store: Send + Sync + 'static {
         until: Timestamp,
     ) -> Result<()>;
 
+    /// Revokes the API keys of accounts that are disabled or were deleted, and returns their number.
+    async fn revoke_api_keys_without_owner(&self, now: Timestamp) -> Result<u64>;
+
     /// Returns the times of failed sign-ins after `since` and up to `until`, latest first.
     async fn failures(
         &self,

@@ -93,6 +93,7 @@ traced! {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<()>;
+    async fn revoke_api_keys_without_owner(&self, now: Timestamp) -> Result<u64>;
     async fn failures(
         &self,
         key: &FailureKey,

@@ -1,10 +1,12 @@
 //! Outbox messages are delivered at least once, despite failures.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use miniapp_accounts::mail::MailError;
 use miniapp_broker::{Broker as _, Queue, Received, Topic};
 use miniapp_runtime::shutdown::Shutdown;
+use miniapp_types::account::{CreateApiKey, Scope};
 use miniapp_types::message::{AccountDeleted, SessionChanged};
 
 use crate::support::{Platform, caller};
@@ -94,6 +96,31 @@ async fn session_events_are_published_after_broker_outage() {
         let SessionChanged::V1 { session_id, epoch, .. } = message.decode().expect("a change");
         assert_eq!((session_id, epoch), (owner.session, None));
         break;
+    }
+}
+
+#[tokio::test]
+async fn ends_are_published_after_a_crash() {
+    let platform = Platform::new().await;
+    platform.register("ada").await;
+    let owner = platform.owner("ada").await;
+    let request =
+        CreateApiKey { name: "key".to_owned(), scopes: vec![Scope::TasksRead], expires_at: None };
+    let created = platform.accounts.create_api_key(&owner, request, &caller()).await;
+    let key = created.expect("created").api_key.id;
+    platform.broker.pause();
+    platform.accounts.revoke_api_key(&owner, key, &caller()).await.expect("revoked");
+    platform.accounts.sign_out(&owner, &caller()).await.expect("signed out");
+    // What the process has not published yet is lost.
+    let platform = platform.restart().await;
+    let mut events = platform.broker.subscribe(Topic::Sessions).await.expect("a subscription");
+    while platform.run_once().await > 0 {}
+    let mut expected = HashSet::from([key, owner.session]);
+    while !expected.is_empty() {
+        let Received::Message(message) = events.next().await.expect("an event") else { continue };
+        let SessionChanged::V1 { session_id, epoch, .. } = message.decode().expect("a change");
+        assert_eq!(epoch, None, "{session_id}");
+        expected.remove(&session_id);
     }
 }
 

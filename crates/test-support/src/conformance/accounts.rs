@@ -125,6 +125,8 @@ macro_rules! account_store_tests {
                 change_of_roles_increments_epochs_of_keys,
                 disabled_account_has_no_keys,
                 deleted_account_has_no_keys,
+                enabled_account_has_no_earlier_keys,
+                keys_without_owner_are_revoked,
                 ended_keys_are_purged_later,
                 keys_from_before_a_restore_are_revoked,
             }
@@ -358,6 +360,7 @@ fn end_session(account: &Account, session: Uuid, seconds: u64) -> EndSession {
         account: account.user_id,
         session,
         now: at(seconds),
+        event: outbox_row(OutboxKind::SessionsChanged, seconds),
         audit: entry(Action::RevokeSession, seconds).about(account),
     }
 }

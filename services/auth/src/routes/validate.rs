@@ -10,6 +10,7 @@ use miniapp_types::account::{TokenInfo, Validate};
 use miniapp_types::problem::Code;
 
 use crate::error::ApiError;
+use crate::token::ClientInfo;
 
 /// The problems with their statuses. The token is the subject of the request, not its
 /// credential, so an invalid one is a bad request here.
@@ -35,9 +36,10 @@ pub(super) fn problems() -> impl Iterator<Item = (u16, Code)> {
 )]
 pub(super) async fn validate(
     State(accounts): State<Accounts>,
+    ClientInfo(caller): ClientInfo,
     Body(body): Body<Validate>,
 ) -> Result<Json<TokenInfo>, ApiError> {
-    let info = accounts.introspect(body.token.expose()).await.map_err(|error| {
+    let info = accounts.introspect(body.token.expose(), &caller).await.map_err(|error| {
         let is_token_error = error.code().is_some();
         let problem = ApiError::from(error).into_problem();
         if is_token_error { problem.status(StatusCode::BAD_REQUEST) } else { problem }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
 use jiff::Timestamp;
 use miniapp_accounts::api_key::{ApiKey, NewApiKey};
 use miniapp_accounts::audit::Action;
@@ -10,7 +11,7 @@ use miniapp_accounts::operations::{
     CreateApiKey, CreateKeyOutcome, DeleteAccount, RevokeApiKey, SetDisabled, SetRoles,
 };
 use miniapp_accounts::outbox::OutboxKind;
-use miniapp_accounts::store::{ExpiryLimits, Revoked};
+use miniapp_accounts::store::{ExpiryLimits, Operation, Outcome, Revoked, Transaction, TxResult};
 use miniapp_accounts::{Store, TokenHash};
 use miniapp_runtime::clock;
 use miniapp_types::account::{Account, Role, Scope, Secret};
@@ -57,7 +58,8 @@ async fn stored(store: &dyn Store, text: &str) -> Result<(ApiKey, Option<Account
 
 async fn revoke(store: &dyn Store, account: &Account, key: Uuid, seconds: u64) -> Result<bool> {
     let audit = entry(Action::RevokeApiKey, seconds).about_key(key);
-    let revoke = RevokeApiKey { account: account.user_id, key, now: at(seconds), audit };
+    let event = outbox_row(OutboxKind::SessionsChanged, seconds);
+    let revoke = RevokeApiKey { account: account.user_id, key, now: at(seconds), event, audit };
     Ok(store.transact(&revoke).await?)
 }
 
@@ -139,7 +141,14 @@ pub async fn key_is_revoked_once_and_only_by_its_owner(store: Arc<dyn Store>) ->
     let (ada, bob) = (register(&*store, "ada", 0).await?, register(&*store, "bob", 0).await?);
     let key = created(&*store, &ada, "k", 1).await?;
     ensure!(!revoke(&*store, &bob, key, 2).await?, "revoked by a stranger");
+    let events = async || -> Result<u64> {
+        let backlog = store.outbox_backlog().await?;
+        let of_sessions = backlog.iter().filter(|it| it.kind == OutboxKind::SessionsChanged);
+        Ok(of_sessions.map(|it| it.count).sum())
+    };
+    ensure!(events().await? == 0, "announced");
     ensure!(revoke(&*store, &ada, key, 3).await?, "not revoked");
+    ensure!(events().await? == 1, "not announced");
     let entries = store.audit_log(None, 100).await?.len();
     ensure!(!revoke(&*store, &ada, key, 4).await?, "revoked twice");
     ensure!(store.audit_log(None, 100).await?.len() == entries, "recorded as a success");
@@ -274,6 +283,74 @@ pub async fn deleted_account_has_no_keys(store: Arc<dyn Store>) -> Result<()> {
     ensure!(ended.as_deref() == Ok(&[key]), "{ended:?}");
     let (found, owner) = stored(&*store, "a").await?;
     ensure!(found.revoked_at == Some(at(2)) && owner.is_none(), "{found:?} {owner:?}");
+    Ok(())
+}
+
+/// What the previous release does to an account, without regard to its keys.
+#[derive(Clone, Copy)]
+enum Previous {
+    Disable(Uuid),
+    Delete(Uuid),
+}
+
+#[async_trait]
+impl Operation for Previous {
+    type Output = ();
+
+    const NAME: &'static str = "previous";
+
+    async fn run(&self, tx: &mut dyn Transaction) -> TxResult<Outcome<()>> {
+        match *self {
+            Self::Disable(account) => tx.set_disabled_at(account, Some(at(2))).await?,
+            Self::Delete(account) => tx.delete_account(account).await.map(drop)?,
+        }
+        Ok(Outcome::Commit(()))
+    }
+}
+
+pub async fn enabled_account_has_no_earlier_keys(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    let key = created(&*store, &ada, "a", 1).await?;
+    store.transact(&Previous::Disable(ada.user_id)).await?;
+    let enable = SetDisabled {
+        account: ada.user_id,
+        disabled: false,
+        now: at(3),
+        event: outbox_row(OutboxKind::SessionsChanged, 3),
+        audit: entry(Action::EnableAccount, 3),
+    };
+    let enabled = store.transact(&enable).await?.map_err(|code| anyhow::anyhow!("{code}"))?;
+    ensure!(enabled.ended == [key] && !enabled.account.disabled, "{enabled:?}");
+    ensure!(stored(&*store, "a").await?.0.revoked_at == Some(at(3)), "not revoked");
+    Ok(())
+}
+
+pub async fn keys_without_owner_are_revoked(store: Arc<dyn Store>) -> Result<()> {
+    let ada = register(&*store, "ada", 0).await?;
+    created(&*store, &ada, "ada", 1).await?;
+    for (name, previous) in
+        [("bob", Previous::Disable as fn(Uuid) -> Previous), ("cyd", Previous::Delete)]
+    {
+        let account = register(&*store, name, 0).await?;
+        created(&*store, &account, name, 1).await?;
+        let revoked = created(&*store, &account, &format!("{name}, revoked"), 1).await?;
+        ensure!(revoke(&*store, &account, revoked, 2).await?, "not revoked");
+        store.transact(&previous(account.user_id)).await?;
+    }
+    for (seconds, expected) in [(5, 2), (6, 0)] {
+        let count = store.revoke_api_keys_without_owner(at(seconds)).await?;
+        ensure!(count == expected, "{count} keys were revoked");
+    }
+    for (text, revoked_at) in [
+        ("ada", None),
+        ("bob", Some(at(5))),
+        ("cyd", Some(at(5))),
+        ("bob, revoked", Some(at(2))),
+        ("cyd, revoked", Some(at(2))),
+    ] {
+        let (key, _) = stored(&*store, text).await?;
+        ensure!(key.revoked_at == revoked_at, "{text}: {key:?}");
+    }
     Ok(())
 }
 

@@ -54,7 +54,9 @@ pub async fn operation_needs_current_token_of_active_session(store: Arc<dyn Stor
     let next = Identity { epoch: 2, ..actor };
     ensure!(rejection(&*store, &demotion(&next, None, &bob)).await?.is_none(), "the next token");
     let (account, session) = (ada.user_id, next.session);
-    let end = EndSession { account, session, now: at(3), audit: entry(Action::SignOut, 3) };
+    let event = outbox_row(OutboxKind::SessionsChanged, 3);
+    let audit = entry(Action::SignOut, 3);
+    let end = EndSession { account, session, now: at(3), event, audit };
     ensure!(store.transact(&end).await?, "not ended");
     let entries = store.audit_log(None, 100).await?.len();
     let ended = rejection(&*store, &demotion(&next, None, &bob)).await?;
