@@ -1,6 +1,7 @@
 //! `GET /api/tasks/{id}/events`: the events of a task, as a document or a stream.
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use miniapp_http::{Id, Problem};
 use miniapp_tasks::{Tasks, TimelinePart};
+use miniapp_types::account::Scope;
 use miniapp_types::problem::Code;
 use miniapp_types::task::{Event, Timeline};
 use uuid::Uuid;
@@ -20,7 +22,7 @@ use super::stream_headers::{LastEventId, WantsStream};
 use crate::error::store_problem;
 use crate::live::{Source, Stream, StreamSlot};
 use crate::state::Api;
-use crate::token::AuthUser;
+use crate::token::{AuthUser, Principal, TokenVerifier};
 
 /// The approximate size of an event as JSON.
 const EVENT_BYTES: usize = 384;
@@ -73,14 +75,16 @@ pub(super) async fn events(
         return response::json(size, &Timeline { events: part.events });
     }
     let slot = api.live.slot(principal.user_id)?;
-    let document = Document { tasks: api.tasks.clone(), owner: principal.user_id, id, _slot: slot };
+    let (tasks, verifier) = (api.tasks.clone(), api.verifier.clone());
+    let document = Document { tasks, verifier, principal, id, _slot: slot };
     Ok(document.into_response(part))
 }
 
 /// A [`Timeline`] that is read while the client receives it, because it can be of any length.
 struct Document {
     tasks: Tasks,
-    owner: Uuid,
+    verifier: TokenVerifier,
+    principal: Arc<Principal>,
     id: Uuid,
     _slot: StreamSlot,
 }
@@ -97,7 +101,7 @@ impl Document {
         let opening = futures_util::stream::once(async { Ok(OPENING) });
         let parts = futures_util::stream::try_unfold(
             (self, Some(Rest::Part(first))),
-            async |(document, rest)| {
+            async |(mut document, rest)| {
                 let (part, begin) = match rest {
                     None => return Ok(None),
                     Some(Rest::Part(part)) => (part, ""),
@@ -112,10 +116,14 @@ impl Document {
         response
     }
 
-    /// Reads the next part. An error ends the connection, because the status has been sent.
-    async fn read(&self, page: u32) -> Result<TimelinePart, io::Error> {
-        let part =
-            self.tasks.timeline(self.owner, self.id, page).await.map_err(io::Error::other)?;
+    /// Reads the next part, if the token or key is still valid. An error ends the connection,
+    /// because the status has been sent.
+    async fn read(&mut self, page: u32) -> Result<TimelinePart, io::Error> {
+        let principal = self.verifier.revalidate(&self.principal).await;
+        self.principal = principal.map_err(io::Error::other)?;
+        self.principal.require(Scope::TasksRead).map_err(io::Error::other)?;
+        let owner = self.principal.user_id;
+        let part = self.tasks.timeline(owner, self.id, page).await.map_err(io::Error::other)?;
         part.ok_or_else(|| io::Error::other("the task was deleted"))
     }
 }
@@ -138,9 +146,10 @@ fn chunk(begin: &str, part: &TimelinePart) -> Result<Bytes, io::Error> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
     use serde_json::Value;
 
-    use crate::testing::Platform;
+    use crate::testing::{Platform, eventually};
 
     #[tokio::test]
     async fn timeline_starts_with_the_first_event() {
@@ -156,6 +165,36 @@ mod tests {
         assert_eq!(types, ["created", "started", "finished"]);
         assert!(events.iter().all(|event| event["taskId"] == id.to_string()));
         assert_eq!((&events[1]["attempt"], &events[1]["worker"]), (&1.into(), &"worker-1".into()));
+    }
+
+    #[tokio::test]
+    async fn long_document_ends_with_its_token_or_key() {
+        let platform = Platform::start().await;
+        let token = platform.auth.sign_in();
+        let key = platform.auth.create_key(&["user"], &["tasks:read", "tasks:write"]);
+        for (credential, is_key) in [(&token, false), (&key, true)] {
+            let id = platform.submit(credential).await;
+            platform.finish(credential, id).await;
+            for _ in 0..400 {
+                platform.tasks.restart(credential.user, id).await.expect("restarted");
+                platform.finish(credential, id).await;
+            }
+            let path = format!("/api/tasks/{id}/events");
+            let whole = platform.get(&path).token(credential).send().await;
+            let mut document = platform.get(&path).token(credential).open().await;
+            let opening = document.next().await.expect("a chunk").expect("no error");
+            let first = document.next().await.expect("a chunk").expect("no error");
+            assert!(opening.len() + first.len() < whole.body().len(), "a single part");
+            if is_key {
+                platform.auth.revoke_key(&key).await;
+            } else {
+                platform.auth.sign_out(&token).await;
+            }
+            let is_refused =
+                async || platform.get("/api/tasks").token(credential).send().await.status() == 401;
+            eventually("the end is known", is_refused).await;
+            assert!(document.next().await.expect("an end").is_err(), "read after the end");
+        }
     }
 
     #[tokio::test]

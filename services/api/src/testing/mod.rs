@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use futures_util::stream;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
@@ -264,6 +264,13 @@ impl TestRequest {
             arrive.send(()).expect("a service that waits for the body");
         };
         tokio::join!(self.body("application/json", body).send(), delay).0
+    }
+
+    /// Sends the request, and returns the body as it arrives.
+    pub async fn open(self) -> BodyDataStream {
+        let Ok(response) = self.router.oneshot(self.request).await;
+        assert_eq!(response.status(), 200);
+        response.into_body().into_data_stream()
     }
 
     /// Opens a stream of events.
