@@ -58,6 +58,8 @@ struct Shared {
     /// The API keys by text.
     api_keys: Mutex<HashMap<String, ApiKey>>,
     is_down: AtomicBool,
+    /// Whether it rejects API keys like the previous release.
+    is_previous: AtomicBool,
     /// Each response to `/validate` takes a permit.
     gate: Semaphore,
     validations: AtomicUsize,
@@ -76,6 +78,7 @@ impl FakeAuth {
             sessions: Mutex::default(),
             api_keys: Mutex::default(),
             is_down: AtomicBool::new(false),
+            is_previous: AtomicBool::new(false),
             gate: Semaphore::new(1_000_000),
             validations: AtomicUsize::new(0),
             fetches: AtomicUsize::new(0),
@@ -141,6 +144,12 @@ impl FakeAuth {
     /// Revokes a key without a broadcast.
     pub fn revoke_key_silently(&self, key: &Token) {
         self.0.api_keys.lock().get_mut(&key.text).expect("a key").is_revoked = true;
+    }
+
+    /// Sets the roles of a key's owner like the previous release, which does not announce that.
+    pub fn set_roles_silently(&self, key: &Token, roles: &[&str]) {
+        let mut keys = self.0.api_keys.lock();
+        keys.get_mut(&key.text).expect("a key").info["roles"] = json!(roles);
     }
 
     /// Sets the roles of a key's owner, and broadcasts that.
@@ -220,6 +229,11 @@ impl FakeAuth {
 
     pub fn come_back(&self) {
         self.0.is_down.store(false, Ordering::SeqCst);
+    }
+
+    /// Answers like a process of the previous release, which knows no API keys, or no longer.
+    pub fn be_previous(&self, is_previous: bool) {
+        self.0.is_previous.store(is_previous, Ordering::SeqCst);
     }
 
     /// Delays responses to `/validate` until [`Self::release`].
@@ -318,6 +332,7 @@ async fn validate_key(auth: &Shared, key: &str) -> Response {
     let answer = {
         let keys = auth.api_keys.lock();
         match keys.get(key) {
+            _ if auth.is_previous.load(Ordering::SeqCst) => Err(Code::TokenInvalid),
             None => Err(Code::TokenInvalid),
             Some(key) if key.is_revoked => Err(Code::TokenRevoked),
             Some(key) if key.expires_at.is_some_and(|at| at <= auth.clock.now().as_second()) => {

@@ -28,7 +28,7 @@ use super::sessions::{SessionState, TokenStatus};
 use super::{Inner, MAX_STALE, Principal, TokenVerifier, VerifyError, sha256};
 
 const CACHE_CAPACITY: u64 = 8 * 1024;
-/// How long a rejected key is rejected without asking auth again.
+/// How long a rejected key is rejected without another lookup.
 const REJECTION_TTL: Duration = Duration::from_mins(1);
 /// Lookups of keys that are not cached, in a minute for each client network.
 const LOOKUPS_PER_MINUTE: u32 = 1200;
@@ -38,8 +38,12 @@ const CONCURRENT_LOOKUPS: usize = 32;
 const MAX_WAIT: Duration = Duration::from_secs(2);
 /// The roles of an owner may change again while a key is looked up.
 const MAX_ATTEMPTS: u32 = 3;
-/// Auth is asked about a key in use after this time, so that it records the use.
+/// A key in use is looked up again after this time, so that auth records the use.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// A key that was not looked up for this time is checked before it is accepted: the
+/// previous release of auth announces no changes of keys.
+const MAX_UNCHECKED: Duration = Duration::from_mins(2);
 
 type SharedLookup = Shared<BoxFuture<'static, Result<Arc<Principal>, VerifyError>>>;
 
@@ -125,12 +129,22 @@ impl TokenVerifier {
         };
         match self.0.sessions.status_of(id, principal.epoch) {
             TokenStatus::Valid => {
-                let is_due = principal.checked_at.elapsed() >= REPORT_INTERVAL;
-                if is_due && !self.0.auth.is_failing() {
-                    // Does not wait.
-                    drop(self.shared_lookup(&lookup(), None));
+                let age = principal.checked_at.elapsed();
+                if age < REPORT_INTERVAL || self.0.auth.is_failing() {
+                    return Ok(principal.clone());
                 }
-                Ok(principal.clone())
+                let lookup = lookup();
+                let running = self.shared_lookup(&lookup, None);
+                if age < MAX_UNCHECKED {
+                    // Does not wait.
+                    return Ok(principal.clone());
+                }
+                match running.await {
+                    Err(VerifyError::Unavailable) if self.0.auth.is_failing() => {
+                        Ok(principal.clone())
+                    }
+                    looked_up => self.settle(lookup, looked_up?).await,
+                }
             }
             TokenStatus::Revoked if self.0.sessions.has_ended(id) => Err(VerifyError::Revoked),
             TokenStatus::Stale(age) if age <= MAX_STALE => {
@@ -238,6 +252,8 @@ impl Inner {
                 self.api_keys.principals.insert(*digest, principal.clone());
                 Ok(principal)
             }
+            // A process of the previous release, which knows no keys.
+            Err(Code::TokenInvalid) if id.is_some() => Err(VerifyError::Unavailable),
             Err(code) => {
                 let error = VerifyError::of_rejection(code);
                 if let Some(id) = *id

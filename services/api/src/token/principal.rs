@@ -35,7 +35,7 @@ pub struct Principal {
     pub(super) token: Secret,
     /// The [`Keys::retirements`](super::keys::Keys::retirements) before the verification.
     pub(super) retirements: u64,
-    /// When auth was asked about a key.
+    /// When the lookup of a key began.
     pub(super) checked_at: Instant,
 }
 
@@ -72,7 +72,7 @@ impl Principal {
         }
     }
 
-    /// Returns the principal of a key that auth was asked about at a time.
+    /// Returns the principal of a key whose lookup began at a time.
     pub(super) fn of_api_key(
         key: &Secret,
         owner: TokenInfo,

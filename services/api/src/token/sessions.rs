@@ -34,8 +34,8 @@ const MAX_AGE: Duration = Duration::from_millis(750);
 /// The interval of probes; well below [`MAX_AGE`].
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What is known about the epochs of a session or an API key. The epoch only grows, and an ended session
-/// stays ended. So states can be merged in any order, and the later one wins.
+/// What is known about the epochs of a session or an API key. The epoch only grows, and an ended
+/// session stays ended. So states can be merged in any order, and the later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionState {
     /// The token of this epoch is valid.
