@@ -1,7 +1,7 @@
 //! Makes a restored database safe to use.
 //!
-//! A backup contains what was revoked since: sessions, API keys, signing keys, codes and accounts. The past
-//! must not become valid again.
+//! A backup contains what was revoked since: sessions, API keys, signing keys, codes and accounts.
+//! The past must not become valid again.
 
 use std::collections::BTreeSet;
 
@@ -57,8 +57,8 @@ pub async fn deleted_accounts(store: &dyn Store) -> Result<BTreeSet<Uuid>, Store
 }
 
 /// Ends all sessions of a restored store, revokes its API keys, and deletes its signing keys, codes
-/// and outbox. Deletes the accounts in `deleted`, and those whose deletion the store has recorded. No
-/// process may use the store meanwhile. It can be repeated.
+/// and outbox. Deletes the accounts in `deleted`, and those whose deletion the store has recorded.
+/// No process may use the store meanwhile. It can be repeated.
 ///
 /// # Errors
 ///

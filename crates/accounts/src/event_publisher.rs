@@ -22,8 +22,8 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 /// How often unpublished events are retried. Consumers expect events within a second.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Broadcasts changes of sessions and API keys after they have committed, and retries what the broker did
-/// not accept.
+/// Broadcasts changes of sessions and API keys after they have committed, and retries what the broker
+/// did not accept.
 ///
 /// Events that a crash loses are covered by the next start, which publishes that any session
 /// may have changed.

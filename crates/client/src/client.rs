@@ -111,7 +111,8 @@ impl Client {
     }
 
     /// Sends `request`, with the access token unless it has the API key. If the token is no longer
-    /// valid, refreshes it and sends the request once more. The server decides about expiry, not the local clock.
+    /// valid, refreshes it and sends the request once more. The server decides about expiry, not
+    /// the local clock.
     pub(crate) async fn send_authenticated(
         &self,
         request: RequestBuilder,

@@ -126,8 +126,8 @@ impl From<&Event> for EventHead {
     }
 }
 
-/// A session started, got new tokens or ended, or an API key has to be checked again or was revoked.
-/// Broadcast to the API replicas.
+/// A session started, got new tokens or ended, or an API key has to be checked again or was
+/// revoked. Broadcast to the API replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "v", rename_all_fields = "camelCase")]
 pub enum SessionChanged {

@@ -168,7 +168,7 @@ async fn revoke(context: &Context, args: RevokeArgs) -> anyhow::Result<()> {
 
 fn find(keys: &[ApiKey], part: &str) -> anyhow::Result<Uuid> {
     let digits = part.replace('-', "").to_ascii_lowercase();
-    // Whoever finds a leaked key can paste it.
+    // A leaked key can be pasted.
     let is_meant = |key: &&ApiKey| is_part(&digits, key.id) || part.starts_with(&key.prefix);
     let mut found = keys.iter().filter(is_meant);
     match (found.next(), found.next()) {
