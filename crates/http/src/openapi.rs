@@ -150,9 +150,6 @@ fn not_null(schema: &mut Object) {
 }
 
 fn add_headers(status: &str, response: &mut Response) {
-    let codes = response.extensions.as_ref().and_then(|it| it.get(PROBLEM_CODES));
-    let codes = codes.and_then(Value::as_array);
-    let may_lack_scope = codes.is_some_and(|codes| codes.contains(&json!(Code::ScopeMissing)));
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let mut add = |name: &str, schema: ObjectBuilder, description: &str| {
         let header = HeaderBuilder::new().schema(Some(schema.build()));
@@ -164,9 +161,6 @@ fn add_headers(status: &str, response: &mut Response) {
     match status {
         "401" => {
             add("WWW-Authenticate", text(), "`Bearer`, with an `error` if a token was rejected");
-        }
-        "403" if may_lack_scope => {
-            add("WWW-Authenticate", text(), "`Bearer` with the scope, if an API key lacks it");
         }
         "429" | "503" => {
             let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));

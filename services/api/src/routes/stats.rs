@@ -15,8 +15,7 @@ pub(super) const PROBLEMS: &[Code] = &[];
 
 /// Task statistics
 ///
-/// Covers the caller's tasks; for admins, all tasks. A key also needs the scope `admin:read` for
-/// all.
+/// Covers the caller's tasks; for admins, all tasks. A key also needs the scope `admin:read` for all.
 #[utoipa::path(
     get,
     path = "/api/stats",
