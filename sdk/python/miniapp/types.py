@@ -13,6 +13,7 @@ class SubmitTask(_SubmitTask, total=False):
     """The body of `POST /api/tasks`."""
 
     kind: Union[str, None]
+    queue: Union[str, None]
     maxAttempts: Union[int, None]
     runAt: Union[str, None]
 
@@ -30,6 +31,7 @@ class TaskError(TypedDict):
 class _Task(TypedDict):
     taskId: str
     kind: str
+    queue: str
     description: str
     data: Any
     ttl: int

@@ -6,6 +6,7 @@ export interface SubmitTask {
   data: unknown;
   ttl: number;
   kind?: string | null;
+  queue?: string | null;
   maxAttempts?: number | null;
   runAt?: string | null;
 }
@@ -23,6 +24,7 @@ export interface TaskError {
 export interface Task {
   taskId: string;
   kind: string;
+  queue: string;
   description: string;
   data: unknown;
   ttl: number;
