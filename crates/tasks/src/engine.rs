@@ -267,6 +267,9 @@ pub struct WorkerReport {
     /// It consumes the work queues of its kinds; not in reports of the previous release.
     #[serde(default)]
     pub has_kind_queues: bool,
+    /// It uses HTTP, and so outlives the process that reports it.
+    #[serde(default)]
+    pub is_remote: bool,
 }
 
 /// A database that stores tasks.

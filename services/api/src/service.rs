@@ -126,7 +126,7 @@ pub(crate) fn spawn_background(
     });
     background.spawn({
         let (api, broker, shutdown) = (api.clone(), broker.clone(), shutdown.clone());
-        async move { api.remote.run(broker.as_ref(), &shutdown).await }
+        async move { api.remote.run(&broker, &shutdown).await }
     });
     background.spawn({
         let broker = broker.clone();

@@ -49,5 +49,5 @@ fn report(runner: &Runner, capacity: u16, started_at: Timestamp) -> WorkerReport
         started_at,
         last_seen_at: runner.clock.now(),
     };
-    WorkerReport { worker, schemas, has_kind_queues: true }
+    WorkerReport { worker, schemas, has_kind_queues: true, is_remote: false }
 }

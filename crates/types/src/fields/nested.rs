@@ -10,6 +10,7 @@ use super::{BodyError, Field, Fields, FromFields};
 use crate::body::JsonBody;
 use crate::json::{Decimal, Node};
 use crate::limits;
+use crate::name::check_name;
 use crate::problem::FieldError;
 
 impl Fields {
@@ -78,19 +79,23 @@ impl Fields {
     /// Reads a required name of a kind or queue.
     pub fn name(&mut self, name: &str) -> Option<String> {
         let text = self.text(name, limits::NAME)?;
-        if is_name(&text) { Some(text) } else { self.reject_type(name, NAME_FORM) }
+        match check_name(&text) {
+            Ok(()) => Some(text),
+            Err(error) => self.reject_type(name, error),
+        }
     }
 
     /// Reads a required list of names.
     pub fn names(&mut self, name: &str) -> Option<Vec<String>> {
         let names = self.texts(name)?;
-        let is_valid = |name: &String| limits::NAME.contains(&name.len()) && is_name(name);
         if !limits::NAMES.contains(&names.len()) {
             let (min, max) = (limits::NAMES.start(), limits::NAMES.end());
             return self.reject_type(name, format_args!("must have {min} to {max} items"));
         }
-        if let Some(index) = names.iter().position(|name| !is_valid(name)) {
-            return self.reject_type(&format!("{name}[{index}]"), NAME_FORM);
+        for (index, text) in names.iter().enumerate() {
+            if let Err(error) = check_name(text) {
+                return self.reject_type(&format!("{name}[{index}]"), error);
+            }
         }
         Some(names)
     }
@@ -129,11 +134,4 @@ impl Fields {
         self.reject(name, message);
         None
     }
-}
-
-const NAME_FORM: &str = "must have 1 to 64 characters of a-z, 0-9, -, _ and .";
-
-fn is_name(text: &str) -> bool {
-    let is_allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
-    text.chars().all(is_allowed)
 }

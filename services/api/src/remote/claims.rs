@@ -6,6 +6,7 @@ use std::time::Duration;
 use miniapp_http::Problem;
 use miniapp_tasks::{Claimed, StoreError, attempt_span_id};
 use miniapp_telemetry::trace::child_context;
+use miniapp_types::name::QueueName;
 use miniapp_types::problem::FieldError;
 use miniapp_types::worker::{ClaimRequest, ClaimedTask};
 use tokio::time::{Instant, interval, timeout_at};
@@ -20,8 +21,6 @@ use crate::schema::DataSchema;
 
 /// How long a call without `waitSeconds` waits at most until the queue has been read.
 const BRIEF_WAIT: Duration = Duration::from_secs(2);
-/// The queue of all tasks.
-const DEFAULT_QUEUE: &str = "default";
 
 impl RemoteWorkers {
     /// Waits for tasks. Lists the worker meanwhile. `version` is that of its program.
@@ -43,11 +42,12 @@ impl RemoteWorkers {
             shared.registry.set_kinds(&call, kinds);
         }
         let max = max as usize;
-        let takes_default =
-            queues.is_none_or(|queues| queues.iter().any(|name| name == DEFAULT_QUEUE));
+        let queues = queues.unwrap_or_default();
+        let queues: Vec<QueueName> = queues.iter().filter_map(|name| name.parse().ok()).collect();
         let worker = call.name.clone();
-        let demand = Demand { worker, kinds: Arc::new(demanded), takes_default, max, is_brief };
-        shared.report(&call, version, max).await.map_err(store_problem)?;
+        let reported = queues.clone();
+        let demand = Demand { worker, kinds: Arc::new(demanded), queues, max, is_brief };
+        shared.report(&call, version, &reported, max).await.map_err(store_problem)?;
         let mut poll = shared.polls.begin(demand);
         let mut reports = interval(registry::INTERVAL);
         loop {
@@ -60,7 +60,7 @@ impl RemoteWorkers {
                     });
                 }
                 _ = reports.tick() => {
-                    if let Err(error) = shared.report(&call, version, max).await {
+                    if let Err(error) = shared.report(&call, version, &reported, max).await {
                         tracing::debug!(%error, "could not report a worker over HTTP");
                     }
                 }
@@ -70,10 +70,16 @@ impl RemoteWorkers {
 }
 
 impl Shared {
-    async fn report(&self, call: &Call<'_>, version: &str, free: usize) -> Result<(), StoreError> {
+    async fn report(
+        &self,
+        call: &Call<'_>,
+        version: &str,
+        queues: &[QueueName],
+        free: usize,
+    ) -> Result<(), StoreError> {
         let running = self.held.count(&call.name, self.lease);
         let now = self.clock.now();
-        match self.registry.due_report(&call.name, version, running, free, now) {
+        match self.registry.due_report(&call.name, version, queues, running, free, now) {
             Some(report) => self.tasks.report_worker(&report).await,
             None => Ok(()),
         }

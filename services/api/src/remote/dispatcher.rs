@@ -1,35 +1,41 @@
-//! Passes the messages of the work queue to waiting claim calls.
+//! Passes the messages of the work queues to waiting claim calls.
 //!
-//! The queue is consumed only while calls wait, and at most as many messages are taken as they ask
-//! for. A message is acknowledged once its claim has committed. A message that no call can use is
+//! A queue is consumed only while calls wait for its tasks, and at most as many messages are taken
+//! as they ask for. A message is acknowledged once its claim has committed. A message that no call can use is
 //! returned.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use miniapp_broker::spans::ProcessSpan;
-use miniapp_broker::{Broker, Consumer, Delivery, Queue};
+use miniapp_broker::{Broker, Consumer, Delivery};
 use miniapp_runtime::retry::Retry;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::{Claimable, StoreError, Task};
 use miniapp_types::message::TaskReady;
 use miniapp_types::task::Status;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::grants::Grant;
 use super::held::Held;
-use super::polls::Demand;
+use super::polls::{Demand, Serving};
+use super::sources::{Source, Sources};
 use crate::PROGRAM;
 
 /// The maximum number of unsettled messages.
 const MAX_PREFETCH: usize = 256;
 /// How long messages are kept for a worker that calls again.
 const LINGER: Duration = Duration::from_millis(20);
+/// How often the queues and kinds of waiting calls are looked up.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the demand may be much smaller than the number of messages that are taken.
 const MAX_SURPLUS_TIME: Duration = Duration::from_secs(1);
 /// How long a message is kept that no waiting call can use. It would return at once.
@@ -55,7 +61,7 @@ enum Ended {
     Demand,
     Broker,
     Store(StoreError),
-    Shutdown,
+    Stopped,
 }
 
 /// The result of a claim.
@@ -81,17 +87,66 @@ impl Seat {
     }
 }
 
-/// Runs until the shutdown. Tasks that are being claimed then are granted first.
-pub(super) async fn run(shared: &Arc<Shared>, broker: &dyn Broker, shutdown: &Shutdown) {
-    let mut retry = Retry::new("offering tasks to workers over HTTP", rand::random());
+/// Consumes the work queues of waiting calls until the shutdown. Tasks that are being claimed then
+/// are granted first.
+pub(super) async fn run(shared: &Arc<Shared>, broker: &Arc<dyn Broker>, shutdown: &Shutdown) {
     let stop = shutdown.token();
-    while stop.run_until_cancelled(shared.polls.any()).await.is_some() {
-        let prefetch = shared.polls.demand().clamp(1, MAX_PREFETCH);
+    let mut retry = Retry::new("looking for queues of workers over HTTP", rand::random());
+    let mut sources = Sources::default();
+    let mut consumed: BTreeMap<Source, CancellationToken> = BTreeMap::new();
+    let mut consuming = JoinSet::new();
+    while stop.run_until_cancelled(shared.polls.any(|_| true)).await.is_some() {
+        let demands: Vec<Demand> =
+            shared.polls.demands().into_iter().map(|(_, demand)| demand).collect();
+        let delay = match sources.refresh(&demands, &shared.tasks).await {
+            Ok(()) => {
+                retry.recovered();
+                REFRESH_INTERVAL
+            }
+            Err(error) => retry.failed(&error),
+        };
+        shared.polls.set_sources(sources.iter());
+        consumed.retain(|source, stop| {
+            let is_kept = sources.iter().any(|kept| kept == source);
+            if !is_kept {
+                stop.cancel();
+            }
+            is_kept
+        });
+        for source in sources.iter() {
+            if !consumed.contains_key(source) {
+                let (source, stop) = (source.clone(), stop.child_token());
+                consumed.insert(source.clone(), stop.clone());
+                let (shared, broker) = (shared.clone(), broker.clone());
+                consuming.spawn(async move { consume(&shared, &*broker, &source, &stop).await });
+            }
+        }
+        while let Some(ended) = consuming.try_join_next() {
+            if let Err(panicked) = ended {
+                resume_unwind(panicked.into_panic());
+            }
+        }
+        stop.run_until_cancelled(sleep(delay)).await;
+    }
+    while consuming.join_next().await.is_some() {}
+}
+
+/// Consumes a source while calls wait for its tasks.
+async fn consume(
+    shared: &Arc<Shared>,
+    broker: &dyn Broker,
+    source: &Source,
+    stop: &CancellationToken,
+) {
+    let mut retry = Retry::new("offering tasks to workers over HTTP", rand::random());
+    let is_served = |demand: &Demand| source.serves(demand);
+    while stop.run_until_cancelled(shared.polls.any(is_served)).await.is_some() {
+        let prefetch = shared.polls.demand(source).clamp(1, MAX_PREFETCH);
         let prefetch_u16 = u16::try_from(prefetch).unwrap_or(u16::MAX);
-        let consumer = stop.run_until_cancelled(broker.consume(Queue::Tasks, prefetch_u16)).await;
-        let delay = match consumer {
+        let consumer = broker.consume(source.queue(), prefetch_u16);
+        let delay = match stop.run_until_cancelled(consumer).await {
             Some(Ok(mut consumer)) => {
-                let ended = serve(shared, broker, consumer.as_mut(), prefetch, shutdown).await;
+                let ended = serve(shared, broker, source, consumer.as_mut(), prefetch, stop).await;
                 consumer.stop().await;
                 match ended {
                     Ended::Demand => {
@@ -100,7 +155,7 @@ pub(super) async fn run(shared: &Arc<Shared>, broker: &dyn Broker, shutdown: &Sh
                     }
                     Ended::Broker => retry.failed(&"the consumer ended"),
                     Ended::Store(error) => retry.failed(&error),
-                    Ended::Shutdown => return,
+                    Ended::Stopped => return,
                 }
             }
             Some(Err(error)) => retry.failed(&error),
@@ -113,16 +168,17 @@ pub(super) async fn run(shared: &Arc<Shared>, broker: &dyn Broker, shutdown: &Sh
 async fn serve(
     shared: &Arc<Shared>,
     broker: &dyn Broker,
+    source: &Source,
     consumer: &mut dyn Consumer,
     prefetch: usize,
-    shutdown: &Shutdown,
+    stop: &CancellationToken,
 ) -> Ended {
     let mut surplus_since = None;
     loop {
         let changed = shared.polls.changed();
-        let demand = shared.polls.demand();
+        let demand = shared.polls.demand(source);
         if demand == 0 {
-            match timeout(LINGER, shared.polls.any()).await {
+            match timeout(LINGER, shared.polls.any(|demand| source.serves(demand))).await {
                 Ok(()) => continue,
                 Err(_) => return Ended::Demand,
             }
@@ -139,11 +195,11 @@ async fn serve(
         }
         let delivery = tokio::select! {
             biased;
-            () = shutdown.begun() => return Ended::Shutdown,
+            () = stop.cancelled() => return Ended::Stopped,
             delivery = consumer.next() => delivery,
             () = changed => continue,
-            () = sleep(BRIEF_SILENCE), if shared.polls.has_brief() => {
-                shared.polls.end_brief();
+            () = sleep(BRIEF_SILENCE), if shared.polls.has_brief(source) => {
+                shared.polls.end_brief(source);
                 continue;
             }
         };
@@ -154,7 +210,7 @@ async fn serve(
         {
             deliveries.push(next);
         }
-        if let Err(error) = offer(shared, broker, deliveries).await {
+        if let Err(error) = offer(shared, broker, source, deliveries).await {
             return Ended::Store(error);
         }
     }
@@ -165,12 +221,11 @@ async fn serve(
 async fn offer(
     shared: &Arc<Shared>,
     broker: &dyn Broker,
+    source: &Source,
     deliveries: Vec<Delivery>,
 ) -> Result<(), StoreError> {
-    let offers = read(shared, broker, deliveries).await?;
-    let (assigned, unused) = assign(shared, offers);
-    unused.into_iter().for_each(|offer| set_aside(offer.delivery));
-    let serving = shared.polls.serve(assigned.iter().map(|(poll, ..)| *poll));
+    let offers = read(shared, broker, source, deliveries).await?;
+    let (assigned, serving) = assign(shared, offers);
     let claims = assigned.iter().map(|(_, worker, offer)| claim(shared, offer, worker));
     let claims = join_all(claims).await;
     let mut grants: BTreeMap<u64, Grant> = BTreeMap::new();
@@ -186,7 +241,7 @@ async fn offer(
                 settled.push(offer);
             }
             Ok(Granted::Stale) => settled.push(offer),
-            Ok(Granted::RunsAlone | Granted::NotRun) => set_aside(offer.delivery),
+            Ok(Granted::RunsAlone | Granted::NotRun) => set_aside(offer.delivery, SET_ASIDE_TIME),
             Err(error) => failure = Some(error),
         }
     }
@@ -198,26 +253,30 @@ async fn offer(
     failure.map_or(Ok(()), Err)
 }
 
-/// Assigns offers to waiting calls. Returns those that none of them can use, too. A suspect goes to
-/// a worker that runs nothing; if there is none, one is reserved for it.
-fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, Vec<Offer>) {
+/// Assigns offers to waiting calls, which are marked until the end of [`Serving`], and returns those
+/// that no call can use. A suspect goes to a worker that runs nothing; if there is none, one is
+/// reserved for it.
+fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, Serving<'_>) {
+    // The sources are served concurrently, and each call by one of them.
+    let _assigning = shared.assigning.lock();
     let demands = shared.polls.demands().into_iter();
     let mut seats: Vec<Seat> =
         demands.map(|(poll, demand)| Seat { poll, demand, tasks: 0, bytes: 0 }).collect();
-    let (mut assigned, mut unused) = (Vec::with_capacity(offers.len()), Vec::new());
+    let mut assigned = Vec::with_capacity(offers.len());
     for offer in offers {
         let Task { id, spec, state, .. } = &offer.task;
         let is_suspect = state.isolation().is_some();
+        let runs =
+            |seat: &Seat| seat.demand.takes(&spec.queue) && seat.demand.kinds.contains(&spec.kind);
         let fits = |seat: &Seat| {
             let worker = &seat.demand.worker;
-            seat.demand.takes_default
-                && seat.demand.kinds.contains(&spec.kind)
-                && !seat.is_full()
-                && shared.isolated.admits(worker, *id, &shared.held)
+            runs(seat) && !seat.is_full() && shared.isolated.admits(worker, *id, &shared.held)
         };
         let is_free = |seat: &Seat| {
             seat.tasks == 0 && shared.held.count(&seat.demand.worker, shared.lease) == 0
         };
+        // The call that asked for it was answered with other tasks, and its worker calls again.
+        let is_early = !is_suspect && (seats.is_empty() || seats.iter().any(runs));
         let mut fitting = seats.iter_mut().filter(|seat| fits(seat)).peekable();
         let first = fitting.peek().map(|seat| seat.demand.worker.clone());
         match fitting.find(|seat| !is_suspect || is_free(seat)) {
@@ -230,17 +289,19 @@ fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, 
                 if let Some(worker) = first.filter(|_| is_suspect) {
                     shared.isolated.reserve(&worker, *id);
                 }
-                unused.push(offer);
+                set_aside(offer.delivery, if is_early { LINGER } else { SET_ASIDE_TIME });
             }
         }
     }
-    (assigned, unused)
+    let serving = shared.polls.serve(assigned.iter().map(|(poll, ..)| *poll));
+    (assigned, serving)
 }
 
 /// Reads the tasks of messages. Messages of tasks that do not wait are acknowledged.
 async fn read(
     shared: &Shared,
     broker: &dyn Broker,
+    source: &Source,
     deliveries: Vec<Delivery>,
 ) -> Result<Vec<Offer>, StoreError> {
     let mut messages = Vec::with_capacity(deliveries.len());
@@ -262,7 +323,8 @@ async fn read(
         let system = broker.system();
         match task?.filter(|task| task.state.status == Status::Awaiting && !task.state.deleted) {
             Some(task) => {
-                let span = ProcessSpan::of_delivery(PROGRAM.name, system, Queue::Tasks, &delivery);
+                let span =
+                    ProcessSpan::of_delivery(PROGRAM.name, system, source.queue(), &delivery);
                 offers.push(Offer { delivery, ready, task, span });
             }
             None => delivery.ack().await,
@@ -313,9 +375,9 @@ async fn settle(offer: Offer) {
 
 /// Returns a message later. It stays with this consumer for a moment, because the broker might
 /// deliver it here again at once.
-fn set_aside(delivery: Delivery) {
+fn set_aside(delivery: Delivery, time: Duration) {
     tokio::spawn(async move {
-        sleep(SET_ASIDE_TIME).await;
+        sleep(time).await;
         delivery.release().await;
     });
 }

@@ -1,6 +1,6 @@
 //! Workers over HTTP: claims, heartbeats and outcomes.
 //!
-//! The service consumes the work queue on behalf of the claim calls that wait. What a worker holds
+//! The service consumes the work queues on behalf of the claim calls that wait. What a worker holds
 //! is in the store; what is kept here only saves reading it. So any replica can answer a call, and
 //! a claim survives the replica that granted it.
 
@@ -13,6 +13,7 @@ mod isolation;
 mod outcomes;
 mod polls;
 mod registry;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use miniapp_broker::Broker;
 use miniapp_runtime::clock::Clock;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Tasks;
+use parking_lot::Mutex;
 
 use self::held::HeldClaims;
 use self::isolation::IsolatedWorkers;
@@ -42,6 +44,8 @@ struct Shared {
     /// The duration of a lease.
     lease: SignedDuration,
     polls: Polls,
+    /// Held while tasks are assigned to calls.
+    assigning: Mutex<()>,
     held: HeldClaims,
     isolated: IsolatedWorkers,
     accepted: AcceptedOutcomes,
@@ -55,6 +59,7 @@ impl RemoteWorkers {
             clock,
             lease,
             polls: Polls::default(),
+            assigning: Mutex::default(),
             held: HeldClaims::default(),
             isolated: IsolatedWorkers::default(),
             accepted: AcceptedOutcomes::default(),
@@ -62,8 +67,8 @@ impl RemoteWorkers {
         }))
     }
 
-    /// Offers the tasks of the work queue to waiting calls. At the shutdown, it answers them.
-    pub(crate) async fn run(&self, broker: &dyn Broker, shutdown: &Shutdown) {
+    /// Offers the tasks of the work queues to waiting calls. At the shutdown, it answers them.
+    pub(crate) async fn run(&self, broker: &Arc<dyn Broker>, shutdown: &Shutdown) {
         dispatcher::run(&self.0, broker, shutdown).await;
         self.0.polls.close();
     }

@@ -1,13 +1,15 @@
 //! The claim calls that wait for tasks.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use miniapp_types::name::QueueName;
 use parking_lot::Mutex;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use super::grants::Grant;
+use super::sources::Source;
 
 /// What a claim call asks for.
 #[derive(Clone, Debug)]
@@ -15,11 +17,18 @@ pub(super) struct Demand {
     /// The name of the worker.
     pub worker: Arc<str>,
     pub kinds: Arc<HashSet<String>>,
-    /// Whether it takes tasks from the queue of all tasks.
-    pub takes_default: bool,
+    /// The queues from which it takes tasks; empty: all.
+    pub queues: Vec<QueueName>,
     pub max: usize,
-    /// It waits only until the queue has been read once.
+    /// It waits only until its queues have been read once.
     pub is_brief: bool,
+}
+
+impl Demand {
+    /// Whether it takes tasks from this queue.
+    pub fn takes(&self, queue: &QueueName) -> bool {
+        self.queues.is_empty() || self.queues.contains(queue)
+    }
 }
 
 /// The waiting calls, in the order of their arrival.
@@ -33,6 +42,8 @@ pub(super) struct Polls {
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<u64, Waiting>,
+    /// What is consumed for the calls.
+    sources: BTreeSet<Source>,
     last_id: u64,
     /// Calls are answered at once, because the process stops.
     is_closed: bool,
@@ -45,6 +56,8 @@ struct Waiting {
     is_served: bool,
     /// It has waited long enough.
     has_ended: bool,
+    /// Sources that had no task for it.
+    silent: BTreeSet<Source>,
 }
 
 /// A waiting call. It ends to wait when this is dropped.
@@ -57,7 +70,7 @@ pub(super) struct Poll<'p> {
 impl Poll<'_> {
     /// Ends to wait. If tasks are being claimed for the call, they are its answer.
     pub async fn finish(mut self) -> Option<Grant> {
-        self.polls.end(|id, _| *id == self.id);
+        self.polls.end(self.id);
         (&mut self.answer).await.ok()
     }
 }
@@ -98,7 +111,13 @@ impl Polls {
         state.last_id += 1;
         let id = state.last_id;
         if !state.is_closed {
-            let waiting = Waiting { demand, answer: sender, is_served: false, has_ended: false };
+            let waiting = Waiting {
+                demand,
+                answer: sender,
+                is_served: false,
+                has_ended: false,
+                silent: BTreeSet::new(),
+            };
             state.waiting.insert(id, waiting);
         }
         drop(state);
@@ -113,11 +132,16 @@ impl Polls {
         state.waiting.clear();
     }
 
-    /// Waits until a call waits.
-    pub async fn any(&self) {
+    /// Sets what is consumed for the calls.
+    pub fn set_sources<'s>(&self, sources: impl Iterator<Item = &'s Source>) {
+        self.state.lock().sources = sources.cloned().collect();
+    }
+
+    /// Waits until a call waits that `is_wanted`.
+    pub async fn any(&self, is_wanted: impl Fn(&Demand) -> bool) {
         loop {
-            let changed = self.changed.notified();
-            if !self.state.lock().waiting.is_empty() {
+            let changed = self.changed();
+            if self.demands().iter().any(|(_, demand)| is_wanted(demand)) {
                 return;
             }
             changed.await;
@@ -129,23 +153,32 @@ impl Polls {
         self.changed.notified()
     }
 
-    /// Whether a call waits only until the queue has been read once.
-    pub fn has_brief(&self) -> bool {
-        self.state.lock().waiting.values().any(|poll| poll.demand.is_brief)
+    /// Whether a call waits only until this source has been read once.
+    pub fn has_brief(&self, source: &Source) -> bool {
+        let is_brief = |poll: &Waiting| {
+            poll.demand.is_brief && source.serves(&poll.demand) && !poll.silent.contains(source)
+        };
+        self.state.lock().waiting.values().any(is_brief)
     }
 
-    /// Ends the brief calls: the queue has been read.
-    pub fn end_brief(&self) {
-        self.end(|_, demand| demand.is_brief);
-    }
-
-    /// Ends calls without tasks, or with those that are being claimed for them.
-    fn end(&self, is_ended: impl Fn(&u64, &Demand) -> bool) {
-        self.state.lock().waiting.retain(|id, poll| {
-            poll.has_ended |= is_ended(id, &poll.demand);
+    /// Ends the brief calls whose sources have all been read; this one was read now.
+    pub fn end_brief(&self, source: &Source) {
+        let State { waiting, sources, .. } = &mut *self.state.lock();
+        waiting.retain(|_, poll| {
+            if poll.demand.is_brief && source.serves(&poll.demand) {
+                poll.silent.insert(source.clone());
+                let mut own = sources.iter().filter(|source| source.serves(&poll.demand));
+                poll.has_ended |= own.all(|source| poll.silent.contains(source));
+            }
             poll.is_served || !poll.has_ended
         });
-        self.changed.notify_waiters();
+    }
+
+    fn end(&self, ended: u64) {
+        self.state.lock().waiting.retain(|id, poll| {
+            poll.has_ended |= *id == ended;
+            poll.is_served || !poll.has_ended
+        });
     }
 
     /// Marks calls for which tasks are about to be claimed.
@@ -160,9 +193,10 @@ impl Polls {
         Serving { polls: self, ids }
     }
 
-    /// Returns the number of tasks that all calls ask for.
-    pub fn demand(&self) -> usize {
-        self.demands().iter().map(|(_, demand)| demand.max).sum()
+    /// Returns the number of tasks of a source that calls ask for.
+    pub fn demand(&self, source: &Source) -> usize {
+        let demands = self.demands().into_iter();
+        demands.filter(|(_, demand)| source.serves(demand)).map(|(_, demand)| demand.max).sum()
     }
 
     /// Returns the demands with their ids, the longest wait first.

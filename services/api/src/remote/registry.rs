@@ -90,6 +90,7 @@ impl Registry {
         &self,
         name: &Arc<str>,
         version: &str,
+        queues: &[QueueName],
         running: usize,
         free: usize,
         now: Timestamp,
@@ -106,13 +107,13 @@ impl Registry {
             name: name.to_string(),
             version: version.chars().take(MAX_VERSION).collect(),
             kinds: listed.kinds.iter().map(|kind| kind.name.clone()).collect(),
-            queues: vec![QueueName::default()],
+            queues: queues.to_vec(),
             running: u32::try_from(running).unwrap_or(u32::MAX),
             capacity: u32::try_from(running + free).unwrap_or(u32::MAX),
             started_at: listed.started_at,
             last_seen_at: now,
         };
-        Some(WorkerReport { worker, schemas, has_kind_queues: false })
+        Some(WorkerReport { worker, schemas, has_kind_queues: true, is_remote: true })
     }
 }
 

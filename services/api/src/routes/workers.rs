@@ -60,6 +60,7 @@ mod tests {
             worker: worker.clone(),
             schemas: BTreeMap::new(),
             has_kind_queues: false,
+            is_remote: false,
         };
         platform.tasks.report_worker(&report).await.expect("reported");
         let listed = async || platform.get("/api/workers").token(&token).send().await.json();

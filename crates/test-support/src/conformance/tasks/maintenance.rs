@@ -203,6 +203,7 @@ pub async fn worker_reports_are_stored_and_deleted([engine, other]: Processes) -
         },
         schemas: [("echo".to_owned(), json!({ "maximum": 1.5 }))].into(),
         has_kind_queues: true,
+        is_remote: false,
     };
     for report in [worker("b", 1, 10), worker("a", 2, 10), worker("c", 3, 5)] {
         engine.report_worker(&report).await?;

@@ -1,17 +1,20 @@
 //! Faults between a message and the answer to a claim call.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use miniapp_broker::{
     Broker, BrokerError, Consumer, Delivery, MemoryBroker, Message, Queue, Subscription, Topic,
 };
+use miniapp_runtime::clock::Clock as _;
 use miniapp_runtime::health::Condition;
 use miniapp_runtime::shutdown::Shutdown;
 use miniapp_tasks::Claimed;
+use miniapp_tasks::engine::WorkerReport;
 use miniapp_types::message::TaskReady;
-use miniapp_types::task::Status;
+use miniapp_types::task::{Status, Worker};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Fixture, id_of};
@@ -99,7 +102,7 @@ fn demand() -> Demand {
     Demand {
         worker: "w".into(),
         kinds: Arc::new(HashSet::new()),
-        takes_default: true,
+        queues: Vec::new(),
         max: 1,
         is_brief: false,
     }
@@ -134,7 +137,8 @@ async fn shutdown_during_a_claim_loses_no_task() {
     fixture.platform.stop_background().await;
     let id = fixture.submit_and_publish().await;
     let shutdown = Shutdown::new();
-    let broker = Stopping { broker: fixture.platform.broker.clone(), shutdown: shutdown.clone() };
+    let memory = fixture.platform.broker.clone();
+    let broker: Arc<dyn Broker> = Arc::new(Stopping { broker: memory, shutdown: shutdown.clone() });
     let remote = fixture.platform.api.remote.clone();
     let (claims, ()) = tokio::join!(fixture.claim_as("w", 1, 30), remote.run(&broker, &shutdown));
     assert_eq!(claims.iter().map(id_of).collect::<Vec<_>>(), [id]);
@@ -159,7 +163,7 @@ async fn claims_that_are_being_made_answer_a_call_whose_time_has_ended() {
     let poll = polls.begin(demand());
     let id = polls.demands()[0].0;
     let serving = polls.serve([id]);
-    assert_eq!(polls.demand(), 0, "it is answered once");
+    assert_eq!(polls.demands().len(), 0, "it is answered once");
     let mut finished = Box::pin(poll.finish());
     assert!(futures_util::poll!(&mut finished).is_pending());
     polls.answer(id, Grant::new(claimed, fixture.platform.api.remote.0.clone()));
@@ -200,10 +204,60 @@ async fn worker_that_stops_at_the_ttl_is_free() {
     fixture.submit().await;
     let claim = fixture.claim().await;
     fixture.platform.clock.advance(std::time::Duration::from_secs(6));
-    let stopped = serde_json::json!({"stopped": true});
+    let stopped = json!({"stopped": true});
     for _ in 0..2 {
         assert!(fixture.settle(&claim, &stopped).await.is_null(), "also repeated");
     }
     let shared = &fixture.platform.api.remote.0;
     assert_eq!(shared.held.count("w", shared.lease), 0);
+}
+
+#[tokio::test]
+async fn tasks_of_other_queues_and_of_own_kinds_are_claimed() {
+    let fixture = Fixture::start().await;
+    let other = WorkerReport {
+        worker: Worker {
+            name: "rust".into(),
+            version: "1".into(),
+            kinds: vec!["hash".into()],
+            queues: Vec::new(),
+            running: 0,
+            capacity: 1,
+            started_at: fixture.platform.clock.now(),
+            last_seen_at: fixture.platform.clock.now(),
+        },
+        schemas: BTreeMap::new(),
+        has_kind_queues: true,
+        is_remote: false,
+    };
+    fixture.platform.tasks.report_worker(&other).await.expect("a store");
+    let kind = json!({"name": "resize", "queue": "images"});
+    let call = |queues: Option<&str>| {
+        let mut body = json!({"worker": "w", "kinds": [kind], "max": 1, "waitSeconds": 30});
+        if let Some(queue) = queues {
+            body["queues"] = json!([queue]);
+        }
+        body
+    };
+    for (queue, queues) in [("images", None), ("images", Some("images")), ("default", None)] {
+        let submit = async {
+            let listed = async || {
+                let workers = fixture.platform.tasks.workers().await.expect("a store");
+                workers.iter().any(|worker| worker.name == "w")
+            };
+            eventually("the worker is listed", listed).await;
+            let body = json!({
+                "description": "d", "data": 1, "ttl": 5, "kind": "resize", "queue": queue,
+            });
+            let task = fixture.platform.post("/api/tasks").token(&fixture.token).json(&body);
+            let task = task.send().await;
+            assert_eq!(task.status(), 201, "{task:?}");
+            task.json()["taskId"].clone()
+        };
+        let body = call(queues);
+        let (answer, id) = tokio::join!(fixture.post("claims", &body), submit);
+        let claim = answer.json()["claims"][0].clone();
+        assert_eq!(claim["taskId"], id, "{queue} {queues:?}");
+        assert!(fixture.settle(&claim, &json!({"result": null})).await.is_null());
+    }
 }
