@@ -1,7 +1,7 @@
 //! The background loops of a process: relay, event publisher, lease reaper and sweeper.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use miniapp_runtime::retry::{Retry, RetryLogger};
 use miniapp_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use uuid::Uuid;
 
 use crate::config::RetentionConfig;
 use crate::engine::{DueTask, StoreError, TaskGroup};
@@ -67,7 +68,7 @@ pub(crate) async fn run(
 ) {
     LazyLock::force(&COUNTERS);
     if !broker.is_durable() {
-        // The queue starts empty and no worker of an earlier run can be alive.
+        // The queue starts empty, and the workers of this process have ended with its earlier run.
         stop.token().run_until_cancelled(restore(tasks)).await;
     }
     let stopped = stop.token();
@@ -108,8 +109,8 @@ where
     }
 }
 
-/// Dispatches the waiting tasks of an earlier run of this process again and expires its
-/// leases, as soon as the store is available.
+/// Dispatches the waiting tasks of an earlier run of this process again and expires the leases of
+/// its workers, as soon as the store is available.
 async fn restore(tasks: &Tasks) {
     // Only one process has this store, so there are no others to spread retries from.
     let mut retry = Retry::new("restoring waiting tasks", 0);
@@ -127,15 +128,35 @@ async fn restore(tasks: &Tasks) {
     }
 }
 
-/// Expires the leases of an earlier run.
+/// Expires the leases of an earlier run, except those of workers over HTTP: these may be alive, and
+/// renew their leases.
 async fn expire_all(tasks: &Tasks) -> Result<(), Error> {
     let end = Timestamp::MAX;
+    let reports = tasks.engine().workers(Timestamp::MIN).await?;
+    let remote: HashSet<String> = reports
+        .into_iter()
+        .filter(|report| report.is_remote)
+        .map(|report| report.worker.name)
+        .collect();
+    let mut limit = RESTORE_BATCH_SIZE;
     loop {
-        let leases = tasks.engine().expired_leases(end, end, RESTORE_BATCH_SIZE).await?;
-        reaper::expire(tasks, &leases).await?;
-        if leases.len() < RESTORE_BATCH_SIZE as usize {
+        let leases = tasks.engine().expired_leases(end, end, limit).await?;
+        let ids: Vec<Uuid> = leases.iter().map(|lease| lease.task_id).collect();
+        let mut kept = HashSet::new();
+        for task in tasks.engine().load(&ids).await? {
+            if task.state.worker.as_deref().is_some_and(|worker| remote.contains(worker)) {
+                kept.insert(task.id);
+            }
+        }
+        let is_complete = leases.len() < limit as usize;
+        let mut expired = leases;
+        expired.retain(|lease| !kept.contains(&lease.task_id));
+        reaper::expire(tasks, &expired).await?;
+        if is_complete {
             return Ok(());
         }
+        // The kept ones are found again.
+        limit = RESTORE_BATCH_SIZE.saturating_add(u32::try_from(kept.len()).unwrap_or(u32::MAX));
     }
 }
 

@@ -13,6 +13,7 @@ miniapp_test_support::on_all_engines!(
     silent_worker_does_not_delay_a_cancel,
     silent_worker_does_not_delay_the_end_of_the_ttl,
     claim_without_heartbeats_is_lost,
+    claim_survives_a_restart_of_the_platform,
     revoked_token_ends_a_waiting_call,
 );
 
@@ -98,6 +99,21 @@ async fn claim_without_heartbeats_is_lost(engines: Engines) {
     let task = user.until(id, Status::Finished).await;
     assert_eq!(task.result, Some(json!("second")));
     assert!(user.event_types(id).await.contains(&EventType::LeaseLost));
+}
+
+async fn claim_survives_a_restart_of_the_platform(engines: Engines) {
+    let (platform, admin, user) = start(engines, "5m").await;
+    let (id, claim) = submit(&admin, &user, 3600).await;
+    let platform = platform.kill().await.start().await;
+    let (admin, user) = (admin.at(&platform.api()), user.at(&platform.api()));
+    // Waiting tasks are dispatched after the leases of the earlier run were expired.
+    let (_, other) = submit(&admin, &user, 3600).await;
+    assert_ne!(other["taskId"], claim["taskId"]);
+    assert_eq!(beat(&admin, &claim).await["stop"], Value::Null);
+    assert_eq!(settle(&admin, &claim, "result", json!(1)).await, Value::Null);
+    let task = user.until(id, Status::Finished).await;
+    assert_eq!(task.attempt, 1);
+    assert!(!user.event_types(id).await.contains(&EventType::LeaseLost));
 }
 
 async fn revoked_token_ends_a_waiting_call(engines: Engines) {
