@@ -520,8 +520,8 @@ impl Engine for MemoryStore {
     ) -> Result<Vec<QueueStatus>, StoreError> {
         let mut queues: BTreeMap<QueueName, QueueStatus> = BTreeMap::new();
         let tables = self.0.lock();
-        let owned = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
-        for Row { task, .. } in tables.rows.values().filter(owned) {
+        let is_counted = |row: &&Row| owner.is_none_or(|owner| row.task.owner == owner);
+        for Row { task, .. } in tables.rows.values().filter(is_counted) {
             let (name, state) = (task.spec.queue, &task.state);
             if state.ready_at.is_none() && state.lease_until.is_none() {
                 continue;

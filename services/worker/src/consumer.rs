@@ -88,8 +88,8 @@ impl Consumer {
             for queue in queues {
                 if let Entry::Vacant(entry) = consumed.entry(queue) {
                     let stop = entry.insert(shutdown.token().child_token()).clone();
-                    let consumer = self.clone();
-                    consuming.spawn(async move { consumer.consume(queue, stop).await });
+                    let this = self.clone();
+                    consuming.spawn(async move { this.consume(queue, stop).await });
                 }
             }
             while let Some(ended) = consuming.try_join_next() {

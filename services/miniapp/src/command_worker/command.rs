@@ -172,12 +172,11 @@ fn read(
     if let Some(stdout) = child.stdout.take() {
         let output = output.clone();
         streams.spawn(async move {
-            match read_result(stdout).await {
-                Some(result) => *output.result.lock() = Some(result),
-                None => {
-                    output.is_too_large.store(true, Ordering::Relaxed);
-                    output.too_large.notify_one();
-                }
+            if let Some(result) = read_result(stdout).await {
+                *output.result.lock() = Some(result);
+            } else {
+                output.is_too_large.store(true, Ordering::Relaxed);
+                output.too_large.notify_one();
             }
         });
     }

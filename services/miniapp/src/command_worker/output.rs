@@ -116,7 +116,7 @@ mod tests {
             assert_eq!(to_result(output).expect("small").get(), result);
         }
         // Each byte takes six in JSON.
-        assert!(to_result(&[1; MAX_RESULT_BYTES / 2]).is_none());
+        assert!(to_result(&vec![1; MAX_RESULT_BYTES / 2]).is_none());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! `miniapp whoami`: shows the signed-in account, or the owner of the API key.
 
 use miniapp_client::Client;
+use miniapp_types::account::Scope;
 
 use crate::context::Context;
 use crate::ui::text;
@@ -30,7 +31,7 @@ async fn show_key(context: &Context, client: &Client) -> anyhow::Result<()> {
         return Ok(ui.json(&info)?);
     }
     let scopes = info.api_key.into_iter().flat_map(|key| key.scopes);
-    let scopes: Vec<&str> = scopes.map(|scope| scope.name()).collect();
+    let scopes: Vec<&str> = scopes.map(Scope::name).collect();
     Ok(ui.line(text![
         info.login,
         format_args!(" with an API key for {}", scopes.join(", ")),

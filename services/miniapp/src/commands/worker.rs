@@ -70,7 +70,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         grace: Duration::from_secs(grace),
     };
     let shutdown = Shutdown::on_signals()?;
-    Ok(worker.run(&shutdown).await?)
+    Ok(Box::pin(worker.run(&shutdown)).await?)
 }
 
 fn json(text: &str) -> Result<Value, String> {

@@ -190,8 +190,11 @@ pub async fn account_update_changes_only_given_fields(store: Arc<dyn Store>) -> 
     ensure!(changed.birth_date.is_none() && changed.phone_number.is_some(), "{changed:?}");
     ensure!(store.account(account.user_id).await? == Some(changed), "the update was not stored");
     let audit = entry(Action::UpdateAccount, 2);
-    let changes = AccountChanges::default();
-    let unknown = UpdateAccount { account: Uuid::nil(), changes, audit: Some(audit) };
+    let unknown = UpdateAccount {
+        account: Uuid::nil(),
+        changes: AccountChanges::default(),
+        audit: Some(audit),
+    };
     let unknown = store.transact(&unknown).await?;
     ensure!(unknown == UpdateOutcome::NotFound, "{unknown:?}");
     Ok(())

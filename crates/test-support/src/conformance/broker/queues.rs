@@ -88,11 +88,11 @@ pub async fn every_queue_delivers(broker: Arc<dyn Broker>) -> Result<()> {
 pub async fn work_queues_are_created_on_first_use(broker: Arc<dyn Broker>) -> Result<()> {
     let queue = |name: &str, kind| Ok::<_, anyhow::Error>(Queue::of_tasks(&name.parse()?, kind));
     let published = queue("published", None)?;
-    let consumed = queue("consumed", None)?;
+    let other = queue("other", None)?;
     let of_kind = queue("published", Some("echo"))?;
     ensure!(broker.depth(published).await? == 0, "a queue that does not exist is empty");
-    let mut consumer = broker.consume(consumed, 1).await?;
-    for (queue, number) in [(published, 1), (consumed, 2), (of_kind, 3)] {
+    let mut consumer = broker.consume(other, 1).await?;
+    for (queue, number) in [(published, 1), (other, 2), (of_kind, 3)] {
         for result in broker.publish(queue, vec![message(number)]).await {
             result?;
         }

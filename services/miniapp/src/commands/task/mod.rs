@@ -21,7 +21,7 @@ pub use task_ref::{TaskRef, TaskRefs, is_part};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Submit a task
-    Submit(submit::Args),
+    Submit(Box<submit::Args>),
     /// List your tasks, newest first
     List(list::Args),
     /// Show a task
@@ -38,7 +38,7 @@ pub enum Command {
 
 pub async fn run(context: &Context, command: Command) -> anyhow::Result<Outcome> {
     match command {
-        Command::Submit(args) => return submit::run(context, args).await,
+        Command::Submit(args) => return submit::run(context, *args).await,
         Command::Watch(args) => return watch::run(context, args).await,
         Command::Cancel(args) => return cancel::run(context, args).await,
         Command::Restart(args) => return restart::run(context, args).await,

@@ -141,15 +141,22 @@ async fn add_events(platform: &Platform, id: Uuid, first: Uuid, count: usize) {
     let mut writing = database.begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
     let mut pages = 0;
     for some in (0..count).collect::<Vec<_>>().chunks(100) {
-        let lines: String = some
-            .iter()
-            .map(|number| {
-                let id = Uuid::from_u128(first.as_u128() + 1 + *number as u128);
-                format!(
-                    "[\"{id}\",1900000000000000,\"restarted\",\"Awaiting\",null,0.0,1,\"worker\"]\n"
-                )
-            })
-            .collect();
+        let mut lines = String::new();
+        for number in some {
+            let id = Uuid::from_u128(first.as_u128() + 1 + *number as u128);
+            let line = json!([
+                id,
+                1_900_000_000_000_000_u64,
+                "restarted",
+                "Awaiting",
+                null,
+                0.0,
+                1,
+                "worker"
+            ]);
+            lines.push_str(&line.to_string());
+            lines.push('\n');
+        }
         sqlx::query("INSERT INTO task_timeline_pages VALUES (?, ?, ?)")
             .bind(id)
             .bind(pages)
