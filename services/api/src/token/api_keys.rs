@@ -4,27 +4,23 @@
 //! of a session: auth broadcasts revocations and changes of the owner's roles. Texts with a wrong
 //! checksum are rejected without a lookup. Unknown keys are limited, so that they don't flood auth.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use miniapp_http::IpRateLimit;
 use miniapp_token::check_api_key;
 use miniapp_types::account::Secret;
 use miniapp_types::problem::Code;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::metrics::{self, KeySource};
 use super::sessions::{SessionState, TokenStatus};
+use super::shared_calls::SharedCalls;
 use super::{Inner, MAX_STALE, Principal, TokenVerifier, VerifyError, sha256};
 
 const CACHE_CAPACITY: u64 = 8 * 1024;
@@ -45,15 +41,13 @@ const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 /// previous release of auth announces no changes of keys.
 const MAX_UNCHECKED: Duration = Duration::from_mins(2);
 
-type SharedLookup = Shared<BoxFuture<'static, Result<Arc<Principal>, VerifyError>>>;
-
 pub(super) struct ApiKeys {
     /// Principals of keys that auth has accepted, by the digest of the key.
     principals: Cache<[u8; 32], Arc<Principal>>,
     /// Why auth has rejected a key, by its digest.
     rejections: Cache<[u8; 32], VerifyError>,
-    /// Running lookups by digest, shared by concurrent requests.
-    lookups: Mutex<HashMap<[u8; 32], SharedLookup>>,
+    /// Running lookups by digest.
+    lookups: SharedCalls<[u8; 32], Result<Arc<Principal>, VerifyError>>,
     slots: Arc<Semaphore>,
     limit: IpRateLimit,
 }
@@ -77,7 +71,7 @@ impl ApiKeys {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             rejections,
-            lookups: Mutex::default(),
+            lookups: SharedCalls::default(),
             slots: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
             limit: IpRateLimit::new(LOOKUPS_PER_MINUTE),
         }
@@ -178,9 +172,8 @@ impl TokenVerifier {
         address: Option<IpAddr>,
     ) -> Result<Arc<Principal>, VerifyError> {
         let keys = &self.0.api_keys;
-        let running = keys.lookups.lock().get(&lookup.digest).cloned();
-        let looked_up = if let Some(running) = running {
-            running.await?
+        let looked_up = if let Some(running) = keys.lookups.join(&lookup.digest) {
+            running.await.unwrap_or(Err(VerifyError::Unavailable))?
         } else {
             if let Some(address) = address {
                 keys.limit.wait(address).map_err(VerifyError::RateLimited)?;
@@ -214,26 +207,19 @@ impl TokenVerifier {
         Err(VerifyError::Unavailable)
     }
 
-    /// Returns the running lookup of a key, or starts one. It completes even if no caller waits for
-    /// it any more.
-    fn shared_lookup(&self, lookup: &Lookup, slot: Option<OwnedSemaphorePermit>) -> SharedLookup {
-        let mut lookups = self.0.api_keys.lookups.lock();
-        if let Some(running) = lookups.get(&lookup.digest) {
-            return running.clone();
-        }
+    /// Looks up a key, together with concurrent requests.
+    fn shared_lookup(
+        &self,
+        lookup: &Lookup,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> impl Future<Output = Result<Arc<Principal>, VerifyError>> + use<> {
         let (inner, owned) = (self.0.clone(), lookup.clone());
-        let work = async move {
-            let result = inner.look_up_and_record(&owned).await;
-            inner.api_keys.lookups.lock().remove(&owned.digest);
-            drop(slot);
-            result
+        let look_up = || async move {
+            let _slot = slot;
+            inner.look_up_and_record(&owned).await
         };
-        let running = tokio::spawn(work.in_current_span())
-            .map(|result| result.unwrap_or(Err(VerifyError::Unavailable)))
-            .boxed()
-            .shared();
-        lookups.insert(lookup.digest, running.clone());
-        running
+        let looked_up = self.0.api_keys.lookups.join_or_start(lookup.digest, look_up);
+        async { looked_up.await.unwrap_or(Err(VerifyError::Unavailable)) }
     }
 }
 

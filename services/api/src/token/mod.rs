@@ -13,24 +13,20 @@ mod keys;
 mod metrics;
 mod principal;
 mod sessions;
+mod shared_calls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use miniapp_runtime::clock::Clock;
 use miniapp_token::UnverifiedToken;
 use miniapp_types::problem::Code;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use parking_lot::Mutex;
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use self::api_keys::ApiKeys;
@@ -38,6 +34,7 @@ use self::auth_client::{AuthClient, AuthUnreachable, Introspection};
 use self::keys::Keys;
 use self::metrics::Source;
 use self::sessions::{SessionState, Sessions, TokenStatus};
+use self::shared_calls::SharedCalls;
 
 pub(crate) use self::auth_user::RequiredScope;
 pub use self::auth_user::{AuthUser, AuthenticatedBody};
@@ -53,8 +50,6 @@ const UNKNOWN_KEY_TTL: Duration = Duration::from_mins(1);
 /// How long a stale session or key is accepted while auth is unreachable.
 const MAX_STALE: Duration = Duration::from_secs(30);
 
-type SharedIntrospection = Shared<BoxFuture<'static, Result<Introspection, AuthUnreachable>>>;
-
 /// Verifies access tokens and API keys. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenVerifier(Arc<Inner>);
@@ -66,8 +61,8 @@ struct Inner {
     sessions: Sessions,
     /// Principals of verified tokens, by the digest of the token.
     principals: Cache<[u8; 32], Arc<Principal>>,
-    /// Running introspections by session and epoch, shared by concurrent requests.
-    introspections: Mutex<HashMap<(Uuid, u32), SharedIntrospection>>,
+    /// Running introspections by session and epoch.
+    introspections: SharedCalls<(Uuid, u32), Result<Introspection, AuthUnreachable>>,
     api_keys: ApiKeys,
     /// Ids of keys that auth did not publish, although an event that they signed was waited for.
     /// Many events of a retired key would otherwise delay those after them.
@@ -88,7 +83,7 @@ impl TokenVerifier {
             keys: Keys::new(auth.clone()),
             auth,
             principals,
-            introspections: Mutex::default(),
+            introspections: SharedCalls::default(),
             api_keys: ApiKeys::new(),
             unknown_keys: Cache::builder()
                 .max_capacity(UNKNOWN_KEY_CAPACITY)
@@ -198,26 +193,16 @@ impl TokenVerifier {
         }
     }
 
-    /// Returns the running introspection of the token, or starts one. It completes even if
-    /// no caller waits for it any more.
-    fn shared_introspection(&self, principal: &Arc<Principal>) -> SharedIntrospection {
-        let key = (principal.credential.id(), principal.epoch);
-        let mut introspections = self.0.introspections.lock();
-        if let Some(running) = introspections.get(&key) {
-            return running.clone();
-        }
+    /// Introspects a token, together with concurrent requests.
+    fn shared_introspection(
+        &self,
+        principal: &Arc<Principal>,
+    ) -> impl Future<Output = Result<Introspection, AuthUnreachable>> + use<> {
+        let subject = (principal.credential.id(), principal.epoch);
         let (inner, principal) = (self.0.clone(), principal.clone());
-        let introspection = async move {
-            let result = inner.introspect_and_record(&principal).await;
-            inner.introspections.lock().remove(&key);
-            result
-        };
-        let introspection = tokio::spawn(introspection.in_current_span())
-            .map(|result| result.unwrap_or(Err(AuthUnreachable)))
-            .boxed()
-            .shared();
-        introspections.insert(key, introspection.clone());
-        introspection
+        let introspect = || async move { inner.introspect_and_record(&principal).await };
+        let introspection = self.0.introspections.join_or_start(subject, introspect);
+        async { introspection.await.unwrap_or(Err(AuthUnreachable)) }
     }
 }
 

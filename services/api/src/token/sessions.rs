@@ -30,7 +30,7 @@ pub(super) type Verify<'a> =
 
 const CACHE_CAPACITY: u64 = 32 * 1024;
 /// The age at which a state is stale.
-const MAX_AGE: Duration = Duration::from_millis(750);
+pub(super) const MAX_AGE: Duration = Duration::from_millis(750);
 /// The interval of probes; well below [`MAX_AGE`].
 const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 

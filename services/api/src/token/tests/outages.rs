@@ -1,5 +1,6 @@
 //! Outages of auth and the broker.
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tokio::net::TcpListener;
 
