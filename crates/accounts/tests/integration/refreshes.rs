@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::support::{Platform, caller};
 
-const ACCESS: Duration = Duration::from_secs(60);
+const ACCESS: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(10);
 const SESSIONS: usize = 3;
 const CLIENTS: [&str; 5] = ["default", "cli", "console", "phone", "tablet"];
