@@ -279,18 +279,15 @@ fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, 
         let is_early = !is_suspect && (seats.is_empty() || seats.iter().any(runs));
         let mut fitting = seats.iter_mut().filter(|seat| fits(seat)).peekable();
         let first = fitting.peek().map(|seat| seat.demand.worker.clone());
-        match fitting.find(|seat| !is_suspect || is_free(seat)) {
-            Some(seat) => {
-                seat.tasks += if is_suspect { seat.demand.max } else { 1 };
-                seat.bytes += spec.data.get().len();
-                assigned.push((seat.poll, seat.demand.worker.clone(), offer));
+        if let Some(seat) = fitting.find(|seat| !is_suspect || is_free(seat)) {
+            seat.tasks += if is_suspect { seat.demand.max } else { 1 };
+            seat.bytes += spec.data.get().len();
+            assigned.push((seat.poll, seat.demand.worker.clone(), offer));
+        } else {
+            if let Some(worker) = first.filter(|_| is_suspect) {
+                shared.isolated.reserve(&worker, *id);
             }
-            None => {
-                if let Some(worker) = first.filter(|_| is_suspect) {
-                    shared.isolated.reserve(&worker, *id);
-                }
-                set_aside(offer.delivery, if is_early { LINGER } else { SET_ASIDE_TIME });
-            }
+            set_aside(offer.delivery, if is_early { LINGER } else { SET_ASIDE_TIME });
         }
     }
     let serving = shared.polls.serve(assigned.iter().map(|(poll, ..)| *poll));

@@ -26,7 +26,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             operations.push((method, path.clone()));
         }
     }
-    assert_eq!(operations.len(), 16);
+    assert_eq!(operations.len(), 17);
     operations
 }
 

@@ -214,12 +214,12 @@ impl TokenVerifier {
         slot: Option<OwnedSemaphorePermit>,
     ) -> impl Future<Output = Result<Arc<Principal>, VerifyError>> + use<> {
         let (inner, owned) = (self.0.clone(), lookup.clone());
-        let look_up = || async move {
+        let introspect = || async move {
             let _slot = slot;
             inner.look_up_and_record(&owned).await
         };
-        let looked_up = self.0.api_keys.lookups.join_or_start(lookup.digest, look_up);
-        async { looked_up.await.unwrap_or(Err(VerifyError::Unavailable)) }
+        let answer = self.0.api_keys.lookups.join_or_start(lookup.digest, introspect);
+        async { answer.await.unwrap_or(Err(VerifyError::Unavailable)) }
     }
 }
 
