@@ -11,9 +11,9 @@ use miniapp_types::problem::FieldError;
 use miniapp_types::worker::{ClaimRequest, ClaimedTask};
 use tokio::time::{Instant, interval, timeout_at};
 
+use super::demand::Demand;
 use super::grants::Grant;
 use super::held::Held;
-use super::polls::Demand;
 use super::registry::{self, Call};
 use super::{RemoteWorkers, Shared};
 use crate::error::store_problem;

@@ -24,9 +24,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
+use super::demand::Demand;
 use super::grants::Grant;
 use super::held::Held;
-use super::polls::{Demand, Serving};
+use super::polls::Serving;
 use super::sources::{Source, Sources};
 use crate::PROGRAM;
 

@@ -5,6 +5,7 @@
 //! a claim survives the replica that granted it.
 
 mod claims;
+mod demand;
 mod dispatcher;
 mod grants;
 mod heartbeats;

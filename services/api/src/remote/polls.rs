@@ -1,35 +1,14 @@
 //! The claim calls that wait for tasks.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use miniapp_types::name::QueueName;
 use parking_lot::Mutex;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
+use super::demand::Demand;
 use super::grants::Grant;
 use super::sources::Source;
-
-/// What a claim call asks for.
-#[derive(Clone, Debug)]
-pub(super) struct Demand {
-    /// The name of the worker.
-    pub worker: Arc<str>,
-    pub kinds: Arc<HashSet<String>>,
-    /// The queues from which it takes tasks; empty: all.
-    pub queues: Vec<QueueName>,
-    pub max: usize,
-    /// It waits only until its queues have been read once.
-    pub is_brief: bool,
-}
-
-impl Demand {
-    /// Whether it takes tasks from this queue.
-    pub fn takes(&self, queue: &QueueName) -> bool {
-        self.queues.is_empty() || self.queues.contains(queue)
-    }
-}
 
 /// The waiting calls, in the order of their arrival.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use miniapp_tasks::{StoreError, Tasks};
 use miniapp_types::name::QueueName;
 use tokio::time::Instant;
 
-use super::polls::Demand;
+use super::demand::Demand;
 
 /// How long a source is kept after a call last needed it.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);

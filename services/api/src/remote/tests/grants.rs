@@ -18,9 +18,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Fixture, id_of};
+use crate::remote::demand::Demand;
 use crate::remote::grants::Grant;
 use crate::remote::held::Held;
-use crate::remote::polls::{Demand, Polls};
+use crate::remote::polls::Polls;
 use crate::testing::eventually;
 
 /// A broker that begins the shutdown with each delivery.
