@@ -36,7 +36,8 @@ pub async fn run(token: &str) -> Result<Task, Error> {
         description: "An example".parse()?,
         data: serde_json::json!({ "hello": "world" }),
         ttl: 30.try_into()?,
-        kind: None,
+        kind: Some("echo".parse()?),
+        queue: None,
         max_attempts: None,
         run_at: None,
     };
