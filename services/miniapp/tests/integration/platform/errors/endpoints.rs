@@ -129,9 +129,28 @@ fn submission() -> Value {
         "data": "text",
         "ttl": 60,
         "kind": "echo",
+        "queue": "default",
         "maxAttempts": 3,
         "runAt": "2099-01-01T00:00:00Z",
     })
+}
+
+fn claims() -> Value {
+    json!({
+        "worker": "a worker",
+        "kinds": [{ "name": "unknown" }],
+        "queues": ["unused"],
+        "max": 1,
+        "waitSeconds": 0,
+    })
+}
+
+fn heartbeats() -> Value {
+    json!({ "worker": "a worker", "claims": [] })
+}
+
+fn outcomes() -> Value {
+    json!({ "worker": "a worker", "outcomes": [] })
 }
 
 use Access::{Admin, Public, User};
@@ -172,7 +191,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     with_body(
         plain(Api, User, "POST", "/api/tasks"),
         submission,
-        &["kind", "maxAttempts", "runAt"],
+        &["kind", "queue", "maxAttempts", "runAt"],
     ),
     plain(Api, User, "GET", "/api/tasks"),
     plain(Api, User, "GET", "/api/tasks/{id}"),
@@ -182,8 +201,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     plain(Api, User, "GET", "/api/tasks/{id}/events"),
     plain(Api, User, "GET", "/api/events"),
     plain(Api, User, "GET", "/api/kinds"),
+    plain(Api, User, "GET", "/api/queues"),
     plain(Api, User, "GET", "/api/workers"),
     plain(Api, User, "GET", "/api/stats"),
     plain(Api, Admin, "GET", "/api/dead-letters"),
     plain(Api, Admin, "POST", "/api/dead-letters/{id}/requeue"),
+    with_body(plain(Api, Admin, "POST", "/worker/v1/claims"), claims, &["queues"]),
+    with_body(plain(Api, Admin, "POST", "/worker/v1/heartbeats"), heartbeats, &[]),
+    with_body(plain(Api, Admin, "POST", "/worker/v1/outcomes"), outcomes, &[]),
 ];
