@@ -1,5 +1,7 @@
 //! JSON Schemas of the data of kinds.
 
+use std::collections::HashSet;
+
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use miniapp_types::problem::FieldError;
@@ -37,12 +39,13 @@ impl DataSchema {
         &self.document
     }
 
-    /// Returns the errors of `data`, with paths such as `data.rounds`.
+    /// Returns the first error of each invalid part of `data`, with paths such as `data.rounds`.
     pub fn errors(&self, data: &RawValue) -> Vec<FieldError> {
         // Errors of the JSON itself are found when the body is read.
         let Ok(value) = serde_json::from_str::<Value>(data.get()) else { return Vec::new() };
         let errors = self.validator.iter_errors(&value).flat_map(|error| describe(&error, &value));
-        errors.take(MAX_ERRORS).collect()
+        let mut fields = HashSet::new();
+        errors.filter(|error| fields.insert(error.field.clone())).take(MAX_ERRORS).collect()
     }
 }
 
@@ -102,6 +105,13 @@ mod tests {
 
     fn fields(schema: Value, data: &str) -> Vec<String> {
         errors(schema, data).into_iter().map(|(field, _)| field).collect()
+    }
+
+    #[test]
+    fn each_part_has_one_error() {
+        let method = json!({ "type": "string", "enum": ["GET"] });
+        let schema = json!({ "properties": { "method": method } });
+        assert_eq!(fields(schema, r#"{"method":7}"#), ["data.method"]);
     }
 
     #[test]
