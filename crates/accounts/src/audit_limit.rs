@@ -19,7 +19,7 @@ const SINGLE: u64 = 10;
 /// limited by address.
 const MAX_SERIES: usize = 10_000;
 
-/// Requests that differ only in time and, if they were refused, in what they asked for.
+/// Requests that differ only in time and, if they were refused, in their target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Series {
     actor: Option<Uuid>,

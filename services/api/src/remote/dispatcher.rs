@@ -1,8 +1,8 @@
 //! Passes the messages of the work queues to waiting claim calls.
 //!
-//! A queue is consumed only while calls wait for its tasks, and at most as many messages are taken
-//! as they ask for. A message is acknowledged once its claim has committed. A message that no call can use is
-//! returned.
+//! A queue is consumed only while calls wait for its tasks, and no more messages are taken than
+//! these calls have room for. A message is acknowledged once its claim has committed. A message
+//! that no call can use is returned.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -276,7 +276,7 @@ fn assign(shared: &Shared, offers: Vec<Offer>) -> (Vec<(u64, Arc<str>, Offer)>, 
         let is_free = |seat: &Seat| {
             seat.tasks == 0 && shared.held.count(&seat.demand.worker, shared.lease) == 0
         };
-        // The call that asked for it was answered with other tasks, and its worker calls again.
+        // The call that needed it was answered with other tasks, and its worker calls again.
         let is_early = !is_suspect && (seats.is_empty() || seats.iter().any(runs));
         let mut fitting = seats.iter_mut().filter(|seat| fits(seat)).peekable();
         let first = fitting.peek().map(|seat| seat.demand.worker.clone());

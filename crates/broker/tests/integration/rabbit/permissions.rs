@@ -228,7 +228,7 @@ async fn worker_cannot_reach_account_deletions_in_other_ways() {
     .await;
 }
 
-/// Work queues are created by whoever uses them first.
+/// Work queues are created by the first process that uses them.
 #[tokio::test]
 #[ignore = "needs RabbitMQ"]
 async fn services_create_work_queues() {
