@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::column_values::{raw, status, time, unsigned};
 use crate::domain::{Spec, State, Task};
-use crate::engine::StoreError;
+use crate::engine::{DueTask, StoreError, TaskGroup};
 
 /// The columns of a task, in the order in which [`Columns::task`] reads them.
 macro_rules! columns {
@@ -23,6 +23,15 @@ macro_rules! columns {
     };
 }
 pub(crate) use columns;
+
+/// The columns of a task of the outbox.
+macro_rules! due_columns {
+    () => {
+        "tasks.id, generation, version, kind, queue, ready_at, changed_at, attempt, traceparent, \
+         tracestate, baggage"
+    };
+}
+pub(crate) use due_columns;
 
 /// A type that can be decoded from a column.
 pub(crate) trait Value<'r, D: Database>: Decode<'r, D> + Type<D> {}
@@ -79,6 +88,36 @@ where
         })
     }
 
+    /// Reads a task of the outbox from a row of [`due_columns!`].
+    pub fn due_task(mut self) -> Result<DueTask, StoreError> {
+        Ok(DueTask {
+            id: self.read()?,
+            generation: self.count()?,
+            version: unsigned(self.read()?),
+            kind: self.read()?,
+            queue: self.queue()?,
+            at: self.time()?.unwrap_or_default(),
+            since: time(self.read()?)?,
+            attempt: self.count()?,
+            trace: self.trace()?,
+        })
+    }
+
+    /// Reads a queue and a kind.
+    pub fn task_group(mut self) -> Result<TaskGroup, StoreError> {
+        Ok(TaskGroup { queue: self.queue()?, kind: self.read()? })
+    }
+
+    /// Reads a queue, its numbers of waiting and of running tasks, and since when its oldest task
+    /// may run.
+    pub fn queue_status(mut self, now: Timestamp) -> Result<QueueStatus, StoreError> {
+        let name = self.queue()?;
+        let (waiting, running) = (unsigned(self.read()?), unsigned(self.read()?));
+        let waited = |at: Timestamp| now.duration_since(at).as_secs_f64().max(0.0);
+        let oldest_wait_seconds = self.time()?.map_or(0.0, waited);
+        Ok(QueueStatus { name, waiting, running, oldest_wait_seconds })
+    }
+
     /// Reads a task from a row of [`columns!`].
     pub fn task(mut self) -> Result<Task, StoreError> {
         let id = self.read()?;
@@ -122,16 +161,4 @@ where
         };
         Ok(Task { id, owner, spec: Arc::new(spec), state })
     }
-}
-
-/// Returns the status of a queue whose oldest task may run since `oldest`.
-pub(crate) fn queue_status(
-    name: QueueName,
-    waiting: u64,
-    running: u64,
-    oldest: Option<Timestamp>,
-    now: Timestamp,
-) -> QueueStatus {
-    let waited = oldest.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0));
-    QueueStatus { name, waiting, running, oldest_wait_seconds: waited }
 }

@@ -10,7 +10,7 @@ use crate::column_values::{later_than_skew, micros, signed, span_micros, time, u
 use crate::engine::{
     DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue, TakenQueues, TaskGroup,
 };
-use crate::row::Columns;
+use crate::row::{Columns, due_columns};
 
 pub(super) async fn expired_leases(
     database: &Database,
@@ -51,8 +51,8 @@ pub(super) async fn take_due(
                 $queues,
                 " ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) \
                  UPDATE tasks SET due_at = $3 FROM due WHERE tasks.id = due.id \
-                 RETURNING tasks.id, generation, version, kind, queue, ready_at, changed_at, \
-                 attempt, traceparent, tracestate, baggage"
+                 RETURNING ",
+                due_columns!()
             )
         };
     }
@@ -80,22 +80,15 @@ pub(super) async fn take_due(
         }
     };
     let rows = database.fetch_all(statement).await?;
-    rows.iter()
-        .map(|row| {
-            let mut next = Columns::new(row);
-            Ok(DueTask {
-                id: next.read()?,
-                generation: next.count()?,
-                version: unsigned(next.read()?),
-                kind: next.read()?,
-                queue: next.queue()?,
-                at: next.time()?.unwrap_or_default(),
-                since: next.time()?.unwrap_or_default(),
-                attempt: next.count()?,
-                trace: next.trace()?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| Columns::new(row).due_task()).collect()
+}
+
+/// Returns the columns of a list of tasks. It is sorted, so that concurrent statements lock rows in
+/// the same order.
+fn ids_and_versions(tasks: &[(Uuid, u64)]) -> (Vec<Uuid>, Vec<i64>) {
+    let mut tasks = tasks.to_vec();
+    tasks.sort_unstable();
+    tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip()
 }
 
 pub(super) async fn mark_dispatched(
@@ -107,10 +100,7 @@ pub(super) async fn mark_dispatched(
     const NOTE: &str = "UPDATE tasks SET due_at = NULL, dispatched_at = $3 \
          FROM unnest($1::uuid[], $2::bigint[]) AS sent (id, version) \
          WHERE tasks.id = sent.id AND tasks.version = sent.version AND due_at IS NOT NULL";
-    let mut tasks = tasks.to_vec();
-    tasks.sort_unstable();
-    let (ids, versions): (Vec<Uuid>, Vec<i64>) =
-        tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip();
+    let (ids, versions) = ids_and_versions(tasks);
     let statement = || sqlx::query(NOTE).bind(&ids).bind(&versions).bind(micros(now));
     database.fetch_all(statement).await?;
     Ok(())
@@ -123,12 +113,7 @@ pub(super) async fn dispatched_groups(
     const GROUPS: &str = "SELECT DISTINCT queue, kind FROM tasks WHERE dispatched_at >= 0 \
          AND dispatched_at <= $1 AND due_at IS NULL AND ready_at IS NOT NULL";
     let rows = database.scan(|| sqlx::query(GROUPS).bind(micros(before))).await?;
-    rows.iter()
-        .map(|row| {
-            let mut next = Columns::new(row);
-            Ok(TaskGroup { queue: next.queue()?, kind: next.read()? })
-        })
-        .collect()
+    rows.iter().map(|row| Columns::new(row).task_group()).collect()
 }
 
 pub(super) async fn redispatch(
@@ -171,10 +156,7 @@ pub(super) async fn defer(
     const DEFER: &str = "UPDATE tasks SET due_at = $3, dispatched_at = NULL, \
          version = tasks.version + 1 FROM unnest($1::uuid[], $2::bigint[]) AS sent (id, version) \
          WHERE tasks.id = sent.id AND tasks.version = sent.version AND ready_at IS NOT NULL";
-    let mut tasks = tasks.to_vec();
-    tasks.sort_unstable();
-    let (ids, versions): (Vec<Uuid>, Vec<i64>) =
-        tasks.into_iter().map(|(id, version)| (id, signed(version))).unzip();
+    let (ids, versions) = ids_and_versions(tasks);
     let statement = || sqlx::query(DEFER).bind(&ids).bind(&versions).bind(micros(until));
     database.fetch_all(statement).await?;
     Ok(())

@@ -16,7 +16,7 @@ use crate::column_values::{micros, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::row::{Columns, columns, queue_status};
+use crate::row::{Columns, columns};
 
 pub(super) async fn load(database: &Database, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const LOAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id = ANY($1)");
@@ -180,14 +180,7 @@ pub(super) async fn queues(
     } else {
         database.scan(statement).await?
     };
-    rows.iter()
-        .map(|row| {
-            let mut next = Columns::new(row);
-            let (name, waiting) = (next.queue()?, unsigned(next.read()?));
-            let running = unsigned(next.read()?);
-            Ok(queue_status(name, waiting, running, next.time()?, now))
-        })
-        .collect()
+    rows.iter().map(|row| Columns::new(row).queue_status(now)).collect()
 }
 
 pub(super) async fn backlog(

@@ -2,8 +2,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use miniapp_types::name::QueueName;
-use miniapp_types::trace::TraceContext;
-use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Executor, Row, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
@@ -12,6 +10,7 @@ use crate::column_values::{later_than_skew, micros, signed, span_micros, time, t
 use crate::engine::{
     DueTask, ExpiredLease, MAX_WRITE_DELAY, StoreError, TakeDue, TakenQueues, TaskGroup,
 };
+use crate::row::{Columns, due_columns};
 
 pub(super) async fn expired_leases(
     pool: &SqlitePool,
@@ -91,9 +90,8 @@ pub(super) async fn take_due(
                 "UPDATE tasks SET due_at = ?4 WHERE id IN (SELECT id FROM tasks WHERE ",
                 is_due!(),
                 $queues,
-                " ORDER BY due_at LIMIT ?5) \
-                 RETURNING id, generation, version, ready_at, changed_at, attempt, \
-                 traceparent, tracestate, baggage, kind, queue"
+                " ORDER BY due_at LIMIT ?5) RETURNING ",
+                due_columns!()
             )
         };
     }
@@ -110,26 +108,7 @@ pub(super) async fn take_due(
         .bind(micros(invisible_until))
         .bind(take.limit);
     let rows = connection.fetch_all(query).await?;
-    rows.iter()
-        .map(|row| {
-            let trace = |index| row.try_get::<Option<String>, _>(index);
-            Ok(DueTask {
-                id: row.try_get(0)?,
-                generation: row.try_get(1)?,
-                version: unsigned(row.try_get(2)?),
-                at: time(row.try_get::<Option<i64>, _>(3)?.unwrap_or_default())?,
-                since: time(row.try_get(4)?)?,
-                attempt: row.try_get(5)?,
-                trace: TraceContext {
-                    traceparent: trace(6)?.map(Into::into),
-                    tracestate: trace(7)?.map(Into::into),
-                    baggage: trace(8)?.map(Into::into),
-                },
-                kind: row.try_get(9)?,
-                queue: queue(row, 10)?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| Columns::new(row).due_task()).collect()
 }
 
 static STILL_DUE: MultiRowStatement = MultiRowStatement::new(
@@ -175,11 +154,6 @@ pub(super) async fn mark_dispatched(
     Ok(())
 }
 
-fn queue(row: &SqliteRow, column: usize) -> Result<QueueName, StoreError> {
-    let text: &str = row.try_get(column)?;
-    text.parse().map_err(|_| StoreError::Internal(format!("{text:?} is no queue")))
-}
-
 pub(super) async fn dispatched_groups(
     pool: &SqlitePool,
     before: Timestamp,
@@ -187,7 +161,7 @@ pub(super) async fn dispatched_groups(
     const GROUPS: &str = "SELECT DISTINCT queue, kind FROM tasks \
          WHERE ready_at IS NOT NULL AND due_at IS NULL AND dispatched_at <= ?";
     let rows = sqlx::query(GROUPS).bind(micros(before)).fetch_all(pool).await?;
-    rows.iter().map(|row| Ok(TaskGroup { queue: queue(row, 0)?, kind: row.try_get(1)? })).collect()
+    rows.iter().map(|row| Columns::new(row).task_group()).collect()
 }
 
 pub(super) async fn redispatch(
@@ -293,7 +267,7 @@ pub(super) async fn waiting_queues(
          (SELECT min(ready_at) FROM tasks WHERE ready_at IS NOT NULL AND queue <> 'default' \
          AND tasks.queue = waiting.queue) LIMIT ?";
     let rows = sqlx::query(QUEUES).bind(limit).fetch_all(pool).await?;
-    rows.iter().map(|row| queue(row, 0)).collect()
+    rows.iter().map(|row| Columns::new(row).queue()).collect()
 }
 
 /// The end of a wait that began after the time ?1, if it had begun at ?1, or ?2 earlier than it

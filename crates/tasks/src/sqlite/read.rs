@@ -9,7 +9,7 @@ use crate::column_values::{self, micros, time, unsigned};
 use crate::domain::Task;
 use crate::engine::{Backlog, Filter, InvariantReport, StoreError};
 use crate::invariants::{self, INVARIANTS};
-use crate::row::{Columns, columns, queue_status};
+use crate::row::{Columns, columns};
 
 pub(super) async fn load(pool: &SqlitePool, ids: &[Uuid]) -> Result<Vec<Task>, StoreError> {
     const HEAD: &str = concat!("SELECT ", columns!(), " FROM tasks WHERE id IN (");
@@ -133,14 +133,7 @@ pub(super) async fn queues(
     }
     query.push(") GROUP BY queue ORDER BY queue");
     let rows = query.build().fetch_all(pool).await?;
-    rows.iter()
-        .map(|row| {
-            let mut next = Columns::new(row);
-            let (name, waiting) = (next.queue()?, unsigned(next.read()?));
-            let running = unsigned(next.read()?);
-            Ok(queue_status(name, waiting, running, next.time()?, now))
-        })
-        .collect()
+    rows.iter().map(|row| Columns::new(row).queue_status(now)).collect()
 }
 
 pub(super) async fn backlog(
